@@ -1,0 +1,1 @@
+//! Distance and conversion kernels (placeholder, being written).
