@@ -1,0 +1,220 @@
+//! Plain Rust kernels: the fallback, the oracle for Miri, and the tier of every other architecture.
+//!
+//! Sums are spread over a few lanes, which breaks the dependency of each addition on the one before and
+//! lets the compiler use the vector unit of the target's baseline.
+
+use super::{cosine, jaccard};
+use crate::dispatch::{Kernels, Tier};
+use core::slice::{from_raw_parts, from_raw_parts_mut};
+use half::f16;
+
+/// Independent partial sums per reduction.
+const LANES: usize = 8;
+
+/// An element that computes as `f32`.
+trait Element: Copy {
+    fn get(self) -> f32;
+    fn put(x: f32) -> Self;
+}
+
+impl Element for f32 {
+    #[inline(always)]
+    fn get(self) -> f32 {
+        self
+    }
+    #[inline(always)]
+    fn put(x: f32) -> f32 {
+        x
+    }
+}
+
+impl Element for f16 {
+    /// Branch-free so that loops over it vectorise: the half's bits are moved to where a float keeps them,
+    /// then a product with 2^112 corrects the exponent and normalises subnormals, exactly.
+    #[inline(always)]
+    fn get(self) -> f32 {
+        let h = u32::from(self.to_bits());
+        let sign = (h & 0x8000) << 16;
+        let magnitude = h & 0x7fff;
+        let finite = (f32::from_bits(magnitude << 13) * f32::from_bits((127 + 112) << 23)).to_bits();
+        // Infinity keeps its zero mantissa; a NaN keeps its payload and becomes quiet.
+        let quiet = if magnitude > 0x7c00 { 0x0040_0000 } else { 0 };
+        let special = 0x7f80_0000 | (magnitude << 13) | quiet;
+        f32::from_bits(sign | if magnitude >= 0x7c00 { special } else { finite })
+    }
+    #[inline(always)]
+    fn put(x: f32) -> f16 {
+        f16::from_f32_const(x)
+    }
+}
+
+/// Sums `step` over both slices, `N` sums at once.
+#[inline(always)]
+fn reduce<T: Element, const N: usize>(a: &[T], b: &[T], step: impl Fn(f32, f32) -> [f32; N]) -> [f32; N] {
+    let mut lanes = [[0.0f32; LANES]; N];
+    let (a_blocks, a_tail) = a.as_chunks::<LANES>();
+    let (b_blocks, b_tail) = b.as_chunks::<LANES>();
+    for (x, y) in a_blocks.iter().zip(b_blocks) {
+        for lane in 0..LANES {
+            let terms = step(x[lane].get(), y[lane].get());
+            for k in 0..N {
+                lanes[k][lane] += terms[k];
+            }
+        }
+    }
+    let mut sums = lanes.map(|l| ((l[0] + l[4]) + (l[2] + l[6])) + ((l[1] + l[5]) + (l[3] + l[7])));
+    for (x, y) in a_tail.iter().zip(b_tail) {
+        let terms = step(x.get(), y.get());
+        for k in 0..N {
+            sums[k] += terms[k];
+        }
+    }
+    sums
+}
+
+/// Sums two counts over both byte strings, eight bytes at a time.
+#[inline(always)]
+fn count(a: &[u8], b: &[u8], step: impl Fn(u64, u64) -> [u32; 2]) -> [u64; 2] {
+    let mut sums = [0u64; 2];
+    let mut add = |x, y| {
+        let terms = step(x, y);
+        sums[0] += u64::from(terms[0]);
+        sums[1] += u64::from(terms[1]);
+    };
+    let (a_words, a_tail) = a.as_chunks::<8>();
+    let (b_words, b_tail) = b.as_chunks::<8>();
+    for (x, y) in a_words.iter().zip(b_words) {
+        add(u64::from_ne_bytes(*x), u64::from_ne_bytes(*y));
+    }
+    for (x, y) in a_tail.iter().zip(b_tail) {
+        add(u64::from(*x), u64::from(*y));
+    }
+    sums
+}
+
+/// Wraps a safe expression over two slices as a kernel that reduces them.
+macro_rules! pairs {
+    ($($name:ident<$t:ident>($a:ident, $b:ident) -> $r:ty = $body:expr;)*) => {$(
+        unsafe fn $name<$t: Element>($a: *const $t, $b: *const $t, n: usize) -> $r {
+            // SAFETY: the caller passes pointers readable for n elements (the contract of `Kernels`).
+            let ($a, $b) = unsafe { (from_raw_parts($a, n), from_raw_parts($b, n)) };
+            $body
+        }
+    )*};
+}
+
+pairs! {
+    l2_squared<T>(a, b) -> f32 = reduce(a, b, |x, y| [(x - y) * (x - y)])[0];
+    inner_product<T>(a, b) -> f32 = reduce(a, b, |x, y| [x * y])[0];
+    l1<T>(a, b) -> f32 = reduce(a, b, |x, y| [(x - y).abs()])[0];
+    cosine_similarity<T>(a, b) -> f64 = {
+        let [dot, aa, bb] = reduce(a, b, |x, y| [x * y, x * x, y * y]);
+        cosine(dot, aa, bb)
+    };
+}
+
+unsafe fn hamming(a: *const u8, b: *const u8, n: usize) -> u64 {
+    // SAFETY: the caller passes pointers readable for n bytes (the contract of `Kernels`).
+    let (a, b) = unsafe { (from_raw_parts(a, n), from_raw_parts(b, n)) };
+    count(a, b, |x, y| [(x ^ y).count_ones(), 0])[0]
+}
+
+unsafe fn jaccard_distance(a: *const u8, b: *const u8, n: usize) -> f64 {
+    // SAFETY: the caller passes pointers readable for n bytes (the contract of `Kernels`).
+    let (a, b) = unsafe { (from_raw_parts(a, n), from_raw_parts(b, n)) };
+    let [both, either] = count(a, b, |x, y| [(x & y).count_ones(), (x | y).count_ones()]);
+    jaccard(both, either)
+}
+
+unsafe fn norm<T: Element>(a: *const T, n: usize) -> f64 {
+    // SAFETY: the caller passes a pointer readable for n elements (the contract of `Kernels`).
+    let a = unsafe { from_raw_parts(a, n) };
+    let square = |x: T| f64::from(x.get()) * f64::from(x.get());
+    let (blocks, tail) = a.as_chunks::<4>();
+    let mut lanes = [0.0f64; 4];
+    for block in blocks {
+        for lane in 0..4 {
+            lanes[lane] += square(block[lane]);
+        }
+    }
+    let sum = (lanes[0] + lanes[2]) + (lanes[1] + lanes[3]);
+    tail.iter().fold(sum, |s, &x| s + square(x)).sqrt()
+}
+
+unsafe fn map<T: Element, U: Element>(a: *const T, out: *mut U, n: usize) {
+    // SAFETY: the caller passes n readable and n writable elements that do not overlap (the contract of
+    // `Kernels`).
+    let (a, out) = unsafe { (from_raw_parts(a, n), from_raw_parts_mut(out, n)) };
+    for (o, x) in out.iter_mut().zip(a) {
+        *o = U::put(x.get());
+    }
+}
+
+unsafe fn scale<T: Element>(a: *const T, norm: f64, out: *mut T, n: usize) {
+    // SAFETY: as for `map`.
+    let (a, out) = unsafe { (from_raw_parts(a, n), from_raw_parts_mut(out, n)) };
+    for (o, x) in out.iter_mut().zip(a) {
+        *o = T::put((f64::from(x.get()) / norm) as f32);
+    }
+}
+
+/// Wraps an operator as an elementwise kernel.
+macro_rules! maps2 {
+    ($($name:ident = $op:tt;)*) => {$(
+        unsafe fn $name<T: Element>(a: *const T, b: *const T, out: *mut T, n: usize) {
+            // SAFETY: the caller passes n readable elements twice and n writable ones that overlap neither
+            // (the contract of `Kernels`).
+            let (a, b, out) = unsafe { (from_raw_parts(a, n), from_raw_parts(b, n), from_raw_parts_mut(out, n)) };
+            for ((o, x), y) in out.iter_mut().zip(a).zip(b) {
+                *o = T::put(x.get() $op y.get());
+            }
+        }
+    )*};
+}
+
+maps2! {
+    add = +;
+    sub = -;
+    mul = *;
+}
+
+unsafe fn binary_quantize<T: Element>(a: *const T, out: *mut u8, n: usize) {
+    // SAFETY: the caller passes n readable elements and a writable byte for every eight of them, rounded up,
+    // without overlap (the contract of `Kernels`).
+    let (a, out) = unsafe { (from_raw_parts(a, n), from_raw_parts_mut(out, n.div_ceil(8))) };
+    for (o, block) in out.iter_mut().zip(a.chunks(8)) {
+        let mut bits = 0;
+        for (i, x) in block.iter().enumerate() {
+            bits |= u8::from(x.get() > 0.0) << (7 - i);
+        }
+        *o = bits;
+    }
+}
+
+pub(crate) static KERNELS: Kernels = Kernels {
+    tier: Tier::Scalar,
+    l2_squared_f32: l2_squared::<f32>,
+    inner_product_f32: inner_product::<f32>,
+    l1_f32: l1::<f32>,
+    cosine_similarity_f32: cosine_similarity::<f32>,
+    l2_squared_f16: l2_squared::<f16>,
+    inner_product_f16: inner_product::<f16>,
+    l1_f16: l1::<f16>,
+    cosine_similarity_f16: cosine_similarity::<f16>,
+    norm_f32: norm::<f32>,
+    norm_f16: norm::<f16>,
+    scale_f32: scale::<f32>,
+    scale_f16: scale::<f16>,
+    f16_to_f32: map::<f16, f32>,
+    f32_to_f16: map::<f32, f16>,
+    hamming,
+    jaccard_distance,
+    add_f32: add::<f32>,
+    sub_f32: sub::<f32>,
+    mul_f32: mul::<f32>,
+    add_f16: add::<f16>,
+    sub_f16: sub::<f16>,
+    mul_f16: mul::<f16>,
+    binary_quantize_f32: binary_quantize::<f32>,
+    binary_quantize_f16: binary_quantize::<f16>,
+};

@@ -1,0 +1,299 @@
+//! The table of kernels, its safe methods, and the choice of a tier.
+
+use crate::arch;
+use core::ptr;
+use core::sync::atomic::{AtomicPtr, Ordering};
+use half::f16;
+
+/// A set of CPU features that kernels are written for, in ascending order of preference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Tier {
+    /// Plain Rust, whatever the compiler makes of it with the target's baseline features.
+    Scalar,
+    /// 128-bit Advanced SIMD.
+    #[cfg(target_arch = "aarch64")]
+    Neon,
+    /// AVX2, FMA and F16C.
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    /// AVX-512 F, BW, VL, DQ and VPOPCNTDQ.
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+}
+
+impl Tier {
+    /// The name that `VECTOR_SIMD` uses for this tier.
+    pub fn name(self) -> &'static str {
+        match self {
+            Tier::Scalar => "scalar",
+            #[cfg(target_arch = "aarch64")]
+            Tier::Neon => "neon",
+            #[cfg(target_arch = "x86_64")]
+            Tier::Avx2 => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Tier::Avx512 => "avx512",
+        }
+    }
+}
+
+type Pair<T, R> = unsafe fn(*const T, *const T, usize) -> R;
+type Single<T, R> = unsafe fn(*const T, usize) -> R;
+type Map<T, U> = unsafe fn(*const T, *mut U, usize);
+type Map2<T> = unsafe fn(*const T, *const T, *mut T, usize);
+type Scale<T> = unsafe fn(*const T, f64, *mut T, usize);
+
+/// The kernels of one tier.
+///
+/// A value of this type exists only as a reference from [`kernels`] or [`available`], which hand out a
+/// tier's table only on a CPU that has the tier's features. So its methods are safe to call.
+#[derive(Debug)]
+pub struct Kernels {
+    // Contract of every pointer below: the CPU has the tier's features, each `*const` is readable and each
+    // `*mut` writable for `usize` elements (`binary_quantize`: one byte per eight elements, rounded up), and
+    // no `*mut` overlaps a `*const`.
+    pub(crate) tier: Tier,
+    pub(crate) l2_squared_f32: Pair<f32, f32>,
+    pub(crate) inner_product_f32: Pair<f32, f32>,
+    pub(crate) l1_f32: Pair<f32, f32>,
+    pub(crate) cosine_similarity_f32: Pair<f32, f64>,
+    pub(crate) l2_squared_f16: Pair<f16, f32>,
+    pub(crate) inner_product_f16: Pair<f16, f32>,
+    pub(crate) l1_f16: Pair<f16, f32>,
+    pub(crate) cosine_similarity_f16: Pair<f16, f64>,
+    pub(crate) norm_f32: Single<f32, f64>,
+    pub(crate) norm_f16: Single<f16, f64>,
+    pub(crate) scale_f32: Scale<f32>,
+    pub(crate) scale_f16: Scale<f16>,
+    pub(crate) f16_to_f32: Map<f16, f32>,
+    pub(crate) f32_to_f16: Map<f32, f16>,
+    pub(crate) hamming: Pair<u8, u64>,
+    pub(crate) jaccard_distance: Pair<u8, f64>,
+    pub(crate) add_f32: Map2<f32>,
+    pub(crate) sub_f32: Map2<f32>,
+    pub(crate) mul_f32: Map2<f32>,
+    pub(crate) add_f16: Map2<f16>,
+    pub(crate) sub_f16: Map2<f16>,
+    pub(crate) mul_f16: Map2<f16>,
+    pub(crate) binary_quantize_f32: Map<f32, u8>,
+    pub(crate) binary_quantize_f16: Map<f16, u8>,
+}
+
+/// Methods that reduce two slices to a number.
+macro_rules! pairs {
+    ($($(#[$doc:meta])* $name:ident: $t:ty => $r:ty;)*) => {$(
+        $(#[$doc])*
+        #[inline]
+        pub fn $name(&self, a: &[$t], b: &[$t]) -> $r {
+            let n = a.len().min(b.len());
+            // SAFETY: both slices hold at least n elements; a table is reachable only on a CPU with its features.
+            unsafe { (self.$name)(a.as_ptr(), b.as_ptr(), n) }
+        }
+    )*};
+}
+
+/// Methods that turn one slice into another, element by element.
+macro_rules! maps {
+    ($($(#[$doc:meta])* $name:ident: $t:ty => $u:ty;)*) => {$(
+        $(#[$doc])*
+        #[inline]
+        pub fn $name(&self, a: &[$t], out: &mut [$u]) {
+            let n = a.len().min(out.len());
+            // SAFETY: both slices hold at least n elements and `&mut` cannot overlap `&`; a table is reachable
+            // only on a CPU with its features.
+            unsafe { (self.$name)(a.as_ptr(), out.as_mut_ptr(), n) }
+        }
+    )*};
+}
+
+/// Methods that combine two slices into a third, element by element.
+macro_rules! maps2 {
+    ($($(#[$doc:meta])* $name:ident: $t:ty;)*) => {$(
+        $(#[$doc])*
+        #[inline]
+        pub fn $name(&self, a: &[$t], b: &[$t], out: &mut [$t]) {
+            let n = a.len().min(b.len()).min(out.len());
+            // SAFETY: all three slices hold at least n elements and `&mut` cannot overlap `&`; a table is
+            // reachable only on a CPU with its features.
+            unsafe { (self.$name)(a.as_ptr(), b.as_ptr(), out.as_mut_ptr(), n) }
+        }
+    )*};
+}
+
+/// Methods that divide a slice by a number.
+macro_rules! scales {
+    ($($(#[$doc:meta])* $name:ident: $t:ty;)*) => {$(
+        $(#[$doc])*
+        #[inline]
+        pub fn $name(&self, a: &[$t], norm: f64, out: &mut [$t]) {
+            let n = a.len().min(out.len());
+            // SAFETY: as for the other maps: n elements on both sides, no overlap, features present.
+            unsafe { (self.$name)(a.as_ptr(), norm, out.as_mut_ptr(), n) }
+        }
+    )*};
+}
+
+/// Methods that pack the signs of a slice into bits.
+macro_rules! quantizers {
+    ($($(#[$doc:meta])* $name:ident: $t:ty;)*) => {$(
+        $(#[$doc])*
+        #[inline]
+        pub fn $name(&self, a: &[$t], out: &mut [u8]) {
+            let n = a.len().min(out.len().saturating_mul(8));
+            // SAFETY: `a` holds n elements and `out` ceil(n / 8) bytes, since n is at most 8 times its length;
+            // `&mut` cannot overlap `&`; a table is reachable only on a CPU with its features.
+            unsafe { (self.$name)(a.as_ptr(), out.as_mut_ptr(), n) }
+        }
+    )*};
+}
+
+impl Kernels {
+    /// The tier these kernels are written for.
+    #[inline]
+    pub fn tier(&self) -> Tier {
+        self.tier
+    }
+
+    pairs! {
+        /// Squared Euclidean distance: the sum of squared differences.
+        l2_squared_f32: f32 => f32;
+        /// Inner product: the sum of products.
+        inner_product_f32: f32 => f32;
+        /// Taxicab distance: the sum of absolute differences.
+        l1_f32: f32 => f32;
+        /// Cosine of the angle between the vectors: `dot / sqrt(|a|² · |b|²)` in `f64`, from three sums in
+        /// `f32`. NaN for a zero vector or when a sum overflows; rounding may carry it outside -1..=1.
+        cosine_similarity_f32: f32 => f64;
+        /// Squared Euclidean distance of half-precision vectors, in single precision.
+        l2_squared_f16: f16 => f32;
+        /// Inner product of half-precision vectors, in single precision.
+        inner_product_f16: f16 => f32;
+        /// Taxicab distance of half-precision vectors, in single precision.
+        l1_f16: f16 => f32;
+        /// Cosine similarity of half-precision vectors; see [`Kernels::cosine_similarity_f32`].
+        cosine_similarity_f16: f16 => f64;
+        /// Hamming distance: the number of bits that differ.
+        hamming: u8 => u64;
+        /// Jaccard distance of two bit sets: 1 - |a ∩ b| / |a ∪ b|, and 1 when nothing is common (two empty
+        /// sets included).
+        jaccard_distance: u8 => f64;
+    }
+
+    maps! {
+        /// Widens half precision to single; exact. A signalling NaN comes back quiet.
+        f16_to_f32: f16 => f32;
+        /// Narrows single precision to half, rounding to nearest even. Too large a value becomes infinite,
+        /// too small a one a subnormal or zero of the same sign.
+        f32_to_f16: f32 => f16;
+    }
+
+    quantizers! {
+        /// One bit per element, the most significant bit of a byte first: set when the element is greater
+        /// than zero (so not for zeros and NaN). Writes `ceil(n / 8)` bytes; spare bits of the last are zero.
+        binary_quantize_f32: f32;
+        /// As [`Kernels::binary_quantize_f32`], for half precision.
+        binary_quantize_f16: f16;
+    }
+
+    maps2! {
+        /// `out[i] = a[i] + b[i]`. May overflow to infinity; callers check.
+        add_f32: f32;
+        /// `out[i] = a[i] - b[i]`. May overflow to infinity; callers check.
+        sub_f32: f32;
+        /// `out[i] = a[i] * b[i]`. May overflow to infinity or underflow to zero; callers check.
+        mul_f32: f32;
+        /// `out[i] = a[i] + b[i]`, computed in single precision and rounded to nearest even.
+        add_f16: f16;
+        /// `out[i] = a[i] - b[i]`, computed in single precision and rounded to nearest even.
+        sub_f16: f16;
+        /// `out[i] = a[i] * b[i]`, computed in single precision and rounded to nearest even.
+        mul_f16: f16;
+    }
+
+    scales! {
+        /// `out[i] = a[i] / norm`: divided in `f64`, then rounded to single precision.
+        scale_f32: f32;
+        /// `out[i] = a[i] / norm`: divided in `f64`, rounded to single and then to half precision.
+        scale_f16: f16;
+    }
+
+    /// Euclidean norm: the square root of the sum of squares, all in `f64`.
+    #[inline]
+    pub fn norm_f32(&self, a: &[f32]) -> f64 {
+        // SAFETY: the slice holds a.len() elements; a table is reachable only on a CPU with its features.
+        unsafe { (self.norm_f32)(a.as_ptr(), a.len()) }
+    }
+
+    /// Euclidean norm of a half-precision vector: the square root of the sum of squares, all in `f64`.
+    #[inline]
+    pub fn norm_f16(&self, a: &[f16]) -> f64 {
+        // SAFETY: the slice holds a.len() elements; a table is reachable only on a CPU with its features.
+        unsafe { (self.norm_f16)(a.as_ptr(), a.len()) }
+    }
+}
+
+/// Every tier this CPU can run, in ascending order; `VECTOR_SIMD` does not matter here.
+pub fn available() -> impl Iterator<Item = &'static Kernels> {
+    arch::detected().into_iter().flatten()
+}
+
+/// The table that `kernels` has settled on; null until the first call.
+static CHOSEN: AtomicPtr<Kernels> = AtomicPtr::new(ptr::null_mut());
+
+/// The kernels of the best tier this CPU has, not above the one that `VECTOR_SIMD` names.
+///
+/// The choice is made at the first call and kept for the life of the process.
+#[inline]
+pub fn kernels() -> &'static Kernels {
+    // Relaxed is enough: the pointee is an immutable static, initialised before any thread runs.
+    let chosen = CHOSEN.load(Ordering::Relaxed);
+    // SAFETY: CHOSEN holds null or the address of a `&'static Kernels` that `choose` stored.
+    match unsafe { chosen.as_ref() } {
+        Some(table) => table,
+        None => choose(),
+    }
+}
+
+/// Threads that race here all arrive at the same table, so it does not matter whose store is last.
+#[cold]
+fn choose() -> &'static Kernels {
+    let cap = std::env::var("VECTOR_SIMD").ok();
+    let table = select(cap.as_deref());
+    CHOSEN.store(ptr::from_ref(table).cast_mut(), Ordering::Relaxed);
+    table
+}
+
+/// The best tier of this CPU, not above the one called `cap`; an unknown name caps nothing.
+fn select(cap: Option<&str>) -> &'static Kernels {
+    let cap = cap.and_then(|name| arch::TIERS.into_iter().find(|t| t.name() == name));
+    available().filter(|k| cap.is_none_or(|cap| k.tier <= cap)).last().unwrap_or(&arch::scalar::KERNELS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_known_cap_limits_the_tier_and_an_unknown_one_does_not() {
+        let best = select(None).tier;
+        assert_eq!(available().last().map(|k| k.tier), Some(best));
+        assert_eq!(select(Some("scalar")).tier, Tier::Scalar);
+        for tier in arch::TIERS {
+            assert_eq!(select(Some(tier.name())).tier, tier.min(best));
+        }
+        for unknown in ["", "AVX2", "sse2", "neon64"] {
+            assert_eq!(select(Some(unknown)).tier, best);
+        }
+    }
+
+    #[test]
+    fn the_choice_is_stable() {
+        assert!(ptr::eq(kernels(), kernels()));
+    }
+
+    #[test]
+    fn tiers_ascend_from_scalar() {
+        let tiers: Vec<_> = available().map(Kernels::tier).collect();
+        assert_eq!(tiers[0], Tier::Scalar);
+        assert!(tiers.is_sorted());
+    }
+}
