@@ -1,0 +1,111 @@
+# Shared by the scripts beside it; source it, do not run it.
+# shellcheck shell=bash
+
+# This machine's habits must not leak into what we build or compare.
+unset CDPATH
+export LC_ALL=C.UTF-8
+
+repo_root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
+ext_version=$(sed -n "s/^default_version *= *'\(.*\)'.*/\1/p" "$repo_root/vector.control")
+export repo_root ext_version
+
+# Majors this project supports, and where `make test` looks when PG_MAJORS is not given.
+all_majors="13 14 15 16 17 18"
+export all_majors
+
+say() { printf '%s\n' "$*" >&2; }
+die() { printf 'error: %s\n' "$1" >&2; shift; for line in "$@"; do printf '       %s\n' "$line" >&2; done; exit 1; }
+have() { command -v "$1" >/dev/null 2>&1; }
+is_root() { [ "$(id -u)" -eq 0 ]; }
+
+# Everything downloaded or unpacked lives outside the checkout, in a place that an ordinary server user can read.
+if [ -z "${VECTOR_CACHE:-}" ]; then
+  if is_root; then
+    VECTOR_CACHE=/var/cache/vector-dev
+  else
+    VECTOR_CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/vector-dev
+  fi
+fi
+export VECTOR_CACHE
+
+target_dir() {
+  local dir=${CARGO_TARGET_DIR:-target}
+  case $dir in /*) printf '%s\n' "$dir" ;; *) printf '%s\n' "$repo_root/$dir" ;; esac
+}
+
+make_cache() {
+  mkdir -p "$VECTOR_CACHE" || die "cannot create the cache directory $VECTOR_CACHE" "Set VECTOR_CACHE to a directory that you can write."
+  if is_root; then chmod a+rx "$VECTOR_CACHE"; fi
+}
+
+# The user that runs servers: ourselves, unless we are root, which PostgreSQL refuses.
+server_user() {
+  if ! is_root; then
+    id -un
+    return
+  fi
+  local user
+  for user in "${VECTOR_SERVER_USER:-}" postgres nobody; do
+    if [ -n "$user" ] && id -u "$user" >/dev/null 2>&1; then
+      printf '%s\n' "$user"
+      return
+    fi
+  done
+  die "no ordinary user to run PostgreSQL as" "Set VECTOR_SERVER_USER to one."
+}
+
+# as_server COMMAND...: run as the server user. RUST_BACKTRACE would put backtraces into every error's DETAIL.
+as_server() {
+  if ! is_root; then
+    env -u RUST_BACKTRACE "$@"
+  else
+    local user
+    user=$(server_user)
+    if have runuser; then
+      runuser -u "$user" -- env -u RUST_BACKTRACE HOME=/tmp "$@"
+    elif have setpriv; then
+      setpriv --reuid "$user" --regid "$(id -g "$user")" --clear-groups env -u RUST_BACKTRACE HOME=/tmp "$@"
+    else
+      die "neither runuser nor setpriv is there to leave root" "Install util-linux."
+    fi
+  fi
+}
+
+# pg_config_of PREFIX-OR-PG_CONFIG: the path of that installation's pg_config.
+pg_config_of() {
+  local where=$1
+  if [ -d "$where" ]; then where=$where/bin/pg_config; fi
+  case $where in
+    */*) ;;
+    *) where=$(command -v "$where") || die "pg_config not found: $1" "Give the path: PG_CONFIG=/usr/lib/postgresql/17/bin/pg_config" \
+      "or use the embedded PostgreSQL: PG_CONFIG=\$(scripts/pg.sh prefix 17)/bin/pg_config" ;;
+  esac
+  [ -x "$where" ] || die "not an executable pg_config: $where"
+  printf '%s\n' "$where"
+}
+
+# major_of PG_CONFIG: 13 to 18, or an error.
+major_of() {
+  local version major
+  version=$("$1" --version) || die "$1 --version failed"
+  major=$(printf '%s\n' "$version" | sed -n 's/^PostgreSQL \([0-9][0-9]*\).*/\1/p')
+  case " $all_majors " in
+    *" $major "*) printf '%s\n' "$major" ;;
+    *) die "$1 is of $version; PostgreSQL 13 to 18 are supported" ;;
+  esac
+}
+
+# find_pg_regress PG_CONFIG: the installation's own pg_regress, or any other on this machine; it works against every server.
+find_pg_regress() {
+  local own candidate
+  own=$("$1" --pgxs)
+  own=${own%/makefiles/*}/test/regress/pg_regress
+  for candidate in "${PG_REGRESS:-}" "$own" "$VECTOR_CACHE"/pg/*/lib/pgxs/src/test/regress/pg_regress \
+    "$VECTOR_CACHE"/pg/*/postgresql/lib/pgxs/src/test/regress/pg_regress /usr/lib/postgresql/*/lib/pgxs/src/test/regress/pg_regress; do
+    if [ -n "$candidate" ] && [ -x "$candidate" ]; then
+      printf '%s\n' "$candidate"
+      return
+    fi
+  done
+  die "no pg_regress found" "Set PG_REGRESS to one, or run: scripts/pg.sh prefix 17"
+}
