@@ -1,0 +1,2 @@
+-- No catalog change between these versions.
+\echo This file is for "ALTER EXTENSION vector UPDATE TO '0.5.1'", not for psql. \quit

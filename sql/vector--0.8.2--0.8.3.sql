@@ -1,0 +1,2 @@
+-- No catalog change between these versions.
+\echo This file is for "ALTER EXTENSION vector UPDATE TO '0.8.3'", not for psql. \quit

@@ -1,0 +1,700 @@
+-- The whole SQL surface of the extension, version 1.0.0. Names, C symbols and properties are pgvector's, so that a
+-- database can change libraries; the comments at the end also stand in the upgrade script that arrives at this version.
+\echo This file is for "CREATE EXTENSION vector", not for psql. \quit
+
+--
+-- Access methods. Declared first: the operator classes of every type refer to them.
+--
+
+CREATE FUNCTION hnswhandler(internal) RETURNS index_am_handler
+    LANGUAGE c AS 'MODULE_PATHNAME';
+CREATE FUNCTION ivfflathandler(internal) RETURNS index_am_handler
+    LANGUAGE c AS 'MODULE_PATHNAME';
+CREATE ACCESS METHOD hnsw TYPE INDEX HANDLER hnswhandler;
+CREATE ACCESS METHOD ivfflat TYPE INDEX HANDLER ivfflathandler;
+
+-- Support functions that tell an access method how to treat a type other than vector.
+CREATE FUNCTION hnsw_halfvec_support(internal) RETURNS internal
+    LANGUAGE c AS 'MODULE_PATHNAME';
+CREATE FUNCTION hnsw_bit_support(internal) RETURNS internal
+    LANGUAGE c AS 'MODULE_PATHNAME';
+CREATE FUNCTION hnsw_sparsevec_support(internal) RETURNS internal
+    LANGUAGE c AS 'MODULE_PATHNAME';
+CREATE FUNCTION ivfflat_halfvec_support(internal) RETURNS internal
+    LANGUAGE c AS 'MODULE_PATHNAME';
+CREATE FUNCTION ivfflat_bit_support(internal) RETURNS internal
+    LANGUAGE c AS 'MODULE_PATHNAME';
+
+--
+-- vector: single precision
+--
+
+CREATE TYPE vector;
+
+CREATE FUNCTION vector_in(cstring, oid, integer) RETURNS vector
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION vector_out(vector) RETURNS cstring
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION vector_recv(internal, oid, integer) RETURNS vector
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION vector_send(vector) RETURNS bytea
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION vector_typmod_in(cstring[]) RETURNS integer
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+
+CREATE TYPE vector (
+    INPUT = vector_in, OUTPUT = vector_out,
+    RECEIVE = vector_recv, SEND = vector_send,
+    TYPMOD_IN = vector_typmod_in,
+    STORAGE = external
+);
+
+-- Distances and measures
+CREATE FUNCTION l2_distance(vector, vector) RETURNS double precision
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION inner_product(vector, vector) RETURNS double precision
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION cosine_distance(vector, vector) RETURNS double precision
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION l1_distance(vector, vector) RETURNS double precision
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION vector_dims(vector) RETURNS integer
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION vector_norm(vector) RETURNS double precision
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION l2_normalize(vector) RETURNS vector
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION binary_quantize(vector) RETURNS bit
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION subvector(vector, integer, integer) RETURNS vector
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+
+-- Distances as the indexes want them: without the square root, negated, or as an angle
+CREATE FUNCTION vector_l2_squared_distance(vector, vector) RETURNS double precision
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION vector_negative_inner_product(vector, vector) RETURNS double precision
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION vector_spherical_distance(vector, vector) RETURNS double precision
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+
+-- Arithmetic
+CREATE FUNCTION vector_add(vector, vector) RETURNS vector
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION vector_sub(vector, vector) RETURNS vector
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION vector_mul(vector, vector) RETURNS vector
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION vector_concat(vector, vector) RETURNS vector
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+
+-- Comparison
+CREATE FUNCTION vector_lt(vector, vector) RETURNS boolean
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION vector_le(vector, vector) RETURNS boolean
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION vector_eq(vector, vector) RETURNS boolean
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION vector_ne(vector, vector) RETURNS boolean
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION vector_ge(vector, vector) RETURNS boolean
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION vector_gt(vector, vector) RETURNS boolean
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION vector_cmp(vector, vector) RETURNS integer
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+
+-- Operators. Subtraction and concatenation have no commutator.
+CREATE OPERATOR <-> (LEFTARG = vector, RIGHTARG = vector, FUNCTION = l2_distance, COMMUTATOR = <->);
+CREATE OPERATOR <#> (LEFTARG = vector, RIGHTARG = vector, FUNCTION = vector_negative_inner_product, COMMUTATOR = <#>);
+CREATE OPERATOR <=> (LEFTARG = vector, RIGHTARG = vector, FUNCTION = cosine_distance, COMMUTATOR = <=>);
+CREATE OPERATOR <+> (LEFTARG = vector, RIGHTARG = vector, FUNCTION = l1_distance, COMMUTATOR = <+>);
+CREATE OPERATOR + (LEFTARG = vector, RIGHTARG = vector, FUNCTION = vector_add, COMMUTATOR = +);
+CREATE OPERATOR - (LEFTARG = vector, RIGHTARG = vector, FUNCTION = vector_sub);
+CREATE OPERATOR * (LEFTARG = vector, RIGHTARG = vector, FUNCTION = vector_mul, COMMUTATOR = *);
+CREATE OPERATOR || (LEFTARG = vector, RIGHTARG = vector, FUNCTION = vector_concat);
+CREATE OPERATOR < (LEFTARG = vector, RIGHTARG = vector, FUNCTION = vector_lt,
+    COMMUTATOR = >, NEGATOR = >=, RESTRICT = scalarltsel, JOIN = scalarltjoinsel);
+CREATE OPERATOR <= (LEFTARG = vector, RIGHTARG = vector, FUNCTION = vector_le,
+    COMMUTATOR = >=, NEGATOR = >, RESTRICT = scalarlesel, JOIN = scalarlejoinsel);
+CREATE OPERATOR = (LEFTARG = vector, RIGHTARG = vector, FUNCTION = vector_eq,
+    COMMUTATOR = =, NEGATOR = <>, RESTRICT = eqsel, JOIN = eqjoinsel);
+CREATE OPERATOR <> (LEFTARG = vector, RIGHTARG = vector, FUNCTION = vector_ne,
+    COMMUTATOR = <>, NEGATOR = =, RESTRICT = eqsel, JOIN = eqjoinsel);
+CREATE OPERATOR >= (LEFTARG = vector, RIGHTARG = vector, FUNCTION = vector_ge,
+    COMMUTATOR = <=, NEGATOR = <, RESTRICT = scalargesel, JOIN = scalargejoinsel);
+CREATE OPERATOR > (LEFTARG = vector, RIGHTARG = vector, FUNCTION = vector_gt,
+    COMMUTATOR = <, NEGATOR = <=, RESTRICT = scalargtsel, JOIN = scalargtjoinsel);
+
+-- Aggregates. The state of avg is {count, sum, sum, ...}.
+CREATE FUNCTION vector_accum(double precision[], vector) RETURNS double precision[]
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION vector_combine(double precision[], double precision[]) RETURNS double precision[]
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION vector_avg(double precision[]) RETURNS vector
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE AGGREGATE avg(vector) (
+    SFUNC = vector_accum, STYPE = double precision[], INITCOND = '{0}',
+    COMBINEFUNC = vector_combine, FINALFUNC = vector_avg, PARALLEL = SAFE
+);
+CREATE AGGREGATE sum(vector) (
+    SFUNC = vector_add, STYPE = vector, COMBINEFUNC = vector_add, PARALLEL = SAFE
+);
+
+-- Casts
+CREATE FUNCTION vector(vector, integer, boolean) RETURNS vector
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION array_to_vector(integer[], integer, boolean) RETURNS vector
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION array_to_vector(real[], integer, boolean) RETURNS vector
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION array_to_vector(double precision[], integer, boolean) RETURNS vector
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION array_to_vector(numeric[], integer, boolean) RETURNS vector
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION vector_to_float4(vector, integer, boolean) RETURNS real[]
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE CAST (vector AS vector) WITH FUNCTION vector(vector, integer, boolean) AS IMPLICIT;
+CREATE CAST (vector AS real[]) WITH FUNCTION vector_to_float4(vector, integer, boolean) AS IMPLICIT;
+CREATE CAST (integer[] AS vector) WITH FUNCTION array_to_vector(integer[], integer, boolean) AS ASSIGNMENT;
+CREATE CAST (real[] AS vector) WITH FUNCTION array_to_vector(real[], integer, boolean) AS ASSIGNMENT;
+CREATE CAST (double precision[] AS vector) WITH FUNCTION array_to_vector(double precision[], integer, boolean) AS ASSIGNMENT;
+CREATE CAST (numeric[] AS vector) WITH FUNCTION array_to_vector(numeric[], integer, boolean) AS ASSIGNMENT;
+
+-- Operator classes
+CREATE OPERATOR CLASS vector_ops DEFAULT FOR TYPE vector USING btree AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >,
+    FUNCTION 1 vector_cmp(vector, vector);
+CREATE OPERATOR CLASS vector_l2_ops FOR TYPE vector USING hnsw AS
+    OPERATOR 1 <-> (vector, vector) FOR ORDER BY float_ops,
+    FUNCTION 1 vector_l2_squared_distance(vector, vector);
+CREATE OPERATOR CLASS vector_ip_ops FOR TYPE vector USING hnsw AS
+    OPERATOR 1 <#> (vector, vector) FOR ORDER BY float_ops,
+    FUNCTION 1 vector_negative_inner_product(vector, vector);
+CREATE OPERATOR CLASS vector_cosine_ops FOR TYPE vector USING hnsw AS
+    OPERATOR 1 <=> (vector, vector) FOR ORDER BY float_ops,
+    FUNCTION 1 vector_negative_inner_product(vector, vector),
+    FUNCTION 2 vector_norm(vector);
+CREATE OPERATOR CLASS vector_l1_ops FOR TYPE vector USING hnsw AS
+    OPERATOR 1 <+> (vector, vector) FOR ORDER BY float_ops,
+    FUNCTION 1 l1_distance(vector, vector);
+CREATE OPERATOR CLASS vector_l2_ops DEFAULT FOR TYPE vector USING ivfflat AS
+    OPERATOR 1 <-> (vector, vector) FOR ORDER BY float_ops,
+    FUNCTION 1 vector_l2_squared_distance(vector, vector),
+    FUNCTION 3 l2_distance(vector, vector);
+CREATE OPERATOR CLASS vector_ip_ops FOR TYPE vector USING ivfflat AS
+    OPERATOR 1 <#> (vector, vector) FOR ORDER BY float_ops,
+    FUNCTION 1 vector_negative_inner_product(vector, vector),
+    FUNCTION 3 vector_spherical_distance(vector, vector),
+    FUNCTION 4 vector_norm(vector);
+CREATE OPERATOR CLASS vector_cosine_ops FOR TYPE vector USING ivfflat AS
+    OPERATOR 1 <=> (vector, vector) FOR ORDER BY float_ops,
+    FUNCTION 1 vector_negative_inner_product(vector, vector),
+    FUNCTION 2 vector_norm(vector),
+    FUNCTION 3 vector_spherical_distance(vector, vector),
+    FUNCTION 4 vector_norm(vector);
+
+--
+-- halfvec: half precision
+--
+
+CREATE TYPE halfvec;
+
+CREATE FUNCTION halfvec_in(cstring, oid, integer) RETURNS halfvec
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION halfvec_out(halfvec) RETURNS cstring
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION halfvec_recv(internal, oid, integer) RETURNS halfvec
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION halfvec_send(halfvec) RETURNS bytea
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION halfvec_typmod_in(cstring[]) RETURNS integer
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+
+CREATE TYPE halfvec (
+    INPUT = halfvec_in, OUTPUT = halfvec_out,
+    RECEIVE = halfvec_recv, SEND = halfvec_send,
+    TYPMOD_IN = halfvec_typmod_in,
+    STORAGE = external
+);
+
+-- Distances and measures
+CREATE FUNCTION l2_distance(halfvec, halfvec) RETURNS double precision
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'halfvec_l2_distance';
+CREATE FUNCTION inner_product(halfvec, halfvec) RETURNS double precision
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'halfvec_inner_product';
+CREATE FUNCTION cosine_distance(halfvec, halfvec) RETURNS double precision
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'halfvec_cosine_distance';
+CREATE FUNCTION l1_distance(halfvec, halfvec) RETURNS double precision
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'halfvec_l1_distance';
+CREATE FUNCTION vector_dims(halfvec) RETURNS integer
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'halfvec_vector_dims';
+CREATE FUNCTION l2_norm(halfvec) RETURNS double precision
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'halfvec_l2_norm';
+CREATE FUNCTION l2_normalize(halfvec) RETURNS halfvec
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'halfvec_l2_normalize';
+CREATE FUNCTION binary_quantize(halfvec) RETURNS bit
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'halfvec_binary_quantize';
+CREATE FUNCTION subvector(halfvec, integer, integer) RETURNS halfvec
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'halfvec_subvector';
+
+-- Distances for the indexes
+CREATE FUNCTION halfvec_l2_squared_distance(halfvec, halfvec) RETURNS double precision
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION halfvec_negative_inner_product(halfvec, halfvec) RETURNS double precision
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION halfvec_spherical_distance(halfvec, halfvec) RETURNS double precision
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+
+-- Arithmetic
+CREATE FUNCTION halfvec_add(halfvec, halfvec) RETURNS halfvec
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION halfvec_sub(halfvec, halfvec) RETURNS halfvec
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION halfvec_mul(halfvec, halfvec) RETURNS halfvec
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION halfvec_concat(halfvec, halfvec) RETURNS halfvec
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+
+-- Comparison
+CREATE FUNCTION halfvec_lt(halfvec, halfvec) RETURNS boolean
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION halfvec_le(halfvec, halfvec) RETURNS boolean
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION halfvec_eq(halfvec, halfvec) RETURNS boolean
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION halfvec_ne(halfvec, halfvec) RETURNS boolean
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION halfvec_ge(halfvec, halfvec) RETURNS boolean
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION halfvec_gt(halfvec, halfvec) RETURNS boolean
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION halfvec_cmp(halfvec, halfvec) RETURNS integer
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+
+-- Operators
+CREATE OPERATOR <-> (LEFTARG = halfvec, RIGHTARG = halfvec, FUNCTION = l2_distance, COMMUTATOR = <->);
+CREATE OPERATOR <#> (LEFTARG = halfvec, RIGHTARG = halfvec, FUNCTION = halfvec_negative_inner_product, COMMUTATOR = <#>);
+CREATE OPERATOR <=> (LEFTARG = halfvec, RIGHTARG = halfvec, FUNCTION = cosine_distance, COMMUTATOR = <=>);
+CREATE OPERATOR <+> (LEFTARG = halfvec, RIGHTARG = halfvec, FUNCTION = l1_distance, COMMUTATOR = <+>);
+CREATE OPERATOR + (LEFTARG = halfvec, RIGHTARG = halfvec, FUNCTION = halfvec_add, COMMUTATOR = +);
+CREATE OPERATOR - (LEFTARG = halfvec, RIGHTARG = halfvec, FUNCTION = halfvec_sub);
+CREATE OPERATOR * (LEFTARG = halfvec, RIGHTARG = halfvec, FUNCTION = halfvec_mul, COMMUTATOR = *);
+CREATE OPERATOR || (LEFTARG = halfvec, RIGHTARG = halfvec, FUNCTION = halfvec_concat);
+CREATE OPERATOR < (LEFTARG = halfvec, RIGHTARG = halfvec, FUNCTION = halfvec_lt,
+    COMMUTATOR = >, NEGATOR = >=, RESTRICT = scalarltsel, JOIN = scalarltjoinsel);
+CREATE OPERATOR <= (LEFTARG = halfvec, RIGHTARG = halfvec, FUNCTION = halfvec_le,
+    COMMUTATOR = >=, NEGATOR = >, RESTRICT = scalarlesel, JOIN = scalarlejoinsel);
+CREATE OPERATOR = (LEFTARG = halfvec, RIGHTARG = halfvec, FUNCTION = halfvec_eq,
+    COMMUTATOR = =, NEGATOR = <>, RESTRICT = eqsel, JOIN = eqjoinsel);
+CREATE OPERATOR <> (LEFTARG = halfvec, RIGHTARG = halfvec, FUNCTION = halfvec_ne,
+    COMMUTATOR = <>, NEGATOR = =, RESTRICT = eqsel, JOIN = eqjoinsel);
+CREATE OPERATOR >= (LEFTARG = halfvec, RIGHTARG = halfvec, FUNCTION = halfvec_ge,
+    COMMUTATOR = <=, NEGATOR = <, RESTRICT = scalargesel, JOIN = scalargejoinsel);
+CREATE OPERATOR > (LEFTARG = halfvec, RIGHTARG = halfvec, FUNCTION = halfvec_gt,
+    COMMUTATOR = <, NEGATOR = <=, RESTRICT = scalargtsel, JOIN = scalargtjoinsel);
+
+-- Aggregates. avg keeps the same state as for vector, so its combine function is shared.
+CREATE FUNCTION halfvec_accum(double precision[], halfvec) RETURNS double precision[]
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION halfvec_combine(double precision[], double precision[]) RETURNS double precision[]
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'vector_combine';
+CREATE FUNCTION halfvec_avg(double precision[]) RETURNS halfvec
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE AGGREGATE avg(halfvec) (
+    SFUNC = halfvec_accum, STYPE = double precision[], INITCOND = '{0}',
+    COMBINEFUNC = halfvec_combine, FINALFUNC = halfvec_avg, PARALLEL = SAFE
+);
+CREATE AGGREGATE sum(halfvec) (
+    SFUNC = halfvec_add, STYPE = halfvec, COMBINEFUNC = halfvec_add, PARALLEL = SAFE
+);
+
+-- Casts. Narrowing from vector is implicit, widening is not: an expression that mixes the two compares halfvecs.
+CREATE FUNCTION halfvec(halfvec, integer, boolean) RETURNS halfvec
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION halfvec_to_vector(halfvec, integer, boolean) RETURNS vector
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION vector_to_halfvec(vector, integer, boolean) RETURNS halfvec
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION array_to_halfvec(integer[], integer, boolean) RETURNS halfvec
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION array_to_halfvec(real[], integer, boolean) RETURNS halfvec
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION array_to_halfvec(double precision[], integer, boolean) RETURNS halfvec
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION array_to_halfvec(numeric[], integer, boolean) RETURNS halfvec
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION halfvec_to_float4(halfvec, integer, boolean) RETURNS real[]
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE CAST (halfvec AS halfvec) WITH FUNCTION halfvec(halfvec, integer, boolean) AS IMPLICIT;
+CREATE CAST (halfvec AS vector) WITH FUNCTION halfvec_to_vector(halfvec, integer, boolean) AS ASSIGNMENT;
+CREATE CAST (vector AS halfvec) WITH FUNCTION vector_to_halfvec(vector, integer, boolean) AS IMPLICIT;
+CREATE CAST (halfvec AS real[]) WITH FUNCTION halfvec_to_float4(halfvec, integer, boolean) AS ASSIGNMENT;
+CREATE CAST (integer[] AS halfvec) WITH FUNCTION array_to_halfvec(integer[], integer, boolean) AS ASSIGNMENT;
+CREATE CAST (real[] AS halfvec) WITH FUNCTION array_to_halfvec(real[], integer, boolean) AS ASSIGNMENT;
+CREATE CAST (double precision[] AS halfvec) WITH FUNCTION array_to_halfvec(double precision[], integer, boolean) AS ASSIGNMENT;
+CREATE CAST (numeric[] AS halfvec) WITH FUNCTION array_to_halfvec(numeric[], integer, boolean) AS ASSIGNMENT;
+
+-- Operator classes
+CREATE OPERATOR CLASS halfvec_ops DEFAULT FOR TYPE halfvec USING btree AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >,
+    FUNCTION 1 halfvec_cmp(halfvec, halfvec);
+CREATE OPERATOR CLASS halfvec_l2_ops FOR TYPE halfvec USING hnsw AS
+    OPERATOR 1 <-> (halfvec, halfvec) FOR ORDER BY float_ops,
+    FUNCTION 1 halfvec_l2_squared_distance(halfvec, halfvec),
+    FUNCTION 3 hnsw_halfvec_support(internal);
+CREATE OPERATOR CLASS halfvec_ip_ops FOR TYPE halfvec USING hnsw AS
+    OPERATOR 1 <#> (halfvec, halfvec) FOR ORDER BY float_ops,
+    FUNCTION 1 halfvec_negative_inner_product(halfvec, halfvec),
+    FUNCTION 3 hnsw_halfvec_support(internal);
+CREATE OPERATOR CLASS halfvec_cosine_ops FOR TYPE halfvec USING hnsw AS
+    OPERATOR 1 <=> (halfvec, halfvec) FOR ORDER BY float_ops,
+    FUNCTION 1 halfvec_negative_inner_product(halfvec, halfvec),
+    FUNCTION 2 l2_norm(halfvec),
+    FUNCTION 3 hnsw_halfvec_support(internal);
+CREATE OPERATOR CLASS halfvec_l1_ops FOR TYPE halfvec USING hnsw AS
+    OPERATOR 1 <+> (halfvec, halfvec) FOR ORDER BY float_ops,
+    FUNCTION 1 l1_distance(halfvec, halfvec),
+    FUNCTION 3 hnsw_halfvec_support(internal);
+CREATE OPERATOR CLASS halfvec_l2_ops FOR TYPE halfvec USING ivfflat AS
+    OPERATOR 1 <-> (halfvec, halfvec) FOR ORDER BY float_ops,
+    FUNCTION 1 halfvec_l2_squared_distance(halfvec, halfvec),
+    FUNCTION 3 l2_distance(halfvec, halfvec),
+    FUNCTION 5 ivfflat_halfvec_support(internal);
+CREATE OPERATOR CLASS halfvec_ip_ops FOR TYPE halfvec USING ivfflat AS
+    OPERATOR 1 <#> (halfvec, halfvec) FOR ORDER BY float_ops,
+    FUNCTION 1 halfvec_negative_inner_product(halfvec, halfvec),
+    FUNCTION 3 halfvec_spherical_distance(halfvec, halfvec),
+    FUNCTION 4 l2_norm(halfvec),
+    FUNCTION 5 ivfflat_halfvec_support(internal);
+CREATE OPERATOR CLASS halfvec_cosine_ops FOR TYPE halfvec USING ivfflat AS
+    OPERATOR 1 <=> (halfvec, halfvec) FOR ORDER BY float_ops,
+    FUNCTION 1 halfvec_negative_inner_product(halfvec, halfvec),
+    FUNCTION 2 l2_norm(halfvec),
+    FUNCTION 3 halfvec_spherical_distance(halfvec, halfvec),
+    FUNCTION 4 l2_norm(halfvec),
+    FUNCTION 5 ivfflat_halfvec_support(internal);
+
+--
+-- sparsevec: single precision, non-zero elements only
+--
+
+CREATE TYPE sparsevec;
+
+CREATE FUNCTION sparsevec_in(cstring, oid, integer) RETURNS sparsevec
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION sparsevec_out(sparsevec) RETURNS cstring
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION sparsevec_recv(internal, oid, integer) RETURNS sparsevec
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION sparsevec_send(sparsevec) RETURNS bytea
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION sparsevec_typmod_in(cstring[]) RETURNS integer
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+
+CREATE TYPE sparsevec (
+    INPUT = sparsevec_in, OUTPUT = sparsevec_out,
+    RECEIVE = sparsevec_recv, SEND = sparsevec_send,
+    TYPMOD_IN = sparsevec_typmod_in,
+    STORAGE = external
+);
+
+-- Distances and measures
+CREATE FUNCTION l2_distance(sparsevec, sparsevec) RETURNS double precision
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'sparsevec_l2_distance';
+CREATE FUNCTION inner_product(sparsevec, sparsevec) RETURNS double precision
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'sparsevec_inner_product';
+CREATE FUNCTION cosine_distance(sparsevec, sparsevec) RETURNS double precision
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'sparsevec_cosine_distance';
+CREATE FUNCTION l1_distance(sparsevec, sparsevec) RETURNS double precision
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'sparsevec_l1_distance';
+CREATE FUNCTION l2_norm(sparsevec) RETURNS double precision
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'sparsevec_l2_norm';
+CREATE FUNCTION l2_normalize(sparsevec) RETURNS sparsevec
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'sparsevec_l2_normalize';
+
+-- Distances for the indexes
+CREATE FUNCTION sparsevec_l2_squared_distance(sparsevec, sparsevec) RETURNS double precision
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION sparsevec_negative_inner_product(sparsevec, sparsevec) RETURNS double precision
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+
+-- Comparison
+CREATE FUNCTION sparsevec_lt(sparsevec, sparsevec) RETURNS boolean
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION sparsevec_le(sparsevec, sparsevec) RETURNS boolean
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION sparsevec_eq(sparsevec, sparsevec) RETURNS boolean
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION sparsevec_ne(sparsevec, sparsevec) RETURNS boolean
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION sparsevec_ge(sparsevec, sparsevec) RETURNS boolean
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION sparsevec_gt(sparsevec, sparsevec) RETURNS boolean
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION sparsevec_cmp(sparsevec, sparsevec) RETURNS integer
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+
+-- Operators
+CREATE OPERATOR <-> (LEFTARG = sparsevec, RIGHTARG = sparsevec, FUNCTION = l2_distance, COMMUTATOR = <->);
+CREATE OPERATOR <#> (LEFTARG = sparsevec, RIGHTARG = sparsevec, FUNCTION = sparsevec_negative_inner_product, COMMUTATOR = <#>);
+CREATE OPERATOR <=> (LEFTARG = sparsevec, RIGHTARG = sparsevec, FUNCTION = cosine_distance, COMMUTATOR = <=>);
+CREATE OPERATOR <+> (LEFTARG = sparsevec, RIGHTARG = sparsevec, FUNCTION = l1_distance, COMMUTATOR = <+>);
+CREATE OPERATOR < (LEFTARG = sparsevec, RIGHTARG = sparsevec, FUNCTION = sparsevec_lt,
+    COMMUTATOR = >, NEGATOR = >=, RESTRICT = scalarltsel, JOIN = scalarltjoinsel);
+CREATE OPERATOR <= (LEFTARG = sparsevec, RIGHTARG = sparsevec, FUNCTION = sparsevec_le,
+    COMMUTATOR = >=, NEGATOR = >, RESTRICT = scalarlesel, JOIN = scalarlejoinsel);
+CREATE OPERATOR = (LEFTARG = sparsevec, RIGHTARG = sparsevec, FUNCTION = sparsevec_eq,
+    COMMUTATOR = =, NEGATOR = <>, RESTRICT = eqsel, JOIN = eqjoinsel);
+CREATE OPERATOR <> (LEFTARG = sparsevec, RIGHTARG = sparsevec, FUNCTION = sparsevec_ne,
+    COMMUTATOR = <>, NEGATOR = =, RESTRICT = eqsel, JOIN = eqjoinsel);
+CREATE OPERATOR >= (LEFTARG = sparsevec, RIGHTARG = sparsevec, FUNCTION = sparsevec_ge,
+    COMMUTATOR = <=, NEGATOR = <, RESTRICT = scalargesel, JOIN = scalargejoinsel);
+CREATE OPERATOR > (LEFTARG = sparsevec, RIGHTARG = sparsevec, FUNCTION = sparsevec_gt,
+    COMMUTATOR = <, NEGATOR = <=, RESTRICT = scalargtsel, JOIN = scalargtjoinsel);
+
+-- Casts
+CREATE FUNCTION sparsevec(sparsevec, integer, boolean) RETURNS sparsevec
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION sparsevec_to_vector(sparsevec, integer, boolean) RETURNS vector
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION vector_to_sparsevec(vector, integer, boolean) RETURNS sparsevec
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION sparsevec_to_halfvec(sparsevec, integer, boolean) RETURNS halfvec
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION halfvec_to_sparsevec(halfvec, integer, boolean) RETURNS sparsevec
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION array_to_sparsevec(integer[], integer, boolean) RETURNS sparsevec
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION array_to_sparsevec(real[], integer, boolean) RETURNS sparsevec
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION array_to_sparsevec(double precision[], integer, boolean) RETURNS sparsevec
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION array_to_sparsevec(numeric[], integer, boolean) RETURNS sparsevec
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE CAST (sparsevec AS sparsevec) WITH FUNCTION sparsevec(sparsevec, integer, boolean) AS IMPLICIT;
+CREATE CAST (sparsevec AS vector) WITH FUNCTION sparsevec_to_vector(sparsevec, integer, boolean) AS ASSIGNMENT;
+CREATE CAST (vector AS sparsevec) WITH FUNCTION vector_to_sparsevec(vector, integer, boolean) AS IMPLICIT;
+CREATE CAST (sparsevec AS halfvec) WITH FUNCTION sparsevec_to_halfvec(sparsevec, integer, boolean) AS ASSIGNMENT;
+CREATE CAST (halfvec AS sparsevec) WITH FUNCTION halfvec_to_sparsevec(halfvec, integer, boolean) AS IMPLICIT;
+CREATE CAST (integer[] AS sparsevec) WITH FUNCTION array_to_sparsevec(integer[], integer, boolean) AS ASSIGNMENT;
+CREATE CAST (real[] AS sparsevec) WITH FUNCTION array_to_sparsevec(real[], integer, boolean) AS ASSIGNMENT;
+CREATE CAST (double precision[] AS sparsevec) WITH FUNCTION array_to_sparsevec(double precision[], integer, boolean) AS ASSIGNMENT;
+CREATE CAST (numeric[] AS sparsevec) WITH FUNCTION array_to_sparsevec(numeric[], integer, boolean) AS ASSIGNMENT;
+
+-- Operator classes
+CREATE OPERATOR CLASS sparsevec_ops DEFAULT FOR TYPE sparsevec USING btree AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >,
+    FUNCTION 1 sparsevec_cmp(sparsevec, sparsevec);
+CREATE OPERATOR CLASS sparsevec_l2_ops FOR TYPE sparsevec USING hnsw AS
+    OPERATOR 1 <-> (sparsevec, sparsevec) FOR ORDER BY float_ops,
+    FUNCTION 1 sparsevec_l2_squared_distance(sparsevec, sparsevec),
+    FUNCTION 3 hnsw_sparsevec_support(internal);
+CREATE OPERATOR CLASS sparsevec_ip_ops FOR TYPE sparsevec USING hnsw AS
+    OPERATOR 1 <#> (sparsevec, sparsevec) FOR ORDER BY float_ops,
+    FUNCTION 1 sparsevec_negative_inner_product(sparsevec, sparsevec),
+    FUNCTION 3 hnsw_sparsevec_support(internal);
+CREATE OPERATOR CLASS sparsevec_cosine_ops FOR TYPE sparsevec USING hnsw AS
+    OPERATOR 1 <=> (sparsevec, sparsevec) FOR ORDER BY float_ops,
+    FUNCTION 1 sparsevec_negative_inner_product(sparsevec, sparsevec),
+    FUNCTION 2 l2_norm(sparsevec),
+    FUNCTION 3 hnsw_sparsevec_support(internal);
+CREATE OPERATOR CLASS sparsevec_l1_ops FOR TYPE sparsevec USING hnsw AS
+    OPERATOR 1 <+> (sparsevec, sparsevec) FOR ORDER BY float_ops,
+    FUNCTION 1 l1_distance(sparsevec, sparsevec),
+    FUNCTION 3 hnsw_sparsevec_support(internal);
+
+--
+-- bit: distances on PostgreSQL's own type
+--
+
+CREATE FUNCTION hamming_distance(bit, bit) RETURNS double precision
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE FUNCTION jaccard_distance(bit, bit) RETURNS double precision
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+CREATE OPERATOR <~> (LEFTARG = bit, RIGHTARG = bit, FUNCTION = hamming_distance, COMMUTATOR = <~>);
+CREATE OPERATOR <%> (LEFTARG = bit, RIGHTARG = bit, FUNCTION = jaccard_distance, COMMUTATOR = <%>);
+CREATE OPERATOR CLASS bit_hamming_ops FOR TYPE bit USING hnsw AS
+    OPERATOR 1 <~> (bit, bit) FOR ORDER BY float_ops,
+    FUNCTION 1 hamming_distance(bit, bit),
+    FUNCTION 3 hnsw_bit_support(internal);
+CREATE OPERATOR CLASS bit_jaccard_ops FOR TYPE bit USING hnsw AS
+    OPERATOR 1 <%> (bit, bit) FOR ORDER BY float_ops,
+    FUNCTION 1 jaccard_distance(bit, bit),
+    FUNCTION 3 hnsw_bit_support(internal);
+CREATE OPERATOR CLASS bit_hamming_ops FOR TYPE bit USING ivfflat AS
+    OPERATOR 1 <~> (bit, bit) FOR ORDER BY float_ops,
+    FUNCTION 1 hamming_distance(bit, bit),
+    FUNCTION 3 hamming_distance(bit, bit),
+    FUNCTION 5 ivfflat_bit_support(internal);
+
+--
+-- Descriptions
+--
+
+COMMENT ON ACCESS METHOD hnsw IS 'approximate nearest neighbour search over a layered graph';
+COMMENT ON ACCESS METHOD ivfflat IS 'approximate nearest neighbour search in lists around cluster centres';
+COMMENT ON FUNCTION hnswhandler(internal) IS 'describes hnsw to the server';
+COMMENT ON FUNCTION ivfflathandler(internal) IS 'describes ivfflat to the server';
+COMMENT ON FUNCTION hnsw_halfvec_support(internal) IS 'tells hnsw how to handle halfvec';
+COMMENT ON FUNCTION hnsw_bit_support(internal) IS 'tells hnsw how to handle bit';
+COMMENT ON FUNCTION hnsw_sparsevec_support(internal) IS 'tells hnsw how to handle sparsevec';
+COMMENT ON FUNCTION ivfflat_halfvec_support(internal) IS 'tells ivfflat how to handle halfvec';
+COMMENT ON FUNCTION ivfflat_bit_support(internal) IS 'tells ivfflat how to handle bit';
+
+COMMENT ON TYPE vector IS 'dense vector of 4-byte floats';
+COMMENT ON FUNCTION vector_in(cstring, oid, integer) IS 'text to vector';
+COMMENT ON FUNCTION vector_out(vector) IS 'vector to text';
+COMMENT ON FUNCTION vector_recv(internal, oid, integer) IS 'binary message to vector';
+COMMENT ON FUNCTION vector_send(vector) IS 'vector to binary message';
+COMMENT ON FUNCTION vector_typmod_in(cstring[]) IS 'checks the dimensions in vector(n)';
+COMMENT ON FUNCTION l2_distance(vector, vector) IS 'Euclidean (L2) distance';
+COMMENT ON FUNCTION inner_product(vector, vector) IS 'inner (dot) product';
+COMMENT ON FUNCTION cosine_distance(vector, vector) IS 'cosine distance, from 0 to 2; NaN when either is all zeros';
+COMMENT ON FUNCTION l1_distance(vector, vector) IS 'taxicab (L1) distance';
+COMMENT ON FUNCTION vector_dims(vector) IS 'how many dimensions';
+COMMENT ON FUNCTION vector_norm(vector) IS 'Euclidean (L2) norm';
+COMMENT ON FUNCTION l2_normalize(vector) IS 'scaled to Euclidean norm 1; all zeros stay zeros';
+COMMENT ON FUNCTION binary_quantize(vector) IS 'one bit per dimension, set where the element is above zero';
+COMMENT ON FUNCTION subvector(vector, integer, integer) IS 'part of a vector: first dimension (from 1), how many';
+COMMENT ON FUNCTION vector_l2_squared_distance(vector, vector) IS 'Euclidean distance without the square root';
+COMMENT ON FUNCTION vector_negative_inner_product(vector, vector) IS 'inner product with its sign turned, so that less is nearer';
+COMMENT ON FUNCTION vector_spherical_distance(vector, vector) IS 'angle between unit vectors as a fraction of a half turn';
+COMMENT ON FUNCTION vector_add(vector, vector) IS 'behind operator +';
+COMMENT ON FUNCTION vector_sub(vector, vector) IS 'behind operator -';
+COMMENT ON FUNCTION vector_mul(vector, vector) IS 'behind operator *';
+COMMENT ON FUNCTION vector_concat(vector, vector) IS 'behind operator ||';
+COMMENT ON FUNCTION vector_lt(vector, vector) IS 'behind operator <';
+COMMENT ON FUNCTION vector_le(vector, vector) IS 'behind operator <=';
+COMMENT ON FUNCTION vector_eq(vector, vector) IS 'behind operator =';
+COMMENT ON FUNCTION vector_ne(vector, vector) IS 'behind operator <>';
+COMMENT ON FUNCTION vector_ge(vector, vector) IS 'behind operator >=';
+COMMENT ON FUNCTION vector_gt(vector, vector) IS 'behind operator >';
+COMMENT ON FUNCTION vector_cmp(vector, vector) IS 'three-way comparison for btree: -1, 0 or 1';
+COMMENT ON FUNCTION vector_accum(double precision[], vector) IS 'avg(vector): takes in one value';
+COMMENT ON FUNCTION vector_combine(double precision[], double precision[]) IS 'avg(vector): merges two partial states';
+COMMENT ON FUNCTION vector_avg(double precision[]) IS 'avg(vector): turns the state into the mean';
+COMMENT ON AGGREGATE avg(vector) IS 'element-wise mean; NULL when there is nothing to average';
+COMMENT ON AGGREGATE sum(vector) IS 'element-wise sum';
+COMMENT ON FUNCTION vector(vector, integer, boolean) IS 'checks a vector against the dimensions of its column';
+COMMENT ON FUNCTION array_to_vector(integer[], integer, boolean) IS 'cast integer[] to vector';
+COMMENT ON FUNCTION array_to_vector(real[], integer, boolean) IS 'cast real[] to vector';
+COMMENT ON FUNCTION array_to_vector(double precision[], integer, boolean) IS 'cast double precision[] to vector';
+COMMENT ON FUNCTION array_to_vector(numeric[], integer, boolean) IS 'cast numeric[] to vector';
+COMMENT ON FUNCTION vector_to_float4(vector, integer, boolean) IS 'cast vector to real[]';
+COMMENT ON OPERATOR <-> (vector, vector) IS 'Euclidean (L2) distance';
+COMMENT ON OPERATOR <#> (vector, vector) IS 'negative inner product';
+COMMENT ON OPERATOR <=> (vector, vector) IS 'cosine distance';
+COMMENT ON OPERATOR <+> (vector, vector) IS 'taxicab (L1) distance';
+COMMENT ON OPERATOR + (vector, vector) IS 'element-wise sum';
+COMMENT ON OPERATOR - (vector, vector) IS 'element-wise difference';
+COMMENT ON OPERATOR * (vector, vector) IS 'element-wise product';
+COMMENT ON OPERATOR || (vector, vector) IS 'the left vector followed by the right one';
+COMMENT ON OPERATOR < (vector, vector) IS 'sorts before';
+COMMENT ON OPERATOR <= (vector, vector) IS 'sorts before or is equal';
+COMMENT ON OPERATOR = (vector, vector) IS 'all elements equal';
+COMMENT ON OPERATOR <> (vector, vector) IS 'some element differs';
+COMMENT ON OPERATOR >= (vector, vector) IS 'sorts after or is equal';
+COMMENT ON OPERATOR > (vector, vector) IS 'sorts after';
+
+COMMENT ON TYPE halfvec IS 'dense vector of 2-byte floats';
+COMMENT ON FUNCTION halfvec_in(cstring, oid, integer) IS 'text to halfvec';
+COMMENT ON FUNCTION halfvec_out(halfvec) IS 'halfvec to text';
+COMMENT ON FUNCTION halfvec_recv(internal, oid, integer) IS 'binary message to halfvec';
+COMMENT ON FUNCTION halfvec_send(halfvec) IS 'halfvec to binary message';
+COMMENT ON FUNCTION halfvec_typmod_in(cstring[]) IS 'checks the dimensions in halfvec(n)';
+COMMENT ON FUNCTION l2_distance(halfvec, halfvec) IS 'Euclidean (L2) distance';
+COMMENT ON FUNCTION inner_product(halfvec, halfvec) IS 'inner (dot) product';
+COMMENT ON FUNCTION cosine_distance(halfvec, halfvec) IS 'cosine distance, from 0 to 2; NaN when either is all zeros';
+COMMENT ON FUNCTION l1_distance(halfvec, halfvec) IS 'taxicab (L1) distance';
+COMMENT ON FUNCTION vector_dims(halfvec) IS 'how many dimensions';
+COMMENT ON FUNCTION l2_norm(halfvec) IS 'Euclidean (L2) norm';
+COMMENT ON FUNCTION l2_normalize(halfvec) IS 'scaled to Euclidean norm 1; all zeros stay zeros';
+COMMENT ON FUNCTION binary_quantize(halfvec) IS 'one bit per dimension, set where the element is above zero';
+COMMENT ON FUNCTION subvector(halfvec, integer, integer) IS 'part of a vector: first dimension (from 1), how many';
+COMMENT ON FUNCTION halfvec_l2_squared_distance(halfvec, halfvec) IS 'Euclidean distance without the square root';
+COMMENT ON FUNCTION halfvec_negative_inner_product(halfvec, halfvec) IS 'inner product with its sign turned, so that less is nearer';
+COMMENT ON FUNCTION halfvec_spherical_distance(halfvec, halfvec) IS 'angle between unit vectors as a fraction of a half turn';
+COMMENT ON FUNCTION halfvec_add(halfvec, halfvec) IS 'behind operator +';
+COMMENT ON FUNCTION halfvec_sub(halfvec, halfvec) IS 'behind operator -';
+COMMENT ON FUNCTION halfvec_mul(halfvec, halfvec) IS 'behind operator *';
+COMMENT ON FUNCTION halfvec_concat(halfvec, halfvec) IS 'behind operator ||';
+COMMENT ON FUNCTION halfvec_lt(halfvec, halfvec) IS 'behind operator <';
+COMMENT ON FUNCTION halfvec_le(halfvec, halfvec) IS 'behind operator <=';
+COMMENT ON FUNCTION halfvec_eq(halfvec, halfvec) IS 'behind operator =';
+COMMENT ON FUNCTION halfvec_ne(halfvec, halfvec) IS 'behind operator <>';
+COMMENT ON FUNCTION halfvec_ge(halfvec, halfvec) IS 'behind operator >=';
+COMMENT ON FUNCTION halfvec_gt(halfvec, halfvec) IS 'behind operator >';
+COMMENT ON FUNCTION halfvec_cmp(halfvec, halfvec) IS 'three-way comparison for btree: -1, 0 or 1';
+COMMENT ON FUNCTION halfvec_accum(double precision[], halfvec) IS 'avg(halfvec): takes in one value';
+COMMENT ON FUNCTION halfvec_combine(double precision[], double precision[]) IS 'avg(halfvec): merges two partial states';
+COMMENT ON FUNCTION halfvec_avg(double precision[]) IS 'avg(halfvec): turns the state into the mean';
+COMMENT ON AGGREGATE avg(halfvec) IS 'element-wise mean; NULL when there is nothing to average';
+COMMENT ON AGGREGATE sum(halfvec) IS 'element-wise sum';
+COMMENT ON FUNCTION halfvec(halfvec, integer, boolean) IS 'checks a halfvec against the dimensions of its column';
+COMMENT ON FUNCTION halfvec_to_vector(halfvec, integer, boolean) IS 'cast halfvec to vector';
+COMMENT ON FUNCTION vector_to_halfvec(vector, integer, boolean) IS 'cast vector to halfvec, rounding each element';
+COMMENT ON FUNCTION array_to_halfvec(integer[], integer, boolean) IS 'cast integer[] to halfvec';
+COMMENT ON FUNCTION array_to_halfvec(real[], integer, boolean) IS 'cast real[] to halfvec';
+COMMENT ON FUNCTION array_to_halfvec(double precision[], integer, boolean) IS 'cast double precision[] to halfvec';
+COMMENT ON FUNCTION array_to_halfvec(numeric[], integer, boolean) IS 'cast numeric[] to halfvec';
+COMMENT ON FUNCTION halfvec_to_float4(halfvec, integer, boolean) IS 'cast halfvec to real[]';
+COMMENT ON OPERATOR <-> (halfvec, halfvec) IS 'Euclidean (L2) distance';
+COMMENT ON OPERATOR <#> (halfvec, halfvec) IS 'negative inner product';
+COMMENT ON OPERATOR <=> (halfvec, halfvec) IS 'cosine distance';
+COMMENT ON OPERATOR <+> (halfvec, halfvec) IS 'taxicab (L1) distance';
+COMMENT ON OPERATOR + (halfvec, halfvec) IS 'element-wise sum';
+COMMENT ON OPERATOR - (halfvec, halfvec) IS 'element-wise difference';
+COMMENT ON OPERATOR * (halfvec, halfvec) IS 'element-wise product';
+COMMENT ON OPERATOR || (halfvec, halfvec) IS 'the left vector followed by the right one';
+COMMENT ON OPERATOR < (halfvec, halfvec) IS 'sorts before';
+COMMENT ON OPERATOR <= (halfvec, halfvec) IS 'sorts before or is equal';
+COMMENT ON OPERATOR = (halfvec, halfvec) IS 'all elements equal';
+COMMENT ON OPERATOR <> (halfvec, halfvec) IS 'some element differs';
+COMMENT ON OPERATOR >= (halfvec, halfvec) IS 'sorts after or is equal';
+COMMENT ON OPERATOR > (halfvec, halfvec) IS 'sorts after';
+
+COMMENT ON TYPE sparsevec IS 'sparse vector of 4-byte floats, zeros left out';
+COMMENT ON FUNCTION sparsevec_in(cstring, oid, integer) IS 'text to sparsevec';
+COMMENT ON FUNCTION sparsevec_out(sparsevec) IS 'sparsevec to text';
+COMMENT ON FUNCTION sparsevec_recv(internal, oid, integer) IS 'binary message to sparsevec';
+COMMENT ON FUNCTION sparsevec_send(sparsevec) IS 'sparsevec to binary message';
+COMMENT ON FUNCTION sparsevec_typmod_in(cstring[]) IS 'checks the dimensions in sparsevec(n)';
+COMMENT ON FUNCTION l2_distance(sparsevec, sparsevec) IS 'Euclidean (L2) distance';
+COMMENT ON FUNCTION inner_product(sparsevec, sparsevec) IS 'inner (dot) product';
+COMMENT ON FUNCTION cosine_distance(sparsevec, sparsevec) IS 'cosine distance, from 0 to 2; NaN when either is all zeros';
+COMMENT ON FUNCTION l1_distance(sparsevec, sparsevec) IS 'taxicab (L1) distance';
+COMMENT ON FUNCTION l2_norm(sparsevec) IS 'Euclidean (L2) norm';
+COMMENT ON FUNCTION l2_normalize(sparsevec) IS 'scaled to Euclidean norm 1; all zeros stay zeros';
+COMMENT ON FUNCTION sparsevec_l2_squared_distance(sparsevec, sparsevec) IS 'Euclidean distance without the square root';
+COMMENT ON FUNCTION sparsevec_negative_inner_product(sparsevec, sparsevec) IS 'inner product with its sign turned, so that less is nearer';
+COMMENT ON FUNCTION sparsevec_lt(sparsevec, sparsevec) IS 'behind operator <';
+COMMENT ON FUNCTION sparsevec_le(sparsevec, sparsevec) IS 'behind operator <=';
+COMMENT ON FUNCTION sparsevec_eq(sparsevec, sparsevec) IS 'behind operator =';
+COMMENT ON FUNCTION sparsevec_ne(sparsevec, sparsevec) IS 'behind operator <>';
+COMMENT ON FUNCTION sparsevec_ge(sparsevec, sparsevec) IS 'behind operator >=';
+COMMENT ON FUNCTION sparsevec_gt(sparsevec, sparsevec) IS 'behind operator >';
+COMMENT ON FUNCTION sparsevec_cmp(sparsevec, sparsevec) IS 'three-way comparison for btree: -1, 0 or 1';
+COMMENT ON FUNCTION sparsevec(sparsevec, integer, boolean) IS 'checks a sparsevec against the dimensions of its column';
+COMMENT ON FUNCTION sparsevec_to_vector(sparsevec, integer, boolean) IS 'cast sparsevec to vector';
+COMMENT ON FUNCTION vector_to_sparsevec(vector, integer, boolean) IS 'cast vector to sparsevec';
+COMMENT ON FUNCTION sparsevec_to_halfvec(sparsevec, integer, boolean) IS 'cast sparsevec to halfvec';
+COMMENT ON FUNCTION halfvec_to_sparsevec(halfvec, integer, boolean) IS 'cast halfvec to sparsevec';
+COMMENT ON FUNCTION array_to_sparsevec(integer[], integer, boolean) IS 'cast integer[] to sparsevec';
+COMMENT ON FUNCTION array_to_sparsevec(real[], integer, boolean) IS 'cast real[] to sparsevec';
+COMMENT ON FUNCTION array_to_sparsevec(double precision[], integer, boolean) IS 'cast double precision[] to sparsevec';
+COMMENT ON FUNCTION array_to_sparsevec(numeric[], integer, boolean) IS 'cast numeric[] to sparsevec';
+COMMENT ON OPERATOR <-> (sparsevec, sparsevec) IS 'Euclidean (L2) distance';
+COMMENT ON OPERATOR <#> (sparsevec, sparsevec) IS 'negative inner product';
+COMMENT ON OPERATOR <=> (sparsevec, sparsevec) IS 'cosine distance';
+COMMENT ON OPERATOR <+> (sparsevec, sparsevec) IS 'taxicab (L1) distance';
+COMMENT ON OPERATOR < (sparsevec, sparsevec) IS 'sorts before';
+COMMENT ON OPERATOR <= (sparsevec, sparsevec) IS 'sorts before or is equal';
+COMMENT ON OPERATOR = (sparsevec, sparsevec) IS 'all elements equal';
+COMMENT ON OPERATOR <> (sparsevec, sparsevec) IS 'some element differs';
+COMMENT ON OPERATOR >= (sparsevec, sparsevec) IS 'sorts after or is equal';
+COMMENT ON OPERATOR > (sparsevec, sparsevec) IS 'sorts after';
+
+COMMENT ON FUNCTION hamming_distance(bit, bit) IS 'Hamming distance: how many bits differ';
+COMMENT ON FUNCTION jaccard_distance(bit, bit) IS 'Jaccard distance: 1 - common set bits / all set bits';
+COMMENT ON OPERATOR <~> (bit, bit) IS 'Hamming distance';
+COMMENT ON OPERATOR <%> (bit, bit) IS 'Jaccard distance';
