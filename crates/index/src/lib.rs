@@ -1,2 +1,12 @@
-//! Values, text and binary formats, and index algorithms without PostgreSQL.
+//! Values, text and binary formats, and (in later modules) page layouts and index algorithms: everything
+//! about vectors that does not need PostgreSQL. Callers own memory, interrupts and error reporting; this
+//! crate only looks at bytes and answers with values or with a [`ValueError`].
 #![forbid(unsafe_code)]
+
+pub mod error;
+pub mod text;
+pub mod value;
+pub mod wire;
+
+pub use error::{Kind, TextError, TypeName, ValueError};
+pub use half::f16;

@@ -1,0 +1,213 @@
+//! Reading one number from the front of a text, as `strtof` does in the C locale.
+
+/// A number read from the front of a text.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Number {
+    /// The nearest f32, ties to even; infinite when out of range or when the text says so.
+    pub value: f32,
+    /// Bytes of text it took.
+    pub len: usize,
+    /// The text is a finite number and the value is not.
+    pub overflow: bool,
+    /// The text is not zero and the value is.
+    pub underflow: bool,
+}
+
+/// Reads the longest prefix of `text` that is a number: decimal with optional fraction and exponent,
+/// hexadecimal (`0x1.8p3`), `inf`, `infinity` or `nan` in any case, each with an optional sign. White space in
+/// front is the caller's. `None` when there is no number.
+#[inline]
+pub fn parse_prefix(text: &[u8]) -> Option<Number> {
+    let (value, len) = fast_float2::parse_partial::<f32, _>(text).ok()?;
+    if value.is_normal() && !matches!(text.get(len), Some(b'x' | b'X')) {
+        return Some(Number { value, len, overflow: false, underflow: false });
+    }
+    Some(unusual(text, value, len))
+}
+
+/// Zeros, subnormals, infinities, NaN, and what may turn out to be hexadecimal.
+#[cold]
+fn unusual(text: &[u8], value: f32, len: usize) -> Number {
+    if let Some(number) = parse_hexadecimal(text) {
+        return number;
+    }
+    let taken = text.get(..len).unwrap_or(text);
+    let digits = taken.iter().take_while(|c| !matches!(c, b'e' | b'E'));
+    let nonzero = digits.clone().any(|c| matches!(c, b'1'..=b'9'));
+    let finite = taken.iter().any(u8::is_ascii_digit);
+    Number { value, len, overflow: value.is_infinite() && finite, underflow: value == 0.0 && nonzero }
+}
+
+/// `0x`, hexadecimal digits with an optional point, and an optional binary exponent after `p`.
+fn parse_hexadecimal(text: &[u8]) -> Option<Number> {
+    let signed = matches!(text.first(), Some(b'+' | b'-'));
+    let negative = text.first() == Some(&b'-');
+    let mut at = usize::from(signed);
+    if text.get(at) != Some(&b'0') || !matches!(text.get(at + 1), Some(b'x' | b'X')) {
+        return None;
+    }
+    at += 2;
+
+    // The leading 60 bits of the significand; what does not fit only says "not exact".
+    let mut significand: u64 = 0;
+    let mut exponent: i64 = 0;
+    let mut inexact = false;
+    let mut digits = false;
+    let mut point = false;
+    while let Some(&c) = text.get(at) {
+        if c == b'.' && !point {
+            point = true;
+        } else if let Some(digit) = char::from(c).to_digit(16) {
+            digits = true;
+            if significand >> 60 == 0 {
+                significand = significand << 4 | u64::from(digit);
+                exponent -= if point { 4 } else { 0 };
+            } else {
+                inexact |= digit != 0;
+                exponent += if point { 0 } else { 4 };
+            }
+        } else {
+            break;
+        }
+        at += 1;
+    }
+    if !digits {
+        return None;
+    }
+    if let Some((power, len)) = text.get(at..).and_then(binary_exponent) {
+        exponent = exponent.saturating_add(power);
+        at += len;
+    }
+
+    let magnitude = round_to_f32(significand, inexact, exponent);
+    Some(Number {
+        value: if negative { -magnitude } else { magnitude },
+        len: at,
+        overflow: magnitude.is_infinite(),
+        underflow: magnitude == 0.0 && significand != 0,
+    })
+}
+
+/// `p`, an optional sign and decimal digits: the power of two and the bytes it took.
+fn binary_exponent(text: &[u8]) -> Option<(i64, usize)> {
+    if !matches!(text.first(), Some(b'p' | b'P')) {
+        return None;
+    }
+    let signed = matches!(text.get(1), Some(b'+' | b'-'));
+    let digits = text.get(1 + usize::from(signed)..)?;
+    let count = digits.iter().take_while(|c| c.is_ascii_digit()).count();
+    if count == 0 {
+        return None;
+    }
+    // a million is past any float; more digits change nothing
+    let value = digits[..count].iter().fold(0i64, |v, c| (v * 10 + i64::from(c - b'0')).min(1_000_000));
+    let value = if text.get(1) == Some(&b'-') { -value } else { value };
+    Some((value, 1 + usize::from(signed) + count))
+}
+
+/// `significand * 2^exponent` (and a bit more if `inexact`) as the nearest f32, ties to even.
+fn round_to_f32(significand: u64, inexact: bool, exponent: i64) -> f32 {
+    if significand == 0 {
+        return 0.0;
+    }
+    // Normalise: the top bit set, so that the value lies in [2^top, 2^(top+1)).
+    let shift = significand.leading_zeros();
+    let significand = significand << shift;
+    let top = exponent.saturating_add(63 - i64::from(shift));
+    if top > 127 {
+        return f32::INFINITY;
+    }
+    // f32 keeps 24 bits above 2^-126 and one less for every power of two below.
+    let kept = 24 - (-126 - top).max(0);
+    if kept < 0 {
+        return 0.0;
+    }
+    let drop = 64 - kept as u32; // 40..=64
+    let (mut bits, remainder) = match drop {
+        64 => (0, significand),
+        _ => (significand >> drop, significand << (64 - drop)),
+    };
+    let half = 1u64 << 63;
+    let tie_break = inexact || bits & 1 == 1;
+    if remainder > half || (remainder == half && tie_break) {
+        bits += 1;
+    }
+    // exact: at most 25 significant bits, and a power of two that f64 holds
+    (bits as f64 * 2f64.powi((top + 1 - kept) as i32)) as f32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(text: &str) -> Option<(f32, usize)> {
+        parse_prefix(text.as_bytes()).map(|n| (n.value, n.len))
+    }
+
+    #[test]
+    fn decimal_forms() {
+        for (text, expected) in [
+            ("1", Some((1.0, 1))),
+            ("+1.5,", Some((1.5, 4))),
+            ("-.5]", Some((-0.5, 3))),
+            ("5.", Some((5.0, 2))),
+            ("1e2x", Some((100.0, 3))),
+            ("1e", Some((1.0, 1))),
+            ("1e+", Some((1.0, 1))),
+            ("1.5.5", Some((1.5, 3))),
+            ("", None),
+            ("-", None),
+            (".", None),
+            ("e5", None),
+            ("--1", None),
+            ("+-1", None),
+            ("0.1", Some((0.1, 3))),
+            ("16777217", Some((16777216.0, 8))),
+            ("16777217.000000000000000000000000000000000001", Some((16777218.0, 45))),
+        ] {
+            assert_eq!(value(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn hexadecimal_forms() {
+        for (text, expected) in [
+            ("0x10", (16.0, 4)),
+            ("-0X1.8p1,", (-3.0, 8)),
+            ("0x.8", (0.5, 4)),
+            ("0x1p-149", (1e-45, 8)),
+            ("0x1p-150", (0.0, 8)),
+            ("0x1.8p-150", (1e-45, 10)),
+            ("0x1.000001p0", (1.0, 12)),
+            ("0x1.0000010000000000000001p0", (1.0000001, 28)),
+            ("0x1.000003p0", (1.0000002, 12)),
+            ("0x1p127", (1.7014118e38, 7)),
+            ("0x1p128", (f32::INFINITY, 7)),
+            ("0xffffff7p100", (f32::MAX, 13)),
+            ("0xffffff8p100", (f32::INFINITY, 13)),
+            ("0x", (0.0, 1)),
+            ("0xg", (0.0, 1)),
+            ("0x.p1", (0.0, 1)),
+            ("0x1p", (1.0, 3)),
+            ("0x1p99999999999999999999", (f32::INFINITY, 24)),
+            ("0x0p99999999999999999999", (0.0, 24)),
+        ] {
+            assert_eq!(value(text), Some(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn range_flags() {
+        let flags = |text: &str| parse_prefix(text.as_bytes()).map(|n| (n.overflow, n.underflow));
+        assert_eq!(flags("1e39"), Some((true, false)));
+        assert_eq!(flags("-1e39"), Some((true, false)));
+        assert_eq!(flags("inf"), Some((false, false)));
+        assert_eq!(flags("-Infinity"), Some((false, false)));
+        assert_eq!(flags("nan"), Some((false, false)));
+        assert_eq!(flags("1e-46"), Some((false, true)));
+        assert_eq!(flags("0.0000e5"), Some((false, false)));
+        assert_eq!(flags("1e-45"), Some((false, false)));
+        assert_eq!(flags("0x1p-200"), Some((false, true)));
+        assert_eq!(flags("0x1p200"), Some((true, false)));
+    }
+}

@@ -1,0 +1,80 @@
+//! Values to text.
+
+use super::shortest::{MAX_F32_TEXT, print_f32};
+use crate::value::{DenseElement, SparseView};
+
+/// Bytes of an i32 in decimal, at most.
+const MAX_I32_TEXT: usize = 11;
+
+/// Bytes that [`print_dense`] needs at most: every element with its separator, and the brackets.
+pub const fn dense_text_size(dims: usize) -> usize {
+    dims * (MAX_F32_TEXT + 1) + 2
+}
+
+/// Bytes that [`print_sparse`] needs at most: `index:value,` for every element, braces, slash, dimensions.
+pub const fn sparse_text_size(nnz: usize) -> usize {
+    nnz * (MAX_I32_TEXT + 1 + MAX_F32_TEXT + 1) + 3 + MAX_I32_TEXT
+}
+
+/// Appends to a buffer of sufficient size; what would not fit is dropped, and the sizes above see to it that
+/// nothing is.
+struct Out<'a> {
+    buffer: &'a mut [u8],
+    len: usize,
+}
+
+impl Out<'_> {
+    #[inline]
+    fn byte(&mut self, c: u8) {
+        if let Some(slot) = self.buffer.get_mut(self.len) {
+            *slot = c;
+            self.len += 1;
+        }
+    }
+
+    #[inline]
+    fn float(&mut self, value: f32) {
+        if let Some(chunk) = self.buffer.get_mut(self.len..).and_then(|b| b.first_chunk_mut()) {
+            self.len += print_f32(value, chunk);
+        }
+    }
+
+    fn integer(&mut self, value: i64) {
+        let mut digits = itoa::Buffer::new();
+        for &c in digits.format(value).as_bytes() {
+            self.byte(c);
+        }
+    }
+}
+
+/// Prints a dense vector into `buffer`, which has [`dense_text_size`] bytes, and answers how many it took.
+pub fn print_dense<T: DenseElement>(elements: &[T], buffer: &mut [u8]) -> usize {
+    let mut out = Out { buffer, len: 0 };
+    out.byte(b'[');
+    for (i, element) in elements.iter().enumerate() {
+        if i > 0 {
+            out.byte(b',');
+        }
+        out.float(element.to_f32());
+    }
+    out.byte(b']');
+    out.len
+}
+
+/// Prints a sparse vector into `buffer`, which has [`sparse_text_size`] bytes, and answers how many it took.
+pub fn print_sparse(value: &SparseView<'_>, buffer: &mut [u8]) -> usize {
+    let mut out = Out { buffer, len: 0 };
+    out.byte(b'{');
+    for (i, (&index, &element)) in value.indices().iter().zip(value.values()).enumerate() {
+        if i > 0 {
+            out.byte(b',');
+        }
+        out.integer(i64::from(index) + 1);
+        out.byte(b':');
+        out.float(element);
+    }
+    out.byte(b'}');
+    out.byte(b'/');
+    out.integer(i64::from(value.dims()));
+    out.len
+}

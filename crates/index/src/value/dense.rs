@@ -1,0 +1,164 @@
+//! `vector` and `halfvec`: header, `dim` i16, `unused` i16, then `dim` elements.
+
+use core::cmp::Ordering;
+
+use half::f16;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use super::MAX_DIMS;
+use crate::error::{TypeName, ValueError};
+
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+struct Header {
+    varlena: u32,
+    dim: i16,
+    unused: i16,
+}
+
+const HEADER: usize = size_of::<Header>();
+const _: () = assert!(HEADER == 8 && align_of::<Header>() == 4);
+
+/// An element of a dense vector: `f32` in `vector`, [`f16`] in `halfvec`.
+pub trait DenseElement: Copy + FromBytes + IntoBytes + Immutable + KnownLayout + 'static {
+    /// The SQL type whose elements these are.
+    const TYPE: TypeName;
+    /// The element as f32 (exact).
+    fn to_f32(self) -> f32;
+    /// Neither NaN nor infinite.
+    fn is_finite(self) -> bool;
+    /// Zero of either sign.
+    fn is_zero(self) -> bool;
+}
+
+impl DenseElement for f32 {
+    const TYPE: TypeName = TypeName::Vector;
+    #[inline]
+    fn to_f32(self) -> f32 {
+        self
+    }
+    #[inline]
+    fn is_finite(self) -> bool {
+        f32::is_finite(self)
+    }
+    #[inline]
+    fn is_zero(self) -> bool {
+        self == 0.0
+    }
+}
+
+impl DenseElement for f16 {
+    const TYPE: TypeName = TypeName::Halfvec;
+    #[inline]
+    fn to_f32(self) -> f32 {
+        f16::to_f32(self)
+    }
+    #[inline]
+    fn is_finite(self) -> bool {
+        f16::is_finite(self)
+    }
+    #[inline]
+    fn is_zero(self) -> bool {
+        self.to_bits() & 0x7fff == 0
+    }
+}
+
+/// A dense vector in place.
+#[derive(Clone, Copy, Debug)]
+pub struct DenseView<'a, T> {
+    elements: &'a [T],
+}
+
+/// A `vector` in place.
+pub type VectorView<'a> = DenseView<'a, f32>;
+/// A `halfvec` in place.
+pub type HalfvecView<'a> = DenseView<'a, f16>;
+
+impl<'a, T: DenseElement> DenseView<'a, T> {
+    /// The view of a whole, uncompressed varlena with a four-byte header, 4-byte aligned.
+    ///
+    /// # Errors
+    /// [`ValueError::Corrupted`] when the length is not what `dim` asks for.
+    #[inline]
+    pub fn new(varlena: &'a [u8]) -> Result<Self, ValueError> {
+        let corrupted = ValueError::Corrupted(T::TYPE);
+        let (header, rest) = Header::ref_from_prefix(varlena).map_err(|_| corrupted)?;
+        let elements = <[T]>::ref_from_bytes(rest).map_err(|_| corrupted)?;
+        if i32::from(header.dim) as usize != elements.len() {
+            return Err(corrupted);
+        }
+        Ok(DenseView { elements })
+    }
+
+    /// The elements.
+    #[inline]
+    pub fn elements(&self) -> &'a [T] {
+        self.elements
+    }
+
+    /// The number of dimensions: 0..=32767, since `new` compared it with an i16.
+    #[inline]
+    pub fn dims(&self) -> i32 {
+        self.elements.len() as i32
+    }
+
+    /// Fails unless both have the same dimensions.
+    #[inline]
+    pub fn check_same_dims(&self, other: &Self) -> Result<(), ValueError> {
+        if self.elements.len() == other.elements.len() {
+            Ok(())
+        } else {
+            Err(ValueError::DifferentDims(T::TYPE, self.dims(), other.dims()))
+        }
+    }
+
+    /// The btree order: elements first, then the number of dimensions, as PostgreSQL orders arrays.
+    pub fn compare(&self, other: &Self) -> Ordering {
+        for (a, b) in self.elements.iter().zip(other.elements) {
+            let (a, b) = (a.to_f32(), b.to_f32());
+            if a < b {
+                return Ordering::Less;
+            }
+            if a > b {
+                return Ordering::Greater;
+            }
+        }
+        self.elements.len().cmp(&other.elements.len())
+    }
+
+    /// The size in bytes of a value of `dims` dimensions, varlena header included.
+    pub const fn size(dims: usize) -> usize {
+        HEADER + dims * size_of::<T>()
+    }
+
+    /// Writes the fields after the varlena header into a zeroed allocation of [`Self::size`] bytes and
+    /// gives its elements. `None` when the bytes are not such an allocation.
+    pub fn init(varlena: &mut [u8]) -> Option<&mut [T]> {
+        let (header, rest) = Header::mut_from_prefix(varlena).ok()?;
+        let elements = <[T]>::mut_from_bytes(rest).ok()?;
+        header.dim = i16::try_from(elements.len()).ok().filter(|&d| i32::from(d) <= MAX_DIMS)?;
+        header.unused = 0;
+        Some(elements)
+    }
+}
+
+/// The half-open range of elements that `subvector(v, start, count)` takes; `start` counts from 1 and may lie
+/// before the vector, as in SQL's substring.
+pub fn subvector_range(
+    ty: TypeName,
+    dims: i32,
+    start: i32,
+    count: i32,
+) -> Result<std::ops::Range<usize>, ValueError> {
+    let empty = ValueError::TooFewDims(ty);
+    if count < 1 {
+        return Err(empty);
+    }
+    // i64 holds every sum of two i32
+    let end = (i64::from(start) + i64::from(count)).min(i64::from(dims) + 1);
+    let start = i64::from(start).max(1);
+    if start > i64::from(dims) || end <= start {
+        return Err(empty);
+    }
+    Ok((start - 1) as usize..(end - 1) as usize)
+}

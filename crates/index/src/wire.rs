@@ -1,0 +1,161 @@
+//! The binary wire forms: the stored fields in network byte order, without the varlena header.
+//!
+//! Readers check in the order in which the bytes arrive, so that the first thing wrong is the one reported.
+
+use half::f16;
+
+use crate::error::{TypeName, ValueError};
+use crate::value::{self, DenseElement};
+
+/// A message and how far it has been read.
+#[derive(Debug)]
+pub struct Reader<'a> {
+    data: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    /// Starts at the front of `data`.
+    pub fn new(data: &'a [u8]) -> Self {
+        Reader { data, at: 0 }
+    }
+
+    /// Bytes read so far.
+    pub fn consumed(&self) -> usize {
+        self.at
+    }
+
+    fn take<const N: usize>(&mut self) -> Result<[u8; N], ValueError> {
+        let bytes = self.data.get(self.at..).and_then(|rest| rest.first_chunk::<N>());
+        let bytes = *bytes.ok_or(ValueError::Truncated)?;
+        self.at += N;
+        Ok(bytes)
+    }
+
+    fn i32(&mut self) -> Result<i32, ValueError> {
+        self.take().map(i32::from_be_bytes)
+    }
+}
+
+/// An element as it travels.
+pub trait WireElement: DenseElement {
+    /// Bytes of one element.
+    const SIZE: usize = size_of::<Self>();
+    /// Reads one element.
+    fn read(reader: &mut Reader<'_>) -> Result<Self, ValueError>;
+    /// Writes one element into `out`, which has [`Self::SIZE`] bytes.
+    fn write(self, out: &mut [u8]);
+}
+
+impl WireElement for f32 {
+    fn read(reader: &mut Reader<'_>) -> Result<Self, ValueError> {
+        reader.take().map(f32::from_be_bytes)
+    }
+    fn write(self, out: &mut [u8]) {
+        out.copy_from_slice(&self.to_be_bytes());
+    }
+}
+
+impl WireElement for f16 {
+    fn read(reader: &mut Reader<'_>) -> Result<Self, ValueError> {
+        reader.take().map(f16::from_be_bytes)
+    }
+    fn write(self, out: &mut [u8]) {
+        out.copy_from_slice(&self.to_be_bytes());
+    }
+}
+
+/// Reads the header of a `vector` or `halfvec` and answers its dimensions, checked against the type's limits
+/// and the type modifier (-1: none).
+pub fn read_dense_header<T: DenseElement>(reader: &mut Reader<'_>, typmod: i32) -> Result<usize, ValueError> {
+    // both fields are read as unsigned, so that a negative one is named by its unsigned value
+    let dims = i32::from(u16::from_be_bytes(reader.take()?));
+    let unused = i32::from(u16::from_be_bytes(reader.take()?));
+    value::check_dims(T::TYPE, dims)?;
+    value::check_expected_dims(typmod, dims)?;
+    if unused != 0 {
+        return Err(ValueError::Unused(unused));
+    }
+    Ok(dims as usize)
+}
+
+/// Reads the elements of a `vector` or `halfvec`.
+pub fn read_dense_elements<T: WireElement>(reader: &mut Reader<'_>, out: &mut [T]) -> Result<(), ValueError> {
+    for slot in out {
+        let element = T::read(reader)?;
+        if !element.is_finite() {
+            value::check_element(T::TYPE, element.to_f32())?;
+        }
+        *slot = element;
+    }
+    Ok(())
+}
+
+/// Bytes of the message for a dense vector.
+pub fn dense_message_size<T: WireElement>(dims: usize) -> usize {
+    4 + dims * T::SIZE
+}
+
+/// Writes a dense vector; `out` has [`dense_message_size`] bytes.
+pub fn write_dense<T: WireElement>(elements: &[T], out: &mut [u8]) {
+    let (header, body) = out.split_at_mut(4);
+    header[..2].copy_from_slice(&(elements.len() as u16).to_be_bytes());
+    header[2..].fill(0);
+    for (element, slot) in elements.iter().zip(body.chunks_exact_mut(T::SIZE)) {
+        element.write(slot);
+    }
+}
+
+/// Reads the header of a `sparsevec`: dimensions and stored elements, both checked.
+pub fn read_sparse_header(reader: &mut Reader<'_>, typmod: i32) -> Result<(i32, usize), ValueError> {
+    let dims = reader.i32()?;
+    let nnz = reader.i32()?;
+    let unused = reader.i32()?;
+    value::check_dims(TypeName::Sparsevec, dims)?;
+    value::check_nnz(nnz, dims)?;
+    value::check_expected_dims(typmod, dims)?;
+    if unused != 0 {
+        return Err(ValueError::Unused(unused));
+    }
+    Ok((dims, nnz as usize))
+}
+
+/// Reads the indices, then the values of a `sparsevec`.
+pub fn read_sparse_elements(
+    reader: &mut Reader<'_>,
+    dims: i32,
+    indices: &mut [i32],
+    values: &mut [f32],
+) -> Result<(), ValueError> {
+    let mut previous = None;
+    for slot in indices {
+        let index = reader.i32()?;
+        value::check_index(previous, index, dims)?;
+        previous = Some(index);
+        *slot = index;
+    }
+    for slot in values {
+        let element = f32::from_be_bytes(reader.take()?);
+        value::check_element(TypeName::Sparsevec, element)?;
+        if element == 0.0 {
+            return Err(ValueError::ZeroValue);
+        }
+        *slot = element;
+    }
+    Ok(())
+}
+
+/// Bytes of the message for a sparse vector.
+pub fn sparse_message_size(nnz: usize) -> usize {
+    12 + nnz * 8
+}
+
+/// Writes a sparse vector; `out` has [`sparse_message_size`] bytes.
+pub fn write_sparse(dims: i32, indices: &[i32], values: &[f32], out: &mut [u8]) {
+    let words = [dims, indices.len() as i32, 0];
+    let words = words.iter().chain(indices).map(|i| i.to_be_bytes());
+    let words = words.chain(values.iter().map(|v| v.to_be_bytes()));
+    for (word, slot) in words.zip(out.chunks_exact_mut(4)) {
+        slot.copy_from_slice(&word);
+    }
+}
