@@ -109,3 +109,19 @@ find_pg_regress() {
   done
   die "no pg_regress found" "Set PG_REGRESS to one, or run: scripts/pg.sh prefix 17"
 }
+
+# run_pg_regress PG_CONFIG INPUTDIR OUTPUTDIR TEST...: against the server of PGHOST, PGPORT and PGUSER, in a database of its own.
+run_pg_regress() {
+  local pg_config=$1 input=$2 output=$3 regress status=0
+  shift 3
+  regress=$(find_pg_regress "$pg_config")
+  mkdir -p "$output/results"
+  # Some tests write files below the current directory.
+  (cd "$output" && env -u RUST_BACKTRACE "$regress" --bindir="$("$pg_config" --bindir)" --inputdir="$input" --outputdir="$output" \
+    --dbname=vector_regress --load-extension=vector --host="${PGHOST:-}" --port="${PGPORT:-5432}" --user="${PGUSER:-postgres}" "$@") || status=$?
+  if [ "$status" -ne 0 ] && [ -s "$output/regression.diffs" ]; then
+    say "--- regression.diffs (first 200 lines of $output/regression.diffs)"
+    head -n 200 "$output/regression.diffs" >&2
+  fi
+  return "$status"
+}

