@@ -13,10 +13,10 @@ pub enum Tier {
     /// 128-bit Advanced SIMD.
     #[cfg(target_arch = "aarch64")]
     Neon,
-    /// AVX2, FMA and F16C.
+    /// AVX2 with FMA, F16C, POPCNT and BMI2.
     #[cfg(target_arch = "x86_64")]
     Avx2,
-    /// AVX-512 F, BW, VL, DQ and VPOPCNTDQ.
+    /// AVX-512 F, BW, VL, DQ and VPOPCNTDQ, with everything of the tier below.
     #[cfg(target_arch = "x86_64")]
     Avx512,
 }

@@ -2,14 +2,39 @@
 
 use crate::dispatch::{Kernels, Tier};
 
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[macro_use]
+mod shapes;
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 pub(crate) mod scalar;
 
 /// Every tier of this architecture, whether this CPU has it or not.
+#[cfg(target_arch = "x86_64")]
+pub(crate) const TIERS: [Tier; 3] = [Tier::Scalar, Tier::Avx2, Tier::Avx512];
+/// Every tier of this architecture, whether this CPU has it or not.
+#[cfg(target_arch = "aarch64")]
+pub(crate) const TIERS: [Tier; 2] = [Tier::Scalar, Tier::Neon];
+/// Every tier of this architecture.
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub(crate) const TIERS: [Tier; 1] = [Tier::Scalar];
 
-/// The tables of the tiers this CPU can run, in ascending order.
-pub(crate) fn detected() -> [Option<&'static Kernels>; 1] {
-    [Some(&scalar::KERNELS)]
+/// The tables of the tiers this CPU can run, in the order of [`TIERS`].
+pub(crate) fn detected() -> [Option<&'static Kernels>; TIERS.len()] {
+    [
+        Some(&scalar::KERNELS),
+        #[cfg(target_arch = "x86_64")]
+        avx2::detected().then_some(&avx2::KERNELS),
+        #[cfg(target_arch = "x86_64")]
+        avx512::detected().then_some(&avx512::KERNELS),
+        #[cfg(target_arch = "aarch64")]
+        neon::detected().then_some(&neon::KERNELS),
+    ]
 }
 
 /// Cosine similarity from its three sums. One root of the product is more accurate than a product of roots.

@@ -113,16 +113,30 @@ pairs! {
     };
 }
 
-unsafe fn hamming(a: *const u8, b: *const u8, n: usize) -> u64 {
-    // SAFETY: the caller passes pointers readable for n bytes (the contract of `Kernels`).
+/// The number of bits that differ; also what is left of a SIMD tier's bytes.
+#[inline(always)]
+pub(super) unsafe fn differing(a: *const u8, b: *const u8, n: usize) -> u64 {
+    // SAFETY: the caller passes pointers readable for n bytes.
     let (a, b) = unsafe { (from_raw_parts(a, n), from_raw_parts(b, n)) };
     count(a, b, |x, y| [(x ^ y).count_ones(), 0])[0]
 }
 
+/// The numbers of bits in the intersection and in the union; also what is left of a SIMD tier's bytes.
+#[inline(always)]
+pub(super) unsafe fn common(a: *const u8, b: *const u8, n: usize) -> [u64; 2] {
+    // SAFETY: the caller passes pointers readable for n bytes.
+    let (a, b) = unsafe { (from_raw_parts(a, n), from_raw_parts(b, n)) };
+    count(a, b, |x, y| [(x & y).count_ones(), (x | y).count_ones()])
+}
+
+unsafe fn hamming(a: *const u8, b: *const u8, n: usize) -> u64 {
+    // SAFETY: the caller passes pointers readable for n bytes (the contract of `Kernels`).
+    unsafe { differing(a, b, n) }
+}
+
 unsafe fn jaccard_distance(a: *const u8, b: *const u8, n: usize) -> f64 {
     // SAFETY: the caller passes pointers readable for n bytes (the contract of `Kernels`).
-    let (a, b) = unsafe { (from_raw_parts(a, n), from_raw_parts(b, n)) };
-    let [both, either] = count(a, b, |x, y| [(x & y).count_ones(), (x | y).count_ones()]);
+    let [both, either] = unsafe { common(a, b, n) };
     jaccard(both, either)
 }
 

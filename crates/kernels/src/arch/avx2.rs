@@ -1,0 +1,207 @@
+//! Kernels for AVX2 with FMA and F16C: eight floats to a vector.
+
+use super::{cosine, jaccard, scalar};
+use crate::dispatch::{Kernels, Tier};
+use core::arch::x86_64::*;
+use half::f16;
+
+/// Whether this CPU (and its operating system) can run the kernels of this module. The list is the one in the
+/// `target_feature` attributes below.
+pub(crate) fn detected() -> bool {
+    is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("fma")
+        && is_x86_feature_detected!("f16c")
+        && is_x86_feature_detected!("popcnt")
+        && is_x86_feature_detected!("bmi2")
+}
+
+/// Floats in a vector.
+const W: usize = 8;
+type Vector = __m256;
+/// The lower and upper four lanes of a vector, in `f64`.
+type Wide = (__m256d, __m256d);
+
+/// Bytes that the bit kernels count at once.
+const BLOCK: usize = 32;
+
+/// Eight lanes on, eight lanes off: a window that starts 8 - n lanes in has its first n lanes on.
+static WINDOW: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
+
+/// Defines functions that inline into each other and into the kernels.
+macro_rules! vocabulary {
+    ($($item:item)*) => {$(
+        #[inline]
+        #[target_feature(enable = "avx2,fma,f16c,popcnt,bmi2")]
+        $item
+    )*};
+}
+
+vocabulary! {
+    fn zero() -> Vector {
+        _mm256_setzero_ps()
+    }
+    fn add(x: Vector, y: Vector) -> Vector {
+        _mm256_add_ps(x, y)
+    }
+    fn sub(x: Vector, y: Vector) -> Vector {
+        _mm256_sub_ps(x, y)
+    }
+    fn mul(x: Vector, y: Vector) -> Vector {
+        _mm256_mul_ps(x, y)
+    }
+    fn fma(x: Vector, y: Vector, z: Vector) -> Vector {
+        _mm256_fmadd_ps(x, y, z)
+    }
+    fn abs(x: Vector) -> Vector {
+        _mm256_andnot_ps(_mm256_set1_ps(-0.0), x)
+    }
+    fn total(x: Vector) -> f32 {
+        let four = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x));
+        let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+        _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+    }
+
+    /// A mask of the first n < 8 lanes.
+    fn first(n: usize) -> __m256i {
+        debug_assert!(n <= W);
+        // SAFETY: a window starts at most 8 lanes into WINDOW, which leaves the 8 lanes that are read.
+        unsafe { _mm256_loadu_si256(WINDOW.as_ptr().add(W - n.min(W)).cast()) }
+    }
+
+    unsafe fn load_f32(p: *const f32) -> Vector {
+        // SAFETY: the caller has 8 elements at p; the load needs no alignment.
+        unsafe { _mm256_loadu_ps(p) }
+    }
+    unsafe fn tail_f32(p: *const f32, n: usize) -> Vector {
+        // SAFETY: the caller has n elements at p; lanes masked out are not accessed.
+        unsafe { _mm256_maskload_ps(p, first(n)) }
+    }
+    unsafe fn store_f32(p: *mut f32, x: Vector) {
+        // SAFETY: the caller has 8 writable elements at p; the store needs no alignment.
+        unsafe { _mm256_storeu_ps(p, x) }
+    }
+    unsafe fn store_tail_f32(p: *mut f32, x: Vector, n: usize) {
+        // SAFETY: the caller has n writable elements at p; lanes masked out are not accessed.
+        unsafe { _mm256_maskstore_ps(p, first(n), x) }
+    }
+
+    unsafe fn load_f16(p: *const f16) -> Vector {
+        // SAFETY: the caller has 8 two-byte elements at p, 16 bytes; the load needs no alignment.
+        _mm256_cvtph_ps(unsafe { _mm_loadu_si128(p.cast()) })
+    }
+    /// There is no masked load of two-byte elements, so the bits of n < 8 choose pieces of four, two and one.
+    unsafe fn tail_f16(p: *const f16, n: usize) -> Vector {
+        let rest = n & 4;
+        // SAFETY: the caller has n two-byte elements at p. The pieces are disjoint and together n long: four
+        // at 0 if n & 4, two at n & 4 if n & 2, one at n & 6 if n & 1. None is read as more than its size.
+        let (four, few) = unsafe {
+            let four = if n & 4 != 0 { p.cast::<u64>().read_unaligned() } else { 0 };
+            let two = if n & 2 != 0 { u64::from(p.add(rest).cast::<u32>().read_unaligned()) } else { 0 };
+            let one = if n & 1 != 0 { u64::from((*p.add(n & 6)).to_bits()) } else { 0 };
+            (four, two | one << (16 * (n & 2)))
+        };
+        let (low, high) = if rest != 0 { (four, few) } else { (few, 0) };
+        _mm256_cvtph_ps(_mm_set_epi64x(high as i64, low as i64))
+    }
+    fn narrow(x: Vector) -> __m128i {
+        _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(x)
+    }
+    unsafe fn store_f16(p: *mut f16, x: Vector) {
+        // SAFETY: the caller has 8 writable two-byte elements at p; the store needs no alignment.
+        unsafe { _mm_storeu_si128(p.cast(), narrow(x)) }
+    }
+    unsafe fn store_tail_f16(p: *mut f16, x: Vector, n: usize) {
+        let halves = narrow(x);
+        let (low, high) = (_mm_cvtsi128_si64(halves) as u64, _mm_extract_epi64::<1>(halves) as u64);
+        let few = if n & 4 != 0 { high } else { low };
+        // SAFETY: the caller has n writable two-byte elements at p; the pieces are those of `tail_f16`.
+        unsafe {
+            if n & 4 != 0 {
+                p.cast::<u64>().write_unaligned(low);
+            }
+            if n & 2 != 0 {
+                p.add(n & 4).cast::<u32>().write_unaligned(few as u32);
+            }
+            if n & 1 != 0 {
+                *p.add(n & 6) = f16::from_bits((few >> (16 * (n & 2))) as u16);
+            }
+        }
+    }
+
+    fn widen(x: Vector) -> Wide {
+        (_mm256_cvtps_pd(_mm256_castps256_ps128(x)), _mm256_cvtps_pd(_mm256_extractf128_ps::<1>(x)))
+    }
+    fn divide(x: Vector, by: f64) -> Vector {
+        let (low, high) = widen(x);
+        let by = _mm256_set1_pd(by);
+        let low = _mm256_cvtpd_ps(_mm256_div_pd(low, by));
+        let high = _mm256_cvtpd_ps(_mm256_div_pd(high, by));
+        _mm256_set_m128(high, low)
+    }
+    fn wide_zero() -> Wide {
+        (_mm256_setzero_pd(), _mm256_setzero_pd())
+    }
+    fn wide_square(x: Vector, sum: Wide) -> Wide {
+        let (low, high) = widen(x);
+        (_mm256_fmadd_pd(low, low, sum.0), _mm256_fmadd_pd(high, high, sum.1))
+    }
+    fn wide_add(x: Wide, y: Wide) -> Wide {
+        (_mm256_add_pd(x.0, y.0), _mm256_add_pd(x.1, y.1))
+    }
+    fn wide_total(x: Wide) -> f64 {
+        let four = _mm256_add_pd(x.0, x.1);
+        let two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd::<1>(four));
+        _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)))
+    }
+
+    /// Reversing the lanes first puts the first element into the top bit of the mask.
+    fn positive(x: Vector) -> u8 {
+        let greater = _mm256_cmp_ps::<_CMP_GT_OQ>(x, _mm256_setzero_ps());
+        let reversed = _mm256_permutevar8x32_ps(greater, _mm256_setr_epi32(7, 6, 5, 4, 3, 2, 1, 0));
+        _mm256_movemask_ps(reversed) as u8
+    }
+    unsafe fn positive_f32(p: *const f32) -> u8 {
+        // SAFETY: the caller has 8 elements at p.
+        positive(unsafe { load_f32(p) })
+    }
+    unsafe fn positive_f16(p: *const f16) -> u8 {
+        // SAFETY: the caller has 8 elements at p.
+        positive(unsafe { load_f16(p) })
+    }
+
+    unsafe fn load_block(p: *const u8) -> __m256i {
+        // SAFETY: the caller has 32 bytes at p; the load needs no alignment.
+        unsafe { _mm256_loadu_si256(p.cast()) }
+    }
+    fn xor(x: __m256i, y: __m256i) -> __m256i {
+        _mm256_xor_si256(x, y)
+    }
+    fn and(x: __m256i, y: __m256i) -> __m256i {
+        _mm256_and_si256(x, y)
+    }
+    fn or(x: __m256i, y: __m256i) -> __m256i {
+        _mm256_or_si256(x, y)
+    }
+    /// Looks each half byte up in a table of bit counts, then sums the bytes of each 64-bit lane.
+    fn ones(bits: __m256i) -> __m256i {
+        let table = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4));
+        let half_byte = _mm256_set1_epi8(15);
+        let low = _mm256_shuffle_epi8(table, _mm256_and_si256(bits, half_byte));
+        let high = _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16::<4>(bits), half_byte));
+        _mm256_sad_epu8(_mm256_add_epi8(low, high), _mm256_setzero_si256())
+    }
+    fn count_zero() -> __m256i {
+        _mm256_setzero_si256()
+    }
+    fn count_add(x: __m256i, y: __m256i) -> __m256i {
+        _mm256_add_epi64(x, y)
+    }
+    fn count_total(x: __m256i) -> u64 {
+        let two = _mm_add_epi64(_mm256_castsi256_si128(x), _mm256_extracti128_si256::<1>(x));
+        (_mm_cvtsi128_si64(two) + _mm_extract_epi64::<1>(two)) as u64
+    }
+}
+
+float_kernels!("avx2,fma,f16c,popcnt,bmi2");
+bit_kernels!("avx2,fma,f16c,popcnt,bmi2");
+kernel_table!(Avx2);

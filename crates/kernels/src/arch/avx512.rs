@@ -1,0 +1,197 @@
+//! AVX-512 kernels: sixteen floats to a vector, and masked loads and stores that make tails as cheap as
+//! whole vectors.
+
+use super::{cosine, jaccard};
+use crate::dispatch::{Kernels, Tier};
+use core::arch::x86_64::*;
+use half::f16;
+
+/// Whether this CPU (and its operating system) can run the kernels of this module. The list is the one in the
+/// `target_feature` attributes below.
+pub(crate) fn detected() -> bool {
+    is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512vl")
+        && is_x86_feature_detected!("avx512dq")
+        && is_x86_feature_detected!("avx512vpopcntdq")
+        && super::avx2::detected()
+}
+
+/// Floats in a vector.
+const W: usize = 16;
+type Vector = __m512;
+/// The lower and upper eight lanes of a vector, in `f64`.
+type Wide = (__m512d, __m512d);
+
+/// Defines functions that inline into each other and into the kernels.
+macro_rules! vocabulary {
+    ($($item:item)*) => {$(
+        #[inline]
+        #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vpopcntdq,avx2,fma,f16c,popcnt,bmi2")]
+        $item
+    )*};
+}
+
+vocabulary! {
+    fn zero() -> Vector {
+        _mm512_setzero_ps()
+    }
+    fn add(x: Vector, y: Vector) -> Vector {
+        _mm512_add_ps(x, y)
+    }
+    fn sub(x: Vector, y: Vector) -> Vector {
+        _mm512_sub_ps(x, y)
+    }
+    fn mul(x: Vector, y: Vector) -> Vector {
+        _mm512_mul_ps(x, y)
+    }
+    fn fma(x: Vector, y: Vector, z: Vector) -> Vector {
+        _mm512_fmadd_ps(x, y, z)
+    }
+    fn abs(x: Vector) -> Vector {
+        _mm512_abs_ps(x)
+    }
+    fn total(x: Vector) -> f32 {
+        _mm512_reduce_add_ps(x)
+    }
+
+    /// A mask of the first n < 16 lanes.
+    fn first(n: usize) -> __mmask16 {
+        _bzhi_u32(0xffff, n as u32) as __mmask16
+    }
+
+    unsafe fn load_f32(p: *const f32) -> Vector {
+        // SAFETY: the caller has 16 elements at p; the load needs no alignment.
+        unsafe { _mm512_loadu_ps(p) }
+    }
+    unsafe fn tail_f32(p: *const f32, n: usize) -> Vector {
+        // SAFETY: the caller has n elements at p; lanes masked out are not accessed.
+        unsafe { _mm512_maskz_loadu_ps(first(n), p) }
+    }
+    unsafe fn store_f32(p: *mut f32, x: Vector) {
+        // SAFETY: the caller has 16 writable elements at p; the store needs no alignment.
+        unsafe { _mm512_storeu_ps(p, x) }
+    }
+    unsafe fn store_tail_f32(p: *mut f32, x: Vector, n: usize) {
+        // SAFETY: the caller has n writable elements at p; lanes masked out are not accessed.
+        unsafe { _mm512_mask_storeu_ps(p, first(n), x) }
+    }
+
+    unsafe fn load_f16(p: *const f16) -> Vector {
+        // SAFETY: the caller has 16 two-byte elements at p, 32 bytes; the load needs no alignment.
+        _mm512_cvtph_ps(unsafe { _mm256_loadu_si256(p.cast()) })
+    }
+    unsafe fn tail_f16(p: *const f16, n: usize) -> Vector {
+        // SAFETY: the caller has n two-byte elements at p; lanes masked out are not accessed.
+        _mm512_cvtph_ps(unsafe { _mm256_maskz_loadu_epi16(first(n), p.cast()) })
+    }
+    fn narrow(x: Vector) -> __m256i {
+        _mm512_cvtps_ph::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(x)
+    }
+    unsafe fn store_f16(p: *mut f16, x: Vector) {
+        // SAFETY: the caller has 16 writable two-byte elements at p; the store needs no alignment.
+        unsafe { _mm256_storeu_si256(p.cast(), narrow(x)) }
+    }
+    unsafe fn store_tail_f16(p: *mut f16, x: Vector, n: usize) {
+        // SAFETY: the caller has n writable two-byte elements at p; lanes masked out are not accessed.
+        unsafe { _mm256_mask_storeu_epi16(p.cast(), first(n), narrow(x)) }
+    }
+
+    fn widen(x: Vector) -> Wide {
+        (_mm512_cvtps_pd(_mm512_castps512_ps256(x)), _mm512_cvtps_pd(_mm512_extractf32x8_ps::<1>(x)))
+    }
+    fn divide(x: Vector, by: f64) -> Vector {
+        let (low, high) = widen(x);
+        let by = _mm512_set1_pd(by);
+        let low = _mm512_cvtpd_ps(_mm512_div_pd(low, by));
+        let high = _mm512_cvtpd_ps(_mm512_div_pd(high, by));
+        _mm512_insertf32x8::<1>(_mm512_castps256_ps512(low), high)
+    }
+    fn wide_zero() -> Wide {
+        (_mm512_setzero_pd(), _mm512_setzero_pd())
+    }
+    fn wide_square(x: Vector, sum: Wide) -> Wide {
+        let (low, high) = widen(x);
+        (_mm512_fmadd_pd(low, low, sum.0), _mm512_fmadd_pd(high, high, sum.1))
+    }
+    fn wide_add(x: Wide, y: Wide) -> Wide {
+        (_mm512_add_pd(x.0, y.0), _mm512_add_pd(x.1, y.1))
+    }
+    fn wide_total(x: Wide) -> f64 {
+        _mm512_reduce_add_pd(_mm512_add_pd(x.0, x.1))
+    }
+
+    /// Reversing the lanes first puts the first element into the top bit of the mask.
+    fn positive(x: __m256) -> u8 {
+        let reversed = _mm256_permutevar8x32_ps(x, _mm256_setr_epi32(7, 6, 5, 4, 3, 2, 1, 0));
+        _mm256_cmp_ps_mask::<_CMP_GT_OQ>(reversed, _mm256_setzero_ps())
+    }
+    unsafe fn positive_f32(p: *const f32) -> u8 {
+        // SAFETY: the caller has 8 elements at p; the load needs no alignment.
+        positive(unsafe { _mm256_loadu_ps(p) })
+    }
+    unsafe fn positive_f16(p: *const f16) -> u8 {
+        // SAFETY: the caller has 8 two-byte elements at p; the load needs no alignment.
+        positive(_mm256_cvtph_ps(unsafe { _mm_loadu_si128(p.cast()) }))
+    }
+
+    unsafe fn load_bytes(p: *const u8) -> __m512i {
+        // SAFETY: the caller has 64 bytes at p; the load needs no alignment.
+        unsafe { _mm512_loadu_si512(p.cast()) }
+    }
+    unsafe fn tail_bytes(p: *const u8, n: usize) -> __m512i {
+        // SAFETY: the caller has n < 64 bytes at p; bytes masked out are not accessed.
+        unsafe { _mm512_maskz_loadu_epi8(_bzhi_u64(u64::MAX, n as u32), p.cast()) }
+    }
+    fn count(sum: __m512i, bits: __m512i) -> __m512i {
+        _mm512_add_epi64(sum, _mm512_popcnt_epi64(bits))
+    }
+}
+
+float_kernels!("avx512f,avx512bw,avx512vl,avx512dq,avx512vpopcntdq,avx2,fma,f16c,popcnt,bmi2");
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vpopcntdq,avx2,fma,f16c,popcnt,bmi2")]
+unsafe fn hamming(a: *const u8, b: *const u8, n: usize) -> u64 {
+    let (mut s0, mut s1) = (_mm512_setzero_si512(), _mm512_setzero_si512());
+    let mut i = 0;
+    // SAFETY: each step reads bytes that the condition before has found to lie within the n that the caller
+    // vouches for behind both pointers; the tail reads the n - i < 64 that are left.
+    unsafe {
+        while n - i >= 128 {
+            s0 = count(s0, _mm512_xor_si512(load_bytes(a.add(i)), load_bytes(b.add(i))));
+            s1 = count(s1, _mm512_xor_si512(load_bytes(a.add(i + 64)), load_bytes(b.add(i + 64))));
+            i += 128;
+        }
+        if n - i >= 64 {
+            s0 = count(s0, _mm512_xor_si512(load_bytes(a.add(i)), load_bytes(b.add(i))));
+            i += 64;
+        }
+        if i < n {
+            s1 = count(s1, _mm512_xor_si512(tail_bytes(a.add(i), n - i), tail_bytes(b.add(i), n - i)));
+        }
+    }
+    _mm512_reduce_add_epi64(_mm512_add_epi64(s0, s1)) as u64
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vpopcntdq,avx2,fma,f16c,popcnt,bmi2")]
+unsafe fn jaccard_distance(a: *const u8, b: *const u8, n: usize) -> f64 {
+    let (mut both, mut either) = (_mm512_setzero_si512(), _mm512_setzero_si512());
+    let mut i = 0;
+    // SAFETY: as for `hamming`.
+    unsafe {
+        while n - i >= 64 {
+            let (x, y) = (load_bytes(a.add(i)), load_bytes(b.add(i)));
+            both = count(both, _mm512_and_si512(x, y));
+            either = count(either, _mm512_or_si512(x, y));
+            i += 64;
+        }
+        if i < n {
+            let (x, y) = (tail_bytes(a.add(i), n - i), tail_bytes(b.add(i), n - i));
+            both = count(both, _mm512_and_si512(x, y));
+            either = count(either, _mm512_or_si512(x, y));
+        }
+    }
+    jaccard(_mm512_reduce_add_epi64(both) as u64, _mm512_reduce_add_epi64(either) as u64)
+}
+
+kernel_table!(Avx512);

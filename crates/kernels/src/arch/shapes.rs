@@ -1,0 +1,311 @@
+//! The loops that every SIMD tier shares, as macros over a tier's small vocabulary.
+//!
+//! A tier module defines, for vectors of `W` floats, the functions
+//!
+//! | name | meaning |
+//! |---|---|
+//! | `zero add sub mul fma abs` | arithmetic on vectors; `fma(x, y, z)` is x·y + z |
+//! | `total` | sum of a vector's lanes |
+//! | `load_T tail_T` | read `W` elements of `T`, or fewer than `W` with zeros after them, as floats |
+//! | `store_T store_tail_T` | write `W` elements of `T`, or fewer than `W`, rounding to nearest even |
+//! | `divide` | divide every lane by an `f64` in `f64`, round back |
+//! | `wide_zero wide_square wide_add wide_total` | sums of squares in `f64` |
+//! | `positive_T` | read 8 elements, give their "greater than zero" bits, the first in the top bit |
+//!
+//! with `T` being `f32` and `f16`, and then invokes [`float_kernels!`] with its feature string. Functions with
+//! the same target features inline into each other, so a kernel compiles to one loop. Zeros after a tail
+//! are harmless: they add zero to every sum.
+//!
+//! A floating point addition takes several cycles, but several can be in flight: each loop keeps independent
+//! sums and folds them at the end.
+
+/// Sums of one term per element: `$name<T>` accumulates `$step` over the elements of two arrays.
+macro_rules! sum_kernels {
+    ($features:literal; $($name:ident<$t:ty>($load:ident, $tail:ident): $step:ident;)*) => {$(
+        #[target_feature(enable = $features)]
+        unsafe fn $name(a: *const $t, b: *const $t, n: usize) -> f32 {
+            let (mut s0, mut s1, mut s2, mut s3) = (zero(), zero(), zero(), zero());
+            let mut i = 0;
+            // SAFETY: the caller vouches for n readable elements behind both pointers. i <= n always: it grows
+            // by the number of elements that the condition before has found to be left, and the loads of a
+            // step read within those elements. The tail reads the n - i < W elements that are left.
+            unsafe {
+                while n - i >= 4 * W {
+                    s0 = $step($load(a.add(i)), $load(b.add(i)), s0);
+                    s1 = $step($load(a.add(i + W)), $load(b.add(i + W)), s1);
+                    s2 = $step($load(a.add(i + 2 * W)), $load(b.add(i + 2 * W)), s2);
+                    s3 = $step($load(a.add(i + 3 * W)), $load(b.add(i + 3 * W)), s3);
+                    i += 4 * W;
+                }
+                if n - i >= 2 * W {
+                    s0 = $step($load(a.add(i)), $load(b.add(i)), s0);
+                    s1 = $step($load(a.add(i + W)), $load(b.add(i + W)), s1);
+                    i += 2 * W;
+                }
+                if n - i >= W {
+                    s2 = $step($load(a.add(i)), $load(b.add(i)), s2);
+                    i += W;
+                }
+                if i < n {
+                    s3 = $step($tail(a.add(i), n - i), $tail(b.add(i), n - i), s3);
+                }
+            }
+            total(add(add(s0, s2), add(s1, s3)))
+        }
+    )*};
+}
+
+/// Cosine similarity: three sums per element, so two of each keep the multipliers busy.
+macro_rules! cosine_kernels {
+    ($features:literal; $($name:ident<$t:ty>($load:ident, $tail:ident);)*) => {$(
+        #[target_feature(enable = $features)]
+        unsafe fn $name(a: *const $t, b: *const $t, n: usize) -> f64 {
+            let (mut dot0, mut aa0, mut bb0) = (zero(), zero(), zero());
+            let (mut dot1, mut aa1, mut bb1) = (zero(), zero(), zero());
+            let mut i = 0;
+            // SAFETY: as for the other sums: each step reads elements that the condition before has found to
+            // lie within the n that the caller vouches for, and the tail reads the n - i < W that are left.
+            unsafe {
+                while n - i >= 2 * W {
+                    let (x, y) = ($load(a.add(i)), $load(b.add(i)));
+                    (dot0, aa0, bb0) = (fma(x, y, dot0), fma(x, x, aa0), fma(y, y, bb0));
+                    let (x, y) = ($load(a.add(i + W)), $load(b.add(i + W)));
+                    (dot1, aa1, bb1) = (fma(x, y, dot1), fma(x, x, aa1), fma(y, y, bb1));
+                    i += 2 * W;
+                }
+                if n - i >= W {
+                    let (x, y) = ($load(a.add(i)), $load(b.add(i)));
+                    (dot0, aa0, bb0) = (fma(x, y, dot0), fma(x, x, aa0), fma(y, y, bb0));
+                    i += W;
+                }
+                if i < n {
+                    let (x, y) = ($tail(a.add(i), n - i), $tail(b.add(i), n - i));
+                    (dot1, aa1, bb1) = (fma(x, y, dot1), fma(x, x, aa1), fma(y, y, bb1));
+                }
+            }
+            cosine(total(add(dot0, dot1)), total(add(aa0, aa1)), total(add(bb0, bb1)))
+        }
+    )*};
+}
+
+/// Euclidean norms, summed in `f64`.
+macro_rules! norm_kernels {
+    ($features:literal; $($name:ident<$t:ty>($load:ident, $tail:ident);)*) => {$(
+        #[target_feature(enable = $features)]
+        unsafe fn $name(a: *const $t, n: usize) -> f64 {
+            let (mut s0, mut s1) = (wide_zero(), wide_zero());
+            let mut i = 0;
+            // SAFETY: each step reads elements that the condition before has found to lie within the n that the
+            // caller vouches for, and the tail reads the n - i < W that are left.
+            unsafe {
+                while n - i >= 2 * W {
+                    s0 = wide_square($load(a.add(i)), s0);
+                    s1 = wide_square($load(a.add(i + W)), s1);
+                    i += 2 * W;
+                }
+                if n - i >= W {
+                    s0 = wide_square($load(a.add(i)), s0);
+                    i += W;
+                }
+                if i < n {
+                    s1 = wide_square($tail(a.add(i), n - i), s1);
+                }
+            }
+            wide_total(wide_add(s0, s1)).sqrt()
+        }
+    )*};
+}
+
+/// Elementwise maps of one array: `$name<from, to>` stores the expression over the vector `$x` and, where it
+/// takes one, the number `$arg`.
+macro_rules! map_kernels {
+    ($features:literal; $($name:ident<$t:ty, $u:ty>($load:ident, $tail:ident, $store:ident, $store_tail:ident)
+        = |$x:ident $(, $arg:ident: $arg_t:ty)?| $body:expr;)*) => {$(
+        #[target_feature(enable = $features)]
+        unsafe fn $name(a: *const $t, $($arg: $arg_t,)? out: *mut $u, n: usize) {
+            let mut i = 0;
+            // SAFETY: the caller vouches for n elements behind both pointers. i + W <= n in the loop; after it
+            // n - i < W elements are left, which is what the tail functions read and write.
+            unsafe {
+                while n - i >= W {
+                    let $x = $load(a.add(i));
+                    $store(out.add(i), $body);
+                    i += W;
+                }
+                if i < n {
+                    let $x = $tail(a.add(i), n - i);
+                    $store_tail(out.add(i), $body, n - i);
+                }
+            }
+        }
+    )*};
+}
+
+/// Elementwise operations on two arrays.
+macro_rules! zip_kernels {
+    ($features:literal; $($name:ident<$t:ty>($load:ident, $tail:ident, $store:ident, $store_tail:ident)
+        = $op:ident;)*) => {$(
+        #[target_feature(enable = $features)]
+        unsafe fn $name(a: *const $t, b: *const $t, out: *mut $t, n: usize) {
+            let mut i = 0;
+            // SAFETY: as for the maps of one array, with three pointers.
+            unsafe {
+                while n - i >= W {
+                    $store(out.add(i), $op($load(a.add(i)), $load(b.add(i))));
+                    i += W;
+                }
+                if i < n {
+                    let (x, y) = ($tail(a.add(i), n - i), $tail(b.add(i), n - i));
+                    $store_tail(out.add(i), $op(x, y), n - i);
+                }
+            }
+        }
+    )*};
+}
+
+/// Sign bits, eight elements to a byte.
+macro_rules! quantize_kernels {
+    ($features:literal; $($name:ident<$t:ty>($positive:ident);)*) => {$(
+        #[target_feature(enable = $features)]
+        unsafe fn $name(a: *const $t, out: *mut u8, n: usize) {
+            let (bytes, rest) = (n / 8, n % 8);
+            // SAFETY: the caller vouches for n readable elements and ceil(n / 8) writable bytes. Byte k of the
+            // loop reads elements 8k..8k+8 <= n. The rest copies the last n % 8 elements into a padded array
+            // and writes byte n / 8, which exists because n % 8 > 0.
+            unsafe {
+                for k in 0..bytes {
+                    *out.add(k) = $positive(a.add(8 * k));
+                }
+                if rest > 0 {
+                    let mut block = [<$t>::default(); 8];
+                    a.add(8 * bytes).copy_to_nonoverlapping(block.as_mut_ptr(), rest);
+                    *out.add(bytes) = $positive(block.as_ptr());
+                }
+            }
+        }
+    )*};
+}
+
+/// Every kernel on floats of a tier.
+macro_rules! float_kernels {
+    ($features:literal) => {
+        #[inline]
+        #[target_feature(enable = $features)]
+        fn square_of_difference(x: Vector, y: Vector, sum: Vector) -> Vector {
+            let difference = sub(x, y);
+            fma(difference, difference, sum)
+        }
+
+        #[inline]
+        #[target_feature(enable = $features)]
+        fn absolute_difference(x: Vector, y: Vector, sum: Vector) -> Vector {
+            add(sum, abs(sub(x, y)))
+        }
+
+        sum_kernels! { $features;
+            l2_squared_f32<f32>(load_f32, tail_f32): square_of_difference;
+            l2_squared_f16<f16>(load_f16, tail_f16): square_of_difference;
+            inner_product_f32<f32>(load_f32, tail_f32): fma;
+            inner_product_f16<f16>(load_f16, tail_f16): fma;
+            l1_f32<f32>(load_f32, tail_f32): absolute_difference;
+            l1_f16<f16>(load_f16, tail_f16): absolute_difference;
+        }
+        cosine_kernels! { $features;
+            cosine_similarity_f32<f32>(load_f32, tail_f32);
+            cosine_similarity_f16<f16>(load_f16, tail_f16);
+        }
+        norm_kernels! { $features;
+            norm_f32<f32>(load_f32, tail_f32);
+            norm_f16<f16>(load_f16, tail_f16);
+        }
+        map_kernels! { $features;
+            f16_to_f32<f16, f32>(load_f16, tail_f16, store_f32, store_tail_f32) = |x| x;
+            f32_to_f16<f32, f16>(load_f32, tail_f32, store_f16, store_tail_f16) = |x| x;
+            scale_f32<f32, f32>(load_f32, tail_f32, store_f32, store_tail_f32) = |x, norm: f64| divide(x, norm);
+            scale_f16<f16, f16>(load_f16, tail_f16, store_f16, store_tail_f16) = |x, norm: f64| divide(x, norm);
+        }
+        zip_kernels! { $features;
+            add_f32<f32>(load_f32, tail_f32, store_f32, store_tail_f32) = add;
+            sub_f32<f32>(load_f32, tail_f32, store_f32, store_tail_f32) = sub;
+            mul_f32<f32>(load_f32, tail_f32, store_f32, store_tail_f32) = mul;
+            add_f16<f16>(load_f16, tail_f16, store_f16, store_tail_f16) = add;
+            sub_f16<f16>(load_f16, tail_f16, store_f16, store_tail_f16) = sub;
+            mul_f16<f16>(load_f16, tail_f16, store_f16, store_tail_f16) = mul;
+        }
+        quantize_kernels! { $features;
+            binary_quantize_f32<f32>(positive_f32);
+            binary_quantize_f16<f16>(positive_f16);
+        }
+    };
+}
+
+/// Kernels on bits, for tiers that count a block of `BLOCK` bytes at a time: `ones` counts the bits of a block
+/// into a vector of counts, `count_total` sums those. Bytes after the last whole block go the scalar way.
+macro_rules! bit_kernels {
+    ($features:literal) => {
+        #[target_feature(enable = $features)]
+        unsafe fn hamming(a: *const u8, b: *const u8, n: usize) -> u64 {
+            let mut counts = count_zero();
+            let mut i = 0;
+            // SAFETY: i + BLOCK <= n in the loop and the rest is n - i bytes, all within the n bytes that the
+            // caller vouches for behind both pointers.
+            unsafe {
+                while n - i >= BLOCK {
+                    counts = count_add(counts, ones(xor(load_block(a.add(i)), load_block(b.add(i)))));
+                    i += BLOCK;
+                }
+                count_total(counts) + scalar::differing(a.add(i), b.add(i), n - i)
+            }
+        }
+
+        #[target_feature(enable = $features)]
+        unsafe fn jaccard_distance(a: *const u8, b: *const u8, n: usize) -> f64 {
+            let (mut both, mut either) = (count_zero(), count_zero());
+            let mut i = 0;
+            // SAFETY: as for `hamming`.
+            unsafe {
+                while n - i >= BLOCK {
+                    let (x, y) = (load_block(a.add(i)), load_block(b.add(i)));
+                    both = count_add(both, ones(and(x, y)));
+                    either = count_add(either, ones(or(x, y)));
+                    i += BLOCK;
+                }
+                let [rest_both, rest_either] = scalar::common(a.add(i), b.add(i), n - i);
+                jaccard(count_total(both) + rest_both, count_total(either) + rest_either)
+            }
+        }
+    };
+}
+
+/// The table of a tier whose kernels have the names of the fields.
+macro_rules! kernel_table {
+    ($tier:ident) => {
+        pub(crate) static KERNELS: Kernels = Kernels {
+            tier: Tier::$tier,
+            l2_squared_f32,
+            inner_product_f32,
+            l1_f32,
+            cosine_similarity_f32,
+            l2_squared_f16,
+            inner_product_f16,
+            l1_f16,
+            cosine_similarity_f16,
+            norm_f32,
+            norm_f16,
+            scale_f32,
+            scale_f16,
+            f16_to_f32,
+            f32_to_f16,
+            hamming,
+            jaccard_distance,
+            add_f32,
+            sub_f32,
+            mul_f32,
+            add_f16,
+            sub_f16,
+            mul_f16,
+            binary_quantize_f32,
+            binary_quantize_f16,
+        };
+    };
+}

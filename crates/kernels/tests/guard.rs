@@ -1,0 +1,110 @@
+//! Slices that touch an unmapped page: a kernel that reads or writes one byte too far dies here.
+#![cfg(all(unix, not(miri)))]
+
+mod support;
+
+use std::{ptr, slice};
+use support::Random;
+use vector_kernels::{available, f16};
+
+/// A mapping whose first and last page are inaccessible.
+struct Guarded {
+    base: *mut u8,
+    page: usize,
+}
+
+/// Accessible pages in the middle.
+const PAGES: usize = 2;
+
+impl Guarded {
+    fn new() -> Guarded {
+        // SAFETY: a fresh private mapping; the two outer pages lie within it.
+        unsafe {
+            let page = usize::try_from(libc::sysconf(libc::_SC_PAGESIZE)).unwrap_or(4096);
+            let (access, kind) =
+                (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+            let base = libc::mmap(ptr::null_mut(), (PAGES + 2) * page, access, kind, -1, 0);
+            assert!(base != libc::MAP_FAILED);
+            let base = base.cast::<u8>();
+            assert_eq!(libc::mprotect(base.cast(), page, libc::PROT_NONE), 0);
+            assert_eq!(libc::mprotect(base.add((PAGES + 1) * page).cast(), page, libc::PROT_NONE), 0);
+            Guarded { base, page }
+        }
+    }
+
+    /// The last n elements of the accessible pages, or their first n.
+    fn slice<T: Copy>(&mut self, n: usize, at_end: bool) -> &mut [T] {
+        let bytes = n * size_of::<T>();
+        assert!(bytes <= PAGES * self.page);
+        // SAFETY: the bytes lie in the accessible pages, which are initialised (zero) memory; a page is
+        // aligned for T and so is its end less a whole number of elements; T is a plain number.
+        unsafe {
+            let start = self.base.add(self.page);
+            let at = if at_end { start.add(PAGES * self.page - bytes) } else { start };
+            slice::from_raw_parts_mut(at.cast::<T>(), n)
+        }
+    }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        // SAFETY: the mapping that `new` made, unmapped once.
+        unsafe { libc::munmap(self.base.cast(), (PAGES + 2) * self.page) };
+    }
+}
+
+#[test]
+fn nothing_beyond_the_slices_is_touched() {
+    let (mut first, mut second, mut third) = (Guarded::new(), Guarded::new(), Guarded::new());
+    for k in available() {
+        let mut random = Random(11);
+        for n in 0..=300 {
+            for at_end in [false, true] {
+                let a = first.slice::<f32>(n, at_end);
+                a.copy_from_slice(&random.floats(n));
+                let b = second.slice::<f32>(n, at_end);
+                b.copy_from_slice(&random.floats(n));
+                let (a, b) = (&*a, &*b);
+                support::l2_squared(a, b).check(k.l2_squared_f32(a, b), "l2");
+                support::inner_product(a, b).check(k.inner_product_f32(a, b), "inner product");
+                support::l1(a, b).check(k.l1_f32(a, b), "l1");
+                support::check_cosine(k.cosine_similarity_f32(a, b), a, b, "cosine");
+                support::check_norm(k.norm_f32(a), a, "norm");
+                let out = third.slice::<f32>(n, at_end);
+                k.add_f32(a, b, out);
+                k.sub_f32(a, b, out);
+                k.mul_f32(a, b, out);
+                k.scale_f32(a, 2.0, out);
+                k.f32_to_f16(a, third.slice(n, at_end));
+                k.binary_quantize_f32(a, third.slice(n.div_ceil(8), at_end));
+
+                let a = first.slice::<f16>(n, at_end);
+                a.copy_from_slice(&random.halves(n));
+                let b = second.slice::<f16>(n, at_end);
+                b.copy_from_slice(&random.halves(n));
+                let (a, b) = (&*a, &*b);
+                let (x, y) = (&support::widened(a)[..], &support::widened(b)[..]);
+                support::l2_squared(x, y).check(k.l2_squared_f16(a, b), "l2");
+                support::inner_product(x, y).check(k.inner_product_f16(a, b), "inner product");
+                support::l1(x, y).check(k.l1_f16(a, b), "l1");
+                support::check_cosine(k.cosine_similarity_f16(a, b), x, y, "cosine");
+                support::check_norm(k.norm_f16(a), x, "norm");
+                let out = third.slice::<f16>(n, at_end);
+                k.add_f16(a, b, out);
+                k.sub_f16(a, b, out);
+                k.mul_f16(a, b, out);
+                k.scale_f16(a, 2.0, out);
+                k.f16_to_f32(a, third.slice(n, at_end));
+                k.binary_quantize_f16(a, third.slice(n.div_ceil(8), at_end));
+
+                let a = first.slice::<u8>(n, at_end);
+                a.copy_from_slice(&random.bytes(n));
+                let b = second.slice::<u8>(n, at_end);
+                b.copy_from_slice(&random.bytes(n));
+                let (a, b) = (&*a, &*b);
+                assert_eq!(k.hamming(a, b), support::hamming(a, b));
+                assert_eq!(k.jaccard_distance(a, b), support::jaccard(a, b));
+            }
+        }
+    }
+}

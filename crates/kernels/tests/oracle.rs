@@ -1,0 +1,145 @@
+//! Every kernel of every tier against a plain oracle, over every tail length and unaligned slices.
+
+mod support;
+
+use support::{Random, lengths, same_f16, widened};
+use vector_kernels::{Kernels, available, f16};
+
+/// Offsets of a slice in its allocation, in elements. Odd ones break every alignment but the element's own.
+const OFFSETS: [(usize, usize); 3] = [(0, 0), (1, 3), (5, 2)];
+
+fn each(mut check: impl FnMut(&Kernels, usize, (usize, usize), &mut Random)) {
+    for k in available() {
+        let mut random = Random(42);
+        for n in lengths() {
+            for offsets in OFFSETS {
+                check(k, n, offsets, &mut random);
+            }
+        }
+    }
+}
+
+#[test]
+fn distances_f32() {
+    each(|k, n, (i, j), random| {
+        let (a, b) = (random.floats(i + n), random.floats(j + n));
+        let (a, b) = (&a[i..], &b[j..]);
+        let tier = k.tier().name();
+        support::l2_squared(a, b).check(k.l2_squared_f32(a, b), tier);
+        support::inner_product(a, b).check(k.inner_product_f32(a, b), tier);
+        support::l1(a, b).check(k.l1_f32(a, b), tier);
+        support::check_cosine(k.cosine_similarity_f32(a, b), a, b, tier);
+        support::check_norm(k.norm_f32(a), a, tier);
+    });
+}
+
+#[test]
+fn distances_f16() {
+    each(|k, n, (i, j), random| {
+        let (a, b) = (random.halves(i + n), random.halves(j + n));
+        let (a, b) = (&a[i..], &b[j..]);
+        let (x, y) = (&widened(a)[..], &widened(b)[..]);
+        let tier = k.tier().name();
+        support::l2_squared(x, y).check(k.l2_squared_f16(a, b), tier);
+        support::inner_product(x, y).check(k.inner_product_f16(a, b), tier);
+        support::l1(x, y).check(k.l1_f16(a, b), tier);
+        support::check_cosine(k.cosine_similarity_f16(a, b), x, y, tier);
+        support::check_norm(k.norm_f16(a), x, tier);
+    });
+}
+
+#[test]
+fn bits() {
+    each(|k, n, (i, j), random| {
+        let (a, b) = (random.bytes(i + n), random.bytes(j + n));
+        let (a, b) = (&a[i..], &b[j..]);
+        let tier = k.tier().name();
+        assert_eq!(k.hamming(a, b), support::hamming(a, b), "{tier} {n}");
+        assert_eq!(k.jaccard_distance(a, b), support::jaccard(a, b), "{tier} {n}");
+        let inverted: Vec<u8> = a.iter().map(|x| !x).collect();
+        assert_eq!(k.hamming(a, &inverted), 8 * n as u64, "{tier} {n}");
+        assert_eq!(k.jaccard_distance(a, &inverted), 1.0, "{tier} {n}");
+    });
+}
+
+/// Runs `write` on a slice inside a larger one and checks that nothing around the slice has changed.
+fn within<T: Copy + PartialEq + std::fmt::Debug>(
+    n: usize,
+    offset: usize,
+    filler: T,
+    write: impl Fn(&mut [T]),
+) -> Vec<T> {
+    let mut out = vec![filler; offset + n + 9];
+    write(&mut out[offset..offset + n]);
+    assert!(out[..offset].iter().all(|x| *x == filler), "wrote before the slice, length {n}");
+    assert!(out[offset + n..].iter().all(|x| *x == filler), "wrote past the slice, length {n}");
+    out[offset..offset + n].to_vec()
+}
+
+#[test]
+fn elementwise_f32() {
+    each(|k, n, (i, j), random| {
+        let (a, b) = (random.floats(i + n), random.floats(j + n));
+        let (a, b) = (&a[i..], &b[j..]);
+        let zip = |f: fn(f32, f32) -> f32| a.iter().zip(b).map(|(x, y)| f(*x, *y)).collect::<Vec<_>>();
+        assert_eq!(within(n, j, 9.0, |out| k.add_f32(a, b, out)), zip(|x, y| x + y));
+        assert_eq!(within(n, j, 9.0, |out| k.sub_f32(a, b, out)), zip(|x, y| x - y));
+        assert_eq!(within(n, j, 9.0, |out| k.mul_f32(a, b, out)), zip(|x, y| x * y));
+        let norm = 3.7 + f64::from(random.unit());
+        let want: Vec<f32> = a.iter().map(|x| (f64::from(*x) / norm) as f32).collect();
+        assert_eq!(within(n, j, 9.0, |out| k.scale_f32(a, norm, out)), want);
+        let want: Vec<f16> = a.iter().map(|x| f16::from_f32_const(*x)).collect();
+        assert_eq!(within(n, j, f16::MAX, |out| k.f32_to_f16(a, out)), want);
+        let bytes = n.div_ceil(8);
+        assert_eq!(within(bytes, j, 0x55, |out| k.binary_quantize_f32(a, out)), support::quantized(a));
+    });
+}
+
+#[test]
+fn elementwise_f16() {
+    each(|k, n, (i, j), random| {
+        let (a, b) = (random.halves(i + n), random.halves(j + n));
+        let (a, b) = (&a[i..], &b[j..]);
+        let (x, y) = (widened(a), widened(b));
+        let zip = |f: fn(f32, f32) -> f32| {
+            x.iter().zip(&y).map(|(x, y)| f16::from_f32_const(f(*x, *y))).collect::<Vec<_>>()
+        };
+        let nine = f16::from_f32_const(9.0);
+        assert_eq!(within(n, j, nine, |out| k.add_f16(a, b, out)), zip(|x, y| x + y));
+        assert_eq!(within(n, j, nine, |out| k.sub_f16(a, b, out)), zip(|x, y| x - y));
+        assert_eq!(within(n, j, nine, |out| k.mul_f16(a, b, out)), zip(|x, y| x * y));
+        let norm = 3.7 + f64::from(random.unit());
+        let want: Vec<f16> = x.iter().map(|x| f16::from_f32_const((f64::from(*x) / norm) as f32)).collect();
+        let got = within(n, j, nine, |out| k.scale_f16(a, norm, out));
+        assert!(got.iter().zip(&want).all(|(g, w)| same_f16(*g, *w)));
+        assert_eq!(within(n, j, 9.0, |out| k.f16_to_f32(a, out)), x);
+        let bytes = n.div_ceil(8);
+        assert_eq!(within(bytes, j, 0x55, |out| k.binary_quantize_f16(a, out)), support::quantized(&x));
+    });
+}
+
+#[test]
+fn unequal_lengths_use_the_common_prefix() {
+    for k in available() {
+        let mut random = Random(7);
+        for (n, m) in [(0, 5), (5, 0), (17, 40), (40, 17), (33, 32)] {
+            let (a, b) = (random.floats(n), random.floats(m));
+            let least = n.min(m);
+            assert_eq!(k.l2_squared_f32(&a, &b), k.l2_squared_f32(&a[..least], &b[..least]));
+            assert_eq!(k.inner_product_f32(&a, &b), k.inner_product_f32(&a[..least], &b[..least]));
+            let (c, d) = (random.bytes(n), random.bytes(m));
+            assert_eq!(k.hamming(&c, &d), k.hamming(&c[..least], &d[..least]));
+            let mut out = vec![9.0; m];
+            k.scale_f32(&a, 2.0, &mut out);
+            assert!(out[least..].iter().all(|x| *x == 9.0));
+            let mut out = vec![9.0; 3];
+            k.add_f32(&a, &b, &mut out);
+            assert!(out[least.min(3)..].iter().all(|x| *x == 9.0));
+            let mut bits = vec![0x55; 2];
+            k.binary_quantize_f32(&a, &mut bits);
+            let want = support::quantized(&a[..n.min(16)]);
+            assert_eq!(bits[..want.len()], want);
+            assert!(bits[want.len()..].iter().all(|x| *x == 0x55));
+        }
+    }
+}
