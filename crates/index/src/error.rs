@@ -52,7 +52,7 @@ pub enum Kind {
 }
 
 /// A value, or an operation on values, that is not allowed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 pub enum ValueError {
     /// Two operands of different dimensions.
     #[error("different {0} dimensions {1} and {2}")]
@@ -113,9 +113,15 @@ pub enum ValueError {
     /// Arithmetic on non-zero elements gave zero (PostgreSQL's own text, float.c).
     #[error("value out of range: underflow")]
     Underflow,
+    /// A finite number that half precision cannot hold.
+    #[error("\"{text}\" is out of range for type halfvec", text = crate::text::f32_to_string(*.0))]
+    HalfOutOfRange(f32),
     /// A stored value whose header and length do not agree.
     #[error("invalid {0} value: header and length do not agree")]
     Corrupted(TypeName),
+    /// A stored `bit` value that is too short to hold its length.
+    #[error("invalid bit value: too short")]
+    CorruptedBits,
 }
 
 impl ValueError {
@@ -125,15 +131,15 @@ impl ValueError {
         match self {
             TooManyDims(_) | TooManyNnz | NnzExceedsDims => Kind::LimitExceeded,
             Truncated => Kind::Protocol,
-            Overflow | Underflow => Kind::OutOfRange,
-            Corrupted(_) => Kind::Corrupted,
+            Overflow | Underflow | HalfOutOfRange(_) => Kind::OutOfRange,
+            Corrupted(_) | CorruptedBits => Kind::Corrupted,
             _ => Kind::DataException,
         }
     }
 }
 
 /// What is wrong with a text form. Texts may be in any server encoding, so messages are bytes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum TextError {
     /// Not the grammar of the type; `detail` says more where pgvector does.
     Syntax {

@@ -9,6 +9,6 @@ mod print;
 mod shortest;
 
 pub use number::parse_prefix;
-pub use parse::{SparseText, dense_capacity, parse_dense, parse_sparse};
+pub use parse::{SparseText, TextElement, dense_capacity, parse_dense, parse_sparse};
 pub use print::{dense_text_size, print_dense, print_sparse, sparse_text_size};
-pub use shortest::{MAX_F32_TEXT, print_f32};
+pub use shortest::{MAX_F32_TEXT, f32_to_string, print_f32};

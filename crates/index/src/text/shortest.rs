@@ -21,6 +21,13 @@ pub fn print_f32(value: f32, out: &mut [u8; MAX_F32_TEXT]) -> usize {
     print_unusual(value, magnitude, out)
 }
 
+/// [`print_f32`] as a string.
+pub fn f32_to_string(value: f32) -> String {
+    let mut out = [0; MAX_F32_TEXT];
+    let len = print_f32(value, &mut out);
+    String::from_utf8_lossy(&out[..len]).into_owned()
+}
+
 fn copy(text: &[u8], out: &mut [u8; MAX_F32_TEXT]) -> usize {
     // longer than any f32 in this notation, so never cut
     let len = text.len().min(MAX_F32_TEXT);

@@ -126,6 +126,13 @@ impl<'a, T: DenseElement> DenseView<'a, T> {
         self.elements.len().cmp(&other.elements.len())
     }
 
+    /// The elements of a value that [`Self::new`] accepts, to be changed in place.
+    pub fn elements_mut(varlena: &mut [u8]) -> Result<&mut [T], ValueError> {
+        let corrupted = ValueError::Corrupted(T::TYPE);
+        let (_, rest) = Header::mut_from_prefix(varlena).map_err(|_| corrupted)?;
+        <[T]>::mut_from_bytes(rest).map_err(|_| corrupted)
+    }
+
     /// The size in bytes of a value of `dims` dimensions, varlena header included.
     pub const fn size(dims: usize) -> usize {
         HEADER + dims * size_of::<T>()

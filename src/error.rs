@@ -1,0 +1,86 @@
+//! Errors of the extension and their way into PostgreSQL: the one place that knows SQLSTATEs.
+
+use pgrx::PgSqlErrorCode;
+use vector_index::{Kind, TextError, ValueError};
+
+use crate::pg::ereport::Report;
+
+/// Why an SQL function fails.
+#[derive(Debug)]
+pub enum Error {
+    /// The value, or the operation on it, is not allowed.
+    Value(ValueError),
+    /// The text form is wrong; owns its message because it quotes the text, which may be in any encoding.
+    Text(Box<TextReport>),
+    /// A condition with a fixed text.
+    Fixed(PgSqlErrorCode, &'static str),
+    /// A condition with a text of its own.
+    Message(PgSqlErrorCode, String),
+    /// `FUNCTION: expected state array`, when an aggregate's support function is called by hand.
+    StateArray(&'static str),
+    /// The access method named does not do this yet.
+    NotBuilt(&'static str),
+}
+
+/// A [`TextError`] together with the text it is about.
+#[derive(Debug)]
+pub struct TextReport {
+    kind: Kind,
+    message: Vec<u8>,
+    detail: Option<&'static str>,
+}
+
+impl From<ValueError> for Error {
+    #[inline]
+    fn from(e: ValueError) -> Self {
+        Error::Value(e)
+    }
+}
+
+impl Error {
+    /// The error for `text`, which could not be read.
+    pub fn text(error: &TextError, text: &[u8]) -> Self {
+        Error::Text(Box::new(TextReport {
+            kind: error.kind(),
+            message: error.message(text),
+            detail: error.detail(),
+        }))
+    }
+
+    /// The report for PostgreSQL. Consumes the error: what raises the report must own nothing else.
+    pub fn into_report(self) -> Report {
+        match self {
+            Error::Value(e) => Report::new(sqlstate(e.kind()), e.to_string().as_bytes()),
+            Error::Text(t) => {
+                let report = Report::new(sqlstate(t.kind), &t.message);
+                match t.detail {
+                    Some(detail) => report.detail(detail),
+                    None => report,
+                }
+            }
+            Error::Fixed(code, message) => Report::new(code, message.as_bytes()),
+            Error::Message(code, message) => Report::new(code, message.as_bytes()),
+            Error::StateArray(function) => Report::new(
+                PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
+                format!("{function}: expected state array").as_bytes(),
+            ),
+            Error::NotBuilt(am) => Report::new(
+                PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+                format!("access method \"{am}\" is not built yet in this version of the extension")
+                    .as_bytes(),
+            )
+            .hint("Exact search works without an index: ORDER BY embedding <-> query LIMIT n."),
+        }
+    }
+}
+
+fn sqlstate(kind: Kind) -> PgSqlErrorCode {
+    match kind {
+        Kind::DataException => PgSqlErrorCode::ERRCODE_DATA_EXCEPTION,
+        Kind::InvalidText => PgSqlErrorCode::ERRCODE_INVALID_TEXT_REPRESENTATION,
+        Kind::OutOfRange => PgSqlErrorCode::ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE,
+        Kind::LimitExceeded => PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+        Kind::Protocol => PgSqlErrorCode::ERRCODE_PROTOCOL_VIOLATION,
+        Kind::Corrupted => PgSqlErrorCode::ERRCODE_DATA_CORRUPTED,
+    }
+}

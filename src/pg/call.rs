@@ -1,0 +1,162 @@
+//! One call of an SQL function: its arguments and its result.
+
+use core::ffi::CStr;
+use core::marker::PhantomData;
+
+use pgrx::pg_sys::{self, Datum};
+
+use super::varlena::{self, Scratch};
+
+/// The arguments of one call. Copying it is free; `'fc` ends with the call.
+#[derive(Clone, Copy)]
+pub struct Call<'fc> {
+    fcinfo: pg_sys::FunctionCallInfo,
+    lifetime: PhantomData<&'fc ()>,
+}
+
+impl<'fc> Call<'fc> {
+    /// Wraps what fmgr passed.
+    ///
+    /// # Safety
+    /// `fcinfo` is a live call from fmgr to a strict function whose declared argument types are those that the
+    /// body reads (sql/vector.sql says so; only a superuser can declare otherwise, as with any C function), and
+    /// `'fc` does not outlive the call.
+    #[inline]
+    pub unsafe fn new(fcinfo: pg_sys::FunctionCallInfo) -> Self {
+        Call { fcinfo, lifetime: PhantomData }
+    }
+
+    /// The node that accompanies the call (an aggregate, an ErrorSaveContext), or null.
+    pub fn context(&self) -> *mut pg_sys::Node {
+        // SAFETY: `new`'s contract: fcinfo is live.
+        unsafe { (*self.fcinfo).context }
+    }
+
+    /// Argument `n` as it came.
+    #[inline]
+    pub fn datum(&self, n: usize) -> Datum {
+        // SAFETY: `new`'s contract: fcinfo is live and has the declared arguments, `n` among them.
+        unsafe { (*(*self.fcinfo).args.as_ptr().add(n)).value }
+    }
+
+    /// Argument `n`, an integer.
+    #[inline]
+    pub fn i32(&self, n: usize) -> i32 {
+        self.datum(n).value() as i32
+    }
+
+    /// Argument `n`, a cstring.
+    pub fn text(&self, n: usize) -> &'fc [u8] {
+        // SAFETY: a cstring argument points to a NUL-ended string that lives as long as the call.
+        unsafe { CStr::from_ptr(self.datum(n).cast_mut_ptr()) }.to_bytes()
+    }
+
+    /// Argument `n`, a varlena, whole: detoasted, with a four-byte header, 4-byte aligned.
+    pub fn varlena(&self, n: usize) -> &'fc [u8] {
+        // SAFETY: the argument is a varlena (`new`); the guarded detoast leaves a value in the argument's own
+        // memory or in the current memory context, both of which outlive the call.
+        unsafe { varlena::whole(pg_sys::pg_detoast_datum(self.datum(n).cast_mut_ptr())) }
+    }
+
+    /// As [`Self::varlena`], for functions called once per row: no guard, and a value stored with a short
+    /// header is unpacked into `scratch` instead of into allocated memory.
+    ///
+    /// Detoasting can raise a server error, which jumps: nothing that needs dropping may be alive in the
+    /// calling function. (Not an `unsafe fn`, since a leak is the worst that could come of it.)
+    #[inline]
+    pub fn varlena_hot<'s>(&self, n: usize, scratch: &'s mut Scratch) -> &'s [u8]
+    where
+        'fc: 's,
+    {
+        // SAFETY: the argument is a varlena (`new`) that outlives `'s`.
+        unsafe { varlena::detoast_hot(self.datum(n).cast_mut_ptr(), scratch) }
+    }
+
+    /// The transition value in argument 0 of an aggregate, to be changed in place. `None` when the function is
+    /// called as an ordinary one, or when the value is not in its plain form.
+    ///
+    /// PostgreSQL lets a transition function do this (xaggr.sgml): the value belongs to the aggregate alone.
+    pub fn transition_mut(&self) -> Option<&'fc mut [u8]> {
+        if self.context().is_null() {
+            return None;
+        }
+        // SAFETY: fcinfo is live; a null second argument is allowed.
+        if unsafe { pg_sys::AggCheckCallContext(self.fcinfo, core::ptr::null_mut()) } == 0 {
+            return None;
+        }
+        // SAFETY: the argument is a varlena that nodeAgg (or nodeWindowAgg) made for this aggregate in its own
+        // context; no other reference to it is alive while the transition function runs, since bodies take the
+        // transition value through this function only.
+        unsafe { varlena::plain_mut(self.datum(0).cast_mut_ptr()) }
+    }
+
+    /// The unread part of the message in argument 0 of a receive function.
+    pub fn message(&self) -> &'fc [u8] {
+        // SAFETY: argument 0 of a receive function is a StringInfo whose cursor lies within its len bytes.
+        unsafe {
+            let buffer: *const pg_sys::StringInfoData = self.datum(0).cast_mut_ptr();
+            let (len, cursor) = ((*buffer).len.max(0) as usize, (*buffer).cursor.max(0) as usize);
+            let unread = len.saturating_sub(cursor);
+            core::slice::from_raw_parts((*buffer).data.add(len - unread).cast(), unread)
+        }
+    }
+
+    /// Marks `bytes` of [`Self::message`] as read.
+    pub fn advance_message(&self, bytes: usize) {
+        // SAFETY: as in `message`; no slice reaches the cursor field itself.
+        unsafe {
+            let buffer: *mut pg_sys::StringInfoData = self.datum(0).cast_mut_ptr();
+            (*buffer).cursor += bytes as i32;
+        }
+    }
+
+    /// Makes the result NULL.
+    pub fn set_null(&self) {
+        // SAFETY: `new`'s contract: fcinfo is live, and no reference into it is held.
+        unsafe { (*self.fcinfo).isnull = true }
+    }
+}
+
+/// What a function's body may answer.
+pub trait Return {
+    /// The result as a Datum; sets NULL through `call`.
+    fn into_datum(self, call: Call<'_>) -> Datum;
+}
+
+impl Return for Datum {
+    #[inline]
+    fn into_datum(self, _: Call<'_>) -> Datum {
+        self
+    }
+}
+
+impl Return for f64 {
+    #[inline]
+    fn into_datum(self, _: Call<'_>) -> Datum {
+        Datum::from(self.to_bits())
+    }
+}
+
+impl Return for i32 {
+    fn into_datum(self, _: Call<'_>) -> Datum {
+        Datum::from(self)
+    }
+}
+
+impl Return for bool {
+    fn into_datum(self, _: Call<'_>) -> Datum {
+        Datum::from(self)
+    }
+}
+
+impl<T: Return> Return for Option<T> {
+    fn into_datum(self, call: Call<'_>) -> Datum {
+        match self {
+            Some(value) => value.into_datum(call),
+            None => {
+                call.set_null();
+                Datum::from(0usize)
+            }
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Raising errors: messages are bytes in the server's encoding, and a raised error leaves by `longjmp`.
+
+use core::ffi::{CStr, c_char};
+
+use pgrx::{PgSqlErrorCode, pg_sys};
+
+use super::raw;
+
+/// A report whose texts live in the current memory context, so that raising it leaks nothing. It must stay
+/// `Copy`: [`raise`] jumps away over the caller's frames.
+#[derive(Clone, Copy)]
+pub struct Report {
+    code: PgSqlErrorCode,
+    message: *const c_char,
+    detail: *const c_char,
+    hint: *const c_char,
+}
+
+/// Copies `text` into the current memory context as a C string, cut at a NUL.
+fn copy_text(text: &[u8]) -> *const c_char {
+    let text = text.split(|&c| c == 0).next().unwrap_or_default();
+    // SAFETY: `text` is readable for its length; pnstrdup copies that much and ends it with NUL.
+    unsafe { pg_sys::pnstrdup(text.as_ptr().cast(), text.len()) }
+}
+
+impl Report {
+    /// A report with a message and nothing else.
+    pub fn new(code: PgSqlErrorCode, message: &[u8]) -> Self {
+        Report { code, message: copy_text(message), detail: core::ptr::null(), hint: core::ptr::null() }
+    }
+
+    /// Adds a DETAIL line.
+    pub fn detail(self, text: &str) -> Self {
+        Report { detail: copy_text(text.as_bytes()), ..self }
+    }
+
+    /// Adds a HINT line.
+    pub fn hint(self, text: &str) -> Self {
+        Report { hint: copy_text(text.as_bytes()), ..self }
+    }
+
+    /// Fills the error that `errstart` or `errsave_start` began.
+    fn fill(self) {
+        const TEXT: *const c_char = c"%s".as_ptr();
+        // SAFETY: an error is being built (callers); every text is a C string, and the format takes one.
+        unsafe {
+            raw::errcode(self.code as i32);
+            raw::errmsg_internal(TEXT, self.message);
+            if !self.detail.is_null() {
+                raw::errdetail_internal(TEXT, self.detail);
+            }
+            if !self.hint.is_null() {
+                raw::errhint(TEXT, self.hint);
+            }
+        }
+    }
+}
+
+const FILE: &CStr = c"vector";
+
+/// Raises `report` at level ERROR.
+///
+/// # Safety
+/// No frame between here and PostgreSQL's error handler may hold a value that needs dropping, since this jumps
+/// over them: call it as the last thing in a function that PostgreSQL called.
+#[cold]
+#[inline(never)]
+pub unsafe fn raise(report: Report) -> ! {
+    // SAFETY: errstart, the parts, errfinish is the protocol of elog.c; at ERROR errstart always answers true
+    // and errfinish does not return. `Report` is Copy, so nothing here is lost; the callers' frames are the
+    // contract of this function.
+    unsafe {
+        if raw::errstart(pgrx::PgLogLevel::ERROR as i32, core::ptr::null()) {
+            report.fill();
+            raw::errfinish(FILE.as_ptr(), line!() as i32, c"raise".as_ptr());
+        }
+    }
+    // errfinish(ERROR) does not come back
+    std::process::abort()
+}
+
+/// Hands `report` to the caller of an input function, when `context` is an ErrorSaveContext (PostgreSQL 16 and
+/// later: `pg_input_is_valid`, `COPY … ON_ERROR`), else raises it.
+///
+/// # Safety
+/// As for [`raise`]; `context` is the call's own context node or null.
+#[cold]
+#[inline(never)]
+pub unsafe fn save_or_raise(context: *mut pg_sys::Node, report: Report) {
+    #[cfg(any(feature = "pg16", feature = "pg17", feature = "pg18"))]
+    // SAFETY: errsave_start takes any node or null and raises when it is not an ErrorSaveContext; the protocol
+    // and the frames are those of `raise`.
+    unsafe {
+        if raw::errsave_start(context, core::ptr::null()) {
+            report.fill();
+            raw::errsave_finish(context, FILE.as_ptr(), line!() as i32, c"save_or_raise".as_ptr());
+        }
+    }
+    #[cfg(not(any(feature = "pg16", feature = "pg17", feature = "pg18")))]
+    // SAFETY: the caller's contract is that of `raise`.
+    unsafe {
+        let _ = context;
+        raise(report)
+    }
+}

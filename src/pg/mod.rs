@@ -1,0 +1,17 @@
+//! PostgreSQL behind safe types. Nothing here knows vectors.
+//!
+//! Two ways of calling the server: through `pgrx::pg_sys`, whose guard turns a server error into a Rust panic
+//! that unwinds (and drops) properly, and, where a call per row would feel the guard's cost, through the few
+//! functions of [`raw`], whose errors jump over Rust frames and so may only be called where nothing on the
+//! stack needs dropping.
+
+pub mod array;
+pub mod bits;
+pub mod call;
+pub mod ereport;
+pub mod index_am;
+pub mod raw;
+pub mod varlena;
+
+// Float8 and int8 are passed by value, and pointers fit a Datum: the only layout PostgreSQL still builds.
+const _: () = assert!(size_of::<pgrx::pg_sys::Datum>() == 8);

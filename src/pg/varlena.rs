@@ -1,0 +1,155 @@
+//! Variable-length values (src/include/varatt.h): reading them in place, making new ones.
+
+use pgrx::pg_sys::{self, Datum, varlena};
+
+use super::raw;
+
+/// Bytes of the four-byte header.
+pub const HEADER: usize = 4;
+
+/// Room for one value that is stored with a one-byte header (126 bytes at most), unpacked.
+#[repr(C, align(8))]
+pub struct Scratch([core::mem::MaybeUninit<u8>; 136]);
+
+impl Scratch {
+    /// Uninitialised room; costs nothing.
+    #[inline]
+    pub fn new() -> Self {
+        Scratch([const { core::mem::MaybeUninit::uninit() }; 136])
+    }
+}
+
+/// The bytes of a varlena that is neither compressed nor external and has a four-byte header.
+///
+/// # Safety
+/// `datum` is such a varlena and outlives `'a`; nobody writes to it meanwhile.
+#[inline]
+pub unsafe fn whole<'a>(datum: *const varlena) -> &'a [u8] {
+    // SAFETY: the caller's contract; the header holds the length of the whole value.
+    unsafe {
+        let size = size_4b(datum.cast::<u32>().read_unaligned()).max(HEADER);
+        core::slice::from_raw_parts(datum.cast(), size)
+    }
+}
+
+#[inline]
+fn size_4b(header: u32) -> usize {
+    (if cfg!(target_endian = "little") { header >> 2 } else { header & 0x3fff_ffff }) as usize
+}
+
+/// Plain, with a four-byte header; from the first byte.
+#[inline]
+fn is_4b_plain(first: u8) -> bool {
+    if cfg!(target_endian = "little") { first & 0x03 == 0x00 } else { first & 0xc0 == 0x00 }
+}
+
+/// Plain, with a one-byte header: the value's size with the header. External values carry the tag byte
+/// 0x01 (little-endian) or 0x80 (big-endian), which gives 0 here.
+#[inline]
+fn size_1b(first: u8) -> Option<usize> {
+    let (short, size) = if cfg!(target_endian = "little") {
+        (first & 0x01 == 0x01, first >> 1)
+    } else {
+        (first & 0x80 == 0x80, first & 0x7f)
+    };
+    (short && size > 0).then_some(usize::from(size))
+}
+
+/// Detoasts for a function called once per row.
+///
+/// # Safety
+/// `datum` is a varlena that outlives `'s`. Where it must be fetched or decompressed, a server error jumps over
+/// the caller's frames.
+#[inline]
+pub unsafe fn detoast_hot<'s>(datum: *mut varlena, scratch: &'s mut Scratch) -> &'s [u8] {
+    // SAFETY: a varlena has at least one byte. A plain one is used in place. A short one has `size` bytes,
+    // 1..=127, of which all but the header go behind a four-byte header in `scratch`: at most 4 + 126 bytes,
+    // all of them written before the slice over them is made. Anything else is PostgreSQL's to fetch; the
+    // result lives in the current memory context, and jumping is the caller's contract.
+    unsafe {
+        let first = datum.cast::<u8>().read();
+        if is_4b_plain(first) {
+            return whole(datum);
+        }
+        if let Some(size) = size_1b(first) {
+            let to = scratch.0.as_mut_ptr().cast::<u8>();
+            let payload = size - 1;
+            to.cast::<u32>().write(header_4b(HEADER + payload));
+            core::ptr::copy_nonoverlapping(datum.cast::<u8>().add(1), to.add(HEADER), payload);
+            return core::slice::from_raw_parts(to, HEADER + payload);
+        }
+        whole(raw::pg_detoast_datum(datum))
+    }
+}
+
+/// The bytes of a plain varlena with a four-byte header, to be changed in place; `None` for any other form.
+///
+/// # Safety
+/// `datum` is a varlena that outlives `'a`, and nobody else reads or writes it meanwhile.
+pub unsafe fn plain_mut<'a>(datum: *mut varlena) -> Option<&'a mut [u8]> {
+    // SAFETY: the caller's contract; the form is looked at before the length is believed.
+    unsafe {
+        if !is_4b_plain(datum.cast::<u8>().read()) {
+            return None;
+        }
+        let size = size_4b(datum.cast::<u32>().read_unaligned()).max(HEADER);
+        Some(core::slice::from_raw_parts_mut(datum.cast(), size))
+    }
+}
+
+fn header_4b(size: usize) -> u32 {
+    if cfg!(target_endian = "little") { (size as u32) << 2 } else { size as u32 & 0x3fff_ffff }
+}
+
+/// A new value in the current memory context, zeroed, its header set. Aligned to 8 bytes.
+pub struct NewVarlena {
+    bytes: &'static mut [u8],
+}
+
+impl NewVarlena {
+    /// Allocates `size` bytes, header included.
+    pub fn zeroed(size: usize) -> Self {
+        let size = size.max(HEADER);
+        // SAFETY: palloc0 gives `size` zeroed bytes, MAXALIGNed, or raises. They live until their memory
+        // context is reset, which does not happen while a function that made them runs; the reference does
+        // not leave this value other than bounded by `&mut self`.
+        let bytes = unsafe { core::slice::from_raw_parts_mut(pg_sys::palloc0(size).cast::<u8>(), size) };
+        bytes[..HEADER].copy_from_slice(&header_4b(size).to_ne_bytes());
+        NewVarlena { bytes }
+    }
+
+    /// All bytes, header first.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        self.bytes
+    }
+
+    /// The value as a function's result.
+    pub fn into_datum(self) -> Datum {
+        Datum::from(self.bytes.as_mut_ptr())
+    }
+}
+
+/// `bytes` as a bytea.
+pub fn bytea(payload: usize, fill: impl FnOnce(&mut [u8])) -> Datum {
+    let mut value = NewVarlena::zeroed(HEADER + payload);
+    fill(&mut value.bytes_mut()[HEADER..]);
+    value.into_datum()
+}
+
+/// A cstring of at most `capacity` bytes; `fill` writes it (without NUL) and answers its length.
+pub fn cstring(capacity: usize, fill: impl FnOnce(&mut [u8]) -> usize) -> Datum {
+    // SAFETY: palloc gives `capacity + 1` bytes or raises. They are written before they are read as a slice of
+    // initialised bytes, and NUL ends the text that `fill` wrote.
+    unsafe {
+        let start = pg_sys::palloc(capacity + 1).cast::<u8>();
+        start.write_bytes(0, capacity + 1);
+        let len = fill(core::slice::from_raw_parts_mut(start, capacity)).min(capacity);
+        start.add(len).write(0);
+        Datum::from(start)
+    }
+}
+
+/// The datum of a value that a call already holds.
+pub fn same(value: &[u8]) -> Datum {
+    Datum::from(value.as_ptr())
+}

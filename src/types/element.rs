@@ -1,0 +1,107 @@
+//! What the two dense types differ in: which kernels work on their elements.
+
+use half::f16;
+use pgrx::pg_sys::Datum;
+use vector_index::ValueError;
+use vector_index::text::TextElement;
+use vector_index::value::{DenseElement, DenseView};
+use vector_index::wire::WireElement;
+use vector_kernels::kernels;
+
+use crate::error::Error;
+use crate::pg::call::Call;
+use crate::pg::varlena::NewVarlena;
+
+/// An element type with its kernels.
+pub trait Element: DenseElement + TextElement + WireElement {
+    /// Symbol prefix of this type's functions, for messages that name one.
+    const ACCUM: &'static str;
+    /// As `ACCUM`, of the final function of `avg`.
+    const AVG: &'static str;
+
+    fn l2_squared(a: &[Self], b: &[Self]) -> f32;
+    fn inner_product(a: &[Self], b: &[Self]) -> f32;
+    fn cosine_similarity(a: &[Self], b: &[Self]) -> f64;
+    fn l1(a: &[Self], b: &[Self]) -> f32;
+    fn norm(a: &[Self]) -> f64;
+    fn scale(a: &[Self], norm: f64, out: &mut [Self]);
+    fn add(a: &[Self], b: &[Self], out: &mut [Self]);
+    fn sub(a: &[Self], b: &[Self], out: &mut [Self]);
+    fn mul(a: &[Self], b: &[Self], out: &mut [Self]);
+    fn binary_quantize(a: &[Self], out: &mut [u8]);
+    /// The element for a computed value; fails where the type cannot hold a finite value.
+    fn convert(value: f32) -> Result<Self, ValueError>;
+}
+
+macro_rules! kernel_calls {
+    ($($name:ident = $kernel:ident($($arg:ident: $ty:ty),*) -> $ret:ty;)*) => { $(
+        #[inline]
+        fn $name($($arg: $ty),*) -> $ret {
+            kernels().$kernel($($arg),*)
+        }
+    )* };
+}
+
+impl Element for f32 {
+    const ACCUM: &'static str = "vector_accum";
+    const AVG: &'static str = "vector_avg";
+
+    kernel_calls! {
+        l2_squared = l2_squared_f32(a: &[f32], b: &[f32]) -> f32;
+        inner_product = inner_product_f32(a: &[f32], b: &[f32]) -> f32;
+        cosine_similarity = cosine_similarity_f32(a: &[f32], b: &[f32]) -> f64;
+        l1 = l1_f32(a: &[f32], b: &[f32]) -> f32;
+        norm = norm_f32(a: &[f32]) -> f64;
+        scale = scale_f32(a: &[f32], norm: f64, out: &mut [f32]) -> ();
+        add = add_f32(a: &[f32], b: &[f32], out: &mut [f32]) -> ();
+        sub = sub_f32(a: &[f32], b: &[f32], out: &mut [f32]) -> ();
+        mul = mul_f32(a: &[f32], b: &[f32], out: &mut [f32]) -> ();
+        binary_quantize = binary_quantize_f32(a: &[f32], out: &mut [u8]) -> ();
+    }
+
+    fn convert(value: f32) -> Result<Self, ValueError> {
+        Ok(value)
+    }
+}
+
+impl Element for f16 {
+    const ACCUM: &'static str = "halfvec_accum";
+    const AVG: &'static str = "halfvec_avg";
+
+    kernel_calls! {
+        l2_squared = l2_squared_f16(a: &[f16], b: &[f16]) -> f32;
+        inner_product = inner_product_f16(a: &[f16], b: &[f16]) -> f32;
+        cosine_similarity = cosine_similarity_f16(a: &[f16], b: &[f16]) -> f64;
+        l1 = l1_f16(a: &[f16], b: &[f16]) -> f32;
+        norm = norm_f16(a: &[f16]) -> f64;
+        scale = scale_f16(a: &[f16], norm: f64, out: &mut [f16]) -> ();
+        add = add_f16(a: &[f16], b: &[f16], out: &mut [f16]) -> ();
+        sub = sub_f16(a: &[f16], b: &[f16], out: &mut [f16]) -> ();
+        mul = mul_f16(a: &[f16], b: &[f16], out: &mut [f16]) -> ();
+        binary_quantize = binary_quantize_f16(a: &[f16], out: &mut [u8]) -> ();
+    }
+
+    fn convert(value: f32) -> Result<Self, ValueError> {
+        let half = f16::from_f32(value);
+        if half.is_infinite() && value.is_finite() {
+            return Err(ValueError::HalfOutOfRange(value));
+        }
+        Ok(half)
+    }
+}
+
+/// Argument `n` as a dense vector.
+pub fn argument<'fc, T: Element>(call: Call<'fc>, n: usize) -> Result<DenseView<'fc, T>, ValueError> {
+    DenseView::new(call.varlena(n))
+}
+
+/// A new dense vector of `dims` elements, at most [`vector_index::value::MAX_DIMS`], all zero until `fill` is
+/// done with them.
+pub fn build<T: Element>(
+    dims: usize,
+    fill: impl FnOnce(&mut [T]) -> Result<(), Error>,
+) -> Result<Datum, Error> {
+    let mut value = NewVarlena::zeroed(DenseView::<T>::size(dims));
+    fill(DenseView::<T>::init(value.bytes_mut()).ok_or(ValueError::TooManyDims(T::TYPE))?)?;
+    Ok(value.into_datum())
+}
