@@ -9,6 +9,8 @@ SELECT '[+1,.5,5.,-.25,1e3,1e-3,0x10]'::halfvec;
 -- Rounded to the nearest half, ties to even; printed as the float4 of the same value.
 SELECT '[0.1,0.3,1.1,3.14159274,2048,2049,2050,2051,65504]'::halfvec;
 SELECT '[0,-0,1e-46,-1e-8]'::halfvec;
+-- Text becomes float4 first and half then: what float4 rounds to a tie goes to even.
+SELECT '[1.00048828125,1.000488281250000001,1.0004884,1.00146484375,2.98023223876953126e-08]'::halfvec;
 -- The smallest normal and subnormal halves, and half of the latter: down to zero, and just above: up.
 SELECT '[6.1035156e-05,6.0975552e-05,5.9604645e-08,2.9802322e-08,2.9802326e-08,-2.9802326e-08]'::halfvec;
 -- 65519.99 is still nearer to 65504 than to what would follow it.

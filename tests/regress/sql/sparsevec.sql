@@ -12,6 +12,10 @@ SELECT '{3:3,1:1,2:2}/3'::sparsevec;
 SELECT '{1:0,2:1,3:-0}/3'::sparsevec, '{1:0}/1'::sparsevec;
 SELECT '{1:0,1:0,1:2}/3'::sparsevec, '{0:0,-5:0,9:0,2:1}/3'::sparsevec;
 SELECT '{1:0.1,2:16777217,3:1e-45,4:3.4028235e38}/4'::sparsevec;
+SELECT '{1:1.00000005960464477539062500000001,2:16777217.0000000000001}/2'::sparsevec;
+SELECT (s || '/16000')::sparsevec::text = s || '/16000', (s || '/16000')::sparsevec = a::sparsevec
+  FROM (SELECT array_agg(x ORDER BY i) AS a, '{' || string_agg(i || ':' || x::text, ',' ORDER BY i) || '}' AS s
+          FROM generate_series(1, 16000) i, LATERAL (SELECT ((i * 7919 % 10007 + 1) * 10.0::float8 ^ (i % 76 - 44))::real AS x) y) z;
 -- The limits: a billion dimensions, 16,000 elements.
 SELECT '{}/1000000000'::sparsevec, '{1000000000:1,1:2}/1000000000'::sparsevec;
 SELECT length(('{' || string_agg(i || ':1', ',') || '}/16000')::sparsevec::text) FROM generate_series(1, 16000) i;

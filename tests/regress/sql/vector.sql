@@ -18,6 +18,14 @@ SELECT '[1e-46,-1e-46,1e-400]'::vector;
 SELECT '[0x10,0x1p3,-0X1.8p1,0x.8]'::vector;
 SELECT '[0.1,0.7,1e-7,33554433]'::vector::text::vector = '[0.1,0.7,1e-7,33554433]';
 
+-- Rounded once, from all digits there are: a tie goes to even, the least digit above it up.
+SELECT '[1.000000059604644775390625,1.00000005960464477539062500000001,16777217.0000000000001,16777219,0.50000008940696716308593749]'::vector;
+SELECT ('[1.' || repeat('0', 5000) || '1,0.' || repeat('0', 44) || '1,' || repeat('0', 5000) || '1e' || repeat('0', 500) || '1,' || repeat('9', 38) || 'e-38]')::vector, (repeat(' ', 100000) || '[1]' || repeat(' ', 100000))::vector;
+-- 16,000 numbers of all magnitudes, printed and read as PostgreSQL prints and reads float4.
+SELECT a::vector::text = s, s::vector::real[] = a, s::vector = a::vector
+  FROM (SELECT array_agg(x ORDER BY i) AS a, '[' || string_agg(x::text, ',' ORDER BY i) || ']' AS s
+          FROM generate_series(1, 16000) i, LATERAL (SELECT ((i * 7919 % 10007) * 10.0::float8 ^ (i % 76 - 44) * (i % 2 * 2 - 1))::real AS x) y) z;
+
 -- The largest vector.
 SELECT vector_dims(array_fill(0.5::real, ARRAY[16000])::vector);
 SELECT md5(array_fill(0.5::real, ARRAY[16000])::vector::text) = md5('[' || array_to_string(array_fill(0.5::real, ARRAY[16000]), ',') || ']');
