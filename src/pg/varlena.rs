@@ -61,7 +61,7 @@ fn size_1b(first: u8) -> Option<usize> {
 /// `datum` is a varlena that outlives `'s`. Where it must be fetched or decompressed, a server error jumps over
 /// the caller's frames.
 #[inline]
-pub unsafe fn detoast_hot<'s>(datum: *mut varlena, scratch: &'s mut Scratch) -> &'s [u8] {
+pub unsafe fn detoast_hot(datum: *mut varlena, scratch: &mut Scratch) -> &[u8] {
     // SAFETY: a varlena has at least one byte. A plain one is used in place. A short one has `size` bytes,
     // 1..=127, of which all but the header go behind a four-byte header in `scratch`: at most 4 + 126 bytes,
     // all of them written before the slice over them is made. Anything else is PostgreSQL's to fetch; the

@@ -32,6 +32,10 @@ impl<'a> Reader<'a> {
         Ok(bytes)
     }
 
+    fn i16(&mut self) -> Result<i16, ValueError> {
+        self.take().map(i16::from_be_bytes)
+    }
+
     fn i32(&mut self) -> Result<i32, ValueError> {
         self.take().map(i32::from_be_bytes)
     }
@@ -68,9 +72,8 @@ impl WireElement for f16 {
 /// Reads the header of a `vector` or `halfvec` and answers its dimensions, checked against the type's limits
 /// and the type modifier (-1: none).
 pub fn read_dense_header<T: DenseElement>(reader: &mut Reader<'_>, typmod: i32) -> Result<usize, ValueError> {
-    // both fields are read as unsigned, so that a negative one is named by its unsigned value
-    let dims = i32::from(u16::from_be_bytes(reader.take()?));
-    let unused = i32::from(u16::from_be_bytes(reader.take()?));
+    let dims = i32::from(reader.i16()?);
+    let unused = i32::from(reader.i16()?);
     value::check_dims(T::TYPE, dims)?;
     value::check_expected_dims(typmod, dims)?;
     if unused != 0 {
