@@ -118,10 +118,13 @@ run_pg_regress() {
   mkdir -p "$output/results"
   # Some tests write files below the current directory.
   (cd "$output" && env -u RUST_BACKTRACE "$regress" --bindir="$("$pg_config" --bindir)" --inputdir="$input" --outputdir="$output" \
-    --dbname=vector_regress --load-extension=vector --host="${PGHOST:-}" --port="${PGPORT:-5432}" --user="${PGUSER:-postgres}" "$@") || status=$?
+    --dbname=vector_regress --load-extension=vector ${PGHOST:+--host="$PGHOST"} --port="${PGPORT:-5432}" --user="${PGUSER:-postgres}" "$@") || status=$?
   if [ "$status" -ne 0 ] && [ -s "$output/regression.diffs" ]; then
     say "--- regression.diffs (first 200 lines of $output/regression.diffs)"
     head -n 200 "$output/regression.diffs" >&2
   fi
   return "$status"
 }
+
+# The names of this project's regression tests.
+regress_tests() { (cd "$repo_root/tests/regress/sql" && printf '%s\n' *.sql | sed 's/\.sql$//'); }

@@ -10,7 +10,7 @@ cd "$repo_root"
 usage() {
   cat <<'TEXT'
 usage: scripts/test.sh [all|quick]
-       scripts/test.sh phase NAME [MAJOR]
+       scripts/test.sh [phase] NAME [MAJOR or TIER]
 
   all     (default) every phase for every major of PG_MAJORS ("13 14 15 16 17 18")
   quick   format, lints, pure crates, and one major (17, or the first of PG_MAJORS)
@@ -70,6 +70,7 @@ phase_tools() {
     for major in $all_majors; do
       if [ -f "$pgrx_home/pg/$major.path" ]; then continue; fi
       case " $PG_MAJORS " in *" $major "*) ;; *) continue ;; esac
+      mkdir -p "$pgrx_home/pg"
       rm -rf "$pgrx_home/pg/$major"
       "$pg" copy "$major" "$pgrx_home/pg/$major" >"$pgrx_home/pg-$major.path"
       mv "$pgrx_home/pg-$major.path" "$pgrx_home/pg/$major.path"
@@ -120,8 +121,6 @@ phase_regress() {
   catalog_diff || status=$?
   return "$status"
 }
-
-regress_tests() { (cd tests/regress/sql && printf '%s\n' *.sql | sed 's/\.sql$//'); }
 
 # Ours against pgvector's, line by line; what we add stands in tests/compat/additions.tsv.
 catalog_diff() {
@@ -254,13 +253,13 @@ run() {
 PG_MAJORS_GIVEN=${PG_MAJORS:-}
 case ${1:-all} in
   all | quick) run "${1:-all}" ;;
-  phase)
-    shift
+  -h | --help | help) usage ;;
+  *)
+    if [ "$1" = phase ]; then shift; fi
     PG_MAJORS=${PG_MAJORS_GIVEN:-$all_majors}
     name=${1:?which phase?}
     shift
     if ! declare -F "phase_${name//-/_}" >/dev/null; then usage >&2; exit 2; fi
     "phase_${name//-/_}" "$@"
     ;;
-  *) usage >&2; exit 2 ;;
 esac

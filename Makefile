@@ -1,0 +1,75 @@
+# The words PostgreSQL people type. The work is done by cargo and by the scripts; `make help` lists the targets.
+PG_CONFIG ?= pg_config
+PG_SH = scripts/pg.sh
+
+# demo and test take the embedded PostgreSQL unless PG_CONFIG was given on the command line or in the environment.
+ifneq ($(filter command environment,$(subst command line,command,$(origin PG_CONFIG))),)
+export PG_CONFIG
+given = PG_CONFIG="$(PG_CONFIG)"
+endif
+
+.PHONY: all build install installcheck demo demo-stop demo-clean test test-quick conformance differential upgrade bench-sql fmt lint clean help
+
+all: build
+
+build:
+	@$(PG_SH) build "$(PG_CONFIG)"
+
+install:
+	@DESTDIR="$(DESTDIR)" $(PG_SH) install "$(PG_CONFIG)"
+
+installcheck:
+	@scripts/installcheck.sh "$(PG_CONFIG)" $(REGRESS)
+
+demo:
+	@$(given) scripts/demo.sh run
+
+demo-stop:
+	@scripts/demo.sh stop
+
+demo-clean:
+	@scripts/demo.sh clean
+
+test:
+	@$(given) scripts/test.sh all
+
+test-quick:
+	@$(given) scripts/test.sh quick
+
+conformance:
+	@$(given) scripts/conformance.sh
+
+differential:
+	@scripts/differential.sh
+
+upgrade:
+	@scripts/upgrade.sh
+
+bench-sql:
+	@scripts/bench-sql.sh
+
+fmt:
+	cargo fmt --all
+
+lint:
+	@scripts/test.sh phase format
+	@scripts/lint.sh
+	@scripts/test.sh phase clippy-pure
+
+clean:
+	cargo clean
+	rm -rf results
+
+help:
+	@echo 'make                        build for the PostgreSQL of PG_CONFIG (default: pg_config in the PATH)'
+	@echo 'make install                install it there; DESTDIR is honoured; with sudo after `make` where needed'
+	@echo 'make installcheck           run the regression tests on the running server of PGHOST, PGPORT, PGUSER'
+	@echo 'make demo                   a private PostgreSQL with word vectors, and questions answered'
+	@echo 'make demo-stop, demo-clean  stop its server; remove its data'
+	@echo 'make test                   every test, PostgreSQL 13 to 18 (PG_MAJORS="16 17" narrows it)'
+	@echo 'make test-quick             lints, pure crates, one major'
+	@echo 'make conformance            regression files of pgvector against this build'
+	@echo 'make differential           generated SQL on the binary of pgvector and on this build, compared'
+	@echo 'make upgrade                from the versions of pgvector to this one, and back'
+	@echo 'make bench-sql              the SQL benchmark against pgvector'
+	@echo 'make fmt, lint, clean       the usual'
