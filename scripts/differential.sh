@@ -3,6 +3,8 @@
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
+# shellcheck source-path=SCRIPTDIR source=venv.sh
+. "$(dirname -- "${BASH_SOURCE[0]}")/venv.sh"
 
 usage() {
   cat <<'TEXT'
@@ -22,25 +24,12 @@ case ${1:-} in
   -h | --help | help) usage; exit 0 ;;
 esac
 
-# venv_python: Python with what the tools import, in the cache.
-venv_python() {
-  local venv=$VECTOR_CACHE/venv
-  make_cache
-  if ! "$venv/bin/python" -c 'import psycopg, numpy' 2>/dev/null; then
-    say "Making a Python environment with psycopg and numpy ..."
-    python3 -m venv "$venv" >&2 || die "python3 -m venv failed" "On Debian or Ubuntu: apt-get install python3-venv"
-    "$venv/bin/pip" install -q 'psycopg[binary]' numpy >&2 || die "pip could not install psycopg and numpy"
-  fi
-  printf '%s\n' "$venv/bin/python"
-}
-
-pg_sh=$repo_root/scripts/pg.sh
 python=$(venv_python)
 tool=$repo_root/tests/differential/run.py
 export PYTHONDONTWRITEBYTECODE=1
 
 if [ "$mode" = selftest ]; then
-  peer=$("$pg_sh" peer 16)
+  peer=$("$repo_root/scripts/pg.sh" peer 16)
   exec "$python" "$tool" --theirs "$peer" --ours "$peer" --sabotage "$@"
 fi
 
@@ -53,13 +42,7 @@ fi
 
 status=0
 for major in $majors; do
-  theirs=$("$pg_sh" peer "$major")
-  given=VECTOR_OURS_$major
-  ours=${!given:-}
-  if [ -z "$ours" ]; then
-    ours=$("$pg_sh" peer-ours "$major")
-    "$pg_sh" install "$ours"
-  fi
+  peer_pair "$major"
   "$python" "$tool" --theirs "$theirs" --ours "$ours" "${arguments[@]+"${arguments[@]}"}" "$@" || status=1
 done
 exit "$status"

@@ -63,6 +63,12 @@ def _error_of(result) -> dict[str, str]:
         value = result.error_field(code)
         if value is not None:
             found[name] = value.decode("utf8", "replace")
+    # Whether a worker or the leader met the bad row is chance.
+    if "context" in found:
+        lines = [line for line in found["context"].split("\n") if line != "parallel worker"]
+        found["context"] = "\n".join(lines)
+        if not lines:
+            del found["context"]
     if not found:
         found["message"] = (result.error_message or b"").decode("utf8", "replace")
     return found

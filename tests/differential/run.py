@@ -19,6 +19,7 @@ import catalog
 import exchange
 import floats
 import sabotage
+import stored
 import wire
 from cases import Case, all_cases, setup_statements
 from client import Client, run_both
@@ -40,7 +41,7 @@ PARALLEL_TABLE = [
 def prepare(cluster: Cluster) -> None:
     client = Client(cluster.conninfo())
     client.must("CREATE EXTENSION vector")
-    for statement in PARALLEL_TABLE:
+    for statement in [*PARALLEL_TABLE, *stored.setup(), *stored.FUNCTIONS]:
         client.must(statement)
     client.close()
 
@@ -107,6 +108,11 @@ def main() -> int:
                 before, since = score.passed + score.failed, time.monotonic()
                 step()
                 print(f"seed {seed} {name:7} {score.passed + score.failed - before:7} cases in {time.monotonic() - since:5.1f} s", flush=True)
+        before, since = score.passed + score.failed, time.monotonic()
+        run_cases(left, right, score, stored.stored_cases(objects))
+        # Last, because some of it changes the tables that the others use.
+        run_cases(left, right, score, stored.definition_cases())
+        print(f"stored values {score.passed + score.failed - before} cases in {time.monotonic() - since:.1f} s", flush=True)
         left.close()
         right.close()
         if not options.no_exchange:

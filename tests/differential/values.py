@@ -139,7 +139,7 @@ def bit_pool(rng: random.Random) -> list[Value]:
     for length in (8, 9, 63, 65, 127, 128, 129, 511, 512, 513, 1024, 2049):
         texts += ["".join(rng.choice("01") for _ in range(length)) for _ in range(3)]
     # bit without a length is bit(1) in a cast, so constants are written as bit strings.
-    return [NULLS["bit"], *(Value(f"B'{t}'") for t in texts), Value("repeat('1', 16000)::varbit"), Value("repeat('0', 16000)::varbit"),
+    return [NULLS["bit"], *(Value(f"B'{t}'", dim=len(t)) for t in texts), Value("repeat('1', 16000)::varbit"), Value("repeat('0', 16000)::varbit"),
             Value("repeat('10', 40000)::varbit"), Value("repeat('11', 40000)::varbit")]
 
 
