@@ -334,15 +334,14 @@ cmd_build() {
   printf '%s\n' "$stage/vector.so"
 }
 
+installed=0
+
 # put MODE SOURCE DEST: through a temporary name and a rename, so that a server with the old file open keeps it whole.
 put() {
-  if cmp -s "$2" "$3"; then
-    say "up to date $3"
-    return
-  fi
+  if cmp -s "$2" "$3"; then return; fi
   [ -w "$(dirname "$3")" ] || die "no permission to write $3" "Run: sudo make install PG_CONFIG=$pg_config    (or set DESTDIR)"
   { cp "$2" "$3.new.$$" && chmod "$1" "$3.new.$$" && mv -f "$3.new.$$" "$3"; } || die "cannot write $3"
-  say "installed  $3"
+  installed=$((installed + 1))
 }
 
 cmd_install() {
@@ -359,6 +358,8 @@ cmd_install() {
   for script in "$repo_root"/sql/vector--*--*.sql; do
     if [ -e "$script" ]; then put 644 "$script" "$extension/$(basename "$script")"; fi
   done
+  if [ "$installed" -eq 0 ]; then say "vector $ext_version was installed already:"; else say "Installed vector $ext_version ($installed files):"; fi
+  printf '%s\n' "$pkglibdir/vector.so" "$extension/vector.control" "$extension/vector--$ext_version.sql and the upgrade scripts"
 }
 
 # --- private clusters --------------------------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ version() { q -c "SELECT extversion FROM pg_extension WHERE extname = 'vector'";
 chain() {
   local prefix extension fresh name version had
   prefix=$("$pg" copy 16 "$work/pg")
-  "$pg" install "$prefix/bin/pg_config" 2>/dev/null
+  "$pg" install "$prefix/bin/pg_config" >/dev/null
   extension=$("$prefix/bin/pg_config" --sharedir)/extension
   # Each names the package it comes in.
   while read -r version name; do
@@ -97,7 +97,7 @@ swap() {
   local major=$1 theirs ours before
   theirs=$("$pg" peer "$major")
   ours=$("$pg" copy "peer-$major" "$work/peer-$major")
-  "$pg" install "$ours/bin/pg_config" 2>/dev/null
+  "$pg" install "$ours/bin/pg_config" >/dev/null
   "$pg" cluster start "$theirs" "$work/cluster"
   eval "$("$pg" cluster env "$work/cluster")"
   # Numbers whose sums are exact in float4: the order of adding, which differs between CPUs too, must not show.
