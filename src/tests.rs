@@ -1,1 +1,353 @@
-//! Tests that need a backend.
+//! What only a backend can show; everything else is tested in the pure crates or through SQL in tests/regress.
+#![allow(unsafe_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[pgrx::pg_schema]
+mod tests {
+    use core::ffi::CStr;
+
+    use half::f16;
+    use pgrx::pg_sys::{self, Datum};
+    use pgrx::prelude::*;
+    use vector_index::text;
+
+    /// A small generator with a fixed seed, so that a failure can be repeated.
+    struct Random(u64);
+
+    impl Random {
+        fn next(&mut self) -> u64 {
+            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            z ^ (z >> 31)
+        }
+    }
+
+    fn float4out(value: f32) -> String {
+        // SAFETY: float4out takes one float4 and answers a cstring.
+        unsafe {
+            let text = pg_sys::OidFunctionCall1Coll(
+                pg_sys::Oid::from(pg_sys::F_FLOAT4OUT),
+                pg_sys::InvalidOid,
+                Datum::from(value.to_bits()),
+            );
+            let owned = CStr::from_ptr(text.cast_mut_ptr()).to_str().unwrap().to_owned();
+            pg_sys::pfree(text.cast_mut_ptr());
+            owned
+        }
+    }
+
+    fn print(value: f32) -> String {
+        text::f32_to_string(value)
+    }
+
+    #[pg_test]
+    fn floats_print_as_float4out_prints_them() {
+        let mut random = Random(1);
+        for _ in 0..30_000 {
+            let value = f32::from_bits(random.next() as u32);
+            assert_eq!(print(value), float4out(value), "{:#x}", value.to_bits());
+        }
+        // where decimals halfway between two floats are short
+        for _ in 0..30_000 {
+            let value = f32::from_bits(0x4b80_0000 + (random.next() % 0x1400_0000) as u32);
+            assert_eq!(print(value), float4out(value), "{:#x}", value.to_bits());
+        }
+        for exponent in 0..=254u32 {
+            for offset in [-2i32, -1, 0, 1, 2] {
+                let value = f32::from_bits((exponent << 23).wrapping_add_signed(offset));
+                assert_eq!(print(value), float4out(value), "{:#x}", value.to_bits());
+            }
+        }
+        for digits in (1..10_000u32).step_by(97) {
+            for power in -45..=38 {
+                let value: f32 = format!("{digits}e{power}").parse().unwrap();
+                assert_eq!(print(value), float4out(value), "{:#x}", value.to_bits());
+            }
+        }
+        for bits in 0..=u16::MAX {
+            let value = f16::from_bits(bits).to_f32();
+            assert_eq!(print(value), float4out(value), "half {bits:#x}");
+        }
+    }
+
+    unsafe extern "C-unwind" {
+        // the C library's, which pgvector reads numbers with
+        fn strtof(text: *const core::ffi::c_char, end: *mut *mut core::ffi::c_char) -> f32;
+    }
+
+    fn check_number(number: &str) {
+        let c = std::ffi::CString::new(number).unwrap();
+        let mut end = core::ptr::null_mut();
+        // SAFETY: a NUL-ended string and a place for the end.
+        let (value, len) = unsafe {
+            let value = strtof(c.as_ptr(), &raw mut end);
+            (value, end.offset_from(c.as_ptr()) as usize)
+        };
+        match text::parse_prefix(number.as_bytes()) {
+            None => assert_eq!(len, 0, "{number}"),
+            Some(ours) => {
+                // after "nan" C also takes "(…)", which no caller gets to see: NaN is an error
+                if !value.is_nan() {
+                    assert_eq!(ours.len, len, "{number}");
+                }
+                assert!(
+                    ours.value.to_bits() == value.to_bits() || (ours.value.is_nan() && value.is_nan()),
+                    "{number}: {:e} is not {value:e}",
+                    ours.value
+                );
+            }
+        }
+    }
+
+    #[pg_test]
+    fn numbers_read_as_strtof_reads_them() {
+        let mut random = Random(2);
+        // made of the characters that numbers are made of
+        const CHARACTERS: &[u8] = b"0123456789012345678900..eE+-xXpPaAfFnNiI, ";
+        for _ in 0..20_000 {
+            let len = random.next() % 14;
+            let word: String =
+                (0..len).map(|_| char::from(CHARACTERS[random.next() as usize % CHARACTERS.len()])).collect();
+            if !word.starts_with(' ') {
+                check_number(&word);
+            }
+        }
+        for _ in 0..20_000 {
+            let (digits, cut) = (random.next(), random.next() % 20);
+            let power = (random.next() % 120) as i64 - 70;
+            check_number(&format!("{:.*}e{power}", cut as usize, digits as f64 / 1e13));
+            check_number(&format!("0x{:x}.{:x}p{power}", digits >> 40, random.next()));
+        }
+        // decimals halfway between two floats, and a digit above
+        for _ in 0..5_000 {
+            let bits = random.next() as u32 & 0x7fff_ffff;
+            let (low, high) = (f32::from_bits(bits), f32::from_bits(bits + 1));
+            if high.is_finite() {
+                let half = (f64::from(low) + f64::from(high)) / 2.0;
+                check_number(&format!("{half:.160}"));
+                check_number(&format!("{half:.160}1"));
+            }
+        }
+    }
+
+    #[pg_test]
+    fn every_function_finds_its_symbol() {
+        let count = Spi::connect(|client| {
+            let table = client
+                .select(
+                    "SELECT p.oid FROM pg_proc p JOIN pg_depend d ON d.objid = p.oid AND d.classid = 'pg_proc'::regclass
+                       JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'vector'
+                       JOIN pg_language l ON l.oid = p.prolang WHERE l.lanname = 'c' AND p.probin LIKE '%vector'
+                        AND p.prosrc NOT LIKE '%\\_wrapper'",
+                    None,
+                    &[],
+                )
+                .unwrap();
+            let mut count = 0;
+            for row in table {
+                let oid: pg_sys::Oid = row.get(1).unwrap().unwrap();
+                let mut info = pg_sys::FmgrInfo::default();
+                // SAFETY: a function's oid and a place for its info; raises when the symbol is missing.
+                unsafe { pg_sys::fmgr_info(oid, &raw mut info) };
+                assert!(info.fn_addr.is_some());
+                count += 1;
+            }
+            count
+        });
+        assert!(count > 100, "{count}");
+    }
+
+    /// A varlena with these bytes after its header.
+    fn varlena(payload: &[u8]) -> Datum {
+        // SAFETY: the allocation has room for header and payload.
+        unsafe {
+            let size = payload.len() + 4;
+            let start: *mut u8 = pg_sys::palloc(size).cast();
+            start.cast::<u32>().write((size as u32) << 2);
+            core::ptr::copy_nonoverlapping(payload.as_ptr(), start.add(4), payload.len());
+            Datum::from(start)
+        }
+    }
+
+    fn call2(signature: &str, a: Datum, b: Datum) -> Datum {
+        let oid = Spi::get_one::<pg_sys::Oid>(&format!("SELECT '{signature}'::regprocedure::oid"));
+        // SAFETY: callers pass datums of the types that the signature names.
+        unsafe { pg_sys::OidFunctionCall2Coll(oid.unwrap().unwrap(), pg_sys::InvalidOid, a, b) }
+    }
+
+    fn sqlstate<R>(body: impl FnOnce() -> R + std::panic::UnwindSafe + std::panic::RefUnwindSafe) -> i32 {
+        PgTryBuilder::new(|| {
+            let _ = body();
+            0
+        })
+        .catch_others(|error| match error {
+            pgrx::pg_sys::panic::CaughtError::PostgresError(report)
+            | pgrx::pg_sys::panic::CaughtError::ErrorReport(report)
+            | pgrx::pg_sys::panic::CaughtError::RustPanic { ereport: report, .. } => {
+                report.sql_error_code() as i32
+            }
+        })
+        .execute()
+    }
+
+    /// A stored value whose header lies about its length is an error, not a read past its end.
+    #[pg_test]
+    fn corrupted_values_are_errors() {
+        let corrupted = PgSqlErrorCode::ERRCODE_DATA_CORRUPTED as i32;
+        // each claims more than it holds, or holds more than it claims
+        for payload in
+            [&[][..], &[0, 0], &[2, 0, 0, 0, 0, 0, 128, 63], &[0, 0x7d, 0, 0], &[0, 0, 0, 0, 1, 2, 3]]
+        {
+            for signature in
+                ["l2_distance(vector,vector)", "vector_add(vector,vector)", "vector_lt(vector,vector)"]
+            {
+                assert_eq!(sqlstate(|| call2(signature, varlena(payload), varlena(payload))), corrupted);
+            }
+        }
+        for payload in
+            [&[][..], &[1, 0, 0, 0, 255, 255, 255, 255, 0, 0, 0, 0], &[9, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0]]
+        {
+            for signature in ["l1_distance(sparsevec,sparsevec)", "sparsevec_cmp(sparsevec,sparsevec)"] {
+                assert_eq!(sqlstate(|| call2(signature, varlena(payload), varlena(payload))), corrupted);
+            }
+        }
+        assert_eq!(sqlstate(|| call2("hamming_distance(bit,bit)", varlena(&[1]), varlena(&[1]))), corrupted);
+    }
+
+    /// An index beyond a sparse vector's dimensions, as only a damaged disk can hold one.
+    #[pg_test]
+    fn corrupted_sparse_index_is_an_error() {
+        let mut payload = vec![];
+        for word in [3i32, 1, 0, 7] {
+            payload.extend_from_slice(&word.to_ne_bytes());
+        }
+        payload.extend_from_slice(&1f32.to_ne_bytes());
+        let oid = Spi::get_one::<pg_sys::Oid>(
+            "SELECT 'sparsevec_to_vector(sparsevec,int,bool)'::regprocedure::oid",
+        );
+        let code = sqlstate(|| {
+            // SAFETY: the arguments are those of the signature.
+            unsafe {
+                pg_sys::OidFunctionCall3Coll(
+                    oid.unwrap().unwrap(),
+                    pg_sys::InvalidOid,
+                    varlena(&payload),
+                    Datum::from(-1i32),
+                    Datum::from(false),
+                );
+            }
+        });
+        assert_eq!(code, PgSqlErrorCode::ERRCODE_DATA_CORRUPTED as i32);
+    }
+
+    /// Stored short, plain, compressed and external values give the same results.
+    #[pg_test]
+    fn values_of_every_storage_form() {
+        Spi::run("CREATE TABLE forms (storage text, dims int, v vector, h halfvec, s sparsevec)").unwrap();
+        for storage in ["plain", "main", "external", "extended"] {
+            for column in ["v", "h", "s"] {
+                Spi::run(&format!("ALTER TABLE forms ALTER {column} SET STORAGE {storage}")).unwrap();
+            }
+            // short header below 31 dimensions, in line up to about 500, out of line above
+            for dims in [1, 2, 29, 30, 31, 32, 400, 900] {
+                if storage == "plain" && dims > 400 {
+                    continue; // the row would not fit its page
+                }
+                Spi::run(&format!(
+                    "INSERT INTO forms SELECT '{storage}', {dims}, a::vector, a::vector::halfvec, a::vector::sparsevec
+                       FROM (SELECT array_agg(1 + i % 3) a FROM generate_series(1, {dims}) i) x"
+                ))
+                .unwrap();
+            }
+        }
+        let wrong = Spi::get_one::<i64>(
+            "SELECT count(*) FROM forms, LATERAL (SELECT sum(i * i) AS norm2 FROM unnest(v::real[]) i) n
+              WHERE v <-> (v + v) <> sqrt(norm2) OR h <-> (h + h) <> sqrt(norm2) OR (s <-> s) <> 0
+                 OR v <#> v <> -norm2 OR h <#> h <> -norm2 OR s <#> s <> -norm2
+                 OR v::halfvec <> h OR h::vector <> v OR s::vector <> v OR vector_dims(v) <> dims",
+        );
+        assert_eq!(wrong, Ok(Some(0)));
+        // constants are plain, columns are not: both sides of a distance in every form
+        let wrong = Spi::get_one::<i64>(
+            "SELECT count(*) FROM forms a JOIN forms b USING (dims) WHERE (a.v <-> b.v) <> 0 OR (a.h <+> b.h) <> 0
+                 OR (a.s <-> b.s) <> 0 OR a.v <> b.v OR a.h <> b.h OR a.s <> b.s",
+        );
+        assert_eq!(wrong, Ok(Some(0)));
+    }
+
+    /// Aggregates change their state in place; a window reads the state many times, which must not show.
+    #[pg_test]
+    fn aggregates_over_windows_and_groups() {
+        let running = Spi::get_one::<String>(
+            "SELECT string_agg(a::text || ' ' || s::text, ';' ORDER BY i) FROM (
+                SELECT i, avg(v) OVER w a, sum(v) OVER w s FROM (
+                    SELECT i, ('[' || i || ',' || 2 * i || ']')::vector v FROM generate_series(1, 4) i) t
+                WINDOW w AS (ORDER BY i)) x",
+        );
+        assert_eq!(running.unwrap().unwrap(), "[1,2] [1,2];[1.5,3] [3,6];[2,4] [6,12];[2.5,5] [10,20]");
+        let sliding = Spi::get_one::<String>(
+            "SELECT string_agg(s::text, ';' ORDER BY i) FROM (
+                SELECT i, sum(v) OVER (ORDER BY i ROWS BETWEEN 1 PRECEDING AND CURRENT ROW) s FROM (
+                    SELECT i, ('[' || i || ']')::vector v FROM generate_series(1, 4) i) t) x",
+        );
+        assert_eq!(sliding.unwrap().unwrap(), "[1];[3];[5];[7]");
+        // the values that are summed stay as they are
+        Spi::run("CREATE TABLE kept AS SELECT ('[' || i || ']')::vector v FROM generate_series(1, 3) i")
+            .unwrap();
+        let sums = "SELECT string_agg(s, ',') FROM (SELECT sum(v)::text s FROM kept UNION ALL
+                    SELECT sum(DISTINCT v)::text FROM kept UNION ALL SELECT sum(v ORDER BY v DESC)::text FROM kept) x";
+        assert_eq!(Spi::get_one::<String>(sums).unwrap().unwrap(), "[6],[6],[6]");
+        let kept = Spi::get_one::<String>("SELECT string_agg(v::text, ',' ORDER BY v) FROM kept");
+        assert_eq!(kept.unwrap().unwrap(), "[1],[2],[3]");
+    }
+
+    fn backend_memory() -> i64 {
+        // resident pages, from /proc/self/statm
+        let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+        statm.split(' ').nth(1).unwrap().parse::<i64>().unwrap() * 4096
+    }
+
+    /// Errors leave by longjmp: caught ones must not leave memory behind.
+    #[pg_test]
+    fn caught_errors_leak_nothing() {
+        let round = "DO $$ BEGIN FOR i IN 1..2000 LOOP
+            BEGIN PERFORM ('[' || repeat('1,', 2000) || 'x]')::vector; EXCEPTION WHEN invalid_text_representation THEN END;
+            BEGIN PERFORM '{1:1,1:2}/3'::sparsevec; EXCEPTION WHEN data_exception THEN END;
+            BEGIN PERFORM '[1]'::vector <-> '[1,2]'; EXCEPTION WHEN data_exception THEN END;
+            BEGIN PERFORM array_fill('Infinity'::float8, ARRAY[2000])::vector; EXCEPTION WHEN data_exception THEN END;
+        END LOOP; END $$";
+        Spi::run(round).unwrap();
+        let before = backend_memory();
+        Spi::run(round).unwrap();
+        let grown = backend_memory() - before;
+        assert!(grown < 8 << 20, "{grown} bytes");
+    }
+
+    #[pg_test]
+    fn access_methods_say_that_they_are_not_built() {
+        Spi::run("CREATE TABLE t (v vector(3)); INSERT INTO t VALUES ('[1,2,3]')").unwrap();
+        Spi::run(
+            "DO $$ DECLARE am text; BEGIN FOREACH am IN ARRAY ARRAY['hnsw', 'ivfflat'] LOOP
+                BEGIN
+                    EXECUTE format('CREATE INDEX ON t USING %I (v vector_l2_ops)', am);
+                    RAISE 'built';
+                EXCEPTION WHEN feature_not_supported THEN
+                END;
+             END LOOP; END $$",
+        )
+        .unwrap();
+    }
+
+    #[cfg(any(feature = "pg16", feature = "pg17", feature = "pg18"))]
+    #[pg_test]
+    fn input_errors_can_be_saved() {
+        for (ty, bad) in
+            [("vector(3)", "[1,2]"), ("halfvec", "[1e9]"), ("sparsevec", "{0:1}/2"), ("vector", "[1,x]")]
+        {
+            let valid = Spi::get_one::<bool>(&format!("SELECT pg_input_is_valid('{bad}', '{ty}')"));
+            assert_eq!(valid, Ok(Some(false)), "{ty} {bad}");
+        }
+        let detail = Spi::get_one::<String>("SELECT detail FROM pg_input_error_info('1]', 'vector')");
+        assert_eq!(detail.unwrap().unwrap(), "Vector contents must start with \"[\".");
+    }
+}
