@@ -68,6 +68,12 @@ vocabulary! {
         unsafe { _mm256_loadu_si256(WINDOW.as_ptr().add(W - n.min(W)).cast()) }
     }
 
+    fn prefetch<T>(p: *const T, n: usize) {
+        for line in 0..(n * size_of::<T>()).div_ceil(64) {
+            _mm_prefetch::<_MM_HINT_T0>(p.cast::<i8>().wrapping_add(64 * line));
+        }
+    }
+
     unsafe fn load_f32(p: *const f32) -> Vector {
         // SAFETY: the caller has 8 elements at p; the load needs no alignment.
         unsafe { _mm256_loadu_ps(p) }

@@ -60,6 +60,12 @@ vocabulary! {
         _bzhi_u32(0xffff, n as u32) as __mmask16
     }
 
+    fn prefetch<T>(p: *const T, n: usize) {
+        for line in 0..(n * size_of::<T>()).div_ceil(64) {
+            _mm_prefetch::<_MM_HINT_T0>(p.cast::<i8>().wrapping_add(64 * line));
+        }
+    }
+
     unsafe fn load_f32(p: *const f32) -> Vector {
         // SAFETY: the caller has 16 elements at p; the load needs no alignment.
         unsafe { _mm512_loadu_ps(p) }

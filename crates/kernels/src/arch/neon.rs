@@ -54,6 +54,9 @@ vocabulary! {
         vaddvq_f32(x)
     }
 
+    /// There is no stable intrinsic.
+    fn prefetch<T>(_: *const T, _: usize) {}
+
     unsafe fn load_f32(p: *const f32) -> Vector {
         // SAFETY: the caller has 4 elements at p; the load needs no more alignment than theirs.
         unsafe { vld1q_f32(p) }
