@@ -66,6 +66,8 @@ cmd_deps() {
   have pkg-config || need+=(pkg-config)
   have python3 || need+=(python3)
   python3 -m pip --version >/dev/null 2>&1 || need+=(python3-pip)
+  # Debian leaves ensurepip out of python3, and without it venv fails.
+  python3 -c 'import ensurepip' 2>/dev/null || need+=(python3-venv)
   # Servers leave root through util-linux, and pg_regress compares with diff.
   have runuser || have setpriv || need+=(util-linux)
   have diff || need+=(diffutils)

@@ -11,6 +11,7 @@ usage() {
   cat <<'TEXT'
 usage: scripts/test.sh [all|quick]
        scripts/test.sh [phase] NAME [MAJOR or TIER]
+       scripts/test.sh tiers        the SIMD tiers of this CPU
 
   all     (default) every phase for every major of PG_MAJORS ("13 14 15 16 17 18")
   quick   format, lints, pure crates, and one major (17, or the first of PG_MAJORS)
@@ -257,6 +258,7 @@ run() {
 PG_MAJORS_GIVEN=${PG_MAJORS:-}
 case ${1:-all} in
   all | quick) run "${1:-all}" ;;
+  tiers) tiers ;;
   -h | --help | help) usage ;;
   *)
     if [ "$1" = phase ]; then shift; fi

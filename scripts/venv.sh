@@ -1,5 +1,5 @@
 # Source after lib.sh: Python with what the differential test and the SQL benchmark import, in the cache.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034,SC2154 # the caller uses what is set here, lib.sh sets the rest
 
 # venv_python: prints the interpreter's path, making the environment first when it is missing.
 venv_python() {
