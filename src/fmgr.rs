@@ -117,7 +117,6 @@ functions! { guarded:
     vector_recv => dense::receive::<f32>;
     vector_send => dense::send::<f32>;
     vector_typmod_in => dense::typmod_in::<f32>;
-    vector_dims => dense::dims::<f32>;
     vector_norm => dense::norm::<f32>;
     l2_normalize => dense::l2_normalize::<f32>;
     binary_quantize => dense::binary_quantize::<f32>;
@@ -131,7 +130,6 @@ functions! { guarded:
     halfvec_recv => dense::receive::<f16>;
     halfvec_send => dense::send::<f16>;
     halfvec_typmod_in => dense::typmod_in::<f16>;
-    halfvec_vector_dims => dense::dims::<f16>;
     halfvec_l2_norm => dense::norm::<f16>;
     halfvec_l2_normalize => dense::l2_normalize::<f16>;
     halfvec_binary_quantize => dense::binary_quantize::<f16>;
@@ -204,6 +202,9 @@ functions! { hot:
 
     hamming_distance => bit::hamming_distance;
     jaccard_distance => bit::jaccard_distance;
+
+    vector_dims => dense::dims::<f32>;
+    halfvec_vector_dims => dense::dims::<f16>;
 
     vector_lt => |call| dense::compare::<f32>(call).map(|o| o.is_lt());
     vector_le => |call| dense::compare::<f32>(call).map(|o| o.is_le());

@@ -72,6 +72,16 @@ impl<'fc> Call<'fc> {
         unsafe { varlena::detoast_hot(self.datum(n).cast_mut_ptr(), scratch) }
     }
 
+    /// As [`Self::varlena_hot`], but only the first `bytes` bytes after the header are sure to be there.
+    #[inline]
+    pub fn varlena_prefix_hot<'s>(&self, n: usize, bytes: i32, scratch: &'s mut Scratch) -> &'s [u8]
+    where
+        'fc: 's,
+    {
+        // SAFETY: the argument is a varlena (`new`) that outlives `'s`.
+        unsafe { varlena::detoast_prefix_hot(self.datum(n).cast_mut_ptr(), bytes, scratch) }
+    }
+
     /// The transition value in argument 0 of an aggregate, to be changed in place. `None` when the function is
     /// called as an ordinary one, or when the value is not in its plain form.
     ///

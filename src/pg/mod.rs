@@ -10,6 +10,7 @@ pub mod bits;
 pub mod call;
 pub mod ereport;
 pub mod index_am;
+pub mod prefetch;
 pub mod raw;
 pub mod varlena;
 

@@ -7,6 +7,7 @@ use pgrx::pg_sys::varlena;
 unsafe extern "C-unwind" {
     // src/backend/utils/fmgr/fmgr.c
     pub fn pg_detoast_datum(datum: *mut varlena) -> *mut varlena;
+    pub fn pg_detoast_datum_slice(datum: *mut varlena, first: i32, count: i32) -> *mut varlena;
 
     // src/backend/utils/error/elog.c
     pub fn errstart(elevel: c_int, domain: *const c_char) -> bool;

@@ -55,30 +55,48 @@ fn size_1b(first: u8) -> Option<usize> {
     (short && size > 0).then_some(usize::from(size))
 }
 
-/// Detoasts for a function called once per row.
+/// A value that needs no fetching: plain, or short and then unpacked into `scratch`.
 ///
 /// # Safety
-/// `datum` is a varlena that outlives `'s`. Where it must be fetched or decompressed, a server error jumps over
-/// the caller's frames.
-#[inline]
-pub unsafe fn detoast_hot(datum: *mut varlena, scratch: &mut Scratch) -> &[u8] {
+/// `datum` is a varlena that outlives the result.
+#[inline(always)]
+unsafe fn inline_value(datum: *mut varlena, scratch: &mut Scratch) -> Option<&[u8]> {
     // SAFETY: a varlena has at least one byte. A plain one is used in place. A short one has `size` bytes,
     // 1..=127, of which all but the header go behind a four-byte header in `scratch`: at most 4 + 126 bytes,
-    // all of them written before the slice over them is made. Anything else is PostgreSQL's to fetch; the
-    // result lives in the current memory context, and jumping is the caller's contract.
+    // all of them written before the slice over them is made.
     unsafe {
         let first = datum.cast::<u8>().read();
         if is_4b_plain(first) {
-            return whole(datum);
+            return Some(whole(datum));
         }
-        if let Some(size) = size_1b(first) {
-            let to = scratch.0.as_mut_ptr().cast::<u8>();
-            let payload = size - 1;
-            to.cast::<u32>().write(header_4b(HEADER + payload));
-            core::ptr::copy_nonoverlapping(datum.cast::<u8>().add(1), to.add(HEADER), payload);
-            return core::slice::from_raw_parts(to, HEADER + payload);
-        }
-        whole(raw::pg_detoast_datum(datum))
+        let payload = size_1b(first)? - 1;
+        let to = scratch.0.as_mut_ptr().cast::<u8>();
+        to.cast::<u32>().write(header_4b(HEADER + payload));
+        core::ptr::copy_nonoverlapping(datum.cast::<u8>().add(1), to.add(HEADER), payload);
+        Some(core::slice::from_raw_parts(to, HEADER + payload))
+    }
+}
+
+/// Detoasts for a function called once per row.
+///
+/// # Safety
+/// `datum` is a varlena that outlives the result. Where it must be fetched or decompressed, a server error
+/// jumps over the caller's frames.
+#[inline]
+pub unsafe fn detoast_hot(datum: *mut varlena, scratch: &mut Scratch) -> &[u8] {
+    // SAFETY: the caller's contract; what is fetched lives in the current memory context.
+    unsafe { inline_value(datum, scratch).unwrap_or_else(|| whole(raw::pg_detoast_datum(datum))) }
+}
+
+/// As [`detoast_hot`], fetching no more than `bytes` bytes of a value stored out of line.
+///
+/// # Safety
+/// As for [`detoast_hot`].
+#[inline]
+pub unsafe fn detoast_prefix_hot(datum: *mut varlena, bytes: i32, scratch: &mut Scratch) -> &[u8] {
+    // SAFETY: the caller's contract; what is fetched lives in the current memory context.
+    unsafe {
+        inline_value(datum, scratch).unwrap_or_else(|| whole(raw::pg_detoast_datum_slice(datum, 0, bytes)))
     }
 }
 

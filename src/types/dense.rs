@@ -70,9 +70,11 @@ pub fn typmod(call: Call<'_>, ty: TypeName) -> Result<i32, Error> {
     }
 }
 
-/// Number of dimensions.
-pub fn dims<T: Element>(call: Call<'_>) -> Result<i32, Error> {
-    Ok(argument::<T>(call, 0)?.dims())
+/// Number of dimensions: the header says it, so no more than that is fetched of a value stored out of line.
+#[inline]
+pub fn dims<T: Element>(call: Call<'_>) -> Result<i32, ValueError> {
+    let mut room = Scratch::new();
+    value::dense_dims(call.varlena_prefix_hot(0, 4, &mut room)).ok_or(ValueError::Corrupted(T::TYPE))
 }
 
 /// Euclidean norm.
@@ -81,7 +83,8 @@ pub fn norm<T: Element>(call: Call<'_>) -> Result<f64, Error> {
 }
 
 fn check_overflow<T: Element>(elements: &[T]) -> Result<(), Error> {
-    let overflow = elements.iter().any(|e| e.to_f32().is_infinite());
+    // no early exit, so that the loop is a vector one
+    let overflow = elements.iter().fold(false, |found, e| found | e.is_infinite());
     if overflow { Err(ValueError::Overflow.into()) } else { Ok(()) }
 }
 
@@ -120,13 +123,15 @@ pub fn add<T: Element>(call: Call<'_>) -> Result<Datum, Error> {
     if let Some(state) = call.transition_mut() {
         let result = varlena::same(state);
         let b = argument::<T>(call, 1)?;
-        let dims = DenseView::<T>::new(state)?;
-        dims.check_same_dims(&b)?;
-        let sum = DenseView::<T>::elements_mut(state)?;
-        for (s, &b) in sum.iter_mut().zip(b.elements()) {
-            *s = T::from_f32(s.to_f32() + b.to_f32());
+        DenseView::<T>::new(state)?.check_same_dims(&b)?;
+        let mut room = [T::from_f32(0.0); 256];
+        // the kernels read from one place and write to another
+        for (sum, b) in DenseView::<T>::elements_mut(state)?.chunks_mut(256).zip(b.elements().chunks(256)) {
+            let a = &mut room[..sum.len()];
+            a.copy_from_slice(sum);
+            T::add(a, b, sum);
+            check_overflow(sum)?;
         }
-        check_overflow(sum)?;
         return Ok(result);
     }
     elementwise::<T>(call, T::add)
@@ -152,8 +157,16 @@ pub fn mul<T: Element>(call: Call<'_>) -> Result<Datum, Error> {
     a.check_same_dims(&b)?;
     build::<T>(a.elements().len(), |out| {
         T::mul(a.elements(), b.elements(), out);
+        let mut suspect = false;
         for ((r, a), b) in out.iter().zip(a.elements()).zip(b.elements()) {
-            if r.to_f32().is_infinite() {
+            suspect |= r.is_infinite() | (r.is_zero() & !a.is_zero() & !b.is_zero());
+        }
+        if !suspect {
+            return Ok(());
+        }
+        // the first offence decides which error it is
+        for ((r, a), b) in out.iter().zip(a.elements()).zip(b.elements()) {
+            if r.is_infinite() {
                 return Err(ValueError::Overflow.into());
             }
             if r.is_zero() && !a.is_zero() && !b.is_zero() {

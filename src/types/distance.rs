@@ -3,10 +3,15 @@
 use vector_index::ValueError;
 use vector_index::value::{DenseView, SparseView};
 use vector_kernels::sparse;
+use zerocopy::IntoBytes;
 
 use super::element::Element;
 use crate::pg::call::Call;
+use crate::pg::prefetch::Stride;
 use crate::pg::varlena::Scratch;
+
+static LEFT: Stride = Stride::new();
+static RIGHT: Stride = Stride::new();
 
 #[inline(always)]
 fn dense<T: Element, R>(call: Call<'_>, kernel: impl FnOnce(&[T], &[T]) -> R) -> Result<R, ValueError> {
@@ -14,6 +19,8 @@ fn dense<T: Element, R>(call: Call<'_>, kernel: impl FnOnce(&[T], &[T]) -> R) ->
     let a = DenseView::<T>::new(call.varlena_hot(0, &mut room_a))?;
     let b = DenseView::<T>::new(call.varlena_hot(1, &mut room_b))?;
     a.check_same_dims(&b)?;
+    LEFT.follow(a.elements().as_bytes());
+    RIGHT.follow(b.elements().as_bytes());
     Ok(kernel(a.elements(), b.elements()))
 }
 

@@ -45,25 +45,29 @@ impl<'a> Reader<'a> {
 pub trait WireElement: DenseElement {
     /// Bytes of one element.
     const SIZE: usize = size_of::<Self>();
-    /// Reads one element.
-    fn read(reader: &mut Reader<'_>) -> Result<Self, ValueError>;
-    /// Writes one element into `out`, which has [`Self::SIZE`] bytes.
+    /// The element in [`Self::SIZE`] bytes; zero from any other number of bytes.
+    fn read(bytes: &[u8]) -> Self;
+    /// Writes the element into [`Self::SIZE`] bytes.
     fn write(self, out: &mut [u8]);
 }
 
 impl WireElement for f32 {
-    fn read(reader: &mut Reader<'_>) -> Result<Self, ValueError> {
-        reader.take().map(f32::from_be_bytes)
+    #[inline]
+    fn read(bytes: &[u8]) -> Self {
+        bytes.try_into().map(f32::from_be_bytes).unwrap_or_default()
     }
+    #[inline]
     fn write(self, out: &mut [u8]) {
         out.copy_from_slice(&self.to_be_bytes());
     }
 }
 
 impl WireElement for f16 {
-    fn read(reader: &mut Reader<'_>) -> Result<Self, ValueError> {
-        reader.take().map(f16::from_be_bytes)
+    #[inline]
+    fn read(bytes: &[u8]) -> Self {
+        bytes.try_into().map(f16::from_be_bytes).unwrap_or_default()
     }
+    #[inline]
     fn write(self, out: &mut [u8]) {
         out.copy_from_slice(&self.to_be_bytes());
     }
@@ -82,15 +86,26 @@ pub fn read_dense_header<T: DenseElement>(reader: &mut Reader<'_>, typmod: i32) 
     Ok(dims as usize)
 }
 
-/// Reads the elements of a `vector` or `halfvec`.
+/// Reads the elements of a `vector` or `halfvec`. An element that may not be stored is reported before a
+/// message that ends after it.
 pub fn read_dense_elements<T: WireElement>(reader: &mut Reader<'_>, out: &mut [T]) -> Result<(), ValueError> {
-    for slot in out {
-        let element = T::read(reader)?;
-        if !element.is_finite() {
-            value::check_element(T::TYPE, element.to_f32())?;
-        }
-        *slot = element;
+    let rest = reader.data.get(reader.at..).unwrap_or_default();
+    let wanted = out.len() * T::SIZE;
+    let mut read = 0;
+    let mut finite = true;
+    // no early exit, so that the loop is a vector one
+    for (slot, bytes) in out.iter_mut().zip(rest.chunks_exact(T::SIZE)) {
+        *slot = T::read(bytes);
+        finite &= slot.is_finite();
+        read += 1;
     }
+    if !finite {
+        out[..read].iter().try_for_each(|x| value::check_element(T::TYPE, x.to_f32()))?;
+    }
+    if read < out.len() {
+        return Err(ValueError::Truncated);
+    }
+    reader.at += wanted;
     Ok(())
 }
 

@@ -27,6 +27,8 @@ pub trait DenseElement: Copy + FromBytes + IntoBytes + Immutable + KnownLayout +
     fn to_f32(self) -> f32;
     /// Neither NaN nor infinite.
     fn is_finite(self) -> bool;
+    /// Infinite of either sign.
+    fn is_infinite(self) -> bool;
     /// Zero of either sign.
     fn is_zero(self) -> bool;
 }
@@ -40,6 +42,10 @@ impl DenseElement for f32 {
     #[inline]
     fn is_finite(self) -> bool {
         f32::is_finite(self)
+    }
+    #[inline]
+    fn is_infinite(self) -> bool {
+        f32::is_infinite(self)
     }
     #[inline]
     fn is_zero(self) -> bool {
@@ -56,6 +62,10 @@ impl DenseElement for f16 {
     #[inline]
     fn is_finite(self) -> bool {
         f16::is_finite(self)
+    }
+    #[inline]
+    fn is_infinite(self) -> bool {
+        f16::is_infinite(self)
     }
     #[inline]
     fn is_zero(self) -> bool {
@@ -147,6 +157,13 @@ impl<'a, T: DenseElement> DenseView<'a, T> {
         header.unused = 0;
         Some(elements)
     }
+}
+
+/// The number of dimensions that the header of a `vector` or `halfvec` claims; `None` when the bytes (varlena
+/// header first) end before it.
+#[inline]
+pub fn dense_dims(varlena: &[u8]) -> Option<i32> {
+    Header::ref_from_prefix(varlena).ok().map(|(header, _)| i32::from(header.dim))
 }
 
 /// The half-open range of elements that `subvector(v, start, count)` takes; `start` counts from 1 and may lie

@@ -4,7 +4,7 @@
 mod dense;
 mod sparse;
 
-pub use dense::{DenseElement, DenseView, HalfvecView, VectorView, subvector_range};
+pub use dense::{DenseElement, DenseView, HalfvecView, VectorView, dense_dims, subvector_range};
 pub(crate) use sparse::check_index;
 pub use sparse::{SparseView, check_indices, check_nnz, sparsevec_parts_mut, sparsevec_size};
 
