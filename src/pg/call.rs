@@ -69,7 +69,7 @@ impl<'fc> Call<'fc> {
         'fc: 's,
     {
         // SAFETY: the argument is a varlena (`new`) that outlives `'s`.
-        unsafe { varlena::detoast_hot(self.datum(n).cast_mut_ptr(), scratch) }
+        unsafe { varlena::detoast_hot(self.fcinfo, n, self.datum(n).cast_mut_ptr(), scratch) }
     }
 
     /// As [`Self::varlena_hot`], but only the first `bytes` bytes after the header are sure to be there.

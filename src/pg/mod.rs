@@ -12,6 +12,7 @@ pub mod ereport;
 pub mod index_am;
 pub mod prefetch;
 pub mod raw;
+pub mod toast;
 pub mod varlena;
 
 // Float8 and int8 are passed by value, and pointers fit a Datum: the only layout PostgreSQL still builds.

@@ -1,13 +1,62 @@
 //! Direct declarations of server functions, without pgrx's guard. See the module `pg` for when they may be used.
 
-use core::ffi::{c_char, c_int};
+use core::ffi::{c_char, c_int, c_void};
 
-use pgrx::pg_sys::varlena;
+use pgrx::pg_sys::{
+    Buffer, Datum, ForkNumber, HeapTuple, MemoryContext, Oid, Relation, ScanDirection, ScanKeyData, Snapshot,
+    SysScanDesc, varlena,
+};
 
 unsafe extern "C-unwind" {
     // src/backend/utils/fmgr/fmgr.c
     pub fn pg_detoast_datum(datum: *mut varlena) -> *mut varlena;
     pub fn pg_detoast_datum_slice(datum: *mut varlena, first: i32, count: i32) -> *mut varlena;
+
+    // src/backend/utils/mmgr/mcxt.c
+    pub fn MemoryContextAlloc(context: MemoryContext, size: usize) -> *mut c_void;
+    pub fn MemoryContextAllocZero(context: MemoryContext, size: usize) -> *mut c_void;
+    pub fn pfree(pointer: *mut c_void);
+
+    // src/backend/access/transam/xact.c
+    pub fn GetCurrentTransactionStartTimestamp() -> i64;
+    pub fn GetCurrentStatementStartTimestamp() -> i64;
+
+    // src/backend/access/table/table.c
+    pub fn table_open(relation: Oid, lockmode: c_int) -> Relation;
+    pub fn table_close(relation: Relation, lockmode: c_int);
+
+    // src/backend/storage/buffer/bufmgr.c
+    pub fn RelationGetNumberOfBlocksInFork(relation: Relation, fork: ForkNumber::Type) -> u32;
+    pub fn ReadBuffer(relation: Relation, block: u32) -> Buffer;
+    pub fn LockBuffer(buffer: Buffer, mode: c_int);
+    pub fn UnlockReleaseBuffer(buffer: Buffer);
+
+    // src/backend/access/common/toast_internals.c
+    pub fn toast_open_indexes(
+        toast_relation: Relation,
+        lock: c_int,
+        indexes: *mut *mut Relation,
+        count: *mut c_int,
+    ) -> c_int;
+    pub fn toast_close_indexes(indexes: *mut Relation, count: c_int, lock: c_int);
+
+    // src/backend/access/index/genam.c, src/backend/access/common/scankey.c
+    pub fn ScanKeyInit(
+        entry: *mut ScanKeyData,
+        attribute: i16,
+        strategy: u16,
+        procedure: Oid,
+        argument: Datum,
+    );
+    pub fn systable_beginscan_ordered(
+        heap: Relation,
+        index: Relation,
+        snapshot: Snapshot,
+        keys: c_int,
+        key: *mut ScanKeyData,
+    ) -> SysScanDesc;
+    pub fn systable_getnext_ordered(scan: SysScanDesc, direction: ScanDirection::Type) -> HeapTuple;
+    pub fn systable_endscan_ordered(scan: SysScanDesc);
 
     // src/backend/utils/error/elog.c
     pub fn errstart(elevel: c_int, domain: *const c_char) -> bool;

@@ -2,7 +2,7 @@
 
 use pgrx::pg_sys::{self, Datum, varlena};
 
-use super::raw;
+use super::{raw, toast};
 
 /// Bytes of the four-byte header.
 pub const HEADER: usize = 4;
@@ -80,18 +80,32 @@ unsafe fn inline_value(datum: *mut varlena, scratch: &mut Scratch) -> Option<&[u
 /// Detoasts for a function called once per row.
 ///
 /// # Safety
-/// `datum` is a varlena that outlives the result. Where it must be fetched or decompressed, a server error
-/// jumps over the caller's frames.
+/// `fcinfo` is a live call whose argument `n` is the varlena `datum`, which outlives the result; the result does
+/// not outlive the call. Where the value must be fetched or decompressed, a server error jumps over the
+/// caller's frames.
 #[inline]
-pub unsafe fn detoast_hot(datum: *mut varlena, scratch: &mut Scratch) -> &[u8] {
-    // SAFETY: the caller's contract; what is fetched lives in the current memory context.
-    unsafe { inline_value(datum, scratch).unwrap_or_else(|| whole(raw::pg_detoast_datum(datum))) }
+pub unsafe fn detoast_hot(
+    fcinfo: pg_sys::FunctionCallInfo,
+    n: usize,
+    datum: *mut varlena,
+    scratch: &mut Scratch,
+) -> &[u8] {
+    // SAFETY: the caller's contract.
+    unsafe { inline_value(datum, scratch).unwrap_or_else(|| fetch(fcinfo, n, datum)) }
+}
+
+/// # Safety
+/// As for [`detoast_hot`].
+#[inline(never)]
+unsafe fn fetch<'s>(fcinfo: pg_sys::FunctionCallInfo, n: usize, datum: *mut varlena) -> &'s [u8] {
+    // SAFETY: the caller's contract; what PostgreSQL fetches lives in the current memory context.
+    unsafe { toast::fetch(fcinfo, n, datum).unwrap_or_else(|| whole(raw::pg_detoast_datum(datum))) }
 }
 
 /// As [`detoast_hot`], fetching no more than `bytes` bytes of a value stored out of line.
 ///
 /// # Safety
-/// As for [`detoast_hot`].
+/// `datum` is a varlena that outlives the result; a server error jumps over the caller's frames.
 #[inline]
 pub unsafe fn detoast_prefix_hot(datum: *mut varlena, bytes: i32, scratch: &mut Scratch) -> &[u8] {
     // SAFETY: the caller's contract; what is fetched lives in the current memory context.
@@ -115,7 +129,9 @@ pub unsafe fn plain_mut<'a>(datum: *mut varlena) -> Option<&'a mut [u8]> {
     }
 }
 
-fn header_4b(size: usize) -> u32 {
+/// The four-byte header of a plain value of `size` bytes.
+#[inline]
+pub fn header_4b(size: usize) -> u32 {
     if cfg!(target_endian = "little") { (size as u32) << 2 } else { size as u32 & 0x3fff_ffff }
 }
 

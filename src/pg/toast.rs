@@ -1,0 +1,385 @@
+//! Fetching values stored out of line for a function that is called once per row.
+//!
+//! PostgreSQL's own fetch (src/backend/access/common/detoast.c, toast_internals.c, heaptoast.c) opens the toast
+//! table and its index and descends the index for every value. A scan in storage order finds each value's chunks
+//! right behind those of the value before it, so this one first looks there: at the next item of the page, or
+//! the first of the next. A chunk says which value it belongs to and its number, so a wrong guess costs a look
+//! and cannot go unnoticed; then the index is asked, which also says where to look next time. Whatever is
+//! unusual (compressed values, other table access methods, lengths that do not add up) is left to PostgreSQL,
+//! whose errors are the ones to be seen.
+//!
+//! State hangs on the function's own FmgrInfo and dies with the query. The two arguments have one each, so that
+//! a constant argument (the result of a subquery, say) is fetched once.
+
+use core::ffi::c_int;
+
+use pgrx::pg_sys::{self, Datum, Oid, Relation, varlena};
+
+use super::raw;
+use super::varlena::{HEADER, header_4b};
+
+/// Largest value that gets a buffer for as long as the query runs; the largest `vector` has 64,008 bytes, the
+/// largest `sparsevec` 128,016.
+const LARGEST: usize = 132 << 10;
+
+const PAGE: usize = pg_sys::BLCKSZ as usize;
+
+/// A pointer to a value stored out of line (`varatt_external` of varatt.h), as read from the row.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct External {
+    raw_size: i32,
+    ext_info: u32,
+    value: Oid,
+    relation: Oid,
+}
+
+const _: () = assert!(size_of::<External>() == size_of::<pg_sys::varatt_external>());
+
+/// Tag of an on-disk pointer.
+const VARTAG_ONDISK: u8 = 18;
+/// First byte of any external value.
+const EXTERNAL: u8 = if cfg!(target_endian = "little") { 0x01 } else { 0x80 };
+
+impl External {
+    /// The pointer in `datum`, if it is one to an uncompressed value on disk.
+    ///
+    /// # Safety
+    /// `datum` is a varlena.
+    #[inline]
+    unsafe fn read(datum: *const varlena) -> Option<Self> {
+        let bytes: *const u8 = datum.cast();
+        // SAFETY: an external value has a tag byte after the first, and the on-disk kind a pointer after that,
+        // at any alignment.
+        unsafe {
+            if bytes.read() != EXTERNAL || bytes.add(1).read() != VARTAG_ONDISK {
+                return None;
+            }
+            let external: External = bytes.add(2).cast::<External>().read_unaligned();
+            (external.len() + HEADER == external.raw_size.max(0) as usize).then_some(external)
+        }
+    }
+
+    /// Bytes of the value without header. (The two highest bits name the compression from PostgreSQL 14 on;
+    /// before, the size was an int32 and they are zero. A compressed value is shorter than its raw size.)
+    fn len(&self) -> usize {
+        (self.ext_info & 0x3fff_ffff) as usize
+    }
+}
+
+/// Where one argument's last value was, and its bytes.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Slot {
+    relation: Oid,
+    /// The value that `buffer` holds; invalid while it is being filled.
+    value: Oid,
+    transaction: i64,
+    statement: i64,
+    buffer: *mut u8,
+    capacity: usize,
+    next: Place,
+}
+
+/// An item of a page.
+#[derive(Clone, Copy)]
+struct Place {
+    block: u32,
+    offset: u16,
+}
+
+/// Everything one function keeps; zero is its first state.
+#[repr(C)]
+struct State {
+    slots: [Slot; 2],
+}
+
+/// The bytes of the varlena in argument `n` (0 or 1), with a four-byte header, if they are stored out of line
+/// in a way that this module knows. They stay until the same argument is fetched again.
+///
+/// # Safety
+/// `fcinfo` is a live call, its argument `n` a varlena, and a server error may jump over the caller's frames.
+/// The result must not outlive the call.
+pub unsafe fn fetch<'a>(
+    fcinfo: pg_sys::FunctionCallInfo,
+    n: usize,
+    datum: *const varlena,
+) -> Option<&'a [u8]> {
+    // SAFETY: see each step; the caller vouches for fcinfo and datum.
+    unsafe {
+        let external = External::read(datum)?;
+        let size = HEADER + external.len();
+        if size > LARGEST {
+            return None;
+        }
+        let slot = state((*fcinfo).flinfo)?.slots.get_mut(n)?;
+        let (transaction, statement) =
+            (raw::GetCurrentTransactionStartTimestamp(), raw::GetCurrentStatementStartTimestamp());
+        // A value's number can be used again once nobody can see the value: not within a statement that does.
+        let held = slot.value == external.value
+            && slot.relation == external.relation
+            && (slot.transaction, slot.statement) == (transaction, statement);
+        if !held {
+            if slot.relation != external.relation {
+                (slot.relation, slot.next) = (external.relation, Place { block: u32::MAX, offset: 1 });
+            }
+            slot.value = Oid::INVALID;
+            slot.reserve(size, (*(*fcinfo).flinfo).fn_mcxt);
+            slot.buffer.cast::<u32>().write(header_4b(size));
+            if !slot.fill(&external) {
+                return None;
+            }
+            (slot.value, slot.transaction, slot.statement) = (external.value, transaction, statement);
+        }
+        Some(core::slice::from_raw_parts(slot.buffer, size))
+    }
+}
+
+/// # Safety
+/// `flinfo` is null or the FmgrInfo of one of this extension's functions, none of which uses `fn_extra` for
+/// anything else.
+unsafe fn state<'a>(flinfo: *mut pg_sys::FmgrInfo) -> Option<&'a mut State> {
+    // SAFETY: fn_extra is null or what was put there here; all-zero bytes are a State (invalid Oids, a null
+    // buffer without capacity). One call at a time uses a FmgrInfo.
+    unsafe {
+        let flinfo = flinfo.as_mut()?;
+        if flinfo.fn_extra.is_null() {
+            flinfo.fn_extra = raw::MemoryContextAllocZero(flinfo.fn_mcxt, size_of::<State>());
+        }
+        flinfo.fn_extra.cast::<State>().as_mut()
+    }
+}
+
+impl Slot {
+    /// Makes room for `size` bytes, aligned to 8.
+    ///
+    /// # Safety
+    /// `context` is the memory context that the state lives in.
+    unsafe fn reserve(&mut self, size: usize, context: pg_sys::MemoryContext) {
+        if self.capacity >= size {
+            return;
+        }
+        // SAFETY: the old buffer came from here and nothing points into it (the previous call is over).
+        unsafe {
+            if !self.buffer.is_null() {
+                let old = core::mem::replace(&mut self.buffer, core::ptr::null_mut());
+                self.capacity = 0;
+                raw::pfree(old.cast());
+            }
+            let capacity = size.next_power_of_two();
+            self.buffer = raw::MemoryContextAlloc(context, capacity).cast();
+            self.capacity = capacity;
+        }
+    }
+
+    /// Fetches the value into the buffer behind its header; false when it is not there as expected.
+    ///
+    /// # Safety
+    /// The buffer has room for it.
+    unsafe fn fill(&mut self, external: &External) -> bool {
+        let lock = pg_sys::AccessShareLock as c_int;
+        // SAFETY: the row that holds the pointer is visible, so its toast table exists. The relation is closed
+        // on every path that returns; an error's cleanup closes it otherwise.
+        unsafe {
+            let relation = raw::table_open(external.relation, lock);
+            let heap = (*(*relation).rd_rel).relam == Oid::from(pg_sys::BuiltinOid::HEAP_TABLE_AM_OID);
+            let found = heap
+                && (self.fill_from_neighbour(relation, external) || self.fill_from_index(relation, external));
+            raw::table_close(relation, lock);
+            found
+        }
+    }
+
+    /// Looks behind the last value's chunks.
+    ///
+    /// # Safety
+    /// As for `fill`; `relation` is the open toast table.
+    unsafe fn fill_from_neighbour(&mut self, relation: Relation, external: &External) -> bool {
+        let mut chunks = Chunks::new(self.buffer, external);
+        let mut place = self.next;
+        if place.block == u32::MAX {
+            return false;
+        }
+        // SAFETY: blocks are read only below the relation's current end, which cannot come nearer under the
+        // lock that is held; a page is looked at under its share lock and not after.
+        unsafe {
+            let end = raw::RelationGetNumberOfBlocksInFork(relation, pg_sys::ForkNumber::MAIN_FORKNUM);
+            while place.block < end {
+                let buffer = raw::ReadBuffer(relation, place.block);
+                raw::LockBuffer(buffer, pg_sys::BUFFER_LOCK_SHARE as c_int);
+                let page = core::slice::from_raw_parts(pg_sys::BufferGetPage(buffer).cast::<u8>(), PAGE);
+                let state = chunks.take_from_page(page, &mut place.offset);
+                raw::UnlockReleaseBuffer(buffer);
+                match state {
+                    Progress::Complete => {
+                        self.next = place;
+                        return true;
+                    }
+                    Progress::EndOfPage => place = Place { block: place.block + 1, offset: 1 },
+                    Progress::Stranger => return false,
+                }
+            }
+        }
+        false
+    }
+
+    /// Asks the toast table's index, as PostgreSQL does.
+    ///
+    /// # Safety
+    /// As for `fill_from_neighbour`.
+    unsafe fn fill_from_index(&mut self, relation: Relation, external: &External) -> bool {
+        let mut chunks = Chunks::new(self.buffer, external);
+        let lock = pg_sys::AccessShareLock as c_int;
+        let mut complete = false;
+        // SAFETY: the calls are those of heap_fetch_toast_slice; a tuple is looked at before the scan moves on.
+        // Zero is the start of every kind of snapshot, and a toast snapshot has no more than its kind.
+        unsafe {
+            let mut snapshot: pg_sys::SnapshotData = core::mem::zeroed();
+            snapshot.snapshot_type = pg_sys::SnapshotType::SNAPSHOT_TOAST;
+            let mut indexes: *mut Relation = core::ptr::null_mut();
+            let mut count: c_int = 0;
+            let valid = raw::toast_open_indexes(relation, lock, &raw mut indexes, &raw mut count);
+            let mut key: pg_sys::ScanKeyData = core::mem::zeroed();
+            raw::ScanKeyInit(
+                &raw mut key,
+                1,
+                pg_sys::BTEqualStrategyNumber as u16,
+                Oid::from(pg_sys::F_OIDEQ),
+                Datum::from(external.value),
+            );
+            let index = *indexes.add(valid.max(0) as usize);
+            let scan = raw::systable_beginscan_ordered(relation, index, &raw mut snapshot, 1, &raw mut key);
+            loop {
+                let tuple =
+                    raw::systable_getnext_ordered(scan, pg_sys::ScanDirection::ForwardScanDirection).as_ref();
+                let Some(tuple) = tuple else { break };
+                let bytes = core::slice::from_raw_parts(tuple.t_data.cast::<u8>(), tuple.t_len as usize);
+                if !chunks.take(bytes) {
+                    complete = false;
+                    break;
+                }
+                complete = chunks.complete();
+                let id = tuple.t_self;
+                self.next = Place {
+                    block: u32::from(id.ip_blkid.bi_hi) << 16 | u32::from(id.ip_blkid.bi_lo),
+                    offset: id.ip_posid.saturating_add(1),
+                };
+            }
+            raw::systable_endscan_ordered(scan);
+            raw::toast_close_indexes(indexes, count, lock);
+        }
+        complete
+    }
+}
+
+/// What a page had to say.
+enum Progress {
+    /// The value is complete.
+    Complete,
+    /// Every item looked at was the value's next chunk, and there are no more.
+    EndOfPage,
+    /// An item that is not the value's next chunk.
+    Stranger,
+}
+
+/// A value being put together from its chunks.
+struct Chunks {
+    value: Oid,
+    /// The number of the next chunk.
+    sequence: i32,
+    to: *mut u8,
+    missing: usize,
+}
+
+impl Chunks {
+    fn new(buffer: *mut u8, external: &External) -> Self {
+        let to = buffer.wrapping_add(HEADER);
+        Chunks { value: external.value, sequence: 0, to, missing: external.len() }
+    }
+
+    fn complete(&self) -> bool {
+        self.missing == 0
+    }
+
+    /// Takes chunks from item `offset` of a heap page on, and moves it behind the last one taken.
+    fn take_from_page(&mut self, page: &[u8], offset: &mut u16) -> Progress {
+        // PageHeaderData: pd_lower at 12, line pointers from 24 on (bufpage.h)
+        let lower = usize::from(u16_at(page, 12)).min(PAGE);
+        let items = lower.saturating_sub(24) / 4;
+        while usize::from(*offset) <= items {
+            let item = u32_at(page, 20 + 4 * usize::from(*offset));
+            let (start, flags, len) = item_parts(item);
+            let Some(tuple) = page.get(start..start + len).filter(|_| flags == 1) else {
+                return Progress::Stranger;
+            };
+            if !self.take(tuple) {
+                return Progress::Stranger;
+            }
+            *offset += 1;
+            if self.complete() {
+                return Progress::Complete;
+            }
+        }
+        Progress::EndOfPage
+    }
+
+    /// Takes the tuple's data if it is the value's next chunk.
+    fn take(&mut self, tuple: &[u8]) -> bool {
+        // HeapTupleHeaderData: t_infomask at 20, t_hoff at 22 (htup_details.h); a toast tuple has no NULLs and
+        // three columns: chunk_id oid, chunk_seq int4, chunk_data bytea.
+        if tuple.len() < 24 {
+            return false;
+        }
+        let (infomask, data) = (u16_at(tuple, 20), usize::from(tuple[22]));
+        const HAS_NULL: u16 = 0x0001;
+        const XMIN: u16 = 0x0300;
+        const XMIN_INVALID: u16 = 0x0200; // alone: inserted by a transaction that aborted
+        if infomask & HAS_NULL != 0 || infomask & XMIN == XMIN_INVALID || tuple.len() < data + 9 {
+            return false;
+        }
+        if u32_at(tuple, data) != self.value.to_u32() || u32_at(tuple, data + 4) != self.sequence as u32 {
+            return false;
+        }
+        let chunk = &tuple[data + 8..];
+        let little = cfg!(target_endian = "little");
+        let (header, size) = if (if little { chunk[0] & 1 } else { chunk[0] >> 7 }) == 1 {
+            (1, usize::from(if little { chunk[0] >> 1 } else { chunk[0] & 0x7f }))
+        } else if chunk.len() >= 4 {
+            let word = u32_at(chunk, 0);
+            let plain = if little { word & 3 == 0 } else { word >> 30 == 0 };
+            (4, if plain { (if little { word >> 2 } else { word }) as usize } else { 0 })
+        } else {
+            return false;
+        };
+        let Some(bytes) = chunk.get(header..size) else { return false };
+        if bytes.is_empty() || bytes.len() > self.missing {
+            return false;
+        }
+        // SAFETY: `to` has `missing` bytes of room (`new` and the lines below), and a page is not a buffer.
+        unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), self.to, bytes.len()) };
+        self.to = self.to.wrapping_add(bytes.len());
+        self.missing -= bytes.len();
+        self.sequence += 1;
+        true
+    }
+}
+
+/// Offset, flags and length of a line pointer (ItemIdData: bit fields of 15, 2 and 15 bits).
+fn item_parts(item: u32) -> (usize, u32, usize) {
+    let (start, flags, len) = if cfg!(target_endian = "little") {
+        (item & 0x7fff, item >> 15 & 3, item >> 17)
+    } else {
+        (item >> 17, item >> 15 & 3, item & 0x7fff)
+    };
+    (start as usize, flags, len as usize)
+}
+
+/// The integer at `at`; callers have checked the length.
+fn u16_at(bytes: &[u8], at: usize) -> u16 {
+    bytes.get(at..).and_then(|b| b.first_chunk()).map_or(0, |b| u16::from_ne_bytes(*b))
+}
+
+/// The integer at `at`; callers have checked the length.
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    bytes.get(at..).and_then(|b| b.first_chunk()).map_or(0, |b| u32::from_ne_bytes(*b))
+}
