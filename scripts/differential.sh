@@ -11,7 +11,7 @@ usage() {
 usage: scripts/differential.sh [quick|full|selftest] [--seed N] [--seeds N] [--show N] [--table] [--no-exchange]
 
   quick      one seed on PostgreSQL 16, under a minute (the default)
-  full       five seeds with larger samples, on PostgreSQL 16 and 18
+  full       five seeds with larger samples, on PostgreSQL 16 and 18, and one seed under each lower SIMD tier
   selftest   breaks one side on purpose, many small ways, and demands that each is found
 
 VECTOR_OURS_16, VECTOR_OURS_18: prefixes to compare instead of installing this project's build.
@@ -45,4 +45,12 @@ for major in $majors; do
   peer_pair "$major"
   "$python" "$tool" --theirs "$theirs" --ours "$ours" "${arguments[@]+"${arguments[@]}"}" "$@" || status=1
 done
+if [ "$mode" = full ]; then
+  # Every tier answers alike; the server inherits the cap.
+  peer_pair 16
+  for tier in scalar avx2; do
+    say "VECTOR_SIMD=$tier"
+    VECTOR_SIMD=$tier "$python" "$tool" --theirs "$theirs" --ours "$ours" --no-exchange "$@" || status=1
+  done
+fi
 exit "$status"

@@ -19,6 +19,7 @@ import catalog
 import exchange
 import floats
 import sabotage
+import scenario
 import stored
 import wire
 from cases import Case, all_cases, setup_statements
@@ -112,7 +113,9 @@ def main() -> int:
         run_cases(left, right, score, stored.stored_cases(objects))
         # Last, because some of it changes the tables that the others use.
         run_cases(left, right, score, stored.definition_cases())
-        print(f"stored values {score.passed + score.failed - before} cases in {time.monotonic() - since:.1f} s", flush=True)
+        print(f"stored  {score.passed + score.failed - before:7} cases in {time.monotonic() - since:.1f} s", flush=True)
+        for triple in scenario.outcomes(theirs, ours):
+            score.judge(*triple)
         left.close()
         right.close()
         if not options.no_exchange:
