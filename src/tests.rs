@@ -275,6 +275,53 @@ mod tests {
         assert_eq!(wrong, Ok(Some(0)));
     }
 
+    /// Values stored out of line are found behind their predecessor, through the index, or once for all rows.
+    #[pg_test]
+    fn values_out_of_line_in_any_order() {
+        Spi::run(
+            "CREATE TABLE far (id serial PRIMARY KEY, noise text, v vector, h halfvec, s sparsevec);
+             ALTER TABLE far ALTER noise SET STORAGE external;
+             CREATE FUNCTION made(i int) RETURNS vector LANGUAGE sql AS $$
+                SELECT array_agg((i * 31 + j) % 97 + 1)::vector FROM generate_series(1, 520 + i % 7 * 300) j $$;
+             INSERT INTO far (noise, v, h, s)
+                SELECT repeat('x', i % 3 * 4000), made(i), made(i)::halfvec, made(i)::sparsevec FROM generate_series(1, 150) i;
+             UPDATE far SET v = made(id + 1000) WHERE id % 5 = 0;
+             DELETE FROM far WHERE id % 11 = 0;
+             INSERT INTO far (noise, v, h, s) SELECT '', made(id), made(id)::halfvec, made(id)::sparsevec FROM far WHERE id % 4 = 0",
+        )
+        .unwrap();
+        // an array cast detoasts through PostgreSQL: both ways must see the same values
+        let wrong = "SELECT count(*) FROM (SELECT * FROM far ORDER BY ORDER_KEY) f
+            WHERE (v <-> v::real[]::vector) <> 0 OR (v::real[]::vector <#> v) <> (v <#> v)
+               OR (h <-> h::real[]::halfvec) <> 0 OR (s <-> h::real[]::vector::sparsevec) <> 0 OR v <> v::text::vector";
+        for order in ["id", "id DESC", "md5(id::text)", "noise, id"] {
+            assert_eq!(Spi::get_one::<i64>(&wrong.replace("ORDER_KEY", order)), Ok(Some(0)), "{order}");
+        }
+        assert_eq!(Spi::get_one::<bool>("SELECT count(*) > 100 FROM far"), Ok(Some(true)));
+        // both sides out of line, one of them the same for many rows
+        let joined = "SELECT count(*) FROM far a JOIN far b ON vector_dims(a.v) = vector_dims(b.v)
+            WHERE (a.v <-> b.v) <> (a.v::real[]::vector <-> b.v::real[]::vector)";
+        assert_eq!(Spi::get_one::<i64>(joined), Ok(Some(0)));
+        let constant = "SELECT min(v <-> (SELECT v FROM far ORDER BY id LIMIT 1))
+            FROM far WHERE vector_dims(v) = (SELECT vector_dims(v) FROM far ORDER BY id LIMIT 1)";
+        assert_eq!(Spi::get_one::<f64>(constant), Ok(Some(0.0)));
+        // the value of a constant changes between the statements of one transaction, and within a function
+        Spi::run("CREATE TABLE one (v vector); INSERT INTO one SELECT made(1)").unwrap();
+        let changing = Spi::get_one::<String>(
+            "SELECT string_agg(d::text, ' ') FROM (VALUES (1), (2), (3)) x(i), LATERAL (
+                SELECT (SELECT v FROM far WHERE id = i) <-> (SELECT v FROM far WHERE id = i) AS d) y",
+        );
+        assert_eq!(changing.unwrap().unwrap(), "0 0 0");
+        Spi::run(
+            "DO $$ DECLARE d float8; BEGIN FOR i IN 1..30 LOOP
+                UPDATE one SET v = made(i);
+                SELECT v <-> made(i) INTO d FROM one;
+                IF d <> 0 THEN RAISE 'step %: %', i, d; END IF;
+             END LOOP; END $$",
+        )
+        .unwrap();
+    }
+
     /// Aggregates change their state in place; a window reads the state many times, which must not show.
     #[pg_test]
     fn aggregates_over_windows_and_groups() {

@@ -79,6 +79,8 @@ struct Slot {
     buffer: *mut u8,
     capacity: usize,
     next: Place,
+    /// Guesses in a row that failed.
+    misses: u32,
 }
 
 /// An item of a page.
@@ -183,20 +185,33 @@ impl Slot {
         unsafe {
             let relation = raw::table_open(external.relation, lock);
             let heap = (*(*relation).rd_rel).relam == Oid::from(pg_sys::BuiltinOid::HEAP_TABLE_AM_OID);
-            let found = heap
-                && (self.fill_from_neighbour(relation, external) || self.fill_from_index(relation, external));
+            let found = heap && (self.guess(relation, external) || self.fill_from_index(relation, external));
             raw::table_close(relation, lock);
             found
         }
     }
 
-    /// Looks behind the last value's chunks.
+    /// Looks behind the last value's chunks, unless that has failed lately; then only now and again.
     ///
     /// # Safety
     /// As for `fill`; `relation` is the open toast table.
+    unsafe fn guess(&mut self, relation: Relation, external: &External) -> bool {
+        if self.misses >= 8 && !self.misses.is_multiple_of(16) {
+            self.misses = self.misses.wrapping_add(1).max(8);
+            return false;
+        }
+        // SAFETY: the caller's contract.
+        let found = unsafe { self.fill_from_neighbour(relation, external) };
+        self.misses = if found { 0 } else { self.misses.wrapping_add(1) };
+        found
+    }
+
+    /// # Safety
+    /// As for `guess`.
     unsafe fn fill_from_neighbour(&mut self, relation: Relation, external: &External) -> bool {
         let mut chunks = Chunks::new(self.buffer, external);
         let mut place = self.next;
+        let mut pages_without = 0;
         if place.block == u32::MAX {
             return false;
         }
@@ -215,7 +230,13 @@ impl Slot {
                         self.next = place;
                         return true;
                     }
-                    Progress::EndOfPage => place = Place { block: place.block + 1, offset: 1 },
+                    Progress::EndOfPage => {
+                        pages_without += u32::from(chunks.sequence == 0);
+                        if pages_without == 2 {
+                            return false;
+                        }
+                        place = Place { block: place.block + 1, offset: 1 };
+                    }
                     Progress::Stranger => return false,
                 }
             }
@@ -276,9 +297,9 @@ impl Slot {
 enum Progress {
     /// The value is complete.
     Complete,
-    /// Every item looked at was the value's next chunk, and there are no more.
+    /// The page has no more items.
     EndOfPage,
-    /// An item that is not the value's next chunk.
+    /// An item that is not the value's next chunk, after its first one.
     Stranger,
 }
 
@@ -301,7 +322,8 @@ impl Chunks {
         self.missing == 0
     }
 
-    /// Takes chunks from item `offset` of a heap page on, and moves it behind the last one taken.
+    /// Takes chunks from item `offset` of a heap page on, passing over what stands before the first one, and
+    /// moves `offset` behind the last item looked at.
     fn take_from_page(&mut self, page: &[u8], offset: &mut u16) -> Progress {
         // PageHeaderData: pd_lower at 12, line pointers from 24 on (bufpage.h)
         let lower = usize::from(u16_at(page, 12)).min(PAGE);
@@ -309,10 +331,8 @@ impl Chunks {
         while usize::from(*offset) <= items {
             let item = u32_at(page, 20 + 4 * usize::from(*offset));
             let (start, flags, len) = item_parts(item);
-            let Some(tuple) = page.get(start..start + len).filter(|_| flags == 1) else {
-                return Progress::Stranger;
-            };
-            if !self.take(tuple) {
+            let tuple = page.get(start..start + len).filter(|_| flags == 1);
+            if !tuple.is_some_and(|tuple| self.take(tuple)) && self.sequence > 0 {
                 return Progress::Stranger;
             }
             *offset += 1;
