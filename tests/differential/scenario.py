@@ -58,8 +58,10 @@ STEPS: list[tuple[int, str]] = [
 
 
 def outcomes(theirs: Cluster, ours: Cluster) -> Iterator[tuple[Case, Outcome, Outcome]]:
-    left = [Client(theirs.conninfo()) for _ in (A, B)]
-    right = [Client(ours.conninfo()) for _ in (A, B)]
+    # A parallel sum adds in any order.
+    serial = ["SET max_parallel_workers_per_gather = 0"]
+    left = [Client(theirs.conninfo(), serial) for _ in (A, B)]
+    right = [Client(ours.conninfo(), serial) for _ in (A, B)]
     for session, sql in STEPS:
         yield Case(f"/* session {'AB'[session]} */ {sql}", (), "scenario"), left[session].simple(sql), right[session].simple(sql)
     for client in left + right:
