@@ -23,7 +23,7 @@ def one(pair: Pair, label: str, column: str, stream: bytes, count: int, binary_t
         out.append(pair.compare(f"COPY in {form}, {label}", count, lambda s: s.copy_in(f"COPY copied FROM STDIN (FORMAT {form})", forms[form]),
                                 before=lambda s: s.must("TRUNCATE copied"), target=target))
     for form in ("text", "binary"):
-        out.append(pair.compare(f"COPY out {form}, {label}", count, lambda s: s.copy_out(f"COPY copied TO STDOUT (FORMAT {form})")))
+        out.append(pair.compare(f"COPY out {form}, {label}", count, lambda s: s.copy_out(f"COPY copied TO STDOUT (FORMAT {form})"), target=1.0))
     pair.each(lambda s: s.must("DROP TABLE copied"))
     return out
 

@@ -154,3 +154,11 @@ def line_of(row: Row) -> str:
     target = "-" if row.target is None else f"<={row.target:.2f}"
     return (f"{row.name:58} {row.theirs_cpu:10.0f} {number(row.ours_cpu, '10.0f'):>10} {number(row.ratio, '7.3f'):>7} "
             f"{number(row.wall_ratio, '7.3f'):>7} {target:>7} {row.spread:7.0%}{verdict}")
+
+
+def markdown(rows: list[Row]) -> str:
+    lines = ["| | pgvector | ours | ratio of CPU | ratio of wall | target |", "|---|---|---|---|---|---|"]
+    for row in rows:
+        ours, ratio, wall = ("-" if v is None else format(v, f) for v, f in ((row.ours_cpu, ".0f"), (row.ratio, ".2f"), (row.wall_ratio, ".2f")))
+        lines.append(f"| {row.name} | {row.theirs_cpu:.0f} | {ours} | **{ratio}** | {wall} | {'' if row.target is None else f'{row.target:.2f}'} |")
+    return "\n".join(lines) + "\n"

@@ -40,6 +40,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--scale", type=float, default=1.0, help="share of the rows, for a quick look")
     parser.add_argument("--json", help="write every sample to this file")
+    parser.add_argument("--markdown", help="write the tables in Markdown to this file")
     parser.add_argument("--check", action="store_true", help="exit code 1 when a target is missed")
     options = parser.parse_args()
 
@@ -62,6 +63,8 @@ def main() -> int:
     if options.json:
         content = {"server": server, "cpu": cpu_model(), "versions": versions, "rounds": options.rounds, "scale": options.scale, "rows": [r.as_dict() for r in rows]}
         Path(options.json).write_text(json.dumps(content, indent=1) + "\n")
+    if options.markdown:
+        Path(options.markdown).write_text(measure.markdown(rows))
     missed = [r for r in rows if r.target is not None and r.ratio is not None and r.ratio > r.target]
     judged = [r for r in rows if r.target is not None and r.ratio is not None]
     print(f"{len(judged) - len(missed)} targets met, {len(missed)} missed")
