@@ -11,6 +11,7 @@ venv_python() {
     rm -rf "$venv"
     python3 -m venv "$venv" >&2 || die "python3 -m venv failed" "On Debian or Ubuntu: apt-get install python3-venv"
     "$venv/bin/pip" install -q --retries 5 'psycopg[binary]' numpy >&2 || die "pip could not install psycopg and numpy"
+    chmod -R a+rX "$venv"
   fi
   printf '%s\n' "$venv/bin/python"
 }

@@ -84,20 +84,24 @@ class Client:
         self.connect()
 
     def connect(self) -> None:
-        for attempt in range(100):
+        """Also called after a crash: the server may be recovering, or about to end this connection too."""
+        problem: object = None
+        for _ in range(200):
             self.conn = pq.PGconn.connect(self.conninfo)
-            if self.conn.status == pq.ConnStatus.OK:
-                break
-            message = self.conn.error_message
-            self.conn.finish()
-            time.sleep(0.1)
-        else:
-            raise RuntimeError(f"cannot connect: {message!r}")
-        self.conn.notice_handler = self._on_notice
-        self._types: dict[int, str] = {}
-        self._oids: dict[str, int] = {}
-        for statement in self.setup:
-            self.must(statement)
+            self.conn.notice_handler = self._on_notice
+            self._types: dict[int, str] = {}
+            self._oids: dict[str, int] = {}
+            try:
+                if self.conn.status != pq.ConnStatus.OK:
+                    raise RuntimeError(self.conn.error_message.decode("utf8", "replace"))
+                for statement in self.setup:
+                    self.must(statement)
+                return
+            except (RuntimeError, psycopg.Error) as error:
+                problem = error
+                self.conn.finish()
+                time.sleep(0.1)
+        raise RuntimeError(f"cannot connect: {problem}")
 
     def close(self) -> None:
         self.conn.finish()
