@@ -145,21 +145,45 @@ pub fn read_sparse_elements(
     indices: &mut [i32],
     values: &mut [f32],
 ) -> Result<(), ValueError> {
-    let mut previous = None;
-    for slot in indices {
-        let index = reader.i32()?;
-        value::check_index(previous, index, dims)?;
-        previous = Some(index);
-        *slot = index;
+    let rest = reader.data.get(reader.at..).unwrap_or_default();
+    let (index_bytes, rest) = rest.split_at_checked(indices.len() * 4).unwrap_or((rest, &[]));
+    let wanted = (indices.len() + values.len()) * 4;
+
+    // No early exit, so that the loops are vector ones; what is wrong is looked for afterwards.
+    let mut read = 0;
+    let mut ascending = true;
+    let mut previous = -1;
+    for (slot, bytes) in indices.iter_mut().zip(index_bytes.as_chunks().0) {
+        *slot = i32::from_be_bytes(*bytes);
+        ascending &= *slot > previous;
+        previous = *slot;
+        read += 1;
     }
-    for slot in values {
-        let element = f32::from_be_bytes(reader.take()?);
-        value::check_element(TypeName::Sparsevec, element)?;
-        if element == 0.0 {
-            return Err(ValueError::ZeroValue);
+    if !ascending || previous >= dims {
+        value::check_indices(&indices[..read], dims)?;
+    }
+    if read < indices.len() {
+        return Err(ValueError::Truncated);
+    }
+    let mut read = 0;
+    let mut storable = true;
+    for (slot, bytes) in values.iter_mut().zip(rest.as_chunks().0) {
+        *slot = f32::from_be_bytes(*bytes);
+        storable &= slot.is_finite() & (*slot != 0.0);
+        read += 1;
+    }
+    if !storable {
+        for &value in &values[..read] {
+            value::check_element(TypeName::Sparsevec, value)?;
+            if value == 0.0 {
+                return Err(ValueError::ZeroValue);
+            }
         }
-        *slot = element;
     }
+    if read < values.len() {
+        return Err(ValueError::Truncated);
+    }
+    reader.at += wanted;
     Ok(())
 }
 

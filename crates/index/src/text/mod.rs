@@ -11,4 +11,4 @@ mod shortest;
 pub use number::parse_prefix;
 pub use parse::{SparseText, TextElement, dense_capacity, parse_dense, parse_sparse};
 pub use print::{dense_text_size, print_dense, print_sparse, sparse_text_size};
-pub use shortest::{MAX_F32_TEXT, f32_to_string, print_f32};
+pub use shortest::{F32_ROOM, MAX_F32_TEXT, f32_to_string, print_f32};

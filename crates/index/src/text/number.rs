@@ -18,6 +18,93 @@ pub struct Number {
 /// front is the caller's. `None` when there is no number.
 #[inline]
 pub fn parse_prefix(text: &[u8]) -> Option<Number> {
+    if let Some((value, len)) = parse_plain(text) {
+        return Some(Number { value, len, overflow: false, underflow: false });
+    }
+    parse_any(text)
+}
+
+/// Powers of ten that f64 holds exactly.
+const EXACT_POWERS: [f64; 23] = [
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18,
+    1e19, 1e20, 1e21, 1e22,
+];
+
+/// Eight ASCII digits, the first in the lowest byte, as a number; `None` if one of them is something else.
+#[inline]
+fn eight_digits(word: u64) -> Option<u64> {
+    let digits = word ^ 0x3030_3030_3030_3030;
+    if (digits.wrapping_add(0x7676_7676_7676_7676) | digits) & 0x8080_8080_8080_8080 != 0 {
+        return None;
+    }
+    // pairs, fours, eight
+    let pairs = (digits * 10 + (digits >> 8)) & 0x00ff_00ff_00ff_00ff;
+    let fours = (pairs * 100 + (pairs >> 16)) & 0x0000_ffff_0000_ffff;
+    Some((fours * 10_000 + (fours >> 32)) & 0xffff_ffff)
+}
+
+/// The numbers that embeddings are made of: sign, digits, point, digits, nothing else, few enough digits that
+/// f64 holds them exactly. Their quotient by a power of ten is then one correctly rounded f64, and rounding that
+/// to f32 is the same as rounding once, except where the f64 lies exactly between two f32.
+#[inline]
+fn parse_plain(text: &[u8]) -> Option<(f32, usize)> {
+    let negative = text.first() == Some(&b'-');
+    let mut at = usize::from(negative);
+    let mut digits: u64 = 0;
+    let start = at;
+    while let Some(digit) = digit_at(text, at) {
+        digits = digits.wrapping_mul(10).wrapping_add(digit);
+        at += 1;
+    }
+    let mut count = at - start;
+    let mut fraction = 0;
+    if text.get(at) == Some(&b'.') {
+        at += 1;
+        let start = at;
+        if let Some(eight) = text
+            .get(at..)
+            .and_then(|t| t.first_chunk())
+            .copied()
+            .map(u64::from_le_bytes)
+            .and_then(eight_digits)
+        {
+            digits = digits.wrapping_mul(100_000_000).wrapping_add(eight);
+            at += 8;
+        }
+        while let Some(digit) = digit_at(text, at) {
+            digits = digits.wrapping_mul(10).wrapping_add(digit);
+            at += 1;
+        }
+        fraction = at - start;
+        count += fraction;
+    }
+    // 19 digits do not wrap
+    if count == 0
+        || count > 19
+        || digits >= 1 << 53
+        || matches!(text.get(at), Some(b'e' | b'E' | b'x' | b'X'))
+    {
+        return None;
+    }
+    let magnitude = digits as f64 / EXACT_POWERS.get(fraction)?;
+    // f64 has 29 bits more than f32
+    let between = magnitude.to_bits() & 0x1fff_ffff == 0x1000_0000;
+    let in_range = (f64::from(f32::MIN_POSITIVE)..1e38).contains(&magnitude) || digits == 0;
+    if between || !in_range {
+        return None;
+    }
+    let value = magnitude as f32;
+    Some((if negative { -value } else { value }, at))
+}
+
+#[inline]
+fn digit_at(text: &[u8], at: usize) -> Option<u64> {
+    let digit = text.get(at)?.wrapping_sub(b'0');
+    (digit < 10).then_some(u64::from(digit))
+}
+
+/// Every form of number.
+fn parse_any(text: &[u8]) -> Option<Number> {
     let (value, len) = fast_float2::parse_partial::<f32, _>(text).ok()?;
     if value.is_normal() && !matches!(text.get(len), Some(b'x' | b'X')) {
         return Some(Number { value, len, overflow: false, underflow: false });

@@ -1,19 +1,21 @@
 //! Values to text.
 
-use super::shortest::{MAX_F32_TEXT, print_f32};
+use super::shortest::{Decimal, F32_ROOM, MAX_F32_TEXT, print_decimal};
 use crate::value::{DenseElement, SparseView};
 
 /// Bytes of an i32 in decimal, at most.
 const MAX_I32_TEXT: usize = 11;
 
-/// Bytes that [`print_dense`] needs at most: every element with its separator, and the brackets.
+/// Bytes that [`print_dense`] needs at most: every element with its separator, the brackets, and room to print
+/// the last element in.
 pub const fn dense_text_size(dims: usize) -> usize {
-    dims * (MAX_F32_TEXT + 1) + 2
+    dims * (MAX_F32_TEXT + 1) + 2 + F32_ROOM
 }
 
-/// Bytes that [`print_sparse`] needs at most: `index:value,` for every element, braces, slash, dimensions.
+/// Bytes that [`print_sparse`] needs at most: `index:value,` for every element, braces, slash, dimensions, and
+/// room to print the last element in.
 pub const fn sparse_text_size(nnz: usize) -> usize {
-    nnz * (MAX_I32_TEXT + 1 + MAX_F32_TEXT + 1) + 3 + MAX_I32_TEXT
+    nnz * (MAX_I32_TEXT + 1 + MAX_F32_TEXT + 1) + 3 + MAX_I32_TEXT + F32_ROOM
 }
 
 /// Appends to a buffer of sufficient size; what would not fit is dropped, and the sizes above see to it that
@@ -33,9 +35,9 @@ impl Out<'_> {
     }
 
     #[inline]
-    fn float(&mut self, value: f32) {
-        if let Some(chunk) = self.buffer.get_mut(self.len..).and_then(|b| b.first_chunk_mut()) {
-            self.len += print_f32(value, chunk);
+    fn float(&mut self, value: f32, decimal: Decimal) {
+        if let Some(room) = self.buffer.get_mut(self.len..).and_then(|b| b.first_chunk_mut()) {
+            self.len += print_decimal(value, decimal, room);
         }
     }
 
@@ -50,12 +52,20 @@ impl Out<'_> {
 /// Prints a dense vector into `buffer`, which has [`dense_text_size`] bytes, and answers how many it took.
 pub fn print_dense<T: DenseElement>(elements: &[T], buffer: &mut [u8]) -> usize {
     let mut out = Out { buffer, len: 0 };
-    out.byte(b'[');
-    for (i, element) in elements.iter().enumerate() {
-        if i > 0 {
-            out.byte(b',');
+    let mut decimals = [Decimal::default(); 32];
+    let mut separator = b'[';
+    for chunk in elements.chunks(decimals.len()) {
+        for (decimal, element) in decimals.iter_mut().zip(chunk) {
+            *decimal = Decimal::of(element.to_f32());
         }
-        out.float(element.to_f32());
+        for (&decimal, element) in decimals.iter().zip(chunk) {
+            out.byte(separator);
+            separator = b',';
+            out.float(element.to_f32(), decimal);
+        }
+    }
+    if elements.is_empty() {
+        out.byte(b'[');
     }
     out.byte(b']');
     out.len
@@ -71,7 +81,7 @@ pub fn print_sparse(value: &SparseView<'_>, buffer: &mut [u8]) -> usize {
         }
         out.integer(i64::from(index) + 1);
         out.byte(b':');
-        out.float(element);
+        out.float(element, Decimal::of(element));
     }
     out.byte(b'}');
     out.byte(b'/');
