@@ -1,6 +1,6 @@
 //! Values to text.
 
-use super::shortest::{Decimal, F32_ROOM, MAX_F32_TEXT, print_decimal};
+use super::shortest::{Decimal, F32_ROOM, MAX_F32_TEXT, print_decimal, put};
 use crate::value::{DenseElement, SparseView};
 
 /// Bytes of an i32 in decimal, at most.
@@ -43,9 +43,9 @@ impl Out<'_> {
 
     fn integer(&mut self, value: i64) {
         let mut digits = itoa::Buffer::new();
-        for &c in digits.format(value).as_bytes() {
-            self.byte(c);
-        }
+        let text = digits.format(value).as_bytes();
+        put(self.buffer, self.len, text);
+        self.len += text.len();
     }
 }
 
@@ -74,14 +74,23 @@ pub fn print_dense<T: DenseElement>(elements: &[T], buffer: &mut [u8]) -> usize 
 /// Prints a sparse vector into `buffer`, which has [`sparse_text_size`] bytes, and answers how many it took.
 pub fn print_sparse(value: &SparseView<'_>, buffer: &mut [u8]) -> usize {
     let mut out = Out { buffer, len: 0 };
-    out.byte(b'{');
-    for (i, (&index, &element)) in value.indices().iter().zip(value.values()).enumerate() {
-        if i > 0 {
-            out.byte(b',');
+    let mut decimals = [Decimal::default(); 32];
+    let mut separator = b'{';
+    let chunks = value.indices().chunks(decimals.len()).zip(value.values().chunks(decimals.len()));
+    for (indices, values) in chunks {
+        for (decimal, &element) in decimals.iter_mut().zip(values) {
+            *decimal = Decimal::of(element);
         }
-        out.integer(i64::from(index) + 1);
-        out.byte(b':');
-        out.float(element, Decimal::of(element));
+        for ((&decimal, &element), &index) in decimals.iter().zip(values).zip(indices) {
+            out.byte(separator);
+            separator = b',';
+            out.integer(i64::from(index) + 1);
+            out.byte(b':');
+            out.float(element, decimal);
+        }
+    }
+    if value.values().is_empty() {
+        out.byte(b'{');
     }
     out.byte(b'}');
     out.byte(b'/');

@@ -109,11 +109,10 @@ const fn floor_log10_pow2(e: i32, three_quarters: bool) -> i32 {
     (e * 1_262_611 - if three_quarters { 524_031 } else { 0 }) >> 22
 }
 
-/// The high part of `power * x`, its last bit set if anything was cut off ("rounded to odd"). Two of 2^32 are
-/// within what `power` was rounded up by.
+/// The part of `product` above 2^64, its last bit set if anything was cut off ("rounded to odd"). Two of 2^32 are
+/// within what the power of ten in the product was rounded up by.
 #[inline]
-fn round_to_odd(power: u64, x: u32) -> u32 {
-    let product = u128::from(power) * u128::from(x);
+fn round_to_odd(product: u128) -> u32 {
     (product >> 64) as u32 | u32::from((product >> 32) as u32 > 1)
 }
 
@@ -131,10 +130,12 @@ fn shortest(bits: u32) -> Decimal {
     let h = q + floor_log2_pow10(-k) + 1;
     let power = POWERS.get((-k - POWERS_FROM) as usize).copied().unwrap_or(0);
     // wrapping, since what is no positive float comes here too, and its answer is not used
-    let scaled = |x: u32| round_to_odd(power, x.wrapping_shl(h as u32));
-    let lower = scaled((4 * c).wrapping_sub(2 - u32::from(uneven))).wrapping_add(1);
-    let value = scaled(4 * c);
-    let upper = scaled(4 * c + 2).wrapping_sub(1);
+    let quarter = u128::from(power) << (h as u32 & 31); // of a unit in the last place
+    let product = u128::from(power).wrapping_mul(u128::from((4 * c).wrapping_shl(h as u32)));
+    let below = if uneven { quarter } else { quarter << 1 };
+    let lower = round_to_odd(product.wrapping_sub(below)).wrapping_add(1);
+    let value = round_to_odd(product);
+    let upper = round_to_odd(product.wrapping_add(quarter << 1)).wrapping_sub(1);
 
     // Which of the candidates it is cannot be predicted, so all are worked out and none is jumped to.
     // One digit less, when exactly one of the two such decimals around the value is inside:
@@ -154,9 +155,9 @@ fn shortest(bits: u32) -> Decimal {
     Decimal { digits, exponent: k + i32::from(fewer) }
 }
 
-/// Copies up to 9 bytes to `at`. Two overlapping words cost less than a call of memcpy.
+/// Copies up to 16 bytes to `at`. Two overlapping words cost less than a call of memcpy.
 #[inline]
-fn put(out: &mut [u8; F32_ROOM], at: usize, text: &[u8]) {
+pub(super) fn put(out: &mut [u8], at: usize, text: &[u8]) {
     let Some(to) = out.get_mut(at..at + text.len()) else { return };
     if let (Some(first), Some(last)) = (text.first_chunk::<8>(), text.last_chunk::<8>()) {
         if let Some(to) = to.first_chunk_mut() {
