@@ -1,6 +1,6 @@
 //! Kernels for AVX2 with FMA and F16C: eight floats to a vector.
 
-use super::{cosine, jaccard, scalar};
+use super::{cosine, jaccard, scalar, shapes};
 use crate::dispatch::{Kernels, Tier};
 use core::arch::x86_64::*;
 use half::f16;
@@ -17,6 +17,8 @@ pub(crate) fn detected() -> bool {
 
 /// Floats in a vector.
 const W: usize = 8;
+/// Vectors that one turn of a loop adds up.
+const TURN: usize = 4;
 type Vector = __m256;
 /// The lower and upper four lanes of a vector, in `f64`.
 type Wide = (__m256d, __m256d);

@@ -1,7 +1,7 @@
 //! AVX-512 kernels: sixteen floats to a vector, and masked loads and stores that make tails as cheap as
 //! whole vectors.
 
-use super::{cosine, jaccard};
+use super::{cosine, jaccard, shapes};
 use crate::dispatch::{Kernels, Tier};
 use core::arch::x86_64::*;
 use half::f16;
@@ -19,6 +19,8 @@ pub(crate) fn detected() -> bool {
 
 /// Floats in a vector.
 const W: usize = 16;
+/// Vectors that one turn of a loop adds up.
+const TURN: usize = 2;
 type Vector = __m512;
 /// The lower and upper eight lanes of a vector, in `f64`.
 type Wide = (__m512d, __m512d);

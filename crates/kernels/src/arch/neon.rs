@@ -2,7 +2,7 @@
 //!
 //! There are no masked loads: tails go through a zeroed array on the stack.
 
-use super::{cosine, jaccard, scalar};
+use super::{cosine, jaccard, scalar, shapes};
 use crate::dispatch::{Kernels, Tier};
 use core::arch::aarch64::*;
 use half::f16;
@@ -15,6 +15,8 @@ pub(crate) fn detected() -> bool {
 
 /// Floats in a vector.
 const W: usize = 4;
+/// Vectors that one turn of a loop adds up.
+const TURN: usize = 4;
 type Vector = float32x4_t;
 /// The lower and upper two lanes of a vector, in `f64`.
 type Wide = (float64x2_t, float64x2_t);

@@ -5,6 +5,7 @@
 //! | name | meaning |
 //! |---|---|
 //! | `zero add sub mul fma abs` | arithmetic on vectors; `fma(x, y, z)` is x·y + z |
+//! | `W TURN` | floats in a vector, and vectors in a turn of a loop (a power of two) |
 //! | `total` | sum of a vector's lanes |
 //! | `prefetch` | a hint that some elements will be read soon; see below |
 //! | `load_T tail_T` | read `W` elements of `T`, or fewer than `W` with zeros after them, as floats |
@@ -17,60 +18,57 @@
 //! the same target features inline into each other, so a kernel compiles to one loop. Zeros after a tail
 //! are harmless: they add zero to every sum.
 //!
-//! `prefetch(p, n)` asks the cache for n elements. Loops ask for their first four vectors and then stay four
-//! vectors ahead. An unrolled loop has many load instructions with long strides, which hardware prefetchers
-//! follow less well than a short loop, and an unaligned vector's loads touch every cache line twice, a hint
-//! only once: from memory the hints are worth about a tenth, in cache they cost a few percent. They stay
-//! within the vector: in an index, what lies behind it is not what is read next.
+//! `prefetch(p, n)` asks the cache for n elements; loops ask for what they read a few turns later, but for
+//! nothing behind the vector: in an index, something else is read next.
 //!
 //! A floating point addition takes several cycles, but several can be in flight: each loop keeps independent
-//! sums and folds them at the end.
+//! sums and folds them at the end. Not too many: every load instruction of an unrolled loop is one more stream
+//! for the hardware prefetcher to recognise, and with four vectors of 512 bits to a turn it gave up on long
+//! half-precision vectors from memory, at half the bandwidth. `TURN`, the number of vectors that a turn adds up,
+//! is therefore each tier's choice, and comes to about two cache lines.
+
+/// How many vectors ahead of its loads a loop prefetches.
+pub(super) const AHEAD: usize = 4;
 
 /// Sums of one term per element: `$name<T>` accumulates `$step` over the elements of two arrays.
 macro_rules! sum_kernels {
     ($features:literal; $($name:ident<$t:ty>($load:ident, $tail:ident): $step:ident;)*) => {$(
         #[target_feature(enable = $features)]
         unsafe fn $name(a: *const $t, b: *const $t, n: usize) -> f32 {
-            let (mut s0, mut s1, mut s2, mut s3) = (zero(), zero(), zero(), zero());
+            let mut sums = [zero(); TURN];
             let mut i = 0;
             // SAFETY: the caller vouches for n readable elements behind both pointers. i <= n always: it grows
             // by the number of elements that the condition before has found to be left, and the loads of a
-            // step read within those elements. The tail reads the n - i < W elements that are left.
+            // step read within those elements. The tail reads the n - i < W elements that are left. A prefetch
+            // starts at most TURN * W elements before the end.
             unsafe {
-                if n >= 4 * W {
-                    prefetch(a, 4 * W);
-                    prefetch(b, 4 * W);
+                while n - i >= TURN * W {
+                    let ahead = (i + shapes::AHEAD * W).min(n - TURN * W);
+                    prefetch(a.add(ahead), TURN * W);
+                    prefetch(b.add(ahead), TURN * W);
+                    for k in 0..TURN {
+                        sums[k] = $step($load(a.add(i + k * W)), $load(b.add(i + k * W)), sums[k]);
+                    }
+                    i += TURN * W;
                 }
-                while n - i >= 8 * W {
-                    prefetch(a.add(i + 4 * W), 4 * W);
-                    prefetch(b.add(i + 4 * W), 4 * W);
-                    s0 = $step($load(a.add(i)), $load(b.add(i)), s0);
-                    s1 = $step($load(a.add(i + W)), $load(b.add(i + W)), s1);
-                    s2 = $step($load(a.add(i + 2 * W)), $load(b.add(i + 2 * W)), s2);
-                    s3 = $step($load(a.add(i + 3 * W)), $load(b.add(i + 3 * W)), s3);
-                    i += 4 * W;
-                }
-                if n - i >= 4 * W {
-                    s0 = $step($load(a.add(i)), $load(b.add(i)), s0);
-                    s1 = $step($load(a.add(i + W)), $load(b.add(i + W)), s1);
-                    s2 = $step($load(a.add(i + 2 * W)), $load(b.add(i + 2 * W)), s2);
-                    s3 = $step($load(a.add(i + 3 * W)), $load(b.add(i + 3 * W)), s3);
-                    i += 4 * W;
-                }
-                if n - i >= 2 * W {
-                    s0 = $step($load(a.add(i)), $load(b.add(i)), s0);
-                    s1 = $step($load(a.add(i + W)), $load(b.add(i + W)), s1);
-                    i += 2 * W;
-                }
-                if n - i >= W {
-                    s2 = $step($load(a.add(i)), $load(b.add(i)), s2);
-                    i += W;
+                for k in 0..TURN - 1 {
+                    if n - i >= W {
+                        sums[k] = $step($load(a.add(i)), $load(b.add(i)), sums[k]);
+                        i += W;
+                    }
                 }
                 if i < n {
-                    s3 = $step($tail(a.add(i), n - i), $tail(b.add(i), n - i), s3);
+                    sums[TURN - 1] = $step($tail(a.add(i), n - i), $tail(b.add(i), n - i), sums[TURN - 1]);
                 }
             }
-            total(add(add(s0, s2), add(s1, s3)))
+            let mut half = TURN / 2;
+            while half > 0 {
+                for k in 0..half {
+                    sums[k] = add(sums[k], sums[k + half]);
+                }
+                half /= 2;
+            }
+            total(sums[0])
         }
     )*};
 }
@@ -84,22 +82,13 @@ macro_rules! cosine_kernels {
             let (mut dot1, mut aa1, mut bb1) = (zero(), zero(), zero());
             let mut i = 0;
             // SAFETY: as for the other sums: each step reads elements that the condition before has found to
-            // lie within the n that the caller vouches for, and the tail reads the n - i < W that are left.
+            // lie within the n that the caller vouches for, and the tail reads the n - i < W that are left. A
+            // prefetch starts at most 2 * W elements before the end.
             unsafe {
-                if n >= 4 * W {
-                    prefetch(a, 4 * W);
-                    prefetch(b, 4 * W);
-                }
-                while n - i >= 6 * W {
-                    prefetch(a.add(i + 4 * W), 2 * W);
-                    prefetch(b.add(i + 4 * W), 2 * W);
-                    let (x, y) = ($load(a.add(i)), $load(b.add(i)));
-                    (dot0, aa0, bb0) = (fma(x, y, dot0), fma(x, x, aa0), fma(y, y, bb0));
-                    let (x, y) = ($load(a.add(i + W)), $load(b.add(i + W)));
-                    (dot1, aa1, bb1) = (fma(x, y, dot1), fma(x, x, aa1), fma(y, y, bb1));
-                    i += 2 * W;
-                }
                 while n - i >= 2 * W {
+                    let ahead = (i + shapes::AHEAD * W).min(n - 2 * W);
+                    prefetch(a.add(ahead), 2 * W);
+                    prefetch(b.add(ahead), 2 * W);
                     let (x, y) = ($load(a.add(i)), $load(b.add(i)));
                     (dot0, aa0, bb0) = (fma(x, y, dot0), fma(x, x, aa0), fma(y, y, bb0));
                     let (x, y) = ($load(a.add(i + W)), $load(b.add(i + W)));
