@@ -22,10 +22,10 @@
 //! nothing behind the vector: in an index, something else is read next.
 //!
 //! A floating point addition takes several cycles, but several can be in flight: each loop keeps independent
-//! sums and folds them at the end. Not too many: every load instruction of an unrolled loop is one more stream
-//! for the hardware prefetcher to recognise, and with four vectors of 512 bits to a turn it gave up on long
-//! half-precision vectors from memory, at half the bandwidth. `TURN`, the number of vectors that a turn adds up,
-//! is therefore each tier's choice, and comes to about two cache lines.
+//! sums and folds them at the end. `TURN`, the number of vectors that a turn adds up, is each tier's choice and
+//! comes to about two cache lines. More is no faster in cache, and from memory it hurts: on a Zen 5 with four
+//! vectors of 512 bits to a turn, half-precision vectors of more than about 1,000 dimensions came at half the
+//! bandwidth, as if the hardware prefetcher could not follow so many load instructions.
 
 /// How many vectors ahead of its loads a loop prefetches.
 pub(super) const AHEAD: usize = 4;
