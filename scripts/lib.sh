@@ -110,6 +110,17 @@ find_pg_regress() {
   die "no pg_regress found" "Set PG_REGRESS to one, or run: scripts/pg.sh prefix 17"
 }
 
+# with_libraries_of PG_CONFIG COMMAND...: some programs and modules of an embedded PostgreSQL do not find its libpq by themselves.
+with_libraries_of() {
+  local libdir
+  libdir=$("$1" --libdir)
+  shift
+  case $libdir in
+    /usr/* | /lib*) "$@" ;;
+    *) LD_LIBRARY_PATH=$libdir${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} "$@" ;;
+  esac
+}
+
 # run_pg_regress PG_CONFIG INPUTDIR OUTPUTDIR TEST...: against the server of PGHOST, PGPORT and PGUSER, in a database of its own.
 run_pg_regress() {
   local pg_config=$1 input=$2 output=$3 regress status=0
@@ -117,7 +128,7 @@ run_pg_regress() {
   regress=$(find_pg_regress "$pg_config")
   mkdir -p "$output/results"
   # Some tests write files below the current directory.
-  (cd "$output" && env -u RUST_BACKTRACE "$regress" --bindir="$("$pg_config" --bindir)" --inputdir="$input" --outputdir="$output" \
+  (cd "$output" && with_libraries_of "$pg_config" env -u RUST_BACKTRACE "$regress" --bindir="$("$pg_config" --bindir)" --inputdir="$input" --outputdir="$output" \
     --dbname=vector_regress --load-extension=vector ${PGHOST:+--host="$PGHOST"} --port="${PGPORT:-5432}" --user="${PGUSER:-postgres}" "$@") || status=$?
   if [ "$status" -ne 0 ] && [ -s "$output/regression.diffs" ]; then
     say "--- regression.diffs (first 200 lines of $output/regression.diffs)"

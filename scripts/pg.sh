@@ -432,7 +432,7 @@ cluster_start() {
   # shellcheck disable=SC2016 # the inner shell expands it
   as_server sh -c 'grep -qs "^include .*vector-dev.conf" "$1" || printf "include '\''../vector-dev.conf'\''\n" >>"$1"' sh "$dir/data/postgresql.conf"
   # pg_ctl's server must not hold our pipes open, or a caller that reads them would wait for ever.
-  as_server "$bindir/pg_ctl" -D "$dir/data" -l "$dir/data/server.log" -w -t 60 start </dev/null >"$dir/pg_ctl.log" 2>&1 ||
+  with_libraries_of "$pg_config" as_server "$bindir/pg_ctl" -D "$dir/data" -l "$dir/data/server.log" -w -t 60 start </dev/null >"$dir/pg_ctl.log" 2>&1 ||
     { cat "$dir/pg_ctl.log" >&2; as_server tail -n 20 "$dir/data/server.log" >&2 || true; die "the server in $dir did not start"; }
 }
 
