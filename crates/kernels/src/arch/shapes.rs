@@ -19,7 +19,8 @@
 //! are harmless: they add zero to every sum.
 //!
 //! `prefetch(p, n)` asks the cache for n elements; loops ask for what they read a few turns later, but for
-//! nothing behind the vector: in an index, something else is read next.
+//! nothing behind the vector: in an index, something else is read next. Short vectors do without, the processor
+//! sees their end soon enough.
 //!
 //! A floating point addition takes several cycles, but several can be in flight: each loop keeps independent
 //! sums and folds them at the end. `TURN`, the number of vectors that a turn adds up, is each tier's choice and
@@ -43,9 +44,11 @@ macro_rules! sum_kernels {
             // starts at most TURN * W elements before the end.
             unsafe {
                 while n - i >= TURN * W {
-                    let ahead = (i + shapes::AHEAD * W).min(n - TURN * W);
-                    prefetch(a.add(ahead), TURN * W);
-                    prefetch(b.add(ahead), TURN * W);
+                    if n > 2 * shapes::AHEAD * W {
+                        let ahead = (i + shapes::AHEAD * W).min(n - TURN * W);
+                        prefetch(a.add(ahead), TURN * W);
+                        prefetch(b.add(ahead), TURN * W);
+                    }
                     for k in 0..TURN {
                         sums[k] = $step($load(a.add(i + k * W)), $load(b.add(i + k * W)), sums[k]);
                     }
@@ -86,9 +89,11 @@ macro_rules! cosine_kernels {
             // prefetch starts at most 2 * W elements before the end.
             unsafe {
                 while n - i >= 2 * W {
-                    let ahead = (i + shapes::AHEAD * W).min(n - 2 * W);
-                    prefetch(a.add(ahead), 2 * W);
-                    prefetch(b.add(ahead), 2 * W);
+                    if n > 2 * shapes::AHEAD * W {
+                        let ahead = (i + shapes::AHEAD * W).min(n - 2 * W);
+                        prefetch(a.add(ahead), 2 * W);
+                        prefetch(b.add(ahead), 2 * W);
+                    }
                     let (x, y) = ($load(a.add(i)), $load(b.add(i)));
                     (dot0, aa0, bb0) = (fma(x, y, dot0), fma(x, x, aa0), fma(y, y, bb0));
                     let (x, y) = ($load(a.add(i + W)), $load(b.add(i + W)));
