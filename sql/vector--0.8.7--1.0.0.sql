@@ -1,9 +1,6 @@
 -- Gives every object the description that a new installation gives it, whatever it had before.
 \echo This file is for "ALTER EXTENSION vector UPDATE TO '1.0.0'", not for psql. \quit
 
--- A new installation takes this one from the control file.
-COMMENT ON EXTENSION vector IS 'vector data type and ivfflat and hnsw access methods';
-
 COMMENT ON ACCESS METHOD hnsw IS 'approximate nearest neighbour search over a layered graph';
 COMMENT ON ACCESS METHOD ivfflat IS 'approximate nearest neighbour search in lists around cluster centres';
 COMMENT ON FUNCTION hnswhandler(internal) IS 'describes hnsw to the server';

@@ -2,8 +2,9 @@
 //! finds every function here.
 //!
 //! `functions!` gives each symbol its version-1 info record and a body. Ordinary bodies run under pgrx's guard,
-//! which turns a Rust panic into an SQL error. Those under `hot` are called once per row and run bare: they must
-//! not panic (their bodies only look at slices and call kernels) and own nothing that needs dropping.
+//! which turns a Rust panic into an SQL error. Those under `hot` are called once per row and run bare. They must
+//! not panic: their bodies look at slices through checked views, call kernels, and fetch values stored out of
+//! line. That fetch may raise a server error, which jumps over them: they own nothing that needs dropping.
 
 use pgrx::pg_sys::submodules::panic::pgrx_extern_c_guard;
 use pgrx::pg_sys::{Datum, FunctionCallInfo, Pg_finfo_record};

@@ -385,6 +385,39 @@ mod tests {
         .unwrap();
     }
 
+    /// A database that pgvector made comes with its indexes: no setting and no query shape may have them scanned.
+    #[pg_test]
+    fn existing_indexes_are_not_scanned() {
+        Spi::run(
+            "CREATE TABLE t (id int, v vector(3)); INSERT INTO t SELECT i, ARRAY[i, i, i]::vector FROM generate_series(1, 1000) i;
+             CREATE INDEX made_elsewhere ON t (v); ANALYZE t",
+        )
+        .unwrap();
+        for am in ["hnsw", "ivfflat"] {
+            // what is in the file does not matter to a planner that leaves it alone
+            Spi::run(&format!(
+                "UPDATE pg_class SET relam = (SELECT oid FROM pg_am WHERE amname = '{am}') WHERE relname = 'made_elsewhere';
+                 UPDATE pg_index SET indclass = (SELECT o.oid::text::oidvector FROM pg_opclass o JOIN pg_am a ON a.oid = opcmethod
+                    WHERE opcname = 'vector_l2_ops' AND amname = '{am}') WHERE indexrelid = 'made_elsewhere'::regclass"
+            ))
+            .unwrap();
+            for setting in ["enable_seqscan", "enable_sort", "enable_incremental_sort", "enable_indexscan"] {
+                if setting == "enable_incremental_sort" && cfg!(feature = "pg13") {
+                    continue;
+                }
+                Spi::run(&format!("SET LOCAL {setting} = off")).unwrap();
+                for query in [
+                    "SELECT id FROM t ORDER BY v <-> '[7,7,7]' LIMIT 1",
+                    "SELECT id FROM t ORDER BY v <-> '[7,7,7]', id LIMIT 1",
+                    "SELECT b.id FROM t a, LATERAL (SELECT id FROM t ORDER BY v <-> a.v LIMIT 1) b WHERE a.id = 7",
+                ] {
+                    assert_eq!(Spi::get_one::<i32>(query), Ok(Some(7)), "{am}, {setting} off: {query}");
+                }
+                Spi::run(&format!("SET LOCAL {setting} = on")).unwrap();
+            }
+        }
+    }
+
     #[cfg(any(feature = "pg16", feature = "pg17", feature = "pg18"))]
     #[pg_test]
     fn input_errors_can_be_saved() {

@@ -18,7 +18,7 @@ impl<'fc> Call<'fc> {
     /// Wraps what fmgr passed.
     ///
     /// # Safety
-    /// `fcinfo` is a live call from fmgr to a strict function whose declared argument types are those that the
+    /// `fcinfo` is a live call from fmgr to a function that is strict or reads no arguments, and whose declared argument types are those that the
     /// body reads (sql/vector.sql says so; only a superuser can declare otherwise, as with any C function), and
     /// `'fc` does not outlive the call.
     #[inline]
@@ -82,11 +82,13 @@ impl<'fc> Call<'fc> {
         unsafe { varlena::detoast_prefix_hot(self.datum(n).cast_mut_ptr(), bytes, scratch) }
     }
 
-    /// The transition value in argument 0 of an aggregate, to be changed in place. `None` when the function is
-    /// called as an ordinary one, or when the value is not in its plain form.
+    /// Changes the transition value in argument 0 of an aggregate in place, with argument 1, another varlena:
+    /// answers the value's datum and what `change` answered. `None`, and nothing done, when the function is called
+    /// as an ordinary one, or when the transition value is not in its plain form.
     ///
     /// PostgreSQL lets a transition function do this (xaggr.sgml): the value belongs to the aggregate alone.
-    pub fn transition_mut(&self) -> Option<&'fc mut [u8]> {
+    /// `change` is a plain function, so that nothing can reach the value while it is being changed.
+    pub fn change_transition<R>(&self, change: fn(&mut [u8], &[u8]) -> R) -> Option<(Datum, R)> {
         if self.context().is_null() {
             return None;
         }
@@ -94,10 +96,15 @@ impl<'fc> Call<'fc> {
         if unsafe { pg_sys::AggCheckCallContext(self.fcinfo, core::ptr::null_mut()) } == 0 {
             return None;
         }
+        let (state, input) = (self.datum(0), self.varlena(1));
+        if core::ptr::eq(state.cast_mut_ptr::<u8>(), input.as_ptr()) {
+            return None;
+        }
         // SAFETY: the argument is a varlena that nodeAgg (or nodeWindowAgg) made for this aggregate in its own
-        // context; no other reference to it is alive while the transition function runs, since bodies take the
-        // transition value through this function only.
-        unsafe { varlena::plain_mut(self.datum(0).cast_mut_ptr()) }
+        // context, apart from any input. The mutable view of it ends with `change`, which is given the only other
+        // value it can see, and that one lies elsewhere.
+        let result = change(unsafe { varlena::plain_mut(state.cast_mut_ptr()) }?, input);
+        Some((state, result))
     }
 
     /// The unread part of the message in argument 0 of a receive function.

@@ -71,10 +71,13 @@ unsafe extern "C-unwind" fn vacuum_cleanup(
     stats
 }
 
+/// More than any other plan, and finite: the planner takes the difference of two costs, and infinities give NaN.
+const NEVER: f64 = 1e300;
+
 /// An index that exists (the database was pgvector's) is never worth a scan: queries stay exact.
 unsafe extern "C-unwind" fn cost_estimate(
     _: *mut pg_sys::PlannerInfo,
-    _: *mut pg_sys::IndexPath,
+    path: *mut pg_sys::IndexPath,
     _: f64,
     startup_cost: *mut pg_sys::Cost,
     total_cost: *mut pg_sys::Cost,
@@ -82,10 +85,18 @@ unsafe extern "C-unwind" fn cost_estimate(
     correlation: *mut f64,
     pages: *mut f64,
 ) {
+    // From 18 on the number of disabled nodes counts before any cost; a scan that is switched off has one.
+    #[cfg(feature = "pg18")]
+    // SAFETY: the planner passes the path it is making.
+    unsafe {
+        (*path).path.disabled_nodes = 2;
+    }
+    #[cfg(not(feature = "pg18"))]
+    let _ = path;
     // SAFETY: the planner passes five places to write to.
     unsafe {
-        *startup_cost = f64::INFINITY;
-        *total_cost = f64::INFINITY;
+        *startup_cost = NEVER;
+        *total_cost = NEVER;
         *selectivity = 0.0;
         *correlation = 0.0;
         *pages = 0.0;

@@ -15,5 +15,5 @@ pub mod raw;
 pub mod toast;
 pub mod varlena;
 
-// Float8 and int8 are passed by value, and pointers fit a Datum: the only layout PostgreSQL still builds.
+// Float8 and int8 are passed by value, and pointers fit a Datum: 64-bit platforms only, as pgrx.
 const _: () = assert!(size_of::<pgrx::pg_sys::Datum>() == 8);

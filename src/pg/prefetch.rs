@@ -3,6 +3,7 @@
 //! A heap page fills from its end, so a sequential scan reads each page backwards, one row's length at a time,
 //! while the work on a value runs forwards: the processor's own prefetchers follow neither. But two consecutive
 //! values tell where the next ones lie, and the executor's work between two calls leaves time to fetch them.
+//! (On x86-64; stable Rust has no prefetch for other processors yet, and there nothing is asked for.)
 
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -17,8 +18,8 @@ pub struct Stride {
 const SHORTEST: usize = 192;
 /// A page: what lies further apart was not next to each other.
 const FURTHEST: usize = 8192;
-/// Two rows ahead, unless that is more than the first-level cache should hold for later.
-const AHEAD_TWICE: usize = 4096;
+/// What the first-level cache may hold for later: two rows, or one, or the front of a long one.
+const AHEAD: usize = 4096;
 const LINE: usize = 64;
 
 impl Stride {
@@ -49,10 +50,10 @@ impl Stride {
         if step == 0 {
             return;
         }
-        let ahead = if value.len() > AHEAD_TWICE / 2 { step } else { step.wrapping_mul(2) };
+        let ahead = if value.len() > AHEAD / 2 { step } else { step.wrapping_mul(2) };
         // one line more on either side: the row's header lies before its value
         let next = value.as_ptr().wrapping_byte_add(ahead).wrapping_byte_sub(LINE);
-        for line in (0..value.len() + 2 * LINE).step_by(LINE) {
+        for line in (0..value.len().min(AHEAD) + 2 * LINE).step_by(LINE) {
             prefetch(next.wrapping_byte_add(line));
         }
     }

@@ -2,10 +2,11 @@
 //!
 //! PostgreSQL's own fetch (src/backend/access/common/detoast.c, toast_internals.c, heaptoast.c) opens the toast
 //! table and its index and descends the index for every value. A scan in storage order finds each value's chunks
-//! right behind those of the value before it, so this one first looks there: at the next item of the page, or
-//! the first of the next. A chunk says which value it belongs to and its number, so a wrong guess costs a look
-//! and cannot go unnoticed; then the index is asked, which also says where to look next time. Whatever is
-//! unusual (compressed values, other table access methods, lengths that do not add up) is left to PostgreSQL,
+//! right behind those of the value before it, or a few items on where a row has other long columns. So this one
+//! first looks there, on the same page and the next. A chunk says which value it belongs to and its number, so a
+//! wrong guess costs a look and cannot go unnoticed; then the index is asked, which also says where to look next
+//! time. Where guesses keep failing (rows in random order) only few are made. A guess may read a page that the
+//! value turns out not to be on; if that page is damaged, the error names it. Whatever is unusual (compressed values, other table access methods, lengths that do not add up) is left to PostgreSQL,
 //! whose errors are the ones to be seen.
 //!
 //! State hangs on the function's own FmgrInfo and dies with the query. The two arguments have one each, so that
@@ -211,7 +212,7 @@ impl Slot {
     unsafe fn fill_from_neighbour(&mut self, relation: Relation, external: &External) -> bool {
         let mut chunks = Chunks::new(self.buffer, external);
         let mut place = self.next;
-        let mut pages_without = 0;
+        let mut idle_pages = 0;
         if place.block == u32::MAX {
             return false;
         }
@@ -223,6 +224,7 @@ impl Slot {
                 let buffer = raw::ReadBuffer(relation, place.block);
                 raw::LockBuffer(buffer, pg_sys::BUFFER_LOCK_SHARE as c_int);
                 let page = core::slice::from_raw_parts(pg_sys::BufferGetPage(buffer).cast::<u8>(), PAGE);
+                let before = (chunks.sequence, place.offset);
                 let state = chunks.take_from_page(page, &mut place.offset);
                 raw::UnlockReleaseBuffer(buffer);
                 match state {
@@ -231,8 +233,11 @@ impl Slot {
                         return true;
                     }
                     Progress::EndOfPage => {
-                        pages_without += u32::from(chunks.sequence == 0);
-                        if pages_without == 2 {
+                        // The first page may have nothing left behind the last value. Beyond that, and past
+                        // strangers unless the last guess was right, there is no reason to look further.
+                        let idle = chunks.sequence == before.0;
+                        idle_pages += u32::from(idle);
+                        if idle_pages == 2 || (idle && self.misses > 0 && place.offset > before.1) {
                             return false;
                         }
                         place = Place { block: place.block + 1, offset: 1 };

@@ -3,7 +3,7 @@
 
 use pgrx::pg_sys::{self, Datum};
 use vector_index::ValueError;
-use vector_index::value::{check_dims, check_element, check_expected_dims};
+use vector_index::value::{DenseView, check_dims, check_element, check_expected_dims};
 
 use super::element::{Element, argument, build};
 use crate::error::Error;
@@ -52,8 +52,10 @@ fn build_state(count: f64, sums: impl ExactSizeIterator<Item = f64>) -> Result<D
 
 /// Transition function: (state, value). Within an aggregate the state is changed in place.
 pub fn accumulate<T: Element>(call: Call<'_>) -> Result<Datum, Error> {
-    if let Some(datum) = accumulate_in_place::<T>(call)? {
-        return Ok(datum);
+    if let Some((state, changed)) = call.change_transition(accumulate_in_place::<T>)
+        && changed?
+    {
+        return Ok(state);
     }
     let state = State::argument(call, 0, T::ACCUM)?;
     let value = argument::<T>(call, 1)?;
@@ -63,23 +65,19 @@ pub fn accumulate<T: Element>(call: Call<'_>) -> Result<Datum, Error> {
         return build_state(count, elements);
     }
     check_expected_dims(state.dims(), value.dims())?;
-    build_state(
-        count,
-        state.sums.iter().zip(elements).map(|(sum, x)| sum + x).collect::<Vec<_>>().into_iter(),
-    )
+    let sums: Vec<f64> = state.sums.iter().zip(elements).map(|(sum, x)| sum + x).collect();
+    build_state(count, sums.into_iter())
 }
 
-/// `None` when the state is not this aggregate's own, or has no dimensions yet.
-fn accumulate_in_place<T: Element>(call: Call<'_>) -> Result<Option<Datum>, Error> {
-    let Some(bytes) = call.transition_mut() else { return Ok(None) };
-    let datum = crate::pg::varlena::same(bytes);
-    let Some((count, sums)) = array::float8_mut(bytes).and_then(|state| state.split_first_mut()) else {
-        return Ok(None);
+/// False, and nothing done, when the state has no dimensions yet or is no state.
+fn accumulate_in_place<T: Element>(state: &mut [u8], value: &[u8]) -> Result<bool, Error> {
+    let Some((count, sums)) = array::float8_mut(state).and_then(|state| state.split_first_mut()) else {
+        return Ok(false);
     };
     if sums.is_empty() {
-        return Ok(None);
+        return Ok(false);
     }
-    let value = argument::<T>(call, 1)?;
+    let value = DenseView::<T>::new(value)?;
     check_expected_dims(sums.len() as i32, value.dims())?;
     let mut overflow = false;
     for (sum, x) in sums.iter_mut().zip(value.elements()) {
@@ -87,7 +85,7 @@ fn accumulate_in_place<T: Element>(call: Call<'_>) -> Result<Option<Datum>, Erro
         overflow |= sum.is_infinite();
     }
     *count += 1.0;
-    if overflow { Err(ValueError::Overflow.into()) } else { Ok(Some(datum)) }
+    if overflow { Err(ValueError::Overflow.into()) } else { Ok(true) }
 }
 
 /// Combine function, for `vector` and `halfvec`: a state without values adds nothing.

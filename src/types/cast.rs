@@ -37,9 +37,8 @@ pub fn sparse_typmod(call: Call<'_>) -> Result<Datum, Error> {
     Ok(varlena::same(bytes))
 }
 
-/// The elements of an array as f32, its shape checked against the result's type.
-fn array_elements(call: Call<'_>, ty: TypeName) -> Result<Vec<f32>, Error> {
-    let unsupported = || Error::Fixed(PgSqlErrorCode::ERRCODE_DATA_EXCEPTION, "unsupported array type");
+/// The array in argument 0, its shape checked against the result's type.
+fn array_argument(call: Call<'_>, ty: TypeName) -> Result<Array<'_>, Error> {
     let array = Array::argument(call, 0).ok_or_else(unsupported)?;
     if array.ndim() > 1 {
         return Err(Error::Fixed(PgSqlErrorCode::ERRCODE_DATA_EXCEPTION, "array must be 1-D"));
@@ -49,34 +48,54 @@ fn array_elements(call: Call<'_>, ty: TypeName) -> Result<Vec<f32>, Error> {
         return Err(Error::Fixed(code, "array must not contain nulls"));
     }
     check_result(ty, array.len(), call.i32(1))?;
-    Ok(match array.element_type() {
+    Ok(array)
+}
+
+fn unsupported() -> Error {
+    Error::Fixed(PgSqlErrorCode::ERRCODE_DATA_EXCEPTION, "unsupported array type")
+}
+
+/// Calls `take` with each element as f32, in order: what PostgreSQL cannot convert is an error in its turn.
+fn each_element(array: Array<'_>, take: impl FnMut(f32) -> Result<(), Error>) -> Result<(), Error> {
+    match array.element_type() {
         pg_sys::INT4OID => {
-            array.elements::<i32>().ok_or_else(unsupported)?.iter().map(|&x| x as f32).collect()
+            array.elements::<i32>().ok_or_else(unsupported)?.iter().map(|&x| x as f32).try_for_each(take)
         }
         pg_sys::FLOAT8OID => {
-            array.elements::<f64>().ok_or_else(unsupported)?.iter().map(|&x| x as f32).collect()
+            array.elements::<f64>().ok_or_else(unsupported)?.iter().map(|&x| x as f32).try_for_each(take)
         }
-        pg_sys::FLOAT4OID => array.elements::<f32>().ok_or_else(unsupported)?.to_vec(),
-        pg_sys::NUMERICOID => array.numerics_to_f32().collect(),
-        _ => return Err(unsupported()),
-    })
+        pg_sys::FLOAT4OID => {
+            array.elements::<f32>().ok_or_else(unsupported)?.iter().copied().try_for_each(take)
+        }
+        pg_sys::NUMERICOID => array.numerics_to_f32().try_for_each(take),
+        _ => Err(unsupported()),
+    }
 }
 
 /// int4[], float4[], float8[] or numeric[] to a dense vector.
 pub fn array_to_dense<T: Element>(call: Call<'_>) -> Result<Datum, Error> {
-    let elements = array_elements(call, T::TYPE)?;
-    build::<T>(elements.len(), |out| {
-        for (slot, &x) in out.iter_mut().zip(&elements) {
-            *slot = T::convert(x)?;
-        }
-        elements.iter().try_for_each(|&x| value::check_element(T::TYPE, x))?;
+    let array = array_argument(call, T::TYPE)?;
+    build::<T>(array.len(), |out| {
+        let mut slots = out.iter_mut();
+        each_element(array, |x| {
+            if let Some(slot) = slots.next() {
+                *slot = T::convert(x)?;
+            }
+            Ok(())
+        })?;
+        out.iter().try_for_each(|x| value::check_element(T::TYPE, x.to_f32()))?;
         Ok(())
     })
 }
 
 /// int4[], float4[], float8[] or numeric[] to a sparse vector.
 pub fn array_to_sparse(call: Call<'_>) -> Result<Datum, Error> {
-    let elements = array_elements(call, TypeName::Sparsevec)?;
+    let array = array_argument(call, TypeName::Sparsevec)?;
+    let mut elements = Vec::with_capacity(array.len());
+    each_element(array, |x| {
+        elements.push(x);
+        Ok(())
+    })?;
     let value = to_sparse(elements.len(), elements.iter().copied())?;
     elements.iter().try_for_each(|&x| value::check_element(TypeName::Sparsevec, x))?;
     Ok(value)

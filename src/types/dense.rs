@@ -120,21 +120,24 @@ pub fn subvector<T: Element>(call: Call<'_>) -> Result<Datum, Error> {
 
 /// Elementwise sum. As the transition function of `sum` it adds to the transition value in place.
 pub fn add<T: Element>(call: Call<'_>) -> Result<Datum, Error> {
-    if let Some(state) = call.transition_mut() {
-        let result = varlena::same(state);
-        let b = argument::<T>(call, 1)?;
-        DenseView::<T>::new(state)?.check_same_dims(&b)?;
-        let mut room = [T::from_f32(0.0); 256];
-        // the kernels read from one place and write to another
-        for (sum, b) in DenseView::<T>::elements_mut(state)?.chunks_mut(256).zip(b.elements().chunks(256)) {
-            let a = &mut room[..sum.len()];
-            a.copy_from_slice(sum);
-            T::add(a, b, sum);
-            check_overflow(sum)?;
-        }
-        return Ok(result);
+    match call.change_transition(add_in_place::<T>) {
+        Some((state, result)) => result.map(|()| state),
+        None => elementwise::<T>(call, T::add),
     }
-    elementwise::<T>(call, T::add)
+}
+
+fn add_in_place<T: Element>(state: &mut [u8], value: &[u8]) -> Result<(), Error> {
+    let value = DenseView::<T>::new(value)?;
+    DenseView::<T>::new(state)?.check_same_dims(&value)?;
+    let mut room = [T::from_f32(0.0); 256];
+    // the kernels read from one place and write to another
+    for (sum, b) in DenseView::<T>::elements_mut(state)?.chunks_mut(256).zip(value.elements().chunks(256)) {
+        let a = &mut room[..sum.len()];
+        a.copy_from_slice(sum);
+        T::add(a, b, sum);
+        check_overflow(sum)?;
+    }
+    Ok(())
 }
 
 /// Elementwise difference.

@@ -34,7 +34,7 @@ STATE = re.compile(r"'(?:\[0:3\]=)?\{([^{}]*)\}'(?:::double precision\[\])?|arra
 
 
 def combined_as_later(sql: str, ours: Outcome) -> bool:
-    """What pgvector 0.8.6 answers to combining two well-formed states; False where 0.8.5 answers the same."""
+    """What pgvector after 0.8.6 answers to combining two well-formed states; False where 0.8.5 answers the same."""
     states = [[1.0] * int(length) if length else [float(x) for x in text.split(",")] for text, length in STATE.findall(sql)]
     if len(states) != 2:
         return False
@@ -68,7 +68,7 @@ KNOWN: list[Known] = [
     ),
     Known(
         name="combine goes by the states' dimensions",
-        reason="pgvector 0.8.6: which state is empty is decided by its length, no longer by its count, and lengths are checked",
+        reason="as in pgvector after 0.8.6: which state is empty is decided by its length, no longer by its count, and lengths are checked",
         sql=r"^SELECT (vector|halfvec)_combine\(",
         theirs=r".",
         ours=r".",
@@ -77,7 +77,7 @@ KNOWN: list[Known] = [
     ),
     Known(
         name="a state's length is not cut to 16 bits",
-        reason="fixed in pgvector 0.8.6: a state array of more than 32767 dimensions was taken for a shorter one",
+        reason="fixed in pgvector after 0.8.6: a state array of more than 32767 dimensions was taken for a shorter one",
         sql=r"^SELECT (vector|halfvec)_(accum|avg)\(array_fill\(1::double precision, ARRAY\[(32769|6553[79])\]\)",
         theirs=r".",
         ours=r"message: (expected (32768|6553[68]) dimensions, not \d+|(vector|halfvec) cannot have more than 16000 dimensions)$",

@@ -25,7 +25,6 @@ CREATE TEMP TABLE before AS SELECT * FROM owned;
 ALTER EXTENSION vector UPDATE TO '0.8.7';
 SELECT extversion FROM pg_extension WHERE extname = 'vector';
 SELECT '[1,2]'::vector <-> '[1,5]';
-COMMENT ON EXTENSION vector IS 'other';
 COMMENT ON TYPE halfvec IS 'other';
 DELETE FROM pg_description d USING pg_depend e WHERE e.refclassid = 'pg_extension'::regclass AND e.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'vector')
   AND e.classid = d.classoid AND e.objid = d.objoid AND NOT (d.classoid = 'pg_type'::regclass AND d.objoid = 'halfvec'::regtype);
