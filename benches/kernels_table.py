@@ -1,25 +1,31 @@
 #!/usr/bin/env python3
-"""Prints the kernel bench's results as tables of ratios: kernels_table.py [target/criterion]
+"""Prints the kernel bench's results as tables of ratios: kernels_table.py [target/criterion ...]
 
-A ratio below 1 means that we take less time than the peer. Times are criterion's medians.
+A ratio below 1 means that we take less time than the peer. Times are criterion's medians. Given the
+directories of several runs (CRITERION_HOME names one), each cell is the least disturbed run's.
 """
 import json
 import pathlib
 import sys
 
-root = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else "target/criterion")
+roots = [pathlib.Path(name) for name in sys.argv[1:] or ["target/criterion"]]
+
+
+def results(group, system, parameter, name):
+    """The parsed files of that name, one for each run that has it."""
+    paths = [root / group / system / str(parameter) / "new" / name for root in roots]
+    return [json.loads(path.read_text()) for path in paths if path.exists()]
 
 
 def median(group, system, parameter):
     """Nanoseconds, or None where that benchmark has not run."""
-    path = root / group / system / str(parameter) / "new" / "estimates.json"
-    return json.loads(path.read_text())["median"]["point_estimate"] if path.exists() else None
+    found = results(group, system, parameter, "estimates.json")
+    return min((r["median"]["point_estimate"] for r in found), default=None)
 
 
 def throughput(group, system, parameter):
     """Bytes per iteration."""
-    path = root / group / system / str(parameter) / "new" / "benchmark.json"
-    return json.loads(path.read_text())["throughput"]["Bytes"]
+    return results(group, system, parameter, "benchmark.json")[0]["throughput"]["Bytes"]
 
 
 dimensions = [96, 128, 384, 768, 1536]
@@ -35,11 +41,11 @@ for group, parameters in [(f"hot-{n}", dimensions) for n in names] + [
         if ours and theirs:
             print(f"  {group[4:]:14} {d:5} {ours:8.2f} {theirs:8.2f}  {ours / theirs:.2f}")
 
-read = next((p.name for p in (root / "memory-read-u64" / "read").glob("[0-9]*")), None)
+read = next((p.name for root in roots for p in (root / "memory-read-u64" / "read").glob("[0-9]*")), None)
 bandwidth = None
 if read:
     bandwidth = throughput("memory-read-u64", "read", read) / median("memory-read-u64", "read", read)
-    print(f"from memory ({read} MiB): GB/s, GB/s of simsimd, ratio of times, share of a plain read ({bandwidth:.1f} GB/s)")
+    print(f"from memory ({read} MiB): GB/s, GB/s of simsimd, ratio of times, share of a plain read's {bandwidth:.1f}")
 for name in names:
     group = f"memory-{name}"
     for d in dimensions:

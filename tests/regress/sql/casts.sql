@@ -24,7 +24,7 @@ SELECT t, a, pg_temp.attempt(format('SELECT (%s)::%s', a, t))
   FROM unnest(ARRAY[
   'ARRAY[]::int[]', '''{}''::real[]', 'ARRAY[NULL]::int[]', 'ARRAY[1,NULL]::real[]', 'ARRAY[NULL,1]::float8[]', 'ARRAY[1,NULL]::numeric[]', 'ARRAY[[1,2],[3,4]]', 'ARRAY[[1]]::real[]', 'ARRAY[[NULL]]::real[]',
   'ARRAY[''NaN'']::real[]', 'ARRAY[1,''NaN'']::float8[]', 'ARRAY[''NaN'']::numeric[]', 'ARRAY[''Infinity'']::real[]', 'ARRAY[''-Infinity'']::float8[]', 'ARRAY[1e300]::float8[]', 'ARRAY[-1e39]::float8[]', 'ARRAY[1e39]::numeric[]', 'ARRAY[1e-60]::numeric[]',
-  'ARRAY[65519.99]::real[]', 'ARRAY[65520]', 'ARRAY[-65520.5]::float8[]', 'ARRAY[1e5]::numeric[]', 'ARRAY[1,1e38]::real[]',
+  'ARRAY[65519.99]::real[]', 'ARRAY[65520]', 'ARRAY[-65520.5]::float8[]', 'ARRAY[1e5]::numeric[]', 'ARRAY[70000,1e50]::numeric[]', 'ARRAY[1e50,70000]::numeric[]', 'ARRAY[1,1e38]::real[]',
   'array_fill(1, ARRAY[16001])', 'array_fill(0, ARRAY[16001])']) WITH ORDINALITY AS u (a, i), unnest(ARRAY['vector', 'halfvec', 'sparsevec']) WITH ORDINALITY AS v (t, j) ORDER BY i, j;
 -- Called directly, the functions take what the casts never pass them.
 SELECT array_to_vector(ARRAY[1,2], 2, true), array_to_halfvec(ARRAY[1,2]::real[], -1, false), array_to_sparsevec(ARRAY[0,2]::float8[], 2, false);
