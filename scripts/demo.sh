@@ -114,11 +114,10 @@ run() {
   step "Build and install the extension"
   "$pg" install "$pg_config"
 
-  step "A private cluster in $dir/cluster, run by $(server_user)"
+  local cluster
+  cluster=$dir/cluster-$(major_of "$pg_config")
+  step "A private cluster in $cluster, run by $(server_user)"
   if is_root; then chmod a+rx "$dir"; fi
-  local major_now
-  major_now=$(major_of "$pg_config")
-  local cluster=$dir/cluster-$major_now
   "$pg" cluster start "$pg_config" "$cluster" -c shared_buffers=256MB -c max_wal_size=4GB -c jit=off
   # Leave nothing running when something fails below, or when nobody is there to use it.
   # shellcheck disable=SC2064 # the path of now

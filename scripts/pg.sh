@@ -57,8 +57,16 @@ has_clang() {
   return 1
 }
 
+has_library() {
+  local dir
+  for dir in /lib /usr/lib /lib64 /usr/lib64 /usr/local/lib "/lib/$(uname -m)-linux-gnu" "/usr/lib/$(uname -m)-linux-gnu"; do
+    if [ -e "$dir/$1" ]; then return 0; fi
+  done
+  return 1
+}
+
 cmd_deps() {
-  local need=() want_npm=${1:-}
+  local need=() want_npm=${1:-} pair
   has_clang || need+=(clang)
   { has_libclang && has_clang_headers; } || need+=(libclang-dev)
   have cc || need+=(gcc libc6-dev)
@@ -72,6 +80,10 @@ cmd_deps() {
   have runuser || have setpriv || need+=(util-linux)
   have diff || need+=(diffutils)
   if [ "$want_npm" = npm ] && ! have npm; then need+=(npm); fi
+  # What the embedded servers expect of the system.
+  for pair in libxml2.so.2:libxml2 libssl.so.3:libssl3 libgssapi_krb5.so.2:libgssapi-krb5-2 libreadline.so.8:libreadline8 liblz4.so.1:liblz4-1 libzstd.so.1:libzstd1; do
+    has_library "${pair%%:*}" || need+=("${pair#*:}")
+  done
   [ -e /etc/ssl/certs/ca-certificates.crt ] || need+=(ca-certificates)
 
   if [ "${#need[@]}" -gt 0 ]; then
