@@ -23,9 +23,7 @@
 
 #[allow(unsafe_code)]
 mod arch;
-#[allow(unsafe_code)]
-mod dispatch;
 pub mod sparse;
 
-pub use dispatch::{Kernels, Tier, available, kernels};
+pub use arch::dispatch::{Kernels, Tier, available, kernels};
 pub use half::f16;

@@ -1,7 +1,7 @@
 //! Kernels for AVX2 with FMA and F16C: eight floats to a vector.
 
+use super::dispatch::{Kernels, Tier};
 use super::{cosine, jaccard, scalar, shapes};
-use crate::dispatch::{Kernels, Tier};
 use core::arch::x86_64::*;
 use half::f16;
 

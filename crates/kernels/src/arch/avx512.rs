@@ -1,8 +1,8 @@
 //! AVX-512 kernels: sixteen floats to a vector, and masked loads and stores that make tails as cheap as
 //! whole vectors.
 
+use super::dispatch::{Kernels, Tier};
 use super::{cosine, jaccard, shapes};
-use crate::dispatch::{Kernels, Tier};
 use core::arch::x86_64::*;
 use half::f16;
 

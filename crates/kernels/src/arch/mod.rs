@@ -1,6 +1,7 @@
-//! One module per tier, each with a `KERNELS` table, and the question which of them this CPU can run.
+//! One module per tier, each with a `KERNELS` table, the question which of them this CPU can run, and the choice.
+//! All of the crate's unsafe code is here.
 
-use crate::dispatch::{Kernels, Tier};
+use dispatch::{Kernels, Tier};
 
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 #[macro_use]
@@ -10,6 +11,7 @@ mod shapes;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+pub(crate) mod dispatch;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 pub(crate) mod scalar;

@@ -2,8 +2,8 @@
 //!
 //! There are no masked loads: tails go through a zeroed array on the stack.
 
+use super::dispatch::{Kernels, Tier};
 use super::{cosine, jaccard, scalar, shapes};
-use crate::dispatch::{Kernels, Tier};
 use core::arch::aarch64::*;
 use half::f16;
 

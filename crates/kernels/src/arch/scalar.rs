@@ -3,8 +3,8 @@
 //! Sums are spread over a few lanes, which breaks the dependency of each addition on the one before and
 //! lets the compiler use the vector unit of the target's baseline.
 
+use super::dispatch::{Kernels, Tier};
 use super::{cosine, jaccard};
-use crate::dispatch::{Kernels, Tier};
 use core::slice::{from_raw_parts, from_raw_parts_mut};
 use half::f16;
 
