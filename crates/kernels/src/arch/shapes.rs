@@ -76,7 +76,8 @@ macro_rules! sum_kernels {
     )*};
 }
 
-/// Cosine similarity: three sums per element, so two of each keep the multipliers busy.
+/// Cosine similarity: three sums per element, so two of each keep the multipliers busy. Folding three sums at the
+/// end of a vector takes so long that prefetching pays from vectors a little shorter on than for one sum.
 macro_rules! cosine_kernels {
     ($features:literal; $($name:ident<$t:ty>($load:ident, $tail:ident);)*) => {$(
         #[target_feature(enable = $features)]
@@ -89,7 +90,7 @@ macro_rules! cosine_kernels {
             // prefetch starts at most 2 * W elements before the end.
             unsafe {
                 while n - i >= 2 * W {
-                    if n > 2 * shapes::AHEAD * W {
+                    if n >= 2 * shapes::AHEAD * W {
                         let ahead = (i + shapes::AHEAD * W).min(n - 2 * W);
                         prefetch(a.add(ahead), 2 * W);
                         prefetch(b.add(ahead), 2 * W);
