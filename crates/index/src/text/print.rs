@@ -43,7 +43,11 @@ impl Out<'_> {
 
     fn integer(&mut self, value: i64) {
         let mut digits = itoa::Buffer::new();
-        let text = digits.format(value).as_bytes();
+        // any valid index and dimension is a u32, which takes half the time
+        let text = match u32::try_from(value) {
+            Ok(value) => digits.format(value).as_bytes(),
+            Err(_) => digits.format(value).as_bytes(),
+        };
         put(self.buffer, self.len, text);
         self.len += text.len();
     }
