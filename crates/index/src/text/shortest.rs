@@ -4,8 +4,8 @@
 //!
 //! The digits are found as in Raffaello Giulietti, "The Schubfach way to render doubles" (2021), sections 8 and
 //! 9, for binary32, with the interval open at both ends. Ready-made crates close the interval (they would print
-//! 33554448 as 3.355445e7, which a reader that does not round to even takes for another float) and, measured
-//! through COPY, were slower than PostgreSQL's own printer.
+//! 33554448 as 3.355445e7, which a reader that does not round to even takes for another float), and were not faster:
+//! zmij slower than PostgreSQL's printer through COPY, ryu with the copy to its place 12.5 ns a number to 12 here.
 
 use core::hint::select_unpredictable;
 
