@@ -1,5 +1,5 @@
 //! `CREATE EXTENSION vector`: the part that knows PostgreSQL. Kernels are in `vector-kernels`, values and
-//! algorithms in `vector-index`; here are the C symbols, the types' SQL functions and the access methods.
+//! their formats in `vector-index`; here are the C symbols, the types' SQL functions and the access methods.
 #![deny(unsafe_code)]
 
 mod error;

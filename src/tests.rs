@@ -322,6 +322,30 @@ mod tests {
         .unwrap();
     }
 
+    /// A scan in storage order finds each value behind its predecessor and leaves the toast index alone: it
+    /// touches far fewer pages than PostgreSQL's own fetch of the same values.
+    #[pg_test]
+    fn values_out_of_line_without_the_index() {
+        Spi::run(
+            "CREATE TABLE row_order AS SELECT i, (SELECT array_agg(i + j) FROM generate_series(1, 1536) j)::vector v
+                FROM generate_series(1, 200) i;
+             CREATE FUNCTION pages(query text) RETURNS int LANGUAGE plpgsql AS $$ DECLARE plan json; BEGIN
+                EXECUTE 'EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) ' || query INTO plan;
+                RETURN (plan->0->'Plan'->>'Shared Hit Blocks')::int + (plan->0->'Plan'->>'Shared Read Blocks')::int;
+             END $$",
+        )
+        .unwrap();
+        let pages = |query: &str| {
+            Spi::get_one::<i32>(&format!("SELECT pages('SELECT sum({query}) FROM row_order')"))
+                .unwrap()
+                .unwrap()
+        };
+        // vector_norm has PostgreSQL fetch the value: two pages of the index and one of the table
+        let (theirs, ours) = (pages("vector_norm(v)"), pages("v <-> array_fill(1, ARRAY[1536])::vector"));
+        assert!(theirs >= 200 * 3, "{theirs}");
+        assert!(ours < 200 * 3 / 2, "{ours} of {theirs}");
+    }
+
     /// Aggregates change their state in place; a window reads the state many times, which must not show.
     #[pg_test]
     fn aggregates_over_windows_and_groups() {

@@ -18,9 +18,10 @@ impl<'fc> Call<'fc> {
     /// Wraps what fmgr passed.
     ///
     /// # Safety
-    /// `fcinfo` is a live call from fmgr to a function that is strict or reads no arguments, and whose declared argument types are those that the
-    /// body reads (sql/vector.sql says so; only a superuser can declare otherwise, as with any C function), and
-    /// `'fc` does not outlive the call.
+    /// `fcinfo` is a live call from fmgr to a function that is strict or reads no arguments, and whose declared
+    /// argument types are those that the body reads (sql/vector.sql says so; only a superuser can declare
+    /// otherwise, as with any C function). `'fc` does not outlive the call. A body that reads arguments through
+    /// [`Self::varlena_hot`] or [`Self::varlena_prefix_hot`] holds nothing that needs dropping while it does.
     #[inline]
     pub unsafe fn new(fcinfo: pg_sys::FunctionCallInfo) -> Self {
         Call { fcinfo, lifetime: PhantomData }
@@ -61,14 +62,14 @@ impl<'fc> Call<'fc> {
     /// As [`Self::varlena`], for functions called once per row: no guard, and a value stored with a short
     /// header is unpacked into `scratch` instead of into allocated memory.
     ///
-    /// Detoasting can raise a server error, which jumps: nothing that needs dropping may be alive in the
-    /// calling function. (Not an `unsafe fn`, since a leak is the worst that could come of it.)
+    /// Detoasting can raise a server error, which jumps over the calling function: `new` makes that its caller's
+    /// promise, and the `hot` functions of fmgr.rs are the ones that keep it.
     #[inline]
     pub fn varlena_hot<'s>(&self, n: usize, scratch: &'s mut Scratch) -> &'s [u8]
     where
         'fc: 's,
     {
-        // SAFETY: the argument is a varlena (`new`) that outlives `'s`.
+        // SAFETY: the argument is a varlena (`new`) that outlives `'s`, and the body may be jumped over (`new`).
         unsafe { varlena::detoast_hot(self.fcinfo, n, self.datum(n).cast_mut_ptr(), scratch) }
     }
 
@@ -78,7 +79,7 @@ impl<'fc> Call<'fc> {
     where
         'fc: 's,
     {
-        // SAFETY: the argument is a varlena (`new`) that outlives `'s`.
+        // SAFETY: the argument is a varlena (`new`) that outlives `'s`, and the body may be jumped over (`new`).
         unsafe { varlena::detoast_prefix_hot(self.datum(n).cast_mut_ptr(), bytes, scratch) }
     }
 

@@ -91,6 +91,12 @@ struct Place {
     offset: u16,
 }
 
+impl Place {
+    fn next_page(self) -> Self {
+        Place { block: self.block.saturating_add(1), offset: 1 }
+    }
+}
+
 /// Everything one function keeps; zero is its first state.
 #[repr(C)]
 struct State {
@@ -228,8 +234,8 @@ impl Slot {
                 let state = chunks.take_from_page(page, &mut place.offset);
                 raw::UnlockReleaseBuffer(buffer);
                 match state {
-                    Progress::Complete => {
-                        self.next = place;
+                    Progress::Complete { last_item } => {
+                        self.next = if last_item { place.next_page() } else { place };
                         return true;
                     }
                     Progress::EndOfPage => {
@@ -240,7 +246,7 @@ impl Slot {
                         if idle_pages == 2 || (idle && self.misses > 0 && place.offset > before.1) {
                             return false;
                         }
-                        place = Place { block: place.block + 1, offset: 1 };
+                        place = place.next_page();
                     }
                     Progress::Stranger => return false,
                 }
@@ -300,8 +306,8 @@ impl Slot {
 
 /// What a page had to say.
 enum Progress {
-    /// The value is complete.
-    Complete,
+    /// The value is complete; its last chunk may be the page's last item, which then need not be read again.
+    Complete { last_item: bool },
     /// The page has no more items.
     EndOfPage,
     /// An item that is not the value's next chunk, after its first one.
@@ -342,7 +348,7 @@ impl Chunks {
             }
             *offset += 1;
             if self.complete() {
-                return Progress::Complete;
+                return Progress::Complete { last_item: usize::from(*offset) > items };
             }
         }
         Progress::EndOfPage

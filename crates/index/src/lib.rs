@@ -1,6 +1,5 @@
-//! Values, text and binary formats, and (in later modules) page layouts and index algorithms: everything
-//! about vectors that does not need PostgreSQL. Callers own memory, interrupts and error reporting; this
-//! crate only looks at bytes and answers with values or with a [`ValueError`].
+//! Values, their text and wire formats: what about vectors does not need PostgreSQL. Callers own memory,
+//! interrupts and error reporting; this crate only looks at bytes and answers with values or a [`ValueError`].
 #![forbid(unsafe_code)]
 
 pub mod error;
