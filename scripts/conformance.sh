@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs pgvector's own regression files, unmodified, against this project's build. The files come from the distribution's source package,
-# are fetched into the cache when this runs, and are no part of this project.
+# Runs pgvector's own regression files and TAP tests, unmodified, against this project's build. They come from the distribution's source
+# package, are fetched into the cache when this runs, and are no part of this project.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
@@ -8,19 +8,23 @@ pg=$repo_root/scripts/pg.sh
 
 usage() {
   cat <<'TEXT'
-usage: scripts/conformance.sh [fetch]
+usage: scripts/conformance.sh [all|regress|tap|fetch] [NAME]...
+
+  all      (default) the regression files, then the TAP tests
+  regress  pgvector's regression files, or those named
+  tap      pgvector's TAP tests, or those whose names contain a NAME: tap hnsw_vacuum 045
+  fetch    print the folder of pgvector's unpacked source
 
 Environment:
   PG_CONFIG             the PostgreSQL to test in; default: a copy of the embedded one of PG_MAJOR (17)
+  CONFORMANCE_AS_IS     when set, nothing is installed: the extension that PG_CONFIG has already is tested, pgvector itself for instance
   CONFORMANCE_DIR       pgvector's unpacked source, instead of fetching it
   CONFORMANCE_SUITE     the distribution release to take it from (Debian: trixie; Ubuntu: the newest that has it)
-  CONFORMANCE_FILES     the regression files to run
-  CONFORMANCE_SKIP      files to leave out, named in the report
+  CONFORMANCE_SKIP      what to leave out when nothing is named: files, or the name of an access method for all of its files
+  CONFORMANCE_JOBS      TAP tests at a time (default: the number of CPUs)
 TEXT
 }
 
-# The index files join once both access methods exist: then this list is empty.
-not_built_yet="hnsw_bit hnsw_halfvec hnsw_sparsevec hnsw_vector ivfflat_bit ivfflat_halfvec ivfflat_vector"
 skip=${CONFORMANCE_SKIP-$not_built_yet}
 
 # fetch: prints the folder of pgvector's unpacked source. Uses apt with directories of its own: the system's sources stay as they are.
@@ -77,11 +81,126 @@ fetch() {
   die "pgvector's source package could not be fetched ($suites)" "Unpack pgvector's source and set CONFORMANCE_DIR to it."
 }
 
+# --- TAP tests --------------------------------------------------------------------------------------------------------
+
+# perl_folders: PostgreSQL's Perl modules for tests, and IPC::Run, which they need; from packages that are unpacked, not installed.
+perl_folders() {
+  local modules="" run="" folder final=$VECTOR_CACHE/perl package work
+  for folder in /usr/lib/postgresql/*/lib/pgxs/src/test/perl "$final"/usr/lib/postgresql/*/lib/pgxs/src/test/perl; do
+    # From 15 on they have the names that pgvector's tests use.
+    if [ -f "$folder/PostgreSQL/Test/Cluster.pm" ]; then modules=$folder; fi
+  done
+  if perl -MIPC::Run -e 1 2>/dev/null; then run=installed; elif [ -f "$final/usr/share/perl5/IPC/Run.pm" ]; then run=$final/usr/share/perl5; fi
+  if [ -z "$modules" ] || [ -z "$run" ]; then
+    if ! have apt-get || ! have dpkg-deb; then die "PostgreSQL's Perl modules for tests are missing" "Install those of PostgreSQL 15 or later, and IPC::Run."; fi
+    make_cache
+    work=$(mktemp -d "$VECTOR_CACHE/unpack.XXXXXX")
+    chmod 755 "$work"
+    package=$(apt-cache depends postgresql 2>/dev/null | sed -n 's/^ *Depends: \(postgresql-[0-9][0-9]*\)$/\1/p' | head -n 1)
+    package=postgresql-client-${package#postgresql-}
+    say "Fetching PostgreSQL's Perl modules ($package, libipc-run-perl) ..."
+    # libio-pty-perl is for terminals, which these tests do not open.
+    (cd "$work" && apt-get -q -o "APT::Sandbox::User=$(id -un)" download "$package" libipc-run-perl) >"$work/log" 2>&1 ||
+      { cat "$work/log" >&2; rm -rf "$work"; die "apt-get download $package libipc-run-perl failed" "Run apt-get update, or install both."; }
+    for folder in "$work"/*.deb; do dpkg-deb -x "$folder" "$work/tree"; done
+    mkdir -p "$final"
+    cp -a "$work/tree/." "$final/"
+    chmod -R a+rX "$final"
+    rm -rf "$work"
+    perl_folders
+    return
+  fi
+  if [ "$run" = "$final/usr/share/perl5" ]; then printf '%s:' "$run"; fi
+  printf '%s\n' "$modules"
+}
+
+# one_tap FILE: one test in a folder of its own, by the server's user; one line of result.
+one_tap() {
+  local file=$1 name dir began=$SECONDS status=0 tests data
+  name=$(basename "$file" .pl)
+  dir=$tap_work/$name
+  as_server mkdir -p "$dir"
+  # shellcheck disable=SC2154 # from the environment: this is a process of its own
+  (cd "$dir" && with_libraries_of "$tap_pg_config" as_server timeout -k 60 "${tap_limit:-900}" \
+    env PATH="$("$tap_pg_config" --bindir):$PATH" PERL5LIB="$tap_perl" TESTDIR="$dir" PG_REGRESS="$tap_regress" PG_TEST_PORT_DIR="$tap_work/ports" \
+    perl "$file" >"$dir/output" 2>&1 </dev/null) || status=$?
+  # A test that was killed leaves its servers.
+  for data in "$dir"/tmp_check/*/pgdata; do
+    if [ -f "$data/postmaster.pid" ]; then as_server "$("$tap_pg_config" --bindir)/pg_ctl" -D "$data" -m immediate stop >/dev/null 2>&1 || true; fi
+  done
+  tests=$(grep -c '^ok' "$dir/output" || true)
+  cp "$dir/output" "$tap_output/$name.log"
+  if [ "$status" -eq 0 ] && [ "$tests" -gt 0 ]; then
+    printf 'ok - %s (%d tests, %d s)\n' "$name" "$tests" $((SECONDS - began))
+  else
+    # As one write, so that tests running beside this one do not come between.
+    printf 'not ok - %s (status %d, %d s)\n%s\n' "$name" "$status" $((SECONDS - began)) "$(grep -vE '^(ok|#? *$)' "$dir/output" | tail -n 30 | sed 's/^/    /')"
+    cp "$dir"/tmp_check/log/*.log "$tap_output/" 2>/dev/null || true
+  fi
+  rm -rf "$dir"
+  [ "$status" -eq 0 ]
+}
+
+tap() {
+  local names=$* file name files=() skipped="" status=0
+  have perl || die "perl is missing" "On Debian or Ubuntu: apt-get install perl"
+  tap_perl=$(perl_folders)
+  tap_regress=$(find_pg_regress "$pg_config")
+  # Sockets lie below it, and their names must stay short.
+  tap_work=$work/tap
+  tap_output=$output/tap
+  tap_pg_config=$pg_config
+  export tap_perl tap_regress tap_work tap_output tap_pg_config
+  mkdir -p "$tap_work/ports" "$tap_output"
+  if is_root; then chown -R "$(server_user)" "$tap_work"; fi
+  for file in "$source"/test/t/*.pl; do
+    name=$(basename "$file" .pl)
+    if [ -z "$names" ]; then
+      # shellcheck disable=SC2086 # a list of names
+      if left_out "$name" ${skip:-nothing}; then skipped="$skipped $name"; continue; fi
+    else
+      case $(for word in $names; do case $name in *"$word"*) echo yes ;; esac; done) in yes*) ;; *) continue ;; esac
+    fi
+    files+=("$file")
+  done
+  say "pgvector $version's TAP tests on $("$pg_config" --version): ${#files[@]} files"
+  if [ -n "$skipped" ]; then say "not built yet, left out:$skipped"; fi
+  [ "${#files[@]}" -gt 0 ] || die "no TAP test is called $names"
+  printf '%s\0' "${files[@]}" | xargs -0 -n 1 -P "${CONFORMANCE_JOBS:-$(nproc)}" bash "${BASH_SOURCE[0]}" one-tap || status=$?
+  if [ "$status" -ne 0 ]; then say "Their output and the servers' logs: $tap_output"; fi
+  return "$status"
+}
+
+# --- regression files -------------------------------------------------------------------------------------------------
+
+regress() {
+  local chosen=$* file skipped="" status=0
+  if [ -z "$chosen" ]; then
+    for file in "$source"/test/sql/*.sql; do
+      file=$(basename "$file" .sql)
+      # shellcheck disable=SC2086 # a list of names
+      if left_out "$file" ${skip:-nothing}; then skipped="$skipped $file"; else chosen="$chosen $file"; fi
+    done
+  fi
+  say "pgvector $version's regression files on $("$pg_config" --version)"
+  if [ -n "$skipped" ]; then say "not built yet, left out:$skipped"; fi
+  "$pg" cluster start "$pg_config" "$work/cluster"
+  # shellcheck disable=SC2086 # a list of names
+  (eval "$("$pg" cluster env "$work/cluster")"; run_pg_regress "$pg_config" "$source/test" "$output" $chosen) || status=$?
+  "$pg" cluster stop "$work/cluster" --remove
+  if [ "$status" -ne 0 ]; then
+    say "Differences to pgvector $version: $output/regression.diffs"
+    say "This project follows pgvector 0.8.6: a difference is excused only when 0.8.6's own expected output has it."
+  fi
+  return "$status"
+}
+
 run() {
-  local source version pg_config work prefix file files="" skipped="" output status=0
+  local what=$1 source version pg_config work prefix output status=0
+  shift
   source=$(fetch)
   version=$(sed -n "s/^default_version *= *'\(.*\)'.*/\1/p" "$source/vector.control")
-  work=$(mktemp -d "${TMPDIR:-/tmp}/conformance.XXXXXX")
+  work=$(mktemp -d /tmp/conformance.XXXXXX)
   chmod 755 "$work"
   # shellcheck disable=SC2064 # the path of now
   trap "'$pg' cluster stop '$work/cluster' --remove >/dev/null 2>&1 || true; rm -rf '$work'" EXIT
@@ -91,31 +210,25 @@ run() {
     prefix=$("$pg" copy "${PG_MAJOR:-17}" "$work/pg")
     pg_config=$prefix/bin/pg_config
   fi
-  "$pg" install "$pg_config" >/dev/null
-
-  for file in ${CONFORMANCE_FILES:-$(cd "$source/test/sql" && printf '%s\n' *.sql | sed 's/\.sql$//')}; do
-    case " $skip " in *" $file "*) [ -n "${CONFORMANCE_FILES:-}" ] || { skipped="$skipped $file"; continue; } ;; esac
-    files="$files $file"
-  done
-
-  say "pgvector $version's regression files on $("$pg_config" --version), vector $ext_version"
-  if [ -n "$skipped" ]; then say "not built yet, left out:$skipped"; fi
-  "$pg" cluster start "$pg_config" "$work/cluster"
-  eval "$("$pg" cluster env "$work/cluster")"
+  if [ -z "${CONFORMANCE_AS_IS:-}" ]; then "$pg" install "$pg_config" >/dev/null; fi
   output=${CONFORMANCE_OUTPUT:-$(target_dir)/conformance}
   rm -rf "$output"
   mkdir -p "$output"
-  # shellcheck disable=SC2086 # a list of names
-  run_pg_regress "$pg_config" "$source/test" "$output" $files || status=$?
-  if [ "$status" -ne 0 ]; then
-    say "Differences to pgvector $version: $output/regression.diffs"
-    say "This project follows pgvector 0.8.6: a difference is excused only when 0.8.6's own expected output has it."
-  fi
+  if [ "$what" != tap ]; then regress "$@" || status=$?; fi
+  if [ "$what" != regress ]; then tap "$@" || status=$?; fi
   return "$status"
 }
 
-case ${1:-run} in
+what=${1:-all}
+if [ $# -gt 0 ]; then shift; fi
+case $what in
   fetch) fetch ;;
-  run) run ;;
+  all)
+    [ $# -eq 0 ] || { usage >&2; exit 2; }
+    run all
+    ;;
+  regress | tap) run "$what" "$@" ;;
+  one-tap) one_tap "$@" ;;
+  -h | --help | help) usage ;;
   *) usage >&2; exit 2 ;;
 esac
