@@ -3,6 +3,10 @@
 #![forbid(unsafe_code)]
 
 pub mod error;
+pub mod hnsw;
+pub mod ivf;
+pub mod page;
+pub mod space;
 pub mod text;
 pub mod value;
 pub mod wire;

@@ -1,0 +1,1 @@
+//! Hierarchical navigable small world graphs (Malkov and Yashunin, arXiv:1603.09320): pure algorithms over stores.
