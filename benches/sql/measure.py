@@ -32,15 +32,19 @@ SETTINGS = {
 class Session:
     """One connection and the CPU clock of the backend behind it."""
 
-    def __init__(self, cluster: Cluster):
-        self.conn = pq.PGconn.connect(cluster.conninfo().encode())
+    def __init__(self, cluster: Cluster, dbname: str = "postgres"):
+        self.conn = pq.PGconn.connect(cluster.conninfo(dbname).encode())
         if self.conn.status != pq.ConnStatus.OK:
             raise RuntimeError(self.conn.error_message)
         # Linux: the scheduler's clock of another process, in nanoseconds.
         self.pid = self.conn.backend_pid
         self._clock = (~self.pid << 3) | 2
 
+    def close(self) -> None:
+        self.conn.finish()
+
     def cpu(self) -> float:
+        """Seconds of CPU of the backend, all its threads included."""
         return time.clock_gettime(self._clock)
 
     def must(self, sql: str):

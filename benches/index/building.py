@@ -1,0 +1,21 @@
+"""Building the index: CPU, wall, memory, log and size."""
+
+from __future__ import annotations
+
+import servers
+from servers import Cluster, Config, Work
+
+
+def build(cluster: Cluster, config: Config) -> dict:
+    session = servers.connect(cluster, config.key)
+    try:
+        session.must("DROP INDEX IF EXISTS embedding_idx")
+        session.must("CHECKPOINT")
+        # A build reads the whole table: the first to run must not pay for a cold cache.
+        session.must("SELECT count(*) FROM items WHERE embedding IS NULL")
+        with Work(session) as work:
+            session.must(config.index_sql)
+        return work.figures() | {"index_bytes": servers.number(session, "SELECT pg_relation_size('embedding_idx')"),
+                                 "table_bytes": servers.number(session, "SELECT pg_table_size('items')")}
+    finally:
+        session.close()

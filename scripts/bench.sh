@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# Index benchmarks, pgvector and ours side by side on one server binary (PostgreSQL 16).
+set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
+# shellcheck source-path=SCRIPTDIR source=venv.sh
+. "$(dirname -- "${BASH_SOURCE[0]}")/venv.sh"
+
+case ${1:-} in
+  -h | --help | help)
+    cat <<'TEXT'
+usage: scripts/bench.sh [--suite build,search] [--am hnsw|ivfflat] [--dataset glove100k] [--opclass vector_cosine_ops]
+                        [--with m=16,ef_construction=64] [--keep NAME] [--only ours] [--rebuild ours] [--json FILE] ...
+
+Prints recall against CPU and the ratios at equal recall. The options are those of benches/index/bench.py (--options prints all).
+--theirs PREFIX, --ours PREFIX: the two PostgreSQLs; without them pgvector's is fetched and this project's build is installed beside it.
+VECTOR_OURS_16: a prefix to measure instead of installing this project's build.
+TEXT
+    exit 0
+    ;;
+esac
+
+theirs="" ours="" rest=()
+while [ $# -gt 0 ]; do
+  case $1 in
+    --theirs) theirs=${2:?--theirs needs a prefix}; shift ;;
+    --ours) ours=${2:?--ours needs a prefix}; shift ;;
+    --options) rest+=(--help) ;;
+    *) rest+=("$1") ;;
+  esac
+  shift
+done
+
+have npm || "$repo_root/scripts/pg.sh" deps npm
+python=$(venv_python)
+if [ -n "$ours" ]; then
+  [ -n "$theirs" ] || theirs=$("$repo_root/scripts/pg.sh" peer 16)
+else
+  given=$theirs
+  peer_pair 16
+  theirs=${given:-$theirs}
+fi
+export PYTHONDONTWRITEBYTECODE=1
+exec "$python" "$repo_root/benches/index/bench.py" --theirs "$theirs" --ours "$ours" ${rest[@]+"${rest[@]}"}
