@@ -2,6 +2,7 @@
 //! interrupts and error reporting; this crate only looks at bytes and answers with values or a [`ValueError`].
 #![forbid(unsafe_code)]
 
+pub mod blocks;
 pub mod error;
 pub mod hnsw;
 pub mod ivf;

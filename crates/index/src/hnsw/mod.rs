@@ -1,1 +1,5 @@
 //! Hierarchical navigable small world graphs (Malkov and Yashunin, arXiv:1603.09320): pure algorithms over stores.
+
+pub mod layout;
+pub mod params;
+pub mod search;

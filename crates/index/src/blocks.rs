@@ -1,0 +1,87 @@
+//! What an access method's algorithms ask of the blocks of an index. In the server: the buffer manager, its locks and
+//! generic WAL; in tests: plain memory.
+//!
+//! Reads answer through closures that run under the block's share lock. A server error inside a read leaves by a jump
+//! over the frames that called it, so code that reads blocks keeps everything that needs dropping in structures that
+//! outlive the call (a scan's state, a backend's workspace), never in its own frames.
+
+use crate::page::{Corruption, Damage, Tid};
+
+/// Locks that order whole operations against each other: heavyweight page locks in the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gate {
+    /// inserts share it; raising the entry point and draining inserts take it exclusively
+    Update,
+    /// scans share it; vacuum drains them by taking it exclusively
+    Scan,
+}
+
+/// How a gate is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// with others
+    Shared,
+    /// alone
+    Exclusive,
+}
+
+/// The blocks of one index.
+pub trait Blocks {
+    /// Why a block cannot be had.
+    type Error: From<Corruption>;
+    /// One logged change of up to four blocks.
+    type Change<'a>: Change<Error = Self::Error>
+    where
+        Self: 'a;
+
+    /// The number of blocks.
+    fn count(&mut self) -> Result<u32, Self::Error>;
+
+    /// Runs `look` on a block's bytes under its share lock.
+    fn read<R>(&mut self, block: u32, look: impl FnOnce(&[u8]) -> Result<R, Damage>)
+    -> Result<R, Self::Error>;
+
+    /// Says that the items of about `size` bytes at `tids` will be read one after the other. A hint.
+    fn prefetch(&mut self, tids: &[Tid], size: usize) {
+        let _ = (tids, size);
+    }
+
+    /// Begins a change. Dropping it without commit undoes it.
+    fn change(&mut self) -> Result<Self::Change<'_>, Self::Error>;
+
+    /// Takes a gate. Errors and the end of the transaction release it too.
+    fn lock(&mut self, gate: Gate, hold: Hold) -> Result<(), Self::Error>;
+
+    /// Releases a gate taken with [`Self::lock`].
+    fn unlock(&mut self, gate: Gate, hold: Hold);
+
+    /// A place where a long operation may be cancelled or paused.
+    fn pause(&mut self) -> Result<(), Self::Error> {
+        Ok(())
+    }
+}
+
+/// A block of a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot(pub usize);
+
+/// A change of up to four blocks that become visible and durable together.
+pub trait Change {
+    /// Why it fails.
+    type Error: From<Corruption>;
+
+    /// Locks a block exclusively. The caller never asks for a block that the change holds already.
+    fn open(&mut self, block: u32) -> Result<Slot, Self::Error>;
+    /// As [`Self::open`], but waits until nobody else uses the block (a cleanup lock).
+    fn open_for_cleanup(&mut self, block: u32) -> Result<Slot, Self::Error>;
+    /// Adds a block to the index; its bytes are zero.
+    fn extend(&mut self) -> Result<Slot, Self::Error>;
+    /// The number of a block.
+    fn block(&self, slot: Slot) -> u32;
+    /// The bytes of a block.
+    fn bytes(&self, slot: Slot) -> &[u8];
+    /// The bytes of a block, to be changed: from here on the block is part of the change.
+    fn bytes_mut(&mut self, slot: Slot) -> Result<&mut [u8], Self::Error>;
+    /// Makes the change and lets all blocks go.
+    fn commit(self) -> Result<(), Self::Error>;
+}

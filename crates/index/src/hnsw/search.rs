@@ -1,0 +1,329 @@
+//! Search in one layer (paper, algorithm 2) over any store, and the choice of neighbours (algorithm 4).
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+/// A node with its distance from the query. Nodes are opaque handles below 2^31 that their store gives out.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Scored {
+    /// distance from the query, not NaN
+    pub distance: f32,
+    /// the node
+    pub node: u32,
+}
+
+/// Where nodes, their neighbours and their values are. The query and the nodes visited belong to the store too, so
+/// that it may batch, prefetch, or answer from something cheaper than values.
+pub trait Store {
+    /// Why a node cannot be read.
+    type Error;
+
+    /// Gives the neighbours of `node` in `layer` that were not visited before, scored; those at `bound` or beyond may
+    /// be left out.
+    fn expand(
+        &mut self,
+        node: u32,
+        layer: u8,
+        bound: f32,
+        out: &mut Vec<Scored>,
+    ) -> Result<(), Self::Error>;
+
+    /// Whether a node fills a place in the result. Those that do not (elements being deleted, during their own
+    /// repair) still lead to others.
+    fn counts(&self, node: u32) -> bool {
+        let _ = node;
+        true
+    }
+}
+
+/// Distances as integers of the same order: the sign bit flipped, negative numbers inverted.
+#[inline(always)]
+fn order_key(distance: f32) -> u32 {
+    let bits = distance.to_bits();
+    if bits >> 31 == 0 { bits | 0x8000_0000 } else { !bits }
+}
+
+#[inline(always)]
+fn from_order_key(key: u32) -> f32 {
+    f32::from_bits(if key >> 31 == 1 { key & 0x7fff_ffff } else { !key })
+}
+
+/// Distance, node, and whether it was expanded, in one integer that sorts by distance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Entry(u64);
+
+impl Entry {
+    #[inline(always)]
+    fn new(scored: Scored) -> Self {
+        Entry(u64::from(order_key(scored.distance)) << 32 | u64::from(scored.node) << 1)
+    }
+    #[inline(always)]
+    fn expanded(self) -> bool {
+        self.0 & 1 == 1
+    }
+    #[inline(always)]
+    fn scored(self) -> Scored {
+        Scored { distance: from_order_key((self.0 >> 32) as u32), node: (self.0 as u32) >> 1 }
+    }
+    #[inline(always)]
+    fn fresh(self) -> Self {
+        Entry(self.0 & !1)
+    }
+}
+
+/// The best candidates so far, nearest first: both queues of algorithm 2 in one sorted array, since a candidate that
+/// leaves the result is never expanded afterwards.
+#[derive(Debug, Default)]
+pub struct Pool {
+    entries: Vec<Entry>,
+    /// everything before it is expanded
+    cursor: usize,
+    /// entries that count, at most ef
+    counted: usize,
+}
+
+/// Candidates that fell out of the result, nearest first, for a later continuation.
+pub type Discarded = BinaryHeap<Reverse<u64>>;
+
+impl Pool {
+    /// An empty pool.
+    pub const fn new() -> Self {
+        Pool { entries: Vec::new(), cursor: 0, counted: 0 }
+    }
+
+    /// Empties it.
+    pub fn clear(&mut self) {
+        self.entries.clear();
+        (self.cursor, self.counted) = (0, 0);
+    }
+
+    /// What is in it, nearest first.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = Scored> + '_ {
+        self.entries.iter().map(|e| e.scored())
+    }
+
+    /// The number of candidates in it.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether nothing is in it.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Bytes of memory it holds.
+    pub fn allocated(&self) -> usize {
+        self.entries.capacity() * size_of::<Entry>()
+    }
+
+    /// Forgets what was expanded, for the search of the next layer.
+    pub fn restart(&mut self) {
+        for entry in &mut self.entries {
+            *entry = entry.fresh();
+        }
+        self.cursor = 0;
+    }
+
+    /// Keeps the nearest `n`.
+    pub fn truncate(&mut self, n: usize) {
+        self.entries.truncate(n);
+        self.counted = self.counted.min(n);
+        self.cursor = 0;
+    }
+
+    #[inline(always)]
+    fn bound(&self, ef: usize) -> f32 {
+        match self.entries.last() {
+            Some(last) if self.counted >= ef => last.scored().distance,
+            _ => f32::INFINITY,
+        }
+    }
+
+    /// Offers a candidate; answers the one that has no place: another, or itself.
+    #[inline(always)]
+    pub fn offer(&mut self, scored: Scored, counts: bool, ef: usize) -> Option<Scored> {
+        let entry = Entry::new(scored);
+        let full = self.counted >= ef;
+        if full && self.entries.last().is_none_or(|last| entry.0 >> 32 >= last.0 >> 32) {
+            return Some(scored);
+        }
+        let at = self.entries.partition_point(|e| e.0 < entry.0);
+        self.entries.insert(at, entry);
+        self.cursor = self.cursor.min(at);
+        if !counts {
+            return None;
+        }
+        if full {
+            return self.entries.pop().map(Entry::scored);
+        }
+        self.counted += 1;
+        None
+    }
+
+    /// The nearest candidate that was not expanded, which it now is.
+    #[inline(always)]
+    fn next(&mut self) -> Option<u32> {
+        while let Some(entry) = self.entries.get_mut(self.cursor) {
+            self.cursor += 1;
+            if !entry.expanded() {
+                let node = entry.scored().node;
+                entry.0 |= 1;
+                return Some(node);
+            }
+        }
+        None
+    }
+}
+
+/// Expands the candidates in `pool` until the nearest `ef` are all expanded (paper, algorithm 2). `out` is room for
+/// one expansion. With `discarded`, every scored candidate ends either in the pool or there.
+pub fn search_layer<S: Store>(
+    store: &mut S,
+    pool: &mut Pool,
+    out: &mut Vec<Scored>,
+    ef: usize,
+    layer: u8,
+    mut discarded: Option<&mut Discarded>,
+) -> Result<(), S::Error> {
+    while let Some(node) = pool.next() {
+        let bound = if discarded.is_some() { f32::INFINITY } else { pool.bound(ef) };
+        out.clear();
+        store.expand(node, layer, bound, out)?;
+        for &scored in out.iter() {
+            let rest = pool.offer(scored, store.counts(scored.node), ef);
+            if let (Some(rest), Some(heap)) = (rest, discarded.as_deref_mut()) {
+                heap.push(Reverse(Entry::new(rest).0));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Takes the nearest candidate out of `discarded`.
+pub fn pop_discarded(discarded: &mut Discarded) -> Option<Scored> {
+    discarded.pop().map(|Reverse(entry)| Entry(entry).scored())
+}
+
+/// Chooses up to `slots` of the candidates, nearest first, that are closer to the new element than to any chosen one
+/// (paper, algorithm 4), and fills what is left with the nearest of the others. `candidates` come nearest first;
+/// `distance` is that between two of them, by position.
+pub fn select_neighbours(
+    candidates: &[Scored],
+    slots: usize,
+    chosen: &mut Vec<usize>,
+    rest: &mut Vec<usize>,
+    mut distance: impl FnMut(usize, usize) -> f32,
+) {
+    chosen.clear();
+    rest.clear();
+    if candidates.len() <= slots {
+        chosen.extend(0..candidates.len());
+        return;
+    }
+    for (at, candidate) in candidates.iter().enumerate() {
+        if chosen.len() >= slots {
+            break;
+        }
+        if chosen.iter().all(|&other| distance(at, other) > candidate.distance) {
+            chosen.push(at);
+        } else {
+            rest.push(at);
+        }
+    }
+    let missing = slots - chosen.len();
+    chosen.extend(rest.iter().take(missing));
+}
+
+/// Of candidates that are one too many, the position of the one to drop: the farthest that is closer to a better
+/// candidate than to the element, or else the farthest. Candidates come nearest first.
+pub fn select_dropped(
+    candidates: &[Scored],
+    chosen: &mut Vec<usize>,
+    mut distance: impl FnMut(usize, usize) -> f32,
+) -> Option<usize> {
+    chosen.clear();
+    let mut dropped = candidates.len().checked_sub(1)?;
+    for (at, candidate) in candidates.iter().enumerate() {
+        if chosen.iter().all(|&other| distance(at, other) > candidate.distance) {
+            chosen.push(at);
+        } else {
+            dropped = at;
+        }
+    }
+    Some(dropped)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn order_keys_order_as_distances() {
+        let distances = [f32::NEG_INFINITY, -2.5, -1e-30, 0.0, 1e-30, 1.0, 7.5, f32::INFINITY];
+        for pair in distances.windows(2) {
+            assert!(order_key(pair[0]) < order_key(pair[1]));
+        }
+        for d in distances {
+            assert_eq!(from_order_key(order_key(d)), d);
+        }
+    }
+
+    /// A line of nodes 0..n, each next to its two neighbours; the query is at a position.
+    struct Line {
+        n: u32,
+        query: f32,
+        visited: Vec<bool>,
+    }
+
+    impl Store for Line {
+        type Error = ();
+        fn expand(&mut self, node: u32, _: u8, _: f32, out: &mut Vec<Scored>) -> Result<(), ()> {
+            for next in [node.wrapping_sub(1), node + 1] {
+                if next < self.n && !self.visited[next as usize] {
+                    self.visited[next as usize] = true;
+                    out.push(Scored { distance: (next as f32 - self.query).abs(), node: next });
+                }
+            }
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_line_is_walked_to_the_query() {
+        let mut line = Line { n: 1000, query: 700.2, visited: vec![false; 1000] };
+        line.visited[0] = true;
+        let mut pool = Pool::new();
+        pool.offer(Scored { distance: 700.2, node: 0 }, true, 4);
+        let mut discarded = Discarded::new();
+        search_layer(&mut line, &mut pool, &mut Vec::new(), 4, 0, Some(&mut discarded)).unwrap();
+        let found: Vec<_> = pool.iter().map(|s| s.node).collect();
+        assert_eq!(found, [700, 701, 699, 702]);
+        // nothing that was scored is lost
+        let visited = line.visited.iter().filter(|v| **v).count();
+        assert_eq!(discarded.len() + pool.len(), visited);
+    }
+
+    #[test]
+    fn uncounted_candidates_take_no_place() {
+        let mut pool = Pool::new();
+        for node in 0..10 {
+            pool.offer(Scored { distance: node as f32, node }, node % 2 == 0, 2);
+        }
+        let found: Vec<_> = pool.iter().map(|s| s.node).collect();
+        assert_eq!(found, [0, 1, 2]);
+    }
+
+    #[test]
+    fn neighbours_in_different_directions_are_preferred() {
+        // on a line around 0: 1, 2, 3 to the right, -4 to the left
+        let places = [1.0f32, 2.0, 3.0, -4.0];
+        let candidates: Vec<_> =
+            places.iter().enumerate().map(|(n, p)| Scored { distance: p.abs(), node: n as u32 }).collect();
+        let (mut chosen, mut rest) = (Vec::new(), Vec::new());
+        let distance = |a: usize, b: usize| (places[a] - places[b]).abs();
+        select_neighbours(&candidates, 3, &mut chosen, &mut rest, distance);
+        assert_eq!(chosen, [0, 3, 1]);
+        assert_eq!(select_dropped(&candidates, &mut chosen, distance), Some(2));
+    }
+}
