@@ -14,6 +14,7 @@ mod avx512;
 pub(crate) mod dispatch;
 #[cfg(target_arch = "aarch64")]
 mod neon;
+pub(crate) mod prefetch;
 pub(crate) mod scalar;
 
 /// Every tier of this architecture, whether this CPU has it or not.
