@@ -25,6 +25,6 @@
 mod arch;
 pub mod sparse;
 
-pub use arch::dispatch::{Kernels, Tier, available, kernels};
+pub use arch::dispatch::{Kernels, PANEL, Tier, available, kernels};
 pub use arch::prefetch::{prefetch, prefetch_first};
 pub use half::f16;

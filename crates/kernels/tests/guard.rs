@@ -5,7 +5,7 @@ mod support;
 
 use std::{ptr, slice};
 use support::Random;
-use vector_kernels::{available, f16};
+use vector_kernels::{PANEL, available, f16};
 
 /// A mapping whose first and last page are inaccessible.
 struct Guarded {
@@ -77,6 +77,16 @@ fn nothing_beyond_the_slices_is_touched() {
                 k.scale_f32(a, 2.0, out);
                 k.f32_to_f16(a, third.slice(n, at_end));
                 k.binary_quantize_f32(a, third.slice(n.div_ceil(8), at_end));
+
+                if n <= 80 {
+                    let panel = third.slice::<f32>(n * PANEL, at_end);
+                    panel.copy_from_slice(&random.floats(n * PANEL));
+                    let mut out = [[0.0; PANEL]; 9];
+                    k.l2_squared_panel(&[a, b, a, b, a, b, a, b, a], panel, &mut out);
+                    k.inner_product_panel(&[b, a], panel, &mut out);
+                    let out = second.slice::<[f32; PANEL]>(3, at_end);
+                    k.l2_squared_panel(&[a; 3], panel, out);
+                }
 
                 let a = first.slice::<f16>(n, at_end);
                 a.copy_from_slice(&random.halves(n));

@@ -3,7 +3,7 @@
 mod support;
 
 use support::{Random, lengths, same_f16, widened};
-use vector_kernels::{Kernels, available, f16};
+use vector_kernels::{Kernels, PANEL, available, f16};
 
 /// Offsets of a slice in its allocation, in elements. Odd ones break every alignment but the element's own.
 const OFFSETS: [(usize, usize); 3] = [(0, 0), (1, 3), (5, 2)];
@@ -46,6 +46,48 @@ fn distances_f16() {
         support::check_cosine(k.cosine_similarity_f16(a, b), x, y, tier);
         support::check_norm(k.norm_f16(a), x, tier);
     });
+}
+
+/// Every number of rows up to two batches, rows and panel at odd offsets.
+#[test]
+fn panels() {
+    let lengths = if cfg!(miri) { vec![0, 1, 5] } else { vec![0, 1, 2, 3, 4, 5, 7, 8, 9, 31, 100, 129, 784] };
+    for k in available() {
+        let mut random = Random(5);
+        for &n in &lengths {
+            let columns: Vec<Vec<f32>> = (0..PANEL).map(|_| random.floats(n)).collect();
+            let mut panel = vec![f32::NAN; 1 + n * PANEL];
+            for (c, column) in columns.iter().enumerate() {
+                column.iter().enumerate().for_each(|(i, x)| panel[1 + i * PANEL + c] = *x);
+            }
+            for count in if cfg!(miri) { 0..=9 } else { 0..=17 } {
+                let rows: Vec<Vec<f32>> = (0..count).map(|_| random.floats(n + 3)).collect();
+                let rows: Vec<&[f32]> = rows.iter().enumerate().map(|(r, x)| &x[r % 4..r % 4 + n]).collect();
+                let mut out = vec![[9.0f32; PANEL]; count + 1];
+                k.l2_squared_panel(&rows, &panel[1..], &mut out);
+                for (row, out) in rows.iter().zip(&out) {
+                    columns.iter().zip(out).for_each(|(c, x)| support::l2_squared(row, c).check(*x, "l2"));
+                }
+                k.inner_product_panel(&rows, &panel[1..], &mut out);
+                for (row, out) in rows.iter().zip(&out) {
+                    columns.iter().zip(out).for_each(|(c, x)| support::inner_product(row, c).check(*x, "ip"));
+                }
+                assert_eq!(out[count], [9.0; PANEL]);
+            }
+        }
+    }
+}
+
+#[test]
+fn panels_use_the_common_prefix() {
+    for k in available() {
+        let (rows, panel) = ([&[1.0f32, 2.0, 3.0][..], &[1.0, 2.0][..]], [1.0f32; 5 * PANEL - 1]);
+        let mut out = [[9.0; PANEL]; 3];
+        k.l2_squared_panel(&rows, &panel, &mut out);
+        assert_eq!(out, [[1.0; PANEL], [1.0; PANEL], [9.0; PANEL]]);
+        k.inner_product_panel(&rows, &panel, &mut out[..1]);
+        assert_eq!(out, [[3.0; PANEL], [1.0; PANEL], [9.0; PANEL]]);
+    }
 }
 
 #[test]

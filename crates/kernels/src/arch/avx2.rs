@@ -1,6 +1,6 @@
 //! Kernels for AVX2 with FMA and F16C: eight floats to a vector.
 
-use super::dispatch::{Kernels, Tier};
+use super::dispatch::{Kernels, PANEL, Tier};
 use super::{cosine, jaccard, scalar, shapes};
 use core::arch::x86_64::*;
 use half::f16;
@@ -19,6 +19,8 @@ pub(crate) fn detected() -> bool {
 const W: usize = 8;
 /// Vectors that one turn of a loop adds up.
 const TURN: usize = 4;
+/// Vectors that meet a panel at once.
+const PANEL_ROWS: usize = 4;
 type Vector = __m256;
 /// The lower and upper four lanes of a vector, in `f64`.
 type Wide = (__m256d, __m256d);
@@ -56,6 +58,9 @@ vocabulary! {
     }
     fn abs(x: Vector) -> Vector {
         _mm256_andnot_ps(_mm256_set1_ps(-0.0), x)
+    }
+    fn splat(x: f32) -> Vector {
+        _mm256_set1_ps(x)
     }
     fn total(x: Vector) -> f32 {
         let four = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x));

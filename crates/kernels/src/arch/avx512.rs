@@ -1,7 +1,7 @@
 //! AVX-512 kernels: sixteen floats to a vector, and masked loads and stores that make tails as cheap as
 //! whole vectors.
 
-use super::dispatch::{Kernels, Tier};
+use super::dispatch::{Kernels, PANEL, Tier};
 use super::{cosine, jaccard, shapes};
 use core::arch::x86_64::*;
 use half::f16;
@@ -21,6 +21,8 @@ pub(crate) fn detected() -> bool {
 const W: usize = 16;
 /// Vectors that one turn of a loop adds up.
 const TURN: usize = 2;
+/// Vectors that meet a panel at once.
+const PANEL_ROWS: usize = 8;
 type Vector = __m512;
 /// The lower and upper eight lanes of a vector, in `f64`.
 type Wide = (__m512d, __m512d);
@@ -52,6 +54,9 @@ vocabulary! {
     }
     fn abs(x: Vector) -> Vector {
         _mm512_abs_ps(x)
+    }
+    fn splat(x: f32) -> Vector {
+        _mm512_set1_ps(x)
     }
     fn total(x: Vector) -> f32 {
         _mm512_reduce_add_ps(x)

@@ -36,8 +36,16 @@ impl Tier {
     }
 }
 
+/// Columns of a panel: vectors stored side by side, element by element, so that one vector is compared with all of
+/// them in one pass. Element `i` of column `c` is at `i * PANEL + c`.
+pub const PANEL: usize = 16;
+
+/// Vectors handed to a panel kernel at a time.
+const BATCH: usize = 8;
+
 type Pair<T, R> = unsafe fn(*const T, *const T, usize) -> R;
 type Single<T, R> = unsafe fn(*const T, usize) -> R;
+type Panel = unsafe fn(*const *const f32, usize, *const f32, usize, *mut f32);
 type Map<T, U> = unsafe fn(*const T, *mut U, usize);
 type Map2<T> = unsafe fn(*const T, *const T, *mut T, usize);
 type Scale<T> = unsafe fn(*const T, f64, *mut T, usize);
@@ -50,7 +58,8 @@ type Scale<T> = unsafe fn(*const T, f64, *mut T, usize);
 pub struct Kernels {
     // Contract of every pointer below: the CPU has the tier's features, each `*const` is readable and each
     // `*mut` writable for `usize` elements (`binary_quantize`: one byte per eight elements, rounded up), and
-    // no `*mut` overlaps a `*const`.
+    // no `*mut` overlaps a `*const`. A panel kernel gets that many row pointers, each readable for the second
+    // `usize` of elements, a panel of PANEL columns of that length, and writes PANEL floats per row.
     pub(crate) tier: Tier,
     pub(crate) l2_squared_f32: Pair<f32, f32>,
     pub(crate) inner_product_f32: Pair<f32, f32>,
@@ -60,6 +69,8 @@ pub struct Kernels {
     pub(crate) inner_product_f16: Pair<f16, f32>,
     pub(crate) l1_f16: Pair<f16, f32>,
     pub(crate) cosine_similarity_f16: Pair<f16, f64>,
+    pub(crate) l2_squared_panel: Panel,
+    pub(crate) inner_product_panel: Panel,
     pub(crate) norm_f32: Single<f32, f64>,
     pub(crate) norm_f16: Single<f16, f64>,
     pub(crate) scale_f32: Scale<f32>,
@@ -146,6 +157,29 @@ macro_rules! quantizers {
     )*};
 }
 
+/// Methods between several vectors and a panel.
+macro_rules! panels {
+    ($($(#[$doc:meta])* $name:ident;)*) => {$(
+        $(#[$doc])*
+        pub fn $name(&self, rows: &[&[f32]], panel: &[f32], out: &mut [[f32; PANEL]]) {
+            for (rows, out) in rows.chunks(BATCH).zip(out.chunks_mut(BATCH)) {
+                let count = rows.len().min(out.len());
+                let n = rows.iter().map(|row| row.len()).fold(panel.len() / PANEL, usize::min);
+                let mut pointers = [ptr::null(); BATCH];
+                for (pointer, row) in pointers.iter_mut().zip(rows) {
+                    *pointer = row.as_ptr();
+                }
+                // SAFETY: the first `count` <= BATCH pointers are those of rows of at least n elements; the panel
+                // holds n * PANEL, `out` has `count` rows of PANEL and `&mut` overlaps no `&`; a table is reachable
+                // only on a CPU with its features.
+                unsafe {
+                    (self.$name)(pointers.as_ptr(), count, panel.as_ptr(), n, out.as_mut_ptr().cast());
+                }
+            }
+        }
+    )*};
+}
+
 impl Kernels {
     /// The tier these kernels are written for.
     #[inline]
@@ -176,6 +210,15 @@ impl Kernels {
         /// Jaccard distance of two bit sets: 1 - |a ∩ b| / |a ∪ b|, and 1 when nothing is common (two empty
         /// sets included).
         jaccard_distance: u8 => f64;
+    }
+
+    panels! {
+        /// Squared Euclidean distances: `out[r][c]` is that between `rows[r]` and column `c` of the panel (see
+        /// [`PANEL`]). Works on as many elements as the panel and every row of a batch of eight have, and on as many
+        /// rows as there are in both slices.
+        l2_squared_panel;
+        /// Inner products, laid out as by [`Kernels::l2_squared_panel`].
+        inner_product_panel;
     }
 
     maps! {

@@ -2,7 +2,7 @@
 //!
 //! There are no masked loads: tails go through a zeroed array on the stack.
 
-use super::dispatch::{Kernels, Tier};
+use super::dispatch::{Kernels, PANEL, Tier};
 use super::{cosine, jaccard, scalar, shapes};
 use core::arch::aarch64::*;
 use half::f16;
@@ -17,6 +17,8 @@ pub(crate) fn detected() -> bool {
 const W: usize = 4;
 /// Vectors that one turn of a loop adds up.
 const TURN: usize = 4;
+/// Vectors that meet a panel at once.
+const PANEL_ROWS: usize = 4;
 type Vector = float32x4_t;
 /// The lower and upper two lanes of a vector, in `f64`.
 type Wide = (float64x2_t, float64x2_t);
@@ -51,6 +53,9 @@ vocabulary! {
     }
     fn abs(x: Vector) -> Vector {
         vabsq_f32(x)
+    }
+    fn splat(x: f32) -> Vector {
+        vdupq_n_f32(x)
     }
     fn total(x: Vector) -> f32 {
         vaddvq_f32(x)

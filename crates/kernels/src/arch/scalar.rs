@@ -3,7 +3,7 @@
 //! Sums are spread over a few lanes, which breaks the dependency of each addition on the one before and
 //! lets the compiler use the vector unit of the target's baseline.
 
-use super::dispatch::{Kernels, Tier};
+use super::dispatch::{Kernels, PANEL, Tier};
 use super::{cosine, jaccard};
 use core::slice::{from_raw_parts, from_raw_parts_mut};
 use half::f16;
@@ -140,6 +140,37 @@ unsafe fn jaccard_distance(a: *const u8, b: *const u8, n: usize) -> f64 {
     jaccard(both, either)
 }
 
+/// Wraps a step as a kernel between vectors and a panel.
+macro_rules! panels {
+    ($($name:ident(|$x:ident, $y:ident| $step:expr);)*) => {$(
+        unsafe fn $name(rows: *const *const f32, count: usize, panel: *const f32, n: usize, out: *mut f32) {
+            // SAFETY: the caller passes `count` pointers, each readable for n elements, a panel of n * PANEL and
+            // `count * PANEL` writable floats that overlap none of them (the contract of `Kernels`).
+            let (rows, panel, out) = unsafe {
+                let out = from_raw_parts_mut(out, count * PANEL);
+                (from_raw_parts(rows, count), from_raw_parts(panel, n * PANEL), out)
+            };
+            let ((panel, _), (out, _)) = (panel.as_chunks::<PANEL>(), out.as_chunks_mut::<PANEL>());
+            for (row, out) in rows.iter().zip(out) {
+                // SAFETY: as above.
+                let row = unsafe { from_raw_parts(*row, n) };
+                let mut sums = [0.0f32; PANEL];
+                for (&$x, columns) in row.iter().zip(panel) {
+                    for (sum, &$y) in sums.iter_mut().zip(columns) {
+                        *sum += $step;
+                    }
+                }
+                *out = sums;
+            }
+        }
+    )*};
+}
+
+panels! {
+    l2_squared_panel(|x, y| (x - y) * (x - y));
+    inner_product_panel(|x, y| x * y);
+}
+
 unsafe fn norm<T: Element>(a: *const T, n: usize) -> f64 {
     // SAFETY: the caller passes a pointer readable for n elements (the contract of `Kernels`).
     let a = unsafe { from_raw_parts(a, n) };
@@ -215,6 +246,8 @@ pub(crate) static KERNELS: Kernels = Kernels {
     inner_product_f16: inner_product::<f16>,
     l1_f16: l1::<f16>,
     cosine_similarity_f16: cosine_similarity::<f16>,
+    l2_squared_panel,
+    inner_product_panel,
     norm_f32: norm::<f32>,
     norm_f16: norm::<f16>,
     scale_f32: scale::<f32>,

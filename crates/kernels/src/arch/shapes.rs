@@ -7,6 +7,7 @@
 //! | `zero add sub mul fma abs` | arithmetic on vectors; `fma(x, y, z)` is x·y + z |
 //! | `W TURN` | floats in a vector, and vectors in a turn of a loop (a power of two) |
 //! | `total` | sum of a vector's lanes |
+//! | `splat PANEL_ROWS` | a vector of equal lanes; how many vectors meet a panel at once (below) |
 //! | `prefetch` | a hint that some elements will be read soon; see below |
 //! | `load_T tail_T` | read `W` elements of `T`, or fewer than `W` with zeros after them, as floats |
 //! | `store_T store_tail_T` | write `W` elements of `T`, or fewer than `W`, rounding to nearest even |
@@ -214,6 +215,72 @@ macro_rules! quantize_kernels {
     )*};
 }
 
+/// Sums of one term per element between each of several vectors and the [`PANEL`](super::dispatch::PANEL) columns of
+/// a panel. Lanes are columns, so nothing is folded at the end, and a load of the panel serves `PANEL_ROWS` vectors:
+/// as many as the registers hold sums for, and enough independent sums to hide an addition's latency. A vector left
+/// over meets the panel alone and takes four elements to a turn for the same reason.
+macro_rules! panel_kernels {
+    ($features:literal; $($name:ident: $step:ident;)*) => {$(
+        #[target_feature(enable = $features)]
+        unsafe fn $name(rows: *const *const f32, count: usize, panel: *const f32, n: usize, out: *mut f32) {
+            const V: usize = PANEL / W;
+            let mut done = 0;
+            // SAFETY: the caller vouches for `count` pointers to n elements each, a panel of n * PANEL and room for
+            // count * PANEL. `done + r` stays below `count`, an element's number below n, and V vectors of W are
+            // exactly PANEL floats, in the panel's row as in the output's.
+            unsafe {
+                while count - done >= PANEL_ROWS {
+                    let mut sums = [[zero(); V]; PANEL_ROWS];
+                    for i in 0..n {
+                        let mut columns = [zero(); V];
+                        for v in 0..V {
+                            columns[v] = load_f32(panel.add(i * PANEL + v * W));
+                        }
+                        for r in 0..PANEL_ROWS {
+                            let x = splat(*(*rows.add(done + r)).add(i));
+                            for v in 0..V {
+                                sums[r][v] = $step(x, columns[v], sums[r][v]);
+                            }
+                        }
+                    }
+                    for r in 0..PANEL_ROWS {
+                        for v in 0..V {
+                            store_f32(out.add((done + r) * PANEL + v * W), sums[r][v]);
+                        }
+                    }
+                    done += PANEL_ROWS;
+                }
+                while done < count {
+                    let row = *rows.add(done);
+                    let mut sums = [[zero(); V]; 4];
+                    let mut i = 0;
+                    while n - i >= 4 {
+                        for k in 0..4 {
+                            let x = splat(*row.add(i + k));
+                            for v in 0..V {
+                                sums[k][v] = $step(x, load_f32(panel.add((i + k) * PANEL + v * W)), sums[k][v]);
+                            }
+                        }
+                        i += 4;
+                    }
+                    while i < n {
+                        let x = splat(*row.add(i));
+                        for v in 0..V {
+                            sums[0][v] = $step(x, load_f32(panel.add(i * PANEL + v * W)), sums[0][v]);
+                        }
+                        i += 1;
+                    }
+                    for v in 0..V {
+                        let sum = add(add(sums[0][v], sums[1][v]), add(sums[2][v], sums[3][v]));
+                        store_f32(out.add(done * PANEL + v * W), sum);
+                    }
+                    done += 1;
+                }
+            }
+        }
+    )*};
+}
+
 /// Every kernel on floats of a tier.
 macro_rules! float_kernels {
     ($features:literal) => {
@@ -237,6 +304,10 @@ macro_rules! float_kernels {
             inner_product_f16<f16>(load_f16, tail_f16): fma;
             l1_f32<f32>(load_f32, tail_f32): absolute_difference;
             l1_f16<f16>(load_f16, tail_f16): absolute_difference;
+        }
+        panel_kernels! { $features;
+            l2_squared_panel: square_of_difference;
+            inner_product_panel: fma;
         }
         cosine_kernels! { $features;
             cosine_similarity_f32<f32>(load_f32, tail_f32);
@@ -318,6 +389,8 @@ macro_rules! kernel_table {
             inner_product_f16,
             l1_f16,
             cosine_similarity_f16,
+            l2_squared_panel,
+            inner_product_panel,
             norm_f32,
             norm_f16,
             scale_f32,
