@@ -9,8 +9,8 @@ set -euo pipefail
 case ${1:-} in
   -h | --help | help)
     cat <<'TEXT'
-usage: scripts/bench.sh [--suite build,search] [--am hnsw|ivfflat] [--dataset glove100k] [--opclass vector_cosine_ops]
-                        [--with m=16,ef_construction=64] [--keep NAME] [--only ours] [--rebuild ours] [--json FILE] ...
+usage: scripts/bench.sh [--suite build,search,insert,writers,vacuum,inertia] [--am hnsw|ivfflat] [--dataset glove100k]
+                        [--opclass vector_cosine_ops] [--with m=16,ef_construction=64] [--keep NAME] [--only ours] [--rebuild ours] [--json FILE] ...
 
 Prints recall against CPU and the ratios at equal recall. The options are those of benches/index/bench.py (--options prints all).
 --theirs PREFIX, --ours PREFIX: the two PostgreSQLs; without them pgvector's is fetched and this project's build is installed beside it.

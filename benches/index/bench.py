@@ -17,6 +17,7 @@ import platform
 import sys
 import time
 from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 
 # Data and sessions are shared with the benchmarks through SQL.
@@ -24,13 +25,15 @@ sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve
 
 import building
 import datasets
+import inertia
 import searching
 import servers
 import tables
+import writing
 from servers import Config, KeptCluster, Store
 from truth import Truth
 
-PHASES = ("build", "search")
+PHASES = ("build", "search", "insert", "writers", "vacuum", "inertia")
 
 
 def parsed() -> argparse.Namespace:
@@ -46,8 +49,10 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--rows", type=int, default=0, help="only the first so many rows of the dataset")
     parser.add_argument("--queries", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=5, help="timed rounds per value of ef_search or probes")
-    parser.add_argument("--builds", type=int, default=1, help="builds per side; the one with the median CPU counts")
+    parser.add_argument("--builds", type=int, default=1, help="builds per side, each searched: the build with the median CPU, the mean of the curves")
     parser.add_argument("--ladder", help="values of ef_search or probes, as 20,40,80")
+    parser.add_argument("--inserts", type=int, default=2000, help="rows of the insert and writers suites")
+    parser.add_argument("--clients", type=int, default=4, help="connections of the writers suite")
     parser.add_argument("--keep", metavar="NAME", help="keep the clusters under that name")
     parser.add_argument("--rebuild", choices=("theirs", "ours", "both"), help="build although the kept cluster has the index")
     parser.add_argument("--reload", action="store_true", help="start from an empty table although the kept cluster has one")
@@ -75,28 +80,51 @@ def with_figures(options: argparse.Namespace) -> tuple[tuple[str, str], ...]:
     return tuple((name.strip(), value.strip()) for name, _, value in pairs)
 
 
-def prepared(options: argparse.Namespace, config: Config, dataset: datasets.Dataset, clusters: dict, figures: dict, keep) -> None:
-    """Tables and indexes, made where they are missing; builds alternate between the sides."""
-    wanted = {}
+def loaded(options: argparse.Namespace, config: Config, dataset: datasets.Dataset, clusters: dict) -> list[str]:
+    """Tables, made where they are missing; the sides whose index must be built."""
+    unbuilt = []
     for side, cluster in clusters.items():
         if options.reload or not servers.has_database(cluster, config.key):
             servers.note(f"{side}: loading {len(dataset.base)} rows of {dataset.column}")
             servers.load_table(cluster, config, dataset)
         session = servers.connect(cluster, config.key)
-        present = servers.has_index(session)
+        if not servers.has_index(session) or options.rebuild in (side, "both") or options.builds > 1:
+            unbuilt.append(side)
         session.close()
-        if not present or options.rebuild in (side, "both"):
-            wanted[side] = []
+    return unbuilt
+
+
+def measured(options: argparse.Namespace, config: Config, dataset: datasets.Dataset, clusters: dict):
+    """Builds, and what depends on the chance in a build: phase and figures of each side. Sides alternate."""
+    unbuilt = loaded(options, config, dataset, clusters)
+    ladder = tuple(int(x) for x in options.ladder.split(",")) if options.ladder else searching.LADDERS[config.am]
+    ladders, enough = dict.fromkeys(clusters, ladder), 0.996
+    truth = None
+    if "search" in options.phases:
+        servers.note(f"exact neighbours of {len(dataset.queries)} queries")
+        truth = Truth(dataset, config.opclass.metric)
+    builds: dict[str, list] = {side: [] for side in unbuilt}
+    searches: dict[str, list] = {side: [] for side in clusters}
+    inertias: dict[str, list] = {side: [] for side in clusters}
     for _ in range(options.builds):
-        for side in wanted:
+        for side in unbuilt:
             servers.note(f"{side}: {config.index_sql}")
-            wanted[side].append(building.build(clusters[side], config))
-    for side, builds in wanted.items():
-        median = sorted(builds, key=lambda b: b["cpu_s"])[len(builds) // 2]
-        figures[side]["build"] = median | {"cpu_s_builds": [b["cpu_s"] for b in builds]}
-        # What was measured on the index before this one says nothing any more.
-        figures[side].pop("search", None)
-        keep(side, "build", figures[side]["build"])
+            builds[side].append(building.build(clusters[side], config))
+        if truth:
+            servers.note("search")
+            for side, points in searching.curves(clusters, config, dataset, truth, options.rounds, ladders, enough).items():
+                searches[side].append(points)
+                # The next build is asked for the same values.
+                ladders[side] = tuple(p.knob for p in points)
+            enough = 2.0
+        if "inertia" in options.phases and config.am == "ivfflat":
+            for side, cluster in clusters.items():
+                inertias[side].append(inertia.inertia(cluster, config, dataset))
+    if unbuilt:
+        yield "build", {side: building.middle(found) for side, found in builds.items()}
+    if truth:
+        yield "search", {side: searching.merged(found) for side, found in searches.items()}
+    yield "inertia", {side: inertia.mean(found) for side, found in inertias.items() if found}
 
 
 def main() -> int:
@@ -117,20 +145,16 @@ def main() -> int:
         remembered = store.records().get(config.key, {}) if store else {}
         figures = {side: dict(remembered.get(side, {})) for side in servers.SIDES}
 
-        def keep(side: str, phase: str, content: object) -> None:
-            if store:
-                store.remember(config.key, side, phase, content)
-
         started = time.strftime("%Y-%m-%d %H:%M:%S")
-        prepared(options, config, dataset, clusters, figures, keep)
+        for phase, found in chain(measured(options, config, dataset, clusters), written(options, clusters, config, dataset)):
+            for side, content in found.items():
+                if phase == "build":
+                    # What was measured on the index before this one says nothing any more.
+                    figures[side].clear()
+                figures[side][phase] = content
+                if store:
+                    store.remember(config.key, side, phase, content)
         environment = environment_of(clusters, config, settings)
-        if "search" in options.phases:
-            servers.note(f"exact neighbours of {len(dataset.queries)} queries")
-            truth = Truth(dataset, config.opclass.metric)
-            ladder = tuple(int(x) for x in options.ladder.split(",")) if options.ladder else None
-            for side, points in searching.curves(clusters, config, dataset, truth, options.rounds, ladder).items():
-                figures[side]["search"] = points
-                keep(side, "search", points)
         for side in servers.SIDES:
             if side not in sides and figures[side]:
                 print(f"{side}: as remembered, not measured now")
@@ -141,6 +165,19 @@ def main() -> int:
                    "rows": len(dataset.base), "dim": dataset.dim, "started": started, "environment": environment, "sides": figures}
         Path(options.json).write_text(json.dumps(content, indent=1) + "\n")
     return 0
+
+
+def written(options: argparse.Namespace, clusters: dict, config: Config, dataset: datasets.Dataset):
+    """The suites that change a copy of the database, of the last build: phase and figures of each side."""
+    suites = {
+        "insert": lambda: writing.insert(clusters, config, dataset, options.inserts),
+        "writers": lambda: writing.writers(clusters, config, dataset, options.inserts, options.clients),
+        "vacuum": lambda: writing.vacuum(clusters, config, dataset),
+    }
+    for phase, suite in suites.items():
+        if phase in options.phases:
+            servers.note(phase)
+            yield phase, suite()
 
 
 def environment_of(clusters: dict, config: Config, settings: dict) -> dict:

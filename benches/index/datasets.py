@@ -133,6 +133,17 @@ def load(name: str, kind: str, queries: int) -> Dataset:
     return Dataset(name, kind, *parts)
 
 
+def more(dataset: Dataset, count: int) -> np.ndarray:
+    """Rows that the table does not have: those set aside, then crossings of two rows, each element from one of them."""
+    missing = count - len(dataset.extra)
+    if missing <= 0:
+        return dataset.extra[:count]
+    rng = np.random.default_rng(SEED + 2)
+    left, right = (dataset.base[rng.integers(0, len(dataset.base), missing)] for _ in range(2))
+    crossed = np.where(rng.random(left.shape, dtype=np.float32) < 0.5, left, right)
+    return np.concatenate([dataset.extra, crossed])
+
+
 def stored(kind: str, rows: np.ndarray) -> np.ndarray:
     """The values as a column of that type holds them."""
     if kind == "halfvec":

@@ -43,13 +43,13 @@ class Point:
 class Searcher:
     """One side's prepared query."""
 
-    def __init__(self, cluster: Cluster, config: Config, dataset: datasets.Dataset, limit: int = 10):
-        self.session: Session = servers.connect(cluster, config.key)
+    def __init__(self, cluster: Cluster, config: Config, dataset: datasets.Dataset, dbname: str | None = None):
+        self.session: Session = servers.connect(cluster, dbname or config.key)
         self.config, self.dataset = config, dataset
         self.parameters = [datasets.binary_value(dataset.kind, q) for q in dataset.queries]
         self.session.must("SET enable_seqscan = off")
         self.session.must("SELECT count(*) FROM items WHERE embedding IS NULL")
-        self.session.prepare("nearest", config.query_sql.replace("LIMIT 10", f"LIMIT {limit}"))
+        self.session.prepare("nearest", config.query_sql)
 
     def set_knob(self, knob: int) -> None:
         self.session.must(f"SET {KNOBS[self.config.am]} = {knob}")
@@ -116,7 +116,8 @@ def explore(searcher: Searcher, truth: Truth, ladder: tuple[int, ...], enough: f
     return points
 
 
-def curves(clusters: dict[str, Cluster], config: Config, dataset: datasets.Dataset, truth: Truth, rounds: int, ladder: tuple[int, ...] | None = None) -> dict[str, list[dict]]:
+def curves(clusters: dict[str, Cluster], config: Config, dataset: datasets.Dataset, truth: Truth, rounds: int, ladders: dict[str, tuple[int, ...]],
+           enough: float = 0.996) -> dict[str, list[Point]]:
     """The measured points of every side. The sides alternate within every round."""
     searchers = {side: Searcher(cluster, config, dataset) for side, cluster in clusters.items()}
     try:
@@ -124,7 +125,7 @@ def curves(clusters: dict[str, Cluster], config: Config, dataset: datasets.Datas
         for side, searcher in searchers.items():
             if not searcher.uses_index():
                 raise SystemExit(f"{side}: the planner does not take the index for {config.query_sql}")
-            points[side] = explore(searcher, truth, ladder or LADDERS[config.am], 0.996)
+            points[side] = explore(searcher, truth, ladders[side], enough)
         with servers.on_one_core([searcher.session for searcher in searchers.values()]):
             for at in range(max(len(p) for p in points.values())):
                 sides = [side for side in searchers if at < len(points[side])]
@@ -139,10 +140,23 @@ def curves(clusters: dict[str, Cluster], config: Config, dataset: datasets.Datas
                             spent[side] += searchers[side].timed(points[side][at], low, low + TURN)
                     for side in sides:
                         points[side][at].cpu.append(spent[side] / len(dataset.queries) * 1e6)
-        return {side: [p.as_dict() for p in found] for side, found in points.items()}
+        return points
     finally:
         for searcher in searchers.values():
             searcher.close()
+
+
+def merged(builds: list[list[Point]]) -> list[dict]:
+    """One curve of several builds' curves over the same ladder: chance moves a graph's recall, and a clustering's more."""
+    out = []
+    for same in zip(*builds):
+        whole = Point(same[0].knob, statistics.mean(p.recall for p in same), statistics.mean(p.pages for p in same))
+        for point in same:
+            whole.cpu += point.cpu
+            whole.wall += point.wall
+        cpu = statistics.mean(statistics.median(p.cpu) for p in same)
+        out.append(whole.as_dict() | {"cpu_us": cpu, "recall_builds": [p.recall for p in same]})
+    return out
 
 
 def at_recall(points: list[dict], target: float, figure: str = "cpu_us") -> tuple[float | None, str]:

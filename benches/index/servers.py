@@ -68,7 +68,11 @@ class Store:
 
     def remember(self, key: str, side: str, phase: str, figures: object) -> None:
         content = self.records()
-        content.setdefault(key, {}).setdefault(side, {})[phase] = figures
+        known = content.setdefault(key, {}).setdefault(side, {})
+        if phase == "build":
+            # What was measured on the index before this one says nothing any more.
+            known.clear()
+        known[phase] = figures
         temporary = self._records.with_suffix(".new")
         temporary.write_text(json.dumps(content, indent=1) + "\n")
         temporary.rename(self._records)
@@ -134,7 +138,8 @@ class Config:
         words = [self.dataset, self.am, self.opclass.name.removesuffix("_ops"), *(f"{k}{v}" for k, v in self.options)]
         if self.rows:
             words.append(f"n{self.rows}")
-        return "-".join(words)[:63]
+        # A copy of the database gets a longer name, and PostgreSQL cuts names at 63.
+        return "-".join(words)[:54]
 
     @property
     def index_sql(self) -> str:
@@ -203,18 +208,28 @@ def reaped_cpu(postmaster: int) -> float:
     return (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")
 
 
-def memory_of(pid: int, seen: set[str]) -> int:
-    """Private memory of a process, and dynamic shared memory that no process before it (seen) has counted. Shared buffers are not in it."""
-    total = _fields(f"/proc/{pid}/status").get("RssAnon", 0)
+def memory_of(pid: int, seen: set[str]) -> tuple[int, int]:
+    """Bytes of private memory and of touched dynamic shared memory; and of such segments' reserved size, where no process before it (seen)
+    has counted them. Shared buffers are in neither."""
+    used, reserved = _fields(f"/proc/{pid}/status").get("RssAnon", 0), 0
     try:
-        for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
-            at = line.find("/dev/shm/PostgreSQL.")
-            if at >= 0 and (name := line[at:].split()[0]) not in seen:
-                seen.add(name)
-                total += os.stat(name).st_blocks * 512
+        if "/dev/shm/PostgreSQL." not in Path(f"/proc/{pid}/maps").read_text():
+            return used, 0
+        segment = ""
+        for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
+            words = line.split()
+            if not words[0].endswith(":"):
+                segment = words[5] if len(words) > 5 and words[5].startswith("/dev/shm/PostgreSQL.") else ""
+                if segment and segment not in seen:
+                    seen.add(segment)
+                    # PostgreSQL allocates the blocks of a segment when it makes it.
+                    reserved += os.stat(segment).st_blocks * 512
+            elif segment and words[0] == "Pss:":
+                # Proportional: the processes' shares add up to the pages that any of them touched.
+                used += int(words[1]) * 1024
     except OSError:
         pass
-    return total
+    return used, reserved
 
 
 @contextmanager
@@ -243,22 +258,28 @@ class Watch(threading.Thread):
         self.postmaster = parent_of(session.pid)
         self._before = set(children_of(self.postmaster))
         self._end = threading.Event()
-        self.start_bytes = self._now()
-        self.peak_bytes = self.start_bytes
         self.workers: set[int] = set()
+        self.start_bytes, _ = self._now()
+        self.peak_bytes, self.reserved_bytes = self.start_bytes, 0
 
-    def _now(self) -> int:
+    def _now(self) -> tuple[int, int]:
         seen: set[str] = set()
-        total = memory_of(self.backend, seen)
+        used, reserved = memory_of(self.backend, seen)
         for pid in children_of(self.postmaster):
             if pid not in self._before:
                 self.workers.add(pid)
-                total += memory_of(pid, seen)
-        return total
+                more_used, more_reserved = memory_of(pid, seen)
+                used, reserved = used + more_used, reserved + more_reserved
+        return used, reserved
 
     def run(self) -> None:
-        while not self._end.wait(self.every):
-            self.peak_bytes = max(self.peak_bytes, self._now())
+        pause = self.every
+        while not self._end.wait(pause):
+            start = time.thread_time()
+            used, reserved = self._now()
+            self.peak_bytes, self.reserved_bytes = max(self.peak_bytes, used), max(self.reserved_bytes, reserved)
+            # Looking through large mappings takes time that the build should have.
+            pause = max(self.every, 30 * (time.thread_time() - start))
 
     def finish(self) -> None:
         self._end.set()
@@ -296,7 +317,8 @@ class Work:
 
     def figures(self) -> dict:
         return {"wall_s": self.wall, "cpu_s": self.cpu + self.worker_cpu, "leader_cpu_s": self.cpu, "worker_cpu_s": self.worker_cpu,
-                "workers": len(self.watch.workers), "wal_bytes": self.wal, "memory_bytes": self.memory}
+                "workers": len(self.watch.workers), "wal_bytes": self.wal, "memory_bytes": self.memory,
+                "reserved_bytes": self.watch.reserved_bytes}
 
 
 def note(text: str) -> None:

@@ -31,11 +31,36 @@ def scaled(side: dict, phase: str, name: str, unit: float = 1.0) -> Figure:
     return None if found is None else found / unit
 
 
-def build_lines(figures: dict) -> list[str]:
+# Phase, figure, unit, what it is called, form.
+LINES = (
+    ("build", "cpu_s", 1.0, "build CPU, s (threads and workers included)", ".2f"),
+    ("build", "wall_s", 1.0, "build wall, s", ".2f"),
+    ("build", "wal_bytes", 1e6, "build WAL, MB", ".2f"),
+    ("build", "memory_bytes", 1e6, "build memory at its peak, MB", ".1f"),
+    ("build", "reserved_bytes", 1e6, "shared memory reserved by the build, MB", ".1f"),
+    ("build", "index_bytes", 1e6, "index, MB", ".2f"),
+    ("insert", "cpu_us", 1.0, "insert CPU, us/row", ".1f"),
+    ("insert", "wal_bytes_per_row", 1.0, "insert WAL, bytes/row", ".0f"),
+    ("insert", "recall", 1.0, "recall after the inserts", ".4f"),
+    ("insert", "index_bytes", 1e6, "index after the inserts, MB", ".2f"),
+    ("writers", "rows_per_s", 1.0, "concurrent writers, rows/s", ".0f"),
+    ("writers", "cpu_us", 1.0, "concurrent writers, CPU us/row", ".1f"),
+    ("vacuum", "cpu_s", 1.0, "VACUUM after DELETE of a fifth, CPU s", ".3f"),
+    ("vacuum", "wall_s", 1.0, "VACUUM after DELETE of a fifth, wall s", ".3f"),
+    ("vacuum", "one_row_cpu_s", 1.0, "VACUUM for one dead row, CPU s", ".4f"),
+    ("vacuum", "wal_bytes", 1e6, "VACUUM WAL, MB", ".2f"),
+    ("vacuum", "memory_bytes", 1e6, "VACUUM memory at its peak, MB", ".1f"),
+    ("vacuum", "recall", 1.0, "recall after VACUUM", ".4f"),
+    ("vacuum", "index_bytes", 1e6, "index after VACUUM, MB", ".2f"),
+    ("inertia", "inertia", 1.0, "k-means inertia per row of the table", ".6g"),
+    ("inertia", "empty_lists", 1.0, "lists that are nearest to no row", ".0f"),
+    ("inertia", "largest_list", 1.0, "rows of the largest list", ".0f"),
+)
+
+
+def figure_lines(figures: dict) -> list[str]:
     theirs, ours = figures["theirs"], figures["ours"]
-    rows = (("build CPU, s (threads and workers included)", "cpu_s", 1.0, ".2f"), ("build wall, s", "wall_s", 1.0, ".2f"), ("build WAL, MB", "wal_bytes", 1e6, ".1f"),
-            ("build memory at its peak, MB", "memory_bytes", 1e6, ".1f"), ("index, MB", "index_bytes", 1e6, ".2f"))
-    return [line(name, scaled(theirs, "build", key, unit), scaled(ours, "build", key, unit), form) for name, key, unit, form in rows]
+    return [line(name, scaled(theirs, phase, key, unit), scaled(ours, phase, key, unit), form) for phase, key, unit, name, form in LINES if phase in theirs or phase in ours]
 
 
 def search_lines(figures: dict, config: Config) -> list[str]:
@@ -64,9 +89,7 @@ def search_lines(figures: dict, config: Config) -> list[str]:
 
 
 def summary(figures: dict, config: Config) -> str:
-    out = []
-    if any("build" in side for side in figures.values()):
-        out += build_lines(figures)
+    out = figure_lines(figures)
     if any(side.get("search") for side in figures.values()):
         out += search_lines(figures, config)
     return "\n".join(out)
