@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import sys
 import time
 from contextlib import ExitStack
@@ -129,6 +130,8 @@ def measured(options: argparse.Namespace, config: Config, dataset: datasets.Data
 
 def main() -> int:
     options = parsed()
+    # Ended from outside, servers must stop too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     config = Config(options.dataset, datasets.OPCLASSES[options.opclass], options.am, with_figures(options), options.rows)
     dataset = datasets.load(options.dataset, config.opclass.kind, options.queries)
     if options.rows:

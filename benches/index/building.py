@@ -13,9 +13,14 @@ def build(cluster: Cluster, config: Config) -> dict:
         session.must("CHECKPOINT")
         # A build reads the whole table: the first to run must not pay for a cold cache.
         session.must("SELECT count(*) FROM items WHERE embedding IS NULL")
+        notices: list[str] = []
+        session.conn.notice_handler = lambda result: notices.append(result.error_message.decode().strip())
         with Work(session) as work:
             session.must(config.index_sql)
-        return work.figures() | {"index_bytes": servers.number(session, "SELECT pg_relation_size('embedding_idx')"),
+        for notice in notices:
+            servers.note(notice)
+        budget = servers.number(session, "SELECT setting::bigint * 1024 FROM pg_settings WHERE name = 'maintenance_work_mem'")
+        return work.figures() | {"budget_bytes": budget, "notices": notices, "index_bytes": servers.number(session, "SELECT pg_relation_size('embedding_idx')"),
                                  "table_bytes": servers.number(session, "SELECT pg_table_size('items')")}
     finally:
         session.close()

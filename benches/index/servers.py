@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import sys
@@ -15,7 +16,7 @@ from pathlib import Path
 import data
 import datasets
 from measure import SETTINGS as BASE_SETTINGS
-from measure import Cluster, Session
+from measure import Cluster, Session, pg_sh
 
 # The leader and one worker of pgvector's build against two threads of ours; everything stays in the buffers.
 SETTINGS = BASE_SETTINGS | {
@@ -42,6 +43,11 @@ class KeptCluster(Cluster):
         self.base.rmdir()
         self.base = base
         base.mkdir(parents=True, exist_ok=True)
+
+    def start(self) -> None:
+        # One left running by a killed run has that run's library and settings; nobody else may use it, see Store.
+        pg_sh("cluster", "stop", str(self.base))
+        super().start()
 
     def remove(self) -> None:
         self.stop()
@@ -138,8 +144,9 @@ class Config:
         words = [self.dataset, self.am, self.opclass.name.removesuffix("_ops"), *(f"{k}{v}" for k, v in self.options)]
         if self.rows:
             words.append(f"n{self.rows}")
+        name = "-".join(words)
         # A copy of the database gets a longer name, and PostgreSQL cuts names at 63.
-        return "-".join(words)[:54]
+        return name if len(name) <= 54 else f"{name[:45]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
     @property
     def index_sql(self) -> str:
@@ -152,8 +159,11 @@ class Config:
 
 
 def load_table(cluster: Cluster, config: Config, dataset: datasets.Dataset) -> None:
-    make_database(cluster, config.key)
-    session = connect(cluster, config.key)
+    # Under its name there is only a database that is whole.
+    drop_database(cluster, config.key)
+    unfinished = f"loading-{config.key}"
+    make_database(cluster, unfinished)
+    session = connect(cluster, unfinished)
     try:
         session.must("CREATE EXTENSION vector")
         session.must(f"CREATE TABLE items (id int4, embedding {dataset.column})")
@@ -161,6 +171,11 @@ def load_table(cluster: Cluster, config: Config, dataset: datasets.Dataset) -> N
             session.copy_in("COPY items FROM STDIN (FORMAT binary)", stream)
         # Frozen and all-visible: no hint bits are written while we measure.
         session.must("VACUUM (FREEZE, ANALYZE) items")
+    finally:
+        session.close()
+    session = connect(cluster)
+    try:
+        session.must(f'ALTER DATABASE "{unfinished}" RENAME TO "{config.key}"')
     finally:
         session.close()
 
@@ -302,10 +317,12 @@ class Work:
         return self
 
     def __exit__(self, kind, *_exc) -> None:
+        if kind is not None:
+            # The backend, and with it its clock, may be gone.
+            self.watch.finish()
+            return
         self.wall, self.cpu = time.perf_counter() - self.wall, self.session.cpu() - self.cpu
         self.watch.finish()
-        if kind is not None:
-            return
         self.wal = wal_position(self.session) - self.wal
         # The postmaster may not have reaped the workers yet.
         for _ in range(100):

@@ -37,6 +37,7 @@ LINES = (
     ("build", "wall_s", 1.0, "build wall, s", ".2f"),
     ("build", "wal_bytes", 1e6, "build WAL, MB", ".2f"),
     ("build", "memory_bytes", 1e6, "build memory at its peak, MB", ".1f"),
+    ("build", "budget_bytes", 1e6, "  of maintenance_work_mem, MB", ".1f"),
     ("build", "reserved_bytes", 1e6, "shared memory reserved by the build, MB", ".1f"),
     ("build", "index_bytes", 1e6, "index, MB", ".2f"),
     ("insert", "cpu_us", 1.0, "insert CPU, us/row", ".1f"),

@@ -28,7 +28,7 @@ KNOB = {"hnsw": 40, "ivfflat": 10}
 @contextmanager
 def copies(clusters: dict[str, Cluster], config: Config):
     """A changed database must not be measured again, nor kept."""
-    name = f"changed-{config.key}"[:63]
+    name = f"changed-{config.key}"
     try:
         for cluster in clusters.values():
             servers.make_database(cluster, name, template=config.key)

@@ -14,7 +14,7 @@ from psycopg.pq import ExecStatus
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "differential"))
 
-from cluster import Cluster  # noqa: E402  (found through the path above)
+from cluster import Cluster, pg_sh  # noqa: E402, F401  (found through the path above)
 
 # A table larger than a quarter of this would be scanned through a small ring instead of staying in the cache.
 SETTINGS = {
