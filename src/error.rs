@@ -3,7 +3,7 @@
 use pgrx::PgSqlErrorCode;
 use vector_index::{Kind, TextError, ValueError};
 
-use crate::pg::ereport::Report;
+use crate::pg::ereport::{IntoReport, Report};
 
 /// Why an SQL function fails.
 #[derive(Debug)]
@@ -46,9 +46,10 @@ impl Error {
             detail: error.detail(),
         }))
     }
+}
 
-    /// The report for PostgreSQL. Consumes the error: what raises the report must own nothing else.
-    pub fn into_report(self) -> Report {
+impl IntoReport for Error {
+    fn into_report(self) -> Report {
         match self {
             Error::Value(e) => Report::new(sqlstate(e.kind()), e.to_string().as_bytes()),
             Error::Text(t) => {

@@ -11,7 +11,7 @@ use pgrx::pg_sys::{Datum, FunctionCallInfo, Pg_finfo_record};
 
 use crate::error::Error;
 use crate::pg::call::{Call, Return};
-use crate::pg::ereport;
+use crate::pg::ereport::{self, IntoReport};
 use crate::types::{aggregate, bit, cast, dense, distance, sparse};
 use crate::{hnsw, ivfflat};
 use half::f16;

@@ -4,7 +4,7 @@ use pgrx::pg_sys::Datum;
 
 use crate::error::Error;
 use crate::pg::call::Call;
-use crate::pg::ereport::Report;
+use crate::pg::ereport::{IntoReport, Report};
 use crate::pg::index_am::{self, Unbuilt};
 
 struct Ivfflat;

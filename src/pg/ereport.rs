@@ -56,6 +56,12 @@ impl Report {
     }
 }
 
+/// An error that can be raised. Consumes the error: what raises the report must own nothing else.
+pub trait IntoReport {
+    /// The report, its texts in the current memory context.
+    fn into_report(self) -> Report;
+}
+
 const FILE: &CStr = c"vector";
 
 /// Raises `report` at level ERROR.
@@ -77,6 +83,20 @@ pub unsafe fn raise(report: Report) -> ! {
     }
     // errfinish(ERROR) does not come back
     std::process::abort()
+}
+
+/// Sends `report` as a NOTICE.
+pub fn notice(report: Report) {
+    // SAFETY: the protocol of elog.c, at a level that comes back; what it may raise is caught by the boundary and
+    // unwinds. `Report` is Copy.
+    unsafe {
+        pg_sys::submodules::ffi::pg_guard_ffi_boundary(|| {
+            if raw::errstart(pgrx::PgLogLevel::NOTICE as i32, core::ptr::null()) {
+                report.fill();
+                raw::errfinish(FILE.as_ptr(), line!() as i32, c"notice".as_ptr());
+            }
+        });
+    }
 }
 
 /// Hands `report` to the caller of an input function, when `context` is an ErrorSaveContext (PostgreSQL 16 and

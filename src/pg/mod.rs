@@ -5,14 +5,21 @@
 //! functions of [`raw`], whose errors jump over Rust frames and so may only be called where nothing on the
 //! stack needs dropping.
 
+pub mod am;
 pub mod array;
 pub mod bits;
+pub mod blocks;
+pub mod build;
 pub mod call;
 pub mod ereport;
 pub mod index_am;
 pub mod prefetch;
 pub mod raw;
+pub mod recent;
+pub mod relation;
+pub mod settings;
 pub mod toast;
+pub mod vacuum;
 pub mod varlena;
 
 // Float8 and int8 are passed by value, and pointers fit a Datum: 64-bit platforms only, as pgrx.

@@ -59,8 +59,9 @@ impl Stride {
     }
 }
 
+/// Makes the line of `address` likely to be cached.
 #[inline(always)]
-fn prefetch(address: *const u8) {
+pub fn prefetch(address: *const u8) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: SSE is part of every x86-64, and a prefetch of any address, mapped or not, has no effect but on
     // the caches.

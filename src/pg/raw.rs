@@ -3,8 +3,8 @@
 use core::ffi::{c_char, c_int, c_void};
 
 use pgrx::pg_sys::{
-    Buffer, Datum, ForkNumber, HeapTuple, MemoryContext, Oid, Relation, ScanDirection, ScanKeyData, Snapshot,
-    SysScanDesc, varlena,
+    Buffer, BufferAccessStrategy, Datum, ForkNumber, HeapTuple, MemoryContext, Oid, ReadBufferMode, Relation,
+    ScanDirection, ScanKeyData, Snapshot, SysScanDesc, varlena,
 };
 
 unsafe extern "C-unwind" {
@@ -15,6 +15,7 @@ unsafe extern "C-unwind" {
     // src/backend/utils/mmgr/mcxt.c
     pub fn MemoryContextAlloc(context: MemoryContext, size: usize) -> *mut c_void;
     pub fn MemoryContextAllocZero(context: MemoryContext, size: usize) -> *mut c_void;
+    pub fn MemoryContextAllocExtended(context: MemoryContext, size: usize, flags: c_int) -> *mut c_void;
     pub fn pfree(pointer: *mut c_void);
 
     // src/backend/access/transam/xact.c
@@ -27,9 +28,37 @@ unsafe extern "C-unwind" {
 
     // src/backend/storage/buffer/bufmgr.c
     pub fn RelationGetNumberOfBlocksInFork(relation: Relation, fork: ForkNumber::Type) -> u32;
+    pub static BufferBlocks: *mut c_char;
+    pub static BufferDescriptors: *mut c_void;
+    pub static LocalBufferBlockPointers: *mut *mut c_void;
     pub fn ReadBuffer(relation: Relation, block: u32) -> Buffer;
+    pub fn ReadBufferExtended(
+        relation: Relation,
+        fork: ForkNumber::Type,
+        block: u32,
+        mode: ReadBufferMode::Type,
+        strategy: BufferAccessStrategy,
+    ) -> Buffer;
+    #[cfg(any(feature = "pg14", feature = "pg15"))]
+    pub fn ReadRecentBuffer(
+        place: pgrx::pg_sys::RelFileNode,
+        fork: ForkNumber::Type,
+        block: u32,
+        buffer: Buffer,
+    ) -> bool;
+    #[cfg(any(feature = "pg16", feature = "pg17", feature = "pg18"))]
+    pub fn ReadRecentBuffer(
+        place: pgrx::pg_sys::RelFileLocator,
+        fork: ForkNumber::Type,
+        block: u32,
+        buffer: Buffer,
+    ) -> bool;
     pub fn LockBuffer(buffer: Buffer, mode: c_int);
     pub fn UnlockReleaseBuffer(buffer: Buffer);
+
+    // src/backend/storage/lmgr/lmgr.c
+    pub fn LockPage(relation: Relation, block: u32, mode: c_int);
+    pub fn UnlockPage(relation: Relation, block: u32, mode: c_int);
 
     // src/backend/access/common/toast_internals.c
     pub fn toast_open_indexes(

@@ -1,0 +1,396 @@
+//! Blocks of an index behind `vector_index::blocks`: the buffer manager, its locks, generic WAL and page locks.
+//!
+//! Reading is the hot path of every search, so it calls the server without pgrx's guard: a server error in a read jumps
+//! over the frames between here and the callback's caller. The contract in `vector_index::blocks` keeps those free of
+//! anything that needs dropping. Changes go through the guard and unwind properly.
+
+use core::ffi::c_int;
+use core::mem::ManuallyDrop;
+
+use pgrx::pg_sys::{self, Buffer, ForkNumber};
+use vector_index::blocks::{Blocks, Change, Gate, Hold, Slot};
+use vector_index::page::{Corruption, Damage, Tid};
+
+use super::prefetch::prefetch;
+use super::raw;
+use super::recent;
+use super::relation::Rel;
+
+/// Bytes of a block.
+pub const PAGE_SIZE: usize = pg_sys::BLCKSZ as usize;
+
+/// The blocks of one fork of an index.
+pub struct IndexBlocks<'r> {
+    relation: Rel<'r>,
+    fork: ForkNumber::Type,
+    strategy: pg_sys::BufferAccessStrategy,
+    logged: bool,
+    pausing: bool,
+    remembers: bool,
+    count: u32,
+    hits: u32,
+}
+
+impl<'r> IndexBlocks<'r> {
+    /// The main fork, changes logged as the relation needs it.
+    pub fn new(relation: Rel<'r>) -> Self {
+        let fork = ForkNumber::MAIN_FORKNUM;
+        IndexBlocks {
+            relation,
+            fork,
+            strategy: core::ptr::null_mut(),
+            logged: true,
+            pausing: false,
+            remembers: recent::usable(relation),
+            count: 0,
+            hits: 0,
+        }
+    }
+
+    /// For a build: changes are not logged, since the whole fork is at its end.
+    pub fn building(relation: Rel<'r>) -> Self {
+        IndexBlocks { logged: false, ..Self::new(relation) }
+    }
+
+    /// For a vacuum: reads go through a small ring of buffers, and long operations heed cost-based delays.
+    pub fn vacuuming(relation: Rel<'r>) -> Self {
+        // SAFETY: allocates in the current memory context; the server frees it with that.
+        let strategy = unsafe { pg_sys::GetAccessStrategy(pg_sys::BufferAccessStrategyType::BAS_BULKREAD) };
+        IndexBlocks { strategy, pausing: true, ..Self::new(relation) }
+    }
+
+    /// The relation.
+    pub fn relation(&self) -> Rel<'r> {
+        self.relation
+    }
+
+    /// Pins a block that exists.
+    #[inline(always)]
+    fn pin(&mut self, block: u32) -> Buffer {
+        if self.remembers {
+            if let Some(buffer) = recent::pin(self.relation, block) {
+                self.hits += 1;
+                return buffer;
+            }
+        }
+        self.pin_slowly(block)
+    }
+
+    #[inline(never)]
+    fn pin_slowly(&mut self, block: u32) -> Buffer {
+        // SAFETY: the relation is open, the block exists (callers), and the frames above hold nothing that needs
+        // dropping (module comment).
+        let buffer = unsafe {
+            raw::ReadBufferExtended(
+                self.relation.as_ptr(),
+                self.fork,
+                block,
+                pg_sys::ReadBufferMode::RBM_NORMAL,
+                self.strategy,
+            )
+        };
+        if self.remembers {
+            recent::remember(self.relation, block, buffer);
+        }
+        buffer
+    }
+
+    #[inline(always)]
+    fn check_exists(&mut self, block: u32) -> Result<(), Corruption> {
+        if block < self.count { Ok(()) } else { self.check_exists_now(block) }
+    }
+
+    #[cold]
+    fn check_exists_now(&mut self, block: u32) -> Result<(), Corruption> {
+        self.count = self.relation.blocks(self.fork);
+        if block < self.count { Ok(()) } else { Err(Damage::at(0, "block does not exist").on(block)) }
+    }
+
+    /// Tells the statistics collector of the reads that found their buffer remembered: the server's own functions
+    /// count only the others. (Not done by dropping: see the module comment.)
+    pub fn count_hits(&mut self) {
+        recent::count_hits(self.relation, core::mem::take(&mut self.hits));
+    }
+}
+
+/// The bytes of a pinned buffer.
+#[inline(always)]
+fn page_address(buffer: Buffer) -> *mut u8 {
+    // SAFETY: BufferGetBlock (src/include/storage/bufmgr.h): a pinned buffer's number is within its array.
+    unsafe {
+        if buffer < 0 {
+            (*raw::LocalBufferBlockPointers.add((-buffer - 1) as usize)).cast()
+        } else {
+            raw::BufferBlocks.cast::<u8>().add((buffer - 1) as usize * PAGE_SIZE)
+        }
+    }
+}
+
+const SHARE: c_int = pg_sys::BUFFER_LOCK_SHARE as c_int;
+const EXCLUSIVE: c_int = pg_sys::BUFFER_LOCK_EXCLUSIVE as c_int;
+
+impl<'r> Blocks for IndexBlocks<'r> {
+    type Error = Corruption;
+    type Change<'a>
+        = IndexChange<'a>
+    where
+        Self: 'a;
+
+    fn count(&mut self) -> Result<u32, Corruption> {
+        self.count = self.relation.blocks(self.fork);
+        Ok(self.count)
+    }
+
+    #[inline(always)]
+    fn read<R>(
+        &mut self,
+        block: u32,
+        look: impl FnOnce(&[u8]) -> Result<R, Damage>,
+    ) -> Result<R, Corruption> {
+        self.check_exists(block)?;
+        let buffer = self.pin(block);
+        // SAFETY: the buffer is pinned by `pin` and locked here, so its bytes stay as they are until the unlock; the
+        // slice ends with the closure. Should the closure panic, the transaction's end lets lock and pin go.
+        let result = unsafe {
+            raw::LockBuffer(buffer, SHARE);
+            let bytes = core::slice::from_raw_parts(page_address(buffer).cast_const(), PAGE_SIZE);
+            let result = look(bytes);
+            raw::UnlockReleaseBuffer(buffer);
+            result
+        };
+        result.map_err(|damage| damage.on(block))
+    }
+
+    #[inline]
+    fn prefetch(&mut self, tids: &[Tid], size: usize) {
+        if self.remembers {
+            recent::prefetch(self.relation, tids, size);
+        }
+    }
+
+    fn change(&mut self) -> Result<IndexChange<'_>, Corruption> {
+        Ok(IndexChange {
+            relation: self.relation,
+            fork: self.fork,
+            logged: self.logged,
+            log: core::ptr::null_mut(),
+            held: [const { None }; pg_sys::MAX_GENERIC_XLOG_PAGES as usize],
+            count: &mut self.count,
+        })
+    }
+
+    fn lock(&mut self, gate: Gate, hold: Hold) -> Result<(), Corruption> {
+        // SAFETY: the relation is open; a heavyweight lock ends with the transaction at the latest.
+        unsafe { raw::LockPage(self.relation.as_ptr(), gate_page(gate), lock_mode(hold)) };
+        Ok(())
+    }
+
+    fn unlock(&mut self, gate: Gate, hold: Hold) {
+        // SAFETY: the caller holds it.
+        unsafe { raw::UnlockPage(self.relation.as_ptr(), gate_page(gate), lock_mode(hold)) };
+    }
+
+    fn pause(&mut self) -> Result<(), Corruption> {
+        if self.pausing {
+            super::vacuum::delay_point();
+        } else {
+            pgrx::check_for_interrupts!();
+        }
+        Ok(())
+    }
+}
+
+fn gate_page(gate: Gate) -> u32 {
+    match gate {
+        Gate::Update => 0,
+        Gate::Scan => 1,
+    }
+}
+
+fn lock_mode(hold: Hold) -> c_int {
+    match hold {
+        Hold::Shared => pg_sys::ShareLock as c_int,
+        Hold::Exclusive => pg_sys::ExclusiveLock as c_int,
+    }
+}
+
+/// A locked block of a change: its buffer, and where its bytes are changed (a copy that generic WAL gave, or the
+/// buffer itself), once they are.
+struct Held {
+    buffer: Buffer,
+    image: *mut u8,
+    new: bool,
+}
+
+/// A change of up to four blocks. Dropped without commit, it leaves them as they were.
+pub struct IndexChange<'a> {
+    relation: Rel<'a>,
+    fork: ForkNumber::Type,
+    logged: bool,
+    log: *mut pg_sys::GenericXLogState,
+    held: [Option<Held>; pg_sys::MAX_GENERIC_XLOG_PAGES as usize],
+    count: &'a mut u32,
+}
+
+impl IndexChange<'_> {
+    fn hold(&mut self, buffer: Buffer, new: bool) -> Slot {
+        let place = self.held.iter().position(Option::is_none);
+        debug_assert!(place.is_some());
+        // a fifth block is a mistake in this project, not of the data; the last slot's block then stays unchanged
+        let place = place.unwrap_or(self.held.len() - 1);
+        self.held[place] = Some(Held { buffer, image: core::ptr::null_mut(), new });
+        Slot(place)
+    }
+
+    fn held(&self, slot: Slot) -> Option<&Held> {
+        self.held.get(slot.0).and_then(Option::as_ref)
+    }
+
+    fn read_buffer(&mut self, block: u32) -> Result<Buffer, Corruption> {
+        if block >= *self.count {
+            *self.count = self.relation.blocks(self.fork);
+            if block >= *self.count {
+                return Err(Damage::at(0, "block does not exist").on(block));
+            }
+        }
+        // SAFETY: the relation is open and the block exists.
+        Ok(unsafe {
+            pg_sys::ReadBufferExtended(
+                self.relation.as_ptr(),
+                self.fork,
+                block,
+                pg_sys::ReadBufferMode::RBM_NORMAL,
+                core::ptr::null_mut(),
+            )
+        })
+    }
+
+    fn release(&mut self) {
+        for held in self.held.iter_mut().filter_map(Option::take) {
+            // SAFETY: this change locked and pinned the buffer.
+            unsafe { pg_sys::UnlockReleaseBuffer(held.buffer) };
+        }
+    }
+}
+
+impl Change for IndexChange<'_> {
+    type Error = Corruption;
+
+    fn open(&mut self, block: u32) -> Result<Slot, Corruption> {
+        let buffer = self.read_buffer(block)?;
+        // SAFETY: pinned just now.
+        unsafe { pg_sys::LockBuffer(buffer, EXCLUSIVE) };
+        Ok(self.hold(buffer, false))
+    }
+
+    fn open_for_cleanup(&mut self, block: u32) -> Result<Slot, Corruption> {
+        let buffer = self.read_buffer(block)?;
+        // SAFETY: pinned just now, once.
+        unsafe { pg_sys::LockBufferForCleanup(buffer) };
+        Ok(self.hold(buffer, false))
+    }
+
+    fn extend(&mut self) -> Result<Slot, Corruption> {
+        let relation = self.relation.as_ptr();
+        let extension = pg_sys::ExclusiveLock as c_int;
+        // SAFETY: the relation is open. P_NEW adds a zeroed block; the extension lock keeps others from adding the
+        // same one, and nobody else knows the block before it is linked.
+        let buffer = unsafe {
+            pg_sys::LockRelationForExtension(relation, extension);
+            let buffer = pg_sys::ReadBufferExtended(
+                relation,
+                self.fork,
+                pg_sys::InvalidBlockNumber,
+                pg_sys::ReadBufferMode::RBM_NORMAL,
+                core::ptr::null_mut(),
+            );
+            pg_sys::LockBuffer(buffer, EXCLUSIVE);
+            pg_sys::UnlockRelationForExtension(relation, extension);
+            buffer
+        };
+        Ok(self.hold(buffer, true))
+    }
+
+    fn block(&self, slot: Slot) -> u32 {
+        match self.held(slot) {
+            // SAFETY: the buffer is pinned.
+            Some(held) => unsafe { pg_sys::BufferGetBlockNumber(held.buffer) },
+            None => pg_sys::InvalidBlockNumber,
+        }
+    }
+
+    fn bytes(&self, slot: Slot) -> &[u8] {
+        match self.held(slot) {
+            Some(held) => {
+                let start =
+                    if held.image.is_null() { page_address(held.buffer) } else { held.image }.cast_const();
+                // SAFETY: the buffer is pinned and locked exclusively by this change, whose borrow the slice shares;
+                // an image is a page of this change's WAL state.
+                unsafe { core::slice::from_raw_parts(start, PAGE_SIZE) }
+            }
+            None => &[],
+        }
+    }
+
+    fn bytes_mut(&mut self, slot: Slot) -> Result<&mut [u8], Corruption> {
+        let Some(held) = self.held.get_mut(slot.0).and_then(Option::as_mut) else { return Ok(&mut []) };
+        if held.image.is_null() {
+            held.image = if self.logged {
+                let flags = if held.new { pg_sys::GENERIC_XLOG_FULL_IMAGE as c_int } else { 0 };
+                // SAFETY: the relation is open; the buffer is pinned and locked exclusively, and registered once.
+                unsafe {
+                    if self.log.is_null() {
+                        self.log = pg_sys::GenericXLogStart(self.relation.as_ptr());
+                    }
+                    pg_sys::GenericXLogRegisterBuffer(self.log, held.buffer, flags).cast()
+                }
+            } else {
+                page_address(held.buffer)
+            };
+        }
+        // SAFETY: as in `bytes`; the borrow is exclusive.
+        Ok(unsafe { core::slice::from_raw_parts_mut(held.image, PAGE_SIZE) })
+    }
+
+    fn commit(mut self) -> Result<(), Corruption> {
+        if self.logged {
+            if !self.log.is_null() {
+                // SAFETY: the state was started by this change and is finished once.
+                unsafe {
+                    pg_sys::GenericXLogFinish(core::mem::replace(&mut self.log, core::ptr::null_mut()))
+                };
+            }
+        } else {
+            for held in self.held.iter().flatten().filter(|held| !held.image.is_null()) {
+                // SAFETY: pinned and locked exclusively.
+                unsafe { pg_sys::MarkBufferDirty(held.buffer) };
+            }
+        }
+        self.release();
+        // nothing is left to undo
+        let _ = ManuallyDrop::new(self);
+        Ok(())
+    }
+}
+
+impl Drop for IndexChange<'_> {
+    fn drop(&mut self) {
+        // While a server error unwinds, the transaction's end releases everything, in the right order.
+        if std::thread::panicking() {
+            return;
+        }
+        if !self.log.is_null() {
+            // SAFETY: the state was started by this change and not finished.
+            unsafe { pg_sys::GenericXLogAbort(self.log) };
+        }
+        self.release();
+    }
+}
+
+/// Makes the bytes of `address` likely to be cached.
+#[inline(always)]
+pub(super) fn prefetch_lines(address: *const u8, bytes: usize) {
+    for line in (0..bytes).step_by(64) {
+        prefetch(address.wrapping_byte_add(line));
+    }
+}

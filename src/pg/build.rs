@@ -1,0 +1,173 @@
+//! What an index build needs of the server: the table's rows, progress, logging the finished fork, and a backend that
+//! stays cancellable while threads work for it.
+
+use core::any::Any;
+use core::ffi::{c_int, c_void};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+use pgrx::pg_sys::submodules::panic::pgrx_extern_c_guard;
+use pgrx::pg_sys::{self, Datum, ForkNumber};
+use vector_index::page::Tid;
+
+use super::relation::Rel;
+use super::vacuum::tid;
+
+/// Sees every row of the table that the index must hold: its TID and the first column's value, `None` for NULL.
+type Row<'a> = dyn FnMut(Tid, Option<Datum>) + 'a;
+
+struct RowState<'a, 'b> {
+    row: &'a mut Row<'b>,
+    context: pg_sys::MemoryContext,
+}
+
+unsafe extern "C-unwind" fn row_callback(
+    _: pg_sys::Relation,
+    item: pg_sys::ItemPointer,
+    values: *mut Datum,
+    isnull: *mut bool,
+    _: bool,
+    state: *mut c_void,
+) {
+    // SAFETY: the table's access method passes a TID and arrays of the index's columns, and `scan_table` the state,
+    // which nobody else uses during the scan. A panic in the closure (a server error among them) is carried over the
+    // table's C frames as a server error by the guard.
+    unsafe {
+        pgrx_extern_c_guard(|| {
+            let state = &mut *state.cast::<RowState<'_, '_>>();
+            let value = (!*isnull).then(|| *values);
+            let previous = pg_sys::MemoryContextSwitchTo(state.context);
+            (state.row)(tid(*item), value);
+            pg_sys::MemoryContextSwitchTo(previous);
+            pg_sys::MemoryContextReset(state.context);
+        });
+    }
+}
+
+/// Scans the table for a build and answers the number of rows it saw. `row` runs in a memory context that is reset
+/// after each row; it may panic or raise.
+pub fn scan_table(heap: Rel<'_>, index: Rel<'_>, info: *mut pg_sys::IndexInfo, row: &mut Row<'_>) -> f64 {
+    // SAFETY: heap, index and info are those of one ambuild call; the state outlives the scan. (A table access method
+    // always has this function.)
+    unsafe {
+        let context = pg_sys::AllocSetContextCreateInternal(
+            pg_sys::CurrentMemoryContext,
+            c"vector index build row".as_ptr(),
+            pg_sys::ALLOCSET_DEFAULT_MINSIZE as usize,
+            pg_sys::ALLOCSET_DEFAULT_INITSIZE as usize,
+            pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
+        );
+        let mut state = RowState { row, context };
+        let routine = &*(*heap.as_ptr()).rd_tableam;
+        let rows = match routine.index_build_range_scan {
+            Some(scan) => pg_sys::submodules::ffi::pg_guard_ffi_boundary(|| {
+                scan(
+                    heap.as_ptr(),
+                    index.as_ptr(),
+                    info,
+                    true,
+                    false,
+                    true,
+                    0,
+                    pg_sys::InvalidBlockNumber,
+                    Some(row_callback),
+                    (&raw mut state).cast(),
+                    core::ptr::null_mut(),
+                )
+            }),
+            None => 0.0,
+        };
+        pg_sys::MemoryContextDelete(context);
+        rows
+    }
+}
+
+/// Sets a progress counter of CREATE INDEX (src/include/commands/progress.h).
+pub fn progress(counter: u32, value: i64) {
+    // SAFETY: writes to this backend's own progress entry.
+    unsafe { pg_sys::pgstat_progress_update_param(counter as c_int, value) };
+}
+
+/// Logs a finished fork, when the relation needs it.
+pub fn log_fork(index: Rel<'_>, fork: ForkNumber::Type) {
+    let init = fork == ForkNumber::INIT_FORKNUM;
+    if !init && !index.needs_wal() {
+        return;
+    }
+    let blocks = index.blocks(fork);
+    // SAFETY: the relation is open and no buffer of it is locked; pages have the standard layout.
+    unsafe { pg_sys::log_newpage_range(index.as_ptr(), fork, 0, blocks, true) };
+}
+
+/// How many threads a build may use: one for the backend itself, and as many more as there could be parallel workers,
+/// by `workers_for(limit)` (limit: what the settings allow).
+pub fn threads(heap: Rel<'_>, workers_for: impl FnOnce(usize) -> usize) -> usize {
+    // SAFETY: settings are plain variables; the table's options are read as the server's own macro
+    // RelationGetParallelWorkers does: a table's options are StdRdOptions.
+    let limit = unsafe {
+        let setting = pg_sys::max_parallel_maintenance_workers.min(pg_sys::max_parallel_workers).max(0);
+        let table = (*heap.as_ptr()).rd_options.cast::<pg_sys::StdRdOptions>().as_ref();
+        match table.map(|options| options.parallel_workers) {
+            Some(workers) if workers >= 0 => workers.min(setting),
+            _ => setting,
+        }
+    } as usize;
+    1 + workers_for(limit).min(limit)
+}
+
+/// Blocks every signal for threads started while it lives: signals belong to the backend's own thread.
+pub struct SignalsBlocked {
+    previous: libc::sigset_t,
+}
+
+impl SignalsBlocked {
+    /// Blocks them.
+    pub fn new() -> Self {
+        let mut previous = core::mem::MaybeUninit::<libc::sigset_t>::zeroed();
+        // SAFETY: both sets are valid for the call, which fails only for an unknown first argument.
+        unsafe {
+            let mut all = core::mem::MaybeUninit::<libc::sigset_t>::zeroed();
+            libc::sigfillset(all.as_mut_ptr());
+            libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), previous.as_mut_ptr());
+            SignalsBlocked { previous: previous.assume_init() }
+        }
+    }
+}
+
+impl Drop for SignalsBlocked {
+    fn drop(&mut self) {
+        // SAFETY: the set is what the first call gave.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.previous, core::ptr::null_mut()) };
+    }
+}
+
+/// Serves interrupts while threads work: [`Self::poll`] says when to stop them, [`Self::finish`] raises what came.
+#[derive(Default)]
+pub struct Interrupts {
+    caught: Option<Box<dyn Any + Send>>,
+}
+
+impl Interrupts {
+    /// Nothing came yet.
+    pub fn new() -> Self {
+        Interrupts { caught: None }
+    }
+
+    /// Serves interrupts; true when the work must stop because one of them is an error (a cancel, a timeout).
+    pub fn poll(&mut self) -> bool {
+        if self.caught.is_none() {
+            self.caught = catch_unwind(AssertUnwindSafe(check_for_interrupts)).err();
+        }
+        self.caught.is_some()
+    }
+
+    /// Raises the error that stopped the work, when there is one.
+    pub fn finish(self) {
+        if let Some(error) = self.caught {
+            resume_unwind(error);
+        }
+    }
+}
+
+fn check_for_interrupts() {
+    pgrx::check_for_interrupts!();
+}

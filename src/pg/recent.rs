@@ -1,0 +1,177 @@
+//! Which buffer each block of an index was last seen in. A search reads thousands of blocks, mostly the same from query
+//! to query, and `ReadRecentBuffer` (PostgreSQL 14) pins a block whose buffer is known without the buffer table's hash
+//! lookup. The memory hangs on the relation's cache entry (`rd_amcache`): the server frees it when the entry changes.
+//!
+//! Nothing here is believed: a remembered buffer is checked by the server before it is pinned, and prefetching an
+//! address that no longer holds the block only costs time.
+
+use pgrx::pg_sys::{self, Buffer};
+use vector_index::page::Tid;
+
+use super::blocks::{PAGE_SIZE, prefetch_lines};
+use super::prefetch::prefetch as prefetch_line;
+use super::raw;
+use super::relation::Rel;
+
+/// More blocks than this (32 GB) are not remembered: four bytes each, per backend and index.
+const MOST: usize = 1 << 22;
+
+#[repr(C)]
+struct Header {
+    magic: u32,
+    blocks: u32,
+}
+
+const MAGIC: u32 = 0x5265_6375;
+
+/// Whether buffers of this relation can be remembered: shared ones can, a temporary table's cannot.
+pub fn usable(relation: Rel<'_>) -> bool {
+    if cfg!(feature = "pg13") {
+        return false;
+    }
+    // SAFETY: the relation is open.
+    unsafe {
+        (*(*relation.as_ptr()).rd_rel).relpersistence != pg_sys::RELPERSISTENCE_TEMP as core::ffi::c_char
+    }
+}
+
+/// The remembered buffers, one per block, 0 for none.
+#[inline(always)]
+fn table<'a>(relation: Rel<'a>) -> &'a mut [Buffer] {
+    // SAFETY: rd_amcache is null or what `grow` put there: a header followed by as many buffers as it says. Only this
+    // module touches it, each function for itself, and one backend runs one of them at a time.
+    unsafe {
+        let header = (*relation.as_ptr()).rd_amcache.cast::<Header>();
+        if header.is_null() || (*header).magic != MAGIC {
+            return &mut [];
+        }
+        core::slice::from_raw_parts_mut(header.add(1).cast(), (*header).blocks as usize)
+    }
+}
+
+/// Makes room for the relation's blocks.
+#[cold]
+fn grow(relation: Rel<'_>, block: u32) {
+    let have = table(relation).len();
+    // a quarter more than there are, so that a growing index does not grow this every time
+    let blocks = relation.blocks(pg_sys::ForkNumber::MAIN_FORKNUM).max(block.saturating_add(1)) as usize;
+    let want = (blocks + blocks / 4 + 64).min(MOST);
+    if want <= have {
+        return;
+    }
+    let bytes = size_of::<Header>() + want * size_of::<Buffer>();
+    let flags = (pg_sys::MCXT_ALLOC_HUGE | pg_sys::MCXT_ALLOC_NO_OOM | pg_sys::MCXT_ALLOC_ZERO) as i32;
+    // SAFETY: the index's own memory context lives as long as its cache entry; the server frees rd_amcache by pfree,
+    // which is what one allocation allows. The old table is copied before it goes.
+    unsafe {
+        let rel = relation.as_ptr();
+        let new = raw::MemoryContextAllocExtended((*rel).rd_indexcxt, bytes, flags).cast::<Header>();
+        if new.is_null() {
+            return;
+        }
+        new.write(Header { magic: MAGIC, blocks: want as u32 });
+        let old = table(relation);
+        core::ptr::copy_nonoverlapping(old.as_ptr(), new.add(1).cast::<Buffer>(), old.len());
+        let previous = core::mem::replace(&mut (*rel).rd_amcache, new.cast());
+        if !previous.is_null() {
+            raw::pfree(previous);
+        }
+    }
+}
+
+/// Remembers where a block was found.
+pub fn remember(relation: Rel<'_>, block: u32, buffer: Buffer) {
+    let at = block as usize;
+    if at >= MOST {
+        return;
+    }
+    if at >= table(relation).len() {
+        grow(relation, block);
+    }
+    if let Some(slot) = table(relation).get_mut(at) {
+        *slot = buffer;
+    }
+}
+
+/// Pins a block in the buffer where it was last seen, when it still is there.
+#[inline(always)]
+pub fn pin(relation: Rel<'_>, block: u32) -> Option<Buffer> {
+    #[cfg(not(feature = "pg13"))]
+    {
+        let buffer = *table(relation).get(block as usize)?;
+        if buffer <= 0 {
+            return None;
+        }
+        let rel = relation.as_ptr();
+        // SAFETY: the relation is open; the buffer number came from the server in this process, so it is one of its
+        // buffers. The function pins it only when it holds this very block.
+        let pinned = unsafe {
+            #[cfg(any(feature = "pg14", feature = "pg15"))]
+            let place = (*rel).rd_node;
+            #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+            let place = (*rel).rd_locator;
+            raw::ReadRecentBuffer(place, pg_sys::ForkNumber::MAIN_FORKNUM, block, buffer)
+        };
+        pinned.then_some(buffer)
+    }
+    #[cfg(feature = "pg13")]
+    {
+        let _ = (relation, block);
+        None
+    }
+}
+
+/// Asks for what reading the items will touch: buffer headers and line pointers first, then, when those have had time
+/// to arrive, the items.
+pub fn prefetch(relation: Rel<'_>, tids: &[Tid], size: usize) {
+    let table = table(relation);
+    let place = |tid: &Tid| match table.get(tid.block() as usize) {
+        Some(&buffer) if buffer > 0 && tid.offset() > 0 => Some((buffer - 1) as usize),
+        _ => None,
+    };
+    // SAFETY: addresses within the arrays of buffer headers and pages, which exist as long as the server; they are
+    // computed, not read.
+    let (headers, pages) = unsafe { (raw::BufferDescriptors.cast::<u8>(), raw::BufferBlocks.cast::<u8>()) };
+    let line = |at: usize, tid: &Tid| {
+        pages.wrapping_byte_add(at * PAGE_SIZE + 24 + (usize::from(tid.offset()) - 1) * 4)
+    };
+    for tid in tids {
+        if let Some(at) = place(tid) {
+            prefetch_line(headers.wrapping_byte_add(at * 64));
+            prefetch_line(line(at, tid));
+        }
+    }
+    for tid in tids {
+        if let Some(at) = place(tid) {
+            let line = line(at, tid);
+            if usize::from(tid.offset()) >= PAGE_SIZE / 8 {
+                continue;
+            }
+            // SAFETY: the address lies within the shared pages: `at` is one of the server's buffers and the offset
+            // keeps it in its page. Others may write there at this moment, so the read is volatile and its value only
+            // leads to a prefetch, harmless at any address.
+            let pointer = unsafe { line.cast::<u32>().read_volatile() };
+            let start = (pointer & 0x7fff) as usize;
+            prefetch_lines(pages.wrapping_byte_add(at * PAGE_SIZE + start), size.min(PAGE_SIZE));
+        }
+    }
+}
+
+/// Adds reads that found their buffer to the relation's statistics.
+pub fn count_hits(relation: Rel<'_>, hits: u32) {
+    // SAFETY: the relation is open; pgstat_info is null or its own counters.
+    unsafe {
+        let Some(info) = (*relation.as_ptr()).pgstat_info.as_mut() else { return };
+        let hits = i64::from(hits);
+        #[cfg(any(feature = "pg13", feature = "pg14", feature = "pg15"))]
+        {
+            info.t_counts.t_blocks_fetched += hits;
+            info.t_counts.t_blocks_hit += hits;
+        }
+        #[cfg(not(any(feature = "pg13", feature = "pg14", feature = "pg15")))]
+        {
+            info.counts.blocks_fetched += hits;
+            info.counts.blocks_hit += hits;
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Relations that a callback was given: open and locked for as long as it runs.
+
+use core::ffi::CStr;
+use core::marker::PhantomData;
+
+use pgrx::pg_sys::{self, ForkNumber};
+
+use super::raw;
+
+/// An open relation. Copying it is free; `'r` ends with the callback.
+#[derive(Clone, Copy)]
+pub struct Rel<'r> {
+    relation: pg_sys::Relation,
+    lifetime: PhantomData<&'r ()>,
+}
+
+impl<'r> Rel<'r> {
+    /// Wraps what the server passed.
+    ///
+    /// # Safety
+    /// `relation` is open, and locked as the callback it was passed to is promised, for all of `'r`.
+    #[inline]
+    pub unsafe fn new(relation: pg_sys::Relation) -> Self {
+        Rel { relation, lifetime: PhantomData }
+    }
+
+    /// The server's pointer.
+    #[inline]
+    pub fn as_ptr(self) -> pg_sys::Relation {
+        self.relation
+    }
+
+    /// Its name.
+    pub fn name(self) -> String {
+        // SAFETY: an open relation has its pg_class row, whose name ends with NUL.
+        unsafe { CStr::from_ptr((*(*self.relation).rd_rel).relname.data.as_ptr()) }
+            .to_string_lossy()
+            .into_owned()
+    }
+
+    /// The number of blocks of a fork.
+    #[inline]
+    pub fn blocks(self, fork: ForkNumber::Type) -> u32 {
+        // SAFETY: the relation is open; the function looks at the file's size.
+        unsafe { raw::RelationGetNumberOfBlocksInFork(self.relation, fork) }
+    }
+
+    /// The parsed storage parameters, as the access method's own struct; `None` when the index has none.
+    ///
+    /// # Safety
+    /// `T` is the struct that the access method's options function describes to `build_reloptions`.
+    pub unsafe fn options<T: Copy>(self) -> Option<T> {
+        // SAFETY: rd_options is null or points to that struct, which lives as long as the relation is open.
+        unsafe { (*self.relation).rd_options.cast::<T>().as_ref().copied() }
+    }
+
+    /// Whether changes must be logged (RelationNeedsWAL, src/include/utils/rel.h).
+    pub fn needs_wal(self) -> bool {
+        // SAFETY: the relation is open.
+        unsafe {
+            let rel = &*self.relation;
+            let permanent =
+                (*rel.rd_rel).relpersistence == pg_sys::RELPERSISTENCE_PERMANENT as core::ffi::c_char;
+            #[cfg(any(feature = "pg13", feature = "pg14", feature = "pg15"))]
+            let first = rel.rd_firstRelfilenodeSubid;
+            #[cfg(not(any(feature = "pg13", feature = "pg14", feature = "pg15")))]
+            let first = rel.rd_firstRelfilelocatorSubid;
+            let minimal = pg_sys::wal_level < pg_sys::WalLevel::WAL_LEVEL_REPLICA as core::ffi::c_int;
+            let new_here = rel.rd_createSubid != 0 || first != 0;
+            permanent && !(minimal && new_here)
+        }
+    }
+
+    /// The type modifier of column `n` (from 0); -1 when it has none.
+    pub fn typmod(self, n: usize) -> i32 {
+        // SAFETY: the relation is open and the caller asks for one of its columns.
+        unsafe { (*attribute((*self.relation).rd_att, n)).atttypmod }
+    }
+
+    /// The number of columns.
+    pub fn columns(self) -> usize {
+        // SAFETY: an open relation has a tuple descriptor.
+        unsafe { (*(*self.relation).rd_att).natts.max(0) as usize }
+    }
+
+    /// The address of support function `number` of the first column's operator class; `None` when it has none.
+    pub fn support_function(self, number: u16) -> Option<usize> {
+        // SAFETY: the relation is an open index with at least one column; the server checks that the access method
+        // has a function of this number.
+        unsafe {
+            if pg_sys::index_getprocid(self.relation, 1, number) == pg_sys::InvalidOid {
+                return None;
+            }
+            let info = pg_sys::index_getprocinfo(self.relation, 1, number);
+            (*info).fn_addr.map(|f| f as usize)
+        }
+    }
+}
+
+#[cfg(feature = "pg18")]
+unsafe fn attribute(desc: pg_sys::TupleDesc, n: usize) -> *const pg_sys::FormData_pg_attribute {
+    // SAFETY: the caller's contract is that of TupleDescAttr.
+    unsafe { pg_sys::TupleDescAttr(desc, n as core::ffi::c_int) }
+}
+
+#[cfg(not(feature = "pg18"))]
+unsafe fn attribute(desc: pg_sys::TupleDesc, n: usize) -> *const pg_sys::FormData_pg_attribute {
+    // SAFETY: the descriptor is followed by its columns, of which there are more than `n`.
+    unsafe { (*desc).attrs.as_ptr().add(n) }
+}
