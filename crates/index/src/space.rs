@@ -40,6 +40,9 @@ pub trait Space: Copy + Send + Sync + 'static {
     /// A checked value in place.
     type View<'a>: Copy + Send + Sync;
 
+    /// Whether all values have the same number of bytes.
+    const FIXED_SIZE: bool = true;
+
     /// Checks a whole, uncompressed varlena with a four-byte header, 4-byte aligned.
     ///
     /// # Errors
@@ -148,6 +151,8 @@ pub struct Sparse {
 
 impl Space for Sparse {
     type View<'a> = SparseView<'a>;
+
+    const FIXED_SIZE: bool = false;
 
     #[inline]
     fn view<'a>(&self, varlena: &'a [u8]) -> Result<SparseView<'a>, ValueError> {

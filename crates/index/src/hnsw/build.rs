@@ -1,0 +1,439 @@
+//! Building a graph in memory: one thread [pushes](Builder::push) the rows, threads [insert](Builder::build) them,
+//! and the finished [`Graph`] is read in the order of the rows.
+//!
+//! Everything that grows with the rows is counted against a budget before it is allocated, the threads' scratch memory
+//! included. The threads share what does not change (values, levels) and lists of ids that are
+//! read without locks ([`graph`]). The element with the highest level goes first, so that the entry point never changes.
+
+mod arena;
+mod graph;
+mod insert;
+mod repair;
+mod rows;
+#[cfg(test)]
+mod tests;
+mod visited;
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+
+use self::arena::Values;
+use self::graph::Lists;
+use self::insert::{Scratch, Stop, insert};
+use self::rows::{NONE, Rows};
+use super::layout::HEAP_TIDS;
+use super::params::{MAX_LEVEL, layer_slots, random_level};
+use crate::error::ValueError;
+use crate::page::Tid;
+use crate::space::Space;
+
+/// How a graph is built.
+#[derive(Clone, Copy, Debug)]
+pub struct Params {
+    /// connections per layer, 2 to 100
+    pub m: usize,
+    /// candidates kept by the search for a new element's neighbours, at least 2 m
+    pub ef_construction: usize,
+    /// the highest level an element may have
+    pub max_level: u8,
+    /// threads that insert; with none the calling thread inserts
+    pub threads: usize,
+    /// bytes of memory that may be used
+    pub budget: usize,
+    /// of the levels
+    pub seed: u64,
+}
+
+/// What became of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pushed {
+    /// a new element
+    New,
+    /// another heap TID of an element with an equal value
+    Duplicate,
+    /// not taken: the memory is used up
+    Full,
+}
+
+/// Why there is no graph.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BuildError {
+    /// told to
+    #[error("the build was stopped")]
+    Stopped,
+    /// an allocation within the budget failed
+    #[error("out of memory")]
+    OutOfMemory,
+}
+
+/// More nodes than this do not fit the handles of a search.
+const MAX_NODES: usize = i32::MAX as usize - 1;
+/// How often the calling thread looks up while others work.
+const TICK: Duration = Duration::from_millis(10);
+/// Stack of an inserting thread, which needs little.
+const STACK: usize = 256 << 10;
+
+/// The elements and their lists.
+#[derive(Debug)]
+struct Elements<S> {
+    space: S,
+    ef_construction: usize,
+    values: Values,
+    rows: Rows,
+    /// lists of layer 0, by node
+    ground: Lists,
+    /// lists of the layers above
+    upper: Lists,
+}
+
+impl<S: Space> Elements<S> {
+    #[inline(always)]
+    fn lists(&self, layer: u8) -> &Lists {
+        if layer == 0 { &self.ground } else { &self.upper }
+    }
+
+    /// Where the neighbours of `node` in `layer` stand; the node reaches up to that layer.
+    #[inline(always)]
+    fn list(&self, node: u32, layer: u8) -> (&Lists, usize) {
+        if layer == 0 {
+            (&self.ground, node as usize)
+        } else {
+            (&self.upper, self.rows.get(node).upper as usize + usize::from(layer) - 1)
+        }
+    }
+
+    /// The value of a node; always there, having been checked when it was pushed.
+    #[inline(always)]
+    fn view(&self, node: u32) -> Option<S::View<'_>> {
+        self.space.view(self.values.get(node as usize)).ok()
+    }
+
+    #[inline(always)]
+    fn distance_to(&self, query: S::View<'_>, node: u32) -> f32 {
+        self.view(node).map_or(f32::INFINITY, |view| self.space.distance(query, view))
+    }
+}
+
+/// Takes the rows of an index and builds their graph.
+#[derive(Debug)]
+pub struct Builder<S> {
+    params: Params,
+    elements: Elements<S>,
+    rng: SmallRng,
+    hash_seed: u64,
+    /// bytes allocated, scratch memory left out
+    used: usize,
+    /// the node of the highest level
+    entry: u32,
+    top: u8,
+}
+
+impl<S: Space> Builder<S> {
+    /// A builder of values of `space`. Parameters beyond their ranges are brought into them.
+    pub fn new(space: S, params: Params) -> Self {
+        let m = params.m.clamp(2, 100);
+        let params = Params {
+            m,
+            ef_construction: params.ef_construction.clamp(2 * m, 1000),
+            max_level: params.max_level.min(MAX_LEVEL),
+            ..params
+        };
+        // small budgets go in small steps, large ones in few
+        let chunk = (params.budget / 256).clamp(2 << 10, 2 << 20);
+        Builder {
+            params,
+            elements: Elements {
+                space,
+                ef_construction: params.ef_construction,
+                values: Values::new(!S::FIXED_SIZE, chunk),
+                rows: Rows::new(chunk),
+                ground: Lists::new(layer_slots(m, 0), chunk),
+                upper: Lists::new(layer_slots(m, 1), chunk),
+            },
+            rng: SmallRng::seed_from_u64(params.seed),
+            hash_seed: params.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5bd1_e995_0123_4567,
+            used: 0,
+            entry: NONE,
+            top: 0,
+        }
+    }
+
+    /// The number of elements.
+    pub fn len(&self) -> usize {
+        self.elements.rows.len()
+    }
+
+    /// Whether there are no elements.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes of memory that the build of the elements so far uses, at most.
+    pub fn memory(&self) -> usize {
+        self.used + self.scratch(self.len(), self.top)
+    }
+
+    fn scratch(&self, nodes: usize, top: u8) -> usize {
+        let Params { m, ef_construction, threads, .. } = self.params;
+        Scratch::size(nodes, m, ef_construction, top).saturating_mul(threads.max(1))
+    }
+
+    fn within_budget(&self, growth: usize, scratch: usize) -> bool {
+        self.used.saturating_add(growth).saturating_add(scratch) <= self.params.budget
+    }
+
+    /// Takes a row: where it is in the heap, and its value as a whole, uncompressed varlena with a four-byte header,
+    /// 4-byte aligned, normalised if the index wants that. Rows of equal bytes share an element, up to ten.
+    ///
+    /// # Errors
+    /// When the bytes are no value of the space; the row is not taken then.
+    pub fn push(&mut self, heap_tid: Tid, value: &[u8]) -> Result<Pushed, ValueError> {
+        self.elements.space.view(value)?;
+        let Elements { values, rows, .. } = &mut self.elements;
+        let hash = rows::hash(value, self.hash_seed);
+        if let Some(at) = rows.find(hash, |at| values.get(at as usize) == value) {
+            let growth = rows.tid_growth();
+            let scratch = self.scratch(self.len(), self.top);
+            if !self.within_budget(growth, scratch) || !self.elements.rows.add_tid(at, heap_tid) {
+                return Ok(Pushed::Full);
+            }
+            self.used += growth;
+            return Ok(Pushed::Duplicate);
+        }
+        let mut rng = self.rng.clone();
+        let level = random_level(&mut rng, self.params.m, self.params.max_level);
+        let layers = usize::from(level);
+        let Elements { values, rows, ground, upper, .. } = &self.elements;
+        let growth = values.growth(value.len()) + rows.growth() + ground.growth(1) + upper.growth(layers);
+        let scratch = self.scratch(self.len() + 1, self.top.max(level));
+        let first_upper = upper.len();
+        if self.len() >= MAX_NODES
+            || first_upper + layers > MAX_NODES
+            || !values.fits(value.len())
+            || !self.within_budget(growth, scratch)
+        {
+            return Ok(Pushed::Full);
+        }
+        let node = self.len() as u32;
+        let Elements { values, rows, ground, upper, .. } = &mut self.elements;
+        // the row comes last: what fails before it leaves no element
+        if !(values.push(value)
+            && ground.extend(1)
+            && upper.extend(layers)
+            && rows.push(heap_tid, level, first_upper as u32, hash))
+        {
+            self.params.budget = 0;
+            return Ok(Pushed::Full);
+        }
+        self.used += growth;
+        self.rng = rng;
+        if self.entry == NONE || level > self.top {
+            (self.entry, self.top) = (node, level);
+        }
+        Ok(Pushed::New)
+    }
+
+    /// Builds the graph on the threads that the parameters ask for, or on as many as can be started. The calling
+    /// thread waits, runs `tick` every ten milliseconds or so, and stops the build when `tick` answers true or `stop`
+    /// is set; that takes a few milliseconds. `progress` counts inserted elements.
+    ///
+    /// # Errors
+    /// When the build was stopped, or memory ran out.
+    pub fn build(
+        mut self,
+        stop: &AtomicBool,
+        progress: &AtomicU64,
+        mut tick: impl FnMut() -> bool,
+    ) -> Result<Graph<S>, BuildError> {
+        let nodes = self.len();
+        if self.entry == NONE {
+            return Ok(self.finish(0));
+        }
+        let Params { m, ef_construction, threads, .. } = self.params;
+        let mut scratches = Vec::new();
+        for _ in 0..threads.max(1) {
+            let scratch = Scratch::new(nodes, m, ef_construction, self.top);
+            scratches.push(scratch.ok_or(BuildError::OutOfMemory)?);
+        }
+        let work =
+            Work { elements: &self.elements, entry: self.entry, next: AtomicU32::new(0), stop, progress };
+        progress.fetch_add(1, Ordering::Relaxed);
+        let mut started = 0;
+        if threads > 0 {
+            let running = AtomicUsize::new(0);
+            let caller = std::thread::current();
+            std::thread::scope(|scope| {
+                for scratch in &mut scratches {
+                    running.fetch_add(1, Ordering::Relaxed);
+                    let (work, running, caller) = (&work, &running, &caller);
+                    let thread = std::thread::Builder::new().name("hnsw build".into()).stack_size(STACK);
+                    let run = move || {
+                        let done = Done(running, caller);
+                        work.run(scratch, || false);
+                        drop(done);
+                    };
+                    if thread.spawn_scoped(scope, run).is_err() {
+                        running.fetch_sub(1, Ordering::Relaxed);
+                        break;
+                    }
+                    started += 1;
+                }
+                while running.load(Ordering::Acquire) > 0 {
+                    std::thread::park_timeout(TICK);
+                    if tick() {
+                        stop.store(true, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+        let mut scratch = scratches.swap_remove(0);
+        drop(scratches);
+        let mut last = Instant::now();
+        let mut paced = || {
+            if last.elapsed() < TICK {
+                return stop.load(Ordering::Relaxed);
+            }
+            last = Instant::now();
+            if tick() {
+                stop.store(true, Ordering::Relaxed);
+            }
+            stop.load(Ordering::Relaxed)
+        };
+        if started == 0 {
+            work.run(&mut scratch, &mut paced);
+        }
+        let mut unless_stopped = || if paced() { Err(Stop) } else { Ok(()) };
+        unless_stopped()?;
+        let lost = repair::repair(&mut self.elements, self.entry, &mut scratch, stop, &mut unless_stopped)?;
+        Ok(self.finish(lost))
+    }
+
+    fn finish(self, lost: usize) -> Graph<S> {
+        Graph { elements: self.elements, entry: (self.entry != NONE).then_some(self.entry), lost }
+    }
+}
+
+impl From<Stop> for BuildError {
+    fn from(_: Stop) -> Self {
+        BuildError::Stopped
+    }
+}
+
+/// The inserts that are left to do.
+struct Work<'a, S> {
+    elements: &'a Elements<S>,
+    entry: u32,
+    next: AtomicU32,
+    stop: &'a AtomicBool,
+    progress: &'a AtomicU64,
+}
+
+impl<S: Space> Work<'_, S> {
+    /// Inserts until nothing is left, or the build stops.
+    fn run(&self, scratch: &mut Scratch, mut stopped: impl FnMut() -> bool) {
+        let nodes = self.elements.rows.len() as u32;
+        loop {
+            let node = self.next.fetch_add(1, Ordering::Relaxed);
+            if node >= nodes || stopped() {
+                return;
+            }
+            if node == self.entry {
+                continue;
+            }
+            if insert(self.elements, node, self.entry, scratch, self.stop).is_err() {
+                return;
+            }
+            self.progress.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Tells the waiting thread that one more is done, however it ends.
+struct Done<'a>(&'a AtomicUsize, &'a std::thread::Thread);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        if self.0.fetch_sub(1, Ordering::Release) == 1 {
+            self.1.unpark();
+        }
+    }
+}
+
+/// A finished graph.
+#[derive(Debug)]
+pub struct Graph<S> {
+    elements: Elements<S>,
+    entry: Option<u32>,
+    lost: usize,
+}
+
+/// One element of a graph.
+#[derive(Clone, Copy, Debug)]
+pub struct Element<'a, S> {
+    elements: &'a Elements<S>,
+    node: u32,
+}
+
+impl<S: Space> Graph<S> {
+    /// The number of elements.
+    pub fn len(&self) -> usize {
+        self.elements.rows.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The element every search begins with, one of the highest level.
+    pub fn entry(&self) -> Option<u32> {
+        self.entry
+    }
+
+    /// How many elements no search would have found, had they not been given an edge.
+    pub fn reattached(&self) -> usize {
+        self.lost
+    }
+
+    /// The element at `node`, by the order of the rows; none beyond the last.
+    pub fn element(&self, node: u32) -> Option<Element<'_, S>> {
+        ((node as usize) < self.len()).then_some(Element { elements: &self.elements, node })
+    }
+
+    /// The elements in the order of their rows.
+    pub fn elements(&self) -> impl ExactSizeIterator<Item = Element<'_, S>> {
+        (0..self.len() as u32).map(|node| Element { elements: &self.elements, node })
+    }
+}
+
+impl<'a, S: Space> Element<'a, S> {
+    /// The number neighbours name it by: its place in the order of the rows.
+    pub fn node(&self) -> u32 {
+        self.node
+    }
+
+    /// Its highest layer.
+    pub fn level(&self) -> u8 {
+        self.elements.rows.get(self.node).level
+    }
+
+    /// Its heap TIDs, 1 to 10 of them, in the order they came; the others are invalid.
+    pub fn heap_tids(&self) -> [Tid; HEAP_TIDS] {
+        self.elements.rows.tids(self.node).0
+    }
+
+    /// Its value, as it was pushed.
+    pub fn value(&self) -> &'a [u8] {
+        self.elements.values.get(self.node as usize)
+    }
+
+    /// Its neighbours in `layer`, nearest first; none above its level.
+    pub fn neighbours(&self, layer: u8) -> impl Iterator<Item = u32> + 'a {
+        let elements = self.elements;
+        let list = (layer <= self.level()).then(|| elements.list(self.node, layer));
+        list.into_iter().flat_map(|(lists, at)| lists.ids(at))
+    }
+}

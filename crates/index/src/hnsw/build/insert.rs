@@ -1,0 +1,360 @@
+//! Inserting one element into the graph (paper, algorithms 1, 2 and 4).
+//!
+//! Two things are remembered so that few distances are computed twice. While an element is inserted, a table holds its
+//! distance from every node met; its new neighbours were expanded on the way, hence all that stand in their
+//! lists are in the table, and the element can be weighed against them for nothing. And every list
+//! remembers for each edge which other edge is closer to it than the owner (or that none is), which is what
+//! algorithm 4 would find out again; adding an edge changes little of that.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use vector_kernels::prefetch;
+
+use super::Elements;
+use super::graph::{CHOSEN, Edge};
+use super::visited::{Met, Visited};
+use crate::hnsw::search::{Pool, Scored, Store, search_layer};
+use crate::space::Space;
+
+/// The build was told to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stop;
+
+/// What a thread needs to insert elements, allocated once.
+#[derive(Debug)]
+pub(super) struct Scratch {
+    visited: Visited,
+    pool: Pool,
+    out: Vec<Scored>,
+    fresh: Vec<(u32, u32)>,
+    /// the candidates of a selection, and what was decided about them
+    candidates: Vec<Edge>,
+    chosen: Vec<u8>,
+    edges: Vec<Edge>,
+    /// the selected neighbours, top layer first
+    selected: Vec<Edge>,
+}
+
+impl Scratch {
+    /// Bytes of the scratch memory of one thread.
+    pub fn size(nodes: usize, m: usize, ef: usize, top: u8) -> usize {
+        let slots = Visited::slots(nodes, m, ef);
+        Visited::size(slots)
+            + (ef + 1) * size_of::<u64>()
+            + 2 * m * (size_of::<Scored>() + size_of::<(u32, u32)>() + 2)
+            + (ef + 1 + 2 * m + 1 + (usize::from(top) + 2) * m) * size_of::<Edge>()
+    }
+
+    /// Scratch memory, when there is any.
+    pub fn new(nodes: usize, m: usize, ef: usize, top: u8) -> Option<Self> {
+        fn room<T>(n: usize) -> Option<Vec<T>> {
+            let mut vec = Vec::new();
+            vec.try_reserve_exact(n).ok()?;
+            Some(vec)
+        }
+        Some(Scratch {
+            visited: Visited::new(Visited::slots(nodes, m, ef))?,
+            pool: Pool::new(),
+            out: room(2 * m)?,
+            fresh: room(2 * m)?,
+            candidates: room(ef + 1)?,
+            chosen: room(2 * m + 1)?,
+            edges: room(2 * m + 1)?,
+            selected: room((usize::from(top) + 2) * m)?,
+        })
+    }
+}
+
+/// The graph as an insert sees it: distances are from the new element.
+struct Around<'a, S: Space> {
+    elements: &'a Elements<S>,
+    query: S::View<'a>,
+    visited: &'a mut Visited,
+    fresh: &'a mut Vec<(u32, u32)>,
+    stop: &'a AtomicBool,
+}
+
+impl<'a, S: Space> Around<'a, S> {
+    /// A search for `query` that begins with `entry`, the only one in `pool`.
+    fn start(
+        elements: &'a Elements<S>,
+        query: S::View<'a>,
+        entry: u32,
+        visited: &'a mut Visited,
+        pool: &mut Pool,
+        fresh: &'a mut Vec<(u32, u32)>,
+        stop: &'a AtomicBool,
+    ) -> Self {
+        visited.clear();
+        pool.clear();
+        let distance = elements.distance_to(query, entry);
+        if let Met::New(slot) = visited.meet(entry, elements.rows.get(entry).level) {
+            visited.set(slot, distance);
+        }
+        pool.offer(Scored { distance, node: entry }, true, 1);
+        Around { elements, query, visited, fresh, stop }
+    }
+
+    /// Searches one layer from what is in `pool`.
+    fn layer(&mut self, pool: &mut Pool, out: &mut Vec<Scored>, ef: usize, layer: u8) -> Result<(), Stop> {
+        pool.restart();
+        for scored in pool.iter() {
+            // met anew in this layer
+            let _ = self.visited.meet(scored.node, layer);
+        }
+        search_layer(self, pool, out, ef, layer, None)
+    }
+}
+
+impl<S: Space> Store for Around<'_, S> {
+    type Error = Stop;
+
+    #[inline(always)]
+    fn expand(&mut self, node: u32, layer: u8, bound: f32, out: &mut Vec<Scored>) -> Result<(), Stop> {
+        if self.stop.load(Ordering::Relaxed) {
+            return Err(Stop);
+        }
+        let elements = self.elements;
+        let (lists, at) = elements.list(node, layer);
+        self.fresh.clear();
+        for id in lists.ids(at) {
+            match self.visited.meet(id, layer) {
+                Met::New(slot) => {
+                    prefetch(elements.values.get(id as usize));
+                    self.fresh.push((id, slot as u32));
+                }
+                Met::Known(distance) if distance < bound => out.push(Scored { distance, node: id }),
+                _ => {}
+            }
+        }
+        for &(id, slot) in self.fresh.iter() {
+            let distance = elements.distance_to(self.query, id);
+            self.visited.set(slot as usize, distance);
+            if distance < bound {
+                out.push(Scored { distance, node: id });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Inserts `node` into the graph that `entry` leads into.
+pub(super) fn insert<S: Space>(
+    elements: &Elements<S>,
+    node: u32,
+    entry: u32,
+    scratch: &mut Scratch,
+    stop: &AtomicBool,
+) -> Result<(), Stop> {
+    let Some(query) = elements.view(node) else { return Ok(()) };
+    let level = elements.rows.get(node).level;
+    let top = elements.rows.get(entry).level;
+    let Scratch { visited, pool, out, fresh, candidates, chosen, edges, selected } = scratch;
+    selected.clear();
+    let mut around = Around::start(elements, query, entry, visited, pool, fresh, stop);
+    // down to the element's own layers along the nearest, then with the whole queue
+    let mut lengths = [0u8; 64];
+    for layer in (0..=top).rev() {
+        let ef = if layer > level { 1 } else { elements.ef_construction };
+        around.layer(pool, out, ef, layer)?;
+        if layer > level {
+            continue;
+        }
+        let slots = elements.lists(layer).slots();
+        candidates.clear();
+        candidates.extend(pool.iter().map(|s| Edge { node: s.node, distance: s.distance, closer: CHOSEN }));
+        let from = selected.len();
+        select(elements, candidates, slots, chosen, selected);
+        if let Some(length) = lengths.get_mut(usize::from(layer)) {
+            *length = (selected.len() - from) as u8;
+        }
+    }
+
+    // Its own lists must be whole before anything leads to it: a search that comes by must find its way on.
+    let bottom_up = 0..=level.min(top);
+    let mut end = selected.len();
+    for layer in bottom_up.clone() {
+        let start = end - usize::from(lengths.get(usize::from(layer)).copied().unwrap_or(0));
+        let (lists, at) = elements.list(node, layer);
+        lists.lock(at).write(&selected[start..end], 0);
+        end = start;
+    }
+    let mut end = selected.len();
+    for layer in bottom_up {
+        let start = end - usize::from(lengths.get(usize::from(layer)).copied().unwrap_or(0));
+        for edge in &selected[start..end] {
+            connect(elements, edge.node, Edge { node, ..*edge }, layer, around.visited, edges);
+        }
+        end = start;
+    }
+    Ok(())
+}
+
+/// Appends to `selected` up to `slots` of the candidates, which come nearest first: those that no chosen one
+/// is closer to than the new element is (paper, algorithm 4), and then the nearest of the others. They stay in
+/// order of their distances.
+fn select<S: Space>(
+    elements: &Elements<S>,
+    candidates: &mut [Edge],
+    slots: usize,
+    chosen: &mut Vec<u8>,
+    selected: &mut Vec<Edge>,
+) {
+    /// Examined, and not taken.
+    const LEFT: u8 = u8::MAX - 1;
+    let base = selected.len();
+    chosen.clear();
+    let mut order: [u16; 256] = [0; 256];
+    let mut taken = 0usize;
+    let mut examined = 0usize;
+    for at in 0..candidates.len() {
+        if taken == slots {
+            break;
+        }
+        examined = at + 1;
+        let candidate = candidates[at];
+        let mut closer = CHOSEN;
+        if let Some(view) = elements.view(candidate.node) {
+            for (rank, &other) in order[..taken].iter().enumerate() {
+                if elements.distance_to(view, candidates[usize::from(other)].node) <= candidate.distance {
+                    closer = rank as u8;
+                    break;
+                }
+            }
+        }
+        candidates[at].closer = closer;
+        if closer == CHOSEN {
+            order[taken] = at as u16;
+            taken += 1;
+        }
+    }
+    // keep the nearest of the others; ranks among the chosen become positions in the list
+    let mut spare = slots - taken;
+    for candidate in &mut candidates[..examined] {
+        if candidate.closer == CHOSEN {
+            chosen.push((selected.len() - base) as u8);
+        } else if spare > 0 {
+            spare -= 1;
+            candidate.closer = chosen.get(usize::from(candidate.closer)).copied().unwrap_or(LEFT);
+        } else {
+            continue;
+        }
+        selected.push(*candidate);
+    }
+}
+
+/// Adds `edge` to the list of `owner`, or drops the edge that algorithm 4 would drop. `met` holds distances from the
+/// edge's node.
+pub(super) fn connect<S: Space>(
+    elements: &Elements<S>,
+    owner: u32,
+    edge: Edge,
+    layer: u8,
+    met: &Visited,
+    edges: &mut Vec<Edge>,
+) {
+    let (lists, at) = elements.list(owner, layer);
+    let mut list = lists.lock(at);
+    list.read(edges);
+    let Some(view) = elements.view(edge.node) else { return };
+    let from_edge = |node: u32| met.distance(node).unwrap_or_else(|| elements.distance_to(view, node));
+    let at = edges.partition_point(|e| e.distance < edge.distance);
+    // Two inserts at the same time may select each other.
+    if edges.iter().any(|e| e.node == edge.node) {
+        return;
+    }
+    let closer = edges[..at]
+        .iter()
+        .position(|e| e.closer == CHOSEN && from_edge(e.node) <= edge.distance)
+        .map_or(CHOSEN, |p| p as u8);
+    let full = list.is_full();
+    if full && closer != CHOSEN && edges[at..].iter().all(|e| e.closer == CHOSEN) {
+        // it would be the one to drop
+        return;
+    }
+    for e in edges.iter_mut() {
+        if e.closer != CHOSEN && usize::from(e.closer) >= at {
+            e.closer += 1;
+        }
+    }
+    edges.insert(at, Edge { closer, ..edge });
+    if closer == CHOSEN {
+        review(elements, edges, at, from_edge);
+    }
+    let mut from = at;
+    if full {
+        let dropped = edges.iter().rposition(|e| e.closer != CHOSEN).unwrap_or(edges.len() - 1);
+        remove(edges, dropped);
+        from = at.min(dropped);
+    }
+    list.write(edges, from);
+}
+
+/// Removes an edge that is not closer to any other.
+pub(super) fn remove(edges: &mut Vec<Edge>, dropped: usize) {
+    edges.remove(dropped);
+    for e in edges.iter_mut() {
+        if e.closer != CHOSEN && usize::from(e.closer) > dropped {
+            e.closer -= 1;
+        }
+    }
+}
+
+/// Brings `closer` of the edges behind `new` up to date with that new, chosen edge.
+fn review<S: Space>(elements: &Elements<S>, edges: &mut [Edge], new: usize, from_new: impl Fn(u32) -> f32) {
+    // chosen edges that were not chosen before
+    let mut raised = false;
+    for at in new + 1..edges.len() {
+        let edge = edges[at];
+        if edge.closer == CHOSEN {
+            if from_new(edge.node) <= edge.distance {
+                edges[at].closer = new as u8;
+            } else if raised {
+                edges[at].closer = closer_edge(elements, edges, at, new);
+            }
+        } else if edges[usize::from(edge.closer)].closer != CHOSEN {
+            // what was closer has lost its place
+            let closer = if from_new(edge.node) <= edge.distance {
+                new as u8
+            } else {
+                closer_edge(elements, edges, at, usize::MAX)
+            };
+            edges[at].closer = closer;
+            raised |= closer == CHOSEN;
+        }
+    }
+}
+
+/// The first chosen edge before `at`, other than `known`, that is closer to it than the owner.
+fn closer_edge<S: Space>(elements: &Elements<S>, edges: &[Edge], at: usize, known: usize) -> u8 {
+    let edge = edges[at];
+    let Some(view) = elements.view(edge.node) else { return CHOSEN };
+    edges[..at]
+        .iter()
+        .enumerate()
+        .position(|(i, e)| {
+            i != known && e.closer == CHOSEN && elements.distance_to(view, e.node) <= edge.distance
+        })
+        .map_or(CHOSEN, |p| p as u8)
+}
+
+/// Finds the `ef_construction` reachable nodes nearest to `node`, nearest first.
+pub(super) fn nearest<S: Space>(
+    elements: &Elements<S>,
+    node: u32,
+    entry: u32,
+    scratch: &mut Scratch,
+    stop: &AtomicBool,
+    near: &mut Vec<Edge>,
+) -> Result<(), Stop> {
+    near.clear();
+    let Some(query) = elements.view(node) else { return Ok(()) };
+    let Scratch { visited, pool, out, fresh, .. } = scratch;
+    let mut around = Around::start(elements, query, entry, visited, pool, fresh, stop);
+    for layer in (0..=elements.rows.get(entry).level).rev() {
+        let ef = if layer > 0 { 1 } else { elements.ef_construction };
+        around.layer(pool, out, ef, layer)?;
+    }
+    near.extend(pool.iter().map(|s| Edge { node: s.node, distance: s.distance, closer: CHOSEN }));
+    Ok(())
+}

@@ -1,0 +1,123 @@
+//! Reachability. Adding an edge to a full list drops another one, which may have been the only way to a node: no search
+//! would find it again. A walk over layer 0 from the entry point shows such nodes, and each gets an edge
+//! from the nearest node that can spare one: an edge the walk did not need.
+
+use std::sync::atomic::AtomicBool;
+
+use super::Elements;
+use super::graph::{CHOSEN, Edge};
+use super::insert::{Scratch, Stop, nearest, remove};
+use super::rows::NONE;
+use crate::space::Space;
+
+/// Nodes between two calls of `tick`.
+const STRIDE: u32 = 4096;
+
+/// Makes every node reachable from `entry` in layer 0; answers how many were not.
+///
+/// A node stays lost only when every edge of all the `ef_construction` nodes nearest to it is the only way to
+/// some other node.
+pub(super) fn repair<S: Space>(
+    elements: &mut Elements<S>,
+    entry: u32,
+    scratch: &mut Scratch,
+    stop: &AtomicBool,
+    tick: &mut impl FnMut() -> Result<(), Stop>,
+) -> Result<usize, Stop> {
+    let nodes = elements.rows.len() as u32;
+    for node in 0..nodes {
+        let row = elements.rows.get_mut(node);
+        (row.hash, row.next) = (NONE, NONE);
+    }
+    walk(elements, entry, entry, tick)?;
+    let mut lost = 0;
+    let mut near = Vec::new();
+    let mut edges = Vec::new();
+    for node in 0..nodes {
+        if node.is_multiple_of(STRIDE) {
+            tick()?;
+        }
+        if parent(elements, node) != NONE {
+            continue;
+        }
+        lost += 1;
+        let (lists, at) = elements.list(node, 0);
+        lists.lock(at).read(&mut near);
+        let mut owner = near.iter().copied().find(|e| give(elements, node, *e, &mut edges));
+        if owner.is_none() {
+            // none of its neighbours is reached, or can spare an edge
+            nearest(elements, node, entry, scratch, stop, &mut near)?;
+            owner = near.iter().copied().find(|e| give(elements, node, *e, &mut edges));
+        }
+        if let Some(owner) = owner {
+            walk(elements, node, owner.node, tick)?;
+        }
+    }
+    Ok(lost)
+}
+
+/// The node from which the walk came to `node`: kept in `hash`, which has served its purpose.
+fn parent<S: Space>(elements: &Elements<S>, node: u32) -> u32 {
+    elements.rows.get(node).hash
+}
+
+/// Walks on from `start`, which was reached from `from`, to everything not reached before. `next` chains the queue.
+fn walk<S: Space>(
+    elements: &mut Elements<S>,
+    start: u32,
+    from: u32,
+    tick: &mut impl FnMut() -> Result<(), Stop>,
+) -> Result<(), Stop> {
+    let Elements { ground, rows, .. } = elements;
+    rows.get_mut(start).hash = from;
+    let (mut head, mut tail) = (start, start);
+    let mut walked = 0u32;
+    while head != NONE {
+        walked = walked.wrapping_add(1);
+        if walked.is_multiple_of(STRIDE) {
+            tick()?;
+        }
+        for id in ground.ids(head as usize) {
+            let row = rows.get_mut(id);
+            if row.hash == NONE {
+                row.hash = head;
+                rows.get_mut(tail).next = id;
+                tail = id;
+            }
+        }
+        head = rows.get(head).next;
+    }
+    Ok(())
+}
+
+/// Puts `node` into the list of the reached node `to` leads to, in the place of an edge that the walk did not need:
+/// of those the farthest that another edge is closer to, or else the farthest. Answers false when it cannot.
+fn give<S: Space>(elements: &Elements<S>, node: u32, to: Edge, edges: &mut Vec<Edge>) -> bool {
+    let owner = to.node;
+    if owner == node || parent(elements, owner) == NONE {
+        return false;
+    }
+    let (lists, at) = elements.list(owner, 0);
+    let mut list = lists.lock(at);
+    list.read(edges);
+    if list.is_full() {
+        let needless = |e: &Edge| parent(elements, e.node) != owner;
+        let pruned = edges.iter().rposition(|e| e.closer != CHOSEN && needless(e));
+        let Some(dropped) = pruned.or_else(|| edges.iter().rposition(needless)) else { return false };
+        for e in edges.iter_mut() {
+            if usize::from(e.closer) == dropped {
+                e.closer = CHOSEN;
+            }
+        }
+        remove(edges, dropped);
+    }
+    let at = edges.partition_point(|e| e.distance < to.distance);
+    for e in edges.iter_mut() {
+        if e.closer != CHOSEN && usize::from(e.closer) >= at {
+            e.closer += 1;
+        }
+    }
+    edges.insert(at, Edge { node, distance: to.distance, closer: CHOSEN });
+    list.write(edges, 0);
+    true
+}

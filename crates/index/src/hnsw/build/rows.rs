@@ -1,0 +1,211 @@
+//! What is known of elements beside values and neighbours, and the table that finds equal values. It grows one bucket
+//! at a time (linear hashing), so that no row pays for all.
+
+use super::arena::Arena;
+use crate::hnsw::layout::HEAP_TIDS;
+use crate::page::Tid;
+
+/// No element.
+pub(super) const NONE: u32 = u32::MAX;
+
+/// An element, or its place in the graph.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Row {
+    tid: Tid,
+    /// its highest layer
+    pub level: u8,
+    tids: u8,
+    /// the latest of the other heap TIDs
+    more: u32,
+    /// its list of layer 1 among those of the upper layers; the layers above follow
+    pub upper: u32,
+    /// the value's hash; later its parent in a walk over the graph
+    pub hash: u32,
+    /// the next element of the bucket; later the next of the walk's queue
+    pub next: u32,
+}
+
+impl Default for Row {
+    fn default() -> Self {
+        Row { tid: Tid::INVALID, level: 0, tids: 0, more: NONE, upper: 0, hash: 0, next: NONE }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct More {
+    tid: Tid,
+    before: u32,
+}
+
+impl Default for More {
+    fn default() -> Self {
+        More { tid: Tid::INVALID, before: NONE }
+    }
+}
+
+/// The elements in the order of their first heap TID.
+#[derive(Debug)]
+pub(super) struct Rows {
+    rows: Arena<Row>,
+    more: Arena<More>,
+    /// one per row: a bucket's latest element, plus one
+    buckets: Arena<u32>,
+}
+
+impl Rows {
+    /// No rows.
+    pub fn new(chunk: usize) -> Self {
+        Rows { rows: Arena::new(1, chunk), more: Arena::new(1, chunk), buckets: Arena::new(1, chunk) }
+    }
+
+    /// The number of elements.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    #[inline(always)]
+    pub fn get(&self, at: u32) -> &Row {
+        self.rows.first(at as usize)
+    }
+
+    #[inline(always)]
+    pub fn get_mut(&mut self, at: u32) -> &mut Row {
+        self.rows.first_mut(at as usize)
+    }
+
+    /// Bytes that one more element would allocate.
+    pub fn growth(&self) -> usize {
+        self.rows.growth(1) + self.buckets.growth(1)
+    }
+
+    /// Bytes that one more heap TID of an element would allocate.
+    pub fn tid_growth(&self) -> usize {
+        self.more.growth(1)
+    }
+
+    /// The bucket of `hash` among `buckets`.
+    fn bucket(hash: u32, buckets: usize) -> usize {
+        // the number of buckets lies between two powers of two; those up to the lower one not yet split are shared
+        let upper = buckets.next_power_of_two();
+        let at = hash as usize & (upper - 1);
+        if at < buckets { at } else { at & (upper / 2 - 1) }
+    }
+
+    /// An element with `hash` that `same` takes for equal and that has room for a heap TID. Full ones on the way are
+    /// forgotten: nothing can be added to them.
+    pub fn find(&mut self, hash: u32, same: impl Fn(u32) -> bool) -> Option<u32> {
+        if self.buckets.len() == 0 {
+            return None;
+        }
+        let bucket = Self::bucket(hash, self.buckets.len());
+        let mut before = NONE;
+        let mut at = self.buckets.first(bucket).wrapping_sub(1);
+        while at != NONE {
+            let row = *self.get(at);
+            if usize::from(row.tids) >= HEAP_TIDS {
+                match before {
+                    NONE => *self.buckets.first_mut(bucket) = row.next.wrapping_add(1),
+                    _ => self.get_mut(before).next = row.next,
+                }
+            } else if row.hash == hash && same(at) {
+                return Some(at);
+            } else {
+                before = at;
+            }
+            at = row.next;
+        }
+        None
+    }
+
+    /// Adds a heap TID to an element that [`Self::find`] has found; answers false when there is no memory.
+    pub fn add_tid(&mut self, at: u32, tid: Tid) -> bool {
+        let entry = self.more.len();
+        if !self.more.extend(1) {
+            return false;
+        }
+        let before = self.get(at).more;
+        *self.more.first_mut(entry) = More { tid, before };
+        let row = self.get_mut(at);
+        row.more = entry as u32;
+        row.tids += 1;
+        true
+    }
+
+    /// Adds an element; answers false when there is no memory.
+    pub fn push(&mut self, tid: Tid, level: u8, upper: u32, hash: u32) -> bool {
+        if !self.rows.extend(1) {
+            return false;
+        }
+        if !self.buckets.extend(1) {
+            return false;
+        }
+        let at = self.rows.len() - 1;
+        let buckets = self.buckets.len();
+        self.split(buckets);
+        let bucket = Self::bucket(hash, buckets);
+        let next = self.buckets.first(bucket).wrapping_sub(1);
+        *self.rows.first_mut(at) = Row { tid, level, tids: 1, more: NONE, upper, hash, next };
+        *self.buckets.first_mut(bucket) = at as u32 + 1;
+        true
+    }
+
+    /// Moves what belongs into the last of `buckets` out of the one that it was split from.
+    fn split(&mut self, buckets: usize) {
+        let new = buckets - 1;
+        if new == 0 {
+            return;
+        }
+        let old = new - (new + 1).next_power_of_two() / 2;
+        let mut at = self.buckets.first(old).wrapping_sub(1);
+        let (mut stay, mut go) = (NONE, NONE);
+        while at != NONE {
+            let row = self.get_mut(at);
+            let next = row.next;
+            let list = if Self::bucket(row.hash, buckets) == new { &mut go } else { &mut stay };
+            row.next = *list;
+            *list = at;
+            at = next;
+        }
+        *self.buckets.first_mut(old) = stay.wrapping_add(1);
+        *self.buckets.first_mut(new) = go.wrapping_add(1);
+    }
+
+    /// The heap TIDs of an element, in the order they came.
+    pub fn tids(&self, at: u32) -> ([Tid; HEAP_TIDS], usize) {
+        let row = self.get(at);
+        let mut tids = [Tid::INVALID; HEAP_TIDS];
+        let count = usize::from(row.tids).clamp(1, HEAP_TIDS);
+        tids[0] = row.tid;
+        let mut more = row.more;
+        for slot in tids[1..count].iter_mut().rev() {
+            if more == NONE {
+                break;
+            }
+            let entry = self.more.first(more as usize);
+            *slot = entry.tid;
+            more = entry.before;
+        }
+        (tids, count)
+    }
+}
+
+/// A hash of bytes that are a multiple of four long: a chain of folded products.
+pub(super) fn hash(bytes: &[u8], seed: u64) -> u32 {
+    let fold = |a: u64, b: u64| {
+        let product = u128::from(a) * u128::from(b);
+        product as u64 ^ (product >> 64) as u64
+    };
+    const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
+    let (pairs, rest) = bytes.as_chunks::<16>();
+    let mut hash = fold(seed ^ bytes.len() as u64, ODD);
+    for pair in pairs {
+        let (a, b) = pair.split_at(8);
+        let word = |x: &[u8]| x.first_chunk().map_or(0, |x| u64::from_ne_bytes(*x));
+        hash = fold(word(a) ^ hash, word(b) ^ ODD ^ seed);
+    }
+    for byte in rest {
+        hash = (hash ^ u64::from(*byte)).wrapping_mul(ODD);
+    }
+    let hash = fold(hash, ODD);
+    (hash ^ hash >> 32) as u32
+}
