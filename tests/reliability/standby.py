@@ -1,0 +1,113 @@
+"""A streaming standby replays every change, answers as the primary does, also while the primary vacuums, and takes over."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import psycopg
+
+from harness import ALL, FEW, PLAIN, Data, Opclass, Score, Server, by_index, invariants, run
+
+
+def caught_up(primary: psycopg.Connection, standby: psycopg.Connection) -> None:
+    # A vacuum's last records are not flushed by a commit; this one's are, and with it all before.
+    run(primary, "SELECT pg_logical_emit_message(true, 'test', '')")
+    place = primary.execute("SELECT pg_current_wal_flush_lsn()").fetchone()[0]
+    deadline = time.monotonic() + 60
+    while not standby.execute(f"SELECT pg_last_wal_replay_lsn() >= '{place}'").fetchone()[0]:
+        if time.monotonic() > deadline:
+            raise RuntimeError("the standby does not catch up")
+        time.sleep(0.01)
+
+
+def answers(connection: psycopg.Connection, opclass: Opclass, queries: list[str]) -> list[list[tuple]]:
+    by_index(connection, FEW[opclass.am])
+    found = [connection.execute(f"SELECT id FROM t ORDER BY {opclass.column} {opclass.operator} '{query}' LIMIT 20").fetchall() for query in queries]
+    by_index(connection, ALL[opclass.am])
+    found.append(connection.execute(f"SELECT count(*), count(DISTINCT id) FROM (SELECT id FROM t ORDER BY {opclass.column} {opclass.operator} '{queries[0]}') x").fetchall())
+    run(connection, "RESET ALL")
+    return found
+
+
+def cycle(score: Score, primary: psycopg.Connection, standby: psycopg.Connection, server: Server, data: Data, opclass: Opclass) -> None:
+    am = opclass.am
+    queries = [data.text(row, opclass.column) for row in data.rows(10)]
+
+    def compare(name: str) -> None:
+        caught_up(primary, standby)
+        score.check(f"{am}: the standby answers alike {name}", answers(primary, opclass, queries) == answers(standby, opclass, queries))
+
+    run(primary, "DROP TABLE IF EXISTS t", "CREATE TABLE t (id int, v vector(16))")
+    data.copy(primary, "t", 1, 3000, "v")
+    run(primary, f"CREATE INDEX i ON t USING {am} (v {opclass.name}){opclass.options}")
+    compare("after a build")
+    for number in range(3):
+        data.copy(primary, "t", 10000 * (number + 1), 400, "v")
+        compare(f"after inserts {number + 1}")
+        run(primary, f"DELETE FROM t WHERE id % 7 = {number}", f"UPDATE t SET v = v + v WHERE id % 31 = {number}", "VACUUM t")
+        compare(f"after a vacuum {number + 1}")
+
+    # Searches on the standby while the primary vacuums: recovery may cancel one, nothing else may happen.
+    done, outcomes = threading.Event(), {"answered": 0, "conflicts": 0}
+    problems: list[str] = []
+
+    def search() -> None:
+        connection = server.connect()
+        by_index(connection, FEW[am])
+        number = 0
+        while not done.is_set():
+            number += 1
+            try:
+                rows = connection.execute(f"SELECT id FROM t ORDER BY v <-> '{queries[number % len(queries)]}' LIMIT 10").fetchall()
+                outcomes["answered"] += 1
+                if len(set(rows)) != len(rows):
+                    problems.append(f"a row twice: {rows}")
+            except psycopg.errors.SerializationFailure:
+                outcomes["conflicts"] += 1
+            except psycopg.Error as error:
+                problems.append(f"{error.sqlstate} {error}"[:200])
+                return
+        connection.close()
+
+    searcher = threading.Thread(target=search)
+    searcher.start()
+    try:
+        for number in range(4):
+            data.copy(primary, "t", 100000 * (number + 1), 500, "v")
+            run(primary, f"DELETE FROM t WHERE id % 5 = {number}", "VACUUM t")
+        caught_up(primary, standby)
+    finally:
+        done.set()
+        searcher.join()
+    score.check(f"{am}: the standby searches while the primary vacuums", not problems and outcomes["answered"] > 20, problems[:3] or outcomes)
+    compare("after all that")
+    caught_up(primary, standby)
+    invariants(score, f"{am}: on the standby", standby, data, opclass)
+
+
+def test(prefix: str, score: Score, ams: list[str], options) -> None:
+    settings = {"max_wal_size": "64MB", "max_standby_streaming_delay": "5s", "hot_standby": "on", "wal_level": "replica"}
+    with Server(prefix, "primary", settings) as primary:
+        connection = primary.connect()
+        run(connection, "CREATE EXTENSION vector")
+        for am in ams:
+            standby = Server(prefix, "standby", settings)
+            # The server's user writes the copy.
+            standby.base.chmod(0o777)
+            made = primary.tool("pg_basebackup", "-h", primary.socket, "-U", "postgres", "-D", str(standby.base / "data"), "-R", "-X", "stream", "-c", "fast")
+            if not score.check(f"{am}: a base backup is taken", made.returncode == 0, made.stdout if made.returncode else ""):
+                standby.remove()
+                continue
+            with standby:
+                follower = standby.connect()
+                data = Data(options.seed)
+                cycle(score, connection, follower, standby, data, PLAIN[am])
+                run(follower, "SELECT pg_promote()")
+                data.copy(follower, "t", 1_000_000, 300, "v")
+                run(follower, "DELETE FROM t WHERE id % 3 = 0", "VACUUM t")
+                invariants(score, f"{am}: on the promoted standby", follower, data, PLAIN[am])
+                follower.close()
+                score.check(f"{am}: nothing unexpected in the standby's log", not standby.trouble(), standby.trouble()[:3])
+        connection.close()
+        score.check("standby: nothing unexpected in the primary's log", not primary.trouble(), primary.trouble()[:3])
