@@ -36,7 +36,7 @@ tiers() {
     case $flags in *" $flag "*) ;; *) return 0 ;; esac
   done
   echo avx2
-  for flag in avx512f avx512bw avx512vl avx512dq avx512_vpopcntdq; do
+  for flag in avx512f avx512bw avx512vl avx512dq avx512_vnni avx512_vpopcntdq; do
     case $flags in *" $flag "*) ;; *) return 0 ;; esac
   done
   echo avx512

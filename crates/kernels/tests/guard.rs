@@ -113,6 +113,15 @@ fn nothing_beyond_the_slices_is_touched() {
                 b.copy_from_slice(&random.bytes(n));
                 let (a, b) = (&*a, &*b);
                 assert_eq!(k.hamming(a, b), support::hamming(a, b));
+                let signed = |x: &[u8]| x.iter().map(|x| *x as i8).collect::<Vec<_>>();
+                let (x, y) = (signed(a), signed(b));
+                let a = first.slice::<i8>(n, at_end);
+                a.copy_from_slice(&x);
+                let b = second.slice::<i8>(n, at_end);
+                b.copy_from_slice(&y);
+                let want: i32 = x.iter().zip(&y).map(|(x, y)| i32::from(*x) * i32::from(*y)).sum();
+                assert_eq!(k.inner_product_i8(a, b), want);
+                let (a, b) = (first.slice::<u8>(n, at_end), second.slice::<u8>(n, at_end));
                 assert_eq!(k.jaccard_distance(a, b), support::jaccard(a, b));
             }
         }

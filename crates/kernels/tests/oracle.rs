@@ -104,6 +104,20 @@ fn bits() {
     });
 }
 
+#[test]
+fn bytes() {
+    each(|k, n, (i, j), random| {
+        let (a, b) = (random.signed(i + n), random.signed(j + n));
+        let (a, b) = (&a[i..], &b[j..]);
+        let want: i32 = a.iter().zip(b).map(|(x, y)| i32::from(*x) * i32::from(*y)).sum();
+        assert_eq!(k.inner_product_i8(a, b), want, "{} {n}", k.tier().name());
+        for (x, y) in [(-128, -128), (-128, 127), (127, -128), (127, 127)] {
+            let (a, b) = (vec![x as i8; n], vec![y as i8; n]);
+            assert_eq!(k.inner_product_i8(&a, &b), x * y * n as i32, "{} {n}", k.tier().name());
+        }
+    });
+}
+
 /// Runs `write` on a slice inside a larger one and checks that nothing around the slice has changed.
 fn within<T: Copy + PartialEq + std::fmt::Debug>(
     n: usize,

@@ -182,6 +182,22 @@ vocabulary! {
         positive(unsafe { load_f16(p) })
     }
 
+    fn products_zero() -> __m256i {
+        _mm256_setzero_si256()
+    }
+    /// Widened to 16 bits, neighbouring products are summed in 32: -128 * -128 twice is far from overflowing.
+    unsafe fn products(a: *const i8, b: *const i8, sum: __m256i) -> __m256i {
+        // SAFETY: the caller has 16 bytes at both; the loads need no alignment.
+        let (x, y) = unsafe { (_mm_loadu_si128(a.cast()), _mm_loadu_si128(b.cast())) };
+        _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_cvtepi8_epi16(x), _mm256_cvtepi8_epi16(y)))
+    }
+    fn products_total(x: __m256i, y: __m256i) -> i32 {
+        let eight = _mm256_add_epi32(x, y);
+        let four = _mm_add_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256::<1>(eight));
+        let two = _mm_add_epi32(four, _mm_unpackhi_epi64(four, four));
+        _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_srli_epi64::<32>(two)))
+    }
+
     unsafe fn load_block(p: *const u8) -> __m256i {
         // SAFETY: the caller has 32 bytes at p; the load needs no alignment.
         unsafe { _mm256_loadu_si256(p.cast()) }
@@ -216,5 +232,6 @@ vocabulary! {
 }
 
 float_kernels!("avx2,fma,f16c,popcnt,bmi2");
+byte_kernels!("avx2,fma,f16c,popcnt,bmi2");
 bit_kernels!("avx2,fma,f16c,popcnt,bmi2");
 kernel_table!(Avx2);

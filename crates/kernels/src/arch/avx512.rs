@@ -13,6 +13,7 @@ pub(crate) fn detected() -> bool {
         && is_x86_feature_detected!("avx512bw")
         && is_x86_feature_detected!("avx512vl")
         && is_x86_feature_detected!("avx512dq")
+        && is_x86_feature_detected!("avx512vnni")
         && is_x86_feature_detected!("avx512vpopcntdq")
         && super::avx2::detected()
 }
@@ -31,7 +32,7 @@ type Wide = (__m512d, __m512d);
 macro_rules! vocabulary {
     ($($item:item)*) => {$(
         #[inline]
-        #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vpopcntdq,avx2,fma,f16c,popcnt,bmi2")]
+        #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vpopcntdq,avx2,fma,f16c,popcnt,bmi2")]
         $item
     )*};
 }
@@ -161,9 +162,38 @@ vocabulary! {
     }
 }
 
-float_kernels!("avx512f,avx512bw,avx512vl,avx512dq,avx512vpopcntdq,avx2,fma,f16c,popcnt,bmi2");
+float_kernels!("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vpopcntdq,avx2,fma,f16c,popcnt,bmi2");
 
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vpopcntdq,avx2,fma,f16c,popcnt,bmi2")]
+/// The instruction multiplies unsigned with signed bytes. So 128 is added to the left ones, by flipping their top bit,
+/// and 128 times the sum of the right ones is taken away again; all modulo 2^32.
+#[target_feature(
+    enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vpopcntdq,avx2,fma,f16c,popcnt,bmi2"
+)]
+unsafe fn inner_product_i8(a: *const i8, b: *const i8, n: usize) -> i32 {
+    let (mut products, mut excess) = (_mm512_setzero_si512(), _mm512_setzero_si512());
+    let flip = _mm512_set1_epi8(-128);
+    let mut i = 0;
+    // SAFETY: each step reads bytes that the condition before has found to lie within the n that the caller vouches
+    // for behind both pointers; the tail reads the n - i < 64 that are left.
+    unsafe {
+        while n - i >= 64 {
+            let (x, y) = (load_bytes(a.add(i).cast()), load_bytes(b.add(i).cast()));
+            products = _mm512_dpbusd_epi32(products, _mm512_xor_si512(x, flip), y);
+            excess = _mm512_dpbusd_epi32(excess, flip, y);
+            i += 64;
+        }
+        if i < n {
+            let (x, y) = (tail_bytes(a.add(i).cast(), n - i), tail_bytes(b.add(i).cast(), n - i));
+            products = _mm512_dpbusd_epi32(products, _mm512_xor_si512(x, flip), y);
+            excess = _mm512_dpbusd_epi32(excess, flip, y);
+        }
+    }
+    _mm512_reduce_add_epi32(_mm512_sub_epi32(products, excess))
+}
+
+#[target_feature(
+    enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vpopcntdq,avx2,fma,f16c,popcnt,bmi2"
+)]
 unsafe fn hamming(a: *const u8, b: *const u8, n: usize) -> u64 {
     let (mut s0, mut s1) = (_mm512_setzero_si512(), _mm512_setzero_si512());
     let mut i = 0;
@@ -186,7 +216,9 @@ unsafe fn hamming(a: *const u8, b: *const u8, n: usize) -> u64 {
     _mm512_reduce_add_epi64(_mm512_add_epi64(s0, s1)) as u64
 }
 
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vpopcntdq,avx2,fma,f16c,popcnt,bmi2")]
+#[target_feature(
+    enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vpopcntdq,avx2,fma,f16c,popcnt,bmi2"
+)]
 unsafe fn jaccard_distance(a: *const u8, b: *const u8, n: usize) -> f64 {
     let (mut both, mut either) = (_mm512_setzero_si512(), _mm512_setzero_si512());
     let mut i = 0;

@@ -16,7 +16,7 @@ pub enum Tier {
     /// AVX2 with FMA, F16C, POPCNT and BMI2.
     #[cfg(target_arch = "x86_64")]
     Avx2,
-    /// AVX-512 F, BW, VL, DQ and VPOPCNTDQ, with everything of the tier below.
+    /// AVX-512 F, BW, VL, DQ, VNNI and VPOPCNTDQ, with everything of the tier below.
     #[cfg(target_arch = "x86_64")]
     Avx512,
 }
@@ -77,6 +77,7 @@ pub struct Kernels {
     pub(crate) scale_f16: Scale<f16>,
     pub(crate) f16_to_f32: Map<f16, f32>,
     pub(crate) f32_to_f16: Map<f32, f16>,
+    pub(crate) inner_product_i8: Pair<i8, i32>,
     pub(crate) hamming: Pair<u8, u64>,
     pub(crate) jaccard_distance: Pair<u8, f64>,
     pub(crate) add_f32: Map2<f32>,
@@ -205,6 +206,8 @@ impl Kernels {
         l1_f16: f16 => f32;
         /// Cosine similarity of half-precision vectors; see [`Kernels::cosine_similarity_f32`].
         cosine_similarity_f16: f16 => f64;
+        /// Inner product of bytes, in `i32`; beyond 2^17 elements it may wrap around.
+        inner_product_i8: i8 => i32;
         /// Hamming distance: the number of bits that differ.
         hamming: u8 => u64;
         /// Jaccard distance of two bit sets: 1 - |a ∩ b| / |a ∪ b|, and 1 when nothing is common (two empty

@@ -154,6 +154,20 @@ vocabulary! {
         unsafe { positive(load_f16(p), load_f16(p.add(W))) }
     }
 
+    fn products_zero() -> int32x4_t {
+        vdupq_n_s32(0)
+    }
+    /// A product fits 16 bits, and neighbouring ones are summed in 32.
+    unsafe fn products(a: *const i8, b: *const i8, sum: int32x4_t) -> int32x4_t {
+        // SAFETY: the caller has 16 bytes at both.
+        let (x, y) = unsafe { (vld1q_s8(a), vld1q_s8(b)) };
+        let sum = vpadalq_s16(sum, vmull_s8(vget_low_s8(x), vget_low_s8(y)));
+        vpadalq_s16(sum, vmull_high_s8(x, y))
+    }
+    fn products_total(x: int32x4_t, y: int32x4_t) -> i32 {
+        vaddvq_s32(vaddq_s32(x, y))
+    }
+
     unsafe fn load_block(p: *const u8) -> uint8x16_t {
         // SAFETY: the caller has 16 bytes at p.
         unsafe { vld1q_u8(p) }
@@ -183,5 +197,6 @@ vocabulary! {
 }
 
 float_kernels!("neon");
+byte_kernels!("neon");
 bit_kernels!("neon");
 kernel_table!(Neon);

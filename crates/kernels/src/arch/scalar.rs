@@ -113,6 +113,14 @@ pairs! {
     };
 }
 
+/// The inner product of bytes; also what is left of a SIMD tier's bytes.
+#[inline(always)]
+pub(super) unsafe fn inner_product_i8(a: *const i8, b: *const i8, n: usize) -> i32 {
+    // SAFETY: the caller passes pointers readable for n bytes.
+    let (a, b) = unsafe { (from_raw_parts(a, n), from_raw_parts(b, n)) };
+    a.iter().zip(b).fold(0i32, |sum, (x, y)| sum.wrapping_add(i32::from(*x) * i32::from(*y)))
+}
+
 /// The number of bits that differ; also what is left of a SIMD tier's bytes.
 #[inline(always)]
 pub(super) unsafe fn differing(a: *const u8, b: *const u8, n: usize) -> u64 {
@@ -254,6 +262,7 @@ pub(crate) static KERNELS: Kernels = Kernels {
     scale_f16: scale::<f16>,
     f16_to_f32: map::<f16, f32>,
     f32_to_f16: map::<f32, f16>,
+    inner_product_i8,
     hamming,
     jaccard_distance,
     add_f32: add::<f32>,

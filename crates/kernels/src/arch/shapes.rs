@@ -338,6 +338,32 @@ macro_rules! float_kernels {
     };
 }
 
+/// Inner product of bytes, for tiers without masked loads: `products` adds the products of sixteen pairs to a vector
+/// of sums, `products_total` sums those. Bytes after the last sixteen go the scalar way.
+macro_rules! byte_kernels {
+    ($features:literal) => {
+        #[target_feature(enable = $features)]
+        unsafe fn inner_product_i8(a: *const i8, b: *const i8, n: usize) -> i32 {
+            let (mut s0, mut s1) = (products_zero(), products_zero());
+            let mut i = 0;
+            // SAFETY: each step reads bytes that the condition before has found to lie within the n that the caller
+            // vouches for behind both pointers, and the rest is the n - i < 16 that are left.
+            unsafe {
+                while n - i >= 32 {
+                    s0 = products(a.add(i), b.add(i), s0);
+                    s1 = products(a.add(i + 16), b.add(i + 16), s1);
+                    i += 32;
+                }
+                if n - i >= 16 {
+                    s0 = products(a.add(i), b.add(i), s0);
+                    i += 16;
+                }
+                products_total(s0, s1).wrapping_add(scalar::inner_product_i8(a.add(i), b.add(i), n - i))
+            }
+        }
+    };
+}
+
 /// Kernels on bits, for tiers that count a block of `BLOCK` bytes at a time: `ones` counts the bits of a block
 /// into a vector of counts, `count_total` sums those. Bytes after the last whole block go the scalar way.
 macro_rules! bit_kernels {
@@ -397,6 +423,7 @@ macro_rules! kernel_table {
             scale_f16,
             f16_to_f32,
             f32_to_f16,
+            inner_product_i8,
             hamming,
             jaccard_distance,
             add_f32,

@@ -36,6 +36,10 @@ impl Random {
         (0..n).map(|_| f16::from_f32(self.unit())).collect()
     }
 
+    pub fn signed(&mut self, n: usize) -> Vec<i8> {
+        (0..n).map(|_| self.bits() as i8).collect()
+    }
+
     pub fn bytes(&mut self, n: usize) -> Vec<u8> {
         (0..n).map(|_| self.bits() as u8).collect()
     }
