@@ -136,6 +136,10 @@ impl<'r> Blocks for IndexBlocks<'r> {
     where
         Self: 'a;
 
+    fn page_size(&self) -> usize {
+        PAGE_SIZE
+    }
+
     fn count(&mut self) -> Result<u32, Corruption> {
         self.count = self.relation.blocks(self.fork);
         Ok(self.count)
@@ -161,10 +165,17 @@ impl<'r> Blocks for IndexBlocks<'r> {
         result.map_err(|damage| damage.on(block))
     }
 
-    #[inline]
-    fn prefetch(&mut self, tids: &[Tid], size: usize) {
+    #[inline(always)]
+    fn prefetch_blocks(&mut self, tids: &[Tid]) {
         if self.remembers {
-            recent::prefetch(self.relation, tids, size);
+            recent::prefetch_blocks(self.relation, tids);
+        }
+    }
+
+    #[inline(always)]
+    fn prefetch_item(&mut self, tid: Tid, size: usize) {
+        if self.remembers {
+            recent::prefetch_item(self.relation, tid, size);
         }
     }
 

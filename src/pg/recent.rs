@@ -121,39 +121,51 @@ pub fn pin(relation: Rel<'_>, block: u32) -> Option<Buffer> {
     }
 }
 
-/// Asks for what reading the items will touch: buffer headers and line pointers first, then, when those have had time
-/// to arrive, the items.
-pub fn prefetch(relation: Rel<'_>, tids: &[Tid], size: usize) {
-    let table = table(relation);
-    let place = |tid: &Tid| match table.get(tid.block() as usize) {
-        Some(&buffer) if buffer > 0 && tid.offset() > 0 => Some((buffer - 1) as usize),
+/// Where the block of an item was last seen.
+#[inline(always)]
+fn place(table: &[Buffer], tid: Tid) -> Option<usize> {
+    match table.get(tid.block() as usize) {
+        Some(&buffer) if buffer > 0 && (1..PAGE_SIZE / 8).contains(&usize::from(tid.offset())) => {
+            Some((buffer - 1) as usize)
+        }
         _ => None,
-    };
-    // SAFETY: addresses within the arrays of buffer headers and pages, which exist as long as the server; they are
-    // computed, not read.
-    let (headers, pages) = unsafe { (raw::BufferDescriptors.cast::<u8>(), raw::BufferBlocks.cast::<u8>()) };
-    let line = |at: usize, tid: &Tid| {
-        pages.wrapping_byte_add(at * PAGE_SIZE + 24 + (usize::from(tid.offset()) - 1) * 4)
-    };
-    for tid in tids {
-        if let Some(at) = place(tid) {
+    }
+}
+
+/// The address of an item's line pointer, were its block in the buffer `at`.
+#[inline(always)]
+fn line_pointer(at: usize, tid: Tid) -> *const u8 {
+    // SAFETY: reads the address of the shared pages, which is set before any backend runs.
+    let pages = unsafe { raw::BufferBlocks }.cast::<u8>();
+    pages.wrapping_byte_add(at * PAGE_SIZE + 24 + (usize::from(tid.offset()) - 1) * 4)
+}
+
+/// Asks for what reading the items touches first: buffer headers and line pointers.
+#[inline(always)]
+pub fn prefetch_blocks(relation: Rel<'_>, tids: &[Tid]) {
+    let table = table(relation);
+    // SAFETY: reads the address of the buffer headers, which is set before any backend runs.
+    let headers = unsafe { raw::BufferDescriptors }.cast::<u8>();
+    for &tid in tids {
+        if let Some(at) = place(table, tid) {
             prefetch_line(headers.wrapping_byte_add(at * 64));
-            prefetch_line(line(at, tid));
+            prefetch_line(line_pointer(at, tid));
         }
     }
-    for tid in tids {
-        if let Some(at) = place(tid) {
-            let line = line(at, tid);
-            if usize::from(tid.offset()) >= PAGE_SIZE / 8 {
-                continue;
-            }
-            // SAFETY: the address lies within the shared pages: `at` is one of the server's buffers and the offset
-            // keeps it in its page. Others may write there at this moment, so the read is volatile and its value only
-            // leads to a prefetch, harmless at any address.
-            let pointer = unsafe { line.cast::<u32>().read_volatile() };
-            let start = (pointer & 0x7fff) as usize;
-            prefetch_lines(pages.wrapping_byte_add(at * PAGE_SIZE + start), size.min(PAGE_SIZE));
-        }
+}
+
+/// Asks for an item whose line pointer had time to arrive.
+#[inline(always)]
+pub fn prefetch_item(relation: Rel<'_>, tid: Tid, size: usize) {
+    if let Some(at) = place(table(relation), tid) {
+        // SAFETY: the address lies within the shared pages: `at` is one of the server's buffers, and `place` keeps the
+        // offset within its page. Others may write there at this moment, so the read is volatile and its value only
+        // leads to a prefetch, harmless at any address.
+        let pointer = unsafe { line_pointer(at, tid).cast::<u32>().read_volatile() };
+        // SAFETY: reads an address set before any backend runs.
+        let pages = unsafe { raw::BufferBlocks }.cast::<u8>();
+        let start = at * PAGE_SIZE + (pointer & 0x7fff) as usize;
+        prefetch_lines(pages.wrapping_byte_add(start), size.min(PAGE_SIZE));
     }
 }
 

@@ -34,6 +34,9 @@ pub trait Blocks {
     where
         Self: 'a;
 
+    /// Bytes of a block.
+    fn page_size(&self) -> usize;
+
     /// The number of blocks.
     fn count(&mut self) -> Result<u32, Self::Error>;
 
@@ -41,9 +44,14 @@ pub trait Blocks {
     fn read<R>(&mut self, block: u32, look: impl FnOnce(&[u8]) -> Result<R, Damage>)
     -> Result<R, Self::Error>;
 
-    /// Says that the items of about `size` bytes at `tids` will be read one after the other. A hint.
-    fn prefetch(&mut self, tids: &[Tid], size: usize) {
-        let _ = (tids, size);
+    /// Says that the items at `tids` will be read soon, one after the other. A hint.
+    fn prefetch_blocks(&mut self, tids: &[Tid]) {
+        let _ = tids;
+    }
+
+    /// Says that the item of about `size` bytes at `tid` will be read next. A hint.
+    fn prefetch_item(&mut self, tid: Tid, size: usize) {
+        let _ = (tid, size);
     }
 
     /// Begins a change. Dropping it without commit undoes it.

@@ -182,6 +182,11 @@ impl<'a> Page<'a> {
         if sane { Ok(page) } else { Err(Damage::at(0, "invalid page")) }
     }
 
+    /// Whether the bytes are a page that was never initialised (PageIsNew).
+    pub fn is_new(bytes: &[u8]) -> bool {
+        u16_at(bytes, UPPER) == 0
+    }
+
     #[inline(always)]
     fn lower(&self) -> usize {
         usize::from(u16_at(self.bytes, LOWER))

@@ -102,6 +102,11 @@ impl Pool {
         self.entries.iter().map(|e| e.scored())
     }
 
+    /// The candidate at a position, nearest first.
+    pub fn get(&self, at: usize) -> Option<Scored> {
+        self.entries.get(at).map(|e| e.scored())
+    }
+
     /// The number of candidates in it.
     pub fn len(&self) -> usize {
         self.entries.len()
@@ -110,11 +115,6 @@ impl Pool {
     /// Whether nothing is in it.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
-    }
-
-    /// Bytes of memory it holds.
-    pub fn allocated(&self) -> usize {
-        self.entries.capacity() * size_of::<Entry>()
     }
 
     /// Forgets what was expanded, for the search of the next layer.

@@ -1,0 +1,222 @@
+//! The edges back: each neighbour of a new element considers it as a neighbour of its own (paper, algorithm 1, lines
+//! 12 to 17), dropping one it has when its list is full.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+
+use super::insert::{Graph, Values, Workspace, pair_distance};
+use super::layout::{Element, ElementHeader, Neighbours, PAGE_ID, layer_range, neighbour_slots_mut};
+use super::pages::{Node, Walk};
+use super::params::layer_slots;
+use super::search::{Scored, select_dropped};
+use crate::blocks::{Blocks, Change};
+use crate::page::{Damage, Page, PageMut, Tid};
+use crate::space::Space;
+
+/// Hashes packed TIDs, which nobody chooses to collide.
+#[derive(Debug, Default)]
+pub(super) struct TidHasher(u64);
+
+impl Hasher for TidHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u64(u64::from(byte));
+        }
+    }
+    fn write_u64(&mut self, word: u64) {
+        let product = (self.0 ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        // the table takes both ends of the hash
+        self.0 = product ^ product >> 32;
+    }
+}
+
+/// What one insert has read of its neighbours' neighbours: many are the same.
+#[derive(Debug, Default)]
+pub(super) struct Links {
+    /// position in `tids`, `live` and `values`, by packed TID
+    places: HashMap<u64, u32, BuildHasherDefault<TidHasher>>,
+    tids: Vec<Tid>,
+    /// whether it has rows
+    live: Vec<bool>,
+    values: Values,
+    slots: Vec<Tid>,
+    candidates: Vec<Scored>,
+    chosen: Vec<usize>,
+}
+
+/// The new element's place among the loaded.
+const NEW: u32 = 0;
+
+impl Links {
+    fn begin(&mut self, tid: Tid, value: &[u8]) {
+        self.places.clear();
+        self.tids.clear();
+        self.live.clear();
+        self.values.clear();
+        self.tids.push(tid);
+        self.live.push(true);
+        self.values.set(NEW, value);
+    }
+
+    /// Reads an element, unless it was read before, and answers its place.
+    fn load<B: Blocks>(&mut self, blocks: &mut B, tid: Tid) -> Result<u32, B::Error> {
+        if let Some(&place) = self.places.get(&tid.packed()) {
+            return Ok(place);
+        }
+        let place = self.tids.len() as u32;
+        let values = &mut self.values;
+        let live = blocks.read(tid.block(), |bytes| {
+            let element = Element::new(Page::new(bytes, PAGE_ID)?.item(tid.offset())?, tid.offset())?;
+            values.set(place, element.value);
+            Ok(element.header.deleted == 0 && element.header.is_live())
+        })?;
+        self.places.insert(tid.packed(), place);
+        self.tids.push(tid);
+        self.live.push(live);
+        Ok(place)
+    }
+}
+
+/// What to do with a neighbour's list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Plan {
+    /// take a free slot
+    Add,
+    /// take the slot of this one
+    Replace(Tid),
+    /// leave it
+    Leave,
+}
+
+/// Offers the new element at `tid`, whose neighbours are in `workspace.selected`, to each of them.
+pub(super) fn connect<B: Blocks, S: Space>(
+    blocks: &mut B,
+    graph: &Graph<S>,
+    workspace: &mut Workspace,
+    value: &[u8],
+    tid: Tid,
+) -> Result<(), B::Error> {
+    let Workspace { walk, selected, links, .. } = workspace;
+    links.begin(tid, value);
+    for &(layer, scored) in selected.iter() {
+        let Some(neighbour) = node(walk, scored) else { continue };
+        let plan = plan(blocks, graph, links, &neighbour, layer, scored.distance)?;
+        if plan != Plan::Leave {
+            apply(blocks, graph.m, &neighbour, layer, tid, plan)?;
+        }
+    }
+    Ok(())
+}
+
+fn node(walk: &Walk, scored: Scored) -> Option<Node> {
+    walk.node(scored.node).copied()
+}
+
+/// How many elements ahead of the one being read are asked for.
+const AHEAD: usize = 4;
+
+/// Choosing takes time, so it happens before the list is locked; [`apply`] looks again at what it finds then.
+fn plan<B: Blocks, S: Space>(
+    blocks: &mut B,
+    graph: &Graph<S>,
+    links: &mut Links,
+    neighbour: &Node,
+    layer: u8,
+    new_distance: f32,
+) -> Result<Plan, B::Error> {
+    let (m, at) = (graph.m, neighbour.neighbour_tid);
+    let slots = &mut links.slots;
+    slots.clear();
+    let current = blocks.read(at.block(), |bytes| {
+        let item = Page::new(bytes, PAGE_ID)?.item(at.offset())?;
+        let list = Neighbours::new(item, at.offset())?.layer(neighbour.level, neighbour.version, layer, m);
+        slots.extend(list.unwrap_or_default().iter().take_while(|tid| tid.is_valid()));
+        Ok(list.is_some())
+    })?;
+    if !current {
+        return Ok(Plan::Leave);
+    }
+    if slots.len() < layer_slots(m, layer) {
+        return Ok(Plan::Add);
+    }
+
+    let own = links.load(blocks, neighbour.tid)?;
+    links.candidates.clear();
+    let size = size_of::<ElementHeader>() + links.values.get(NEW).len();
+    blocks.prefetch_blocks(&links.slots);
+    for at in 0..links.slots.len() {
+        let Some(&tid) = links.slots.get(at) else { break };
+        if let Some(&next) = links.slots.get(at + AHEAD) {
+            if !links.places.contains_key(&next.packed()) {
+                blocks.prefetch_item(next, size);
+            }
+        }
+        let place = links.load(blocks, tid)?;
+        // elements on their way out go first
+        if links.live.get(place as usize) != Some(&true) {
+            return Ok(Plan::Replace(tid));
+        }
+        let distance = pair_distance(graph.space, &links.values, own, place);
+        links.candidates.push(Scored { distance, node: place });
+    }
+    links.candidates.push(Scored { distance: new_distance, node: NEW });
+
+    let Links { candidates, chosen, values, tids, .. } = links;
+    candidates.sort_unstable_by(|a, b| a.distance.total_cmp(&b.distance).then(a.node.cmp(&b.node)));
+    let dropped = select_dropped(candidates, chosen, |a, b| match (candidates.get(a), candidates.get(b)) {
+        (Some(a), Some(b)) => pair_distance(graph.space, values, a.node, b.node),
+        _ => f32::INFINITY,
+    });
+    let dropped = dropped.and_then(|at| candidates.get(at)).map_or(NEW, |scored| scored.node);
+    Ok(match tids.get(dropped as usize) {
+        Some(&tid) if dropped != NEW => Plan::Replace(tid),
+        _ => Plan::Leave,
+    })
+}
+
+/// Changes one slot of the neighbour's list, if that still makes sense under its lock.
+fn apply<B: Blocks>(
+    blocks: &mut B,
+    m: usize,
+    neighbour: &Node,
+    layer: u8,
+    new: Tid,
+    plan: Plan,
+) -> Result<(), B::Error> {
+    let at = neighbour.neighbour_tid;
+    let damage = |damage: Damage| damage.on(at.block());
+    let mut change = blocks.change()?;
+    let slot = change.open(at.block())?;
+    let place = {
+        let item =
+            Page::new(change.bytes(slot), PAGE_ID).and_then(|page| page.item(at.offset())).map_err(damage)?;
+        let list = Neighbours::new(item, at.offset()).map_err(damage)?;
+        let layer_slots = list.layer(neighbour.level, neighbour.version, layer, m);
+        find_place(layer_slots.unwrap_or_default(), new, plan)
+    };
+    let Some(place) = place else { return Ok(()) };
+    let start = layer_range(neighbour.level, layer, m).start;
+    let bytes = change.bytes_mut(slot)?;
+    let mut page = PageMut::new(bytes, PAGE_ID).map_err(damage)?;
+    let item = page.item_mut(at.offset()).map_err(damage)?;
+    let slots = neighbour_slots_mut(item, at.offset()).map_err(damage)?;
+    if let Some(slot) = slots.get_mut(start + place) {
+        *slot = new;
+    }
+    change.commit()
+}
+
+/// The slot to take: none when the edge is there already, or when what was to be replaced is gone and nothing is free.
+fn find_place(slots: &[Tid], new: Tid, plan: Plan) -> Option<usize> {
+    if slots.contains(&new) {
+        return None;
+    }
+    let replaced = match plan {
+        Plan::Replace(old) => slots.iter().position(|&slot| slot == old),
+        _ => None,
+    };
+    replaced.or_else(|| slots.iter().position(|slot| !slot.is_valid()))
+}

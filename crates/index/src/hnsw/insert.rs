@@ -1,0 +1,361 @@
+//! Inserting into the graph on pages (paper, algorithm 1): search, choice of neighbours, the new pair of tuples, and
+//! the edges back. Vacuum's repair uses the same parts.
+
+use rand::Rng;
+
+use super::connect;
+use super::layout::{Element, EntryPoint, HEAP_TIDS, META_BLOCK, MetaPage, PAGE_ID, element_header_mut};
+use super::pages::{PageStore, Walk, read_meta};
+use super::params::{layer_slots, max_level, random_level};
+use super::place::{self, Pair};
+use super::search::{Pool, Scored, Store, search_layer, select_neighbours};
+use crate::blocks::{Blocks, Change, Gate, Hold};
+use crate::page::{Damage, Page, PageMut, Tid};
+use crate::space::Space;
+
+/// What inserts and repairs allocate, kept from one to the next. Everything that needs dropping stays in it while
+/// blocks are read.
+#[derive(Debug, Default)]
+pub struct Workspace {
+    pub(super) walk: Walk,
+    pub(super) pool: Pool,
+    pub(super) out: Vec<Scored>,
+    pub(super) values: Values,
+    pub(super) candidates: Vec<Scored>,
+    pub(super) chosen: Vec<usize>,
+    pub(super) rest: Vec<usize>,
+    /// chosen neighbours of the new element, with their layer, highest layer first
+    pub(super) selected: Vec<(u8, Scored)>,
+    pub(super) slots: Vec<Tid>,
+    pub(super) element: Vec<u8>,
+    pub(super) neighbours: Vec<u8>,
+    pub(super) links: connect::Links,
+}
+
+impl Workspace {
+    /// Nothing allocated.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Gives memory back that an unusually large insert took.
+    pub fn trim(&mut self) {
+        const KEPT: usize = 16 << 20;
+        if self.values.words.capacity() * 8 > KEPT {
+            self.values = Values::default();
+        }
+    }
+}
+
+/// Values copied from their pages, by node.
+#[derive(Debug, Default)]
+pub(super) struct Values {
+    words: Vec<u64>,
+    /// start in `words` and length in bytes, by node; length 0 when not loaded
+    places: Vec<(usize, usize)>,
+}
+
+impl Values {
+    pub(super) fn clear(&mut self) {
+        self.words.clear();
+        self.places.clear();
+    }
+
+    pub(super) fn has(&self, node: u32) -> bool {
+        self.places.get(node as usize).is_some_and(|place| place.1 > 0)
+    }
+
+    pub(super) fn get(&self, node: u32) -> &[u8] {
+        let Some(&(start, len)) = self.places.get(node as usize) else { return &[] };
+        let words = self.words.get(start..).unwrap_or_default();
+        zerocopy::IntoBytes::as_bytes(words).get(..len).unwrap_or_default()
+    }
+
+    pub(super) fn set(&mut self, node: u32, value: &[u8]) {
+        let at = node as usize;
+        if self.places.len() <= at {
+            self.places.resize(at + 1, (0, 0));
+        }
+        let start = self.words.len();
+        self.words.resize(start + value.len().div_ceil(8), 0);
+        let bytes: &mut [u8] = zerocopy::IntoBytes::as_mut_bytes(&mut self.words[start..]);
+        bytes[..value.len()].copy_from_slice(value);
+        self.places[at] = (start, value.len());
+    }
+}
+
+/// What an index is made of, for inserts and repairs.
+#[derive(Clone, Copy, Debug)]
+pub struct Graph<S> {
+    /// how values compare
+    pub space: S,
+    /// connections per layer
+    pub m: usize,
+    /// queue length of inserts
+    pub ef_construction: usize,
+}
+
+/// The distance between two loaded nodes.
+pub(super) fn pair_distance<S: Space>(space: S, values: &Values, a: u32, b: u32) -> f32 {
+    match (space.view(values.get(a)), space.view(values.get(b))) {
+        (Ok(a), Ok(b)) => space.distance(a, b),
+        // values were checked when they were scored
+        _ => f32::INFINITY,
+    }
+}
+
+/// Copies the values of nodes that are not loaded yet.
+pub(super) fn load_values<B: Blocks>(
+    blocks: &mut B,
+    walk: &Walk,
+    values: &mut Values,
+    nodes: impl Iterator<Item = u32>,
+) -> Result<(), B::Error> {
+    for node in nodes {
+        if values.has(node) {
+            continue;
+        }
+        let Some(tid) = walk.node(node).map(|node| node.tid) else { continue };
+        blocks.read(tid.block(), |bytes| {
+            let element = Element::new(Page::new(bytes, PAGE_ID)?.item(tid.offset())?, tid.offset())?;
+            values.set(node, element.value);
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+/// Finds neighbours for `value` in the layers up to `level` and leaves them in `workspace.selected`. `repairing` is
+/// the element itself when it is in the graph already.
+pub(super) fn find_neighbours<B: Blocks, S: Space>(
+    blocks: &mut B,
+    graph: &Graph<S>,
+    workspace: &mut Workspace,
+    value: &[u8],
+    level: u8,
+    entry: Option<EntryPoint>,
+    repairing: Option<Tid>,
+) -> Result<(), B::Error> {
+    workspace.walk.clear();
+    workspace.pool.clear();
+    workspace.values.clear();
+    workspace.selected.clear();
+    workspace.candidates.clear();
+    let Some(entry) = entry else { return Ok(()) };
+
+    let query_damage = |_| Damage::at(0, "value of other dimensions").on(META_BLOCK);
+    let Workspace { walk, pool, out, values, candidates, chosen, rest, selected, .. } = workspace;
+    let mut store =
+        PageStore::new(blocks, graph.space, Some(value), graph.m, walk).map_err(query_damage)?;
+    if let Some(tid) = repairing {
+        store = store.repairing(tid);
+    }
+    let scored = store.enter(entry.tid)?;
+    pool.offer(scored, store.counts(scored.node), 1);
+    for layer in (level + 1..=entry.level).rev() {
+        store.walk().begin_layer(pool);
+        search_layer(&mut store, pool, out, 1, layer, None)?;
+        pool.restart();
+    }
+
+    // an element being repaired finds itself
+    let ef = graph.ef_construction + usize::from(repairing.is_some());
+    for layer in (0..=level.min(entry.level)).rev() {
+        store.walk().begin_layer(pool);
+        search_layer(&mut store, pool, out, ef, layer, None)?;
+        candidates.clear();
+        for scored in pool.iter() {
+            let node = store.walk().node(scored.node);
+            if node.is_some_and(|node| node.rows > 0 && Some(node.tid) != repairing) {
+                candidates.push(scored);
+            }
+        }
+        let slots = layer_slots(graph.m, layer);
+        if candidates.len() > slots {
+            store.load_values(values, candidates)?;
+        }
+        select_neighbours(candidates, slots, chosen, rest, |a, b| {
+            match (candidates.get(a), candidates.get(b)) {
+                (Some(a), Some(b)) => pair_distance(graph.space, values, a.node, b.node),
+                _ => f32::INFINITY,
+            }
+        });
+        selected.extend(chosen.iter().filter_map(|&at| candidates.get(at)).map(|&scored| (layer, scored)));
+        pool.restart();
+    }
+    Ok(())
+}
+
+impl<B: Blocks, S: Space> PageStore<'_, B, S> {
+    pub(super) fn load_values(&mut self, values: &mut Values, nodes: &[Scored]) -> Result<(), B::Error> {
+        let (blocks, walk) = self.parts();
+        load_values(blocks, walk, values, nodes.iter().map(|scored| scored.node))
+    }
+}
+
+/// The neighbour slots of a new element of level `level` from `selected`.
+pub(super) fn fill_slots(workspace: &mut Workspace, level: u8, m: usize) {
+    let Workspace { walk, selected, slots, .. } = workspace;
+    slots.clear();
+    slots.resize((usize::from(level) + 2) * m, Tid::INVALID);
+    for layer in 0..=level {
+        let range = super::layout::layer_range(level, layer, m);
+        let tids = selected.iter().filter(|(l, _)| *l == layer);
+        let tids = tids.filter_map(|(_, scored)| walk.node(scored.node)).map(|node| node.tid);
+        for (slot, tid) in slots[range].iter_mut().zip(tids) {
+            *slot = tid;
+        }
+    }
+}
+
+/// Inserts a row's value, a whole varlena as the index keeps it.
+///
+/// # Errors
+/// A damaged index. What was written up to then is consistent: at worst an element that nothing leads to.
+pub fn insert<B: Blocks, S: Space>(
+    blocks: &mut B,
+    graph: &Graph<S>,
+    workspace: &mut Workspace,
+    value: &[u8],
+    row: Tid,
+    rng: &mut impl Rng,
+) -> Result<(), B::Error> {
+    // Shared with other inserts: vacuum takes it alone to wait for those that may still link to dying elements.
+    let mut hold = Hold::Shared;
+    blocks.lock(Gate::Update, hold)?;
+    let mut meta = read_meta(blocks)?;
+    let page_size = blocks.page_size();
+    let level = random_level(rng, graph.m, max_level(page_size, graph.m));
+    if raises_entry(&meta, level) {
+        // Alone, so that the entry point stays what it was when the element was linked below it.
+        blocks.unlock(Gate::Update, hold);
+        hold = Hold::Exclusive;
+        blocks.lock(Gate::Update, hold)?;
+        meta = read_meta(blocks)?;
+    }
+    insert_at_level(blocks, graph, workspace, value, row, level, &meta)?;
+    blocks.unlock(Gate::Update, hold);
+    workspace.trim();
+    Ok(())
+}
+
+pub(super) fn raises_entry(meta: &MetaPage, level: u8) -> bool {
+    i16::from(level) > meta.entry_level
+}
+
+fn insert_at_level<B: Blocks, S: Space>(
+    blocks: &mut B,
+    graph: &Graph<S>,
+    workspace: &mut Workspace,
+    value: &[u8],
+    row: Tid,
+    level: u8,
+    meta: &MetaPage,
+) -> Result<(), B::Error> {
+    let entry = meta.entry_point().map_err(|damage| damage.on(META_BLOCK))?;
+    find_neighbours(blocks, graph, workspace, value, level, entry, None)?;
+    if add_duplicate(blocks, workspace, value, row)? {
+        return Ok(());
+    }
+    fill_slots(workspace, level, graph.m);
+    let Workspace { slots, element, neighbours, .. } = workspace;
+    let mut pair = Pair { level, value, row, slots, element, neighbours };
+    let placed = place::add_pair(blocks, &mut pair, graph.m, meta.insert_page)?;
+    if placed.insert_page > meta.insert_page {
+        advance_insert_page(blocks, placed.insert_page)?;
+    }
+    connect::connect(blocks, graph, workspace, value, placed.tid)?;
+    if raises_entry(meta, level) {
+        raise_entry_point(blocks, EntryPoint { tid: placed.tid, level })?;
+    }
+    Ok(())
+}
+
+/// Adds the row to an element with the very same value, when there is one with room.
+fn add_duplicate<B: Blocks>(
+    blocks: &mut B,
+    workspace: &Workspace,
+    value: &[u8],
+    row: Tid,
+) -> Result<bool, B::Error> {
+    // candidates of layer 0, nearest first: equal values have equal distances
+    let candidates = &workspace.candidates;
+    let nearest = candidates.first().map(|scored| scored.distance);
+    for scored in candidates.iter().take_while(|scored| Some(scored.distance) == nearest) {
+        let Some(node) = workspace.walk.node(scored.node) else { break };
+        let at = node.tid;
+        // look under the shared lock first: most inserts are no duplicates
+        let same = blocks.read(at.block(), |bytes| {
+            let element = Element::new(Page::new(bytes, PAGE_ID)?.item(at.offset())?, at.offset())?;
+            Ok(element.value == value)
+        })?;
+        if !same {
+            break;
+        }
+        let mut change = blocks.change()?;
+        let slot = change.open(at.block())?;
+        let free = {
+            let damage = |d: Damage| d.on(at.block());
+            let item = Page::new(change.bytes(slot), PAGE_ID).and_then(|page| page.item(at.offset()));
+            let element = item.and_then(|item| Element::new(item, at.offset())).map_err(damage)?;
+            let rows = element.header.live_heap_tids().len();
+            // an element without rows is on its way out; one with all places taken has no room
+            let usable = element.header.deleted == 0 && element.value == value && rows > 0;
+            (usable && rows < HEAP_TIDS).then_some(rows)
+        };
+        let Some(free) = free else { continue };
+        let bytes = change.bytes_mut(slot)?;
+        set_heap_tid(bytes, at.offset(), free, row).map_err(|damage| damage.on(at.block()))?;
+        change.commit()?;
+        return Ok(true);
+    }
+    Ok(false)
+}
+
+fn set_heap_tid(bytes: &mut [u8], offset: u16, at: usize, row: Tid) -> Result<(), Damage> {
+    let mut page = PageMut::new(bytes, PAGE_ID)?;
+    let (header, _) = element_header_mut(page.item_mut(offset)?, offset)?;
+    if let Some(slot) = header.heap_tids.get_mut(at) {
+        *slot = row;
+    }
+    Ok(())
+}
+
+/// Changes the meta page.
+pub(super) fn update_meta<B: Blocks>(
+    blocks: &mut B,
+    update: impl FnOnce(&mut MetaPage) -> bool,
+) -> Result<(), B::Error> {
+    let mut change = blocks.change()?;
+    let slot = change.open(META_BLOCK)?;
+    let mut meta = MetaPage::read(change.bytes(slot)).map_err(|damage| damage.on(META_BLOCK))?;
+    if !update(&mut meta) {
+        return Ok(());
+    }
+    let bytes = change.bytes_mut(slot)?;
+    let mut page = PageMut::new(bytes, PAGE_ID).map_err(|damage| damage.on(META_BLOCK))?;
+    page.set_contents(zerocopy::IntoBytes::as_bytes(&meta));
+    change.commit()
+}
+
+/// Moves the insert page forward; another insert may have moved it further.
+fn advance_insert_page<B: Blocks>(blocks: &mut B, block: u32) -> Result<(), B::Error> {
+    update_meta(blocks, |meta| {
+        let forward = block > meta.insert_page;
+        if forward {
+            meta.insert_page = block;
+        }
+        forward
+    })
+}
+
+/// Makes an element the entry point, unless there is a higher one. The caller holds the update gate alone.
+pub(super) fn raise_entry_point<B: Blocks>(blocks: &mut B, entry: EntryPoint) -> Result<(), B::Error> {
+    update_meta(blocks, |meta| {
+        let higher = raises_entry(meta, entry.level);
+        if higher {
+            meta.set_entry_point(Some(entry));
+        }
+        higher
+    })
+}

@@ -1,0 +1,397 @@
+//! The graph on pages as a [`Store`]: what searches, inserts and vacuum walk.
+
+use super::layout::{Element, HEAP_TIDS, META_BLOCK, MetaPage, Neighbours, PAGE_ID};
+use super::search::{Pool, Scored, Store};
+use crate::blocks::Blocks;
+use crate::page::{Damage, Page, Tid};
+use crate::space::Space;
+
+/// A set of TIDs that empties in no time: open addressing over (epoch, TID) words.
+#[derive(Debug)]
+pub struct TidSet {
+    slots: Vec<u64>,
+    used: usize,
+    epoch: u64,
+}
+
+const SMALLEST_SET: usize = 1 << 12;
+
+impl Default for TidSet {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl TidSet {
+    /// An empty set, nothing allocated.
+    pub const fn new() -> Self {
+        TidSet { slots: Vec::new(), used: 0, epoch: 0 }
+    }
+
+    /// Empties it.
+    pub fn clear(&mut self) {
+        self.used = 0;
+        self.epoch += 1;
+        // the epoch has 16 bits beside a TID's 48; zero is the epoch of slots never used
+        if self.epoch > 0xffff {
+            self.slots.fill(0);
+            self.epoch = 1;
+        }
+    }
+
+    #[inline(always)]
+    fn word(&self, tid: Tid) -> u64 {
+        self.epoch << 48 | tid.packed()
+    }
+
+    #[inline(always)]
+    fn start(word: u64, len: usize) -> usize {
+        // Fibonacci hashing: the upper bits of the product depend on all bits of the TID
+        (word.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (64 - len.trailing_zeros())) as usize
+    }
+
+    /// Adds a TID; answers whether it was not there.
+    #[inline(always)]
+    pub fn insert(&mut self, tid: Tid) -> bool {
+        if self.used * 2 >= self.slots.len() {
+            self.grow();
+        }
+        let word = self.word(tid);
+        let mask = self.slots.len() - 1;
+        let mut at = Self::start(word, self.slots.len());
+        loop {
+            let slot = &mut self.slots[at & mask];
+            if *slot == word {
+                return false;
+            }
+            if *slot >> 48 != self.epoch {
+                *slot = word;
+                self.used += 1;
+                return true;
+            }
+            at += 1;
+        }
+    }
+
+    /// Whether a TID is in it.
+    pub fn contains(&self, tid: Tid) -> bool {
+        if self.slots.is_empty() {
+            return false;
+        }
+        let word = self.word(tid);
+        let mask = self.slots.len() - 1;
+        let mut at = Self::start(word, self.slots.len());
+        loop {
+            let slot = self.slots[at & mask];
+            if slot == word {
+                return true;
+            }
+            if slot >> 48 != self.epoch {
+                return false;
+            }
+            at += 1;
+        }
+    }
+
+    /// The number of TIDs in it.
+    pub fn len(&self) -> usize {
+        self.used
+    }
+
+    /// Whether it is empty.
+    pub fn is_empty(&self) -> bool {
+        self.used == 0
+    }
+
+    #[cold]
+    fn grow(&mut self) {
+        self.epoch = self.epoch.max(1);
+        let len = (self.slots.len() * 2).max(SMALLEST_SET);
+        let old = core::mem::replace(&mut self.slots, vec![0; len]);
+        for word in old.into_iter().filter(|word| word >> 48 == self.epoch) {
+            let mut at = Self::start(word, len);
+            while self.slots[at & (len - 1)] != 0 {
+                at += 1;
+            }
+            self.slots[at & (len - 1)] = word;
+        }
+    }
+}
+
+/// An element that a search has seen.
+#[derive(Clone, Copy, Debug)]
+pub struct Node {
+    /// its element tuple
+    pub tid: Tid,
+    /// its neighbour tuple
+    pub neighbour_tid: Tid,
+    /// its level
+    pub level: u8,
+    /// its version when it was read
+    pub version: u8,
+    /// how many of `heap_tids` are valid
+    pub rows: u8,
+    /// its rows
+    pub heap_tids: [Tid; HEAP_TIDS],
+}
+
+impl Node {
+    fn new(tid: Tid, element: &Element<'_>) -> Self {
+        let header = element.header;
+        Node {
+            tid,
+            neighbour_tid: header.neighbour_tid,
+            level: header.level,
+            version: header.version,
+            rows: header.live_heap_tids().len() as u8,
+            heap_tids: header.heap_tids,
+        }
+    }
+}
+
+/// What a walk over the pages has seen; reused from search to search, so that nothing is allocated per element.
+#[derive(Debug, Default)]
+pub struct Walk {
+    /// the elements seen that were near enough; a [`Scored::node`] is a position here
+    pub nodes: Vec<Node>,
+    /// the elements scored in this layer
+    pub visited: TidSet,
+    slots: Vec<Tid>,
+    /// elements scored since the walk began
+    pub scored: u64,
+}
+
+impl Walk {
+    /// Nothing seen.
+    pub const fn new() -> Self {
+        Walk { nodes: Vec::new(), visited: TidSet::new(), slots: Vec::new(), scored: 0 }
+    }
+
+    /// Forgets everything, for a new query.
+    pub fn clear(&mut self) {
+        self.nodes.clear();
+        self.visited.clear();
+        self.scored = 0;
+    }
+
+    /// Begins a layer: what is in `pool` counts as visited, nothing else.
+    pub fn begin_layer(&mut self, pool: &Pool) {
+        self.visited.clear();
+        for scored in pool.iter() {
+            if let Some(node) = self.nodes.get(scored.node as usize) {
+                self.visited.insert(node.tid);
+            }
+        }
+    }
+
+    /// The node of a handle.
+    pub fn node(&self, node: u32) -> Option<&Node> {
+        self.nodes.get(node as usize)
+    }
+
+    /// Bytes of memory that the walk fills.
+    pub fn in_use(&self) -> usize {
+        // at its fullest, the set's table is half empty
+        self.nodes.len() * size_of::<Node>() + self.visited.len() * 2 * size_of::<u64>()
+    }
+}
+
+/// The graph as one query sees it.
+pub struct PageStore<'s, B, S: Space> {
+    blocks: &'s mut B,
+    space: S,
+    /// `None`: a NULL query, to which everything is equally near
+    query: Option<S::View<'s>>,
+    /// bytes of an element tuple like the query's, for prefetching
+    size: usize,
+    m: usize,
+    walk: &'s mut Walk,
+    /// an element that is being repaired: neither it nor elements without rows take a place in the result
+    repairing: Option<Tid>,
+}
+
+/// How many items ahead of the one being scored are asked for.
+const AHEAD: usize = 4;
+/// Items longer than this are asked for one after the other: together they would push each other out.
+const LONG: usize = 2048;
+
+impl<'s, B: Blocks, S: Space> PageStore<'s, B, S> {
+    /// The graph in `blocks`, whose elements have `m` connections, scored against `query`, a whole varlena.
+    ///
+    /// # Errors
+    /// A query of other dimensions.
+    pub fn new(
+        blocks: &'s mut B,
+        space: S,
+        query: Option<&'s [u8]>,
+        m: usize,
+        walk: &'s mut Walk,
+    ) -> Result<Self, crate::ValueError> {
+        let size = super::layout::element_size(query.map_or(0, <[u8]>::len));
+        let query = query.map(|value| space.view(value)).transpose()?;
+        Ok(PageStore { blocks, space, query, size, m, walk, repairing: None })
+    }
+
+    /// The same, for the repair of the element at `tid`.
+    pub fn repairing(self, tid: Tid) -> Self {
+        PageStore { repairing: Some(tid), ..self }
+    }
+
+    /// The blocks, and what was seen of them.
+    pub(super) fn parts(&mut self) -> (&mut B, &Walk) {
+        (self.blocks, self.walk)
+    }
+
+    /// What was seen.
+    pub fn walk(&mut self) -> &mut Walk {
+        self.walk
+    }
+
+    /// Scores the element at `tid`, which becomes a node.
+    ///
+    /// # Errors
+    /// When there is no live element tuple.
+    pub fn enter(&mut self, tid: Tid) -> Result<Scored, B::Error> {
+        let (space, query, walk) = (self.space, self.query, &mut *self.walk);
+        self.blocks.read(tid.block(), |bytes| {
+            let element = Element::new(Page::new(bytes, PAGE_ID)?.item(tid.offset())?, tid.offset())?;
+            if element.header.deleted != 0 {
+                return Err(Damage::at(tid.offset(), "deleted element in use"));
+            }
+            let distance = score(space, query, &element, tid)?;
+            let node = walk.nodes.len() as u32;
+            walk.nodes.push(Node::new(tid, &element));
+            walk.scored += 1;
+            Ok(Scored { distance, node })
+        })
+    }
+
+    /// Reads the neighbours in `layer` that were not visited into `walk.slots`. Leaves none when the neighbour tuple
+    /// was deleted, and maybe reused, since the element was read.
+    #[inline(always)]
+    fn unvisited(&mut self, node: Node, layer: u8) -> Result<(), B::Error> {
+        let (m, walk) = (self.m, &mut *self.walk);
+        walk.slots.clear();
+        let at = node.neighbour_tid;
+        self.blocks.read(at.block(), |bytes| {
+            let item = Page::new(bytes, PAGE_ID)?.item(at.offset())?;
+            let neighbours = Neighbours::new(item, at.offset())?;
+            let slots = neighbours.layer(node.level, node.version, layer, m).unwrap_or_default();
+            for &tid in slots.iter().take_while(|tid| tid.is_valid()) {
+                if walk.visited.insert(tid) {
+                    walk.slots.push(tid);
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+/// The distance of an element from the query.
+#[inline(always)]
+fn score<S: Space>(
+    space: S,
+    query: Option<S::View<'_>>,
+    element: &Element<'_>,
+    tid: Tid,
+) -> Result<f32, Damage> {
+    match query {
+        Some(query) => match space.view(element.value) {
+            Ok(value) => Ok(space.distance(query, value)),
+            Err(_) => Err(Damage::at(tid.offset(), "invalid value")),
+        },
+        None => Ok(0.0),
+    }
+}
+
+impl<B: Blocks, S: Space> Store for PageStore<'_, B, S> {
+    type Error = B::Error;
+
+    #[inline]
+    fn expand(
+        &mut self,
+        node: u32,
+        layer: u8,
+        bound: f32,
+        out: &mut Vec<Scored>,
+    ) -> Result<(), B::Error> {
+        // handles come from this store
+        let Some(&node) = self.walk.nodes.get(node as usize) else { return Ok(()) };
+        self.unvisited(node, layer)?;
+        let count = self.walk.slots.len();
+        self.walk.scored += count as u64;
+        self.blocks.prefetch_blocks(&self.walk.slots);
+        let ahead = if self.size > LONG { 1 } else { AHEAD };
+        for &tid in self.walk.slots.iter().take(ahead) {
+            self.blocks.prefetch_item(tid, self.size);
+        }
+        for at in 0..count {
+            let Some(&tid) = self.walk.slots.get(at) else { break };
+            if let Some(&next) = self.walk.slots.get(at + ahead) {
+                self.blocks.prefetch_item(next, self.size);
+            }
+            let (space, query, walk) = (self.space, self.query, &mut *self.walk);
+            self.blocks.read(tid.block(), |bytes| {
+                let element = Element::new(Page::new(bytes, PAGE_ID)?.item(tid.offset())?, tid.offset())?;
+                // A standby replays the marking of deleted elements while its scans run; there is nothing to find.
+                if element.header.deleted != 0 || element.header.level < layer {
+                    return Ok(());
+                }
+                let distance = score(space, query, &element, tid)?;
+                if distance < bound || bound == f32::INFINITY {
+                    out.push(Scored { distance, node: walk.nodes.len() as u32 });
+                    walk.nodes.push(Node::new(tid, &element));
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn counts(&self, node: u32) -> bool {
+        match (self.repairing, self.walk.nodes.get(node as usize)) {
+            (Some(repairing), Some(node)) => node.rows > 0 && node.tid != repairing,
+            _ => true,
+        }
+    }
+}
+
+/// Reads the meta page.
+///
+/// # Errors
+/// When block 0 is none.
+pub fn read_meta<B: Blocks>(blocks: &mut B) -> Result<MetaPage, B::Error> {
+    blocks.read(META_BLOCK, MetaPage::read)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn a_tid_set_is_a_set_over_many_epochs() {
+        let mut set = TidSet::new();
+        assert!(!set.contains(Tid::new(1, 1)));
+        for round in 0..70_000u32 {
+            set.clear();
+            assert!(set.insert(Tid::new(round, 1)));
+            assert!(!set.insert(Tid::new(round, 1)));
+            assert!(!set.contains(Tid::new(round.wrapping_sub(1), 1)));
+        }
+    }
+
+    #[test]
+    fn a_tid_set_grows() {
+        let (mut set, mut model) = (TidSet::new(), HashSet::new());
+        let mut x = 1u64;
+        for _ in 0..50_000 {
+            x = x.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            let tid = Tid::new((x >> 40) as u32 % 9000, (x >> 33) as u16 % 40 + 1);
+            assert_eq!(set.insert(tid), model.insert(tid.packed()));
+        }
+        assert_eq!(set.len(), model.len());
+        assert!(model.iter().all(|&packed| set.contains(Tid::from_packed(packed))));
+    }
+}

@@ -1,0 +1,218 @@
+//! Scans (paper, algorithm 5), and their continuation beyond ef_search results.
+
+use super::pages::{PageStore, Walk, read_meta};
+use super::search::{Discarded, Pool, Scored, pop_discarded, search_layer};
+use crate::blocks::{Blocks, Gate, Hold};
+use crate::page::{Damage, Tid};
+use crate::space::Space;
+
+/// How a scan goes on when its results are used up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IterativeScan {
+    /// not at all
+    Off,
+    /// with more results, those of a batch in order, batches not
+    Relaxed,
+    /// leaving out what is nearer than a result before
+    Strict,
+}
+
+/// The settings of a scan, read anew for each row.
+#[derive(Clone, Copy, Debug)]
+pub struct ScanSettings {
+    /// results per batch
+    pub ef_search: usize,
+    /// whether there is more than one batch
+    pub iterative: IterativeScan,
+    /// elements visited after which no batch begins
+    pub max_tuples: u64,
+    /// bytes after which no batch begins
+    pub max_memory: usize,
+}
+
+/// The state of one scan. Everything in it that needs dropping stays in it while blocks are read.
+#[derive(Debug, Default)]
+pub struct Scan {
+    walk: Walk,
+    pool: Pool,
+    out: Vec<Scored>,
+    discarded: Discarded,
+    m: usize,
+    /// position in `pool` of the element whose rows are being returned
+    at: usize,
+    /// its rows that were not returned yet
+    rows_left: Option<u8>,
+    /// one element past the limits, with nothing in `pool`
+    straggler: Option<Scored>,
+    previous: f32,
+    started: bool,
+    iterative: bool,
+    empty: bool,
+}
+
+/// Why a scan ends with an error.
+#[derive(Debug)]
+pub enum ScanError<E> {
+    /// a block
+    Blocks(E),
+    /// the query does not fit the index
+    Query(crate::ValueError),
+}
+
+impl<E> From<E> for ScanError<E> {
+    fn from(e: E) -> Self {
+        ScanError::Blocks(e)
+    }
+}
+
+impl Scan {
+    /// A scan that has not begun.
+    pub fn new() -> Self {
+        Scan { previous: f32::NEG_INFINITY, ..Self::default() }
+    }
+
+    /// Forgets the query; memory is kept for the next.
+    pub fn reset(&mut self) {
+        self.walk.clear();
+        self.pool.clear();
+        self.discarded.clear();
+        (self.at, self.rows_left, self.straggler) = (0, None, None);
+        (self.previous, self.started, self.iterative, self.empty) = (f32::NEG_INFINITY, false, false, false);
+    }
+
+    /// Bytes of memory that this query fills. (What earlier queries left allocated is not its fault.)
+    pub fn in_use(&self) -> usize {
+        self.walk.in_use() + self.pool.len() * size_of::<u64>() + self.discarded.len() * size_of::<u64>()
+    }
+
+    /// The next row, or none. `query` is a whole varlena, `None` for NULL, and the same in all calls up to a reset.
+    ///
+    /// # Errors
+    /// A damaged block, or a query of other dimensions.
+    pub fn next<B: Blocks, S: Space>(
+        &mut self,
+        blocks: &mut B,
+        space: S,
+        query: Option<&[u8]>,
+        settings: &ScanSettings,
+    ) -> Result<Option<Tid>, ScanError<B::Error>> {
+        if !self.started {
+            self.iterative = settings.iterative != IterativeScan::Off;
+            // Shared with other scans; vacuum waits for all of them before it marks what they may still reach.
+            blocks.lock(Gate::Scan, Hold::Shared)?;
+            let begun = self.begin(blocks, space, query, settings.ef_search);
+            blocks.unlock(Gate::Scan, Hold::Shared);
+            begun?;
+            self.started = true;
+        }
+        loop {
+            let Some((scored, row)) = self.next_row() else {
+                let off = settings.iterative == IterativeScan::Off || !self.iterative;
+                if off || self.empty || !self.resume(blocks, space, query, settings)? {
+                    return Ok(None);
+                }
+                continue;
+            };
+            if settings.iterative == IterativeScan::Strict {
+                if scored.distance < self.previous {
+                    continue;
+                }
+                self.previous = scored.distance;
+            }
+            return Ok(Some(row));
+        }
+    }
+
+    /// The next row of the results at hand.
+    fn next_row(&mut self) -> Option<(Scored, Tid)> {
+        loop {
+            let scored = match self.straggler {
+                Some(scored) => scored,
+                None => self.pool.get(self.at)?,
+            };
+            let node = self.walk.node(scored.node)?;
+            let left = self.rows_left.unwrap_or(node.rows);
+            let row = left.checked_sub(1).and_then(|at| node.heap_tids.get(usize::from(at)));
+            match row {
+                Some(&row) => {
+                    self.rows_left = Some(left - 1);
+                    return Some((scored, row));
+                }
+                None => {
+                    self.rows_left = None;
+                    if self.straggler.take().is_none() {
+                        self.at += 1;
+                    }
+                }
+            }
+        }
+    }
+
+    fn begin<B: Blocks, S: Space>(
+        &mut self,
+        blocks: &mut B,
+        space: S,
+        query: Option<&[u8]>,
+        ef_search: usize,
+    ) -> Result<(), ScanError<B::Error>> {
+        let meta = read_meta(blocks)?;
+        self.m = usize::from(meta.m);
+        let entry = meta.entry_point().map_err(|damage: Damage| {
+            B::Error::from(damage.on(super::layout::META_BLOCK))
+        })?;
+        let Some(entry) = entry else {
+            self.empty = true;
+            return Ok(());
+        };
+        self.walk.clear();
+        self.pool.clear();
+        let mut store =
+            PageStore::new(blocks, space, query, self.m, &mut self.walk).map_err(ScanError::Query)?;
+        let scored = store.enter(entry.tid)?;
+        self.pool.offer(scored, true, 1);
+        for layer in (1..=entry.level).rev() {
+            store.walk().begin_layer(&self.pool);
+            search_layer(&mut store, &mut self.pool, &mut self.out, 1, layer, None)?;
+            self.pool.restart();
+        }
+        store.walk().begin_layer(&self.pool);
+        store.walk().scored = 1;
+        let discarded = self.iterative.then_some(&mut self.discarded);
+        search_layer(&mut store, &mut self.pool, &mut self.out, ef_search, 0, discarded)?;
+        Ok(())
+    }
+
+    /// Finds more results; false when there are none.
+    fn resume<B: Blocks, S: Space>(
+        &mut self,
+        blocks: &mut B,
+        space: S,
+        query: Option<&[u8]>,
+        settings: &ScanSettings,
+    ) -> Result<bool, ScanError<B::Error>> {
+        self.pool.clear();
+        (self.at, self.rows_left) = (0, None);
+        if self.walk.scored >= settings.max_tuples || self.in_use() > settings.max_memory {
+            // what was scored already still comes, nearest first
+            self.straggler = pop_discarded(&mut self.discarded);
+            return Ok(self.straggler.is_some());
+        }
+        let ef = settings.ef_search;
+        while self.pool.len() < ef {
+            let Some(scored) = pop_discarded(&mut self.discarded) else { break };
+            self.pool.offer(scored, true, ef);
+        }
+        if self.pool.is_empty() {
+            return Ok(false);
+        }
+        // Elements seen before may have been deleted and replaced since; their neighbour tuples tell by their version.
+        blocks.lock(Gate::Scan, Hold::Shared)?;
+        let mut store =
+            PageStore::new(blocks, space, query, self.m, &mut self.walk).map_err(ScanError::Query)?;
+        let discarded = Some(&mut self.discarded);
+        let found = search_layer(&mut store, &mut self.pool, &mut self.out, ef, 0, discarded);
+        blocks.unlock(Gate::Scan, Hold::Shared);
+        found?;
+        Ok(true)
+    }
+}
