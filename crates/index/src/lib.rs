@@ -8,8 +8,10 @@ pub mod hnsw;
 pub mod ivf;
 pub mod page;
 pub mod space;
+pub mod testing;
 pub mod text;
 pub mod value;
+pub mod verify;
 pub mod wire;
 
 pub use error::{Kind, TextError, TypeName, ValueError};

@@ -1,0 +1,7 @@
+//! Stores for tests: blocks in memory that hold the algorithms to the contract of [`crate::blocks`].
+#![cfg(any(test, feature = "testing"))]
+
+mod lock;
+mod memory;
+
+pub use memory::{Counts, MemBlocks, MemChange, MemError, PAGE_SIZE};
