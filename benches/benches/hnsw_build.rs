@@ -6,7 +6,7 @@
 //! ```
 //!
 //! FILE.npy holds rows of f32, such as the SQL benchmark caches. Keys: `kind` (vector, halfvec, bit), `rows`, `queries`,
-//! `m`, `efc`, `threads`, `seed`, `repeat`. Queries are taken from the end of the file, rows from its beginning, in
+//! `m`, `efc`, `threads`, `seed`, `coded`, `repeat`. Queries are taken from the end of the file, rows from its beginning, in
 //! an order shuffled with a fixed seed.
 
 use std::collections::HashMap;
@@ -60,6 +60,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         threads: number("threads", 1)?,
         budget: number("budget", 8 << 30)?,
         seed: number("seed", 1)? as u64,
+        coded: number("coded", 1)? != 0,
     };
     println!("{file}: {} rows of {dim}, {} queries, {params:?}", rows.len(), held.len());
     with_space!(AnySpace::new(kind, metric, dim as i32), space => {

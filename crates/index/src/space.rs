@@ -54,6 +54,12 @@ pub trait Space: Copy + Send + Sync + 'static {
 
     /// The space's metric.
     fn metric(&self) -> Metric;
+
+    /// Makes `out` the value's elements; answers false where values are not dense.
+    fn widen(&self, view: Self::View<'_>, out: &mut Vec<f32>) -> bool {
+        let _ = (view, out);
+        false
+    }
 }
 
 #[inline(always)]
@@ -139,6 +145,12 @@ impl<T: DenseKernels> Space for Dense<T> {
 
     fn metric(&self) -> Metric {
         self.metric
+    }
+
+    fn widen(&self, view: &[T], out: &mut Vec<f32>) -> bool {
+        out.clear();
+        out.extend(view.iter().map(|x| x.to_f32()));
+        true
     }
 }
 

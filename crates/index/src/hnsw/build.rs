@@ -10,12 +10,14 @@ mod graph;
 mod insert;
 mod repair;
 mod rows;
+mod score;
+mod team;
 #[cfg(test)]
 mod tests;
 mod visited;
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -23,12 +25,15 @@ use rand::rngs::SmallRng;
 use self::arena::Values;
 use self::graph::Lists;
 use self::insert::{Scratch, Stop, insert};
+use self::repair::repair;
 use self::rows::{NONE, Rows};
+use self::score::{Codes, Exact, Score, centre, faithful};
+use self::team::Team;
 use super::layout::HEAP_TIDS;
 use super::params::{MAX_LEVEL, layer_slots, random_level};
 use crate::error::ValueError;
 use crate::page::Tid;
-use crate::space::Space;
+use crate::space::{Metric, Space};
 
 /// How a graph is built.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +50,8 @@ pub struct Params {
     pub budget: usize,
     /// of the levels
     pub seed: u64,
+    /// whether distances may be taken from copies of one byte per element, where those are true enough
+    pub coded: bool,
 }
 
 /// What became of a row.
@@ -71,10 +78,9 @@ pub enum BuildError {
 
 /// More nodes than this do not fit the handles of a search.
 const MAX_NODES: usize = i32::MAX as usize - 1;
-/// How often the calling thread looks up while others work.
-const TICK: Duration = Duration::from_millis(10);
-/// Stack of an inserting thread, which needs little.
-const STACK: usize = 256 << 10;
+/// Copies of the values are made of so many of them, and of values of so many dimensions.
+const CODED_NODES: usize = 1000;
+const CODED_DIMS: usize = 64;
 
 /// The elements and their lists.
 #[derive(Debug)]
@@ -110,11 +116,6 @@ impl<S: Space> Elements<S> {
     fn view(&self, node: u32) -> Option<S::View<'_>> {
         self.space.view(self.values.get(node as usize)).ok()
     }
-
-    #[inline(always)]
-    fn distance_to(&self, query: S::View<'_>, node: u32) -> f32 {
-        self.view(node).map_or(f32::INFINITY, |view| self.space.distance(query, view))
-    }
 }
 
 /// Takes the rows of an index and builds their graph.
@@ -126,6 +127,8 @@ pub struct Builder<S> {
     hash_seed: u64,
     /// bytes allocated, scratch memory left out
     used: usize,
+    /// bytes of an arena's chunk
+    chunk: usize,
     /// the node of the highest level
     entry: u32,
     top: u8,
@@ -156,6 +159,7 @@ impl<S: Space> Builder<S> {
             rng: SmallRng::seed_from_u64(params.seed),
             hash_seed: params.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5bd1_e995_0123_4567,
             used: 0,
+            chunk,
             entry: NONE,
             top: 0,
         }
@@ -246,7 +250,7 @@ impl<S: Space> Builder<S> {
         mut self,
         stop: &AtomicBool,
         progress: &AtomicU64,
-        mut tick: impl FnMut() -> bool,
+        tick: impl FnMut() -> bool,
     ) -> Result<Graph<S>, BuildError> {
         let nodes = self.len();
         if self.entry == NONE {
@@ -258,57 +262,61 @@ impl<S: Space> Builder<S> {
             let scratch = Scratch::new(nodes, m, ef_construction, self.top);
             scratches.push(scratch.ok_or(BuildError::OutOfMemory)?);
         }
-        let work =
-            Work { elements: &self.elements, entry: self.entry, next: AtomicU32::new(0), stop, progress };
+        let mut team = Team::new(stop, tick);
+        let codes = self.codes(&mut scratches, &mut team)?;
         progress.fetch_add(1, Ordering::Relaxed);
-        let mut started = 0;
-        if threads > 0 {
-            let running = AtomicUsize::new(0);
-            let caller = std::thread::current();
-            std::thread::scope(|scope| {
-                for scratch in &mut scratches {
-                    running.fetch_add(1, Ordering::Relaxed);
-                    let (work, running, caller) = (&work, &running, &caller);
-                    let thread = std::thread::Builder::new().name("hnsw build".into()).stack_size(STACK);
-                    let run = move || {
-                        let done = Done(running, caller);
-                        work.run(scratch, || false);
-                        drop(done);
-                    };
-                    if thread.spawn_scoped(scope, run).is_err() {
-                        running.fetch_sub(1, Ordering::Relaxed);
-                        break;
-                    }
-                    started += 1;
-                }
-                while running.load(Ordering::Acquire) > 0 {
-                    std::thread::park_timeout(TICK);
-                    if tick() {
-                        stop.store(true, Ordering::Relaxed);
-                    }
-                }
-            });
+        let work = Work { elements: &self.elements, entry: self.entry, next: AtomicU32::new(0), progress };
+        match &codes {
+            Some(codes) => work.share(codes, &mut scratches, threads, &mut team),
+            None => work.share(Exact(&self.elements), &mut scratches, threads, &mut team),
         }
+        team.check()?;
+        drop(codes);
         let mut scratch = scratches.swap_remove(0);
         drop(scratches);
-        let mut last = Instant::now();
-        let mut paced = || {
-            if last.elapsed() < TICK {
-                return stop.load(Ordering::Relaxed);
-            }
-            last = Instant::now();
-            if tick() {
-                stop.store(true, Ordering::Relaxed);
-            }
-            stop.load(Ordering::Relaxed)
-        };
-        if started == 0 {
-            work.run(&mut scratch, &mut paced);
-        }
-        let mut unless_stopped = || if paced() { Err(Stop) } else { Ok(()) };
-        unless_stopped()?;
-        let lost = repair::repair(&mut self.elements, self.entry, &mut scratch, stop, &mut unless_stopped)?;
+        let lost = repair(&mut self.elements, self.entry, &mut scratch, &mut team)?;
         Ok(self.finish(lost))
+    }
+
+    /// Copies of the values for quick distances, where they pay, fit the budget, and are true enough.
+    fn codes<T: FnMut() -> bool>(
+        &self,
+        scratches: &mut [Scratch],
+        team: &mut Team<'_, T>,
+    ) -> Result<Option<Codes>, BuildError> {
+        let Elements { space, .. } = &self.elements;
+        let (nodes, metric) = (self.len(), space.metric());
+        if !self.params.coded || nodes < CODED_NODES || !matches!(metric, Metric::L2 | Metric::InnerProduct) {
+            return Ok(None);
+        }
+        let Some(centre) = centre(&self.elements) else { return Ok(None) };
+        let dims = centre.len();
+        if dims < CODED_DIMS
+            || self.memory().saturating_add(Codes::size(nodes, dims, self.chunk)) > self.params.budget
+        {
+            return Ok(None);
+        }
+        let Some(mut codes) = Codes::new(nodes, centre, metric, self.chunk) else { return Ok(None) };
+        let all = AtomicBool::new(true);
+        {
+            let (encoder, pieces) = codes.pieces();
+            let pieces = Mutex::new(pieces);
+            team.run(self.params.threads, scratches, |_, stop| {
+                let piece = pieces.lock().unwrap_or_else(PoisonError::into_inner).next();
+                let Some((first, blocks)) = piece else { return false };
+                let mut value = Vec::new();
+                for (node, code) in (first as u32..).zip(blocks.chunks_exact_mut(encoder.width())) {
+                    let widened = self.elements.view(node).is_some_and(|view| space.widen(view, &mut value));
+                    if stop.load(Ordering::Relaxed) || !widened || !encoder.encode(&value, code) {
+                        all.store(false, Ordering::Relaxed);
+                        return false;
+                    }
+                }
+                true
+            });
+        }
+        team.check()?;
+        Ok((all.into_inner() && faithful(&self.elements, &codes)).then_some(codes))
     }
 
     fn finish(self, lost: usize) -> Graph<S> {
@@ -327,38 +335,32 @@ struct Work<'a, S> {
     elements: &'a Elements<S>,
     entry: u32,
     next: AtomicU32,
-    stop: &'a AtomicBool,
     progress: &'a AtomicU64,
 }
 
 impl<S: Space> Work<'_, S> {
-    /// Inserts until nothing is left, or the build stops.
-    fn run(&self, scratch: &mut Scratch, mut stopped: impl FnMut() -> bool) {
+    /// Inserts everything, on so many threads.
+    fn share<G: Score, T: FnMut() -> bool>(
+        &self,
+        score: G,
+        scratches: &mut [Scratch],
+        threads: usize,
+        team: &mut Team<'_, T>,
+    ) {
         let nodes = self.elements.rows.len() as u32;
-        loop {
+        team.run(threads, scratches, |scratch, stop| {
             let node = self.next.fetch_add(1, Ordering::Relaxed);
-            if node >= nodes || stopped() {
-                return;
+            if node >= nodes {
+                return false;
             }
-            if node == self.entry {
-                continue;
+            if node != self.entry {
+                if insert(self.elements, score, node, self.entry, scratch, stop).is_err() {
+                    return false;
+                }
+                self.progress.fetch_add(1, Ordering::Relaxed);
             }
-            if insert(self.elements, node, self.entry, scratch, self.stop).is_err() {
-                return;
-            }
-            self.progress.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-}
-
-/// Tells the waiting thread that one more is done, however it ends.
-struct Done<'a>(&'a AtomicUsize, &'a std::thread::Thread);
-
-impl Drop for Done<'_> {
-    fn drop(&mut self) {
-        if self.0.fetch_sub(1, Ordering::Release) == 1 {
-            self.1.unpark();
-        }
+            true
+        });
     }
 }
 

@@ -31,6 +31,11 @@ impl<T: Default> Arena<T> {
         self.len
     }
 
+    /// Values of an item.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
     /// Bytes that `items` more would allocate.
     pub fn growth(&self, items: usize) -> usize {
         let chunks = (self.len + items).div_ceil(1 << self.shift).saturating_sub(self.chunks.len());
@@ -59,6 +64,16 @@ impl<T: Default> Arena<T> {
 }
 
 impl<T> Arena<T> {
+    /// The items in pieces that do not overlap: the number of the first, and the values of all that follow.
+    pub fn pieces_mut(&mut self) -> impl Iterator<Item = (usize, &mut [T])> {
+        let (len, width, shift) = (self.len, self.width, self.shift);
+        self.chunks.iter_mut().enumerate().map(move |(chunk, values)| {
+            let first = chunk << shift;
+            let items = (1 << shift).min(len.saturating_sub(first));
+            (first, &mut values[..items * width])
+        })
+    }
+
     /// The item at `at`, which must be below the length.
     #[inline(always)]
     pub fn get(&self, at: usize) -> &[T] {

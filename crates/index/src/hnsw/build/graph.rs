@@ -3,6 +3,8 @@
 
 use std::sync::atomic::{AtomicU32, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
+use vector_kernels::prefetch_first;
+
 use super::arena::Arena;
 
 /// An element of a list: the node it leads to.
@@ -76,6 +78,14 @@ impl Lists {
         let ids = self.lines.get(at).iter().flat_map(|line| &line.0);
         // an id is published with the list of the node behind it
         ids.map_while(|id| id.load(Acquire).checked_sub(1))
+    }
+
+    /// Asks the cache for the ids in list `at`.
+    #[inline(always)]
+    pub fn prefetch(&self, at: usize) {
+        for line in self.lines.get(at) {
+            prefetch_first(&line.0);
+        }
     }
 
     /// Locks list `at` for the only writer.

@@ -8,10 +8,9 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use vector_kernels::prefetch;
-
 use super::Elements;
 use super::graph::{CHOSEN, Edge};
+use super::score::Score;
 use super::visited::{Met, Visited};
 use crate::hnsw::search::{Pool, Scored, Store, search_layer};
 use crate::space::Space;
@@ -66,33 +65,25 @@ impl Scratch {
 }
 
 /// The graph as an insert sees it: distances are from the new element.
-struct Around<'a, S: Space> {
+struct Around<'a, S, G: Score> {
     elements: &'a Elements<S>,
-    query: S::View<'a>,
+    score: G,
+    query: G::Prepared,
     visited: &'a mut Visited,
     fresh: &'a mut Vec<(u32, u32)>,
     stop: &'a AtomicBool,
 }
 
-impl<'a, S: Space> Around<'a, S> {
-    /// A search for `query` that begins with `entry`, the only one in `pool`.
-    fn start(
-        elements: &'a Elements<S>,
-        query: S::View<'a>,
-        entry: u32,
-        visited: &'a mut Visited,
-        pool: &mut Pool,
-        fresh: &'a mut Vec<(u32, u32)>,
-        stop: &'a AtomicBool,
-    ) -> Self {
-        visited.clear();
+impl<'a, S: Space, G: Score> Around<'a, S, G> {
+    /// A search for `node` that begins with `entry`, the only one in `pool`.
+    fn start(&mut self, entry: u32, pool: &mut Pool) {
+        self.visited.clear();
         pool.clear();
-        let distance = elements.distance_to(query, entry);
-        if let Met::New(slot) = visited.meet(entry, elements.rows.get(entry).level) {
-            visited.set(slot, distance);
+        let distance = self.score.distance(self.query, entry);
+        if let Met::New(slot) = self.visited.meet(entry, self.elements.rows.get(entry).level) {
+            self.visited.set(slot, distance);
         }
         pool.offer(Scored { distance, node: entry }, true, 1);
-        Around { elements, query, visited, fresh, stop }
     }
 
     /// Searches one layer from what is in `pool`.
@@ -106,7 +97,7 @@ impl<'a, S: Space> Around<'a, S> {
     }
 }
 
-impl<S: Space> Store for Around<'_, S> {
+impl<S: Space, G: Score> Store for Around<'_, S, G> {
     type Error = Stop;
 
     #[inline(always)]
@@ -120,17 +111,22 @@ impl<S: Space> Store for Around<'_, S> {
         for id in lists.ids(at) {
             match self.visited.meet(id, layer) {
                 Met::New(slot) => {
-                    prefetch(elements.values.get(id as usize));
+                    self.score.prefetch(id);
                     self.fresh.push((id, slot as u32));
                 }
-                Met::Known(distance) if distance < bound => out.push(Scored { distance, node: id }),
+                Met::Known(distance) if distance < bound => {
+                    lists.prefetch(elements.list(id, layer).1);
+                    out.push(Scored { distance, node: id });
+                }
                 _ => {}
             }
         }
         for &(id, slot) in self.fresh.iter() {
-            let distance = elements.distance_to(self.query, id);
+            let distance = self.score.distance(self.query, id);
             self.visited.set(slot as usize, distance);
             if distance < bound {
+                // likely to be expanded soon
+                lists.prefetch(elements.list(id, layer).1);
                 out.push(Scored { distance, node: id });
             }
         }
@@ -139,19 +135,20 @@ impl<S: Space> Store for Around<'_, S> {
 }
 
 /// Inserts `node` into the graph that `entry` leads into.
-pub(super) fn insert<S: Space>(
+pub(super) fn insert<S: Space, G: Score>(
     elements: &Elements<S>,
+    score: G,
     node: u32,
     entry: u32,
     scratch: &mut Scratch,
     stop: &AtomicBool,
 ) -> Result<(), Stop> {
-    let Some(query) = elements.view(node) else { return Ok(()) };
     let level = elements.rows.get(node).level;
     let top = elements.rows.get(entry).level;
     let Scratch { visited, pool, out, fresh, candidates, chosen, edges, selected } = scratch;
     selected.clear();
-    let mut around = Around::start(elements, query, entry, visited, pool, fresh, stop);
+    let mut around = Around { elements, score, query: score.prepare(node), visited, fresh, stop };
+    around.start(entry, pool);
     // down to the element's own layers along the nearest, then with the whole queue
     let mut lengths = [0u8; 64];
     for layer in (0..=top).rev() {
@@ -164,7 +161,7 @@ pub(super) fn insert<S: Space>(
         candidates.clear();
         candidates.extend(pool.iter().map(|s| Edge { node: s.node, distance: s.distance, closer: CHOSEN }));
         let from = selected.len();
-        select(elements, candidates, slots, chosen, selected);
+        select(score, candidates, slots, chosen, selected);
         if let Some(length) = lengths.get_mut(usize::from(layer)) {
             *length = (selected.len() - from) as u8;
         }
@@ -183,7 +180,7 @@ pub(super) fn insert<S: Space>(
     for layer in bottom_up {
         let start = end - usize::from(lengths.get(usize::from(layer)).copied().unwrap_or(0));
         for edge in &selected[start..end] {
-            connect(elements, edge.node, Edge { node, ..*edge }, layer, around.visited, edges);
+            connect(elements, score, edge.node, Edge { node, ..*edge }, layer, around.visited, edges);
         }
         end = start;
     }
@@ -193,8 +190,8 @@ pub(super) fn insert<S: Space>(
 /// Appends to `selected` up to `slots` of the candidates, which come nearest first: those that no chosen one
 /// is closer to than the new element is (paper, algorithm 4), and then the nearest of the others. They stay in
 /// order of their distances.
-fn select<S: Space>(
-    elements: &Elements<S>,
+fn select<G: Score>(
+    score: G,
     candidates: &mut [Edge],
     slots: usize,
     chosen: &mut Vec<u8>,
@@ -214,12 +211,11 @@ fn select<S: Space>(
         examined = at + 1;
         let candidate = candidates[at];
         let mut closer = CHOSEN;
-        if let Some(view) = elements.view(candidate.node) {
-            for (rank, &other) in order[..taken].iter().enumerate() {
-                if elements.distance_to(view, candidates[usize::from(other)].node) <= candidate.distance {
-                    closer = rank as u8;
-                    break;
-                }
+        let from = score.prepare(candidate.node);
+        for (rank, &other) in order[..taken].iter().enumerate() {
+            if score.distance(from, candidates[usize::from(other)].node) <= candidate.distance {
+                closer = rank as u8;
+                break;
             }
         }
         candidates[at].closer = closer;
@@ -245,8 +241,9 @@ fn select<S: Space>(
 
 /// Adds `edge` to the list of `owner`, or drops the edge that algorithm 4 would drop. `met` holds distances from the
 /// edge's node.
-pub(super) fn connect<S: Space>(
+fn connect<S: Space, G: Score>(
     elements: &Elements<S>,
+    score: G,
     owner: u32,
     edge: Edge,
     layer: u8,
@@ -256,8 +253,8 @@ pub(super) fn connect<S: Space>(
     let (lists, at) = elements.list(owner, layer);
     let mut list = lists.lock(at);
     list.read(edges);
-    let Some(view) = elements.view(edge.node) else { return };
-    let from_edge = |node: u32| met.distance(node).unwrap_or_else(|| elements.distance_to(view, node));
+    let query = score.prepare(edge.node);
+    let from_edge = |node: u32| met.distance(node).unwrap_or_else(|| score.distance(query, node));
     let at = edges.partition_point(|e| e.distance < edge.distance);
     // Two inserts at the same time may select each other.
     if edges.iter().any(|e| e.node == edge.node) {
@@ -279,7 +276,7 @@ pub(super) fn connect<S: Space>(
     }
     edges.insert(at, Edge { closer, ..edge });
     if closer == CHOSEN {
-        review(elements, edges, at, from_edge);
+        review(score, edges, at, from_edge);
     }
     let mut from = at;
     if full {
@@ -301,7 +298,7 @@ pub(super) fn remove(edges: &mut Vec<Edge>, dropped: usize) {
 }
 
 /// Brings `closer` of the edges behind `new` up to date with that new, chosen edge.
-fn review<S: Space>(elements: &Elements<S>, edges: &mut [Edge], new: usize, from_new: impl Fn(u32) -> f32) {
+fn review<G: Score>(score: G, edges: &mut [Edge], new: usize, from_new: impl Fn(u32) -> f32) {
     // chosen edges that were not chosen before
     let mut raised = false;
     for at in new + 1..edges.len() {
@@ -310,14 +307,14 @@ fn review<S: Space>(elements: &Elements<S>, edges: &mut [Edge], new: usize, from
             if from_new(edge.node) <= edge.distance {
                 edges[at].closer = new as u8;
             } else if raised {
-                edges[at].closer = closer_edge(elements, edges, at, new);
+                edges[at].closer = closer_edge(score, edges, at, new);
             }
         } else if edges[usize::from(edge.closer)].closer != CHOSEN {
             // what was closer has lost its place
             let closer = if from_new(edge.node) <= edge.distance {
                 new as u8
             } else {
-                closer_edge(elements, edges, at, usize::MAX)
+                closer_edge(score, edges, at, usize::MAX)
             };
             edges[at].closer = closer;
             raised |= closer == CHOSEN;
@@ -326,21 +323,20 @@ fn review<S: Space>(elements: &Elements<S>, edges: &mut [Edge], new: usize, from
 }
 
 /// The first chosen edge before `at`, other than `known`, that is closer to it than the owner.
-fn closer_edge<S: Space>(elements: &Elements<S>, edges: &[Edge], at: usize, known: usize) -> u8 {
+fn closer_edge<G: Score>(score: G, edges: &[Edge], at: usize, known: usize) -> u8 {
     let edge = edges[at];
-    let Some(view) = elements.view(edge.node) else { return CHOSEN };
+    let from = score.prepare(edge.node);
     edges[..at]
         .iter()
         .enumerate()
-        .position(|(i, e)| {
-            i != known && e.closer == CHOSEN && elements.distance_to(view, e.node) <= edge.distance
-        })
+        .position(|(i, e)| i != known && e.closer == CHOSEN && score.distance(from, e.node) <= edge.distance)
         .map_or(CHOSEN, |p| p as u8)
 }
 
 /// Finds the `ef_construction` reachable nodes nearest to `node`, nearest first.
-pub(super) fn nearest<S: Space>(
+pub(super) fn nearest<S: Space, G: Score>(
     elements: &Elements<S>,
+    score: G,
     node: u32,
     entry: u32,
     scratch: &mut Scratch,
@@ -348,9 +344,9 @@ pub(super) fn nearest<S: Space>(
     near: &mut Vec<Edge>,
 ) -> Result<(), Stop> {
     near.clear();
-    let Some(query) = elements.view(node) else { return Ok(()) };
     let Scratch { visited, pool, out, fresh, .. } = scratch;
-    let mut around = Around::start(elements, query, entry, visited, pool, fresh, stop);
+    let mut around = Around { elements, score, query: score.prepare(node), visited, fresh, stop };
+    around.start(entry, pool);
     for layer in (0..=elements.rows.get(entry).level).rev() {
         let ef = if layer > 0 { 1 } else { elements.ef_construction };
         around.layer(pool, out, ef, layer)?;

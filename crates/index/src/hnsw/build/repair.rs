@@ -2,15 +2,15 @@
 //! would find it again. A walk over layer 0 from the entry point shows such nodes, and each gets an edge
 //! from the nearest node that can spare one: an edge the walk did not need.
 
-use std::sync::atomic::AtomicBool;
-
 use super::Elements;
 use super::graph::{CHOSEN, Edge};
 use super::insert::{Scratch, Stop, nearest, remove};
 use super::rows::NONE;
+use super::score::Exact;
+use super::team::Team;
 use crate::space::Space;
 
-/// Nodes between two calls of `tick`.
+/// Nodes between two looks at the clock.
 const STRIDE: u32 = 4096;
 
 /// Makes every node reachable from `entry` in layer 0; answers how many were not.
@@ -21,21 +21,20 @@ pub(super) fn repair<S: Space>(
     elements: &mut Elements<S>,
     entry: u32,
     scratch: &mut Scratch,
-    stop: &AtomicBool,
-    tick: &mut impl FnMut() -> Result<(), Stop>,
+    team: &mut Team<'_, impl FnMut() -> bool>,
 ) -> Result<usize, Stop> {
     let nodes = elements.rows.len() as u32;
     for node in 0..nodes {
         let row = elements.rows.get_mut(node);
         (row.hash, row.next) = (NONE, NONE);
     }
-    walk(elements, entry, entry, tick)?;
+    walk(elements, entry, entry, team)?;
     let mut lost = 0;
     let mut near = Vec::new();
     let mut edges = Vec::new();
     for node in 0..nodes {
         if node.is_multiple_of(STRIDE) {
-            tick()?;
+            team.check()?;
         }
         if parent(elements, node) != NONE {
             continue;
@@ -46,11 +45,11 @@ pub(super) fn repair<S: Space>(
         let mut owner = near.iter().copied().find(|e| give(elements, node, *e, &mut edges));
         if owner.is_none() {
             // none of its neighbours is reached, or can spare an edge
-            nearest(elements, node, entry, scratch, stop, &mut near)?;
+            nearest(elements, Exact(elements), node, entry, scratch, team.stop(), &mut near)?;
             owner = near.iter().copied().find(|e| give(elements, node, *e, &mut edges));
         }
         if let Some(owner) = owner {
-            walk(elements, node, owner.node, tick)?;
+            walk(elements, node, owner.node, team)?;
         }
     }
     Ok(lost)
@@ -66,7 +65,7 @@ fn walk<S: Space>(
     elements: &mut Elements<S>,
     start: u32,
     from: u32,
-    tick: &mut impl FnMut() -> Result<(), Stop>,
+    team: &mut Team<'_, impl FnMut() -> bool>,
 ) -> Result<(), Stop> {
     let Elements { ground, rows, .. } = elements;
     rows.get_mut(start).hash = from;
@@ -75,7 +74,7 @@ fn walk<S: Space>(
     while head != NONE {
         walked = walked.wrapping_add(1);
         if walked.is_multiple_of(STRIDE) {
-            tick()?;
+            team.check()?;
         }
         for id in ground.ids(head as usize) {
             let row = rows.get_mut(id);

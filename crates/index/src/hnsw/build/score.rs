@@ -1,0 +1,261 @@
+//! How far nodes are from each other while the graph is built: exactly, or by copies of one byte per element, which
+//! come from memory four times as fast. With centre c, a value x is kept as signed bytes q and a scale s, so that
+//! s q is nearly x - c. Distances between such copies are off by little when the values are near each other, hence
+//! both metrics are put as distances of copies, with what the copies lose of a value's norm as one number per value:
+//!
+//! ```text
+//! |x - y|² ~ |s q|² + |t r|² - 2 s t (q . r)
+//! -x . y   = (|x - y|² - |x - c|² - |y - c|²) / 2 - c . (x - c) - c . (y - c) - c . c
+//! ```
+
+use vector_kernels::{Kernels, kernels, prefetch};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use super::Elements;
+use super::arena::Arena;
+use crate::space::{Metric, Space};
+
+/// Distances between nodes.
+pub(super) trait Score: Copy + Send + Sync {
+    /// A node whose distances from others are wanted.
+    type Prepared: Copy;
+
+    /// Prepares a node.
+    fn prepare(&self, node: u32) -> Self::Prepared;
+
+    /// The distance between two nodes, never NaN.
+    fn distance(&self, from: Self::Prepared, to: u32) -> f32;
+
+    /// Asks the cache for what `distance` will read of a node.
+    fn prefetch(&self, node: u32);
+}
+
+/// Distances of the values themselves.
+#[derive(Debug)]
+pub(super) struct Exact<'a, S>(pub &'a Elements<S>);
+
+impl<S> Clone for Exact<'_, S> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<S> Copy for Exact<'_, S> {}
+
+impl<'a, S: Space> Score for Exact<'a, S> {
+    type Prepared = Option<S::View<'a>>;
+
+    #[inline(always)]
+    fn prepare(&self, node: u32) -> Self::Prepared {
+        self.0.view(node)
+    }
+
+    #[inline(always)]
+    fn distance(&self, from: Self::Prepared, to: u32) -> f32 {
+        // both are there: values were checked when they were pushed
+        match (from, self.0.view(to)) {
+            (Some(from), Some(to)) => self.0.space.distance(from, to),
+            _ => f32::INFINITY,
+        }
+    }
+
+    #[inline(always)]
+    fn prefetch(&self, node: u32) {
+        prefetch(self.0.values.get(node as usize));
+    }
+}
+
+/// A cache line of bytes.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C, align(64))]
+pub(super) struct Block([i8; 64]);
+
+impl Default for Block {
+    fn default() -> Self {
+        Block([0; 64])
+    }
+}
+
+/// Offset and scale at the end of a code.
+const TAIL: usize = 2 * size_of::<f32>();
+
+/// The copies of all values.
+#[derive(Debug)]
+pub(super) struct Codes {
+    codes: Arena<Block>,
+    /// bytes to multiply: the dimensions, and zeros up to a whole vector where there is room
+    len: usize,
+    centre: Vec<f32>,
+    metric: Metric,
+    kernels: &'static Kernels,
+}
+
+/// A code in parts.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Code<'a> {
+    bytes: &'a [i8],
+    offset: f32,
+    scale: f32,
+}
+
+impl Codes {
+    /// Room for the codes of values of `dims` dimensions, in chunks of about `chunk` bytes.
+    fn arena(dims: usize, chunk: usize) -> Arena<Block> {
+        Arena::new((dims + TAIL).div_ceil(size_of::<Block>()), chunk)
+    }
+
+    /// Bytes that the codes of `nodes` values of `dims` dimensions allocate.
+    pub fn size(nodes: usize, dims: usize, chunk: usize) -> usize {
+        Self::arena(dims, chunk).growth(nodes)
+    }
+
+    /// Codes of zeros around `centre`, when there is memory.
+    pub fn new(nodes: usize, centre: Vec<f32>, metric: Metric, chunk: usize) -> Option<Self> {
+        let mut codes = Self::arena(centre.len(), chunk);
+        if !codes.extend(nodes) {
+            return None;
+        }
+        let room = centre.len().saturating_add(TAIL).next_multiple_of(size_of::<Block>()) - TAIL;
+        let len = centre.len().next_multiple_of(16).min(room);
+        Some(Codes { codes, len, centre, metric, kernels: kernels() })
+    }
+
+    /// The codes in pieces: the number of the first, and the blocks of as many as follow.
+    pub fn pieces(&mut self) -> (Encoder<'_>, impl Iterator<Item = (usize, &mut [Block])>) {
+        let Codes { codes, centre, metric, .. } = self;
+        (Encoder { centre, metric: *metric, width: codes.width() }, codes.pieces_mut())
+    }
+
+    #[inline(always)]
+    fn get(&self, node: u32) -> Code<'_> {
+        let bytes = self.codes.get(node as usize).as_bytes();
+        let number = |at: usize| {
+            let bytes = bytes.get(bytes.len().wrapping_sub(at)..).and_then(|b| b.first_chunk());
+            f32::from_ne_bytes(bytes.copied().unwrap_or_default())
+        };
+        let (offset, scale) = (number(TAIL), number(TAIL / 2));
+        let bytes = <[i8]>::ref_from_bytes(bytes.get(..self.len).unwrap_or_default()).unwrap_or_default();
+        Code { bytes, offset, scale }
+    }
+}
+
+/// Makes codes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Encoder<'a> {
+    centre: &'a [f32],
+    metric: Metric,
+    width: usize,
+}
+
+impl Encoder<'_> {
+    /// Blocks of a code.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Writes the code of `value`; answers false when a number leaves the range of f32.
+    pub fn encode(&self, value: &[f32], blocks: &mut [Block]) -> bool {
+        let far = value.iter().zip(self.centre).fold(0f32, |far, (x, c)| far.max((x - c).abs()));
+        let scale = far / 127.0;
+        let inverse = if far > 0.0 { 127.0 / far } else { 0.0 };
+        let (mut own, mut lost, mut along) = (0f64, 0f64, 0f64);
+        let bytes = blocks.as_mut_bytes();
+        let (bytes, tail) = bytes.split_at_mut(bytes.len().saturating_sub(TAIL));
+        for ((byte, x), c) in bytes.iter_mut().zip(value).zip(self.centre) {
+            let distance = x - c;
+            // within -127..=127: the largest is scaled to that
+            let code = (distance * inverse).round_ties_even() as i8;
+            *byte = code as u8;
+            let kept = f64::from(scale) * f64::from(code);
+            own += kept * kept;
+            lost += kept * kept - f64::from(distance) * f64::from(distance);
+            along += f64::from(*c) * (f64::from(distance) + f64::from(*c) / 2.0);
+        }
+        let offset = if self.metric == Metric::L2 { own } else { lost / 2.0 - along } as f32;
+        // sums of offsets and products must stay finite, too
+        let fits = offset.abs() < 1e37 && own < 1e37 && scale.is_finite() && inverse.is_finite();
+        tail.copy_from_slice(&[offset.to_ne_bytes(), scale.to_ne_bytes()].concat());
+        fits
+    }
+}
+
+impl<'a> Score for &'a Codes {
+    type Prepared = Code<'a>;
+
+    #[inline(always)]
+    fn prepare(&self, node: u32) -> Code<'a> {
+        let codes: &'a Codes = self;
+        let code = codes.get(node);
+        let factor = if codes.metric == Metric::L2 { 2.0 } else { 1.0 };
+        Code { scale: code.scale * factor, ..code }
+    }
+
+    #[inline(always)]
+    fn distance(&self, from: Code<'a>, to: u32) -> f32 {
+        let to = self.get(to);
+        let product = self.kernels.inner_product_i8(from.bytes, to.bytes) as f32;
+        from.offset + to.offset - from.scale * to.scale * product
+    }
+
+    #[inline(always)]
+    fn prefetch(&self, node: u32) {
+        prefetch(self.codes.get(node as usize).as_bytes());
+    }
+}
+
+/// Rows that the centre is the mean of.
+const CENTRE_SAMPLE: usize = 4096;
+/// Rows that are compared to see whether codes are true to their values: so many with so many.
+const PROBES: usize = 32;
+const PROBED: usize = 8192;
+/// Nearest neighbours looked at, how many of the nearest codes they must be among, and what share of them.
+const NEAREST: usize = 10;
+const AMONG: usize = 20;
+const FAITHFUL: f64 = 0.97;
+
+/// The mean of a sample of the values; none when they are not dense.
+pub(super) fn centre<S: Space>(elements: &Elements<S>) -> Option<Vec<f32>> {
+    let nodes = elements.rows.len();
+    let step = nodes.div_ceil(CENTRE_SAMPLE).max(1);
+    let (mut value, mut sums, mut count) = (Vec::new(), Vec::<f64>::new(), 0.0);
+    for node in (0..nodes).step_by(step) {
+        if !elements.space.widen(elements.view(node as u32)?, &mut value) {
+            return None;
+        }
+        sums.resize(value.len(), 0.0);
+        for (sum, x) in sums.iter_mut().zip(&value) {
+            *sum += f64::from(*x);
+        }
+        count += 1.0;
+    }
+    Some(sums.iter().map(|sum| (sum / count) as f32).collect())
+}
+
+/// Whether the values nearest to some are also nearest by their codes, in a sample.
+pub(super) fn faithful<S: Space>(elements: &Elements<S>, codes: &Codes) -> bool {
+    let nodes = elements.rows.len();
+    let probed: Vec<u32> = (0..nodes).step_by(nodes.div_ceil(PROBED).max(1)).map(|n| n as u32).collect();
+    let (mut found, mut wanted) = (0usize, 0usize);
+    for &probe in probed.iter().step_by(probed.len().div_ceil(PROBES).max(1)) {
+        let mut exact = ranked(Exact(elements), probe, &probed);
+        let mut coded = ranked(codes, probe, &probed);
+        let (nearest, among) = (NEAREST.min(exact.len()), AMONG.min(coded.len()));
+        if nearest == 0 {
+            return true;
+        }
+        exact.select_nth_unstable_by(nearest - 1, |a, b| a.0.total_cmp(&b.0));
+        coded.select_nth_unstable_by(among - 1, |a, b| a.0.total_cmp(&b.0));
+        // whatever is as far as the last of the coded ones counts: rows with equal distances are many in some data
+        let bound = coded[among - 1].0;
+        for &(_, node) in &exact[..nearest] {
+            wanted += 1;
+            found += usize::from(codes.distance(codes.prepare(probe), node) <= bound);
+        }
+    }
+    found as f64 >= FAITHFUL * wanted as f64
+}
+
+fn ranked<G: Score>(score: G, probe: u32, probed: &[u32]) -> Vec<(f32, u32)> {
+    let from = score.prepare(probe);
+    probed.iter().filter(|&&node| node != probe).map(|&node| (score.distance(from, node), node)).collect()
+}
