@@ -18,6 +18,7 @@ sys.path.insert(0, __file__.rpartition("/")[0])
 import catalog
 import exchange
 import floats
+import indexes
 import sabotage
 import scenario
 import stored
@@ -123,6 +124,10 @@ def main() -> int:
             exchange.run(theirs, ours, score, "pgvector")
             exchange.run(ours, theirs, score, "ours")
             print(f"exchange of data directories in {time.monotonic() - since:.1f} s", flush=True)
+            since = time.monotonic()
+            indexes.run(theirs, ours, score, "pgvector")
+            indexes.run(ours, theirs, score, "ours")
+            print(f"exchange of live indexes ({len(indexes.built())} operator classes) in {time.monotonic() - since:.1f} s", flush=True)
 
     if options.table or options.full:
         print(coverage.table())
