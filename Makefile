@@ -8,7 +8,7 @@ export PG_CONFIG
 given = PG_CONFIG="$(PG_CONFIG)"
 endif
 
-.PHONY: all build install installcheck demo demo-stop demo-clean test test-quick conformance differential upgrade bench-sql fmt lint clean help
+.PHONY: all build install installcheck demo demo-stop demo-clean test test-quick conformance differential upgrade reliability bench-sql fmt lint clean help
 
 all: build
 
@@ -45,6 +45,9 @@ differential:
 upgrade:
 	@scripts/upgrade.sh
 
+reliability:
+	@$(given) scripts/reliability.sh
+
 bench-sql:
 	@scripts/bench-sql.sh
 
@@ -68,8 +71,9 @@ help:
 	@echo 'make demo-stop, demo-clean  stop its server; remove its data'
 	@echo 'make test                   every test, PostgreSQL 13 to 18 (PG_MAJORS="16 17" narrows it)'
 	@echo 'make test-quick             lints, pure crates, one major'
-	@echo 'make conformance            regression files of pgvector against this build'
+	@echo 'make conformance            regression files and TAP tests of pgvector against this build'
 	@echo 'make differential           generated SQL on the binary of pgvector and on this build, compared'
 	@echo 'make upgrade                from the versions of pgvector to this one, and back'
+	@echo 'make reliability            crashes, cancels, a standby, many clients, damaged files, recall floors'
 	@echo 'make bench-sql              the SQL benchmark against pgvector'
 	@echo 'make fmt, lint, clean       the usual'
