@@ -1,6 +1,7 @@
 //! Errors of the extension and their way into PostgreSQL: the one place that knows SQLSTATEs.
 
 use pgrx::PgSqlErrorCode;
+use vector_index::page::Corruption;
 use vector_index::{Kind, TextError, ValueError};
 
 use crate::pg::ereport::{IntoReport, Report};
@@ -20,6 +21,8 @@ pub enum Error {
     StateArray(&'static str),
     /// The access method named does not do this yet.
     NotBuilt(&'static str),
+    /// A page of an index is not what it should be.
+    Corrupted(Box<CorruptIndex>),
 }
 
 /// A [`TextError`] together with the text it is about.
@@ -28,6 +31,31 @@ pub struct TextReport {
     kind: Kind,
     message: Vec<u8>,
     detail: Option<&'static str>,
+}
+
+/// Damage in an index, with the index's name.
+#[derive(Debug)]
+pub struct CorruptIndex {
+    /// the access method
+    pub method: &'static str,
+    /// the index
+    pub index: String,
+    /// what is wrong, and where
+    pub corruption: Corruption,
+}
+
+impl CorruptIndex {
+    fn into_report(self) -> Report {
+        let CorruptIndex { method, index, corruption } = self;
+        let code = PgSqlErrorCode::ERRCODE_INDEX_CORRUPTED;
+        if corruption.block == 0 {
+            // the text of pgvector
+            let detail = format!("Index \"{index}\" has {corruption}.");
+            return Report::new(code, format!("{method} index is not valid").as_bytes()).detail(&detail);
+        }
+        let message = format!("index \"{index}\" has {corruption}");
+        Report::new(code, message.as_bytes()).hint("Rebuild it with REINDEX.")
+    }
 }
 
 impl From<ValueError> for Error {
@@ -65,6 +93,7 @@ impl IntoReport for Error {
                 PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
                 format!("{function}: expected state array").as_bytes(),
             ),
+            Error::Corrupted(corrupt) => corrupt.into_report(),
             Error::NotBuilt(am) => Report::new(
                 PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
                 format!("access method \"{am}\" is not built yet in this version of the extension")

@@ -15,6 +15,7 @@ use crate::pg::ereport::{self, IntoReport};
 use crate::types::{aggregate, bit, cast, dense, distance, sparse};
 use crate::{hnsw, ivfflat};
 use half::f16;
+use vector_index::space::{Metric, ValueKind};
 
 static VERSION_1: Pg_finfo_record = Pg_finfo_record { api_version: 1 };
 
@@ -107,6 +108,38 @@ macro_rules! functions {
     )* };
 }
 
+/// Declares functions of the list below once more, to compare addresses with: an operator class whose support function
+/// is ours gets the kernel behind it instead of calls through fmgr.
+macro_rules! distances {
+    ($($symbol:ident => $kind:ident $metric:ident;)*) => {
+        unsafe extern "C-unwind" {
+            $(fn $symbol(fcinfo: FunctionCallInfo) -> Datum;)*
+        }
+
+        /// What the distance function at an address compares, and how; `None` when it is not one of ours.
+        pub fn distance_of(address: usize) -> Option<(ValueKind, Metric)> {
+            $(if address == $symbol as *const () as usize {
+                return Some((ValueKind::$kind, Metric::$metric));
+            })*
+            None
+        }
+    };
+}
+
+distances! {
+    vector_l2_squared_distance => Vector L2;
+    vector_negative_inner_product => Vector InnerProduct;
+    l1_distance => Vector L1;
+    halfvec_l2_squared_distance => Halfvec L2;
+    halfvec_negative_inner_product => Halfvec InnerProduct;
+    halfvec_l1_distance => Halfvec L1;
+    sparsevec_l2_squared_distance => Sparsevec L2;
+    sparsevec_negative_inner_product => Sparsevec InnerProduct;
+    sparsevec_l1_distance => Sparsevec L1;
+    hamming_distance => Bit Hamming;
+    jaccard_distance => Bit Jaccard;
+}
+
 functions! { input:
     vector_in => dense::input::<f32>;
     halfvec_in => dense::input::<f16>;
@@ -169,9 +202,9 @@ functions! { guarded:
     halfvec_avg => aggregate::average::<f16>;
 
     hnswhandler => hnsw::handler;
-    hnsw_halfvec_support => hnsw::support;
-    hnsw_bit_support => hnsw::support;
-    hnsw_sparsevec_support => hnsw::support;
+    hnsw_halfvec_support => hnsw::opclass::support;
+    hnsw_bit_support => hnsw::opclass::support;
+    hnsw_sparsevec_support => hnsw::opclass::support;
     ivfflathandler => ivfflat::handler;
     ivfflat_halfvec_support => ivfflat::support;
     ivfflat_bit_support => ivfflat::support;

@@ -10,6 +10,7 @@ use vector_index::page::Tid;
 use super::ereport::{self, Report};
 use super::relation::Rel;
 use super::vacuum::{BulkDelete, item_pointer, tid};
+use super::varlena;
 
 /// What a build counted.
 pub struct Built {
@@ -124,13 +125,16 @@ pub struct ScanCall<'s> {
 }
 
 impl ScanCall<'_> {
-    /// The value to order by, `None` for NULL: not stored out of line, and its bytes stay where they are until the
-    /// next rescan.
-    pub fn query(&self) -> Option<Datum> {
-        // SAFETY: `next` has checked that there is an order-by key.
+    /// The value to order by, a whole varlena; `None` for NULL.
+    pub fn query(&self) -> Option<&[u8]> {
+        // SAFETY: `check_scan` has seen that there is an order-by key, which is of a varlena type.
         unsafe {
             let key = &*(*self.scan).orderByData;
-            (key.sk_flags & pg_sys::SK_ISNULL as c_int == 0).then_some(key.sk_argument)
+            if key.sk_flags & pg_sys::SK_ISNULL as c_int != 0 {
+                return None;
+            }
+            // the executor has fetched it already; if ever not, the copy lives in the current memory context
+            Some(varlena::whole(pg_sys::pg_detoast_datum(key.sk_argument.cast_mut_ptr())))
         }
     }
 }
@@ -150,8 +154,8 @@ pub trait AccessMethod: 'static {
     fn build(call: BuildCall<'_>) -> Result<Built, Self::Error>;
     /// Writes the init fork of an unlogged index.
     fn build_empty(index: Rel<'_>) -> Result<(), Self::Error>;
-    /// Adds a row; `value` is never NULL.
-    fn insert(index: Rel<'_>, value: Datum, row: Tid) -> Result<(), Self::Error>;
+    /// Adds a row; `value` is a whole varlena.
+    fn insert(index: Rel<'_>, value: &[u8], row: Tid) -> Result<(), Self::Error>;
     /// Removes rows.
     fn bulk_delete(call: BulkDelete<'_>) -> Result<(), Self::Error>;
     /// Estimates a scan.
@@ -214,7 +218,19 @@ unsafe fn insert_row<A: AccessMethod>(
 ) -> bool {
     // SAFETY: the server passes an open index and arrays of its columns.
     unsafe {
-        run(|| if *isnull { Ok(()) } else { A::insert(Rel::new(index), *values, tid(*row)) });
+        run(|| {
+            if *isnull {
+                return Ok(());
+            }
+            let given = (*values).cast_mut_ptr::<pg_sys::varlena>();
+            let value = pg_sys::pg_detoast_datum(given);
+            let result = A::insert(Rel::new(index), varlena::whole(value), tid(*row));
+            // rows of one statement share their memory
+            if value != given {
+                pg_sys::pfree(value.cast());
+            }
+            result
+        });
     }
     false
 }

@@ -52,6 +52,11 @@ impl<'r> IndexBlocks<'r> {
         IndexBlocks { logged: false, ..Self::new(relation) }
     }
 
+    /// For the init fork of an unlogged index, written by a build too.
+    pub fn building_init(relation: Rel<'r>) -> Self {
+        IndexBlocks { fork: ForkNumber::INIT_FORKNUM, remembers: false, ..Self::building(relation) }
+    }
+
     /// For a vacuum: reads go through a small ring of buffers, and long operations heed cost-based delays.
     pub fn vacuuming(relation: Rel<'r>) -> Self {
         // SAFETY: allocates in the current memory context; the server frees it with that.

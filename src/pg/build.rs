@@ -9,11 +9,14 @@ use pgrx::pg_sys::submodules::panic::pgrx_extern_c_guard;
 use pgrx::pg_sys::{self, Datum, ForkNumber};
 use vector_index::page::Tid;
 
+use super::ereport::{self, Report};
 use super::relation::Rel;
 use super::vacuum::tid;
+use super::varlena;
 
-/// Sees every row of the table that the index must hold: its TID and the first column's value, `None` for NULL.
-type Row<'a> = dyn FnMut(Tid, Option<Datum>) + 'a;
+/// Sees every row of the table that the index must hold: its TID and the first column's value, a whole varlena, `None`
+/// for NULL.
+pub type Row<'a> = dyn FnMut(Tid, Option<&[u8]>) -> Result<(), Report> + 'a;
 
 struct RowState<'a, 'b> {
     row: &'a mut Row<'b>,
@@ -32,19 +35,30 @@ unsafe extern "C-unwind" fn row_callback(
     // which nobody else uses during the scan. A panic in the closure (a server error among them) is carried over the
     // table's C frames as a server error by the guard.
     unsafe {
-        pgrx_extern_c_guard(|| {
+        let result = pgrx_extern_c_guard(|| {
             let state = &mut *state.cast::<RowState<'_, '_>>();
-            let value = (!*isnull).then(|| *values);
             let previous = pg_sys::MemoryContextSwitchTo(state.context);
-            (state.row)(tid(*item), value);
+            let value = if *isnull {
+                None
+            } else {
+                Some(varlena::whole(pg_sys::pg_detoast_datum((*values).cast_mut_ptr())))
+            };
+            let result = (state.row)(tid(*item), value);
             pg_sys::MemoryContextSwitchTo(previous);
-            pg_sys::MemoryContextReset(state.context);
+            if result.is_ok() {
+                pg_sys::MemoryContextReset(state.context);
+            }
+            result
         });
+        // nothing of this frame needs dropping
+        if let Err(report) = result {
+            ereport::raise(report);
+        }
     }
 }
 
 /// Scans the table for a build and answers the number of rows it saw. `row` runs in a memory context that is reset
-/// after each row; it may panic or raise.
+/// after each row; its error is raised.
 pub fn scan_table(heap: Rel<'_>, index: Rel<'_>, info: *mut pg_sys::IndexInfo, row: &mut Row<'_>) -> f64 {
     // SAFETY: heap, index and info are those of one ambuild call; the state outlives the scan. (A table access method
     // always has this function.)
@@ -98,20 +112,21 @@ pub fn log_fork(index: Rel<'_>, fork: ForkNumber::Type) {
     unsafe { pg_sys::log_newpage_range(index.as_ptr(), fork, 0, blocks, true) };
 }
 
-/// How many threads a build may use: one for the backend itself, and as many more as there could be parallel workers,
-/// by `workers_for(limit)` (limit: what the settings allow).
-pub fn threads(heap: Rel<'_>, workers_for: impl FnOnce(usize) -> usize) -> usize {
+/// How many threads a build may use: one in the backend's place, and one for every parallel worker that the settings
+/// and the table's own parallel_workers allow. (The planner's own count goes by the pages of the table, and a table
+/// whose values are stored out of line has few.)
+pub fn threads(heap: Rel<'_>) -> usize {
     // SAFETY: settings are plain variables; the table's options are read as the server's own macro
     // RelationGetParallelWorkers does: a table's options are StdRdOptions.
-    let limit = unsafe {
-        let setting = pg_sys::max_parallel_maintenance_workers.min(pg_sys::max_parallel_workers).max(0);
+    let workers = unsafe {
+        let setting = pg_sys::max_parallel_maintenance_workers.min(pg_sys::max_parallel_workers);
         let table = (*heap.as_ptr()).rd_options.cast::<pg_sys::StdRdOptions>().as_ref();
         match table.map(|options| options.parallel_workers) {
             Some(workers) if workers >= 0 => workers.min(setting),
             _ => setting,
         }
-    } as usize;
-    1 + workers_for(limit).min(limit)
+    };
+    1 + workers.max(0) as usize
 }
 
 /// Blocks every signal for threads started while it lives: signals belong to the backend's own thread.

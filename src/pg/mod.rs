@@ -7,6 +7,7 @@
 
 pub mod am;
 pub mod array;
+pub mod backend;
 pub mod bits;
 pub mod blocks;
 pub mod build;

@@ -20,6 +20,7 @@ unsafe extern "C-unwind" {
 
     // src/backend/access/transam/xact.c
     pub fn GetCurrentTransactionStartTimestamp() -> i64;
+    pub fn GetCurrentSubTransactionId() -> u32;
     pub fn GetCurrentStatementStartTimestamp() -> i64;
 
     // src/backend/access/table/table.c

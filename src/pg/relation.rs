@@ -45,15 +45,6 @@ impl<'r> Rel<'r> {
         unsafe { raw::RelationGetNumberOfBlocksInFork(self.relation, fork) }
     }
 
-    /// The parsed storage parameters, as the access method's own struct; `None` when the index has none.
-    ///
-    /// # Safety
-    /// `T` is the struct that the access method's options function describes to `build_reloptions`.
-    pub unsafe fn options<T: Copy>(self) -> Option<T> {
-        // SAFETY: rd_options is null or points to that struct, which lives as long as the relation is open.
-        unsafe { (*self.relation).rd_options.cast::<T>().as_ref().copied() }
-    }
-
     /// Whether changes must be logged (RelationNeedsWAL, src/include/utils/rel.h).
     pub fn needs_wal(self) -> bool {
         // SAFETY: the relation is open.
@@ -75,6 +66,12 @@ impl<'r> Rel<'r> {
     pub fn typmod(self, n: usize) -> i32 {
         // SAFETY: the relation is open and the caller asks for one of its columns.
         unsafe { (*attribute((*self.relation).rd_att, n)).atttypmod }
+    }
+
+    /// The type of column `n` (from 0).
+    pub fn type_of(self, n: usize) -> pg_sys::Oid {
+        // SAFETY: as in `typmod`.
+        unsafe { (*attribute((*self.relation).rd_att, n)).atttypid }
     }
 
     /// The number of columns.

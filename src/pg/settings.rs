@@ -6,6 +6,9 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use pgrx::guc::GucSetting;
 use pgrx::pg_sys::{self, Datum};
 
+use super::relation::Rel;
+use super::varlena;
+
 /// An integer setting that any user may change.
 pub fn define_int(
     name: &'static CStr,
@@ -31,6 +34,49 @@ pub fn define_int(
             None,
         );
     }
+}
+
+/// An integer setting for tests, in no list of settings.
+pub fn define_hidden_int(
+    name: &'static CStr,
+    description: &'static CStr,
+    setting: &'static GucSetting<i32>,
+    (default, min, max): (i32, i32, i32),
+) {
+    // SAFETY: as in `define_int`.
+    unsafe {
+        pg_sys::DefineCustomIntVariable(
+            name.as_ptr(),
+            description.as_ptr(),
+            core::ptr::null(),
+            setting.as_ptr(),
+            default,
+            min,
+            max,
+            pg_sys::GucContext::PGC_USERSET,
+            (pg_sys::GUC_NO_SHOW_ALL | pg_sys::GUC_NOT_IN_SAMPLE) as c_int,
+            None,
+            None,
+            None,
+        );
+    }
+}
+
+/// work_mem in bytes.
+pub fn work_mem() -> usize {
+    // SAFETY: a plain variable of this backend.
+    kilobytes(unsafe { pg_sys::work_mem })
+}
+
+/// maintenance_work_mem in bytes.
+pub fn maintenance_work_mem() -> usize {
+    // SAFETY: a plain variable of this backend.
+    kilobytes(unsafe { pg_sys::maintenance_work_mem })
+}
+
+fn kilobytes(setting: c_int) -> usize {
+    // 2^31 kB fit 64 bits
+    setting.max(0) as usize * 1024
 }
 
 /// A real-valued setting that any user may change.
@@ -165,6 +211,24 @@ impl Options {
             }
             self.kind.store(kind as u32, Ordering::Relaxed);
         }
+    }
+
+    /// The values of an index's options, in the order of the description; defaults where the index was made without
+    /// any. The index is of the options' access method.
+    pub fn of<const N: usize>(&self, index: Rel<'_>) -> [i32; N] {
+        let mut values = [0; N];
+        // SAFETY: rd_options is null or what `parse` made of this description: a varlena, whose size is looked at before
+        // its fields are read, and which lives as long as the index is open.
+        unsafe {
+            let options = (*index.as_ptr()).rd_options;
+            for (value, option) in values.iter_mut().zip(self.options) {
+                *value = option.range.0;
+                if !options.is_null() && varlena::whole(options.cast()).len() >= option.offset + 4 {
+                    *value = options.byte_add(option.offset).cast::<i32>().read_unaligned();
+                }
+            }
+        }
+        values
     }
 
     /// The amoptions callback's work: parses and checks.

@@ -1,0 +1,264 @@
+//! Building: the table's rows into a graph in memory, the graph to pages; rows that do not fit go in one by one.
+
+use core::ffi::CStr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use pgrx::PgSqlErrorCode;
+use pgrx::pg_sys::{self, ForkNumber, PROGRESS_CREATEIDX_SUBPHASE, PROGRESS_CREATEIDX_TUPLES_DONE};
+use vector_index::blocks::{Blocks, Change};
+use vector_index::hnsw::build::{self, BuildError, Builder, Params, Pushed};
+use vector_index::hnsw::insert::Graph;
+use vector_index::hnsw::layout::{EntryPoint, HEAD_BLOCK, META_BLOCK, MetaPage, PAGE_ID};
+use vector_index::hnsw::params::max_level;
+use vector_index::hnsw::write::Places;
+use vector_index::page::{Corruption, Damage, PageMut, Tid};
+use vector_index::space::{Space, ValueBuf};
+use vector_index::with_space;
+use zerocopy::IntoBytes;
+
+use super::insert::{Inserter, insert_building};
+use super::opclass::OpClass;
+use super::{corrupted, options};
+use crate::error::Error;
+use crate::pg::am::{BuildCall, Built};
+use crate::pg::blocks::{IndexBlocks, PAGE_SIZE};
+use crate::pg::build::{self as pg_build, Interrupts, SignalsBlocked};
+use crate::pg::ereport::{self, IntoReport, Report};
+use crate::pg::relation::Rel;
+use crate::pg::settings;
+
+/// Phases of pg_stat_progress_create_index; 1 is the server's own.
+const INITIALIZING: i64 = 1;
+const LOADING: i64 = 2;
+
+/// The name of a phase.
+pub fn phase(number: i64) -> Option<&'static CStr> {
+    match number {
+        INITIALIZING => Some(c"initializing"),
+        LOADING => Some(c"loading tuples"),
+        _ => None,
+    }
+}
+
+/// What an index is built with.
+#[derive(Clone, Copy)]
+struct Shape {
+    op: OpClass,
+    dims: i32,
+    m: usize,
+    ef_construction: usize,
+}
+
+impl Shape {
+    fn of(index: Rel<'_>) -> Result<Self, Error> {
+        use PgSqlErrorCode as Code;
+        if index.type_of(0) == pg_sys::VARBITOID {
+            return Err(Error::Fixed(
+                Code::ERRCODE_FEATURE_NOT_SUPPORTED,
+                "type not supported for hnsw index",
+            ));
+        }
+        let op = OpClass::of(index)?;
+        let dims = index.typmod(0);
+        if dims < 0 {
+            return Err(Error::Fixed(
+                Code::ERRCODE_INVALID_PARAMETER_VALUE,
+                "column does not have dimensions",
+            ));
+        }
+        if dims > op.max_dims() {
+            return Err(Error::Message(
+                Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+                format!("column cannot have more than {} dimensions for hnsw index", op.max_dims()),
+            ));
+        }
+        let options = options::of(index);
+        if options.ef_construction / 2 < options.m {
+            return Err(Error::Fixed(
+                Code::ERRCODE_INVALID_PARAMETER_VALUE,
+                "ef_construction must be greater than or equal to 2 * m",
+            ));
+        }
+        // the options' ranges keep both above zero
+        Ok(Shape { op, dims, m: options.m as usize, ef_construction: options.ef_construction as usize })
+    }
+
+    fn meta(&self) -> MetaPage {
+        MetaPage::new(self.dims as u32, self.m as u16, self.ef_construction as u16)
+    }
+}
+
+/// Builds an index.
+pub fn build(call: BuildCall<'_>) -> Result<Built, Error> {
+    let shape = Shape::of(call.index)?;
+    pg_build::progress(PROGRESS_CREATEIDX_SUBPHASE, LOADING);
+    let built = with_space!(shape.op.space(shape.dims), space => build_in(&call, shape, space))?;
+    pg_build::log_fork(call.index, ForkNumber::MAIN_FORKNUM);
+    Ok(built)
+}
+
+/// Writes the init fork of an unlogged index: an empty one.
+pub fn build_empty(index: Rel<'_>) -> Result<(), Error> {
+    let shape = Shape::of(index)?;
+    let mut blocks = IndexBlocks::building_init(index);
+    write_empty(&mut blocks, shape).map_err(|c| corrupted(index, c))?;
+    pg_build::log_fork(index, ForkNumber::INIT_FORKNUM);
+    Ok(())
+}
+
+fn write_empty(blocks: &mut IndexBlocks<'_>, shape: Shape) -> Result<(), Corruption> {
+    write_page(blocks, META_BLOCK, &mut |bytes| {
+        PageMut::init(bytes, PAGE_ID).set_contents(shape.meta().as_bytes());
+    })?;
+    write_page(blocks, HEAD_BLOCK, &mut |bytes| {
+        PageMut::init(bytes, PAGE_ID);
+    })
+}
+
+/// Adds the page of block `block`, the next one.
+fn write_page(
+    blocks: &mut IndexBlocks<'_>,
+    block: u32,
+    fill: &mut dyn FnMut(&mut [u8]),
+) -> Result<(), Corruption> {
+    let mut change = blocks.change()?;
+    let slot = change.extend()?;
+    if change.block(slot) != block {
+        return Err(Damage::at(0, "block where the build expects none").on(block));
+    }
+    fill(change.bytes_mut(slot)?);
+    change.commit()
+}
+
+/// A build under way.
+struct Building<'b, S: Space> {
+    blocks: IndexBlocks<'b>,
+    shape: Shape,
+    graph: Graph<S>,
+    /// the rows so far, until the graph is written
+    builder: Option<Builder<S>>,
+    /// for rows after that
+    inserter: Inserter,
+    /// for values brought to unit length
+    buffer: ValueBuf,
+    rows: u64,
+}
+
+fn build_in<S: Space>(call: &BuildCall<'_>, shape: Shape, space: S) -> Result<Built, Error> {
+    let (heap, index) = (call.heap, call.index);
+    let (m, ef_construction) = (shape.m, shape.ef_construction);
+    let seed = options::build_seed();
+    // the places of the tuples, computed when the graph is finished, take less than a 32nd part of it
+    let memory = settings::maintenance_work_mem();
+    let params = Params {
+        m,
+        ef_construction,
+        max_level: max_level(PAGE_SIZE, m),
+        threads: pg_build::threads(heap),
+        budget: memory - memory / 32,
+        coded: true,
+        seed,
+    };
+    let mut building = Building {
+        blocks: IndexBlocks::building(index),
+        shape,
+        graph: Graph { space, m, ef_construction },
+        builder: Some(Builder::new(space, params)),
+        inserter: Inserter::new(seed),
+        buffer: ValueBuf::new(),
+        rows: 0,
+    };
+    let heap_rows = pg_build::scan_table(heap, index, call.info, &mut |row, value| match value {
+        Some(value) => building.add(row, value).map_err(IntoReport::into_report),
+        None => Ok(()),
+    });
+    building.finish_graph()?;
+    building.blocks.count_hits();
+    Ok(Built { heap_rows, index_rows: building.rows as f64 })
+}
+
+impl<S: Space> Building<'_, S> {
+    /// Adds a row of the table.
+    fn add(&mut self, row: Tid, value: &[u8]) -> Result<(), Error> {
+        let Some(value) = self.shape.op.form(value, &mut self.buffer)? else { return Ok(()) };
+        if let Some(builder) = &mut self.builder {
+            if builder.push(row, value)? != Pushed::Full {
+                self.rows += 1;
+                return Ok(());
+            }
+            ereport::notice(
+                Report::new(
+                    PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION,
+                    format!("hnsw graph no longer fits into maintenance_work_mem after {} tuples", self.rows)
+                        .as_bytes(),
+                )
+                .detail("Building will take significantly more time.")
+                .hint("Increase maintenance_work_mem to speed up builds."),
+            );
+            finish_graph(&mut self.blocks, self.shape, self.builder.take())?;
+        }
+        insert_building(&mut self.blocks, &self.graph, &mut self.inserter, value, row)?;
+        self.rows += 1;
+        pg_build::progress(PROGRESS_CREATEIDX_TUPLES_DONE, self.rows as i64);
+        Ok(())
+    }
+
+    fn finish_graph(&mut self) -> Result<(), Error> {
+        finish_graph(&mut self.blocks, self.shape, self.builder.take())
+    }
+}
+
+/// Builds the graph of the rows so far and writes it, unless that was done before.
+fn finish_graph<S: Space>(
+    blocks: &mut IndexBlocks<'_>,
+    shape: Shape,
+    builder: Option<Builder<S>>,
+) -> Result<(), Error> {
+    let Some(builder) = builder else { return Ok(()) };
+    let (stop, done) = (AtomicBool::new(false), AtomicU64::new(0));
+    let mut interrupts = Interrupts::new();
+    // The threads inherit the mask; by the time this one looks up first, they have been started.
+    let mut blocked = Some(SignalsBlocked::new());
+    let graph = builder.build(&stop, &done, || {
+        blocked = None;
+        pg_build::progress(PROGRESS_CREATEIDX_TUPLES_DONE, done.load(Ordering::Relaxed) as i64);
+        interrupts.poll()
+    });
+    drop(blocked);
+    interrupts.finish();
+    let graph = match graph {
+        Ok(graph) => graph,
+        Err(BuildError::OutOfMemory) => {
+            return Err(Error::Fixed(PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY, "out of memory"));
+        }
+        // only an interrupt stops the build, and that has been raised
+        Err(BuildError::Stopped) => {
+            return Err(Error::Fixed(PgSqlErrorCode::ERRCODE_QUERY_CANCELED, "index build was stopped"));
+        }
+    };
+    pg_build::progress(PROGRESS_CREATEIDX_TUPLES_DONE, done.load(Ordering::Relaxed) as i64);
+    let index = blocks.relation();
+    write_graph(blocks, shape, &graph).map_err(|c| corrupted(index, c))
+}
+
+/// Writes a graph into an index without pages.
+fn write_graph<S: Space>(
+    blocks: &mut IndexBlocks<'_>,
+    shape: Shape,
+    graph: &build::Graph<S>,
+) -> Result<(), Corruption> {
+    let places = Places::new(graph, shape.m, PAGE_SIZE);
+    let mut meta = shape.meta();
+    meta.insert_page = places.last();
+    let entry = graph.entry().and_then(|node| graph.element(node));
+    meta.set_entry_point(
+        entry.map(|node| EntryPoint { tid: places.element(node.node()), level: node.level() }),
+    );
+    write_page(blocks, META_BLOCK, &mut |bytes| {
+        PageMut::init(bytes, PAGE_ID).set_contents(meta.as_bytes());
+    })?;
+    places.write(graph, |block, fill| {
+        pgrx::check_for_interrupts!();
+        write_page(blocks, block, fill)
+    })
+}

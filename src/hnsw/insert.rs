@@ -1,0 +1,90 @@
+//! Inserting a row.
+
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+use vector_index::hnsw::insert::{self, Graph, Workspace};
+use vector_index::hnsw::pages::read_meta;
+use vector_index::page::Tid;
+use vector_index::space::{Space, ValueBuf};
+use vector_index::with_space;
+
+use super::opclass::OpClass;
+use super::{corrupted, options};
+use crate::error::Error;
+use crate::pg::backend::PerBackend;
+use crate::pg::blocks::IndexBlocks;
+use crate::pg::relation::Rel;
+
+/// What inserts of this backend reuse.
+pub struct Inserter {
+    workspace: Workspace,
+    /// for values brought to unit length
+    buffer: ValueBuf,
+    rng: SmallRng,
+}
+
+impl Inserter {
+    /// Nothing allocated; levels from `seed`.
+    pub fn new(seed: u64) -> Self {
+        Inserter {
+            workspace: Workspace::new(),
+            buffer: ValueBuf::new(),
+            rng: SmallRng::seed_from_u64(seed),
+        }
+    }
+}
+
+static INSERTER: PerBackend<Inserter> = PerBackend::new();
+
+/// Inserts a row of a table.
+pub fn insert(index: Rel<'_>, value: &[u8], row: Tid) -> Result<(), Error> {
+    let op = OpClass::of(index)?;
+    INSERTER.with(|| Inserter::new(rand::random()), |inserter| {
+        let mut blocks = IndexBlocks::new(index);
+        let result = insert_formed(&mut blocks, op, inserter, value, row);
+        blocks.count_hits();
+        result
+    })
+}
+
+fn insert_formed(
+    blocks: &mut IndexBlocks<'_>,
+    op: OpClass,
+    inserter: &mut Inserter,
+    value: &[u8],
+    row: Tid,
+) -> Result<(), Error> {
+    let index = blocks.relation();
+    let Inserter { workspace, buffer, rng } = inserter;
+    let Some(value) = op.form(value, buffer)? else { return Ok(()) };
+    let meta = read_meta(blocks).map_err(|c| corrupted(index, c))?;
+    let space = op.space(i32::try_from(meta.dimensions).unwrap_or(i32::MAX));
+    let (m, ef_construction) = (usize::from(meta.m), options::of(index).ef_construction.max(1) as usize);
+    with_space!(space, space => {
+        insert_value(blocks, &Graph { space, m, ef_construction }, workspace, rng, value, row)
+    })
+}
+
+fn insert_value<S: Space>(
+    blocks: &mut IndexBlocks<'_>,
+    graph: &Graph<S>,
+    workspace: &mut Workspace,
+    rng: &mut SmallRng,
+    value: &[u8],
+    row: Tid,
+) -> Result<(), Error> {
+    graph.space.view(value)?;
+    let inserted = insert::insert(blocks, graph, workspace, value, row, rng);
+    inserted.map_err(|c| corrupted(blocks.relation(), c))
+}
+
+/// Inserts a formed value during a build whose graph did not fit the memory.
+pub fn insert_building<S: Space>(
+    blocks: &mut IndexBlocks<'_>,
+    graph: &Graph<S>,
+    inserter: &mut Inserter,
+    value: &[u8],
+    row: Tid,
+) -> Result<(), Error> {
+    insert_value(blocks, graph, &mut inserter.workspace, &mut inserter.rng, value, row)
+}

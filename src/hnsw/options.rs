@@ -1,0 +1,142 @@
+//! Storage parameters and settings.
+
+use pgrx::guc::GucSetting;
+use pgrx::pg_sys::{self, Datum};
+use vector_index::hnsw::params;
+use vector_index::hnsw::scan::{IterativeScan, ScanSettings};
+
+use crate::pg::relation::Rel;
+use crate::pg::settings::{self, Choices, IntOption, Options};
+
+/// What rd_options of an index points to.
+#[repr(C)]
+struct Stored {
+    varlena: i32,
+    m: i32,
+    ef_construction: i32,
+}
+
+const _: () = assert!(size_of::<Stored>() == 12);
+
+/// The storage parameters of an index.
+#[derive(Clone, Copy, Debug)]
+pub struct HnswOptions {
+    /// connections per layer
+    pub m: i32,
+    /// queue length of inserts
+    pub ef_construction: i32,
+}
+
+static OPTIONS: Options = Options::new(
+    &[
+        IntOption {
+            name: c"m",
+            description: c"Max number of connections",
+            offset: core::mem::offset_of!(Stored, m),
+            range: (params::DEFAULT_M, params::MIN_M, params::MAX_M),
+        },
+        IntOption {
+            name: c"ef_construction",
+            description: c"Size of the dynamic candidate list for construction",
+            offset: core::mem::offset_of!(Stored, ef_construction),
+            range: (
+                params::DEFAULT_EF_CONSTRUCTION,
+                params::MIN_EF_CONSTRUCTION,
+                params::MAX_EF_CONSTRUCTION,
+            ),
+        },
+    ],
+    size_of::<Stored>(),
+);
+
+static EF_SEARCH: GucSetting<i32> = GucSetting::<i32>::new(params::DEFAULT_EF_SEARCH);
+static ITERATIVE_SCAN: GucSetting<i32> = GucSetting::<i32>::new(0);
+static MAX_SCAN_TUPLES: GucSetting<i32> = GucSetting::<i32>::new(20_000);
+static SCAN_MEM_MULTIPLIER: GucSetting<f64> = GucSetting::<f64>::new(1.0);
+static BUILD_SEED: GucSetting<i32> = GucSetting::<i32>::new(0);
+
+static ITERATIVE_SCANS: Choices<4> = Choices::new([
+    settings::choice(c"off", 0),
+    settings::choice(c"relaxed_order", 1),
+    settings::choice(c"strict_order", 2),
+    settings::no_choice(),
+]);
+
+/// Makes parameters and settings known; from _PG_init.
+pub fn register() {
+    OPTIONS.register();
+    settings::define_int(
+        c"hnsw.ef_search",
+        c"Sets the size of the dynamic candidate list for search",
+        Some(c"Valid range is 1..1000."),
+        &EF_SEARCH,
+        (params::DEFAULT_EF_SEARCH, params::MIN_EF_SEARCH, params::MAX_EF_SEARCH),
+    );
+    settings::define_enum(
+        c"hnsw.iterative_scan",
+        c"Sets the mode for iterative scans",
+        &ITERATIVE_SCAN,
+        0,
+        &ITERATIVE_SCANS,
+    );
+    settings::define_int(
+        c"hnsw.max_scan_tuples",
+        c"Sets the max number of tuples to visit for iterative scans",
+        None,
+        &MAX_SCAN_TUPLES,
+        (20_000, 1, i32::MAX),
+    );
+    settings::define_real(
+        c"hnsw.scan_mem_multiplier",
+        c"Sets the multiple of work_mem to use for iterative scans",
+        &SCAN_MEM_MULTIPLIER,
+        (1.0, 1.0, 1000.0),
+    );
+    settings::define_hidden_int(
+        c"hnsw.build_seed",
+        c"Seed of the levels that builds draw; 0 takes another each time",
+        &BUILD_SEED,
+        (0, 0, i32::MAX),
+    );
+    settings::reserve_prefix(c"hnsw");
+}
+
+/// Parses storage parameters.
+pub fn parse(reloptions: Datum, validate: bool) -> *mut pg_sys::bytea {
+    OPTIONS.parse(reloptions, validate)
+}
+
+/// The storage parameters of an index.
+pub fn of(index: Rel<'_>) -> HnswOptions {
+    let [m, ef_construction] = OPTIONS.of(index);
+    HnswOptions { m, ef_construction }
+}
+
+/// ef_search alone, for the planner.
+pub fn ef_search() -> i32 {
+    EF_SEARCH.get()
+}
+
+/// The seed of a build.
+pub fn build_seed() -> u64 {
+    match BUILD_SEED.get() {
+        0 => rand::random(),
+        seed => seed as u64,
+    }
+}
+
+/// The settings of a scan, as they are now.
+pub fn scan_settings() -> ScanSettings {
+    let memory = settings::work_mem() as f64 * SCAN_MEM_MULTIPLIER.get();
+    ScanSettings {
+        ef_search: EF_SEARCH.get().max(1) as usize,
+        iterative: match ITERATIVE_SCAN.get() {
+            1 => IterativeScan::Relaxed,
+            2 => IterativeScan::Strict,
+            _ => IterativeScan::Off,
+        },
+        max_tuples: MAX_SCAN_TUPLES.get().max(1) as u64,
+        // a float beyond usize saturates
+        max_memory: memory as usize,
+    }
+}

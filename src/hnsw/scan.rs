@@ -1,0 +1,75 @@
+//! Scans: the query, and rows on demand.
+
+use vector_index::ValueError;
+use vector_index::hnsw::pages::read_meta;
+use vector_index::hnsw::scan::{Scan, ScanError};
+use vector_index::page::Tid;
+use vector_index::space::{AnySpace, ValueBuf};
+use vector_index::with_space;
+
+use super::corrupted;
+use super::opclass::OpClass;
+use super::options;
+use crate::error::Error;
+use crate::pg::am::ScanCall;
+use crate::pg::blocks::IndexBlocks;
+use crate::pg::relation::Rel;
+
+/// The state of one scan. Everything it allocates is in it, not in the frames that read blocks.
+pub struct HnswScan {
+    op: OpClass,
+    space: AnySpace,
+    scan: Scan,
+    query: ValueBuf,
+    /// `None` until the first row is asked for; then whether there is a query that is not NULL
+    has_query: Option<bool>,
+}
+
+impl HnswScan {
+    /// A scan of an index.
+    pub fn begin(index: Rel<'_>) -> Result<Self, Error> {
+        let op = OpClass::of(index)?;
+        let meta = read_meta(&mut IndexBlocks::new(index)).map_err(|c| corrupted(index, c))?;
+        // dimensions of an index of this format fit an i32
+        let space = op.space(i32::try_from(meta.dimensions).unwrap_or(i32::MAX));
+        Ok(HnswScan { op, space, scan: Scan::new(), query: ValueBuf::new(), has_query: None })
+    }
+
+    /// Forgets the query.
+    pub fn rescan(&mut self) {
+        self.scan.reset();
+        self.has_query = None;
+    }
+
+    /// The next row.
+    pub fn next(&mut self, call: ScanCall<'_>) -> Result<Option<Tid>, Error> {
+        let has_query = match self.has_query {
+            Some(known) => known,
+            None => {
+                let value = call.query();
+                if let Some(value) = value {
+                    self.op.form_query(value, &mut self.query)?;
+                }
+                *self.has_query.insert(value.is_some())
+            }
+        };
+        let query = has_query.then(|| self.query.bytes());
+        let mut blocks = IndexBlocks::new(call.index);
+        let settings = options::scan_settings();
+        let found = with_space!(self.space, space => self.scan.next(&mut blocks, space, query, &settings));
+        blocks.count_hits();
+        found.map_err(|error| match error {
+            ScanError::Blocks(corruption) => corrupted(call.index, corruption),
+            ScanError::Query(error) => Error::Value(query_error(error)),
+        })
+    }
+}
+
+/// Names the query's dimensions first, as the distance between the query and an element would.
+fn query_error(error: ValueError) -> ValueError {
+    match error {
+        ValueError::DifferentDims(ty, index, query) => ValueError::DifferentDims(ty, query, index),
+        ValueError::DifferentBits(index, query) => ValueError::DifferentBits(query, index),
+        other => other,
+    }
+}

@@ -1,0 +1,38 @@
+//! Bulk delete.
+
+use vector_index::hnsw::insert::Graph;
+use vector_index::hnsw::pages::read_meta;
+use vector_index::hnsw::vacuum::Vacuum;
+use vector_index::with_space;
+
+use super::opclass::OpClass;
+use super::{corrupted, options};
+use crate::error::Error;
+use crate::pg::backend::PerBackend;
+use crate::pg::blocks::IndexBlocks;
+use crate::pg::vacuum::BulkDelete;
+
+static VACUUM: PerBackend<Vacuum> = PerBackend::new();
+
+/// Removes dead rows.
+pub fn bulk_delete(mut call: BulkDelete<'_>) -> Result<(), Error> {
+    let index = call.index;
+    let op = OpClass::of(index)?;
+    let counted = VACUUM.with(Vacuum::new, |vacuum| {
+        let mut blocks = IndexBlocks::vacuuming(index);
+        let meta = read_meta(&mut blocks).map_err(|c| corrupted(index, c))?;
+        let ef_construction = options::of(index).ef_construction.max(1) as usize;
+        let m = usize::from(meta.m);
+        let space = op.space(i32::try_from(meta.dimensions).unwrap_or(i32::MAX));
+        let counted = with_space!(space, space => {
+            let graph = Graph { space, m, ef_construction };
+            vacuum.run(&mut blocks, &graph, &mut |row| call.is_dead(row))
+        });
+        blocks.count_hits();
+        // the set of dying elements of a large index is large
+        *vacuum = Vacuum::new();
+        counted.map_err(|c| corrupted(index, c))
+    })?;
+    call.count(counted.removed, counted.kept);
+    Ok(())
+}
