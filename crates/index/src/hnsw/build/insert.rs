@@ -107,6 +107,8 @@ impl<S: Space, G: Score> Store for Around<'_, S, G> {
         }
         let elements = self.elements;
         let (lists, at) = elements.list(node, layer);
+        // infinite distances have their place, too, while there is room
+        let within = |distance: f32| distance < bound || bound == f32::INFINITY;
         self.fresh.clear();
         for id in lists.ids(at) {
             match self.visited.meet(id, layer) {
@@ -114,7 +116,7 @@ impl<S: Space, G: Score> Store for Around<'_, S, G> {
                     self.score.prefetch(id);
                     self.fresh.push((id, slot as u32));
                 }
-                Met::Known(distance) if distance < bound => {
+                Met::Known(distance) if within(distance) => {
                     lists.prefetch(elements.list(id, layer).1);
                     out.push(Scored { distance, node: id });
                 }
@@ -124,7 +126,7 @@ impl<S: Space, G: Score> Store for Around<'_, S, G> {
         for &(id, slot) in self.fresh.iter() {
             let distance = self.score.distance(self.query, id);
             self.visited.set(slot as usize, distance);
-            if distance < bound {
+            if within(distance) {
                 // likely to be expanded soon
                 lists.prefetch(elements.list(id, layer).1);
                 out.push(Scored { distance, node: id });
@@ -333,24 +335,24 @@ fn closer_edge<G: Score>(score: G, edges: &[Edge], at: usize, known: usize) -> u
         .map_or(CHOSEN, |p| p as u8)
 }
 
-/// Finds the `ef_construction` reachable nodes nearest to `node`, nearest first.
+/// Finds `ef_construction` nodes near to `node`, nearest first, from `entry` down through the layers from `top`.
 pub(super) fn nearest<S: Space, G: Score>(
     elements: &Elements<S>,
     score: G,
-    node: u32,
-    entry: u32,
+    (node, entry): (u32, u32),
+    top: u8,
     scratch: &mut Scratch,
     stop: &AtomicBool,
     near: &mut Vec<Edge>,
 ) -> Result<(), Stop> {
-    near.clear();
     let Scratch { visited, pool, out, fresh, .. } = scratch;
     let mut around = Around { elements, score, query: score.prepare(node), visited, fresh, stop };
     around.start(entry, pool);
-    for layer in (0..=elements.rows.get(entry).level).rev() {
+    for layer in (0..=top).rev() {
         let ef = if layer > 0 { 1 } else { elements.ef_construction };
         around.layer(pool, out, ef, layer)?;
     }
+    near.clear();
     near.extend(pool.iter().map(|s| Edge { node: s.node, distance: s.distance, closer: CHOSEN }));
     Ok(())
 }

@@ -6,7 +6,7 @@ use super::Elements;
 use super::graph::{CHOSEN, Edge};
 use super::insert::{Scratch, Stop, nearest, remove};
 use super::rows::NONE;
-use super::score::Exact;
+use super::score::{Exact, Score};
 use super::team::Team;
 use crate::space::Space;
 
@@ -14,9 +14,6 @@ use crate::space::Space;
 const STRIDE: u32 = 4096;
 
 /// Makes every node reachable from `entry` in layer 0; answers how many were not.
-///
-/// A node stays lost only when every edge of all the `ef_construction` nodes nearest to it is the only way to
-/// some other node.
 pub(super) fn repair<S: Space>(
     elements: &mut Elements<S>,
     entry: u32,
@@ -44,13 +41,18 @@ pub(super) fn repair<S: Space>(
         lists.lock(at).read(&mut near);
         let mut owner = near.iter().copied().find(|e| give(elements, node, *e, &mut edges));
         if owner.is_none() {
-            // none of its neighbours is reached, or can spare an edge
-            nearest(elements, Exact(elements), node, entry, scratch, team.stop(), &mut near)?;
+            // None of its neighbours is reached, or can spare an edge. The layers above may lead to what layer 0 does not.
+            nearest(elements, Exact(elements), (node, entry), 0, scratch, team.stop(), &mut near)?;
             owner = near.iter().copied().find(|e| give(elements, node, *e, &mut edges));
         }
-        if let Some(owner) = owner {
-            walk(elements, node, owner.node, team)?;
-        }
+        let owner = match owner {
+            Some(owner) => owner.node,
+            None => {
+                let start = near.first().map_or(entry, |e| e.node);
+                descend(elements, node, start, &mut edges)
+            }
+        };
+        walk(elements, node, owner, team)?;
     }
     Ok(lost)
 }
@@ -87,6 +89,26 @@ fn walk<S: Space>(
         head = rows.get(head).next;
     }
     Ok(())
+}
+
+/// Gives `node` an edge from a node below `start` in the tree that the walk has made, of each node's children the nearest.
+/// Answers with the new parent. There is one: nothing hangs below a leaf, so that it can spare all its edges.
+fn descend<S: Space>(elements: &Elements<S>, node: u32, start: u32, edges: &mut Vec<Edge>) -> u32 {
+    let score = Exact(elements);
+    let from = score.prepare(node);
+    let mut owner = start;
+    loop {
+        let distance = score.distance(from, owner);
+        if give(elements, node, Edge { node: owner, distance, closer: CHOSEN }, edges) {
+            return owner;
+        }
+        let children = elements.ground.ids(owner as usize).filter(|&child| parent(elements, child) == owner);
+        let nearest = children.min_by(|&a, &b| score.distance(from, a).total_cmp(&score.distance(from, b)));
+        match nearest {
+            Some(child) => owner = child,
+            None => return owner,
+        }
+    }
 }
 
 /// Puts `node` into the list of the reached node `to` leads to, in the place of an edge that the walk did not need:
