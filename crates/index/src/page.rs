@@ -12,7 +12,9 @@ pub const INVALID_BLOCK: u32 = u32::MAX;
 pub const FIRST_OFFSET: u16 = 1;
 
 /// The position of an item: block and offset, or of a heap row (ItemPointerData).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
+)]
 #[repr(C)]
 pub struct Tid {
     block_hi: [u8; 2],
@@ -354,6 +356,35 @@ impl<'a> PageMut<'a> {
         Ok(true)
     }
 
+    /// Removes the items at `offsets`, which ascend; the others keep their order and move together
+    /// (PageIndexMultiDelete).
+    ///
+    /// # Errors
+    /// As [`Page::item`], or items that overlap.
+    pub fn remove(&mut self, offsets: &[u16]) -> Result<(), Damage> {
+        let old = self.bytes.to_vec();
+        let page = Page { bytes: &old };
+        let (mut line, mut start) = (HEADER, usize::from(u16_at(&old, SPECIAL)));
+        let mut gone = offsets.iter().copied().peekable();
+        for offset in FIRST_OFFSET..=page.max_offset() {
+            if gone.next_if_eq(&offset).is_some() {
+                continue;
+            }
+            let item = page.item(offset)?;
+            let lowest = line + LINE_POINTER + max_align(item.len());
+            let overlap = Damage::at(offset, "item overlaps another");
+            start = start.checked_sub(max_align(item.len())).filter(|_| start >= lowest).ok_or(overlap)?;
+            if let Some(place) = self.bytes.get_mut(start..start + item.len()) {
+                place.copy_from_slice(item);
+            }
+            self.set_line_pointer(line, start, item.len());
+            line += LINE_POINTER;
+        }
+        put_u16(self.bytes, LOWER, line as u16);
+        put_u16(self.bytes, UPPER, start as u16);
+        Ok(())
+    }
+
     /// Writes a meta page's struct behind the page header and sets `pd_lower` past it.
     pub fn set_contents(&mut self, contents: &[u8]) {
         let end = HEADER + contents.len();
@@ -392,6 +423,22 @@ mod tests {
         assert!(!page.overwrite(3, &vec![9; 8192]).unwrap());
         assert_eq!(page.as_page().item(3).unwrap(), [9; 41]);
         assert!(page.as_page().item(6).is_err() && page.as_page().item(0).is_err());
+    }
+
+    #[test]
+    fn removed_items_leave_room_and_the_others_keep_their_order() {
+        let mut room = Room([0; 8192]);
+        let mut page = PageMut::init(&mut room.0, ID);
+        let free = page.as_page().exact_free_space();
+        (1..=6u8).for_each(|n| assert!(page.append(&vec![n; usize::from(n) * 9]).is_some()));
+        page.remove(&[1, 4, 6]).unwrap();
+        assert_eq!(page.as_page().max_offset(), 3);
+        for (offset, n) in [(1, 2u8), (2, 3), (3, 5)] {
+            assert_eq!(page.as_page().item(offset).unwrap(), vec![n; usize::from(n) * 9]);
+        }
+        assert_eq!(page.as_page().exact_free_space(), free - 3 * 4 - 24 - 32 - 48);
+        page.remove(&[1, 2, 3]).unwrap();
+        assert_eq!((page.as_page().max_offset(), page.as_page().exact_free_space()), (0, free));
     }
 
     #[test]

@@ -1,1 +1,17 @@
-//! Inverted files with flat (uncompressed) lists: k-means and the page layouts of the `ivfflat` access method.
+//! Inverted files with flat (uncompressed) lists: clustering ([`kmeans`], [`seed`], [`sample`], [`assign`]) on threads
+//! ([`team`]), and what the `ivfflat` access method does on its pages ([`layout`], [`scan`], [`candidates`], [`write`],
+//! [`check`]).
+
+pub mod assign;
+pub mod candidates;
+pub mod check;
+pub mod kmeans;
+pub mod layout;
+pub mod sample;
+pub mod scan;
+pub mod seed;
+pub mod team;
+pub mod write;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,103 @@
+//! Which list each row belongs to: every row against every centre, rows in chunks on threads, sixteen centres at a time.
+
+use vector_kernels::{Kernels, PANEL, kernels};
+
+use super::kmeans::chunk_rows;
+use super::sample::{Centres, Lane, Loaded, Stored};
+use super::seed::least;
+use super::team::Team;
+use crate::space::Metric;
+
+/// The centres of an index, as stored: rows belong to the nearest by the operator class's own distance. Of several
+/// equally near ones it is the first, as in scans.
+#[derive(Debug)]
+pub struct Lists<L> {
+    centres: Centres<L>,
+    metric: Metric,
+}
+
+/// A lane whose rows can be assigned by inner product, too.
+pub trait Assigned: Lane {
+    /// Distances between rows and a panel by `metric`.
+    fn by(metric: Metric, k: &Kernels, rows: &[&[Self]], panel: &[Self], out: &mut [[f32; PANEL]]);
+}
+
+impl Assigned for f32 {
+    fn by(metric: Metric, k: &Kernels, rows: &[&[f32]], panel: &[f32], out: &mut [[f32; PANEL]]) {
+        if metric == Metric::InnerProduct {
+            k.inner_product_panel(rows, panel, out);
+            out.iter_mut().flatten().for_each(|x| *x = -*x);
+        } else {
+            k.l2_squared_panel(rows, panel, out);
+        }
+    }
+}
+
+impl Assigned for u8 {
+    fn by(_: Metric, k: &Kernels, rows: &[&[u8]], panel: &[u8], out: &mut [[f32; PANEL]]) {
+        Self::panel(k, rows, panel, out);
+    }
+}
+
+impl<L: Assigned> Lists<L> {
+    /// Lists around the centres as their type `T` keeps them: rows will be compared with the stored ones.
+    pub fn new<T: Stored<Lane = L> + Default>(mut centres: Centres<L>, metric: Metric) -> Self {
+        for mut group in centres.groups_mut() {
+            for column in 0..PANEL {
+                let mut stored = vec![T::default(); group.row(column).len()];
+                T::store(kernels(), group.row(column), &mut stored);
+                let mut lanes = vec![L::default(); stored.len()];
+                T::load(kernels(), &stored, &mut lanes);
+                group.set(column, &lanes);
+            }
+        }
+        Lists { centres, metric }
+    }
+
+    /// The centres.
+    pub fn centres(&self) -> &Centres<L> {
+        &self.centres
+    }
+
+    /// Writes the number of each row's list to `out`. `row` gives row `i` of `out.len()`.
+    pub fn assign<'r, T: Stored<Lane = L>>(
+        &self,
+        row: impl Fn(usize) -> &'r [T] + Sync,
+        width: usize,
+        out: &mut [u32],
+        team: &mut Team<'_>,
+    ) {
+        let chunk = chunk_rows(width);
+        team.each(
+            out.chunks_mut(chunk).enumerate(),
+            || (Loaded::default(), vec![f32::INFINITY; chunk], [[0f32; PANEL]; 8]),
+            |(room, best, distances), (at, lists), beat| {
+                room.clear(width);
+                (0..lists.len()).for_each(|i| room.push(row(at * chunk + i)));
+                lists.fill(0);
+                best.fill(f32::INFINITY);
+                for panel in 0..self.centres.panels() {
+                    let columns = self.centres.columns(panel);
+                    for (start, (lists, best)) in lists.chunks_mut(8).zip(best.chunks_mut(8)).enumerate() {
+                        let rows: [&[L]; 8] = core::array::from_fn(|i| room.row(start * 8 + i));
+                        let rows = rows.get(..lists.len()).unwrap_or_default();
+                        L::by(self.metric, kernels(), rows, self.centres.panel(panel), distances);
+                        for ((list, best), distances) in lists.iter_mut().zip(best).zip(&mut *distances) {
+                            distances.iter_mut().skip(columns).for_each(|d| *d = f32::INFINITY);
+                            let smallest = least(distances);
+                            if smallest < *best {
+                                *best = smallest;
+                                let column =
+                                    distances.iter().position(|&d| d == smallest).unwrap_or_default();
+                                *list = (panel * PANEL + column) as u32;
+                            }
+                        }
+                    }
+                    if !beat() {
+                        break;
+                    }
+                }
+            },
+        );
+    }
+}

@@ -1,0 +1,224 @@
+//! Rows found by a scan, given out nearest first. Nothing is sorted before it is asked for: the nearest few are split
+//! off and sorted, then a few times as many, and so on, so that a query with a small LIMIT costs one pass over its
+//! candidates. What exceeds the memory allowed goes to sorted runs outside.
+
+use crate::page::Tid;
+
+/// Where runs that do not fit in memory are kept. Errors leave by unwinding or by a jump, as the store likes.
+pub trait Runs {
+    /// Adds bytes to the run that is being written.
+    fn write(&mut self, bytes: &[u8]);
+    /// Ends the run that is being written.
+    fn end_run(&mut self);
+    /// The next bytes of run `run` (counted from 0), as many as fit and are left.
+    fn read(&mut self, run: usize, bytes: &mut [u8]) -> usize;
+    /// Forgets all runs.
+    fn clear(&mut self);
+}
+
+/// Bytes of a candidate in a run: key and row.
+const RECORD: usize = 10;
+/// Bytes that a run is written and read by.
+const BLOCK: usize = 64 * RECORD;
+/// Bytes of memory of a candidate.
+const CANDIDATE: usize = size_of::<u64>() + size_of::<Tid>();
+/// Candidates that are sorted at first.
+const FIRST: usize = 64;
+
+/// A float as an integer of the same order.
+#[inline(always)]
+pub fn key(distance: f32) -> u32 {
+    let bits = distance.to_bits();
+    bits ^ (((bits as i32) >> 31) as u32 | 0x8000_0000)
+}
+
+/// The candidates of a batch of lists.
+#[derive(Debug, Default)]
+pub struct Candidates {
+    /// key of the distance, then the place in `rows`
+    keys: Vec<u64>,
+    rows: Vec<Tid>,
+    /// those before are given out, those up to `sorted` in order
+    at: usize,
+    sorted: usize,
+    /// runs written; their next records, by key
+    runs: Vec<Run>,
+}
+
+#[derive(Debug)]
+struct Run {
+    block: Vec<u8>,
+    at: usize,
+}
+
+impl Candidates {
+    /// Forgets everything but keeps the memory.
+    pub fn clear(&mut self, runs: &mut dyn Runs) {
+        self.keys.clear();
+        self.rows.clear();
+        (self.at, self.sorted) = (0, 0);
+        if !self.runs.is_empty() {
+            self.runs.clear();
+            runs.clear();
+        }
+    }
+
+    /// Adds a candidate.
+    #[inline(always)]
+    pub fn push(&mut self, distance: f32, row: Tid) {
+        self.keys.push(u64::from(key(distance)) << 32 | self.rows.len() as u64);
+        self.rows.push(row);
+    }
+
+    /// Writes a run when more than `memory` bytes are in use.
+    #[inline]
+    pub fn spill_beyond(&mut self, memory: usize, runs: &mut dyn Runs) {
+        if self.keys.len() * CANDIDATE > memory {
+            self.spill(runs);
+        }
+    }
+
+    #[cold]
+    fn spill(&mut self, runs: &mut dyn Runs) {
+        self.keys.sort_unstable();
+        let mut block = Vec::with_capacity(BLOCK);
+        for keys in self.keys.chunks(BLOCK / RECORD) {
+            block.clear();
+            for key in keys {
+                block.extend_from_slice(&((key >> 32) as u32).to_ne_bytes());
+                let row = self.rows.get(*key as u32 as usize).copied().unwrap_or(Tid::INVALID);
+                block.extend_from_slice(zerocopy::IntoBytes::as_bytes(&row));
+            }
+            runs.write(&block);
+        }
+        runs.end_run();
+        self.runs.push(Run { block: Vec::new(), at: 0 });
+        self.keys.clear();
+        self.rows.clear();
+    }
+
+    /// The nearest candidate that was not given out yet.
+    #[inline]
+    pub fn pop(&mut self, runs: &mut dyn Runs) -> Option<Tid> {
+        if self.at == self.sorted {
+            self.sort_more();
+        }
+        if !self.runs.is_empty() {
+            return self.merge(runs);
+        }
+        let key = *self.keys.get(self.at)?;
+        self.at += 1;
+        self.rows.get(key as u32 as usize).copied()
+    }
+
+    fn sort_more(&mut self) {
+        let left = self.keys.get_mut(self.sorted..).unwrap_or_default();
+        let wanted = if self.sorted == 0 { FIRST } else { 3 * self.sorted };
+        if wanted < left.len() {
+            let (nearest, _, _) = left.select_nth_unstable(wanted);
+            nearest.sort_unstable();
+            self.sorted += wanted;
+        } else {
+            left.sort_unstable();
+            self.sorted += left.len();
+        }
+    }
+
+    #[cold]
+    fn merge(&mut self, runs: &mut dyn Runs) -> Option<Tid> {
+        let mut nearest = self.keys.get(self.at).map(|key| ((key >> 32) as u32, None));
+        for (number, run) in self.runs.iter_mut().enumerate() {
+            if let Some(key) = run.peek(number, runs)
+                && nearest.is_none_or(|(other, _)| key < other)
+            {
+                nearest = Some((key, Some(number)));
+            }
+        }
+        match nearest? {
+            (_, Some(number)) => self.runs.get_mut(number)?.take(),
+            (_, None) => {
+                let key = *self.keys.get(self.at)?;
+                self.at += 1;
+                self.rows.get(key as u32 as usize).copied()
+            }
+        }
+    }
+}
+
+impl Run {
+    /// The key of the next record.
+    fn peek(&mut self, number: usize, runs: &mut dyn Runs) -> Option<u32> {
+        if self.at == self.block.len() && (self.at > 0 || self.block.capacity() == 0) {
+            self.block.resize(BLOCK, 0);
+            let got = runs.read(number, &mut self.block);
+            self.block.truncate(got - got % RECORD);
+            self.at = 0;
+        }
+        let key = self.block.get(self.at..)?.first_chunk::<4>()?;
+        Some(u32::from_ne_bytes(*key))
+    }
+
+    /// The row of the record that `peek` saw.
+    fn take(&mut self) -> Option<Tid> {
+        let row = self.block.get(self.at + 4..self.at + RECORD)?;
+        self.at += RECORD;
+        zerocopy::FromBytes::read_from_bytes(row).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs in memory.
+    #[derive(Default)]
+    struct Kept(Vec<(Vec<u8>, usize)>, Vec<u8>);
+
+    impl Runs for Kept {
+        fn write(&mut self, bytes: &[u8]) {
+            self.1.extend_from_slice(bytes);
+        }
+
+        fn end_run(&mut self) {
+            self.0.push((core::mem::take(&mut self.1), 0));
+        }
+
+        fn read(&mut self, run: usize, bytes: &mut [u8]) -> usize {
+            let (run, at) = &mut self.0[run];
+            let count = bytes.len().min(run.len() - *at);
+            bytes[..count].copy_from_slice(&run[*at..*at + count]);
+            *at += count;
+            count
+        }
+
+        fn clear(&mut self) {
+            self.0.clear();
+        }
+    }
+
+    #[test]
+    fn keys_order_as_floats() {
+        let floats = [f32::NEG_INFINITY, -3.0, -1e-40, 0.0, 1e-40, 2.5, f32::MAX, f32::INFINITY];
+        assert!(floats.map(key).is_sorted() && key(-0.0) < key(0.0));
+    }
+
+    #[test]
+    fn candidates_come_in_order_from_memory_and_from_runs() {
+        for memory in [usize::MAX, 100_000, 2_000, 300] {
+            let (mut candidates, mut runs) = (Candidates::default(), Kept::default());
+            for round in 0..3 {
+                candidates.clear(&mut runs);
+                let count = 5000 - 2490 * round;
+                let place = |i: u32| (i * 7919 + round) % count;
+                for i in 0..count {
+                    candidates.push(place(i) as f32 - 100.0, Tid::new(place(i), 1));
+                    candidates.spill_beyond(memory, &mut runs);
+                }
+                let found: Vec<u32> =
+                    core::iter::from_fn(|| candidates.pop(&mut runs)).map(Tid::block).collect();
+                assert_eq!(found, (0..count).collect::<Vec<_>>(), "memory {memory}");
+                assert_eq!(candidates.pop(&mut runs), None);
+            }
+        }
+    }
+}

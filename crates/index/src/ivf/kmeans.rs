@@ -1,0 +1,592 @@
+//! Lloyd's k-means, exact, with most distances left out.
+//!
+//! Each row keeps an upper bound of the distance to its centre and, for each group of sixteen centres that lie near
+//! each other, a lower bound of the distance to any of them (its own aside). After every step the bounds loosen by how far
+//! centres moved. While the upper bound is below a group's lower one, no centre of that group can be nearer (triangle
+//! inequality), and the group is not looked at; otherwise all its sixteen distances are computed in one pass over the
+//! row, by the panel kernels. This is the idea of Ding et al., Yinyang K-Means (2015).
+//!
+//! Why groups: Elkan's algorithm (2003), one bound per row and centre, computes the fewest distances, but keeping
+//! rows x lists bounds up to date is itself most of its work and all of its memory. Hamerly's single bound per row fails
+//! in many dimensions, where the second nearest centre is almost as near as the nearest. A bound per panel costs a
+//! sixteenth of Elkan's memory and time, and what it computes more is computed sixteen at a time. The module's figures
+//! (GloVe, 50,000 rows x 100 dimensions, 1000 centres, one thread of a Zen 5): see `benches/README.md`.
+//!
+//! When memory is short, several panels share a bound, down to one bound for all.
+//!
+//! Lloyd's steps end in a local optimum that the first centres decide. A few times on the way, the centres that are
+//! missed least (their rows have another centre almost as near) therefore jump into the clusters with the largest error, as in
+//! Fritzke's Breathing K-Means (2020). The bounds hold for a jump as for any other move.
+
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+use vector_kernels::{PANEL, kernels};
+
+use super::sample::{Centres, Group, Lane, Loaded, Sample, Stored};
+use super::seed::{Seeds, least, seed};
+use super::team::Team;
+
+/// Steps after which clustering ends at the latest: pgvector's limit.
+const STEPS: u32 = 500;
+
+/// How often centres jump; one in `JUMPERS` the first time, fewer each time after.
+const ROUNDS: usize = 6;
+const JUMPERS: usize = 8;
+/// A round ends when fewer than one row in this many changes its centre.
+const SETTLED: usize = 64;
+
+/// Rows that are worked on together: their lanes stay in the second-level cache while panels pass by.
+pub(super) fn chunk_rows(width: usize) -> usize {
+    (262_144 / width.max(1)).clamp(16, 256)
+}
+
+/// What clustering is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Task {
+    /// centres
+    pub lists: usize,
+    /// equal seeds give equal centres, whatever the number of threads
+    pub seed: u64,
+    /// lower bounds per row, from [`plan`]
+    pub bounds: usize,
+}
+
+/// Memory that `rows` rows of `width` elements and their clustering into `lists` need, in bytes, with one bound per row.
+pub fn memory<T: Stored>(rows: u64, lists: u64, width: u64, threads: u64) -> u64 {
+    let lane = size_of::<T::Lane>() as u64;
+    let sample = rows.saturating_mul(width).saturating_mul(size_of::<T>() as u64);
+    // nearest centre, distance, order of rows, one bound; for jumps: error, cost, heir
+    let per_row = rows.saturating_mul(28);
+    let per_list = lists.saturating_mul(64);
+    let sums = (T::Lane::sums(width as usize) as u64).saturating_mul(8);
+    let chunk =
+        (chunk_rows(width as usize) as u64).saturating_mul(width.saturating_mul(lane).saturating_add(256));
+    let scratch = threads.saturating_mul(sums.saturating_add(chunk));
+    let centres = Centres::<T::Lane>::memory(lists, width);
+    [per_row, per_list, scratch, centres].iter().fold(sample, |sum, &part| sum.saturating_add(part))
+}
+
+/// How many lower bounds per row fit into `budget` bytes.
+///
+/// # Errors
+/// The bytes needed, when clustering does not fit at all.
+pub fn plan<T: Stored>(rows: u64, lists: u64, width: u64, threads: u64, budget: u64) -> Result<usize, u64> {
+    let needed = memory::<T>(rows, lists, width, threads);
+    let left = budget.checked_sub(needed).ok_or(needed)?;
+    let groups = lists.div_ceil(PANEL as u64);
+    Ok((1 + left / (4 * rows.max(1))).min(groups).max(1) as usize)
+}
+
+/// The result of clustering.
+#[derive(Debug)]
+pub struct Clusters<L> {
+    /// as many centres as asked for
+    pub centres: Centres<L>,
+    /// steps it took
+    pub steps: u32,
+    /// row-group distances that were computed, in panels
+    pub panels: usize,
+}
+
+/// Clusters the rows. When there are fewer different rows than lists, the centres left over are random.
+pub fn kmeans<T: Stored>(sample: &Sample<T>, task: Task, team: &mut Team<'_>) -> Clusters<T::Lane> {
+    let mut rng = SmallRng::seed_from_u64(task.seed);
+    let mut centres = Centres::zeros(task.lists, sample.width());
+    let mut seeds = Seeds { rows: Vec::new(), nearest: Vec::new(), distances: Vec::new() };
+    if !sample.is_empty() {
+        seeds = seed(sample, task.lists, &mut rng, team);
+    }
+    let mut value = vec![T::Lane::default(); sample.width()];
+    let mut chosen = seeds.rows.iter();
+    for mut group in centres.groups_mut() {
+        for column in 0..PANEL {
+            match chosen.next() {
+                Some(&row) => T::load(kernels(), sample.row(row as usize), &mut value),
+                None => {
+                    T::Lane::random(&mut rng, sample.dims(), &mut value);
+                    if sample.normalized() && !T::Lane::normalize(kernels(), &mut value) {
+                        value.iter_mut().for_each(|lane| *lane = T::Lane::default());
+                    }
+                }
+            }
+            group.set(column, &value);
+        }
+        team.tick();
+    }
+    // every row is its own centre when there are no more different rows than lists
+    if seeds.rows.len() < task.lists || sample.is_empty() {
+        return Clusters { centres, steps: 0, panels: 0 };
+    }
+    let mut lloyd = Lloyd::new(sample, centres, seeds, task.bounds);
+    let (mut steps, mut round) = (0, 0);
+    while steps < STEPS {
+        steps += 1;
+        let changes = lloyd.assign(team);
+        let refilled = lloyd.refill();
+        lloyd.move_centres(team);
+        let settled =
+            steps > 1 && !refilled && changes <= if round < ROUNDS { sample.len() / SETTLED } else { 0 };
+        if settled && round == ROUNDS {
+            break;
+        }
+        if settled {
+            lloyd.jump(task.lists * (ROUNDS - round) / (ROUNDS * JUMPERS), team, &mut rng);
+            round += 1;
+        }
+    }
+    Clusters { centres: lloyd.centres, steps, panels: lloyd.panels.into_inner() }
+}
+
+struct Lloyd<'s, T: Stored> {
+    sample: &'s Sample<T>,
+    centres: Centres<T::Lane>,
+    /// per row: its centre, an upper bound of its distance, `bounds` lower ones
+    nearest: Vec<u32>,
+    upper: Vec<f32>,
+    lower: Vec<f32>,
+    bounds: usize,
+    /// panels that share a bound
+    panels_per_bound: usize,
+    /// per centre: how far it moved last; whether rows came or went
+    moved: Vec<f32>,
+    dirty: Vec<AtomicBool>,
+    /// rows ordered by centre, and where each centre's begin
+    order: Vec<u32>,
+    starts: Vec<u32>,
+    panels: AtomicUsize,
+}
+
+/// Rows of a chunk that need distances.
+struct Active<L> {
+    rows: Vec<u32>,
+    best: Vec<Best>,
+    loaded: Loaded<L>,
+    asking: Vec<u32>,
+    found: Vec<Found>,
+    out: Vec<[f32; PANEL]>,
+}
+
+/// A row's nearest centre so far.
+#[derive(Clone, Copy)]
+struct Best {
+    squared: f32,
+    distance: f32,
+    centre: u32,
+}
+
+/// A row's squared distances to its centre and to the nearest other one.
+#[derive(Clone, Copy)]
+struct Surveyed {
+    error: f32,
+    second: f32,
+    heir: u32,
+}
+
+/// What the panels of one bound have for a row, in squared distances: a centre nearer than its best one, and the
+/// nearest of all others.
+#[derive(Clone, Copy)]
+struct Found {
+    first: f32,
+    second: f32,
+    centre: u32,
+}
+
+/// A centre is nearer when it is nearer by more than the rounding of a sum: else rows between two centres would change
+/// sides for ever, since the kernels for one and for sixteen centres round differently.
+const NEARER: f32 = 1.0 - 4e-6;
+
+impl<'s, T: Stored> Lloyd<'s, T> {
+    fn new(sample: &'s Sample<T>, centres: Centres<T::Lane>, seeds: Seeds, bounds: usize) -> Self {
+        let (rows, lists) = (sample.len(), centres.count());
+        let panels_per_bound = centres.panels().div_ceil(bounds.max(1));
+        let bounds = centres.panels().div_ceil(panels_per_bound.max(1));
+        let mut upper = seeds.distances;
+        upper.iter_mut().for_each(|d| *d = d.sqrt());
+        Lloyd {
+            sample,
+            nearest: seeds.nearest,
+            upper,
+            // nothing is known yet
+            lower: vec![0.0; rows * bounds],
+            bounds,
+            panels_per_bound,
+            moved: vec![0.0; lists],
+            dirty: (0..lists).map(|_| AtomicBool::new(true)).collect(),
+            order: vec![0; rows],
+            starts: vec![0; lists + 1],
+            panels: AtomicUsize::new(0),
+            centres,
+        }
+    }
+
+    fn bound_of(&self, centre: u32) -> usize {
+        centre as usize / PANEL / self.panels_per_bound
+    }
+
+    /// Gives every row its nearest centre; answers how many changed.
+    fn assign(&mut self, team: &mut Team<'_>) -> usize {
+        let chunk = chunk_rows(self.sample.width());
+        let lists_per_bound = self.panels_per_bound * PANEL;
+        let drift: Vec<f32> = self
+            .moved
+            .chunks(lists_per_bound)
+            .map(|moved| moved.iter().copied().fold(0.0, f32::max))
+            .collect();
+        let (mut nearest, mut upper) = (core::mem::take(&mut self.nearest), core::mem::take(&mut self.upper));
+        let mut lower = core::mem::take(&mut self.lower);
+        let changes = AtomicUsize::new(0);
+        let rows = nearest.chunks_mut(chunk).zip(upper.chunks_mut(chunk));
+        let chunks = rows.zip(lower.chunks_mut(chunk * self.bounds)).enumerate();
+        let this = &*self;
+        team.each(
+            chunks,
+            || Active {
+                rows: Vec::new(),
+                best: Vec::new(),
+                loaded: Loaded::default(),
+                asking: Vec::new(),
+                found: Vec::new(),
+                out: vec![[0.0; PANEL]; chunk],
+            },
+            |active, (at, ((nearest, upper), lower)), beat| {
+                let changed = this.assign_chunk(active, at * chunk, nearest, upper, lower, &drift, beat);
+                changes.fetch_add(changed, Relaxed);
+            },
+        );
+        (self.nearest, self.upper, self.lower) = (nearest, upper, lower);
+        changes.into_inner()
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn assign_chunk(
+        &self,
+        active: &mut Active<T::Lane>,
+        first: usize,
+        nearest: &mut [u32],
+        upper: &mut [f32],
+        lower: &mut [f32],
+        drift: &[f32],
+        beat: &mut dyn FnMut() -> bool,
+    ) -> usize {
+        let k = kernels();
+        active.rows.clear();
+        active.best.clear();
+        active.loaded.clear(self.sample.width());
+        for (i, (own, (upper, lower))) in
+            nearest.iter().zip(upper.iter_mut().zip(lower.chunks_exact_mut(self.bounds))).enumerate()
+        {
+            *upper += self.moved[*own as usize];
+            let mut low = f32::INFINITY;
+            for (bound, drift) in lower.iter_mut().zip(drift) {
+                *bound -= drift;
+                low = if *bound < low { *bound } else { low };
+            }
+            if *upper <= low {
+                continue;
+            }
+            active.loaded.push(self.sample.row(first + i));
+            let row = active.loaded.row(active.rows.len());
+            let squared = T::Lane::distance(k, row, self.centres.row(*own as usize));
+            *upper = squared.sqrt();
+            if *upper <= low {
+                active.loaded.pop();
+                continue;
+            }
+            active.rows.push(i as u32);
+            active.best.push(Best { squared, distance: *upper, centre: *own });
+        }
+        let mut panels = 0;
+        for bound in 0..self.bounds {
+            active.asking.clear();
+            for (n, (&i, best)) in active.rows.iter().zip(&active.best).enumerate() {
+                let low = lower[i as usize * self.bounds + bound];
+                // a bound that is no number is no bound
+                if low < best.distance || low.is_nan() {
+                    active.asking.push(n as u32);
+                }
+            }
+            if active.asking.is_empty() {
+                continue;
+            }
+            panels += active.asking.len() * self.panels_per_bound;
+            self.look(active, bound, beat);
+            for (&n, found) in active.asking.iter().zip(&active.found) {
+                let (i, best) = (active.rows[n as usize] as usize, &mut active.best[n as usize]);
+                let lower = &mut lower[i * self.bounds..(i + 1) * self.bounds];
+                lower[bound] = found.second.sqrt();
+                if found.first < best.squared {
+                    let old = self.bound_of(best.centre);
+                    lower[old] = lower[old].min(best.distance);
+                    *best = Best { squared: found.first, distance: found.first.sqrt(), centre: found.centre };
+                }
+            }
+            if !beat() {
+                break;
+            }
+        }
+        self.panels.fetch_add(panels, Relaxed);
+        let mut changed = 0;
+        for (&i, &Best { distance, centre, .. }) in active.rows.iter().zip(&active.best) {
+            upper[i as usize] = distance;
+            let own = &mut nearest[i as usize];
+            if *own != centre {
+                changed += 1;
+                self.dirty[*own as usize].store(true, Relaxed);
+                self.dirty[centre as usize].store(true, Relaxed);
+                *own = centre;
+            }
+        }
+        changed
+    }
+
+    /// The two nearest centres under `bound`, the row's own aside, for the rows that ask.
+    fn look(&self, active: &mut Active<T::Lane>, bound: usize, beat: &mut dyn FnMut() -> bool) {
+        active.found.clear();
+        let nothing = Found { first: f32::INFINITY, second: f32::INFINITY, centre: 0 };
+        active.found.resize(active.asking.len(), nothing);
+        let first_panel = bound * self.panels_per_bound;
+        for panel in first_panel..(first_panel + self.panels_per_bound).min(self.centres.panels()) {
+            let columns = self.centres.columns(panel);
+            for (asking, found) in active.asking.chunks(8).zip(active.found.chunks_mut(8)) {
+                let rows: [&[T::Lane]; 8] = core::array::from_fn(|i| {
+                    asking.get(i).map_or(&[][..], |&n| active.loaded.row(n as usize))
+                });
+                let out = &mut active.out[..asking.len()];
+                T::Lane::panel(kernels(), &rows[..asking.len()], self.centres.panel(panel), out);
+                for ((&n, found), out) in asking.iter().zip(found).zip(out) {
+                    let best = &active.best[n as usize];
+                    let own = best.centre as usize;
+                    if own / PANEL == panel {
+                        out[own % PANEL] = f32::INFINITY;
+                    }
+                    out[columns..].fill(f32::INFINITY);
+                    let nearest = least(out);
+                    if nearest < best.squared * NEARER {
+                        found.merge(out, panel);
+                    } else if nearest < found.second {
+                        found.second = nearest;
+                    }
+                }
+            }
+            if self.panels_per_bound > 1 && !beat() {
+                break;
+            }
+        }
+    }
+
+    /// Gives centres without rows the rows that are farthest from their own centres. Answers whether there were any.
+    fn refill(&mut self) -> bool {
+        self.order_rows();
+        let empty: Vec<u32> = (0..self.centres.count() as u32)
+            .filter(|&c| self.starts[c as usize] == self.starts[c as usize + 1])
+            .collect();
+        if empty.is_empty() {
+            return false;
+        }
+        let mut far: Vec<u32> = (0..self.sample.len() as u32).collect();
+        let by_distance =
+            |a: &u32, b: &u32| self.upper[*b as usize].total_cmp(&self.upper[*a as usize]).then(a.cmp(b));
+        let candidates = (4 * empty.len()).min(far.len());
+        if candidates < far.len() {
+            far.select_nth_unstable_by(candidates, by_distance);
+            far.truncate(candidates);
+        }
+        far.sort_unstable_by(by_distance);
+        let mut far = far.into_iter();
+        let mut room = Loaded::default();
+        for centre in empty {
+            let found = far.find_map(|row| {
+                let own = self.nearest[row as usize];
+                let rows = self.starts[own as usize + 1] - self.starts[own as usize];
+                room.clear(self.sample.width());
+                room.push(self.sample.row(row as usize));
+                let distance =
+                    T::Lane::distance(kernels(), room.row(0), self.centres.row(own as usize)).sqrt();
+                (rows > 1 && distance > 0.0).then_some((row as usize, own, distance))
+            });
+            let Some((row, own, distance)) = found else { break };
+            let bound = self.bound_of(own);
+            let lower = &mut self.lower[row * self.bounds + bound];
+            *lower = lower.min(distance);
+            self.nearest[row] = centre;
+            self.upper[row] = distance.max(self.upper[row]);
+            self.dirty[own as usize].store(true, Relaxed);
+            self.dirty[centre as usize].store(true, Relaxed);
+        }
+        self.order_rows();
+        true
+    }
+
+    /// Moves up to `count` of the centres that are missed least to rows of the clusters with the largest error.
+    fn jump(&mut self, count: usize, team: &mut Team<'_>, rng: &mut SmallRng) {
+        if count == 0 {
+            return;
+        }
+        let lists = self.centres.count();
+        let rows = self.survey(team);
+        let (mut error, mut cost) = (vec![0f64; lists], vec![0f64; lists]);
+        for (own, row) in self.nearest.iter().zip(&rows) {
+            error[*own as usize] += f64::from(row.error);
+            cost[*own as usize] += f64::from(row.second - row.error);
+        }
+        let (mut cheap, mut bad): (Vec<usize>, Vec<usize>) = ((0..lists).collect(), (0..lists).collect());
+        cheap.sort_unstable_by(|&a, &b| cost[a].total_cmp(&cost[b]).then(a.cmp(&b)));
+        bad.sort_unstable_by(|&a, &b| error[b].total_cmp(&error[a]).then(a.cmp(&b)));
+        let (mut bad, mut involved, mut jumped) = (bad.into_iter(), vec![false; lists], 0);
+        let mut value = vec![T::Lane::default(); self.sample.width()];
+        for centre in cheap {
+            if jumped == count {
+                break;
+            }
+            if involved[centre] {
+                continue;
+            }
+            let Some(target) = bad.find(|&target| !involved[target] && target != centre) else { break };
+            if cost[centre] >= error[target] {
+                break;
+            }
+            // the cost was reckoned with the heirs where they are
+            self.members(centre).iter().for_each(|&row| involved[rows[row as usize].heir as usize] = true);
+            (involved[centre], involved[target]) = (true, true);
+            let mut left = rng.random::<f64>() * error[target];
+            let chosen = self.members(target).iter().copied().find(|&row| {
+                left -= f64::from(rows[row as usize].error);
+                left < 0.0
+            });
+            let Some(chosen) = chosen else { continue };
+            T::load(kernels(), self.sample.row(chosen as usize), &mut value);
+            self.moved[centre] += T::Lane::distance(kernels(), self.centres.row(centre), &value).sqrt();
+            self.centres.set(centre, &value);
+            jumped += 1;
+        }
+    }
+
+    /// Rows of a centre, as of the last ordering.
+    fn members(&self, centre: usize) -> &[u32] {
+        self.order.get(self.starts[centre] as usize..self.starts[centre + 1] as usize).unwrap_or_default()
+    }
+
+    /// For every row, its squared distance and that of the nearest other centre.
+    fn survey(&self, team: &mut Team<'_>) -> Vec<Surveyed> {
+        let chunk = chunk_rows(self.sample.width());
+        let mut rows = vec![Surveyed { error: 0.0, second: f32::INFINITY, heir: 0 }; self.sample.len()];
+        team.each(
+            rows.chunks_mut(chunk).enumerate(),
+            || (Loaded::default(), [[0f32; PANEL]; 8]),
+            |(room, out), (at, rows), beat| {
+                room.clear(self.sample.width());
+                (0..rows.len()).for_each(|i| room.push(self.sample.row(at * chunk + i)));
+                for panel in 0..self.centres.panels() {
+                    let columns = self.centres.columns(panel);
+                    for (start, rows) in rows.chunks_mut(8).enumerate() {
+                        let lanes: [&[T::Lane]; 8] = core::array::from_fn(|i| room.row(start * 8 + i));
+                        T::Lane::panel(kernels(), &lanes[..rows.len()], self.centres.panel(panel), out);
+                        for (i, (row, out)) in rows.iter_mut().zip(&mut *out).enumerate() {
+                            let own = self.nearest[at * chunk + start * 8 + i] as usize;
+                            if own / PANEL == panel {
+                                row.error = core::mem::replace(&mut out[own % PANEL], f32::INFINITY);
+                            }
+                            out[columns..].fill(f32::INFINITY);
+                            let smallest = least(out);
+                            if smallest < row.second {
+                                let column = out.iter().position(|&d| d == smallest).unwrap_or_default();
+                                (row.second, row.heir) = (smallest, (panel * PANEL + column) as u32);
+                            }
+                        }
+                    }
+                    if !beat() {
+                        break;
+                    }
+                }
+            },
+        );
+        rows
+    }
+
+    /// Orders rows by centre.
+    fn order_rows(&mut self) {
+        self.starts.fill(0);
+        for &own in &self.nearest {
+            self.starts[own as usize + 1] += 1;
+        }
+        for i in 1..self.starts.len() {
+            self.starts[i] += self.starts[i - 1];
+        }
+        let mut next = self.starts.clone();
+        for (row, &own) in self.nearest.iter().enumerate() {
+            let place = &mut next[own as usize];
+            self.order[*place as usize] = row as u32;
+            *place += 1;
+        }
+    }
+
+    /// Moves every centre whose rows changed to their mean.
+    fn move_centres(&mut self, team: &mut Team<'_>) {
+        let (sample, dirty, order, starts) = (self.sample, &self.dirty, &self.order, &self.starts);
+        let width = sample.width();
+        let groups = self.centres.groups_mut().zip(self.moved.chunks_mut(PANEL)).enumerate();
+        team.each(
+            groups,
+            || {
+                let lanes = vec![T::Lane::default(); width];
+                (lanes.clone(), lanes, vec![Default::default(); T::Lane::sums(width)])
+            },
+            |(row, mean, sums), (at, (mut group, moved)), beat| {
+                for (column, moved) in moved.iter_mut().enumerate() {
+                    let centre = at * PANEL + column;
+                    *moved = 0.0;
+                    if !dirty[centre].swap(false, Relaxed) || !beat() {
+                        continue;
+                    }
+                    let members = &order[starts[centre] as usize..starts[centre + 1] as usize];
+                    *moved = move_centre(sample, members, &mut group, column, row, mean, sums);
+                }
+            },
+        );
+    }
+}
+
+impl Found {
+    /// Takes in the distances to a panel with a nearer centre.
+    #[inline(never)]
+    fn merge(&mut self, distances: &[f32; PANEL], panel: usize) {
+        for (column, &distance) in distances.iter().enumerate() {
+            if distance < self.first {
+                *self =
+                    Found { first: distance, second: self.first, centre: (panel * PANEL + column) as u32 };
+            } else if distance < self.second {
+                self.second = distance;
+            }
+        }
+    }
+}
+
+/// Moves a centre to the mean of its rows; answers how far.
+fn move_centre<T: Stored>(
+    sample: &Sample<T>,
+    members: &[u32],
+    group: &mut Group<'_, T::Lane>,
+    column: usize,
+    row: &mut [T::Lane],
+    mean: &mut [T::Lane],
+    sums: &mut [<T::Lane as Lane>::Sum],
+) -> f32 {
+    if members.is_empty() {
+        return 0.0;
+    }
+    sums.fill(Default::default());
+    for &member in members {
+        T::load(kernels(), sample.row(member as usize), row);
+        T::Lane::add(sums, row);
+    }
+    T::Lane::mean(sums, members.len() as u32, mean);
+    // rows that cancel out have no direction: the centre stays
+    if sample.normalized() && !T::Lane::normalize(kernels(), mean) {
+        return 0.0;
+    }
+    let moved = T::Lane::distance(kernels(), group.row(column), mean).sqrt();
+    group.set(column, mean);
+    moved
+}

@@ -1,0 +1,248 @@
+//! Scans: the centres nearest to the query, then the entries of their lists.
+
+use super::candidates::{Candidates, Runs, key};
+use super::layout::{Entry, HEAD_BLOCK, List, META_BLOCK, MetaPage, PAGE_ID, Packed};
+use crate::blocks::Blocks;
+use crate::page::{Damage, FIRST_OFFSET, INVALID_BLOCK, Page, Tid};
+use crate::space::{Space, ValueBuf};
+use vector_kernels::prefetch;
+
+/// Undoes the server's compression of a value in place.
+pub trait Unpack {
+    /// Makes `out` the whole value; false when that cannot be done.
+    fn unpack(&mut self, compressed: &[u8], out: &mut ValueBuf) -> bool;
+}
+
+/// How a scan searches.
+#[derive(Clone, Copy, Debug)]
+pub struct ScanSettings {
+    /// lists of a batch
+    pub probes: usize,
+    /// lists in all; more than `probes` when the scan goes on after the first batch
+    pub max_probes: usize,
+    /// bytes of memory that candidates may take
+    pub memory: usize,
+}
+
+/// The state of one scan. Everything in it that needs dropping stays in it while blocks are read.
+#[derive(Debug, Default)]
+pub struct Scan {
+    /// key of the distance of the centre, then the place in `starts`
+    lists: Vec<u64>,
+    starts: Vec<u32>,
+    /// lists before are searched, those up to `ordered` in order
+    at: usize,
+    ordered: usize,
+    candidates: Candidates,
+    unpacked: ValueBuf,
+    started: bool,
+}
+
+/// Why a scan ends with an error.
+#[derive(Debug)]
+pub enum ScanError<E> {
+    /// a block
+    Blocks(E),
+    /// the query does not fit the index
+    Query(crate::ValueError),
+}
+
+impl<E> From<E> for ScanError<E> {
+    fn from(e: E) -> Self {
+        ScanError::Blocks(e)
+    }
+}
+
+/// What the server does for a scan.
+pub struct Services<'a> {
+    /// keeps what does not fit in memory
+    pub runs: &'a mut dyn Runs,
+    /// decompresses values
+    pub unpack: &'a mut dyn Unpack,
+}
+
+/// Reads the meta page.
+///
+/// # Errors
+/// A block that is none.
+pub fn read_meta<B: Blocks>(blocks: &mut B) -> Result<MetaPage, B::Error> {
+    blocks.read(META_BLOCK, MetaPage::read)
+}
+
+/// Follows a chain of pages no further than there are blocks.
+pub(super) struct Chain {
+    pub(super) next: u32,
+    steps: u32,
+}
+
+impl Chain {
+    pub(super) fn new(start: u32) -> Self {
+        Chain { next: start, steps: 0 }
+    }
+
+    /// The block to read next.
+    pub(super) fn step<B: Blocks>(&mut self, blocks: &mut B) -> Result<Option<u32>, B::Error> {
+        if self.next == INVALID_BLOCK {
+            return Ok(None);
+        }
+        self.steps += 1;
+        if self.steps.is_multiple_of(1024) && self.steps > blocks.count()? {
+            return Err(Damage::at(0, "pages chained in a circle").on(self.next).into());
+        }
+        Ok(Some(self.next))
+    }
+}
+
+pub(super) const BAD_CENTRE: &str = "centre does not fit the index";
+pub(super) const BAD_VALUE: &str = "value does not fit the index";
+
+impl Scan {
+    /// Forgets the query; memory is kept for the next.
+    pub fn reset(&mut self, runs: &mut dyn Runs) {
+        self.candidates.clear(runs);
+        self.lists.clear();
+        self.starts.clear();
+        (self.at, self.ordered, self.started) = (0, 0, false);
+    }
+
+    /// The next row, or none. `query` is a whole varlena (unit-length where the index keeps unit vectors), `None` for
+    /// NULL, and like `settings` the same in all calls up to a reset.
+    ///
+    /// # Errors
+    /// A damaged block, or a query of other dimensions.
+    #[inline]
+    pub fn next<B: Blocks, S: Space>(
+        &mut self,
+        blocks: &mut B,
+        space: S,
+        query: Option<&[u8]>,
+        settings: &ScanSettings,
+        services: &mut Services<'_>,
+    ) -> Result<Option<Tid>, ScanError<B::Error>> {
+        loop {
+            if let Some(row) = self.candidates.pop(services.runs) {
+                return Ok(Some(row));
+            }
+            if self.started && self.at >= settings.max_probes.min(self.lists.len()) {
+                return Ok(None);
+            }
+            let view = query.map(|value| space.view(value)).transpose().map_err(ScanError::Query)?;
+            if !self.started {
+                self.find_lists(blocks, space, view)?;
+                self.started = true;
+            }
+            self.search(blocks, space, view, settings, services)?;
+        }
+    }
+
+    /// Collects all lists with the distances of their centres.
+    fn find_lists<B: Blocks, S: Space>(
+        &mut self,
+        blocks: &mut B,
+        space: S,
+        query: Option<S::View<'_>>,
+    ) -> Result<(), B::Error> {
+        let (lists, starts) = (&mut self.lists, &mut self.starts);
+        let mut chain = Chain::new(HEAD_BLOCK);
+        while let Some(block) = chain.step(blocks)? {
+            chain.next = blocks.read(block, |bytes| {
+                let page = Page::new(bytes, PAGE_ID)?;
+                for offset in FIRST_OFFSET..=page.max_offset() {
+                    if let Ok(ahead) = page.item(offset + 2) {
+                        prefetch(ahead);
+                    }
+                    let list = List::new(page.item(offset)?, offset)?;
+                    let centre = space.view(list.centre).map_err(|_| Damage::at(offset, BAD_CENTRE))?;
+                    let distance = query.map_or(0.0, |query| space.distance(centre, query));
+                    lists.push(u64::from(key(distance)) << 32 | starts.len() as u64);
+                    starts.push(list.head.start_page);
+                }
+                Ok(page.next())
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Puts the nearest `upto` lists in order.
+    fn order_lists(&mut self, upto: usize) {
+        let rest = self.lists.get_mut(self.ordered..).unwrap_or_default();
+        let wanted = upto.saturating_sub(self.ordered);
+        if wanted < rest.len() {
+            let (nearest, _, _) = rest.select_nth_unstable(wanted);
+            nearest.sort_unstable();
+            self.ordered += wanted;
+        } else {
+            rest.sort_unstable();
+            self.ordered += rest.len();
+        }
+    }
+
+    /// Collects the entries of the next batch of lists.
+    fn search<B: Blocks, S: Space>(
+        &mut self,
+        blocks: &mut B,
+        space: S,
+        query: Option<S::View<'_>>,
+        settings: &ScanSettings,
+        services: &mut Services<'_>,
+    ) -> Result<(), B::Error> {
+        self.candidates.clear(services.runs);
+        let end = (self.at + settings.probes.max(1)).min(settings.max_probes).min(self.lists.len());
+        if end > self.ordered {
+            self.order_lists(end);
+        }
+        while self.at < end {
+            let list = self.lists.get(self.at).copied().unwrap_or_default();
+            let start = self.starts.get(list as u32 as usize).copied().unwrap_or(INVALID_BLOCK);
+            self.at += 1;
+            let mut chain = Chain::new(start);
+            while let Some(block) = chain.step(blocks)? {
+                // a list's pages follow each other as they were built
+                blocks.prefetch_blocks(&[Tid::new(block.saturating_add(1), FIRST_OFFSET)]);
+                let (candidates, unpacked, unpack) =
+                    (&mut self.candidates, &mut self.unpacked, &mut *services.unpack);
+                chain.next = blocks
+                    .read(block, |bytes| score_page(bytes, space, query, candidates, unpacked, unpack))?;
+                candidates.spill_beyond(settings.memory, services.runs);
+            }
+            blocks.pause()?;
+        }
+        Ok(())
+    }
+}
+
+/// Adds the entries of a page; answers the next page of its chain.
+fn score_page<S: Space>(
+    bytes: &[u8],
+    space: S,
+    query: Option<S::View<'_>>,
+    candidates: &mut Candidates,
+    unpacked: &mut ValueBuf,
+    unpack: &mut dyn Unpack,
+) -> Result<u32, Damage> {
+    let page = Page::new(bytes, PAGE_ID)?;
+    for offset in FIRST_OFFSET..=page.max_offset() {
+        if let Ok(ahead) = page.item(offset + 2) {
+            prefetch(ahead);
+        }
+        let entry = Entry::new(page.item(offset)?, offset)?;
+        let Some(query) = query else {
+            candidates.push(0.0, entry.row);
+            continue;
+        };
+        let distance = |value: &[u8]| space.view(value).map(|view| space.distance(view, query));
+        let distance = match entry.value {
+            Packed::Whole(value) => distance(value).ok(),
+            Packed::Compressed(value) => {
+                if unpack.unpack(value, unpacked) {
+                    distance(unpacked.bytes()).ok()
+                } else {
+                    None
+                }
+            }
+            short => short.with(distance).and_then(Result::ok),
+        };
+        candidates.push(distance.ok_or(Damage::at(offset, BAD_VALUE))?, entry.row);
+    }
+    Ok(page.next())
+}

@@ -1,0 +1,157 @@
+//! Threads for work that is cut into chunks. The calling thread works too and looks after its host meanwhile; helpers
+//! only compute.
+
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// What the calling thread owes to the program that it belongs to: a PostgreSQL backend.
+pub trait Host {
+    /// Called every few milliseconds, by the calling thread only. It may unwind: helpers are stopped and joined then.
+    fn tick(&mut self);
+
+    /// Runs `spawn`, which starts threads: they inherit what the host arranges around it, such as blocked signals.
+    fn spawn_with(&mut self, spawn: &mut dyn FnMut());
+}
+
+/// A host that asks for nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Idle;
+
+impl Host for Idle {
+    fn tick(&mut self) {}
+
+    fn spawn_with(&mut self, spawn: &mut dyn FnMut()) {
+        spawn();
+    }
+}
+
+/// The calling thread and its helpers.
+pub struct Team<'h> {
+    helpers: usize,
+    host: &'h mut dyn Host,
+}
+
+const TICK: Duration = Duration::from_millis(10);
+
+/// Tells helpers to stop, however the calling thread leaves.
+struct StopOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
+impl<'h> Team<'h> {
+    /// The calling thread with `helpers` others.
+    pub fn new(helpers: usize, host: &'h mut dyn Host) -> Self {
+        Team { helpers, host }
+    }
+
+    /// The number of threads that work, at most.
+    pub fn threads(&self) -> usize {
+        self.helpers + 1
+    }
+
+    /// Gives the host a chance, between two pieces of work that only the calling thread does.
+    pub fn tick(&mut self) {
+        self.host.tick();
+    }
+
+    /// Does `work` on every chunk, in any order, each thread with scratch memory of its own. `work` calls its last
+    /// argument every millisecond or so and returns early, leaving its chunk half done, when that answers false: the
+    /// calling thread is unwinding then, and nobody will look at the results.
+    pub fn each<C, S>(
+        &mut self,
+        chunks: impl Iterator<Item = C> + Send,
+        scratch: impl Fn() -> S + Sync,
+        work: impl Fn(&mut S, C, &mut dyn FnMut() -> bool) + Sync,
+    ) where
+        C: Send,
+    {
+        let (queue, stop) = (Mutex::new(chunks), AtomicBool::new(false));
+        let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let help = || {
+            let mut scratch = scratch();
+            while !stop.load(Relaxed) {
+                let Some(chunk) = next() else { break };
+                work(&mut scratch, chunk, &mut || !stop.load(Relaxed));
+            }
+        };
+        thread::scope(|scope| {
+            let _stop = StopOnDrop(&stop);
+            let mut handles = Vec::new();
+            if self.helpers > 0 {
+                let helpers = self.helpers;
+                self.host.spawn_with(&mut || {
+                    for _ in 0..helpers {
+                        // too few threads on this machine: the others do the work
+                        let Ok(handle) = thread::Builder::new().spawn_scoped(scope, help) else { break };
+                        handles.push(handle);
+                    }
+                });
+            }
+            let mut last = Instant::now();
+            let mut beat = || {
+                if last.elapsed() >= TICK {
+                    self.host.tick();
+                    last = Instant::now();
+                }
+                true
+            };
+            let mut scratch = scratch();
+            while let Some(chunk) = next() {
+                work(&mut scratch, chunk, &mut beat);
+                beat();
+            }
+            while !handles.iter().all(|handle| handle.is_finished()) {
+                thread::sleep(Duration::from_micros(200));
+                beat();
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    #[test]
+    fn every_chunk_is_worked_on_once() {
+        for helpers in [0, 3] {
+            let mut numbers = vec![0; 1000];
+            Team::new(helpers, &mut Idle).each(
+                numbers.chunks_mut(7),
+                || (),
+                |(), chunk, beat| {
+                    assert!(beat());
+                    chunk.iter_mut().for_each(|n| *n += 1);
+                },
+            );
+            assert!(numbers.iter().all(|&n| n == 1));
+        }
+    }
+
+    struct Cancelled;
+
+    impl Host for Cancelled {
+        fn tick(&mut self) {
+            std::panic::resume_unwind(Box::new(()));
+        }
+
+        fn spawn_with(&mut self, spawn: &mut dyn FnMut()) {
+            spawn();
+        }
+    }
+
+    #[test]
+    fn a_tick_that_unwinds_stops_the_helpers() {
+        let mut host = Cancelled;
+        let endless = |(): &mut (), _: usize, beat: &mut dyn FnMut() -> bool| while beat() {};
+        let result = catch_unwind(AssertUnwindSafe(|| Team::new(2, &mut host).each(0..100, || (), endless)));
+        assert!(result.is_err());
+    }
+}

@@ -1,0 +1,461 @@
+//! Clustering on data with known clusters; indexes in memory against brute force.
+
+use half::f16;
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+use vector_kernels::kernels;
+
+use super::assign::Lists;
+use super::candidates::Runs;
+use super::check::Check;
+use super::kmeans::{Clusters, Task, kmeans, memory, plan};
+use super::layout::{PAGE_ID, entry_size, push_entry};
+use super::sample::{Lane, Sample, Stored};
+use super::scan::{Scan, ScanSettings, Services, Unpack, read_meta};
+use super::team::{Idle, Team};
+use super::write::{Shape, Vacuum, insert, write_entries, write_lists};
+use crate::blocks::{Blocks, Change};
+use crate::page::{PageMut, Tid};
+use crate::space::{AnySpace, Dense, Metric, ValueBuf, ValueKind, varlena_header};
+use crate::testing::{MemBlocks, PAGE_SIZE};
+use crate::value::DenseView;
+
+fn cluster<T: Stored>(sample: &Sample<T>, lists: usize, bounds: usize, helpers: usize) -> Clusters<T::Lane> {
+    kmeans(sample, Task { lists, seed: 7, bounds }, &mut Team::new(helpers, &mut Idle))
+}
+
+fn inertia<T: Stored>(sample: &Sample<T>, clusters: &Clusters<T::Lane>) -> f64 {
+    let mut row = vec![T::Lane::default(); sample.width()];
+    (0..sample.len())
+        .map(|i| {
+            T::load(kernels(), sample.row(i), &mut row);
+            let nearest = (0..clusters.centres.count())
+                .map(|c| T::Lane::distance(kernels(), &row, clusters.centres.row(c)))
+                .fold(f32::INFINITY, f32::min);
+            f64::from(nearest)
+        })
+        .sum()
+}
+
+/// `clusters` points far from each other, `each` rows close around every one.
+fn blobs(clusters: usize, each: usize, dims: usize, rng: &mut SmallRng) -> Vec<Vec<f32>> {
+    let centres: Vec<Vec<f32>> =
+        (0..clusters).map(|_| (0..dims).map(|_| rng.random::<f32>() * 100.0).collect()).collect();
+    let row = |centre: &Vec<f32>, rng: &mut SmallRng| {
+        centre.iter().map(|x| x + rng.random::<f32>() - 0.5).collect()
+    };
+    (0..clusters * each).map(|i| row(&centres[i % clusters], rng)).collect()
+}
+
+fn dense<T: Stored<Lane = f32> + Default>(rows: &[Vec<f32>], normalized: bool) -> Sample<T> {
+    let dims = rows[0].len();
+    let mut sample = Sample::new(dims, dims, normalized);
+    for row in rows {
+        let mut row = row.clone();
+        if normalized {
+            assert!(f32::normalize(kernels(), &mut row));
+        }
+        let mut stored = vec![T::default(); dims];
+        T::store(kernels(), &row, &mut stored);
+        sample.push(&stored, T::default());
+    }
+    sample
+}
+
+#[test]
+fn clusters_that_are_there_are_found() {
+    let mut rng = SmallRng::seed_from_u64(1);
+    let rows = blobs(40, if cfg!(miri) { 2 } else { 50 }, 8, &mut rng);
+    let floats = dense::<f32>(&rows, false);
+    // uniform in a box of side 1: a twelfth per dimension
+    let per_row = inertia(&floats, &cluster(&floats, 40, 3, 0)) / rows.len() as f64;
+    assert!(per_row < 8.0 / 12.0 * 1.05, "{per_row}");
+    let halves = dense::<f16>(&rows, false);
+    let per_row = inertia(&halves, &cluster(&halves, 40, 3, 0)) / rows.len() as f64;
+    assert!(per_row < 8.0 / 12.0 * 1.1, "{per_row}");
+}
+
+#[test]
+fn bounds_and_threads_change_the_work_but_not_the_result() {
+    let mut rng = SmallRng::seed_from_u64(2);
+    let rows: Vec<Vec<f32>> = (0..if cfg!(miri) { 60 } else { 2000 })
+        .map(|_| (0..9).map(|_| rng.random::<f32>() - 0.5).collect())
+        .collect();
+    for normalized in [false, true] {
+        let sample = dense::<f32>(&rows, normalized);
+        let one = cluster(&sample, 50, 4, 0);
+        let other = cluster(&sample, 50, 4, 3);
+        assert_eq!(one.steps, other.steps);
+        assert!((0..50).all(|c| one.centres.row(c) == other.centres.row(c)));
+        // with other bounds, other rows meet a panel together, which rounds a little differently
+        let best = inertia(&sample, &one);
+        for bounds in [1, 2, 100] {
+            let other = inertia(&sample, &cluster(&sample, 50, bounds, 0));
+            assert!((other / best - 1.0).abs() < 0.02, "{bounds} bounds: {other}, not {best}");
+        }
+        if normalized {
+            for c in 0..50 {
+                assert!((kernels().norm_f32(one.centres.row(c)) - 1.0).abs() < 1e-6);
+            }
+        }
+    }
+}
+
+/// Lloyd's algorithm as in a textbook, from the centres given, until nothing changes.
+fn textbook(rows: &[Vec<f32>], mut centres: Vec<Vec<f32>>) -> f64 {
+    let distance = |a: &[f32], b: &[f32]| -> f64 {
+        a.iter().zip(b).map(|(x, y)| f64::from(x - y) * f64::from(x - y)).sum()
+    };
+    let nearest = |row: &[f32], centres: &[Vec<f32>]| {
+        let all = centres.iter().map(|c| distance(row, c)).enumerate();
+        all.min_by(|a, b| a.1.total_cmp(&b.1)).unwrap()
+    };
+    let mut total = f64::INFINITY;
+    loop {
+        let found: Vec<(usize, f64)> = rows.iter().map(|row| nearest(row, &centres)).collect();
+        let sum: f64 = found.iter().map(|f| f.1).sum();
+        if sum >= total * (1.0 - 1e-9) {
+            return sum;
+        }
+        total = sum;
+        for (c, centre) in centres.iter_mut().enumerate() {
+            let mine: Vec<&Vec<f32>> =
+                rows.iter().zip(&found).filter(|(_, f)| f.0 == c).map(|(r, _)| r).collect();
+            if !mine.is_empty() {
+                for (i, x) in centre.iter_mut().enumerate() {
+                    *x = (mine.iter().map(|r| f64::from(r[i])).sum::<f64>() / mine.len() as f64) as f32;
+                }
+            }
+        }
+    }
+}
+
+#[test]
+#[cfg(not(miri))]
+fn inertia_is_below_that_of_plain_k_means() {
+    let mut rng = SmallRng::seed_from_u64(3);
+    let rows: Vec<Vec<f32>> = (0..1500)
+        .map(|_| {
+            let scale = rng.random::<f32>();
+            (0..12).map(|_| scale * (rng.random::<f32>() + rng.random::<f32>() - 1.0)).collect()
+        })
+        .collect();
+    let sample = dense::<f32>(&rows, false);
+    let mut plain = Vec::new();
+    for seed in 0..3 {
+        let mut rng = SmallRng::seed_from_u64(seed);
+        let seeds = super::seed::seed(&sample, 30, &mut rng, &mut Team::new(0, &mut Idle));
+        assert_eq!(seeds.rows.len(), 30);
+        plain.push(textbook(&rows, seeds.rows.iter().map(|&r| rows[r as usize].clone()).collect()));
+    }
+    let best = plain.iter().copied().fold(f64::INFINITY, f64::min);
+    let ours = inertia(&sample, &cluster(&sample, 30, 2, 0));
+    assert!(ours <= best * 1.002, "{ours} against {plain:?}");
+}
+
+#[test]
+fn seeds_tell_each_rows_nearest() {
+    let mut rng = SmallRng::seed_from_u64(4);
+    let rows = blobs(5, 30, 3, &mut rng);
+    let sample = dense::<f32>(&rows, false);
+    let seeds = super::seed::seed(&sample, 37, &mut rng, &mut Team::new(1, &mut Idle));
+    let mut different = seeds.rows.clone();
+    different.sort_unstable();
+    different.dedup();
+    assert_eq!((seeds.rows.len(), different.len()), (37, 37));
+    for (i, row) in rows.iter().enumerate() {
+        let to = |s: u32| kernels().l2_squared_f32(row, &rows[seeds.rows[s as usize] as usize]);
+        let least = (0..37).map(to).fold(f32::INFINITY, f32::min);
+        assert!((to(seeds.nearest[i]) - least).abs() <= 1e-3, "row {i}");
+        assert!((seeds.distances[i] - least).abs() <= 1e-3 * least.max(1.0), "row {i}");
+    }
+}
+
+#[test]
+fn fewer_different_rows_than_lists() {
+    let rows: Vec<Vec<f32>> = (0..30).map(|i| vec![(i % 3) as f32, 1.0, -1.0]).collect();
+    for normalized in [false, true] {
+        let sample = dense::<f32>(&rows, normalized);
+        let found = cluster(&sample, 20, 2, 0);
+        assert_eq!(found.centres.count(), 20);
+        assert!(inertia(&sample, &found) < 1e-9);
+        assert!((0..20).all(|c| found.centres.row(c).iter().all(|x| x.is_finite())));
+    }
+    let none = Sample::<f32>::new(3, 3, true);
+    let found = cluster(&none, 5, 1, 0);
+    for c in 0..5 {
+        assert!((kernels().norm_f32(found.centres.row(c)) - 1.0).abs() < 1e-6);
+    }
+}
+
+#[test]
+fn extreme_values_do_no_harm() {
+    let rows: Vec<Vec<f32>> = (0..200)
+        .map(|i| vec![f32::MAX * ((i % 7) as f32 / 3.0 - 1.0), i as f32, f32::MIN_POSITIVE])
+        .collect();
+    let sample = dense::<f32>(&rows, false);
+    let found = cluster(&sample, 20, 2, 0);
+    assert!((0..20).all(|c| found.centres.row(c).iter().all(|x| x.is_finite())));
+}
+
+#[test]
+fn bits_are_clustered_by_majority() {
+    let mut rng = SmallRng::seed_from_u64(5);
+    let (dims, width) = (77, 10);
+    let patterns: Vec<Vec<u8>> = (0..12).map(|_| (0..width).map(|_| rng.random()).collect()).collect();
+    let mut sample = Sample::<u8>::new(dims, width, false);
+    for i in 0..600 {
+        let mut row = patterns[i % 12].clone();
+        row[rng.random_range(0..9)] ^= 1 << rng.random_range(0..8);
+        row[9] &= 0b1111_1000;
+        sample.push(&row, 0);
+    }
+    let found = cluster(&sample, 12, 1, 0);
+    assert_eq!(inertia(&sample, &found), 600.0);
+    assert!((0..12).all(|c| found.centres.row(c)[9] & 7 == 0));
+    assert!((0..30).all(|_| {
+        let mut out = [0u8; 10];
+        u8::random(&mut rng, dims, &mut out);
+        out[9] & 7 == 0
+    }));
+}
+
+#[test]
+fn memory_is_known_before_it_is_taken() {
+    let needed = memory::<f32>(50_000, 1000, 100, 1);
+    assert!((20_000_000..24_000_000).contains(&needed), "{needed}");
+    assert_eq!(plan::<f32>(50_000, 1000, 100, 1, needed - 1), Err(needed));
+    assert_eq!(plan::<f32>(50_000, 1000, 100, 1, needed), Ok(1));
+    assert_eq!(plan::<f32>(50_000, 1000, 100, 1, needed + 3 * 200_000), Ok(4));
+    assert_eq!(plan::<f32>(50_000, 1000, 100, 1, 1 << 40), Ok(63));
+    assert_eq!(plan::<f16>(u64::MAX, u64::MAX, u64::MAX, 1, 1 << 40), Err(u64::MAX));
+}
+
+/// Runs that no test here needs, and nothing compressed.
+struct None_;
+
+impl Runs for None_ {
+    fn write(&mut self, _: &[u8]) {
+        panic!("spilled");
+    }
+    fn end_run(&mut self) {}
+    fn read(&mut self, _: usize, _: &mut [u8]) -> usize {
+        0
+    }
+    fn clear(&mut self) {}
+}
+
+impl Unpack for None_ {
+    fn unpack(&mut self, _: &[u8], _: &mut ValueBuf) -> bool {
+        false
+    }
+}
+
+fn value(row: &[f32]) -> ValueBuf {
+    let mut buf = ValueBuf::new();
+    let size = DenseView::<f32>::size(row.len());
+    let bytes = buf.reset(size);
+    bytes[..4].copy_from_slice(&varlena_header(size));
+    DenseView::<f32>::init(bytes).unwrap().copy_from_slice(row);
+    buf
+}
+
+fn space(dims: i32) -> Dense<f32> {
+    match AnySpace::new(ValueKind::Vector, Metric::L2, dims) {
+        AnySpace::Vector(space) => space,
+        _ => panic!("not a space of vectors"),
+    }
+}
+
+/// Builds an index of the rows, whose TIDs are their numbers and offset 1.
+fn build(rows: &[Vec<f32>], lists: usize) -> MemBlocks {
+    let dims = rows[0].len();
+    let sample = dense::<f32>(rows, false);
+    let lists = Lists::new::<f32>(cluster(&sample, lists, 2, 0).centres, Metric::L2);
+    let mut own = vec![0; rows.len()];
+    lists.assign(|i| &rows[i], dims, &mut own, &mut Team::new(1, &mut Idle));
+    let mut counts = vec![0; lists.centres().count()];
+    own.iter().for_each(|&list| counts[list as usize] += 1);
+    let value_size = DenseView::<f32>::size(dims);
+    let shape = Shape { dimensions: dims as u16, value_size, page_size: PAGE_SIZE };
+    let mut blocks = MemBlocks::new(PAGE_ID);
+    let centres: Vec<ValueBuf> = (0..counts.len()).map(|c| value(lists.centres().row(c))).collect();
+    let heads = write_lists(&mut blocks, shape, &counts, |c| centres[c].bytes()).unwrap();
+    for (list, head) in heads.iter().enumerate() {
+        let mut mine = (0..rows.len()).filter(|&i| own[i] as usize == list);
+        write_entries(&mut blocks, *head, entry_size(value_size), |out| {
+            let next = mine.next();
+            next.inspect(|&i| push_entry(Tid::new(i as u32, 1), value(&rows[i]).bytes(), out)).is_some()
+        })
+        .unwrap();
+        assert_eq!(mine.next(), None);
+    }
+    blocks
+}
+
+fn check(blocks: &mut MemBlocks, dims: i32) -> Vec<String> {
+    let mut check = Check::default();
+    check.run(blocks, space(dims), true, &mut None_).unwrap();
+    check.violations.iter().map(ToString::to_string).collect()
+}
+
+fn search(
+    blocks: &mut MemBlocks,
+    query: Option<&[f32]>,
+    dims: i32,
+    probes: usize,
+    max_probes: usize,
+) -> Vec<u32> {
+    let query = query.map(value);
+    let (mut scan, mut runs, mut unpack) = (Scan::default(), None_, None_);
+    let settings = ScanSettings { probes, max_probes, memory: usize::MAX };
+    let mut services = Services { runs: &mut runs, unpack: &mut unpack };
+    let query = query.as_ref().map(ValueBuf::bytes);
+    core::iter::from_fn(|| scan.next(blocks, space(dims), query, &settings, &mut services).unwrap())
+        .map(Tid::block)
+        .collect()
+}
+
+fn sorted(mut rows: Vec<u32>) -> Vec<u32> {
+    rows.sort_unstable();
+    rows
+}
+
+#[test]
+fn an_index_is_built_searched_filled_and_vacuumed() {
+    let mut rng = SmallRng::seed_from_u64(6);
+    // values with short headers, whole ones, and such that few fit on a page
+    for dims in if cfg!(miri) { vec![5] } else { vec![5, 40, 500] } {
+        let rows = blobs(20, if cfg!(miri) { 3 } else { 30 }, dims, &mut rng);
+        let mut blocks = build(&rows, 20);
+        let dims = dims as i32;
+        assert_eq!(check(&mut blocks, dims), Vec::<String>::new());
+        assert_eq!(usize::from(read_meta(&mut blocks).unwrap().lists), 20);
+        let count = rows.len() as u32;
+        for query in [0usize, 7, 33] {
+            let found = search(&mut blocks, Some(&rows[query]), dims, 20, 20);
+            let mut expected: Vec<u32> = (0..count).collect();
+            let to = |i: u32| kernels().l2_squared_f32(&rows[i as usize], &rows[query]);
+            expected.sort_by(|&a, &b| to(a).total_cmp(&to(b)));
+            assert_eq!(found, expected);
+            // the rows of the query's own cluster first, then lists in any order of their distance
+            let some = search(&mut blocks, Some(&rows[query]), dims, 1, 1);
+            assert!(some.iter().all(|row| row % 20 == query as u32 % 20) && some[0] == query as u32);
+            let all = search(&mut blocks, Some(&rows[query]), dims, 1, 20);
+            assert_eq!(all[..some.len()], some);
+            assert_eq!(sorted(all), (0..count).collect::<Vec<_>>());
+        }
+        assert_eq!(sorted(search(&mut blocks, None, dims, 20, 20)), (0..count).collect::<Vec<_>>());
+
+        let mut entry = Vec::new();
+        for (i, row) in rows.iter().enumerate() {
+            insert(&mut blocks, space(dims), value(row).bytes(), Tid::new(count + i as u32, 1), &mut entry)
+                .unwrap();
+        }
+        assert_eq!(check(&mut blocks, dims), Vec::<String>::new());
+        let found = search(&mut blocks, Some(&rows[3]), dims, 1, 1);
+        assert!(found.contains(&3) && found.contains(&(count + 3)));
+        assert_eq!(sorted(search(&mut blocks, None, dims, 20, 20)), (0..2 * count).collect::<Vec<_>>());
+
+        let mut vacuum = Vacuum::default();
+        vacuum.run(&mut blocks, &mut |row| row.block() % 3 == 0).unwrap();
+        let left: Vec<u32> = (0..2 * count).filter(|row| row % 3 != 0).collect();
+        assert_eq!(
+            (vacuum.kept, vacuum.removed),
+            (left.len() as u64, u64::from(2 * count) - left.len() as u64)
+        );
+        assert_eq!(check(&mut blocks, dims), Vec::<String>::new());
+        assert_eq!(sorted(search(&mut blocks, None, dims, 20, 20)), left);
+
+        // room that the vacuum made is used again
+        let pages = blocks.count().unwrap();
+        for (i, row) in rows.iter().enumerate().filter(|(i, _)| i % 3 == 0) {
+            insert(&mut blocks, space(dims), value(row).bytes(), Tid::new(i as u32, 1), &mut entry).unwrap();
+        }
+        assert_eq!(blocks.count().unwrap(), pages);
+        assert_eq!(check(&mut blocks, dims), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn an_insert_does_not_undo_a_vacuums_reset() {
+    let rows = vec![vec![1.0; 500]; 40];
+    let mut blocks = build(&rows, 1);
+    let mut vacuum = Vacuum::default();
+    vacuum.run(&mut blocks, &mut |row| row.block() < 4).unwrap();
+    let before = blocks.count().unwrap();
+    let mut entry = Vec::new();
+    for i in 0..4 {
+        insert(&mut blocks, space(500), value(&rows[0]).bytes(), Tid::new(i, 1), &mut entry).unwrap();
+    }
+    assert_eq!(blocks.count().unwrap(), before);
+}
+
+#[test]
+fn damage_is_told_and_survived() {
+    let mut rng = SmallRng::seed_from_u64(8);
+    let rows = blobs(6, 8, 5, &mut rng);
+    let mut healthy = build(&rows, 6);
+    healthy.add_zero_block();
+    assert_eq!(check(&mut healthy, 5), Vec::<String>::new());
+    let count = healthy.count().unwrap();
+    for _ in 0..if cfg!(miri) { 20 } else { 500 } {
+        let mut blocks = healthy.copy();
+        for _ in 0..rng.random_range(1..4) {
+            let (at, byte) = (rng.random_range(0..PAGE_SIZE), rng.random());
+            blocks.edit(rng.random_range(0..count), |bytes| bytes[at] = byte);
+        }
+        let (mut scan, mut runs, mut unpack) = (Scan::default(), None_, None_);
+        let settings = ScanSettings { probes: 6, max_probes: 6, memory: usize::MAX };
+        let mut services = Services { runs: &mut runs, unpack: &mut unpack };
+        let query = value(&rows[0]);
+        while let Ok(Some(_)) =
+            scan.next(&mut blocks, space(5), Some(query.bytes()), &settings, &mut services)
+        {}
+        let _ = Check::default().run(&mut blocks, space(5), true, &mut None_);
+        let _ = Vacuum::default().run(&mut blocks, &mut |row| row.block() == 3);
+        let _ = insert(&mut blocks, space(5), query.bytes(), Tid::new(1, 1), &mut Vec::new());
+    }
+}
+
+#[test]
+fn chains_that_lead_into_themselves_end() {
+    let mut blocks = build(&vec![vec![0.0, 1.0]; 3], 1);
+    let last = blocks.count().unwrap() - 1;
+    let mut change = blocks.change().unwrap();
+    let slot = change.open(last).unwrap();
+    PageMut::new(change.bytes_mut(slot).unwrap(), PAGE_ID).unwrap().set_next(last);
+    change.commit().unwrap();
+    let (mut scan, mut runs, mut unpack) = (Scan::default(), None_, None_);
+    let settings = ScanSettings { probes: 1, max_probes: 1, memory: usize::MAX };
+    let mut services = Services { runs: &mut runs, unpack: &mut unpack };
+    assert!(scan.next(&mut blocks, space(2), None, &settings, &mut services).is_err());
+    assert!(!check(&mut blocks, 2).is_empty());
+}
+
+#[test]
+#[cfg(not(miri))]
+fn writers_together_lose_nothing() {
+    let mut rng = SmallRng::seed_from_u64(9);
+    let rows = blobs(4, 25, 300, &mut rng);
+    let mut blocks = build(&rows, 4);
+    let count = rows.len() as u32;
+    std::thread::scope(|scope| {
+        for thread in 1..=4u32 {
+            let (mut blocks, rows) = (blocks.share(), &rows);
+            scope.spawn(move || {
+                let mut entry = Vec::new();
+                for (i, row) in rows.iter().enumerate() {
+                    let row_tid = Tid::new(thread * count + i as u32, 1);
+                    insert(&mut blocks, space(300), value(row).bytes(), row_tid, &mut entry).unwrap();
+                    if thread == 1 && i % 20 == 0 {
+                        Vacuum::default().run(&mut blocks, &mut |row| row.block() < i as u32).unwrap();
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(check(&mut blocks, 300), Vec::<String>::new());
+    let left = sorted(search(&mut blocks, None, 300, 4, 4));
+    assert_eq!(left, (80..5 * count).collect::<Vec<_>>());
+}
