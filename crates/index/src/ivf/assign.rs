@@ -3,7 +3,7 @@
 use vector_kernels::{Kernels, PANEL, kernels};
 
 use super::kmeans::chunk_rows;
-use super::sample::{Centres, Lane, Loaded, Stored};
+use super::sample::{Lane, Loaded, Panels, Stored};
 use super::seed::least;
 use super::team::Team;
 use crate::space::Metric;
@@ -12,7 +12,7 @@ use crate::space::Metric;
 /// equally near ones it is the first, as in scans.
 #[derive(Debug)]
 pub struct Lists<L> {
-    centres: Centres<L>,
+    centres: Panels<L>,
     metric: Metric,
 }
 
@@ -40,23 +40,20 @@ impl Assigned for u8 {
 }
 
 impl<L: Assigned> Lists<L> {
-    /// Lists around the centres as their type `T` keeps them: rows will be compared with the stored ones.
-    pub fn new<T: Stored<Lane = L> + Default>(mut centres: Centres<L>, metric: Metric) -> Self {
-        for mut group in centres.groups_mut() {
-            for column in 0..PANEL {
-                let mut stored = vec![T::default(); group.row(column).len()];
-                T::store(kernels(), group.row(column), &mut stored);
-                let mut lanes = vec![L::default(); stored.len()];
-                T::load(kernels(), &stored, &mut lanes);
-                group.set(column, &lanes);
-            }
+    /// Lists around `centres`, one after the other as their type keeps them.
+    pub fn new<T: Stored<Lane = L>>(centres: &[T], width: usize, metric: Metric) -> Self {
+        let mut lists = Lists { centres: Panels::zeros(centres.len() / width.max(1), width), metric };
+        let mut lanes = vec![L::default(); width];
+        for (at, centre) in centres.chunks_exact(width.max(1)).enumerate() {
+            T::load(kernels(), centre, &mut lanes);
+            lists.centres.set(at, &lanes);
         }
-        Lists { centres, metric }
+        lists
     }
 
-    /// The centres.
-    pub fn centres(&self) -> &Centres<L> {
-        &self.centres
+    /// Bytes of memory for `lists` lists.
+    pub fn memory(lists: u64, width: u64) -> u64 {
+        Panels::<L>::memory(lists, width)
     }
 
     /// Writes the number of each row's list to `out`. `row` gives row `i` of `out.len()`.
@@ -76,7 +73,7 @@ impl<L: Assigned> Lists<L> {
                 (0..lists.len()).for_each(|i| room.push(row(at * chunk + i)));
                 lists.fill(0);
                 best.fill(f32::INFINITY);
-                for panel in 0..self.centres.panels() {
+                for panel in 0..self.centres.len() {
                     let columns = self.centres.columns(panel);
                     for (start, (lists, best)) in lists.chunks_mut(8).zip(best.chunks_mut(8)).enumerate() {
                         let rows: [&[L]; 8] = core::array::from_fn(|i| room.row(start * 8 + i));

@@ -39,7 +39,7 @@ const SETTLED: usize = 64;
 
 /// Rows that are worked on together: their lanes stay in the second-level cache while panels pass by.
 pub(super) fn chunk_rows(width: usize) -> usize {
-    (262_144 / width.max(1)).clamp(16, 256)
+    (131_072 / width.max(1)).clamp(16, 256)
 }
 
 /// What clustering is asked for.
@@ -53,19 +53,29 @@ pub struct Task {
     pub bounds: usize,
 }
 
-/// Memory that `rows` rows of `width` elements and their clustering into `lists` need, in bytes, with one bound per row.
+/// Memory that `rows` rows of `width` elements and their clustering into `lists` need, in bytes, with one bound per row,
+/// the result included.
 pub fn memory<T: Stored>(rows: u64, lists: u64, width: u64, threads: u64) -> u64 {
-    let lane = size_of::<T::Lane>() as u64;
-    let sample = rows.saturating_mul(width).saturating_mul(size_of::<T>() as u64);
-    // nearest centre, distance, order of rows, one bound; for jumps: error, cost, heir
-    let per_row = rows.saturating_mul(28);
+    let values = rows.saturating_add(lists).saturating_mul(width).saturating_mul(size_of::<T>() as u64);
+    // nearest centre and distance, which is where clustering ends when there are no more rows than lists
+    let seeding = values.saturating_add(rows.saturating_mul(8)).saturating_add(scratch::<T>(width, threads));
+    if rows < lists {
+        return seeding;
+    }
+    // order of rows, one bound; for jumps: error, cost, heir
+    let per_row = rows.saturating_mul(20);
     let per_list = lists.saturating_mul(64);
+    let centres = Centres::<T::Lane>::memory(lists, width);
+    [per_row, per_list, centres].iter().fold(seeding, |sum, &part| sum.saturating_add(part))
+}
+
+/// Memory of the threads that work on rows of `width` elements.
+pub fn scratch<T: Stored>(width: u64, threads: u64) -> u64 {
+    let lane = size_of::<T::Lane>() as u64;
     let sums = (T::Lane::sums(width as usize) as u64).saturating_mul(8);
     let chunk =
         (chunk_rows(width as usize) as u64).saturating_mul(width.saturating_mul(lane).saturating_add(256));
-    let scratch = threads.saturating_mul(sums.saturating_add(chunk));
-    let centres = Centres::<T::Lane>::memory(lists, width);
-    [per_row, per_list, scratch, centres].iter().fold(sample, |sum, &part| sum.saturating_add(part))
+    threads.saturating_mul(sums.saturating_add(chunk))
 }
 
 /// How many lower bounds per row fit into `budget` bytes.
@@ -81,9 +91,9 @@ pub fn plan<T: Stored>(rows: u64, lists: u64, width: u64, threads: u64, budget: 
 
 /// The result of clustering.
 #[derive(Debug)]
-pub struct Clusters<L> {
-    /// as many centres as asked for
-    pub centres: Centres<L>,
+pub struct Clusters<T> {
+    /// as many centres as asked for, one after the other, as their type keeps them
+    pub centres: Vec<T>,
     /// steps it took
     pub steps: u32,
     /// row-group distances that were computed, in panels
@@ -91,33 +101,34 @@ pub struct Clusters<L> {
 }
 
 /// Clusters the rows. When there are fewer different rows than lists, the centres left over are random.
-pub fn kmeans<T: Stored>(sample: &Sample<T>, task: Task, team: &mut Team<'_>) -> Clusters<T::Lane> {
+pub fn kmeans<T: Stored>(sample: &Sample<T>, task: Task, team: &mut Team<'_>) -> Clusters<T> {
     let mut rng = SmallRng::seed_from_u64(task.seed);
-    let mut centres = Centres::zeros(task.lists, sample.width());
+    let mut found =
+        Clusters { centres: Vec::with_capacity(task.lists * sample.width()), steps: 0, panels: 0 };
     let mut seeds = Seeds { rows: Vec::new(), nearest: Vec::new(), distances: Vec::new() };
     if !sample.is_empty() {
         seeds = seed(sample, task.lists, &mut rng, team);
     }
     let mut value = vec![T::Lane::default(); sample.width()];
-    let mut chosen = seeds.rows.iter();
-    for mut group in centres.groups_mut() {
-        for column in 0..PANEL {
-            match chosen.next() {
-                Some(&row) => T::load(kernels(), sample.row(row as usize), &mut value),
-                None => {
-                    T::Lane::random(&mut rng, sample.dims(), &mut value);
-                    if sample.normalized() && !T::Lane::normalize(kernels(), &mut value) {
-                        value.iter_mut().for_each(|lane| *lane = T::Lane::default());
-                    }
-                }
+    if seeds.rows.len() < task.lists {
+        // every different row is its own centre
+        seeds.rows.iter().for_each(|&row| found.centres.extend_from_slice(sample.row(row as usize)));
+        for at in seeds.rows.len()..task.lists {
+            T::Lane::random(&mut rng, sample.dims(), &mut value);
+            if sample.normalized() {
+                T::Lane::normalize(kernels(), &mut value);
             }
-            group.set(column, &value);
+            T::store(kernels(), &value, &mut found.centres);
+            if at % 256 == 0 {
+                team.tick();
+            }
         }
-        team.tick();
+        return found;
     }
-    // every row is its own centre when there are no more different rows than lists
-    if seeds.rows.len() < task.lists || sample.is_empty() {
-        return Clusters { centres, steps: 0, panels: 0 };
+    let mut centres = Centres::zeros(task.lists, sample.width());
+    for (at, &row) in seeds.rows.iter().enumerate() {
+        T::load(kernels(), sample.row(row as usize), &mut value);
+        centres.set(at, &value);
     }
     let mut lloyd = Lloyd::new(sample, centres, seeds, task.bounds);
     let (mut steps, mut round) = (0, 0);
@@ -136,7 +147,11 @@ pub fn kmeans<T: Stored>(sample: &Sample<T>, task: Task, team: &mut Team<'_>) ->
             round += 1;
         }
     }
-    Clusters { centres: lloyd.centres, steps, panels: lloyd.panels.into_inner() }
+    for at in 0..task.lists {
+        T::store(kernels(), lloyd.centres.row(at), &mut found.centres);
+    }
+    (found.steps, found.panels) = (steps, lloyd.panels.into_inner());
+    found
 }
 
 struct Lloyd<'s, T: Stored> {
@@ -200,8 +215,8 @@ const NEARER: f32 = 1.0 - 4e-6;
 impl<'s, T: Stored> Lloyd<'s, T> {
     fn new(sample: &'s Sample<T>, centres: Centres<T::Lane>, seeds: Seeds, bounds: usize) -> Self {
         let (rows, lists) = (sample.len(), centres.count());
-        let panels_per_bound = centres.panels().div_ceil(bounds.max(1));
-        let bounds = centres.panels().div_ceil(panels_per_bound.max(1));
+        let panels_per_bound = centres.panels().len().div_ceil(bounds.max(1));
+        let bounds = centres.panels().len().div_ceil(panels_per_bound.max(1));
         let mut upper = seeds.distances;
         upper.iter_mut().for_each(|d| *d = d.sqrt());
         Lloyd {
@@ -347,14 +362,14 @@ impl<'s, T: Stored> Lloyd<'s, T> {
         let nothing = Found { first: f32::INFINITY, second: f32::INFINITY, centre: 0 };
         active.found.resize(active.asking.len(), nothing);
         let first_panel = bound * self.panels_per_bound;
-        for panel in first_panel..(first_panel + self.panels_per_bound).min(self.centres.panels()) {
-            let columns = self.centres.columns(panel);
+        for panel in first_panel..(first_panel + self.panels_per_bound).min(self.centres.panels().len()) {
+            let columns = self.centres.panels().columns(panel);
             for (asking, found) in active.asking.chunks(8).zip(active.found.chunks_mut(8)) {
                 let rows: [&[T::Lane]; 8] = core::array::from_fn(|i| {
                     asking.get(i).map_or(&[][..], |&n| active.loaded.row(n as usize))
                 });
                 let out = &mut active.out[..asking.len()];
-                T::Lane::panel(kernels(), &rows[..asking.len()], self.centres.panel(panel), out);
+                T::Lane::panel(kernels(), &rows[..asking.len()], self.centres.panels().panel(panel), out);
                 for ((&n, found), out) in asking.iter().zip(found).zip(out) {
                     let best = &active.best[n as usize];
                     let own = best.centre as usize;
@@ -478,11 +493,16 @@ impl<'s, T: Stored> Lloyd<'s, T> {
             |(room, out), (at, rows), beat| {
                 room.clear(self.sample.width());
                 (0..rows.len()).for_each(|i| room.push(self.sample.row(at * chunk + i)));
-                for panel in 0..self.centres.panels() {
-                    let columns = self.centres.columns(panel);
+                for panel in 0..self.centres.panels().len() {
+                    let columns = self.centres.panels().columns(panel);
                     for (start, rows) in rows.chunks_mut(8).enumerate() {
                         let lanes: [&[T::Lane]; 8] = core::array::from_fn(|i| room.row(start * 8 + i));
-                        T::Lane::panel(kernels(), &lanes[..rows.len()], self.centres.panel(panel), out);
+                        T::Lane::panel(
+                            kernels(),
+                            &lanes[..rows.len()],
+                            self.centres.panels().panel(panel),
+                            out,
+                        );
                         for (i, (row, out)) in rows.iter_mut().zip(&mut *out).enumerate() {
                             let own = self.nearest[at * chunk + start * 8 + i] as usize;
                             if own / PANEL == panel {

@@ -147,8 +147,8 @@ pub trait Stored: Copy + Send + Sync + 'static {
     type Lane: Lane;
     /// A row in lanes.
     fn load(k: &Kernels, row: &[Self], out: &mut [Self::Lane]);
-    /// The reverse, rounded to nearest.
-    fn store(k: &Kernels, lanes: &[Self::Lane], out: &mut [Self]);
+    /// Adds lanes to rows, rounded to nearest.
+    fn store(k: &Kernels, lanes: &[Self::Lane], out: &mut Vec<Self>);
 }
 
 impl Stored for f32 {
@@ -159,8 +159,8 @@ impl Stored for f32 {
         out.copy_from_slice(row);
     }
 
-    fn store(_: &Kernels, lanes: &[f32], out: &mut [f32]) {
-        out.copy_from_slice(lanes);
+    fn store(_: &Kernels, lanes: &[f32], out: &mut Vec<f32>) {
+        out.extend_from_slice(lanes);
     }
 }
 
@@ -172,8 +172,10 @@ impl Stored for f16 {
         k.f16_to_f32(row, out);
     }
 
-    fn store(k: &Kernels, lanes: &[f32], out: &mut [f16]) {
-        k.f32_to_f16(lanes, out);
+    fn store(k: &Kernels, lanes: &[f32], out: &mut Vec<f16>) {
+        let start = out.len();
+        out.resize(start + lanes.len(), f16::ZERO);
+        k.f32_to_f16(lanes, out.get_mut(start..).unwrap_or_default());
     }
 }
 
@@ -185,8 +187,8 @@ impl Stored for u8 {
         out.copy_from_slice(row);
     }
 
-    fn store(_: &Kernels, lanes: &[u8], out: &mut [u8]) {
-        out.copy_from_slice(lanes);
+    fn store(_: &Kernels, lanes: &[u8], out: &mut Vec<u8>) {
+        out.extend_from_slice(lanes);
     }
 }
 
@@ -257,39 +259,42 @@ impl<T: Stored> Sample<T> {
     }
 }
 
-/// Centres, each once in a row and once in a panel of [`PANEL`] of them.
+/// Values side by side, [`PANEL`] to a panel, to be compared with one row at a time.
 #[derive(Clone, Debug)]
-pub struct Centres<L> {
+pub struct Panels<L> {
     count: usize,
     width: usize,
-    rows: Vec<L>,
-    panels: Vec<L>,
+    lanes: Vec<L>,
 }
 
-impl<L: Lane> Centres<L> {
-    /// Centres of zeros.
+impl<L: Lane> Panels<L> {
+    /// Values of zeros.
     pub fn zeros(count: usize, width: usize) -> Self {
-        let lanes = count.div_ceil(PANEL) * PANEL * width;
-        Centres { count, width, rows: vec![L::default(); count * width], panels: vec![L::default(); lanes] }
+        Panels { count, width, lanes: vec![L::default(); count.div_ceil(PANEL) * PANEL * width] }
     }
 
     /// Bytes of memory that [`Self::zeros`] takes.
     pub fn memory(count: u64, width: u64) -> u64 {
-        let panels = count.div_ceil(PANEL as u64).saturating_mul(PANEL as u64);
-        count.saturating_add(panels).saturating_mul(width).saturating_mul(size_of::<L>() as u64)
+        let columns = count.div_ceil(PANEL as u64).saturating_mul(PANEL as u64);
+        columns.saturating_mul(width).saturating_mul(size_of::<L>() as u64)
     }
 
-    /// The number of centres.
+    /// The number of values.
     pub fn count(&self) -> usize {
         self.count
     }
 
     /// The number of panels.
-    pub fn panels(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.count.div_ceil(PANEL)
     }
 
-    /// Centres in panel `at`.
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Values in panel `at`.
     #[inline]
     pub fn columns(&self, at: usize) -> usize {
         self.count.saturating_sub(at * PANEL).min(PANEL)
@@ -299,27 +304,69 @@ impl<L: Lane> Centres<L> {
     #[inline]
     pub fn panel(&self, at: usize) -> &[L] {
         let size = PANEL * self.width;
-        self.panels.get(at * size..(at + 1) * size).unwrap_or_default()
+        self.lanes.get(at * size..(at + 1) * size).unwrap_or_default()
+    }
+
+    /// Sets value `at`.
+    pub fn set(&mut self, at: usize, value: &[L]) {
+        let size = PANEL * self.width;
+        let start = at / PANEL * size;
+        if let Some(panel) = self.lanes.get_mut(start..start + size) {
+            L::put(panel, at % PANEL, value);
+        }
+    }
+}
+
+/// Centres, each once in a row and once in a panel.
+#[derive(Clone, Debug)]
+pub struct Centres<L> {
+    rows: Vec<L>,
+    panels: Panels<L>,
+}
+
+impl<L: Lane> Centres<L> {
+    /// Centres of zeros.
+    pub fn zeros(count: usize, width: usize) -> Self {
+        Centres { rows: vec![L::default(); count * width], panels: Panels::zeros(count, width) }
+    }
+
+    /// Bytes of memory that [`Self::zeros`] takes.
+    pub fn memory(count: u64, width: u64) -> u64 {
+        let rows = count.saturating_mul(width).saturating_mul(size_of::<L>() as u64);
+        rows.saturating_add(Panels::<L>::memory(count, width))
+    }
+
+    /// The number of centres.
+    pub fn count(&self) -> usize {
+        self.panels.count
+    }
+
+    /// Their panels.
+    #[inline]
+    pub fn panels(&self) -> &Panels<L> {
+        &self.panels
     }
 
     /// Centre `at`.
     #[inline]
     pub fn row(&self, at: usize) -> &[L] {
-        self.rows.get(at * self.width..(at + 1) * self.width).unwrap_or_default()
+        let width = self.panels.width;
+        self.rows.get(at * width..(at + 1) * width).unwrap_or_default()
     }
 
     /// Sets centre `at`.
     pub fn set(&mut self, at: usize, value: &[L]) {
-        if let Some(mut group) = self.groups_mut().nth(at / PANEL) {
-            group.set(at % PANEL, value);
+        if let Some(row) = self.rows.chunks_exact_mut(self.panels.width.max(1)).nth(at) {
+            row.copy_from_slice(value);
+            self.panels.set(at, value);
         }
     }
 
     /// Panels with the rows of their centres, to be changed apart from each other.
     pub fn groups_mut(&mut self) -> impl Iterator<Item = Group<'_, L>> {
-        let size = (PANEL * self.width).max(1);
-        let width = self.width;
-        let groups = self.rows.chunks_mut(size).zip(self.panels.chunks_mut(size));
+        let width = self.panels.width;
+        let size = (PANEL * width).max(1);
+        let groups = self.rows.chunks_mut(size).zip(self.panels.lanes.chunks_mut(size));
         groups.map(move |(rows, panel)| Group { width, rows, panel })
     }
 }
