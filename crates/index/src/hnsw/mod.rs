@@ -1,13 +1,14 @@
 //! Hierarchical navigable small world graphs (Malkov and Yashunin, arXiv:1603.09320): pure algorithms over stores.
 
 pub mod build;
-pub mod layout;
-pub mod params;
-pub mod search;
+pub mod check;
 mod connect;
 pub mod insert;
+pub mod layout;
 pub mod pages;
+pub mod params;
 mod place;
 pub mod scan;
+pub mod search;
 pub mod vacuum;
 pub mod write;

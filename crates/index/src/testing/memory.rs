@@ -227,6 +227,11 @@ impl MemBlocks {
         self.fail_at = self.operations + n;
     }
 
+    /// Lets nothing fail any more.
+    pub fn fail_never(&mut self) {
+        self.fail_at = u64::MAX;
+    }
+
     /// Operations of this handle so far.
     pub fn operations(&self) -> u64 {
         self.operations
@@ -286,6 +291,13 @@ impl MemBlocks {
         self.held.contains(&(gate, hold))
     }
 
+    /// Releases the gates that this handle holds.
+    pub fn end_transaction(&mut self) {
+        for (gate, hold) in self.held.drain(..) {
+            self.store.gate(gate).unlock(hold);
+        }
+    }
+
     fn operate(&mut self) -> Result<(), MemError> {
         self.operations += 1;
         if self.store.operations.fetch_add(1, Ordering::SeqCst) + 1
@@ -303,9 +315,7 @@ impl MemBlocks {
 
 impl Drop for MemBlocks {
     fn drop(&mut self) {
-        for (gate, hold) in self.held.drain(..) {
-            self.store.gate(gate).unlock(hold);
-        }
+        self.end_transaction();
     }
 }
 

@@ -1,6 +1,7 @@
 //! Stores for tests: blocks in memory that hold the algorithms to the contract of [`crate::blocks`].
 #![cfg(any(test, feature = "testing"))]
 
+pub mod hnsw;
 mod lock;
 mod memory;
 

@@ -1,0 +1,553 @@
+#![cfg(test)]
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+use zerocopy::IntoBytes;
+
+use super::*;
+use crate::hnsw::insert::{Graph, Workspace, insert};
+use crate::hnsw::layout::{ElementHeader, element_header_mut, neighbour_slots_mut};
+use crate::hnsw::scan::{IterativeScan, Scan, ScanSettings};
+use crate::hnsw::vacuum::Vacuum;
+use crate::page::PageMut;
+use crate::space::{Dense, Metric, ValueBuf, ValueKind, normalize};
+use crate::testing::hnsw::{build, insert_all, random_vectors, row, vector};
+use crate::testing::{MemBlocks, MemError};
+
+const DIMS: usize = 5;
+
+fn space(metric: Metric) -> (AnySpace, Dense<f32>) {
+    let any = AnySpace::new(ValueKind::Vector, metric, DIMS as i32);
+    match any {
+        AnySpace::Vector(space) => (any, space),
+        _ => unreachable!(),
+    }
+}
+
+fn graph() -> Graph<Dense<f32>> {
+    Graph { space: space(Metric::L2).1, m: 4, ef_construction: 20 }
+}
+
+fn built(values: &[ValueBuf]) -> MemBlocks {
+    let graph = graph();
+    build(graph.space, DIMS as u32, &graph, values)
+}
+
+fn run(blocks: &mut MemBlocks, unit: bool, deep: bool) -> (Census, Vec<String>) {
+    let subject = Subject { space: space(Metric::L2).0, unit };
+    let mut found = Vec::new();
+    let census = check(blocks, &subject, deep, &mut |violation| found.push(violation.to_string())).unwrap();
+    (census, found)
+}
+
+#[track_caller]
+fn healthy(blocks: &mut MemBlocks) -> Census {
+    let (census, found) = run(blocks, false, true);
+    assert_eq!(found, Vec::<String>::new());
+    census
+}
+
+#[test]
+fn a_built_index_is_healthy() {
+    let values = random_vectors(1, DIMS, 700);
+    let mut blocks = built(&values);
+    let census = healthy(&mut blocks);
+    assert_eq!((census.live, census.dying, census.deleted, census.lost), (700, 0, 0, 0));
+    assert_eq!((census.rows(), census.entry_level), (700, census.top_level));
+    assert!(census.find(row(699)).is_some_and(|found| !found.alone));
+    assert_eq!(census.find(row(700)), None);
+    // an index of nothing, and of one
+    for count in [0, 1, 2] {
+        assert_eq!(healthy(&mut built(&values[..count])).live, count as u64);
+    }
+}
+
+#[test]
+fn an_index_is_healthy_after_every_change_of_its_life() {
+    let graph = graph();
+    let mut rng = SmallRng::seed_from_u64(2);
+    let mut blocks = built(&[]);
+    let values = random_vectors(3, DIMS, 120);
+    blocks.record();
+    insert_all(&mut blocks, &graph, 0, &values[..60], &mut rng);
+    // a row of its own for a value that is there
+    insert_all(&mut blocks, &graph, 60, &values[..3], &mut rng);
+    Vacuum::new().run(&mut blocks, &graph, &mut |tid: Tid| tid.offset() % 3 == 0).unwrap();
+    insert_all(&mut blocks, &graph, 200, &values[60..], &mut rng);
+    Vacuum::new().run(&mut blocks, &graph, &mut |_| true).unwrap();
+    insert_all(&mut blocks, &graph, 400, &values[..10], &mut rng);
+    let census = healthy(&mut blocks);
+    assert_eq!((census.live, census.rows()), (10, 10));
+    assert!(census.deleted > 0);
+    let counts = blocks.counts();
+    assert_eq!(counts.descending, 0);
+    for changes in 0..=blocks.recorded() {
+        let mut then = blocks.after(changes);
+        let (_, found) = run(&mut then, false, true);
+        assert_eq!(found, Vec::<String>::new(), "after {changes} changes");
+        // a vacuum and an insert later it is healthy, too
+        if changes % 7 == 0 {
+            Vacuum::new().run(&mut then, &graph, &mut |tid: Tid| tid.offset() % 5 == 0).unwrap();
+            insert_all(&mut then, &graph, 600, &values[..2], &mut rng);
+            healthy(&mut then);
+        }
+    }
+}
+
+#[test]
+fn failures_anywhere_leave_a_healthy_index() {
+    let graph = graph();
+    let values = random_vectors(4, DIMS, 16);
+    let before = built(&values[..15]);
+    for at in 1.. {
+        let mut blocks = before.copy();
+        let mut rng = SmallRng::seed_from_u64(5);
+        blocks.fail_at(at);
+        let mut workspace = Workspace::new();
+        let value = values[15].bytes();
+        let mut done = insert(&mut blocks, &graph, &mut workspace, value, row(15), &mut rng);
+        blocks.end_transaction();
+        blocks.fail_never();
+        healthy(&mut blocks);
+        if done == Ok(()) {
+            blocks.fail_at(at);
+            let dead = &mut |tid: Tid| tid.offset() % 5 == 0;
+            done = Vacuum::new().run(&mut blocks, &graph, dead).map(|_| ());
+            blocks.end_transaction();
+            blocks.fail_never();
+            healthy(&mut blocks);
+        }
+        if done == Ok(()) {
+            assert!(at > 100);
+            return;
+        }
+        assert_eq!(done, Err(MemError::Injected));
+    }
+}
+
+/// Changes the element tuple of the `n`-th element.
+fn edit_element(blocks: &mut MemBlocks, tid: Tid, edit: impl FnOnce(&mut ElementHeader, &mut [u8])) {
+    blocks.edit(tid.block(), |bytes| {
+        let mut page = PageMut::new(bytes, PAGE_ID).unwrap();
+        let item = page.item_mut(tid.offset()).unwrap();
+        let (header, value) = element_header_mut(item, tid.offset()).unwrap();
+        edit(header, value);
+    });
+}
+
+fn edit_list(blocks: &mut MemBlocks, tid: Tid, edit: impl FnOnce(&mut [Tid])) {
+    blocks.edit(tid.block(), |bytes| {
+        let mut page = PageMut::new(bytes, PAGE_ID).unwrap();
+        edit(neighbour_slots_mut(page.item_mut(tid.offset()).unwrap(), tid.offset()).unwrap());
+    });
+}
+
+fn edit_meta(blocks: &mut MemBlocks, edit: impl FnOnce(&mut MetaPage)) {
+    let mut meta = blocks.read(META_BLOCK, MetaPage::read).unwrap();
+    edit(&mut meta);
+    let contents = |bytes: &mut [u8]| PageMut::new(bytes, PAGE_ID).unwrap().set_contents(meta.as_bytes());
+    blocks.edit(META_BLOCK, contents);
+}
+
+/// Some elements of the index that the mutations change.
+struct Places {
+    /// a live element of level 0
+    ground: Node,
+    /// another
+    other: Node,
+    /// a live element of a higher level, not the entry point
+    upper: Node,
+    /// a deleted element
+    deleted: Node,
+    entry: Tid,
+    last: u32,
+}
+
+fn places(census: &Census, blocks: &mut MemBlocks) -> Places {
+    let meta = blocks.read(META_BLOCK, MetaPage::read).unwrap();
+    let entry = meta.entry_point().unwrap().unwrap().tid;
+    let nodes = &census.nodes;
+    let mut ground = nodes.iter().filter(|n| n.state == State::Live && n.level == 0 && n.tid() != entry);
+    let mut upper = nodes.iter().filter(|n| n.state == State::Live && n.level > 0 && n.tid() != entry);
+    Places {
+        ground: *ground.next().unwrap(),
+        other: *ground.next().unwrap(),
+        upper: *upper.next().unwrap(),
+        deleted: *nodes.iter().find(|n| n.state == State::Deleted).unwrap(),
+        entry,
+        last: census.nodes.last().unwrap().block,
+    }
+}
+
+type Mutation = (&'static str, fn(&mut MemBlocks, &Places));
+
+/// What is done to a healthy index, and what its check says first.
+const MUTATIONS: &[Mutation] = &[
+    ("block 0: invalid meta page", |blocks, _| edit_meta(blocks, |meta| meta.version = 2)),
+    ("block 0: invalid meta page", |blocks, _| edit_meta(blocks, |meta| meta.m = 1)),
+    ("block 0: dimensions are 0", |blocks, _| edit_meta(blocks, |meta| meta.dimensions = 0)),
+    ("block 0: ef_construction is 3, with an m of 4", |blocks, _| {
+        edit_meta(blocks, |meta| meta.ef_construction = 3);
+    }),
+    ("block 0: the meta page is followed by block 1", |blocks, _| {
+        blocks.edit(0, |bytes| PageMut::new(bytes, PAGE_ID).unwrap().set_next(1));
+    }),
+    ("block 0: inserts begin at block 7000, which is not in the chain", |blocks, _| {
+        edit_meta(blocks, |meta| meta.insert_page = 7000);
+    }),
+    ("block 0: no entry point", |blocks, _| edit_meta(blocks, |meta| meta.set_entry_point(None))),
+    ("block 0: an entry point without a block", |blocks, _| {
+        edit_meta(blocks, |meta| meta.entry_block = INVALID_BLOCK);
+    }),
+    ("block 0: invalid entry point", |blocks, _| edit_meta(blocks, |meta| meta.entry_level = -1)),
+    ("block 0: entry point (1,9999), where there is no element", |blocks, _| {
+        edit_meta(blocks, |meta| (meta.entry_block, meta.entry_offset) = (1, 9999));
+    }),
+    ("a deleted element", |blocks, places| {
+        let deleted = places.deleted;
+        edit_meta(blocks, |meta| {
+            (meta.entry_block, meta.entry_offset) = (deleted.block, deleted.offset);
+        });
+    }),
+    ("of level 60, which has level", |blocks, _| edit_meta(blocks, |meta| meta.entry_level = 60)),
+    ("block 2: page is not in the chain", |blocks, _| {
+        blocks.edit(1, |bytes| PageMut::new(bytes, PAGE_ID).unwrap().set_next(3));
+    }),
+    ("block 4: page is not in the chain", |blocks, _| {
+        blocks.edit(3, |bytes| PageMut::new(bytes, PAGE_ID).unwrap().set_next(INVALID_BLOCK));
+    }),
+    ("block 3: the page chain goes on at block 2", |blocks, _| {
+        blocks.edit(3, |bytes| PageMut::new(bytes, PAGE_ID).unwrap().set_next(2));
+    }),
+    ("block 3: the page chain leads to a page that does not continue it", |blocks, _| {
+        blocks.edit(3, |bytes| PageMut::new(bytes, PAGE_ID).unwrap().set_next(3));
+    }),
+    ("the page chain goes on at block 4000000000", |blocks, places| {
+        blocks.edit(places.last, |bytes| PageMut::new(bytes, PAGE_ID).unwrap().set_next(4_000_000_000));
+    }),
+    ("block 2: invalid page", |blocks, _| blocks.edit(2, |bytes| bytes[8190] = 0x84)),
+    ("block 2: unknown page flags", |blocks, _| blocks.edit(2, |bytes| bytes[10] |= 64)),
+    ("invalid element tuple", |blocks, places| {
+        edit_element(blocks, places.ground.tid(), |header, _| header.level = 64);
+    }),
+    ("invalid tuple", |blocks, places| {
+        edit_element(blocks, places.ground.tid(), |header, _| header.kind = 3);
+    }),
+    ("invalid element tuple", |blocks, places| {
+        edit_element(blocks, places.ground.tid(), |_, value| value[0] = 1);
+    }),
+    ("element tuple of another length than its value asks for", |blocks, places| {
+        edit_element(blocks, places.ground.tid(), |_, value| value[..4].copy_from_slice(&[16 << 2, 0, 0, 0]));
+    }),
+    ("different vector dimensions 5 and 3", |blocks, places| {
+        // as short a value, whole
+        edit_element(blocks, places.ground.tid(), |_, value| {
+            value[..8].copy_from_slice(&[20 << 2, 0, 0, 0, 3, 0, 0, 0]);
+        });
+    }),
+    ("value with an element that is not finite", |blocks, places| {
+        edit_element(blocks, places.ground.tid(), |_, value| {
+            value[8..12].copy_from_slice(&f32::NAN.to_ne_bytes());
+        });
+    }),
+    ("deleted is 2", |blocks, places| {
+        edit_element(blocks, places.deleted.tid(), |header, _| header.deleted = 2);
+    }),
+    ("version is 16", |blocks, places| {
+        edit_element(blocks, places.ground.tid(), |header, _| header.version = 16);
+    }),
+    ("version is 1, and 7 in the element at", |blocks, places| {
+        edit_element(blocks, places.ground.tid(), |header, _| header.version = 7);
+    }),
+    ("slots for level 1, which has", |blocks, places| {
+        edit_element(blocks, places.ground.tid(), |header, _| header.level = 1);
+    }),
+    ("edge in layer 1 to", |blocks, places| {
+        let (upper, ground) = (places.upper, places.ground.tid());
+        edit_list(blocks, upper.list, |slots| slots[layer_range(upper.level, 1, 4)][0] = ground);
+    }),
+    ("heap TIDs after a free place for one", |blocks, places| {
+        edit_element(blocks, places.ground.tid(), |header, _| header.heap_tids[3] = Tid::new(1, 1));
+    }),
+    ("of the table is in the element at", |blocks, places| {
+        let other = places.other.tid();
+        let mut row = Tid::INVALID;
+        edit_element(blocks, other, |header, _| row = header.heap_tids[0]);
+        edit_element(blocks, places.ground.tid(), |header, _| header.heap_tids[1] = row);
+    }),
+    ("deleted element with rows", |blocks, places| {
+        edit_element(blocks, places.deleted.tid(), |header, _| header.heap_tids[0] = Tid::new(9, 9));
+    }),
+    ("deleted element with a value", |blocks, places| {
+        edit_element(blocks, places.deleted.tid(), |_, value| value[9] = 1);
+    }),
+    ("edges of a deleted element", |blocks, places| {
+        let ground = places.ground.tid();
+        edit_list(blocks, places.deleted.list, |slots| slots[1] = ground);
+    }),
+    ("no neighbour tuple at (1,500)", |blocks, places| {
+        edit_element(blocks, places.ground.tid(), |header, _| header.neighbour_tid = Tid::new(1, 500));
+    }),
+    ("neighbour tuple of no element", |blocks, places| {
+        let other = places.other.list;
+        edit_element(blocks, places.ground.tid(), |header, _| header.neighbour_tid = other);
+    }),
+    ("neighbour tuple of more than one element", |blocks, places| {
+        let other = places.other.list;
+        edit_element(blocks, places.ground.tid(), |header, _| header.neighbour_tid = other);
+    }),
+    ("neighbour tuple of a length that no level has", |blocks, places| {
+        blocks.edit(places.ground.list.block(), |bytes| {
+            let mut page = PageMut::new(bytes, PAGE_ID).unwrap();
+            page.item_mut(places.ground.list.offset()).unwrap()[2] = 7;
+        });
+    }),
+    ("edges after a free slot in layer 0", |blocks, places| {
+        edit_list(blocks, places.ground.list, |slots| slots[0] = Tid::INVALID);
+    }),
+    ("twice in layer 0", |blocks, places| {
+        edit_list(blocks, places.ground.list, |slots| slots[1] = slots[0]);
+    }),
+    ("edge to the element itself in layer 0", |blocks, places| {
+        let ground = places.ground.tid();
+        edit_list(blocks, places.ground.list, |slots| slots[1] = ground);
+    }),
+    ("where there is no element", |blocks, places| {
+        let list = places.other.list;
+        edit_list(blocks, places.ground.list, |slots| slots[1] = list);
+    }),
+    ("where there is no element", |blocks, places| {
+        edit_list(blocks, places.ground.list, |slots| slots[1] = Tid::new(u32::MAX - 1, 3));
+    }),
+    ("a deleted element", |blocks, places| {
+        let deleted = places.deleted.tid();
+        edit_list(blocks, places.ground.list, |slots| slots[1] = deleted);
+    }),
+    ("elements cannot be reached from the entry point", |blocks, places| {
+        let (mut list, mut level) = (Tid::INVALID, 0);
+        edit_element(blocks, places.entry, |header, _| (list, level) = (header.neighbour_tid, header.level));
+        edit_list(blocks, list, |slots| slots.fill(Tid::INVALID));
+    }),
+];
+
+/// A few pages with elements of all states but dying.
+fn well_used() -> MemBlocks {
+    static MADE: OnceLock<MemBlocks> = OnceLock::new();
+    let made = MADE.get_or_init(|| {
+        let graph = graph();
+        let mut blocks = built(&random_vectors(6, DIMS, 200));
+        Vacuum::new().run(&mut blocks, &graph, &mut |tid: Tid| tid.offset() % 10 == 0).unwrap();
+        insert_all(&mut blocks, &graph, 500, &random_vectors(7, DIMS, 5), &mut SmallRng::seed_from_u64(8));
+        blocks
+    });
+    made.copy()
+}
+
+#[test]
+fn each_mutation_is_told() {
+    let mut sound = well_used();
+    let census = healthy(&mut sound);
+    let places = places(&census, &mut sound);
+    assert!(places.last > 3);
+    for (n, (expected, mutate)) in MUTATIONS.iter().enumerate() {
+        let mut blocks = sound.copy();
+        mutate(&mut blocks, &places);
+        let (_, found) = run(&mut blocks, false, true);
+        let some = &found[..found.len().min(20)];
+        assert!(found.iter().any(|what| what.contains(expected)), "{n}: {expected} not in {some:?}");
+        // one fault is not told from everywhere
+        assert!(found.len() < 20, "{n}: {some:?}");
+    }
+    let mut blocks = sound.copy();
+    blocks.cut(0);
+    assert_eq!(run(&mut blocks, false, true).1, ["the index has 0 blocks, and at least 2 are needed"]);
+}
+
+#[test]
+fn what_interruptions_leave_is_no_violation() {
+    let mut blocks = well_used();
+    // a block added and never linked
+    blocks.add_zero_block();
+    let census = healthy(&mut blocks);
+    assert_eq!(census.unused_blocks, 1);
+    // a vacuum that stopped after its first pass
+    for node in census.nodes.iter().filter(|node| node.state == State::Live).step_by(3) {
+        edit_element(&mut blocks, node.tid(), |header, _| header.heap_tids.fill(Tid::INVALID));
+    }
+    let census = healthy(&mut blocks);
+    assert!(census.dying > 50);
+    // inserts use what is there, and a vacuum ends what was begun
+    insert_all(&mut blocks, &graph(), 700, &random_vectors(9, DIMS, 5), &mut SmallRng::seed_from_u64(1));
+    healthy(&mut blocks);
+    Vacuum::new().run(&mut blocks, &graph(), &mut |_| false).unwrap();
+    assert_eq!(healthy(&mut blocks).dying, 0);
+}
+
+#[test]
+fn edges_of_dying_elements_count_where_something_leads_to_them() {
+    let mut blocks = well_used();
+    let census = healthy(&mut blocks);
+    let places = places(&census, &mut blocks);
+    edit_element(&mut blocks, places.ground.tid(), |header, _| header.heap_tids.fill(Tid::INVALID));
+    let deleted = places.deleted.tid();
+    edit_list(&mut blocks, places.ground.list, |slots| slots[0] = deleted);
+    let (_, found) = run(&mut blocks, false, true);
+    assert!(found.len() == 1 && found[0].contains("a deleted element"), "{found:?}");
+    assert_eq!(run(&mut blocks, false, false).1, Vec::<String>::new());
+}
+
+#[test]
+fn cosine_indexes_keep_unit_length() {
+    let unit = |elements: &[f32]| {
+        let mut out = ValueBuf::new();
+        assert!(normalize(ValueKind::Vector, vector(elements).bytes(), &mut out).unwrap());
+        out
+    };
+    let values = [unit(&[1.0, 2.0, 0.0, 0.0, 3.0]), unit(&[0.0, -1e-20, 0.0, 0.0, 1e-20])];
+    let mut blocks = built(&values);
+    assert_eq!(run(&mut blocks, true, true).1, Vec::<String>::new());
+    let mut blocks = built(&[vector(&[1.0, 1.0, 0.0, 0.0, 0.0]), vector(&[0.0; 5])]);
+    let (_, found) = run(&mut blocks, true, true);
+    assert_eq!(found.len(), 2);
+    assert!(found.iter().all(|what| what.contains("not of unit length")));
+}
+
+#[test]
+fn values_of_other_kinds_are_looked_into() {
+    use crate::space::varlena_header;
+    use crate::value::{sparsevec_parts_mut, sparsevec_size};
+    let sparse = |indices: &[i32], values: &[f32]| {
+        let mut buf = ValueBuf::new();
+        let size = sparsevec_size(indices.len());
+        let bytes = buf.reset(size);
+        bytes[..4].copy_from_slice(&varlena_header(size));
+        let (i, v) = sparsevec_parts_mut(bytes, 9).unwrap();
+        i.copy_from_slice(indices);
+        v.copy_from_slice(values);
+        buf
+    };
+    let fault = |kind, dims, unit, value: &ValueBuf| {
+        let subject = Subject { space: AnySpace::new(kind, Metric::L2, dims), unit };
+        value_fault(&subject, true, value.bytes())
+    };
+    let of_sparse = |unit, indices: &[i32], values: &[f32]| {
+        fault(ValueKind::Sparsevec, 9, unit, &sparse(indices, values)).unwrap_or_default()
+    };
+    assert_eq!(of_sparse(true, &[0, 8], &[0.6, 0.8]), "");
+    assert_eq!(of_sparse(true, &[0, 8], &[0.6, 0.9]), NOT_UNIT);
+    assert_eq!(of_sparse(false, &[0, 8], &[0.6, f32::INFINITY]), NOT_FINITE);
+    assert!(of_sparse(false, &[8, 0], &[0.6, 0.9]).contains("do not ascend"));
+    assert!(of_sparse(false, &[0, 9], &[0.6, 0.9]).contains("do not ascend"));
+    assert!(of_sparse(false, &[0, 8], &[0.6, -0.0]).contains("stores a zero"));
+    let bits = |bytes: [u8; 2]| {
+        let mut buf = ValueBuf::new();
+        let value = buf.reset(10);
+        value[..4].copy_from_slice(&varlena_header(10));
+        value[4..8].copy_from_slice(&11u32.to_ne_bytes());
+        value[8..].copy_from_slice(&bytes);
+        fault(ValueKind::Bit, 11, false, &buf).unwrap_or_default()
+    };
+    assert_eq!(bits([0xff, 0xe0]), "");
+    assert_eq!(bits([0, 0x10]), "bits behind the last one");
+}
+
+/// Several inserts, scans and vacuums at once, on the same blocks.
+#[test]
+fn backends_work_together() {
+    const THREADS: usize = 3;
+    const EACH: usize = 150;
+    let graph = graph();
+    let mut blocks = built(&random_vectors(10, DIMS, 60));
+    // rows of odd numbers die as soon as they are there
+    let dies = |tid: Tid| tid.offset() % 2 == 0;
+    let left = AtomicUsize::new(THREADS);
+    std::thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let (mut mine, left) = (blocks.share(), &left);
+            scope.spawn(move || {
+                let seed = 20 + thread as u64;
+                let values = random_vectors(seed, DIMS, EACH);
+                let mut rng = SmallRng::seed_from_u64(seed);
+                insert_all(&mut mine, &graph, (thread + 1) * 1000, &values, &mut rng);
+                left.fetch_sub(1, Ordering::SeqCst);
+            });
+        }
+        let (mut mine, left) = (blocks.share(), &left);
+        scope.spawn(move || {
+            while left.load(Ordering::SeqCst) > 0 {
+                Vacuum::new().run(&mut mine, &graph, &mut |tid| dies(tid)).unwrap();
+            }
+        });
+        for seed in [30, 31] {
+            let mut mine = blocks.share();
+            scope.spawn(move || {
+                let mut scan = Scan::new();
+                for query in random_vectors(seed, DIMS, 1000) {
+                    if left.load(Ordering::SeqCst) == 0 {
+                        return;
+                    }
+                    scan.reset();
+                    let mut rows = 0;
+                    let next = |scan: &mut Scan, mine: &mut MemBlocks| {
+                        scan.next(mine, graph.space, Some(query.bytes()), &SETTINGS).unwrap()
+                    };
+                    while rows < 100 && next(&mut scan, &mut mine).is_some() {
+                        rows += 1;
+                    }
+                    assert!(rows > 0);
+                }
+            });
+        }
+    });
+    healthy(&mut blocks);
+    Vacuum::new().run(&mut blocks, &graph, &mut |tid| dies(tid)).unwrap();
+    let census = healthy(&mut blocks);
+    let alive = |first: usize, count: usize| (first..first + count).filter(|&n| !dies(row(n))).count();
+    let expected = alive(0, 60) + (1..=THREADS).map(|thread| alive(thread * 1000, EACH)).sum::<usize>();
+    assert_eq!((census.rows(), census.dying), (expected, 0));
+    assert!(census.lost * 50 <= census.live, "{} of {} lost", census.lost, census.live);
+}
+
+const SETTINGS: ScanSettings =
+    ScanSettings { ef_search: 10, iterative: IterativeScan::Relaxed, max_tuples: 1000, max_memory: 1 << 20 };
+
+mod fuzzed {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(300))]
+
+        /// Whatever the bytes: the check ends, and what reads or changes the index ends or says that it is damaged.
+        #[test]
+        fn any_bytes_are_survived(
+            edits in prop::collection::vec((0u32..8, 0usize..8192, any::<u8>()), 1..20),
+            cut in 0u32..12,
+        ) {
+            let mut blocks = well_used();
+            for (block, at, byte) in edits {
+                blocks.edit(block, |bytes| bytes[at] = byte);
+            }
+            if cut > 0 {
+                blocks.cut(cut);
+            }
+            run(&mut blocks, true, true);
+            run(&mut blocks, false, false);
+            let value = vector(&[0.1; DIMS]);
+            let mut scan = Scan::new();
+            let mut rows = 0;
+            while let Ok(Some(_)) = scan.next(&mut blocks, graph().space, Some(value.bytes()), &SETTINGS) {
+                rows += 1;
+                prop_assert!(rows < 100_000);
+            }
+            let mut rng = SmallRng::seed_from_u64(1);
+            blocks.end_transaction();
+            let _ = insert(&mut blocks, &graph(), &mut Workspace::new(), value.bytes(), row(0), &mut rng);
+            blocks.end_transaction();
+            let _ = Vacuum::new().run(&mut blocks, &graph(), &mut |tid: Tid| tid.offset() == 1);
+        }
+    }
+}

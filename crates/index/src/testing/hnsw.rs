@@ -1,0 +1,103 @@
+//! Healthy hnsw indexes on blocks in memory, each made from a seed.
+#![cfg(any(test, feature = "testing"))]
+#![allow(clippy::unwrap_used)]
+
+use std::sync::atomic::{AtomicBool, AtomicU64};
+
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+
+use super::memory::{MemBlocks, PAGE_SIZE};
+use crate::blocks::{Blocks, Change};
+use crate::hnsw::build::{Builder, Params};
+use crate::hnsw::insert::{Graph, Workspace, insert};
+use crate::hnsw::layout::{EntryPoint, META_BLOCK, MetaPage, PAGE_ID};
+use crate::hnsw::params::max_level;
+use crate::hnsw::write::Places;
+use crate::page::{PageMut, Tid};
+use crate::space::{Space, ValueBuf, varlena_header};
+use crate::value::VectorView;
+
+/// Seed of the levels of [`build`].
+const SEED: u64 = 20_240_601;
+
+/// A `vector`.
+pub fn vector(elements: &[f32]) -> ValueBuf {
+    let mut value = ValueBuf::new();
+    let size = VectorView::size(elements.len());
+    let bytes = value.reset(size);
+    bytes[..4].copy_from_slice(&varlena_header(size));
+    VectorView::init(bytes).unwrap().copy_from_slice(elements);
+    value
+}
+
+/// A random `vector` with elements between -1 and 1.
+pub fn random_vector(rng: &mut SmallRng, dims: usize) -> ValueBuf {
+    let elements: Vec<f32> = (0..dims).map(|_| rng.random_range(-1.0..1.0)).collect();
+    vector(&elements)
+}
+
+/// So many of them, from a seed.
+pub fn random_vectors(seed: u64, dims: usize, count: usize) -> Vec<ValueBuf> {
+    let mut rng = SmallRng::seed_from_u64(seed);
+    (0..count).map(|_| random_vector(&mut rng, dims)).collect()
+}
+
+/// The heap TID of row `n`, as a table of 50 rows to a page has it.
+pub fn row(n: usize) -> Tid {
+    Tid::new((n / 50) as u32, (n % 50) as u16 + 1)
+}
+
+/// An index of `values`, built in memory and written as CREATE INDEX does; the rows are [`row`] 0 and on.
+pub fn build<S: Space>(space: S, dims: u32, graph: &Graph<S>, values: &[ValueBuf]) -> MemBlocks {
+    let Graph { m, ef_construction, .. } = *graph;
+    let max_level = max_level(PAGE_SIZE, m);
+    let budget = usize::MAX;
+    let params = Params { m, ef_construction, max_level, threads: 0, budget, seed: SEED, coded: false };
+    let mut builder = Builder::new(space, params);
+    for (n, value) in values.iter().enumerate() {
+        builder.push(row(n), value.bytes()).unwrap();
+    }
+    let built = builder.build(&AtomicBool::new(false), &AtomicU64::new(0), || false).unwrap();
+    let places = Places::new(&built, m, PAGE_SIZE);
+
+    let mut meta = MetaPage::new(dims, m as u16, ef_construction as u16);
+    meta.insert_page = places.last();
+    meta.set_entry_point(
+        built.entry().map(|node| EntryPoint {
+            tid: places.element(node),
+            level: built.element(node).unwrap().level(),
+        }),
+    );
+    let mut blocks = MemBlocks::new(PAGE_ID);
+    let mut change = blocks.change().unwrap();
+    let slot = change.extend().unwrap();
+    assert_eq!(change.block(slot), META_BLOCK);
+    PageMut::init(change.bytes_mut(slot).unwrap(), PAGE_ID)
+        .set_contents(zerocopy::IntoBytes::as_bytes(&meta));
+    change.commit().unwrap();
+    places
+        .write(&built, |block, fill| {
+            let mut change = blocks.change()?;
+            let slot = change.extend()?;
+            assert_eq!(change.block(slot), block);
+            fill(change.bytes_mut(slot)?);
+            change.commit()
+        })
+        .unwrap();
+    blocks
+}
+
+/// Inserts `values` one by one, as rows `first` and on.
+pub fn insert_all<S: Space>(
+    blocks: &mut MemBlocks,
+    graph: &Graph<S>,
+    first: usize,
+    values: &[ValueBuf],
+    rng: &mut SmallRng,
+) {
+    let mut workspace = Workspace::new();
+    for (n, value) in values.iter().enumerate() {
+        insert(blocks, graph, &mut workspace, value.bytes(), row(first + n), rng).unwrap();
+    }
+}
