@@ -10,7 +10,7 @@ usage() {
   cat <<'TEXT'
 usage: scripts/differential.sh [quick|full|selftest] [--seed N] [--seeds N] [--show N] [--table] [--no-exchange]
 
-  quick      one seed on PostgreSQL 16, under a minute (the default)
+  quick      one seed on PostgreSQL 16, a few minutes, most of them for the exchange of live indexes (the default)
   full       five seeds with larger samples, on PostgreSQL 16 and 18, and one seed under each lower SIMD tier
   selftest   breaks one side on purpose, many small ways, and demands that each is found
 

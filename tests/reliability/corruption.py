@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections import Counter
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from harness import ALL, FEW, PLAIN, Data, Opclass, Score, Server, by_index, ind
 PAGE = 8192
 COPIES = 48
 ROWS = 400
+# Seconds until a statement is cancelled, and until a backend that does not listen is killed.
+PATIENCE, LIMIT = 10, 20
 # Index corrupted; data corrupted, which is what PostgreSQL itself says of a page or a block that cannot be read.
 DAMAGE = {"XX002", "XX001"}
 
@@ -99,9 +102,11 @@ def cycle(prefix: str, score: Score, opclass: Opclass, options) -> None:
         for number in range(COPIES):
             for what, settings, statement in questions(opclass, f"t{number}", f"i{number}", query):
                 where = f"{what} ({damage[number]}, copy {number})"
+                killer = threading.Timer(LIMIT, server.kill_backend, [connection.info.backend_pid])
+                killer.start()
                 try:
                     by_index(connection, settings)
-                    run(connection, "SET statement_timeout = '20s'")
+                    run(connection, f"SET statement_timeout = '{PATIENCE}s'")
                     connection.execute(statement)
                     outcomes["answered"] += 1
                 except psycopg.Error as error:
@@ -113,10 +118,18 @@ def cycle(prefix: str, score: Score, opclass: Opclass, options) -> None:
                         if code == "XX002" and not ("block" in str(error) and f"i{number}" in str(error)):
                             bad.append(f"{where}: the error does not name index and block: {error}")
                     else:
-                        bad.append(f"{where}: {code or 'connection lost'} {str(error).strip()[:150]}")
+                        bad.append(f"{where}: {code or 'connection lost, by a crash or after %d seconds' % LIMIT} {str(error).strip()[:150]}")
                         outcomes[code or "lost"] += 1
                     if connection.closed or connection.broken:
+                        # The killer waits for the end of the crash that it made.
+                        killer.cancel()
+                        if killer.ident is not None:
+                            killer.join()
                         connection = server.connect()
+                finally:
+                    killer.cancel()
+            if len(bad) >= 12:
+                break
         connection.close()
         score.check(f"{am}: {COPIES} damaged copies crash nothing, hang nothing, and say what they are", not bad, "; ".join(bad[:4]) or dict(outcomes))
         score.check(f"{am}: damage is noticed", outcomes["XX002"] > 5, dict(outcomes))

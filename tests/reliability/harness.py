@@ -243,10 +243,10 @@ def recall(connection: psycopg.Connection, table: str, opclass: Opclass, queries
     return found / asked if asked else 1.0
 
 
-def invariants(score: Score, name: str, connection: psycopg.Connection, data: Data, opclass: Opclass, table: str = "t", index: str = "i", floor: float | None = None) -> None:
+def invariants(score: Score, name: str, connection: psycopg.Connection, data: Data, opclass: Opclass, table: str = "t", index: str = "i", floor: float | None = None, asked: int = 20) -> None:
     """Through exact search: every row found, none twice, near ones first; and the checker's word where there is one."""
     column, operator = opclass.column, opclass.operator
-    queries = [data.text(row, column) for row in data.rows(20)]
+    queries = [data.text(row, column) for row in data.rows(asked)]
     by_table(connection)
     wanted = {row[0] for row in connection.execute(f"SELECT id FROM {table} WHERE {column} IS NOT NULL")}
     by_index(connection, ALL[opclass.am])
