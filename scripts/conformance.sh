@@ -85,7 +85,7 @@ fetch() {
 
 # perl_folders: PostgreSQL's Perl modules for tests, and IPC::Run, which they need; from packages that are unpacked, not installed.
 perl_folders() {
-  local modules="" run="" folder final=$VECTOR_CACHE/perl package work
+  local modules="" run="" folder final=$VECTOR_CACHE/perl package version work
   for folder in /usr/lib/postgresql/*/lib/pgxs/src/test/perl "$final"/usr/lib/postgresql/*/lib/pgxs/src/test/perl; do
     # From 15 on they have the names that pgvector's tests use.
     if [ -f "$folder/PostgreSQL/Test/Cluster.pm" ]; then modules=$folder; fi
@@ -96,13 +96,18 @@ perl_folders() {
     make_cache
     work=$(mktemp -d "$VECTOR_CACHE/unpack.XXXXXX")
     chmod 755 "$work"
-    package=$(apt-cache depends postgresql 2>/dev/null | sed -n 's/^ *Depends: \(postgresql-[0-9][0-9]*\)$/\1/p' | head -n 1)
-    package=postgresql-client-${package#postgresql-}
-    say "Fetching PostgreSQL's Perl modules ($package, libipc-run-perl) ..."
-    # libio-pty-perl is for terminals, which these tests do not open.
-    (cd "$work" && apt-get -q -o "APT::Sandbox::User=$(id -un)" download "$package" libipc-run-perl) >"$work/log" 2>&1 ||
-      { cat "$work/log" >&2; rm -rf "$work"; die "apt-get download $package libipc-run-perl failed" "Run apt-get update, or install both."; }
-    for folder in "$work"/*.deb; do dpkg-deb -x "$folder" "$work/tree"; done
+    version=$(apt-cache depends postgresql 2>/dev/null | sed -n 's/^ *Depends: postgresql-\([0-9][0-9]*\)$/\1/p' | head -n 1)
+    say "Fetching PostgreSQL's Perl modules ($version) and IPC::Run ..."
+    # Distributions put the modules into different packages. libio-pty-perl is for terminals, which these tests do not open.
+    for package in libipc-run-perl "postgresql-client-$version" "postgresql-server-dev-$version" "postgresql-$version"; do
+      if [ -n "$(find "$work" -path '*/PostgreSQL/Test/Cluster.pm')" ]; then break; fi
+      (cd "$work" && rm -f ./*.deb && apt-get -q -o "APT::Sandbox::User=$(id -un)" download "$package" && dpkg-deb -x ./*.deb tree) >>"$work/log" 2>&1 || true
+    done
+    if [ -z "$(find "$work" -path '*/PostgreSQL/Test/Cluster.pm')" ] || [ ! -f "$work/tree/usr/share/perl5/IPC/Run.pm" ]; then
+      tail -n 20 "$work/log" >&2
+      rm -rf "$work"
+      die "PostgreSQL's Perl modules could not be fetched" "Run apt-get update, or install postgresql-client-$version and libipc-run-perl."
+    fi
     mkdir -p "$final"
     cp -a "$work/tree/." "$final/"
     chmod -R a+rX "$final"
