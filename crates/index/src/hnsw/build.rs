@@ -27,7 +27,7 @@ use self::graph::Lists;
 use self::insert::{Scratch, Stop, insert};
 use self::repair::repair;
 use self::rows::{NONE, Rows};
-use self::score::{Codes, Exact, Score, centre, faithful};
+use self::score::{Codes, Exact, Probes, Score, centre};
 use self::team::Team;
 use super::layout::HEAP_TIDS;
 use super::params::{MAX_LEVEL, layer_slots, random_level};
@@ -316,7 +316,14 @@ impl<S: Space> Builder<S> {
             });
         }
         team.check()?;
-        Ok((all.into_inner() && faithful(&self.elements, &codes)).then_some(codes))
+        if !all.into_inner() {
+            return Ok(None);
+        }
+        let probes = Probes::default();
+        let threads = self.params.threads;
+        team.run(threads, scratches, |_, stop| probes.step(&self.elements, &codes, stop));
+        team.check()?;
+        Ok(probes.faithful().then_some(codes))
     }
 
     fn finish(self, lost: usize) -> Graph<S> {

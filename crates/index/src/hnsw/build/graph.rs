@@ -88,6 +88,15 @@ impl Lists {
         }
     }
 
+    /// Asks the cache for what a writer needs of list `at`.
+    #[inline(always)]
+    pub fn prefetch_side(&self, at: usize) {
+        for part in self.sides.get(at).chunks(LINE) {
+            prefetch_first(part);
+        }
+        self.prefetch(at);
+    }
+
     /// Locks list `at` for the only writer.
     #[inline]
     pub fn lock(&self, at: usize) -> Locked<'_> {

@@ -19,6 +19,9 @@ use crate::space::Space;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stop;
 
+/// Lists whose writer's part is asked for ahead of the one being changed.
+const AHEAD: usize = 4;
+
 /// What a thread needs to insert elements, allocated once.
 #[derive(Debug)]
 pub(super) struct Scratch {
@@ -181,7 +184,11 @@ pub(super) fn insert<S: Space, G: Score>(
     let mut end = selected.len();
     for layer in bottom_up {
         let start = end - usize::from(lengths.get(usize::from(layer)).copied().unwrap_or(0));
-        for edge in &selected[start..end] {
+        for (at, edge) in selected[start..end].iter().enumerate() {
+            if let Some(ahead) = selected[start..end].get(at + AHEAD) {
+                let (lists, at) = elements.list(ahead.node, layer);
+                lists.prefetch_side(at);
+            }
             connect(elements, score, edge.node, Edge { node, ..*edge }, layer, around.visited, edges);
         }
         end = start;

@@ -8,11 +8,14 @@
 //! -x . y   = (|x - y|² - |x - c|² - |y - c|²) / 2 - c . (x - c) - c . (y - c) - c . c
 //! ```
 
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+
 use vector_kernels::{Kernels, kernels, prefetch};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::Elements;
 use super::arena::Arena;
+use crate::hnsw::search::{Pool, Scored};
 use crate::space::{Metric, Space};
 
 /// Distances between nodes.
@@ -205,9 +208,8 @@ impl<'a> Score for &'a Codes {
 
 /// Rows that the centre is the mean of.
 const CENTRE_SAMPLE: usize = 4096;
-/// Rows that are compared to see whether codes are true to their values: so many with so many.
-const PROBES: usize = 32;
-const PROBED: usize = 8192;
+/// Rows that are compared with all others to see whether codes are true to their values: a hundredth or two of a build's work.
+const PROBES: usize = 16;
 /// Nearest neighbours looked at, how many of the nearest codes they must be among, and what share of them.
 const NEAREST: usize = 10;
 const AMONG: usize = 20;
@@ -231,31 +233,42 @@ pub(super) fn centre<S: Space>(elements: &Elements<S>) -> Option<Vec<f32>> {
     Some(sums.iter().map(|sum| (sum / count) as f32).collect())
 }
 
-/// Whether the values nearest to some are also nearest by their codes, in a sample.
-pub(super) fn faithful<S: Space>(elements: &Elements<S>, codes: &Codes) -> bool {
-    let nodes = elements.rows.len();
-    let probed: Vec<u32> = (0..nodes).step_by(nodes.div_ceil(PROBED).max(1)).map(|n| n as u32).collect();
-    let (mut found, mut wanted) = (0usize, 0usize);
-    for &probe in probed.iter().step_by(probed.len().div_ceil(PROBES).max(1)) {
-        let mut exact = ranked(Exact(elements), probe, &probed);
-        let mut coded = ranked(codes, probe, &probed);
-        let (nearest, among) = (NEAREST.min(exact.len()), AMONG.min(coded.len()));
-        if nearest == 0 {
-            return true;
-        }
-        exact.select_nth_unstable_by(nearest - 1, |a, b| a.0.total_cmp(&b.0));
-        coded.select_nth_unstable_by(among - 1, |a, b| a.0.total_cmp(&b.0));
-        // whatever is as far as the last of the coded ones counts: rows with equal distances are many in some data
-        let bound = coded[among - 1].0;
-        for &(_, node) in &exact[..nearest] {
-            wanted += 1;
-            found += usize::from(codes.distance(codes.prepare(probe), node) <= bound);
-        }
-    }
-    found as f64 >= FAITHFUL * wanted as f64
+/// Compares some rows with all others: whether those nearest by their values are also nearest by their codes.
+#[derive(Debug, Default)]
+pub(super) struct Probes {
+    next: AtomicUsize,
+    found: AtomicUsize,
+    wanted: AtomicUsize,
 }
 
-fn ranked<G: Score>(score: G, probe: u32, probed: &[u32]) -> Vec<(f32, u32)> {
-    let from = score.prepare(probe);
-    probed.iter().filter(|&&node| node != probe).map(|&node| (score.distance(from, node), node)).collect()
+impl Probes {
+    /// Takes the next row; answers false when none is left.
+    pub fn step<S: Space>(&self, elements: &Elements<S>, codes: &Codes, stop: &AtomicBool) -> bool {
+        let (nodes, probe) = (elements.rows.len(), self.next.fetch_add(1, Relaxed));
+        if probe >= PROBES.min(nodes) {
+            return false;
+        }
+        let node = (probe * (nodes / PROBES).max(1)) as u32;
+        let exact = Exact(elements);
+        let (value, code) = (exact.prepare(node), codes.prepare(node));
+        let (mut nearest, mut among) = (Pool::new(), Pool::new());
+        for other in (0..nodes as u32).filter(|&other| other != node) {
+            if stop.load(Relaxed) {
+                return false;
+            }
+            nearest.offer(Scored { distance: exact.distance(value, other), node: other }, true, NEAREST);
+            among.offer(Scored { distance: codes.distance(code, other), node: other }, true, AMONG);
+        }
+        // rows with equal codes are equally near
+        let bound = among.iter().next_back().map_or(f32::INFINITY, |s| s.distance);
+        let found = nearest.iter().filter(|s| codes.distance(code, s.node) <= bound).count();
+        self.found.fetch_add(found, Relaxed);
+        self.wanted.fetch_add(nearest.len(), Relaxed);
+        true
+    }
+
+    /// Whether the codes will do.
+    pub fn faithful(&self) -> bool {
+        self.found.load(Relaxed) as f64 >= FAITHFUL * self.wanted.load(Relaxed) as f64
+    }
 }
