@@ -21,6 +21,7 @@ pgrx::pg_module_magic!(name, version);
 #[pgrx::pg_guard]
 pub extern "C-unwind" fn _PG_init() {
     hnsw::register();
+    ivfflat::register();
 }
 
 pgrx::extension_sql_file!("../sql/vector.sql", name = "install", bootstrap);

@@ -1,28 +1,88 @@
-//! The `ivfflat` access method: registered, so that catalogs are complete, and not built yet.
+//! The `ivfflat` access method: pgvector's, page for page. README.md has its structure, its pages and its protocol.
 
-use pgrx::pg_sys::Datum;
+mod build;
+mod cost;
+mod insert;
+pub mod opclass;
+mod options;
+mod scan;
+mod vacuum;
 
-use crate::error::Error;
+use core::ffi::CStr;
+
+use pgrx::pg_sys::{self, Datum};
+use vector_index::page::{Corruption, Tid};
+
+use crate::error::{CorruptIndex, Error};
+use crate::pg::am::{self, AccessMethod, BuildCall, Built, Cost, CostCall, ScanCall};
 use crate::pg::call::Call;
-use crate::pg::ereport::{IntoReport, Report};
-use crate::pg::index_am::{self, Unbuilt};
+use crate::pg::relation::Rel;
+use crate::pg::vacuum::BulkDelete;
 
-struct Ivfflat;
+pub use opclass::support;
+pub use options::register;
 
-impl Unbuilt for Ivfflat {
+/// The access method.
+pub struct Ivfflat;
+
+impl AccessMethod for Ivfflat {
+    const NAME: &'static str = "ivfflat";
     const SUPPORT_FUNCTIONS: u16 = 5;
+    type Error = Error;
+    type Scan = scan::IvfScan;
 
-    fn report() -> Report {
-        Error::NotBuilt("ivfflat").into_report()
+    fn build(call: BuildCall<'_>) -> Result<Built, Error> {
+        build::build(call)
+    }
+
+    fn build_empty(index: Rel<'_>) -> Result<(), Error> {
+        build::build_empty(index)
+    }
+
+    fn insert(index: Rel<'_>, value: &[u8], row: Tid) -> Result<(), Error> {
+        insert::insert(index, value, row)
+    }
+
+    fn bulk_delete(call: BulkDelete<'_>) -> Result<(), Error> {
+        vacuum::bulk_delete(call)
+    }
+
+    fn cost(call: &CostCall) -> Result<Cost, Error> {
+        cost::estimate(call)
+    }
+
+    fn options(reloptions: Datum, validate: bool) -> *mut pg_sys::bytea {
+        options::parse(reloptions, validate)
+    }
+
+    fn phase(number: i64) -> Option<&'static CStr> {
+        build::phase(number)
+    }
+
+    fn begin_scan(index: Rel<'_>) -> Result<scan::IvfScan, Error> {
+        scan::IvfScan::begin(index)
+    }
+
+    fn rescan(scan: &mut scan::IvfScan) {
+        scan.rescan();
+    }
+
+    fn end_scan(scan: &mut scan::IvfScan) {
+        scan.rescan();
+    }
+
+    fn next(scan: &mut scan::IvfScan, call: ScanCall<'_>) -> Result<Option<Tid>, Error> {
+        scan.next(call)
     }
 }
 
 /// The handler function of the access method.
 pub fn handler(_: Call<'_>) -> Result<Datum, Error> {
-    Ok(index_am::routine::<Ivfflat>())
+    Ok(am::routine::<Ivfflat>())
 }
 
-/// The type support functions of the operator classes, which only the access method calls.
-pub fn support(_: Call<'_>) -> Result<Datum, Error> {
-    Err(Error::NotBuilt("ivfflat"))
+/// The error for damage in an index.
+#[cold]
+fn corrupted(index: Rel<'_>, corruption: Corruption) -> Error {
+    Error::Corrupted(Box::new(CorruptIndex { method: Ivfflat::NAME, index: index.name(), corruption }))
 }

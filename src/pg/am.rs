@@ -168,6 +168,8 @@ pub trait AccessMethod: 'static {
     fn begin_scan(index: Rel<'_>) -> Result<Self::Scan, Self::Error>;
     /// Forgets the query; the next call of `next` begins anew.
     fn rescan(scan: &mut Self::Scan);
+    /// The scan ends in good order, before its state is dropped; not called after an error.
+    fn end_scan(_scan: &mut Self::Scan) {}
     /// The next row, nearest first.
     fn next(scan: &mut Self::Scan, call: ScanCall<'_>) -> Result<Option<Tid>, Self::Error>;
 }
@@ -486,6 +488,11 @@ unsafe fn count_scan(index: pg_sys::Relation) {
 unsafe extern "C-unwind" fn end_scan<A: AccessMethod>(scan: pg_sys::IndexScanDesc) {
     // SAFETY: the server ends a scan once; the cell stays for the memory's own callback and is empty then.
     unsafe {
+        pgrx_extern_c_guard(|| {
+            if let Some(opaque) = opaque::<A>(scan) {
+                A::end_scan(&mut opaque.state);
+            }
+        });
         let cell = core::mem::replace(&mut (*scan).opaque, core::ptr::null_mut());
         if !cell.is_null() {
             drop_scan::<A>(cell);

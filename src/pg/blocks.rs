@@ -64,6 +64,11 @@ impl<'r> IndexBlocks<'r> {
         IndexBlocks { strategy, pausing: true, ..Self::new(relation) }
     }
 
+    /// For a scan with its ring of buffers, if it has one.
+    pub fn scanning(relation: Rel<'r>, ring: Ring) -> Self {
+        IndexBlocks { strategy: ring.0, ..Self::new(relation) }
+    }
+
     /// The relation.
     pub fn relation(&self) -> Rel<'r> {
         self.relation
@@ -115,6 +120,25 @@ impl<'r> IndexBlocks<'r> {
     /// count only the others. (Not done by dropping: see the module comment.)
     pub fn count_hits(&mut self) {
         recent::count_hits(self.relation, core::mem::take(&mut self.hits));
+    }
+}
+
+/// A small ring of buffers for blocks that would otherwise push others out of the shared ones, or none. Lives as long as
+/// the memory context that was current when it was made.
+#[derive(Clone, Copy)]
+pub struct Ring(pg_sys::BufferAccessStrategy);
+
+impl Ring {
+    /// A ring when the relation is larger than a quarter of the shared buffers: the server's own rule for sequential
+    /// scans (heapam.c).
+    pub fn for_scan(relation: Rel<'_>) -> Self {
+        // SAFETY: the setting is a plain variable; the ring is allocated in the current memory context.
+        unsafe {
+            if relation.blocks(ForkNumber::MAIN_FORKNUM) <= (pg_sys::NBuffers / 4).max(0) as u32 {
+                return Ring(core::ptr::null_mut());
+            }
+            Ring(pg_sys::GetAccessStrategy(pg_sys::BufferAccessStrategyType::BAS_BULKREAD))
+        }
     }
 }
 

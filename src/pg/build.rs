@@ -18,8 +18,12 @@ use super::varlena;
 /// for NULL.
 pub type Row<'a> = dyn FnMut(Tid, Option<&[u8]>) -> Result<(), Report> + 'a;
 
+/// Whether the row that comes next, which has a value, is to be fetched at all.
+pub(super) type Wants<'a> = dyn Fn() -> bool + 'a;
+
 struct RowState<'a, 'b> {
     row: &'a mut Row<'b>,
+    wants: &'a Wants<'b>,
     context: pg_sys::MemoryContext,
 }
 
@@ -37,6 +41,9 @@ unsafe extern "C-unwind" fn row_callback(
     unsafe {
         let result = pgrx_extern_c_guard(|| {
             let state = &mut *state.cast::<RowState<'_, '_>>();
+            if !*isnull && !(state.wants)() {
+                return Ok(());
+            }
             let previous = pg_sys::MemoryContextSwitchTo(state.context);
             let value = if *isnull {
                 None
@@ -57,9 +64,36 @@ unsafe extern "C-unwind" fn row_callback(
     }
 }
 
+/// Which part of a table is scanned.
+#[derive(Clone, Copy)]
+pub(super) enum Part {
+    /// all of it, where synchronised scans may begin anywhere, with progress reported
+    All,
+    /// one block
+    Block(u32),
+    /// all of it from its first block on, without progress
+    Whole,
+}
+
 /// Scans the table for a build and answers the number of rows it saw. `row` runs in a memory context that is reset
 /// after each row; its error is raised.
 pub fn scan_table(heap: Rel<'_>, index: Rel<'_>, info: *mut pg_sys::IndexInfo, row: &mut Row<'_>) -> f64 {
+    scan_part(heap, index, info, Part::All, &|| true, row)
+}
+
+pub(super) fn scan_part(
+    heap: Rel<'_>,
+    index: Rel<'_>,
+    info: *mut pg_sys::IndexInfo,
+    part: Part,
+    wants: &Wants<'_>,
+    row: &mut Row<'_>,
+) -> f64 {
+    let (whole, start, blocks) = match part {
+        Part::All => (true, 0, pg_sys::InvalidBlockNumber),
+        Part::Block(block) => (false, block, 1),
+        Part::Whole => (false, 0, pg_sys::InvalidBlockNumber),
+    };
     // SAFETY: heap, index and info are those of one ambuild call; the state outlives the scan. (A table access method
     // always has this function.)
     unsafe {
@@ -70,7 +104,7 @@ pub fn scan_table(heap: Rel<'_>, index: Rel<'_>, info: *mut pg_sys::IndexInfo, r
             pg_sys::ALLOCSET_DEFAULT_INITSIZE as usize,
             pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
         );
-        let mut state = RowState { row, context };
+        let mut state = RowState { row, wants, context };
         let routine = &*(*heap.as_ptr()).rd_tableam;
         let rows = match routine.index_build_range_scan {
             Some(scan) => pg_sys::submodules::ffi::pg_guard_ffi_boundary(|| {
@@ -78,11 +112,11 @@ pub fn scan_table(heap: Rel<'_>, index: Rel<'_>, info: *mut pg_sys::IndexInfo, r
                     heap.as_ptr(),
                     index.as_ptr(),
                     info,
-                    true,
+                    whole,
                     false,
-                    true,
-                    0,
-                    pg_sys::InvalidBlockNumber,
+                    whole,
+                    start,
+                    blocks,
                     Some(row_callback),
                     (&raw mut state).cast(),
                     core::ptr::null_mut(),

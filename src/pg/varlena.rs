@@ -114,6 +114,23 @@ pub unsafe fn detoast_prefix_hot(datum: *mut varlena, bytes: i32, scratch: &mut 
     }
 }
 
+/// Decompresses a value that is compressed in place and shows it whole to `look`.
+///
+/// `compressed` must be all of such a value: the server believes its header.
+pub fn decompress<R>(compressed: &[u8], look: impl FnOnce(&[u8]) -> R) -> R {
+    // SAFETY: the bytes are a varlena whose header says that it is compressed in place (callers have looked), of the
+    // length that the header gives. Decompression checks what it reads, and makes the value in the current memory
+    // context, where it is freed after the look.
+    unsafe {
+        let value = pg_sys::pg_detoast_datum(compressed.as_ptr().cast_mut().cast());
+        let result = look(whole(value));
+        if !core::ptr::eq(value.cast::<u8>(), compressed.as_ptr()) {
+            pg_sys::pfree(value.cast());
+        }
+        result
+    }
+}
+
 /// The bytes of a plain varlena with a four-byte header, to be changed in place; `None` for any other form.
 ///
 /// # Safety

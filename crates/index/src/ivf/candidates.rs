@@ -167,12 +167,12 @@ impl Run {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
+pub(super) mod testing {
+    use super::Runs;
 
-    /// Runs in memory.
+    /// Runs in memory: what is written, and how far it was read.
     #[derive(Default)]
-    struct Kept(Vec<(Vec<u8>, usize)>, Vec<u8>);
+    pub struct Kept(pub Vec<(Vec<u8>, usize)>, Vec<u8>);
 
     impl Runs for Kept {
         fn write(&mut self, bytes: &[u8]) {
@@ -195,6 +195,12 @@ mod tests {
             self.0.clear();
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::Kept;
+    use super::*;
 
     #[test]
     fn keys_order_as_floats() {

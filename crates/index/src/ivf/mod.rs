@@ -1,12 +1,13 @@
 //! Inverted files with flat (uncompressed) lists: clustering ([`kmeans`], [`seed`], [`sample`], [`assign`]) on threads
 //! ([`team`]), and what the `ivfflat` access method does on its pages ([`layout`], [`scan`], [`candidates`], [`write`],
-//! [`check`]).
+//! [`load`], [`check`]).
 
 pub mod assign;
 pub mod candidates;
 pub mod check;
 pub mod kmeans;
 pub mod layout;
+pub mod load;
 pub mod sample;
 pub mod scan;
 pub mod seed;

@@ -222,6 +222,13 @@ impl<T: Stored> Sample<T> {
         }
     }
 
+    /// Takes row `at` away, where there is one; the last takes its place.
+    pub fn swap_remove(&mut self, at: usize) {
+        let Some(last) = self.len().checked_sub(1).filter(|&last| at <= last) else { return };
+        self.rows.copy_within(last * self.width.., at * self.width);
+        self.rows.truncate(last * self.width);
+    }
+
     /// Takes memory for `rows` rows at once.
     pub fn reserve(&mut self, rows: usize) {
         self.rows.reserve_exact(rows.saturating_mul(self.width));

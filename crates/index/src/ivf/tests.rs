@@ -5,15 +5,16 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use vector_kernels::kernels;
 
-use super::assign::Lists;
 use super::candidates::Runs;
+use super::candidates::testing::Kept;
 use super::check::Check;
 use super::kmeans::{Clusters, Task, kmeans, memory, plan};
-use super::layout::{PAGE_ID, entry_size, push_entry};
+use super::layout::PAGE_ID;
+use super::load::{LoadOptions, Loader};
 use super::sample::{Lane, Sample, Stored};
 use super::scan::{Scan, ScanSettings, Services, Unpack, read_meta};
 use super::team::{Idle, Team};
-use super::write::{Shape, Vacuum, insert, write_entries, write_lists};
+use super::write::{Vacuum, insert};
 use crate::blocks::{Blocks, Change};
 use crate::page::{PageMut, Tid};
 use crate::space::{AnySpace, Dense, Metric, ValueBuf, ValueKind, varlena_header};
@@ -280,29 +281,46 @@ fn space(dims: i32) -> Dense<f32> {
 
 /// Builds an index of the rows, whose TIDs are their numbers and offset 1.
 fn build(rows: &[Vec<f32>], lists: usize) -> MemBlocks {
-    let dims = rows[0].len();
     let sample = dense::<f32>(rows, false);
     let centres = cluster(&sample, lists, 2, 0).centres;
-    let lists = Lists::new(&centres, dims, Metric::L2);
-    let mut own = vec![0; rows.len()];
-    lists.assign(|i| &rows[i], dims, &mut own, &mut Team::new(1, &mut Idle));
-    let mut counts = vec![0; centres.len() / dims];
-    own.iter().for_each(|&list| counts[list as usize] += 1);
-    let value_size = DenseView::<f32>::size(dims);
-    let shape = Shape { dimensions: dims as u16, value_size, page_size: PAGE_SIZE };
     let mut blocks = MemBlocks::new(PAGE_ID);
-    let centres: Vec<ValueBuf> = centres.chunks(dims).map(value).collect();
-    let heads = write_lists(&mut blocks, shape, &counts, |c| centres[c].bytes()).unwrap();
-    for (list, head) in heads.iter().enumerate() {
-        let mut mine = (0..rows.len()).filter(|&i| own[i] as usize == list);
-        write_entries(&mut blocks, *head, entry_size(value_size), |out| {
-            let next = mine.next();
-            next.inspect(|&i| push_entry(Tid::new(i as u32, 1), value(&rows[i]).bytes(), out)).is_some()
-        })
-        .unwrap();
-        assert_eq!(mine.next(), None);
-    }
+    load(rows, centres, usize::MAX, &mut None_, &mut blocks);
     blocks
+}
+
+fn load(rows: &[Vec<f32>], centres: Vec<f32>, memory: usize, runs: &mut dyn Runs, blocks: &mut MemBlocks) {
+    let dims = rows[0].len();
+    let mut loader = Loader::new(LoadOptions { dims, width: dims, metric: Metric::L2, memory }, centres);
+    let (mut idle, mut told) = (Idle, 0);
+    let mut team = Team::new(1, &mut idle);
+    loader.prepare(2).unwrap();
+    for (i, row) in rows.iter().enumerate() {
+        loader.push(Tid::new(i as u32, 1), row, &mut team, runs);
+    }
+    assert_eq!(loader.count(), rows.len() as u64);
+    loader.write(blocks, PAGE_SIZE, &mut team, runs, &mut |done| told = done).unwrap();
+    assert_eq!(told, rows.len() as u64);
+}
+
+#[test]
+#[cfg(not(miri))]
+fn what_does_not_fit_in_memory_comes_out_the_same() {
+    let mut rng = SmallRng::seed_from_u64(10);
+    let rows = blobs(5, 700, 60, &mut rng);
+    let centres = cluster(&dense::<f32>(&rows, false), 5, 1, 0).centres;
+    let (mut roomy, mut tight) = (MemBlocks::new(PAGE_ID), MemBlocks::new(PAGE_ID));
+    load(&rows, centres.clone(), usize::MAX, &mut None_, &mut roomy);
+    let mut runs = Kept::default();
+    load(&rows, centres.clone(), 400_000, &mut runs, &mut tight);
+    assert!(runs.0.len() > 1);
+    let count = roomy.count().unwrap();
+    assert_eq!(tight.count().unwrap(), count);
+    for block in 0..count {
+        let page = |blocks: &mut MemBlocks| blocks.read(block, |bytes| Ok(bytes.to_vec())).unwrap();
+        assert_eq!(page(&mut roomy), page(&mut tight), "block {block}");
+    }
+    let options = LoadOptions { dims: 60, width: 60, metric: Metric::L2, memory: 1000 };
+    assert!(Loader::new(options, centres).prepare(1).is_err_and(|needed| needed > 1000));
 }
 
 fn check(blocks: &mut MemBlocks, dims: i32) -> Vec<String> {

@@ -242,15 +242,15 @@ pub struct Shape {
 }
 
 /// Adds the meta page and the list pages to an empty file: `counts[i]` entries will follow for list `i`, each list on
-/// pages of its own. `centre` gives a list's centre, a whole varlena of `shape.value_size` bytes.
+/// pages of its own. `centre` makes its argument a list's centre, a whole varlena of `shape.value_size` bytes.
 ///
 /// # Errors
 /// A file that cannot be extended, more pages than there are block numbers.
-pub fn write_lists<'c, B: Blocks>(
+pub fn write_lists<B: Blocks>(
     blocks: &mut B,
     shape: Shape,
     counts: &[u32],
-    mut centre: impl FnMut(usize) -> &'c [u8],
+    mut centre: impl FnMut(usize, &mut Vec<u8>),
 ) -> Result<Vec<ListHead>, B::Error> {
     let per_page = |size: usize| (max_item_size(shape.page_size) + 4) / (size + 4);
     let too_large = Damage::at(0, "index has too many pages").on(INVALID_BLOCK);
@@ -264,7 +264,7 @@ pub fn write_lists<'c, B: Blocks>(
         PageMut::init(bytes, PAGE_ID).set_contents(MetaPage::new(shape.dimensions, lists).as_bytes());
         true
     })?;
-    let mut item = Vec::new();
+    let (mut item, mut value) = (Vec::new(), Vec::new());
     let mut at = 0;
     for (number, heads) in heads.chunks(lists_per_page).enumerate() {
         let block = HEAD_BLOCK + number as u32;
@@ -273,7 +273,8 @@ pub fn write_lists<'c, B: Blocks>(
             let mut page = PageMut::init(bytes, PAGE_ID);
             page.set_next(if last { INVALID_BLOCK } else { block + 1 });
             heads.iter().all(|&head| {
-                write_list(head, centre(at), &mut item);
+                centre(at, &mut value);
+                write_list(head, &value, &mut item);
                 at += 1;
                 page.append(&item).is_some()
             })
@@ -294,6 +295,7 @@ pub fn write_entries<B: Blocks>(
 ) -> Result<(), B::Error> {
     let mut item = Vec::with_capacity(size);
     for block in head.start_page..=head.insert_page {
+        blocks.pause()?;
         add_page(blocks, block, |bytes| {
             let mut page = PageMut::init(bytes, PAGE_ID);
             page.set_next(if block == head.insert_page { INVALID_BLOCK } else { block + 1 });

@@ -1,0 +1,277 @@
+//! Building behind k-means: rows come in any order, get their lists on threads, and leave list by list. What exceeds the
+//! memory allowed goes to runs outside, each ordered by list; entries of a list keep the order of the table.
+
+use zerocopy::{Immutable, IntoBytes};
+
+use super::assign::{Assigned, Lists};
+use super::candidates::Runs;
+use super::kmeans::scratch;
+use super::layout::{entry_size, push_entry};
+use super::sample::Stored;
+use super::team::Team;
+use super::write::{Shape, write_entries, write_lists};
+use crate::blocks::Blocks;
+use crate::page::{Damage, Tid};
+use crate::space::{Metric, varlena_header};
+
+/// An element of a value: what a value of it begins with.
+pub trait Element: Stored<Lane: Assigned> + IntoBytes + Immutable {
+    /// The four bytes between the varlena header and the elements.
+    fn header(dims: usize) -> [u8; 4];
+}
+
+impl Element for f32 {
+    fn header(dims: usize) -> [u8; 4] {
+        dense_header(dims)
+    }
+}
+
+impl Element for half::f16 {
+    fn header(dims: usize) -> [u8; 4] {
+        dense_header(dims)
+    }
+}
+
+impl Element for u8 {
+    fn header(dims: usize) -> [u8; 4] {
+        (dims as u32).to_ne_bytes()
+    }
+}
+
+fn dense_header(dims: usize) -> [u8; 4] {
+    let [a, b] = (dims as u16).to_ne_bytes();
+    [a, b, 0, 0]
+}
+
+/// Bytes of a value of `width` elements, its varlena header included.
+pub const fn value_size<T>(width: usize) -> usize {
+    8 + width * size_of::<T>()
+}
+
+/// Makes `out` the value of these elements.
+pub fn write_value<T: Element>(dims: usize, elements: &[T], out: &mut Vec<u8>) {
+    out.clear();
+    out.extend_from_slice(&varlena_header(value_size::<T>(elements.len())));
+    out.extend_from_slice(&T::header(dims));
+    out.extend_from_slice(elements.as_bytes());
+}
+
+/// Bytes of rows that wait for their lists, at most.
+const STAGE: usize = 4 << 20;
+/// Bytes of a part of the store.
+const PART: usize = 1 << 20;
+/// Less memory for entries than this makes no sense.
+const LEAST: usize = 256 << 10;
+
+/// What a build is told.
+#[derive(Clone, Copy, Debug)]
+pub struct LoadOptions {
+    /// dimensions (bits)
+    pub dims: usize,
+    /// elements of a value
+    pub width: usize,
+    /// by which rows belong to lists
+    pub metric: Metric,
+    /// bytes of memory
+    pub memory: usize,
+}
+
+/// Rows on their way into an index.
+pub struct Loader<T: Element> {
+    options: LoadOptions,
+    centres: Vec<T>,
+    lists: Option<Lists<T::Lane>>,
+    staged: Vec<T>,
+    rows: Vec<Tid>,
+    own: Vec<u32>,
+    /// entries of one size, in parts; the list of each
+    parts: Vec<Vec<u8>>,
+    entry_lists: Vec<u32>,
+    entry_size: usize,
+    value: Vec<u8>,
+    /// entries per list: of each run, and of all
+    runs: Vec<Vec<u32>>,
+    counts: Vec<u32>,
+}
+
+impl<T: Element> Loader<T> {
+    /// No rows yet; `centres` are those of the lists, one after the other.
+    pub fn new(options: LoadOptions, centres: Vec<T>) -> Self {
+        let lists = centres.len() / options.width.max(1);
+        Loader {
+            options,
+            centres,
+            lists: None,
+            staged: Vec::new(),
+            rows: Vec::new(),
+            own: Vec::new(),
+            parts: Vec::new(),
+            entry_lists: Vec::new(),
+            entry_size: entry_size(value_size::<T>(options.width)),
+            value: Vec::new(),
+            runs: Vec::new(),
+            counts: vec![0; lists],
+        }
+    }
+
+    /// Rows so far.
+    pub fn count(&self) -> u64 {
+        self.counts.iter().map(|&count| u64::from(count)).sum::<u64>() + self.rows.len() as u64
+    }
+
+    fn stage_rows(&self) -> usize {
+        let row = self.options.width * size_of::<T>() + 16;
+        (STAGE.min(self.options.memory / 8) / row).max(64)
+    }
+
+    fn fixed_memory(&self, threads: usize) -> usize {
+        let (lists, width) = (self.counts.len() as u64, self.options.width as u64);
+        let stage = self.stage_rows() * (self.options.width * size_of::<T>() + 16);
+        let centres =
+            Lists::<T::Lane>::memory(lists, width).saturating_add(scratch::<T>(width, threads as u64));
+        usize::try_from(centres)
+            .unwrap_or(usize::MAX)
+            .saturating_add(stage + self.centres.len() * size_of::<T>())
+    }
+
+    /// Takes memory for rows to come.
+    ///
+    /// # Errors
+    /// The bytes needed, when there is not as much.
+    pub fn prepare(&mut self, threads: usize) -> Result<(), usize> {
+        if self.lists.is_none() {
+            let needed = self.fixed_memory(threads);
+            if needed > self.options.memory {
+                return Err(needed);
+            }
+            self.lists = Some(Lists::new(&self.centres, self.options.width, self.options.metric));
+        }
+        Ok(())
+    }
+
+    /// Adds a row of `width` elements. [`Self::prepare`] came before.
+    pub fn push(&mut self, row: Tid, elements: &[T], team: &mut Team<'_>, runs: &mut dyn Runs) {
+        self.staged.extend_from_slice(elements);
+        self.rows.push(row);
+        if self.rows.len() >= self.stage_rows() {
+            self.settle(team, runs);
+        }
+    }
+
+    /// Gives the staged rows their lists.
+    fn settle(&mut self, team: &mut Team<'_>, runs: &mut dyn Runs) {
+        let Some(lists) = &self.lists else { return };
+        let (width, staged) = (self.options.width, &self.staged);
+        self.own.clear();
+        self.own.resize(self.rows.len(), 0);
+        let row = |i: usize| staged.get(i * width..(i + 1) * width).unwrap_or_default();
+        lists.assign(row, width, &mut self.own, team);
+        let per_part = (PART / self.entry_size).max(1);
+        for (i, (&tid, &list)) in self.rows.iter().zip(&self.own).enumerate() {
+            if self.entry_lists.len().is_multiple_of(per_part) {
+                self.parts.push(Vec::with_capacity(per_part * self.entry_size));
+            }
+            write_value(self.options.dims, row(i), &mut self.value);
+            if let Some(part) = self.parts.last_mut() {
+                push_entry(tid, &self.value, part);
+            }
+            self.entry_lists.push(list);
+            if let Some(count) = self.counts.get_mut(list as usize) {
+                *count += 1;
+            }
+        }
+        self.staged.clear();
+        self.rows.clear();
+        // an entry, its list, its place in the order
+        let used = self.parts.len() * per_part * self.entry_size + self.entry_lists.len() * 8;
+        let least = self.options.memory.saturating_sub(self.fixed_memory(team.threads())).max(LEAST);
+        if used + PART.min(least / 2) > least {
+            self.write_run(runs);
+        }
+    }
+
+    fn entry(&self, at: u32) -> &[u8] {
+        let per_part = (PART / self.entry_size).max(1);
+        let start = at as usize % per_part * self.entry_size;
+        let part = self.parts.get(at as usize / per_part);
+        part.and_then(|part| part.get(start..start + self.entry_size)).unwrap_or_default()
+    }
+
+    /// The stored entries ordered by list, and how many each list has.
+    fn ordered(&self) -> (Vec<u32>, Vec<u32>) {
+        let mut counts = vec![0u32; self.counts.len()];
+        self.entry_lists.iter().for_each(|&list| counts[list as usize] += 1);
+        let mut next = 0;
+        let mut starts: Vec<u32> = counts
+            .iter()
+            .map(|count| {
+                next += count;
+                next - count
+            })
+            .collect();
+        let mut order = vec![0u32; self.entry_lists.len()];
+        for (at, &list) in self.entry_lists.iter().enumerate() {
+            let place = &mut starts[list as usize];
+            order[*place as usize] = at as u32;
+            *place += 1;
+        }
+        (order, counts)
+    }
+
+    #[cold]
+    fn write_run(&mut self, runs: &mut dyn Runs) {
+        let (order, counts) = self.ordered();
+        order.iter().for_each(|&at| runs.write(self.entry(at)));
+        runs.end_run();
+        self.runs.push(counts);
+        self.parts.clear();
+        self.entry_lists.clear();
+    }
+
+    /// Writes the index: meta page, lists, entries. `done` is told how many rows are written.
+    ///
+    /// # Errors
+    /// A file that cannot be extended.
+    pub fn write<B: Blocks>(
+        mut self,
+        blocks: &mut B,
+        page_size: usize,
+        team: &mut Team<'_>,
+        runs: &mut dyn Runs,
+        done: &mut dyn FnMut(u64),
+    ) -> Result<(), B::Error> {
+        self.settle(team, runs);
+        self.lists = None;
+        let (order, in_memory) = self.ordered();
+        let (dims, width) = (self.options.dims, self.options.width);
+        let shape = Shape { dimensions: dims as u16, value_size: value_size::<T>(width), page_size };
+        let heads = write_lists(blocks, shape, &self.counts, |list, out| {
+            let centre = self.centres.get(list * width..(list + 1) * width).unwrap_or_default();
+            write_value(dims, centre, out);
+        })?;
+        let (mut next, mut written) = (0usize, 0u64);
+        for (list, head) in heads.iter().enumerate() {
+            let mut left: Vec<u32> =
+                self.runs.iter().map(|run| run.get(list).copied().unwrap_or_default()).collect();
+            let mut short = false;
+            let end = next + in_memory.get(list).copied().unwrap_or_default() as usize;
+            write_entries(blocks, *head, self.entry_size, |out| {
+                for (run, left) in left.iter_mut().enumerate().filter(|(_, left)| **left > 0) {
+                    *left -= 1;
+                    out.resize(self.entry_size, 0);
+                    short = runs.read(run, out) != out.len();
+                    return !short;
+                }
+                let at = order.get(next).filter(|_| next < end);
+                next += usize::from(at.is_some());
+                at.inspect(|&&at| out.extend_from_slice(self.entry(at))).is_some()
+            })?;
+            if short {
+                return Err(Damage::at(0, "fewer entries than were kept outside").on(head.start_page).into());
+            }
+            written += u64::from(self.counts.get(list).copied().unwrap_or_default());
+            done(written);
+        }
+        Ok(())
+    }
+}

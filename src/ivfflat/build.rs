@@ -1,0 +1,316 @@
+//! Building: a sample of the table is clustered, then every row goes to its list.
+
+use core::ffi::CStr;
+
+use half::f16;
+use pgrx::PgSqlErrorCode as Code;
+use pgrx::pg_sys::{
+    self, ForkNumber, PROGRESS_CREATEIDX_SUBPHASE, PROGRESS_CREATEIDX_TUPLES_DONE,
+    PROGRESS_CREATEIDX_TUPLES_TOTAL,
+};
+use vector_index::ivf::candidates::Runs;
+use vector_index::ivf::kmeans::{Task, kmeans, memory, plan};
+use vector_index::ivf::load::{Element, LoadOptions, Loader, value_size};
+use vector_index::ivf::sample::Sample;
+use vector_index::ivf::team::{Host, Team};
+use vector_index::page::Tid;
+use vector_index::space::{AnySpace, Space, ValueBuf, ValueKind};
+
+use super::opclass::OpClass;
+use super::{corrupted, options};
+use crate::error::Error;
+use crate::pg::am::{BuildCall, Built};
+use crate::pg::blocks::{IndexBlocks, PAGE_SIZE};
+use crate::pg::build::{self as pg_build, SignalsBlocked};
+use crate::pg::ereport::{self, IntoReport, Report};
+use crate::pg::relation::Rel;
+use crate::pg::sample::sample_table;
+use crate::pg::settings;
+use crate::pg::spill::Spill;
+
+/// Phases of pg_stat_progress_create_index; 1 is the server's own.
+const INITIALIZING: i64 = 1;
+const CLUSTERING: i64 = 2;
+const ASSIGNING: i64 = 3;
+const LOADING: i64 = 4;
+
+/// The name of a phase.
+pub fn phase(number: i64) -> Option<&'static CStr> {
+    match number {
+        INITIALIZING => Some(c"initializing"),
+        CLUSTERING => Some(c"performing k-means"),
+        ASSIGNING => Some(c"assigning tuples"),
+        LOADING => Some(c"loading tuples"),
+        _ => None,
+    }
+}
+
+/// Rows of the sample per list, and at least in all.
+const ROWS_PER_LIST: usize = 50;
+const ROWS_AT_LEAST: usize = 10_000;
+
+/// Rows of a page of a table, at most (MaxHeapTuplesPerPage): a page header, and per row a header and a line pointer.
+const ROWS_PER_PAGE: usize = (PAGE_SIZE - 24) / (24 + 4);
+
+/// What an index is built with.
+#[derive(Clone, Copy)]
+struct Shape {
+    op: OpClass,
+    dims: u16,
+    lists: u16,
+}
+
+impl Shape {
+    fn of(index: Rel<'_>) -> Result<Self, Error> {
+        if index.type_of(0) == pg_sys::VARBITOID {
+            let message = "type not supported for ivfflat index";
+            return Err(Error::Fixed(Code::ERRCODE_FEATURE_NOT_SUPPORTED, message));
+        }
+        let op = OpClass::of(index)?;
+        let dims = index.typmod(0);
+        if dims < 0 {
+            let message = "column does not have dimensions";
+            return Err(Error::Fixed(Code::ERRCODE_INVALID_PARAMETER_VALUE, message));
+        }
+        let max = op.max_dims();
+        let too_many = || {
+            let message = format!("column cannot have more than {max} dimensions for ivfflat index");
+            Error::Message(Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED, message)
+        };
+        let dims = u16::try_from(dims).ok().filter(|&dims| i32::from(dims) <= max).ok_or_else(too_many)?;
+        if op.spherical && dims == 1 {
+            let message = "dimensions must be greater than one for this opclass";
+            return Err(Error::Fixed(Code::ERRCODE_INVALID_PARAMETER_VALUE, message));
+        }
+        Ok(Shape { op, dims, lists: options::lists(index) })
+    }
+}
+
+/// pgvector's error when `needed` bytes are more than maintenance_work_mem.
+fn check_memory(needed: u64) -> Result<(), Error> {
+    const MB: u64 = 1 << 20;
+    let allowed = settings::maintenance_work_mem() as u64;
+    if needed <= allowed {
+        return Ok(());
+    }
+    Err(Error::Message(
+        Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+        // rounded up
+        format!("memory required is {} MB, maintenance_work_mem is {} MB", needed / MB + 1, allowed / MB),
+    ))
+}
+
+/// A backend as the host of threads.
+struct Backend;
+
+impl Host for Backend {
+    fn tick(&mut self) {
+        pgrx::check_for_interrupts!();
+    }
+
+    fn spawn_with(&mut self, spawn: &mut dyn FnMut()) {
+        let _blocked = SignalsBlocked::new();
+        spawn();
+    }
+}
+
+/// Builds an index.
+pub fn build(call: BuildCall<'_>) -> Result<Built, Error> {
+    let built = build_fork(call.index, ForkNumber::MAIN_FORKNUM, Some(&call))?;
+    pg_build::log_fork(call.index, ForkNumber::MAIN_FORKNUM);
+    Ok(built)
+}
+
+/// Writes the init fork of an unlogged index: one with random centres and no entries.
+pub fn build_empty(index: Rel<'_>) -> Result<(), Error> {
+    build_fork(index, ForkNumber::INIT_FORKNUM, None)?;
+    pg_build::log_fork(index, ForkNumber::INIT_FORKNUM);
+    Ok(())
+}
+
+fn build_fork(index: Rel<'_>, fork: ForkNumber::Type, call: Option<&BuildCall<'_>>) -> Result<Built, Error> {
+    let shape = Shape::of(index)?;
+    let threads = call.map_or(1, |call| pg_build::threads(call.heap));
+    let mut backend = Backend;
+    let mut build = Build {
+        shape,
+        index,
+        blocks: if fork == ForkNumber::INIT_FORKNUM {
+            IndexBlocks::building_init(index)
+        } else {
+            IndexBlocks::building(index)
+        },
+        team: Team::new(threads - 1, &mut backend),
+        seed: options::build_seed(),
+    };
+    match shape.op.space(shape.dims) {
+        AnySpace::Vector(space) => build.run::<f32, _>(space, call),
+        AnySpace::Halfvec(space) => build.run::<f16, _>(space, call),
+        AnySpace::Bit(space) => build.run::<u8, _>(space, call),
+        AnySpace::Sparsevec(_) => {
+            Err(Error::Fixed(Code::ERRCODE_FEATURE_NOT_SUPPORTED, "type not supported for ivfflat index"))
+        }
+    }
+}
+
+/// A build under way.
+struct Build<'b> {
+    shape: Shape,
+    index: Rel<'b>,
+    blocks: IndexBlocks<'b>,
+    team: Team<'b>,
+    seed: u64,
+}
+
+impl Build<'_> {
+    /// Elements of a value.
+    fn width(&self) -> usize {
+        let dims = usize::from(self.shape.dims);
+        if self.shape.op.kind == ValueKind::Bit { dims.div_ceil(8) } else { dims }
+    }
+
+    fn run<T, S>(&mut self, space: S, call: Option<&BuildCall<'_>>) -> Result<Built, Error>
+    where
+        T: Element + Default,
+        S: for<'v> Space<View<'v> = &'v [T]>,
+    {
+        let centres = self.cluster(space, call)?;
+        let (dims, width) = (usize::from(self.shape.dims), self.width());
+        let options = LoadOptions {
+            dims,
+            width,
+            metric: self.shape.op.metric,
+            memory: settings::maintenance_work_mem(),
+        };
+        let (mut loader, mut spill) = (Loader::new(options, centres), Spill::new());
+        let heap_rows = call.map_or(Ok(0.0), |call| self.assign(space, call, &mut loader, &mut spill))?;
+        pg_build::progress(PROGRESS_CREATEIDX_SUBPHASE, LOADING);
+        let index_rows = loader.count();
+        pg_build::progress(PROGRESS_CREATEIDX_TUPLES_TOTAL, index_rows as i64);
+        let mut done = |rows| pg_build::progress(PROGRESS_CREATEIDX_TUPLES_DONE, rows as i64);
+        let written = loader.write(&mut self.blocks, PAGE_SIZE, &mut self.team, &mut spill, &mut done);
+        written.map_err(|c| corrupted(self.index, c))?;
+        spill.clear();
+        self.blocks.count_hits();
+        Ok(Built { heap_rows, index_rows: index_rows as f64 })
+    }
+
+    /// The centres, from a sample of the table.
+    fn cluster<T, S>(&mut self, space: S, call: Option<&BuildCall<'_>>) -> Result<Vec<T>, Error>
+    where
+        T: Element + Default,
+        S: for<'v> Space<View<'v> = &'v [T]>,
+    {
+        pg_build::progress(PROGRESS_CREATEIDX_SUBPHASE, CLUSTERING);
+        let (lists, width) = (usize::from(self.shape.lists), self.width());
+        let mut target = 1;
+        if let Some(call) = call {
+            // no more than the table can hold
+            let blocks = call.heap.blocks(ForkNumber::MAIN_FORKNUM) as usize;
+            let most = blocks.saturating_mul(ROWS_PER_PAGE);
+            target = (lists * ROWS_PER_LIST).max(ROWS_AT_LEAST).min(most).max(1);
+        }
+        let values = (lists as u64 + target as u64).saturating_mul(value_size::<T>(width) as u64);
+        check_memory(values)?;
+        let mut sample = Sample::new(usize::from(self.shape.dims), width, self.shape.op.spherical);
+        if let Some(call) = call {
+            self.draw(space, call, target, &mut sample)?;
+            if sample.len() < lists {
+                little_data();
+            }
+        }
+        let threads = self.team.threads() as u64;
+        let (rows, lists, width) = (sample.len() as u64, lists as u64, width as u64);
+        let budget = settings::maintenance_work_mem() as u64;
+        let mut bounds = 1;
+        // without k-means there is nothing but the values, which have been checked
+        if rows >= lists {
+            check_memory(memory::<T>(rows, lists, width, threads))?;
+            bounds = plan::<T>(rows, lists, width, threads, budget).unwrap_or(1);
+        }
+        let task = Task { lists: lists as usize, seed: self.seed, bounds };
+        Ok(kmeans(&sample, task, &mut self.team).centres)
+    }
+
+    /// Draws the sample. Rows that clustering cannot use take a place until all are drawn, so that others do not become
+    /// likelier.
+    fn draw<T, S>(
+        &self,
+        space: S,
+        call: &BuildCall<'_>,
+        target: usize,
+        sample: &mut Sample<T>,
+    ) -> Result<(), Error>
+    where
+        T: Element + Default,
+        S: for<'v> Space<View<'v> = &'v [T]>,
+    {
+        let op = OpClass { normalized: self.shape.op.spherical, ..self.shape.op };
+        let mut buffer = ValueBuf::new();
+        let mut usable: Vec<bool> = Vec::new();
+        sample_table(call.heap, call.index, call.info, target, self.seed, &mut |place, value| {
+            let mut keep = || -> Result<(), Error> {
+                space.view(value)?;
+                let value = op.form(value, &mut buffer)?;
+                let elements = value.map(|value| space.view(value)).transpose()?;
+                let now = elements.is_some();
+                let elements = elements.unwrap_or_default();
+                if let Some(usable) = usable.get_mut(place) {
+                    *usable = now;
+                    sample.replace(place, elements);
+                } else {
+                    usable.push(now);
+                    sample.push(elements, T::default());
+                }
+                Ok(())
+            };
+            keep().map_err(IntoReport::into_report)
+        });
+        for (place, _) in usable.iter().enumerate().rev().filter(|(_, usable)| !**usable) {
+            sample.swap_remove(place);
+        }
+        Ok(())
+    }
+
+    /// Gives every row of the table to the loader; answers how many rows the table has.
+    fn assign<T, S>(
+        &mut self,
+        space: S,
+        call: &BuildCall<'_>,
+        loader: &mut Loader<T>,
+        runs: &mut dyn Runs,
+    ) -> Result<f64, Error>
+    where
+        T: Element,
+        S: for<'v> Space<View<'v> = &'v [T]>,
+    {
+        pg_build::progress(PROGRESS_CREATEIDX_SUBPHASE, ASSIGNING);
+        let op = self.shape.op;
+        let mut buffer = ValueBuf::new();
+        let team = &mut self.team;
+        let mut add = |row: Tid, value: &[u8]| -> Result<(), Error> {
+            space.view(value)?;
+            if let Some(value) = op.form(value, &mut buffer)? {
+                loader.prepare(team.threads()).map_err(|needed| match check_memory(needed as u64) {
+                    Err(error) => error,
+                    Ok(()) => Error::Fixed(Code::ERRCODE_OUT_OF_MEMORY, "out of memory"),
+                })?;
+                loader.push(row, space.view(value)?, team, runs);
+            }
+            Ok(())
+        };
+        Ok(pg_build::scan_table(call.heap, call.index, call.info, &mut |row, value| match value {
+            Some(value) => add(row, value).map_err(IntoReport::into_report),
+            None => Ok(()),
+        }))
+    }
+}
+
+/// pgvector's notice.
+fn little_data() {
+    ereport::notice(
+        Report::new(Code::ERRCODE_SUCCESSFUL_COMPLETION, b"ivfflat index created with little data")
+            .detail("This will cause low recall.")
+            .hint("Drop the index until the table has more data."),
+    );
+}

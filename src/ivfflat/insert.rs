@@ -1,0 +1,54 @@
+//! Inserting a row.
+
+use vector_index::ivf::scan::read_meta;
+use vector_index::ivf::write::{self, InsertError};
+use vector_index::page::Tid;
+use vector_index::space::ValueBuf;
+use vector_index::with_space;
+
+use super::corrupted;
+use super::opclass::OpClass;
+use crate::error::Error;
+use crate::pg::backend::PerBackend;
+use crate::pg::blocks::IndexBlocks;
+use crate::pg::relation::Rel;
+
+/// What inserts of this backend reuse.
+#[derive(Default)]
+struct Inserter {
+    /// for values brought to unit length
+    buffer: ValueBuf,
+    entry: Vec<u8>,
+}
+
+static INSERTER: PerBackend<Inserter> = PerBackend::new();
+
+/// Inserts a row of a table.
+pub fn insert(index: Rel<'_>, value: &[u8], row: Tid) -> Result<(), Error> {
+    let op = OpClass::of(index)?;
+    INSERTER.with(Inserter::default, |inserter| {
+        let mut blocks = IndexBlocks::new(index);
+        let result = insert_formed(&mut blocks, op, inserter, value, row);
+        blocks.count_hits();
+        result
+    })
+}
+
+fn insert_formed(
+    blocks: &mut IndexBlocks<'_>,
+    op: OpClass,
+    inserter: &mut Inserter,
+    value: &[u8],
+    row: Tid,
+) -> Result<(), Error> {
+    let index = blocks.relation();
+    let Some(value) = op.form(value, &mut inserter.buffer)? else { return Ok(()) };
+    let meta = read_meta(blocks).map_err(|c| corrupted(index, c))?;
+    let entry = &mut inserter.entry;
+    let added =
+        with_space!(op.space(meta.dimensions), space => write::insert(blocks, space, value, row, entry));
+    added.map_err(|error| match error {
+        InsertError::Blocks(corruption) => corrupted(index, corruption),
+        InsertError::Value(error) => Error::Value(error),
+    })
+}

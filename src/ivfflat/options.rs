@@ -1,0 +1,101 @@
+//! Storage parameters and settings.
+
+use pgrx::guc::GucSetting;
+use pgrx::pg_sys::{self, Datum};
+use vector_index::ivf::layout::MAX_LISTS;
+
+use crate::pg::relation::Rel;
+use crate::pg::settings::{self, Choices, IntOption, Options};
+
+const DEFAULT_LISTS: i32 = 100;
+const MOST_LISTS: i32 = MAX_LISTS as i32;
+
+/// What rd_options of an index points to.
+#[repr(C)]
+struct Stored {
+    varlena: i32,
+    lists: i32,
+}
+
+const _: () = assert!(size_of::<Stored>() == 8);
+
+static OPTIONS: Options = Options::new(
+    &[IntOption {
+        name: c"lists",
+        description: c"Number of inverted lists",
+        offset: core::mem::offset_of!(Stored, lists),
+        range: (DEFAULT_LISTS, 1, MOST_LISTS),
+    }],
+    size_of::<Stored>(),
+);
+
+static PROBES: GucSetting<i32> = GucSetting::<i32>::new(1);
+static ITERATIVE_SCAN: GucSetting<i32> = GucSetting::<i32>::new(0);
+static MAX_PROBES: GucSetting<i32> = GucSetting::<i32>::new(MOST_LISTS);
+static BUILD_SEED: GucSetting<i32> = GucSetting::<i32>::new(0);
+
+static ITERATIVE_SCANS: Choices<3> =
+    Choices::new([settings::choice(c"off", 0), settings::choice(c"relaxed_order", 1), settings::no_choice()]);
+
+/// Makes parameters and settings known; from _PG_init.
+pub fn register() {
+    OPTIONS.register();
+    settings::define_int(
+        c"ivfflat.probes",
+        c"Sets the number of probes",
+        Some(c"Valid range is 1..lists."),
+        &PROBES,
+        (1, 1, MOST_LISTS),
+    );
+    settings::define_enum(
+        c"ivfflat.iterative_scan",
+        c"Sets the mode for iterative scans",
+        &ITERATIVE_SCAN,
+        0,
+        &ITERATIVE_SCANS,
+    );
+    settings::define_int(
+        c"ivfflat.max_probes",
+        c"Sets the max number of probes for iterative scans",
+        None,
+        &MAX_PROBES,
+        (MOST_LISTS, 1, MOST_LISTS),
+    );
+    settings::define_hidden_int(
+        c"ivfflat.build_seed",
+        c"Seed of samples and clustering; 0 takes another each time",
+        &BUILD_SEED,
+        (0, 0, i32::MAX),
+    );
+    settings::reserve_prefix(c"ivfflat");
+}
+
+/// Parses storage parameters.
+pub fn parse(reloptions: Datum, validate: bool) -> *mut pg_sys::bytea {
+    OPTIONS.parse(reloptions, validate)
+}
+
+/// The number of lists that an index is built with.
+pub fn lists(index: Rel<'_>) -> u16 {
+    let [lists] = OPTIONS.of(index);
+    lists.clamp(1, MOST_LISTS) as u16
+}
+
+/// The seed of a build.
+pub fn build_seed() -> u64 {
+    match BUILD_SEED.get() {
+        0 => rand::random(),
+        seed => seed as u64,
+    }
+}
+
+/// Lists of a batch of a scan.
+pub fn probes() -> usize {
+    PROBES.get().max(1) as usize
+}
+
+/// Lists of a scan in all: more than [`probes`] when it goes on.
+pub fn max_probes() -> usize {
+    let more = if ITERATIVE_SCAN.get() == 0 { 0 } else { MAX_PROBES.get().max(1) as usize };
+    probes().max(more)
+}

@@ -1,0 +1,84 @@
+//! Scans: the query, and rows on demand.
+
+use vector_index::ivf::candidates::Runs;
+use vector_index::ivf::scan::{Scan, ScanError, ScanSettings, Services, read_meta};
+use vector_index::page::Tid;
+use vector_index::space::{AnySpace, ValueBuf};
+use vector_index::with_space;
+
+use super::corrupted;
+use super::opclass::{Decompress, OpClass};
+use super::options;
+use crate::error::Error;
+use crate::pg::am::ScanCall;
+use crate::pg::blocks::{IndexBlocks, Ring};
+use crate::pg::relation::Rel;
+use crate::pg::settings;
+use crate::pg::spill::Spill;
+
+/// The state of one scan. Everything it allocates is in it, not in the frames that read blocks.
+pub struct IvfScan {
+    op: OpClass,
+    space: AnySpace,
+    settings: ScanSettings,
+    scan: Scan,
+    spill: Spill,
+    ring: Ring,
+    query: ValueBuf,
+    /// `None` until the first row is asked for; then whether there is a query that is not NULL
+    has_query: Option<bool>,
+}
+
+impl IvfScan {
+    /// A scan of an index, with the settings of this moment.
+    pub fn begin(index: Rel<'_>) -> Result<Self, Error> {
+        let op = OpClass::of(index)?;
+        let meta = read_meta(&mut IndexBlocks::new(index)).map_err(|c| corrupted(index, c))?;
+        Ok(IvfScan {
+            op,
+            space: op.space(meta.dimensions),
+            settings: ScanSettings {
+                probes: options::probes(),
+                max_probes: options::max_probes(),
+                memory: settings::work_mem(),
+            },
+            scan: Scan::default(),
+            spill: Spill::new(),
+            ring: Ring::for_scan(index),
+            query: ValueBuf::new(),
+            has_query: None,
+        })
+    }
+
+    /// Forgets the query.
+    pub fn rescan(&mut self) {
+        self.scan.reset(&mut self.spill);
+        self.spill.clear();
+        self.has_query = None;
+    }
+
+    /// The next row.
+    pub fn next(&mut self, call: ScanCall<'_>) -> Result<Option<Tid>, Error> {
+        let has_query = match self.has_query {
+            Some(known) => known,
+            None => {
+                let value = call.query();
+                if let Some(value) = value {
+                    self.op.form_query(value, &mut self.query)?;
+                }
+                *self.has_query.insert(value.is_some())
+            }
+        };
+        let query = has_query.then(|| self.query.bytes());
+        let mut blocks = IndexBlocks::scanning(call.index, self.ring);
+        let mut services = Services { runs: &mut self.spill, unpack: &mut Decompress };
+        let found = with_space!(self.space, space => {
+            self.scan.next(&mut blocks, space, query, &self.settings, &mut services)
+        });
+        blocks.count_hits();
+        found.map_err(|error| match error {
+            ScanError::Blocks(corruption) => corrupted(call.index, corruption),
+            ScanError::Query(error) => Error::Value(error),
+        })
+    }
+}

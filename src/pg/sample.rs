@@ -1,0 +1,62 @@
+//! A sample of a table's rows for a build, every row equally likely: blocks chosen as ANALYZE chooses them, rows of
+//! these by a reservoir.
+
+use core::cell::Cell;
+
+use pgrx::pg_sys::{self, ForkNumber};
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+
+use super::build::{Part, scan_part};
+use super::ereport::Report;
+use super::relation::Rel;
+
+/// Shows `keep` rows that are not NULL, each with the place in the sample that it takes, maybe another's: after the last,
+/// the rows in places below `target` are the sample. Rows that are not shown are not fetched.
+pub fn sample_table(
+    heap: Rel<'_>,
+    index: Rel<'_>,
+    info: *mut pg_sys::IndexInfo,
+    target: usize,
+    seed: u64,
+    keep: &mut dyn FnMut(usize, &[u8]) -> Result<(), Report>,
+) {
+    let mut blocks_rng = SmallRng::seed_from_u64(seed);
+    let rng = Cell::new(Some(SmallRng::seed_from_u64(seed.wrapping_add(1))));
+    let (seen, place) = (Cell::new(0u64), Cell::new(0usize));
+    // the n-th row takes a place with the probability target / n
+    let wants = || {
+        let row = seen.replace(seen.get() + 1);
+        let chosen = if row < target as u64 {
+            row
+        } else if let Some(mut random) = rng.take() {
+            let chosen = random.random_range(0..=row);
+            rng.set(Some(random));
+            chosen
+        } else {
+            row
+        };
+        place.set(chosen as usize);
+        chosen < target as u64
+    };
+    let mut row = |_, value: Option<&[u8]>| match value {
+        Some(value) => keep(place.get(), value),
+        None => Ok(()),
+    };
+    let blocks = heap.blocks(ForkNumber::MAIN_FORKNUM);
+    if blocks as usize <= target {
+        scan_part(heap, index, info, Part::Whole, &wants, &mut row);
+        return;
+    }
+    // each block with the probability of those still wanted among those left (Knuth, algorithm S)
+    let mut wanted = target as u64;
+    for block in 0..blocks {
+        if wanted == 0 {
+            break;
+        }
+        if blocks_rng.random_range(0..u64::from(blocks - block)) < wanted {
+            wanted -= 1;
+            scan_part(heap, index, info, Part::Block(block), &wants, &mut row);
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Bytes that do not fit in memory: runs in temporary files (src/include/storage/buffile.h), which count towards
+//! temp_file_limit and lie in temp_tablespaces.
+
+use core::ffi::c_int;
+
+use pgrx::pg_sys;
+use vector_index::ivf::candidates::Runs;
+
+/// Runs, each in a file of its own. Files are closed by [`Runs::clear`]; after an error the server closes them itself,
+/// which is why dropping this does not.
+pub struct Spill {
+    /// where the server keeps what it knows of the files
+    context: pg_sys::MemoryContext,
+    files: Vec<File>,
+    writing: bool,
+}
+
+struct File {
+    file: *mut pg_sys::BufFile,
+    rewound: bool,
+}
+
+impl Spill {
+    /// No runs. The current memory context must outlive their use.
+    pub fn new() -> Self {
+        // SAFETY: reads a variable of this backend.
+        Spill { context: unsafe { pg_sys::CurrentMemoryContext }, files: Vec::new(), writing: false }
+    }
+
+    fn add_file(&mut self) {
+        // SAFETY: the context is alive (contract of `new`); what is made in it lives until the file is closed.
+        let file = unsafe {
+            let previous = pg_sys::MemoryContextSwitchTo(self.context);
+            let file = pg_sys::BufFileCreateTemp(false);
+            pg_sys::MemoryContextSwitchTo(previous);
+            file
+        };
+        self.files.push(File { file, rewound: false });
+    }
+}
+
+impl Runs for Spill {
+    fn write(&mut self, bytes: &[u8]) {
+        if !self.writing {
+            self.add_file();
+            self.writing = true;
+        }
+        if let Some(file) = self.files.last() {
+            // SAFETY: the file is open and the bytes are readable. (Before PostgreSQL 16 the pointer is not const, and
+            // the bytes are not written to either.)
+            unsafe {
+                pg_sys::BufFileWrite(file.file, bytes.as_ptr().cast_mut().cast(), bytes.len());
+            }
+        }
+    }
+
+    fn end_run(&mut self) {
+        self.writing = false;
+    }
+
+    fn read(&mut self, run: usize, bytes: &mut [u8]) -> usize {
+        let Some(file) = self.files.get_mut(run) else { return 0 };
+        // SAFETY: the file is open; the bytes are writable.
+        unsafe {
+            if !file.rewound {
+                pg_sys::BufFileSeek(file.file, 0, 0, libc::SEEK_SET as c_int);
+                file.rewound = true;
+            }
+            pg_sys::BufFileRead(file.file, bytes.as_mut_ptr().cast(), bytes.len())
+        }
+    }
+
+    fn clear(&mut self) {
+        self.writing = false;
+        for file in core::mem::take(&mut self.files) {
+            // SAFETY: open, and closed once.
+            unsafe { pg_sys::BufFileClose(file.file) };
+        }
+    }
+}
