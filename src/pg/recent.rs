@@ -6,7 +6,7 @@
 //! address that no longer holds the block only costs time.
 
 use pgrx::pg_sys::{self, Buffer};
-use vector_index::page::Tid;
+use vector_index::page::{FIRST_OFFSET, Tid};
 
 use super::blocks::{PAGE_SIZE, prefetch_lines};
 use super::prefetch::prefetch as prefetch_line;
@@ -149,7 +149,11 @@ pub fn prefetch_blocks(relation: Rel<'_>, tids: &[Tid]) {
     for &tid in tids {
         if let Some(at) = place(table, tid) {
             prefetch_line(headers.wrapping_byte_add(at * 64));
-            prefetch_line(line_pointer(at, tid));
+            // the page header, and the line pointer unless it is in the same line
+            prefetch_line(line_pointer(at, Tid::new(0, FIRST_OFFSET)));
+            if tid.offset() > 10 {
+                prefetch_line(line_pointer(at, tid));
+            }
         }
     }
 }

@@ -41,8 +41,11 @@ pub trait Blocks {
     fn count(&mut self) -> Result<u32, Self::Error>;
 
     /// Runs `look` on a block's bytes under its share lock.
-    fn read<R>(&mut self, block: u32, look: impl FnOnce(&[u8]) -> Result<R, Damage>)
-    -> Result<R, Self::Error>;
+    fn read<R>(
+        &mut self,
+        block: u32,
+        look: impl FnOnce(&[u8]) -> Result<R, Damage>,
+    ) -> Result<R, Self::Error>;
 
     /// Says that the items at `tids` will be read soon, one after the other. A hint.
     fn prefetch_blocks(&mut self, tids: &[Tid]) {

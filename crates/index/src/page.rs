@@ -174,13 +174,23 @@ impl<'a> Page<'a> {
     /// An uninitialised page, another index's page, or a damaged header.
     #[inline(always)]
     pub fn new(bytes: &'a [u8], page_id: u16) -> Result<Self, Damage> {
+        let page = Page::unidentified(bytes)?;
+        let identified = u16_at(bytes, bytes.len() - SPECIAL_SIZE + 6) == page_id;
+        if identified { Ok(page) } else { Err(Damage::at(0, "invalid page")) }
+    }
+
+    /// The page, when its header makes sense. For hot paths whose items say themselves what they are: the special area
+    /// lies at the page's far end, in a cache line that nothing else needs, and reading it for every item of a search
+    /// took a quarter of the search.
+    ///
+    /// # Errors
+    /// An uninitialised page, or a damaged header.
+    #[inline(always)]
+    pub fn unidentified(bytes: &'a [u8]) -> Result<Self, Damage> {
         let page = Page { bytes };
         let (lower, upper, special) = (page.lower(), page.upper(), usize::from(u16_at(bytes, SPECIAL)));
-        let sane = lower >= HEADER
-            && lower <= upper
-            && upper <= special
-            && special + SPECIAL_SIZE == bytes.len()
-            && u16_at(bytes, special + 6) == page_id;
+        let sane =
+            lower >= HEADER && lower <= upper && upper <= special && special + SPECIAL_SIZE == bytes.len();
         if sane { Ok(page) } else { Err(Damage::at(0, "invalid page")) }
     }
 

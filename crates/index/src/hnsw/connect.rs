@@ -69,7 +69,7 @@ impl Links {
         let place = self.tids.len() as u32;
         let values = &mut self.values;
         let live = blocks.read(tid.block(), |bytes| {
-            let element = Element::new(Page::new(bytes, PAGE_ID)?.item(tid.offset())?, tid.offset())?;
+            let element = Element::new(Page::unidentified(bytes)?.item(tid.offset())?, tid.offset())?;
             values.set(place, element.value);
             Ok(element.header.deleted == 0 && element.header.is_live())
         })?;
@@ -131,7 +131,7 @@ fn plan<B: Blocks, S: Space>(
     let slots = &mut links.slots;
     slots.clear();
     let current = blocks.read(at.block(), |bytes| {
-        let item = Page::new(bytes, PAGE_ID)?.item(at.offset())?;
+        let item = Page::unidentified(bytes)?.item(at.offset())?;
         let list = Neighbours::new(item, at.offset())?.layer(neighbour.level, neighbour.version, layer, m);
         slots.extend(list.unwrap_or_default().iter().take_while(|tid| tid.is_valid()));
         Ok(list.is_some())

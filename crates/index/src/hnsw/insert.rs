@@ -145,8 +145,7 @@ pub(super) fn find_neighbours<B: Blocks, S: Space>(
 
     let query_damage = |_| Damage::at(0, "value of other dimensions").on(META_BLOCK);
     let Workspace { walk, pool, out, values, candidates, chosen, rest, selected, .. } = workspace;
-    let mut store =
-        PageStore::new(blocks, graph.space, Some(value), graph.m, walk).map_err(query_damage)?;
+    let mut store = PageStore::new(blocks, graph.space, Some(value), graph.m, walk).map_err(query_damage)?;
     if let Some(tid) = repairing {
         store = store.repairing(tid);
     }

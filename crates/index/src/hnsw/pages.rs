@@ -210,10 +210,8 @@ pub struct PageStore<'s, B, S: Space> {
     repairing: Option<Tid>,
 }
 
-/// How many items ahead of the one being scored are asked for.
-const AHEAD: usize = 4;
-/// Items longer than this are asked for one after the other: together they would push each other out.
-const LONG: usize = 2048;
+/// Bytes of items that are asked for ahead of the one being scored: a part of the first-level cache.
+const AHEAD: usize = 16 << 10;
 
 impl<'s, B: Blocks, S: Space> PageStore<'s, B, S> {
     /// The graph in `blocks`, whose elements have `m` connections, scored against `query`, a whole varlena.
@@ -274,7 +272,7 @@ impl<'s, B: Blocks, S: Space> PageStore<'s, B, S> {
         walk.slots.clear();
         let at = node.neighbour_tid;
         self.blocks.read(at.block(), |bytes| {
-            let item = Page::new(bytes, PAGE_ID)?.item(at.offset())?;
+            let item = Page::unidentified(bytes)?.item(at.offset())?;
             let neighbours = Neighbours::new(item, at.offset())?;
             let slots = neighbours.layer(node.level, node.version, layer, m).unwrap_or_default();
             for &tid in slots.iter().take_while(|tid| tid.is_valid()) {
@@ -308,20 +306,14 @@ impl<B: Blocks, S: Space> Store for PageStore<'_, B, S> {
     type Error = B::Error;
 
     #[inline]
-    fn expand(
-        &mut self,
-        node: u32,
-        layer: u8,
-        bound: f32,
-        out: &mut Vec<Scored>,
-    ) -> Result<(), B::Error> {
+    fn expand(&mut self, node: u32, layer: u8, bound: f32, out: &mut Vec<Scored>) -> Result<(), B::Error> {
         // handles come from this store
         let Some(&node) = self.walk.nodes.get(node as usize) else { return Ok(()) };
         self.unvisited(node, layer)?;
         let count = self.walk.slots.len();
         self.walk.scored += count as u64;
         self.blocks.prefetch_blocks(&self.walk.slots);
-        let ahead = if self.size > LONG { 1 } else { AHEAD };
+        let ahead = (AHEAD / self.size.max(1)).max(1);
         for &tid in self.walk.slots.iter().take(ahead) {
             self.blocks.prefetch_item(tid, self.size);
         }
@@ -332,7 +324,7 @@ impl<B: Blocks, S: Space> Store for PageStore<'_, B, S> {
             }
             let (space, query, walk) = (self.space, self.query, &mut *self.walk);
             self.blocks.read(tid.block(), |bytes| {
-                let element = Element::new(Page::new(bytes, PAGE_ID)?.item(tid.offset())?, tid.offset())?;
+                let element = Element::new(Page::unidentified(bytes)?.item(tid.offset())?, tid.offset())?;
                 // A standby replays the marking of deleted elements while its scans run; there is nothing to find.
                 if element.header.deleted != 0 || element.header.level < layer {
                     return Ok(());

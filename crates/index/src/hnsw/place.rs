@@ -165,7 +165,8 @@ fn last_block<B: Blocks>(blocks: &mut B, from: u32) -> Result<u32, B::Error> {
         return Ok(from);
     }
     // a crash can leave a block that was never linked, which is not a page yet
-    let linked = blocks.read(last, |bytes| Ok(Page::new(bytes, PAGE_ID).is_ok_and(|p| p.max_offset() > 0)))?;
+    let linked =
+        blocks.read(last, |bytes| Ok(Page::new(bytes, PAGE_ID).is_ok_and(|p| p.max_offset() > 0)))?;
     Ok(if linked { last } else { from })
 }
 
@@ -248,12 +249,7 @@ fn new_page<C: Change>(change: &mut C, last: Slot) -> Result<Slot, C::Error> {
 }
 
 /// Writes both tuples behind the items of their pages.
-fn append<C: Change>(
-    change: &mut C,
-    pair: &mut Pair<'_>,
-    slot: Slot,
-    other: Slot,
-) -> Result<Tid, C::Error> {
+fn append<C: Change>(change: &mut C, pair: &mut Pair<'_>, slot: Slot, other: Slot) -> Result<Tid, C::Error> {
     let (block, other_block) = (change.block(slot), change.block(other));
     let next_offset = |bytes: &[u8], block: u32| {
         Page::new(bytes, PAGE_ID).map(|page| page.max_offset() + 1).map_err(|damage| damage.on(block))

@@ -157,9 +157,9 @@ impl Scan {
     ) -> Result<(), ScanError<B::Error>> {
         let meta = read_meta(blocks)?;
         self.m = usize::from(meta.m);
-        let entry = meta.entry_point().map_err(|damage: Damage| {
-            B::Error::from(damage.on(super::layout::META_BLOCK))
-        })?;
+        let entry = meta
+            .entry_point()
+            .map_err(|damage: Damage| B::Error::from(damage.on(super::layout::META_BLOCK)))?;
         let Some(entry) = entry else {
             self.empty = true;
             return Ok(());

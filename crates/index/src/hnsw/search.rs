@@ -20,13 +20,7 @@ pub trait Store {
 
     /// Gives the neighbours of `node` in `layer` that were not visited before, scored; those at `bound` or beyond may
     /// be left out.
-    fn expand(
-        &mut self,
-        node: u32,
-        layer: u8,
-        bound: f32,
-        out: &mut Vec<Scored>,
-    ) -> Result<(), Self::Error>;
+    fn expand(&mut self, node: u32, layer: u8, bound: f32, out: &mut Vec<Scored>) -> Result<(), Self::Error>;
 
     /// Whether a node fills a place in the result. Those that do not (elements being deleted, during their own
     /// repair) still lead to others.

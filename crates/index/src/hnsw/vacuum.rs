@@ -240,9 +240,7 @@ impl Vacuum {
             if self.dying.contains(entry.tid) {
                 // should an insert have taken the highest level since, it is the entry point already
                 update_meta(blocks, |meta| {
-                    meta.set_entry_point(
-                        other.map(|live| EntryPoint { tid: live.tid, level: live.level }),
-                    );
+                    meta.set_entry_point(other.map(|live| EntryPoint { tid: live.tid, level: live.level }));
                     true
                 })?;
             } else {
@@ -341,7 +339,8 @@ impl Vacuum {
                         live.push(Live::new(Tid::new(block, offset), &element));
                         return;
                     }
-                    let checked = page.item(at.offset()).and_then(|item| no_edge_to(item, at.offset(), dying));
+                    let checked =
+                        page.item(at.offset()).and_then(|item| no_edge_to(item, at.offset(), dying));
                     damage = damage.and(checked);
                 })?;
                 damage
@@ -548,10 +547,7 @@ fn strip<B: Blocks>(blocks: &mut B, m: usize, live: Live, dying: &TidSet) -> Res
 }
 
 /// Every element tuple of a page.
-fn for_each_element<'a>(
-    bytes: &'a [u8],
-    mut each: impl FnMut(u16, Element<'a>),
-) -> Result<(), Damage> {
+fn for_each_element<'a>(bytes: &'a [u8], mut each: impl FnMut(u16, Element<'a>)) -> Result<(), Damage> {
     let page = Page::new(bytes, PAGE_ID)?;
     for offset in FIRST_OFFSET..=page.max_offset() {
         let item = page.item(offset)?;

@@ -1,10 +1,10 @@
 //! Writing a graph that was built in memory to pages, each page once: where every tuple will stand is known beforehand.
 
+use super::build::{Element, Graph};
 use super::layout::{
     ElementHeader, HEAD_BLOCK, PAGE_ID, element_size, layer_range, neighbours_size, write_element,
     write_neighbours,
 };
-use super::build::{Element, Graph};
 use crate::page::{INVALID_BLOCK, PageMut, Tid, max_align, max_item_size};
 use crate::space::Space;
 
@@ -35,8 +35,7 @@ impl Places {
         let (mut elements, mut apart) = (Vec::with_capacity(graph.len()), Vec::with_capacity(graph.len()));
         let (mut block, mut free, mut items) = (HEAD_BLOCK, empty & !7, 0u16);
         for node in graph.elements() {
-            let (element, neighbours) =
-                (element_size(node.value().len()), neighbours_size(node.level(), m));
+            let (element, neighbours) = (element_size(node.value().len()), neighbours_size(node.level(), m));
             let together = element + neighbours + LINE_POINTER <= most;
             let needed =
                 if together { element + neighbours + 2 * LINE_POINTER } else { element + LINE_POINTER };
