@@ -79,6 +79,9 @@ impl Default for Block {
     }
 }
 
+/// Added to a number of at most 22 bits, it leaves the nearest integer.
+const ROUND: f32 = 12_582_912.0;
+
 /// Offset and scale at the end of a code.
 const TAIL: usize = 2 * size_of::<f32>();
 
@@ -125,8 +128,10 @@ impl Codes {
 
     /// The codes in pieces: the number of the first, and the blocks of as many as follow.
     pub fn pieces(&mut self) -> (Encoder<'_>, impl Iterator<Item = (usize, &mut [Block])>) {
-        let Codes { codes, centre, metric, .. } = self;
-        (Encoder { centre, metric: *metric, width: codes.width() }, codes.pieces_mut())
+        let Codes { codes, centre, metric, kernels, .. } = self;
+        let norm = kernels.norm_f32(centre);
+        let (metric, width, centre_square) = (*metric, codes.width(), norm * norm);
+        (Encoder { centre, centre_square, metric, kernels, width }, codes.pieces_mut())
     }
 
     #[inline(always)]
@@ -146,7 +151,9 @@ impl Codes {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Encoder<'a> {
     centre: &'a [f32],
+    centre_square: f64,
     metric: Metric,
+    kernels: &'static Kernels,
     width: usize,
 }
 
@@ -156,25 +163,41 @@ impl Encoder<'_> {
         self.width
     }
 
+    /// The largest distance from the centre in one dimension.
+    fn farthest(&self, value: &[f32]) -> f32 {
+        let mut far = [0f32; 8];
+        for (x, c) in value.chunks(8).zip(self.centre.chunks(8)) {
+            for ((far, x), c) in far.iter_mut().zip(x).zip(c) {
+                let distance = (x - c).abs();
+                *far = if distance > *far { distance } else { *far };
+            }
+        }
+        far.into_iter().fold(0.0, f32::max)
+    }
+
     /// Writes the code of `value`; answers false when a number leaves the range of f32.
     pub fn encode(&self, value: &[f32], blocks: &mut [Block]) -> bool {
-        let far = value.iter().zip(self.centre).fold(0f32, |far, (x, c)| far.max((x - c).abs()));
+        let far = self.farthest(value);
         let scale = far / 127.0;
         let inverse = if far > 0.0 { 127.0 / far } else { 0.0 };
-        let (mut own, mut lost, mut along) = (0f64, 0f64, 0f64);
         let bytes = blocks.as_mut_bytes();
         let (bytes, tail) = bytes.split_at_mut(bytes.len().saturating_sub(TAIL));
+        let mut squares = 0i32;
         for ((byte, x), c) in bytes.iter_mut().zip(value).zip(self.centre) {
-            let distance = x - c;
-            // within -127..=127: the largest is scaled to that
-            let code = (distance * inverse).round_ties_even() as i8;
+            // within -127..=127, the largest being scaled to that; the sum leaves no room for digits behind the point
+            let code = ((x - c) * inverse + ROUND) - ROUND;
+            let code = code as i32 as i8;
             *byte = code as u8;
-            let kept = f64::from(scale) * f64::from(code);
-            own += kept * kept;
-            lost += kept * kept - f64::from(distance) * f64::from(distance);
-            along += f64::from(*c) * (f64::from(distance) + f64::from(*c) / 2.0);
+            squares += i32::from(code) * i32::from(code);
         }
-        let offset = if self.metric == Metric::L2 { own } else { lost / 2.0 - along } as f32;
+        let own = f64::from(scale) * f64::from(scale) * f64::from(squares);
+        let offset = if self.metric == Metric::L2 {
+            own as f32
+        } else {
+            let distance = f64::from(self.kernels.l2_squared_f32(value, self.centre));
+            let along = f64::from(self.kernels.inner_product_f32(value, self.centre));
+            ((own - distance) / 2.0 - along + self.centre_square / 2.0) as f32
+        };
         // sums of offsets and products must stay finite, too
         let fits = offset.abs() < 1e37 && own < 1e37 && scale.is_finite() && inverse.is_finite();
         tail.copy_from_slice(&[offset.to_ne_bytes(), scale.to_ne_bytes()].concat());
