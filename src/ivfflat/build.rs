@@ -9,15 +9,15 @@ use pgrx::pg_sys::{
     PROGRESS_CREATEIDX_TUPLES_TOTAL,
 };
 use vector_index::ivf::candidates::Runs;
-use vector_index::ivf::kmeans::{Task, kmeans, memory, plan};
-use vector_index::ivf::load::{Element, LoadOptions, Loader, value_size};
+use vector_index::ivf::kmeans::{Task, kmeans, plan};
+use vector_index::ivf::load::{Element, LoadOptions, Loader};
 use vector_index::ivf::sample::Sample;
 use vector_index::ivf::team::{Host, Team};
 use vector_index::page::Tid;
 use vector_index::space::{AnySpace, Space, ValueBuf, ValueKind};
 
 use super::opclass::OpClass;
-use super::{corrupted, options};
+use super::{corrupted, memory, options};
 use crate::error::Error;
 use crate::pg::am::{BuildCall, Built};
 use crate::pg::blocks::{IndexBlocks, PAGE_SIZE};
@@ -84,20 +84,6 @@ impl Shape {
         }
         Ok(Shape { op, dims, lists: options::lists(index) })
     }
-}
-
-/// pgvector's error when `needed` bytes are more than maintenance_work_mem.
-fn check_memory(needed: u64) -> Result<(), Error> {
-    const MB: u64 = 1 << 20;
-    let allowed = settings::maintenance_work_mem() as u64;
-    if needed <= allowed {
-        return Ok(());
-    }
-    Err(Error::Message(
-        Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
-        // rounded up
-        format!("memory required is {} MB, maintenance_work_mem is {} MB", needed / MB + 1, allowed / MB),
-    ))
 }
 
 /// A backend as the host of threads.
@@ -210,8 +196,9 @@ impl Build<'_> {
             let most = blocks.saturating_mul(ROWS_PER_PAGE);
             target = (lists * ROWS_PER_LIST).max(ROWS_AT_LEAST).min(most).max(1);
         }
-        let values = (lists as u64 + target as u64).saturating_mul(value_size::<T>(width) as u64);
-        check_memory(values)?;
+        memory::check(memory::of_centres::<T>(lists as u64, width))?;
+        let sampled = memory::of_sample::<T>(lists as u64, target as u64, width);
+        memory::check(sampled)?;
         let mut sample = Sample::new(usize::from(self.shape.dims), width, self.shape.op.spherical);
         if let Some(call) = call {
             self.draw(space, call, target, &mut sample)?;
@@ -219,14 +206,21 @@ impl Build<'_> {
                 little_data();
             }
         }
-        let threads = self.team.threads() as u64;
-        let (rows, lists, width) = (sample.len() as u64, lists as u64, width as u64);
-        let budget = settings::maintenance_work_mem() as u64;
+        let (rows, lists) = (sample.len() as u64, lists as u64);
+        let (dims, threads) = (u64::from(self.shape.dims), self.team.threads() as u64);
         let mut bounds = 1;
-        // without k-means there is nothing but the values, which have been checked
-        if rows >= lists {
-            check_memory(memory::<T>(rows, lists, width, threads))?;
-            bounds = plan::<T>(rows, lists, width, threads, budget).unwrap_or(1);
+        if rows > 0 {
+            memory::check(sampled.saturating_add(memory::of_clustering::<T>(lists, rows, dims, width)))?;
+            let budget = settings::maintenance_work_mem() as u64;
+            bounds = match plan::<T>(rows, lists, width as u64, threads, budget) {
+                Ok(bounds) => bounds,
+                // without k-means there is nothing but the values, which have been checked
+                Err(_) if rows < lists => 1,
+                Err(needed) => {
+                    memory::check(needed)?;
+                    1
+                }
+            };
         }
         let task = Task { lists: lists as usize, seed: self.seed, bounds };
         Ok(kmeans(&sample, task, &mut self.team).centres)
@@ -285,13 +279,14 @@ impl Build<'_> {
         S: for<'v> Space<View<'v> = &'v [T]>,
     {
         pg_build::progress(PROGRESS_CREATEIDX_SUBPHASE, ASSIGNING);
+        pg_build::tell_threads(self.team.threads());
         let op = self.shape.op;
         let mut buffer = ValueBuf::new();
         let team = &mut self.team;
         let mut add = |row: Tid, value: &[u8]| -> Result<(), Error> {
             space.view(value)?;
             if let Some(value) = op.form(value, &mut buffer)? {
-                loader.prepare(team.threads()).map_err(|needed| match check_memory(needed as u64) {
+                loader.prepare(team.threads()).map_err(|needed| match memory::check(needed as u64) {
                     Err(error) => error,
                     Ok(()) => Error::Fixed(Code::ERRCODE_OUT_OF_MEMORY, "out of memory"),
                 })?;

@@ -3,6 +3,7 @@
 mod build;
 mod cost;
 mod insert;
+mod memory;
 pub mod opclass;
 mod options;
 mod scan;

@@ -163,6 +163,15 @@ pub fn threads(heap: Rel<'_>) -> usize {
     1 + workers.max(0) as usize
 }
 
+/// Tells a reader of DEBUG1 messages how many threads help: pgvector's message for its parallel workers.
+pub fn tell_threads(threads: usize) {
+    if threads > 1 {
+        let message = format!("using {} parallel workers", threads - 1);
+        let code = pgrx::PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION;
+        ereport::debug(Report::new(code, message.as_bytes()));
+    }
+}
+
 /// Blocks every signal for threads started while it lives: signals belong to the backend's own thread.
 pub struct SignalsBlocked {
     previous: libc::sigset_t,

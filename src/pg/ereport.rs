@@ -87,13 +87,22 @@ pub unsafe fn raise(report: Report) -> ! {
 
 /// Sends `report` as a NOTICE.
 pub fn notice(report: Report) {
+    send(pgrx::PgLogLevel::NOTICE, report);
+}
+
+/// Sends `report` at level DEBUG1.
+pub fn debug(report: Report) {
+    send(pgrx::PgLogLevel::DEBUG1, report);
+}
+
+fn send(level: pgrx::PgLogLevel, report: Report) {
     // SAFETY: the protocol of elog.c, at a level that comes back; what it may raise is caught by the boundary and
     // unwinds. `Report` is Copy.
     unsafe {
         pg_sys::submodules::ffi::pg_guard_ffi_boundary(|| {
-            if raw::errstart(pgrx::PgLogLevel::NOTICE as i32, core::ptr::null()) {
+            if raw::errstart(level as i32, core::ptr::null()) {
                 report.fill();
-                raw::errfinish(FILE.as_ptr(), line!() as i32, c"notice".as_ptr());
+                raw::errfinish(FILE.as_ptr(), line!() as i32, c"send".as_ptr());
             }
         });
     }

@@ -71,6 +71,8 @@ impl<'h> Team<'h> {
     ) where
         C: Send,
     {
+        // the calling thread takes one
+        let others = chunks.size_hint().0.saturating_sub(1);
         let (queue, stop) = (Mutex::new(chunks), AtomicBool::new(false));
         let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
         let help = || {
@@ -83,8 +85,8 @@ impl<'h> Team<'h> {
         thread::scope(|scope| {
             let _stop = StopOnDrop(&stop);
             let mut handles = Vec::new();
-            if self.helpers > 0 {
-                let helpers = self.helpers;
+            let helpers = self.helpers.min(others);
+            if helpers > 0 {
                 self.host.spawn_with(&mut || {
                     for _ in 0..helpers {
                         // too few threads on this machine: the others do the work

@@ -1,0 +1,64 @@
+//! What a build may ask of maintenance_work_mem: pgvector's figures and pgvector's error. Its clustering keeps a bound
+//! per row and list and a distance per pair of lists; this one's needs a fraction of that, so what these figures allow
+//! fits. They are kept because users size the setting, and scripts read the message, by them.
+
+use pgrx::PgSqlErrorCode;
+use vector_index::ivf::load::value_size;
+use vector_index::ivf::sample::Stored;
+use vector_index::page::max_align;
+
+use crate::error::Error;
+use crate::pg::settings;
+
+/// Bytes that pgvector adds to an array of values.
+const ARRAY: u64 = 32;
+/// Bytes of a number of its: `float` or `int`.
+const NUMBER: u64 = 4;
+
+/// Values of `T`.
+fn array<T: Stored>(count: u64, width: usize) -> u64 {
+    count.saturating_mul(max_align(value_size::<T>(width)) as u64).saturating_add(ARRAY)
+}
+
+/// The centres.
+pub fn of_centres<T: Stored>(lists: u64, width: usize) -> u64 {
+    array::<T>(lists, width)
+}
+
+/// The centres and a sample of `rows` rows.
+pub fn of_sample<T: Stored>(lists: u64, rows: u64, width: usize) -> u64 {
+    of_centres::<T>(lists, width).saturating_add(array::<T>(rows, width))
+}
+
+/// What clustering adds, for the `rows` rows that the sample has.
+pub fn of_clustering<T: Stored>(lists: u64, rows: u64, dims: u64, width: usize) -> u64 {
+    let numbers = [
+        lists.saturating_mul(dims),
+        // counts, distances to the nearest other centre, moves
+        lists.saturating_mul(3),
+        // nearest centre, upper bound
+        rows.saturating_mul(2),
+        rows.saturating_mul(lists),
+        lists.saturating_mul(lists),
+    ];
+    let numbers = numbers.iter().fold(0u64, |sum, &part| sum.saturating_add(part));
+    array::<T>(lists, width).saturating_add(numbers.saturating_mul(NUMBER))
+}
+
+/// Fails when `needed` bytes are more than maintenance_work_mem.
+///
+/// # Errors
+/// pgvector's.
+pub fn check(needed: u64) -> Result<(), Error> {
+    const KB: u64 = 1 << 10;
+    const MB: u64 = 1 << 20;
+    let allowed = settings::maintenance_work_mem() as u64;
+    if needed / KB <= allowed / KB {
+        return Ok(());
+    }
+    Err(Error::Message(
+        PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+        // rounded up
+        format!("memory required is {} MB, maintenance_work_mem is {} MB", needed / MB + 1, allowed / MB),
+    ))
+}
