@@ -291,9 +291,7 @@ impl<S: Space> Builder<S> {
         }
         let Some(centre) = centre(&self.elements) else { return Ok(None) };
         let dims = centre.len();
-        if dims < CODED_DIMS
-            || self.memory().saturating_add(Codes::size(nodes, dims, self.chunk)) > self.params.budget
-        {
+        if dims < CODED_DIMS || self.memory() + Codes::size(nodes, dims, self.chunk) > self.params.budget {
             return Ok(None);
         }
         let Some(mut codes) = Codes::new(nodes, centre, metric, self.chunk) else { return Ok(None) };

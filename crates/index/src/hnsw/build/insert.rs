@@ -42,7 +42,8 @@ impl Scratch {
     pub fn size(nodes: usize, m: usize, ef: usize, top: u8) -> usize {
         let slots = Visited::slots(nodes, m, ef);
         Visited::size(slots)
-            + (ef + 1) * size_of::<u64>()
+            // the queue doubles until it is large enough
+            + 4 * (ef + 1) * size_of::<u64>()
             + 2 * m * (size_of::<Scored>() + size_of::<(u32, u32)>() + 2)
             + (ef + 1 + 2 * m + 1 + (usize::from(top) + 2) * m) * size_of::<Edge>()
     }

@@ -110,9 +110,9 @@ impl Codes {
         Arena::new((dims + TAIL).div_ceil(size_of::<Block>()), chunk)
     }
 
-    /// Bytes that the codes of `nodes` values of `dims` dimensions allocate.
+    /// Bytes that the codes of `nodes` values of `dims` dimensions allocate, with what it takes to make them.
     pub fn size(nodes: usize, dims: usize, chunk: usize) -> usize {
-        Self::arena(dims, chunk).growth(nodes)
+        Self::arena(dims, chunk).growth(nodes) + dims * 8 * size_of::<f32>()
     }
 
     /// Codes of zeros around `centre`, when there is memory.
