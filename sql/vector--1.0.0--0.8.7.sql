@@ -1,2 +1,4 @@
--- The way back: 1.0.0 has the same objects as 0.8.7. Descriptions stay; they hinder nobody.
+-- The way back: what 1.0.0 has beyond 0.8.7 goes. Descriptions stay; they hinder nobody.
 \echo This file is for "ALTER EXTENSION vector UPDATE TO '0.8.7'", not for psql. \quit
+
+DROP FUNCTION hnsw_check(regclass, boolean);

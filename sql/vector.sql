@@ -25,6 +25,12 @@ CREATE FUNCTION ivfflat_halfvec_support(internal) RETURNS internal
 CREATE FUNCTION ivfflat_bit_support(internal) RETURNS internal
     LANGUAGE c AS 'MODULE_PATHNAME';
 
+-- Invariants of an index, one row for each that does not hold; "deep" also reads values and compares with the table.
+CREATE FUNCTION hnsw_check(index regclass, deep boolean DEFAULT false)
+    RETURNS TABLE (block bigint, "offset" integer, violation text)
+    LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME';
+REVOKE ALL ON FUNCTION hnsw_check(regclass, boolean) FROM PUBLIC;
+
 --
 -- vector: single precision
 --
@@ -535,6 +541,7 @@ COMMENT ON ACCESS METHOD hnsw IS 'approximate nearest neighbour search over a la
 COMMENT ON ACCESS METHOD ivfflat IS 'approximate nearest neighbour search in lists around cluster centres';
 COMMENT ON FUNCTION hnswhandler(internal) IS 'describes hnsw to the server';
 COMMENT ON FUNCTION ivfflathandler(internal) IS 'describes ivfflat to the server';
+COMMENT ON FUNCTION hnsw_check(regclass, boolean) IS 'what is wrong with an hnsw index; deep: compared with its table, too';
 COMMENT ON FUNCTION hnsw_halfvec_support(internal) IS 'tells hnsw how to handle halfvec';
 COMMENT ON FUNCTION hnsw_bit_support(internal) IS 'tells hnsw how to handle bit';
 COMMENT ON FUNCTION hnsw_sparsevec_support(internal) IS 'tells hnsw how to handle sparsevec';

@@ -5,6 +5,7 @@ use vector_index::page::Corruption;
 use vector_index::{Kind, TextError, ValueError};
 
 use crate::pg::ereport::{IntoReport, Report};
+use crate::pg::inspect::Refused;
 
 /// Why an SQL function fails.
 #[derive(Debug)]
@@ -62,6 +63,12 @@ impl From<ValueError> for Error {
     #[inline]
     fn from(e: ValueError) -> Self {
         Error::Value(e)
+    }
+}
+
+impl From<Refused> for Error {
+    fn from(refused: Refused) -> Self {
+        Error::Message(refused.code, refused.message)
     }
 }
 

@@ -202,6 +202,7 @@ functions! { guarded:
     halfvec_avg => aggregate::average::<f16>;
 
     hnswhandler => hnsw::handler;
+    hnsw_check => hnsw::check::check;
     hnsw_halfvec_support => hnsw::opclass::support;
     hnsw_bit_support => hnsw::opclass::support;
     hnsw_sparsevec_support => hnsw::opclass::support;

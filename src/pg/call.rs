@@ -33,6 +33,11 @@ impl<'fc> Call<'fc> {
         unsafe { (*self.fcinfo).context }
     }
 
+    /// The server's own pointer.
+    pub(super) fn as_ptr(&self) -> pg_sys::FunctionCallInfo {
+        self.fcinfo
+    }
+
     /// Argument `n` as it came.
     #[inline]
     pub fn datum(&self, n: usize) -> Datum {
@@ -44,6 +49,17 @@ impl<'fc> Call<'fc> {
     #[inline]
     pub fn i32(&self, n: usize) -> i32 {
         self.datum(n).value() as i32
+    }
+
+    /// Argument `n`, a boolean.
+    pub fn bool(&self, n: usize) -> bool {
+        // DatumGetBool looks at one byte
+        self.datum(n).value() & 0xff != 0
+    }
+
+    /// Argument `n`, the OID of an object.
+    pub fn oid(&self, n: usize) -> pg_sys::Oid {
+        pg_sys::Oid::from(self.datum(n).value() as u32)
     }
 
     /// Argument `n`, a cstring.

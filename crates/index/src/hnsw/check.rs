@@ -143,6 +143,15 @@ impl Census {
         Some(Found { element, alone: self.alone.binary_search(&element.packed()).is_ok() })
     }
 
+    /// The rows on blocks `heap_block` and later of the table, with their element tuples.
+    pub fn rows_from(&self, heap_block: u32) -> impl Iterator<Item = (Tid, Tid)> {
+        let first = self.rows.partition_point(|row| row.heap_tid < Tid::new(heap_block, 0).packed());
+        self.rows.get(first..).unwrap_or_default().iter().filter_map(|row| {
+            let element = self.nodes.get(row.node)?.tid();
+            Some((Tid::from_packed(row.heap_tid), element))
+        })
+    }
+
     /// The number of rows.
     pub fn rows(&self) -> usize {
         self.rows.len()

@@ -1,0 +1,285 @@
+//! Looking at an index from an SQL function: opened by its OID, its table locked, its blocks only read.
+
+use core::ffi::{CStr, c_int};
+
+use pgrx::PgSqlErrorCode;
+use pgrx::pg_sys::{self, Buffer, ForkNumber};
+use vector_index::blocks::{Blocks, Change, Gate, Hold, Slot};
+use vector_index::page::{Corruption, Damage};
+use zerocopy::IntoBytes;
+
+use super::blocks::PAGE_SIZE;
+use super::build::{self, Row};
+use super::relation::Rel;
+
+/// Why an index cannot be looked at.
+#[derive(Debug)]
+pub struct Refused {
+    /// the SQLSTATE
+    pub code: PgSqlErrorCode,
+    /// in words
+    pub message: String,
+}
+
+fn refused<R>(code: PgSqlErrorCode, message: String) -> Result<R, Refused> {
+    Err(Refused { code, message })
+}
+
+/// An index and its table, open and locked.
+#[derive(Clone, Copy)]
+pub struct Inspection<'r> {
+    /// the index
+    pub index: Rel<'r>,
+    /// its table
+    pub heap: Rel<'r>,
+}
+
+/// Opens the index `oid` of access method `method` and runs `look`, as the owner of the table and with nothing allowed
+/// that an index expression must not do.
+///
+/// The table is locked in SHARE mode: neither rows nor the index change meanwhile. On a standby, where that lock cannot
+/// be had, nothing is kept from changing while the log is replayed.
+///
+/// # Errors
+/// A relation that is no such index, or one that cannot be looked at.
+pub fn inspect<R>(
+    oid: pg_sys::Oid,
+    method: &str,
+    look: impl FnOnce(Inspection<'_>) -> R,
+) -> Result<R, Refused> {
+    // SAFETY: guarded calls, in the order that src/backend/commands/indexcmds.c follows: the table is locked before the
+    // index. An error leaves by unwinding; the transaction's end closes and unlocks, and gives user and settings back.
+    unsafe {
+        let lock = if pg_sys::RecoveryInProgress() {
+            pg_sys::AccessShareLock as c_int
+        } else {
+            pg_sys::ShareLock as c_int
+        };
+        let heap_oid = pg_sys::IndexGetRelation(oid, true);
+        if heap_oid == pg_sys::InvalidOid {
+            // says what it is, or that there is none
+            let index = pg_sys::index_open(oid, pg_sys::AccessShareLock as c_int);
+            let name = Rel::new(index).name();
+            pg_sys::index_close(index, pg_sys::AccessShareLock as c_int);
+            return refused(
+                PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE,
+                format!("index \"{name}\" has no table"),
+            );
+        }
+        let heap = pg_sys::table_open(heap_oid, lock);
+
+        let (mut user, mut context) = (pg_sys::InvalidOid, 0);
+        pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
+        let restricted = context | pg_sys::SECURITY_RESTRICTED_OPERATION as c_int;
+        pg_sys::SetUserIdAndSecContext((*(*heap).rd_rel).relowner, restricted);
+        let settings = pg_sys::NewGUCNestLevel();
+        #[cfg(any(feature = "pg17", feature = "pg18"))]
+        pg_sys::RestrictSearchPath();
+
+        let index = pg_sys::index_open(oid, pg_sys::AccessShareLock as c_int);
+        let inspection = Inspection { index: Rel::new(index), heap: Rel::new(heap) };
+        let same = pg_sys::IndexGetRelation(oid, true) == heap_oid;
+        let result = inspection.check(method, same).map(|()| look(inspection));
+
+        pg_sys::index_close(index, pg_sys::AccessShareLock as c_int);
+        pg_sys::AtEOXact_GUC(false, settings);
+        pg_sys::SetUserIdAndSecContext(user, context);
+        pg_sys::table_close(heap, lock);
+        result
+    }
+}
+
+impl Inspection<'_> {
+    fn check(&self, method: &str, same_table: bool) -> Result<(), Refused> {
+        let name = self.index.name();
+        // SAFETY: the index is open, so it has its pg_class and pg_index rows. get_am_name answers null or a copy.
+        let (kind, persistence, local, valid, own) = unsafe {
+            let index = &*self.index.as_ptr();
+            let class = &*index.rd_rel;
+            let own = pg_sys::get_am_name(class.relam);
+            let own = !own.is_null() && CStr::from_ptr(own).to_bytes() == method.as_bytes();
+            (
+                class.relkind as u8,
+                class.relpersistence as u8,
+                index.rd_islocaltemp,
+                (*index.rd_index).indisvalid,
+                own,
+            )
+        };
+        if !own {
+            let message = format!("\"{name}\" is not an index of access method {method}");
+            return refused(PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE, message);
+        }
+        if kind != pg_sys::RELKIND_INDEX {
+            let message = format!("\"{name}\" is a partitioned index, whose parts are checked one by one");
+            return refused(PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE, message);
+        }
+        if !same_table {
+            let message = format!("index \"{name}\" was replaced while its table was being locked");
+            return refused(PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE, message);
+        }
+        if persistence == pg_sys::RELPERSISTENCE_TEMP && !local {
+            let message = format!("index \"{name}\" belongs to a temporary table of another session");
+            return refused(PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED, message);
+        }
+        if !valid {
+            let message = format!("index \"{name}\" is not valid, and so not complete");
+            return refused(PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, message);
+        }
+        Ok(())
+    }
+
+    /// Shows every row of the table that is visible to the transaction and that the index must hold, by its TID in the
+    /// index and its value, `None` for NULL.
+    ///
+    /// # Errors
+    /// When the transaction sees rows of a time before the index, which it need not hold.
+    pub fn visible_rows(&self, row: &mut Row<'_>) -> Result<(), Refused> {
+        // SAFETY: both relations are open; the info is made for this index, in the current memory context. Marked as a
+        // concurrent build, it lets the table be scanned with a snapshot of the transaction.
+        unsafe {
+            let index = &*self.index.as_ptr();
+            if (*index.rd_index).indcheckxmin
+                && pg_sys::XactIsoLevel >= pg_sys::XACT_REPEATABLE_READ as c_int
+                && !pg_sys::TransactionIdPrecedes(
+                    made_by(index.rd_indextuple),
+                    (*pg_sys::GetTransactionSnapshot()).xmin,
+                )
+            {
+                let name = self.index.name();
+                let message = format!("the transaction's snapshot is older than index \"{name}\"");
+                return refused(PgSqlErrorCode::ERRCODE_T_R_SERIALIZATION_FAILURE, message);
+            }
+            let info = pg_sys::BuildIndexInfo(self.index.as_ptr());
+            (*info).ii_Concurrent = true;
+            build::scan_table(self.heap, self.index, info, row);
+        }
+        Ok(())
+    }
+}
+
+/// HeapTupleHeaderGetXmin (src/include/access/htup_details.h).
+///
+/// # Safety
+/// `tuple` is a heap tuple.
+unsafe fn made_by(tuple: pg_sys::HeapTuple) -> pg_sys::TransactionId {
+    // SAFETY: the caller's contract.
+    unsafe {
+        let header = &*(*tuple).t_data;
+        let frozen = pg_sys::HEAP_XMIN_FROZEN as u16;
+        if header.t_infomask & frozen == frozen {
+            return pg_sys::FrozenTransactionId;
+        }
+        header.t_choice.t_heap.t_xmin
+    }
+}
+
+/// The blocks of an index, to be read and not changed. Reading goes through pgrx's guard: a server error unwinds, so
+/// readers may own what they like.
+pub struct ReadBlocks<'r> {
+    relation: Rel<'r>,
+    strategy: pg_sys::BufferAccessStrategy,
+    count: u32,
+    page: Vec<u64>,
+}
+
+impl<'r> ReadBlocks<'r> {
+    /// The main fork, read through a small ring of buffers.
+    pub fn new(relation: Rel<'r>) -> Self {
+        // SAFETY: allocates in the current memory context, and is freed with that.
+        let strategy = unsafe { pg_sys::GetAccessStrategy(pg_sys::BufferAccessStrategyType::BAS_BULKREAD) };
+        ReadBlocks { relation, strategy, count: 0, page: vec![0; PAGE_SIZE / size_of::<u64>()] }
+    }
+
+    fn copy(&mut self, buffer: Buffer) {
+        // SAFETY: the caller has pinned the buffer and holds its lock; a page has PAGE_SIZE bytes.
+        let bytes = unsafe {
+            core::slice::from_raw_parts(pg_sys::BufferGetPage(buffer).cast::<u8>().cast_const(), PAGE_SIZE)
+        };
+        self.page.as_mut_bytes().copy_from_slice(bytes);
+    }
+}
+
+/// The change of blocks that are not changed: there is none.
+pub enum NoChange {}
+
+impl Change for NoChange {
+    type Error = Corruption;
+    fn open(&mut self, _: u32) -> Result<Slot, Corruption> {
+        match *self {}
+    }
+    fn open_for_cleanup(&mut self, _: u32) -> Result<Slot, Corruption> {
+        match *self {}
+    }
+    fn extend(&mut self) -> Result<Slot, Corruption> {
+        match *self {}
+    }
+    fn block(&self, _: Slot) -> u32 {
+        match *self {}
+    }
+    fn bytes(&self, _: Slot) -> &[u8] {
+        match *self {}
+    }
+    fn bytes_mut(&mut self, _: Slot) -> Result<&mut [u8], Corruption> {
+        match *self {}
+    }
+    fn commit(self) -> Result<(), Corruption> {
+        match self {}
+    }
+}
+
+impl Blocks for ReadBlocks<'_> {
+    type Error = Corruption;
+    type Change<'a>
+        = NoChange
+    where
+        Self: 'a;
+
+    fn page_size(&self) -> usize {
+        PAGE_SIZE
+    }
+
+    fn count(&mut self) -> Result<u32, Corruption> {
+        self.count = self.relation.blocks(ForkNumber::MAIN_FORKNUM);
+        Ok(self.count)
+    }
+
+    fn read<R>(
+        &mut self,
+        block: u32,
+        look: impl FnOnce(&[u8]) -> Result<R, Damage>,
+    ) -> Result<R, Corruption> {
+        if block >= self.count && block >= self.count()? {
+            return Err(Damage::at(0, "block does not exist").on(block));
+        }
+        // SAFETY: the relation is open and the block exists; the lock is held for the copy alone.
+        unsafe {
+            let buffer = pg_sys::ReadBufferExtended(
+                self.relation.as_ptr(),
+                ForkNumber::MAIN_FORKNUM,
+                block,
+                pg_sys::ReadBufferMode::RBM_NORMAL,
+                self.strategy,
+            );
+            pg_sys::LockBuffer(buffer, pg_sys::BUFFER_LOCK_SHARE as c_int);
+            self.copy(buffer);
+            pg_sys::UnlockReleaseBuffer(buffer);
+        }
+        look(self.page.as_bytes()).map_err(|damage| damage.on(block))
+    }
+
+    fn change(&mut self) -> Result<NoChange, Corruption> {
+        Err(Damage::at(0, "block that is only read").on(0))
+    }
+
+    fn lock(&mut self, _: Gate, _: Hold) -> Result<(), Corruption> {
+        Ok(())
+    }
+
+    fn unlock(&mut self, _: Gate, _: Hold) {}
+
+    fn pause(&mut self) -> Result<(), Corruption> {
+        pgrx::check_for_interrupts!();
+        Ok(())
+    }
+}
