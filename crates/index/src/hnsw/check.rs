@@ -21,24 +21,22 @@
 //!   lower, at the same results.
 //!
 //! Reachability is no invariant of such graphs: a list that is full drops edges, and some element may lose its last.
-//! A deep check follows all edges from the entry point and tells when it misses more live elements than
-//! [`LOST_PERCENT`] of them and [`LOST`] more.
+//! pgvector's own indexes of 8,000 random rows miss up to 0.7 % of their elements (none when m is 16), but most of them
+//! where many values are equal, or where lengths differ and the order is by inner product. A deep check follows all
+//! edges from the entry point, counts what they miss, and tells only when they go nowhere: when the way ends after no
+//! more elements than one list has places, and more are left.
 
 use super::layout::{
     Element, HEAD_BLOCK, HEAP_TIDS, MAX_TUPLE_VERSION, META_BLOCK, MetaPage, Neighbours, PAGE_ID,
     element_size, is_element, layer_range, neighbours_size,
 };
-use super::params::{MAX_EF_CONSTRUCTION, MIN_EF_CONSTRUCTION, max_level};
+use super::params::{MAX_EF_CONSTRUCTION, MIN_EF_CONSTRUCTION, layer_slots, max_level};
 use crate::blocks::Blocks;
 use crate::page::{FIRST_OFFSET, INVALID_BLOCK, Page, Tid};
 use crate::space::{AnySpace, DenseKernels, Space};
 use crate::value::{DenseElement, DenseView, SparseView, check_indices};
 use crate::verify::{self, Violation};
 
-/// The share of live elements that edges may not lead to.
-pub const LOST_PERCENT: u64 = 10;
-/// Elements beyond that share that edges may not lead to: what interrupted inserts leave in a small index.
-pub const LOST: u64 = 10;
 /// Elements after which a check may be cancelled.
 const STRIDE: usize = 64;
 
@@ -693,8 +691,9 @@ impl Check<'_> {
             }
         }
         let Census { live, lost, .. } = self.census;
-        if lost > (live / 100).saturating_mul(LOST_PERCENT).saturating_add(LOST) {
-            let what = format!("{lost} of {live} elements cannot be reached from the entry point");
+        let (found, one_list) = (live.saturating_sub(lost), layer_slots(self.m, 0) as u64);
+        if found <= one_list && lost > one_list {
+            let what = format!("{found} of {live} elements can be reached from the entry point");
             (self.report)(Violation::of_index(what));
         }
         Ok(())

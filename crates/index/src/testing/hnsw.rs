@@ -2,6 +2,7 @@
 #![cfg(any(test, feature = "testing"))]
 #![allow(clippy::unwrap_used)]
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use rand::rngs::SmallRng;
@@ -10,12 +11,15 @@ use rand::{Rng, SeedableRng};
 use super::memory::{MemBlocks, PAGE_SIZE};
 use crate::blocks::{Blocks, Change};
 use crate::hnsw::build::{Builder, Params};
+use crate::hnsw::check::{Subject, check};
 use crate::hnsw::insert::{Graph, Workspace, insert};
 use crate::hnsw::layout::{EntryPoint, META_BLOCK, MetaPage, PAGE_ID};
 use crate::hnsw::params::max_level;
+use crate::hnsw::scan::{IterativeScan, Scan, ScanSettings};
+use crate::hnsw::vacuum::Vacuum;
 use crate::hnsw::write::Places;
 use crate::page::{PageMut, Tid};
-use crate::space::{Space, ValueBuf, varlena_header};
+use crate::space::{AnySpace, Dense, Metric, Space, ValueBuf, ValueKind, varlena_header};
 use crate::value::VectorView;
 
 /// Seed of the levels of [`build`].
@@ -86,6 +90,57 @@ pub fn build<S: Space>(space: S, dims: u32, graph: &Graph<S>, values: &[ValueBuf
         })
         .unwrap();
     blocks
+}
+
+/// Dimensions of [`used`].
+pub const DIMS: usize = 5;
+
+/// The graph of [`used`]: few connections, so that small indexes have several layers.
+pub fn graph() -> Graph<Dense<f32>> {
+    match AnySpace::new(ValueKind::Vector, Metric::L2, DIMS as i32) {
+        AnySpace::Vector(space) => Graph { space, m: 4, ef_construction: 20 },
+        _ => unreachable!(),
+    }
+}
+
+/// An index of a few pages that was built, vacuumed and inserted into: it has live and deleted elements, and one in
+/// the place of a deleted one.
+pub fn used() -> MemBlocks {
+    static MADE: OnceLock<MemBlocks> = OnceLock::new();
+    let made = MADE.get_or_init(|| {
+        let graph = graph();
+        let mut blocks = build(graph.space, DIMS as u32, &graph, &random_vectors(6, DIMS, 200));
+        Vacuum::new().run(&mut blocks, &graph, &mut |tid: Tid| tid.offset() % 10 == 0).unwrap();
+        let values = random_vectors(7, DIMS, 5);
+        insert_all(&mut blocks, &graph, 500, &values, &mut SmallRng::seed_from_u64(8));
+        blocks
+    });
+    made.copy()
+}
+
+/// Does everything with an index of [`graph`] that can be done, however damaged it is: each operation comes to its end,
+/// or to an error.
+pub fn exercise(blocks: &mut MemBlocks) {
+    let graph = graph();
+    let space = AnySpace::Vector(graph.space);
+    for (unit, deep) in [(true, true), (false, false)] {
+        check(blocks, &Subject { space, unit }, deep, &mut |_| ()).unwrap();
+    }
+    let value = vector(&[0.1; DIMS]);
+    let (ef_search, iterative) = (10, IterativeScan::Relaxed);
+    let settings = ScanSettings { ef_search, iterative, max_tuples: 1000, max_memory: 1 << 20 };
+    let mut scan = Scan::new();
+    let mut rows = 0;
+    while let Ok(Some(_)) = scan.next(blocks, graph.space, Some(value.bytes()), &settings) {
+        rows += 1;
+        assert!(rows < 100_000, "a scan without end");
+    }
+    blocks.end_transaction();
+    let mut rng = SmallRng::seed_from_u64(1);
+    let _ = insert(blocks, &graph, &mut Workspace::new(), value.bytes(), row(0), &mut rng);
+    blocks.end_transaction();
+    let _ = Vacuum::new().run(blocks, &graph, &mut |tid: Tid| tid.offset() == 1);
+    blocks.end_transaction();
 }
 
 /// Inserts `values` one by one, as rows `first` and on.
