@@ -148,13 +148,15 @@ fn build_in<S: Space>(call: &BuildCall<'_>, shape: Shape, space: S) -> Result<Bu
     let (heap, index) = (call.heap, call.index);
     let (m, ef_construction) = (shape.m, shape.ef_construction);
     let seed = options::build_seed();
+    let threads = pg_build::threads(heap);
+    pg_build::tell_threads(threads);
     // the places of the tuples, computed when the graph is finished, take less than a 32nd part of it
     let memory = settings::maintenance_work_mem();
     let params = Params {
         m,
         ef_construction,
         max_level: max_level(PAGE_SIZE, m),
-        threads: pg_build::threads(heap),
+        threads,
         budget: memory - memory / 32,
         coded: true,
         seed,

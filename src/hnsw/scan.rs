@@ -12,8 +12,16 @@ use super::opclass::OpClass;
 use super::options;
 use crate::error::Error;
 use crate::pg::am::ScanCall;
+use crate::pg::backend::PerBackend;
 use crate::pg::blocks::IndexBlocks;
 use crate::pg::relation::Rel;
+
+/// Scan states that ended, for the next scans: their tables have grown to what searches need.
+static SPARE: PerBackend<Vec<Scan>> = PerBackend::new();
+/// No more of them are kept than a query of a few joins has scans,
+const SPARES: usize = 4;
+/// and none that an unusual scan made large.
+const SPARE_BYTES: usize = 4 << 20;
 
 /// The state of one scan. Everything it allocates is in it, not in the frames that read blocks.
 pub struct HnswScan {
@@ -32,7 +40,8 @@ impl HnswScan {
         let meta = read_meta(&mut IndexBlocks::new(index)).map_err(|c| corrupted(index, c))?;
         // dimensions of an index of this format fit an i32
         let space = op.space(i32::try_from(meta.dimensions).unwrap_or(i32::MAX));
-        Ok(HnswScan { op, space, scan: Scan::new(), query: ValueBuf::new(), has_query: None })
+        let scan = SPARE.with(Vec::new, Vec::pop).unwrap_or_default();
+        Ok(HnswScan { op, space, scan, query: ValueBuf::new(), has_query: None })
     }
 
     /// Forgets the query.
@@ -62,6 +71,20 @@ impl HnswScan {
             ScanError::Blocks(corruption) => corrupted(call.index, corruption),
             ScanError::Query(error) => Error::Value(query_error(error)),
         })
+    }
+}
+
+impl Drop for HnswScan {
+    fn drop(&mut self) {
+        let mut scan = core::mem::take(&mut self.scan);
+        if scan.allocated() <= SPARE_BYTES {
+            scan.reset();
+            SPARE.with(Vec::new, |spare| {
+                if spare.len() < SPARES {
+                    spare.push(scan);
+                }
+            });
+        }
     }
 }
 

@@ -189,6 +189,11 @@ impl Walk {
         self.nodes.get(node as usize)
     }
 
+    /// Bytes of memory that it holds.
+    pub fn allocated(&self) -> usize {
+        self.nodes.capacity() * size_of::<Node>() + self.visited.slots.capacity() * size_of::<u64>()
+    }
+
     /// Bytes of memory that the walk fills.
     pub fn in_use(&self) -> usize {
         // at its fullest, the set's table is half empty
@@ -210,8 +215,8 @@ pub struct PageStore<'s, B, S: Space> {
     repairing: Option<Tid>,
 }
 
-/// Bytes of items that are asked for ahead of the one being scored: a part of the first-level cache.
-const AHEAD: usize = 16 << 10;
+/// Bytes of items that are asked for ahead of the one being scored. More at a time only fills the queue of misses.
+const AHEAD: usize = 2 << 10;
 
 impl<'s, B: Blocks, S: Space> PageStore<'s, B, S> {
     /// The graph in `blocks`, whose elements have `m` connections, scored against `query`, a whole varlena.

@@ -31,7 +31,7 @@ pub struct ScanSettings {
 }
 
 /// The state of one scan. Everything in it that needs dropping stays in it while blocks are read.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Scan {
     walk: Walk,
     pool: Pool,
@@ -65,10 +65,29 @@ impl<E> From<E> for ScanError<E> {
     }
 }
 
+impl Default for Scan {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Scan {
     /// A scan that has not begun.
-    pub fn new() -> Self {
-        Scan { previous: f32::NEG_INFINITY, ..Self::default() }
+    pub const fn new() -> Self {
+        Scan {
+            walk: Walk::new(),
+            pool: Pool::new(),
+            out: Vec::new(),
+            discarded: Discarded::new(),
+            m: 0,
+            at: 0,
+            rows_left: None,
+            straggler: None,
+            previous: f32::NEG_INFINITY,
+            started: false,
+            iterative: false,
+            empty: false,
+        }
     }
 
     /// Forgets the query; memory is kept for the next.
@@ -78,6 +97,11 @@ impl Scan {
         self.discarded.clear();
         (self.at, self.rows_left, self.straggler) = (0, None, None);
         (self.previous, self.started, self.iterative, self.empty) = (f32::NEG_INFINITY, false, false, false);
+    }
+
+    /// Bytes of memory that it holds, whatever of it is used.
+    pub fn allocated(&self) -> usize {
+        self.walk.allocated() + (self.discarded.capacity() + self.pool.capacity()) * size_of::<u64>()
     }
 
     /// Bytes of memory that this query fills. (What earlier queries left allocated is not its fault.)

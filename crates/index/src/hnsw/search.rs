@@ -111,6 +111,11 @@ impl Pool {
         self.entries.is_empty()
     }
 
+    /// The number of candidates it has room for.
+    pub fn capacity(&self) -> usize {
+        self.entries.capacity()
+    }
+
     /// Forgets what was expanded, for the search of the next layer.
     pub fn restart(&mut self) {
         for entry in &mut self.entries {
