@@ -2,3 +2,4 @@
 \echo This file is for "ALTER EXTENSION vector UPDATE TO '0.8.7'", not for psql. \quit
 
 DROP FUNCTION hnsw_check(regclass, boolean);
+DROP FUNCTION ivfflat_check(regclass, boolean);

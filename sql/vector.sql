@@ -30,6 +30,10 @@ CREATE FUNCTION hnsw_check(index regclass, deep boolean DEFAULT false)
     RETURNS TABLE (block bigint, "offset" integer, violation text)
     LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME';
 REVOKE ALL ON FUNCTION hnsw_check(regclass, boolean) FROM PUBLIC;
+CREATE FUNCTION ivfflat_check(index regclass, deep boolean DEFAULT false)
+    RETURNS TABLE (block bigint, "offset" integer, violation text)
+    LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME';
+REVOKE ALL ON FUNCTION ivfflat_check(regclass, boolean) FROM PUBLIC;
 
 --
 -- vector: single precision
@@ -542,6 +546,7 @@ COMMENT ON ACCESS METHOD ivfflat IS 'approximate nearest neighbour search in lis
 COMMENT ON FUNCTION hnswhandler(internal) IS 'describes hnsw to the server';
 COMMENT ON FUNCTION ivfflathandler(internal) IS 'describes ivfflat to the server';
 COMMENT ON FUNCTION hnsw_check(regclass, boolean) IS 'what is wrong with an hnsw index; deep: compared with its table, too';
+COMMENT ON FUNCTION ivfflat_check(regclass, boolean) IS 'what is wrong with an ivfflat index; deep: compared with its table, too';
 COMMENT ON FUNCTION hnsw_halfvec_support(internal) IS 'tells hnsw how to handle halfvec';
 COMMENT ON FUNCTION hnsw_bit_support(internal) IS 'tells hnsw how to handle bit';
 COMMENT ON FUNCTION hnsw_sparsevec_support(internal) IS 'tells hnsw how to handle sparsevec';

@@ -207,6 +207,7 @@ functions! { guarded:
     hnsw_bit_support => hnsw::opclass::support;
     hnsw_sparsevec_support => hnsw::opclass::support;
     ivfflathandler => ivfflat::handler;
+    ivfflat_check => ivfflat::check::check;
     ivfflat_halfvec_support => ivfflat::support;
     ivfflat_bit_support => ivfflat::support;
 }

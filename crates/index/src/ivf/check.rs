@@ -4,7 +4,7 @@
 use super::layout::{Entry, HEAD_BLOCK, List, META_BLOCK, MetaPage, PAGE_ID, Packed, entry_size, list_size};
 use super::scan::{BAD_CENTRE, BAD_VALUE, Unpack};
 use crate::blocks::Blocks;
-use crate::page::{FIRST_OFFSET, INVALID_BLOCK};
+use crate::page::{FIRST_OFFSET, INVALID_BLOCK, Tid};
 use crate::space::{Space, ValueBuf};
 use crate::verify::{self, Violation};
 
@@ -34,11 +34,15 @@ pub struct Check {
     unpacked: ValueBuf,
     /// entries seen
     pub entries: u64,
+    /// with `deep`: row and place of each entry, by row at last
+    census: Vec<(u64, u64)>,
+    /// whether there was too little memory for that
+    pub out_of_memory: bool,
 }
 
 impl Check {
     /// Checks an index of values in `space`: the meta page, list pages, chains, entries; with `deep`, also that each
-    /// value is one of the index and that every page of the file is what it should be.
+    /// value is one of the index, that no row is there twice, and that every page of the file is what it should be.
     ///
     /// # Errors
     /// A block that cannot be had at all.
@@ -101,8 +105,31 @@ impl Check {
         }
         if deep {
             self.strays(blocks, count, seen)?;
+            self.census.sort_unstable();
+            for pair in self.census.windows(2) {
+                if let [(a, _), (b, place)] = pair
+                    && a == b
+                {
+                    let (row, place) = (Tid::from_packed(*b), Tid::from_packed(*place));
+                    let what = format!("row {row} of the table is in the index twice");
+                    self.violations.push(Violation::at(place.block(), place.offset(), what));
+                }
+            }
         }
         Ok(())
+    }
+
+    /// Where the index has a row, as far as the deep check saw.
+    pub fn find(&self, row: Tid) -> Option<Tid> {
+        let at = self.census.partition_point(|entry| entry.0 < row.packed());
+        self.census.get(at).filter(|entry| entry.0 == row.packed()).map(|entry| Tid::from_packed(entry.1))
+    }
+
+    /// Rows in blocks from `block` on and their places.
+    pub fn rows_from(&self, block: u32) -> impl Iterator<Item = (Tid, Tid)> {
+        let at = self.census.partition_point(|entry| entry.0 < Tid::new(block, 0).packed());
+        let rows = self.census.get(at..).unwrap_or_default().iter();
+        rows.map(|&(row, place)| (Tid::from_packed(row), Tid::from_packed(place)))
     }
 
     /// Checks a list page; answers the next.
@@ -191,6 +218,10 @@ impl Check {
             self.entries += 1;
             match Entry::new(item, offset) {
                 Ok(entry) if deep => {
+                    self.out_of_memory |= self.census.try_reserve(1).is_err();
+                    if !self.out_of_memory {
+                        self.census.push((entry.row.packed(), Tid::new(block, offset).packed()));
+                    }
                     let good = match entry.value {
                         Packed::Compressed(value) => {
                             unpack.unpack(value, &mut self.unpacked)
