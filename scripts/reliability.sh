@@ -32,17 +32,6 @@ while [ $# -gt 0 ]; do
   shift
 done
 
-# Access methods that are not built yet have nothing to lose.
-ams=""
-for am in hnsw ivfflat; do
-  if ! left_out "$am" || [ -n "${RELIABILITY_AS_IS:-}" ]; then ams=$ams${ams:+,}$am; fi
-done
-case " ${options[*]-} " in *" --am "*) ;; *) options+=(--am "$ams") ;; esac
-if [ -z "$ams" ]; then
-  say "not built yet, left out: hnsw ivfflat"
-  exit 0
-fi
-
 python=$(venv_python)
 work=$(mktemp -d "${TMPDIR:-/tmp}/reliability.XXXXXX")
 chmod 755 "$work"
@@ -56,4 +45,4 @@ fi
 if [ -z "${RELIABILITY_AS_IS:-}" ]; then "$pg" install "$pg_config" >/dev/null; fi
 export PYTHONDONTWRITEBYTECODE=1
 say "$("$pg_config" --version)"
-"$python" "$repo_root/tests/reliability/run.py" --prefix "$(dirname "$("$pg_config" --bindir)")" --only "$names" "${options[@]}"
+"$python" "$repo_root/tests/reliability/run.py" --prefix "$(dirname "$("$pg_config" --bindir)")" --only "$names" "${options[@]+"${options[@]}"}"
