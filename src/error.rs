@@ -20,8 +20,6 @@ pub enum Error {
     Message(PgSqlErrorCode, String),
     /// `FUNCTION: expected state array`, when an aggregate's support function is called by hand.
     StateArray(&'static str),
-    /// The access method named does not do this yet.
-    NotBuilt(&'static str),
     /// A page of an index is not what it should be.
     Corrupted(Box<CorruptIndex>),
 }
@@ -101,12 +99,6 @@ impl IntoReport for Error {
                 format!("{function}: expected state array").as_bytes(),
             ),
             Error::Corrupted(corrupt) => corrupt.into_report(),
-            Error::NotBuilt(am) => Report::new(
-                PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
-                format!("access method \"{am}\" is not built yet in this version of the extension")
-                    .as_bytes(),
-            )
-            .hint("Exact search works without an index: ORDER BY embedding <-> query LIMIT n."),
         }
     }
 }

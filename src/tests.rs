@@ -394,51 +394,94 @@ mod tests {
         assert!(grown < 8 << 20, "{grown} bytes");
     }
 
-    #[pg_test]
-    fn access_methods_say_that_they_are_not_built() {
-        Spi::run("CREATE TABLE t (v vector(3)); INSERT INTO t VALUES ('[1,2,3]')").unwrap();
-        Spi::run(
-            "DO $$ DECLARE am text; BEGIN FOREACH am IN ARRAY ARRAY['hnsw', 'ivfflat'] LOOP
-                BEGIN
-                    EXECUTE format('CREATE INDEX ON t USING %I (v vector_l2_ops)', am);
-                    RAISE 'built';
-                EXCEPTION WHEN feature_not_supported THEN
-                END;
-             END LOOP; END $$",
-        )
+    /// 1000 rows on a line, `(i, i, i)` with id i, and an index of the access method on them.
+    fn indexed_line(am: &str) {
+        Spi::run(&format!(
+            "DROP TABLE IF EXISTS line;
+             CREATE TABLE line (id int, v vector(3));
+             INSERT INTO line SELECT i, ARRAY[i, i, i]::vector FROM generate_series(1, 1000) i;
+             CREATE INDEX line_v ON line USING {am} (v vector_l2_ops); ANALYZE line;
+             SET LOCAL enable_seqscan = off; SET LOCAL ivfflat.probes = 100"
+        ))
         .unwrap();
     }
 
-    /// A database that pgvector made comes with its indexes: no setting and no query shape may have them scanned.
+    fn ids(query: &str) -> String {
+        Spi::get_one(&format!("SELECT string_agg(id::text, ',') FROM ({query}) x"))
+            .unwrap()
+            .unwrap_or_default()
+    }
+
+    /// One transaction sees what it did to the table through the index.
     #[pg_test]
-    fn existing_indexes_are_not_scanned() {
-        Spi::run(
-            "CREATE TABLE t (id int, v vector(3)); INSERT INTO t SELECT i, ARRAY[i, i, i]::vector FROM generate_series(1, 1000) i;
-             CREATE INDEX made_elsewhere ON t (v); ANALYZE t",
-        )
-        .unwrap();
+    fn indexes_are_built_scanned_and_inserted_into() {
         for am in ["hnsw", "ivfflat"] {
-            // what is in the file does not matter to a planner that leaves it alone
-            Spi::run(&format!(
-                "UPDATE pg_class SET relam = (SELECT oid FROM pg_am WHERE amname = '{am}') WHERE relname = 'made_elsewhere';
-                 UPDATE pg_index SET indclass = (SELECT o.oid::text::oidvector FROM pg_opclass o JOIN pg_am a ON a.oid = opcmethod
-                    WHERE opcname = 'vector_l2_ops' AND amname = '{am}') WHERE indexrelid = 'made_elsewhere'::regclass"
-            ))
-            .unwrap();
-            for setting in ["enable_seqscan", "enable_sort", "enable_incremental_sort", "enable_indexscan"] {
-                if setting == "enable_incremental_sort" && cfg!(feature = "pg13") {
-                    continue;
-                }
-                Spi::run(&format!("SET LOCAL {setting} = off")).unwrap();
-                for query in [
-                    "SELECT id FROM t ORDER BY v <-> '[7,7,7]' LIMIT 1",
-                    "SELECT id FROM t ORDER BY v <-> '[7,7,7]', id LIMIT 1",
-                    "SELECT b.id FROM t a, LATERAL (SELECT id FROM t ORDER BY v <-> a.v LIMIT 1) b WHERE a.id = 7",
-                ] {
-                    assert_eq!(Spi::get_one::<i32>(query), Ok(Some(7)), "{am}, {setting} off: {query}");
-                }
-                Spi::run(&format!("SET LOCAL {setting} = on")).unwrap();
+            indexed_line(am);
+            let nearest = "SELECT id FROM line ORDER BY v <-> '[7.2,7.2,7.2]' LIMIT 3";
+            let plan =
+                Spi::get_one::<pgrx::Json>(&format!("EXPLAIN (FORMAT JSON) {nearest}")).unwrap().unwrap();
+            assert!(plan.0.to_string().contains("\"Index Name\":\"line_v\""), "{am}: {}", plan.0);
+            assert_eq!(ids(nearest), "7,8,6", "{am}");
+            Spi::run("INSERT INTO line VALUES (1001, '[7.1,7.1,7.1]'), (1002, NULL); DELETE FROM line WHERE id = 8")
+                .unwrap();
+            assert_eq!(ids(nearest), "1001,7,6", "{am}");
+            // a query of its own for each outer row, and for each fetch of a cursor
+            let each = "SELECT b.id FROM generate_series(100, 300, 100) i,
+                LATERAL (SELECT id FROM line ORDER BY v <-> ARRAY[i, i, i]::vector LIMIT 1) b";
+            assert_eq!(ids(each), "100,200,300", "{am}");
+            Spi::run(&format!("DECLARE c CURSOR FOR {nearest}")).unwrap();
+            for id in [1001, 7, 6] {
+                assert_eq!(Spi::get_one::<i32>("FETCH c"), Ok(Some(id)), "{am}");
             }
+            Spi::run("CLOSE c; REINDEX INDEX line_v").unwrap();
+            assert_eq!(ids(nearest), "1001,7,6", "{am}");
+            let check = format!("SELECT count(*) FROM {am}_check('line_v', true)");
+            assert_eq!(Spi::get_one::<i64>(&check), Ok(Some(0)), "{am}");
+        }
+    }
+
+    /// A scan's state lives as long as the scan, and an error ends both.
+    #[pg_test]
+    fn scans_and_failing_scans_leak_nothing() {
+        for am in ["hnsw", "ivfflat"] {
+            indexed_line(am);
+            let round = "DO $$ DECLARE c refcursor; BEGIN FOR i IN 1..500 LOOP
+                PERFORM id FROM line ORDER BY v <-> ARRAY[i, i, i]::vector LIMIT 10;
+                BEGIN PERFORM id FROM line ORDER BY v <-> ARRAY[i, i]::vector LIMIT 1; EXCEPTION WHEN data_exception THEN END;
+                BEGIN
+                    OPEN c FOR SELECT id FROM line ORDER BY v <-> ARRAY[i, i, i]::vector;
+                    MOVE 3 FROM c;
+                    RAISE division_by_zero;
+                EXCEPTION WHEN division_by_zero THEN END;
+            END LOOP; END $$";
+            Spi::run(round).unwrap();
+            let before = backend_memory();
+            Spi::run(round).unwrap();
+            let grown = backend_memory() - before;
+            assert!(grown < 8 << 20, "{am}: {grown} bytes");
+        }
+    }
+
+    /// They exist for operator classes that pgvector made; SQL cannot call them, only C code that does not know them.
+    #[pg_test]
+    fn type_support_functions_refuse() {
+        for name in [
+            "hnsw_halfvec_support",
+            "hnsw_bit_support",
+            "hnsw_sparsevec_support",
+            "ivfflat_halfvec_support",
+            "ivfflat_bit_support",
+        ] {
+            let function =
+                Spi::get_one::<pg_sys::Oid>(&format!("SELECT '{name}'::regproc::oid")).unwrap().unwrap();
+            let refused = PgTryBuilder::new(|| {
+                // SAFETY: a function of one argument, which it does not look at.
+                unsafe { pg_sys::OidFunctionCall1Coll(function, pg_sys::InvalidOid, Datum::null()) };
+                false
+            })
+            .catch_when(PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED, |_| true)
+            .execute();
+            assert!(refused, "{name}");
         }
     }
 

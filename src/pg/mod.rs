@@ -13,7 +13,6 @@ pub mod blocks;
 pub mod build;
 pub mod call;
 pub mod ereport;
-pub mod index_am;
 pub mod inspect;
 pub mod prefetch;
 pub mod raw;

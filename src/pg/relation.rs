@@ -74,12 +74,6 @@ impl<'r> Rel<'r> {
         unsafe { (*attribute((*self.relation).rd_att, n)).atttypid }
     }
 
-    /// The number of columns.
-    pub fn columns(self) -> usize {
-        // SAFETY: an open relation has a tuple descriptor.
-        unsafe { (*(*self.relation).rd_att).natts.max(0) as usize }
-    }
-
     /// The address of support function `number` of the first column's operator class; `None` when it has none.
     pub fn support_function(self, number: u16) -> Option<usize> {
         // SAFETY: the relation is an open index with at least one column; the server checks that the access method
