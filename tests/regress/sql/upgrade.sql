@@ -6,15 +6,15 @@ SELECT v AS unreachable FROM unnest(string_to_array('0.5.0 0.5.1 0.6.0 0.6.1 0.6
  WHERE NOT EXISTS (SELECT FROM pg_extension_update_paths('vector') WHERE source = v AND target = '1.0.0' AND path IS NOT NULL);
 SELECT path FROM pg_extension_update_paths('vector') WHERE source = '1.0.0' AND target = '0.8.7';
 
--- Back to 0.8.7 and here again changes nothing. In between the descriptions are taken away or replaced, as a database
--- that comes from elsewhere may have none or others: afterwards it must have ours, all of them.
+-- Back to 0.8.7 and here again changes nothing, but that the checkers, which 0.8.7 has not, are made anew. In between the descriptions are
+-- taken away or replaced, as a database that comes from elsewhere may have none or others: afterwards it must have ours, all of them.
 CREATE TEMP VIEW owned AS
   WITH RECURSIVE member AS (
     SELECT classid, objid FROM pg_depend WHERE refclassid = 'pg_extension'::regclass AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'vector') AND deptype = 'e'
     UNION SELECT d.classid, d.objid FROM pg_depend d JOIN member m ON d.refclassid = m.classid AND d.refobjid = m.objid AND d.deptype IN ('i', 'a')
       WHERE d.classid = ANY (ARRAY['pg_type', 'pg_amop', 'pg_amproc', 'pg_opfamily', 'pg_opclass']::regclass[]))
   SELECT pg_describe_object(classid, objid, 0) AS object, obj_description(objid, classid::regclass::name) AS description,
-         CASE classid WHEN 'pg_proc'::regclass THEN (SELECT to_jsonb(p) FROM pg_proc p WHERE oid = objid) WHEN 'pg_type'::regclass THEN (SELECT to_jsonb(t) FROM pg_type t WHERE oid = objid)
+         CASE classid WHEN 'pg_proc'::regclass THEN (SELECT to_jsonb(p) - CASE WHEN proname LIKE '%\_check' THEN 'oid' ELSE '' END FROM pg_proc p WHERE oid = objid) WHEN 'pg_type'::regclass THEN (SELECT to_jsonb(t) FROM pg_type t WHERE oid = objid)
            WHEN 'pg_operator'::regclass THEN (SELECT to_jsonb(o) FROM pg_operator o WHERE oid = objid) WHEN 'pg_opclass'::regclass THEN (SELECT to_jsonb(o) FROM pg_opclass o WHERE oid = objid)
            WHEN 'pg_amop'::regclass THEN (SELECT to_jsonb(o) FROM pg_amop o WHERE oid = objid) WHEN 'pg_amproc'::regclass THEN (SELECT to_jsonb(o) FROM pg_amproc o WHERE oid = objid)
            WHEN 'pg_cast'::regclass THEN (SELECT to_jsonb(c) FROM pg_cast c WHERE oid = objid) WHEN 'pg_am'::regclass THEN (SELECT to_jsonb(a) FROM pg_am a WHERE oid = objid) END AS properties
