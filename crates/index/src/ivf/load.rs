@@ -256,8 +256,8 @@ impl<T: Element> Loader<T> {
             let mut short = false;
             let end = next + in_memory.get(list).copied().unwrap_or_default() as usize;
             write_entries(blocks, *head, self.entry_size, |out| {
-                for (run, left) in left.iter_mut().enumerate().filter(|(_, left)| **left > 0) {
-                    *left -= 1;
+                if let Some(run) = left.iter().position(|&left| left > 0) {
+                    left[run] -= 1;
                     out.resize(self.entry_size, 0);
                     short = runs.read(run, out) != out.len();
                     return !short;
