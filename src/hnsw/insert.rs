@@ -26,11 +26,7 @@ pub struct Inserter {
 impl Inserter {
     /// Nothing allocated; levels from `seed`.
     pub fn new(seed: u64) -> Self {
-        Inserter {
-            workspace: Workspace::new(),
-            buffer: ValueBuf::new(),
-            rng: SmallRng::seed_from_u64(seed),
-        }
+        Inserter { workspace: Workspace::new(), buffer: ValueBuf::new(), rng: SmallRng::seed_from_u64(seed) }
     }
 }
 
@@ -39,12 +35,15 @@ static INSERTER: PerBackend<Inserter> = PerBackend::new();
 /// Inserts a row of a table.
 pub fn insert(index: Rel<'_>, value: &[u8], row: Tid) -> Result<(), Error> {
     let op = OpClass::of(index)?;
-    INSERTER.with(|| Inserter::new(rand::random()), |inserter| {
-        let mut blocks = IndexBlocks::new(index);
-        let result = insert_formed(&mut blocks, op, inserter, value, row);
-        blocks.count_hits();
-        result
-    })
+    INSERTER.with(
+        || Inserter::new(rand::random()),
+        |inserter| {
+            let mut blocks = IndexBlocks::new(index);
+            let result = insert_formed(&mut blocks, op, inserter, value, row);
+            blocks.count_hits();
+            result
+        },
+    )
 }
 
 fn insert_formed(

@@ -44,7 +44,7 @@ pub(super) struct Links {
     values: Values,
     slots: Vec<Tid>,
     candidates: Vec<Scored>,
-    chosen: Vec<usize>,
+    memo: Vec<Option<bool>>,
 }
 
 /// The new element's place among the loaded.
@@ -164,9 +164,9 @@ fn plan<B: Blocks, S: Space>(
     }
     links.candidates.push(Scored { distance: new_distance, node: NEW });
 
-    let Links { candidates, chosen, values, tids, .. } = links;
+    let Links { candidates, memo, values, tids, .. } = links;
     candidates.sort_unstable_by(|a, b| a.distance.total_cmp(&b.distance).then(a.node.cmp(&b.node)));
-    let dropped = select_dropped(candidates, chosen, |a, b| match (candidates.get(a), candidates.get(b)) {
+    let dropped = select_dropped(candidates, memo, |a, b| match (candidates.get(a), candidates.get(b)) {
         (Some(a), Some(b)) => pair_distance(graph.space, values, a.node, b.node),
         _ => f32::INFINITY,
     });

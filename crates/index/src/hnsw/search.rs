@@ -234,23 +234,41 @@ pub fn select_neighbours(
     chosen.extend(rest.iter().take(missing));
 }
 
-/// Of candidates that are one too many, the position of the one to drop: the farthest that is closer to a better
-/// candidate than to the element, or else the farthest. Candidates come nearest first.
+/// Of candidates that are one too many, the position of the one to drop: the farthest that algorithm 4 would not choose,
+/// or else the farthest. Candidates come nearest first; `memo` is room.
+///
+/// The answer is nearly always among the last few, so the choice is made backwards: whether one is chosen asks only for
+/// those that are nearer to it than the element is, and for each of these the same. That takes a tenth of the distances
+/// that choosing forwards takes, for the same answer.
 pub fn select_dropped(
     candidates: &[Scored],
-    chosen: &mut Vec<usize>,
+    memo: &mut Vec<Option<bool>>,
     mut distance: impl FnMut(usize, usize) -> f32,
 ) -> Option<usize> {
-    chosen.clear();
-    let mut dropped = candidates.len().checked_sub(1)?;
-    for (at, candidate) in candidates.iter().enumerate() {
-        if chosen.iter().all(|&other| distance(at, other) > candidate.distance) {
-            chosen.push(at);
-        } else {
-            dropped = at;
-        }
+    let last = candidates.len().checked_sub(1)?;
+    memo.clear();
+    memo.resize(candidates.len(), None);
+    Some((1..=last).rev().find(|&at| !is_chosen(candidates, memo, at, &mut distance)).unwrap_or(last))
+}
+
+/// Whether algorithm 4 chooses a candidate: no chosen one before it is nearer to it than the element is.
+fn is_chosen(
+    candidates: &[Scored],
+    memo: &mut [Option<bool>],
+    at: usize,
+    distance: &mut impl FnMut(usize, usize) -> f32,
+) -> bool {
+    if let Some(&Some(known)) = memo.get(at) {
+        return known;
     }
-    Some(dropped)
+    let own = candidates.get(at).map_or(f32::INFINITY, |candidate| candidate.distance);
+    // positions only go down: as deep as there are candidates, at most
+    let chosen =
+        !(0..at).any(|better| distance(at, better) <= own && is_chosen(candidates, memo, better, distance));
+    if let Some(place) = memo.get_mut(at) {
+        *place = Some(chosen);
+    }
+    chosen
 }
 
 #[cfg(test)]
@@ -323,6 +341,39 @@ mod tests {
         let distance = |a: usize, b: usize| (places[a] - places[b]).abs();
         select_neighbours(&candidates, 3, &mut chosen, &mut rest, distance);
         assert_eq!(chosen, [0, 3, 1]);
-        assert_eq!(select_dropped(&candidates, &mut chosen, distance), Some(2));
+        assert_eq!(select_dropped(&candidates, &mut Vec::new(), distance), Some(2));
+    }
+
+    #[test]
+    fn dropping_backwards_is_choosing_forwards() {
+        let mut x = 7u64;
+        let mut next = || {
+            x = x.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (x >> 40) as f32 / (1u64 << 24) as f32
+        };
+        for count in [1, 2, 3, 9, 33] {
+            for _ in 0..200 {
+                let mut places: Vec<[f32; 3]> = (0..count).map(|_| [next(), next(), next()]).collect();
+                let norm =
+                    |a: &[f32; 3], b: &[f32; 3]| -> f32 { (0..3).map(|i| (a[i] - b[i]).powi(2)).sum() };
+                let origin = [0.5; 3];
+                places.sort_by(|a, b| norm(a, &origin).total_cmp(&norm(b, &origin)));
+                let scored =
+                    |(n, p): (usize, &[f32; 3])| Scored { distance: norm(p, &origin), node: n as u32 };
+                let candidates: Vec<_> = places.iter().enumerate().map(scored).collect();
+                let (mut chosen, mut dropped) = (Vec::new(), count - 1);
+                for at in 0..count {
+                    if chosen.iter().all(|&c: &usize| norm(&places[at], &places[c]) > candidates[at].distance)
+                    {
+                        chosen.push(at);
+                    } else {
+                        dropped = at;
+                    }
+                }
+                let mut memo = Vec::new();
+                let distance = |a: usize, b: usize| norm(&places[a], &places[b]);
+                assert_eq!(select_dropped(&candidates, &mut memo, distance), Some(dropped));
+            }
+        }
     }
 }

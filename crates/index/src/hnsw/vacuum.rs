@@ -48,9 +48,10 @@ pub struct Vacuum {
     /// the two live elements of the highest levels
     highest: Option<Live>,
     second: Option<Live>,
-    /// live elements of a page, with their values one after the other
-    live: Vec<Live>,
-    values: Vec<ValueBuf>,
+    /// live elements of a page whose lists must be looked at
+    broken: Vec<Live>,
+    /// the value of the one being repaired
+    value: ValueBuf,
     workspace: Workspace,
     counted: Vacuumed,
 }
@@ -93,16 +94,22 @@ impl Vacuum {
         while let Some(block) = pages.next(blocks)? {
             blocks.pause()?;
             // most pages have nothing to remove and need no change
-            let any = blocks.read(block, |bytes| any_dead(bytes, is_dead))?;
+            let any = blocks.read(block, |bytes| {
+                let any = any_dead(bytes, is_dead)?;
+                if !any {
+                    self.note_elements(bytes, block)?;
+                }
+                Ok(any)
+            })?;
             if any {
                 let mut change = blocks.change()?;
                 let slot = change.open(block)?;
                 let removed =
                     remove_dead(change.bytes_mut(slot)?, is_dead).map_err(|damage| damage.on(block))?;
                 self.counted.removed += removed;
+                self.note_elements(change.bytes(slot), block).map_err(|damage| damage.on(block))?;
                 change.commit()?;
             }
-            blocks.read(block, |bytes| self.note_elements(bytes, block))?;
         }
         Ok(())
     }
@@ -136,49 +143,50 @@ impl Vacuum {
         let mut pages = Pages::new();
         while let Some(block) = pages.next(blocks)? {
             blocks.pause()?;
-            self.read_live(blocks, block)?;
-            for at in 0..self.live.len() {
-                let Some(&live) = self.live.get(at) else { break };
+            self.find_broken(blocks, graph.m, block)?;
+            for at in 0..self.broken.len() {
+                let Some(&live) = self.broken.get(at) else { break };
+                // repairs of others may have mended it
                 if self.needs_repair(blocks, graph.m, &live)? {
-                    self.repair_one(blocks, graph, at, live)?;
+                    self.repair_one(blocks, graph, live)?;
                 }
             }
         }
         Ok(())
     }
 
-    /// Copies the live elements of a page.
-    fn read_live<B: Blocks>(&mut self, blocks: &mut B, block: u32) -> Result<(), B::Error> {
-        let (live, values) = (&mut self.live, &mut self.values);
-        live.clear();
+    /// Finds the live elements of a page whose lists need repair, or stand on another page.
+    fn find_broken<B: Blocks>(&mut self, blocks: &mut B, m: usize, block: u32) -> Result<(), B::Error> {
+        let (broken, dying) = (&mut self.broken, &self.dying);
+        broken.clear();
         blocks.read(block, |bytes| {
+            let mut damage = Ok(());
             for_each_element(bytes, |offset, element| {
-                if element.header.deleted == 0 && element.header.is_live() {
-                    if values.len() <= live.len() {
-                        values.push(ValueBuf::new());
-                    }
-                    if let Some(value) = values.get_mut(live.len()) {
-                        value.copy_from(element.value);
-                    }
-                    live.push(Live::new(Tid::new(block, offset), &element));
+                if element.header.deleted != 0 || !element.header.is_live() {
+                    return;
                 }
-            })
+                let live = Live::new(Tid::new(block, offset), &element);
+                let at = live.neighbour_tid;
+                let needed = if at.block() == block {
+                    let item = Page::new(bytes, PAGE_ID).and_then(|page| page.item(at.offset()));
+                    item.and_then(|item| list_needs_repair(item, m, &live, dying))
+                } else {
+                    Ok(true)
+                };
+                match needed {
+                    Ok(true) => broken.push(live),
+                    Ok(false) => {}
+                    Err(found) => damage = damage.and(Err(found)),
+                }
+            })?;
+            damage
         })
     }
 
-    /// Whether an element has an edge to a dying one, or so few edges that an insert during this vacuum may have left
-    /// it without good ones.
     fn needs_repair<B: Blocks>(&self, blocks: &mut B, m: usize, live: &Live) -> Result<bool, B::Error> {
         let (at, dying) = (live.neighbour_tid, &self.dying);
         blocks.read(at.block(), |bytes| {
-            let item = Page::new(bytes, PAGE_ID)?.item(at.offset())?;
-            let list = Neighbours::new(item, at.offset())?;
-            let Some(ground) = list.layer(live.level, live.version, 0, m) else {
-                // replaced since the page was read: new, and linked to living elements
-                return Ok(false);
-            };
-            let few = ground.iter().filter(|tid| tid.is_valid()).count() < m;
-            Ok(few || list.slots.iter().any(|&tid| tid.is_valid() && dying.contains(tid)))
+            list_needs_repair(Page::new(bytes, PAGE_ID)?.item(at.offset())?, m, live, dying)
         })
     }
 
@@ -186,7 +194,6 @@ impl Vacuum {
         &mut self,
         blocks: &mut B,
         graph: &Graph<S>,
-        at: usize,
         live: Live,
     ) -> Result<(), B::Error> {
         let mut hold = Hold::Shared;
@@ -200,10 +207,7 @@ impl Vacuum {
             meta = read_meta(blocks)?;
         }
         let entry = meta.entry_point().map_err(|damage| damage.on(META_BLOCK))?;
-        let Vacuum { workspace, values, dying, .. } = self;
-        if let Some(value) = values.get(at) {
-            relink(blocks, graph, workspace, dying, value.bytes(), live, entry)?;
-        }
+        self.relink(blocks, graph, live, entry)?;
         if raises_entry(&meta, live.level) {
             raise_entry_point(blocks, EntryPoint { tid: live.tid, level: live.level })?;
         }
@@ -227,7 +231,7 @@ impl Vacuum {
         let entry = entry_point(blocks)?;
         if let (Some(entry), Some(other)) = (entry, replacement(entry)) {
             if self.needs_repair(blocks, graph.m, &other)? {
-                self.relink_alone(blocks, graph, other, Some(entry))?;
+                self.relink(blocks, graph, other, Some(entry))?;
             }
         }
         blocks.unlock(Gate::Update, Hold::Shared);
@@ -251,7 +255,7 @@ impl Vacuum {
                 })?;
                 if self.needs_repair(blocks, graph.m, &live)? {
                     let from = other.map(|live| EntryPoint { tid: live.tid, level: live.level });
-                    self.relink_alone(blocks, graph, live, from)?;
+                    self.relink(blocks, graph, live, from)?;
                 }
             }
         }
@@ -259,24 +263,24 @@ impl Vacuum {
         Ok(())
     }
 
-    fn relink_alone<B: Blocks, S: Space>(
+    /// Copies the element's value and links it anew.
+    fn relink<B: Blocks, S: Space>(
         &mut self,
         blocks: &mut B,
         graph: &Graph<S>,
         live: Live,
         entry: Option<EntryPoint>,
     ) -> Result<(), B::Error> {
-        if self.values.is_empty() {
-            self.values.push(ValueBuf::new());
-        }
-        let Vacuum { workspace, values, dying, .. } = self;
-        let Some(value) = values.first_mut() else { return Ok(()) };
-        blocks.read(live.tid.block(), |bytes| {
+        let Vacuum { workspace, value, dying, .. } = self;
+        let same = blocks.read(live.tid.block(), |bytes| {
             let offset = live.tid.offset();
             let element = Element::new(Page::new(bytes, PAGE_ID)?.item(offset)?, offset)?;
             value.copy_from(element.value);
-            Ok(())
+            Ok(element.header.deleted == 0 && element.header.version == live.version)
         })?;
+        if !same {
+            return Ok(());
+        }
         relink(blocks, graph, workspace, dying, value.bytes(), live, entry)
     }
 
@@ -324,11 +328,10 @@ impl Vacuum {
         let mut pages = Pages::new();
         while let Some(block) = pages.next(blocks)? {
             blocks.pause()?;
-            let (live, dying) = (&mut self.live, &self.dying);
-            live.clear();
+            let (elsewhere, dying) = (&mut self.broken, &self.dying);
+            elsewhere.clear();
             // edges on the same page at once, others one by one
             blocks.read(block, |bytes| {
-                let page = Page::new(bytes, PAGE_ID)?;
                 let mut damage = Ok(());
                 for_each_element(bytes, |offset, element| {
                     if element.header.deleted != 0 || !element.header.is_live() {
@@ -336,17 +339,17 @@ impl Vacuum {
                     }
                     let at = element.header.neighbour_tid;
                     if at.block() != block {
-                        live.push(Live::new(Tid::new(block, offset), &element));
+                        elsewhere.push(Live::new(Tid::new(block, offset), &element));
                         return;
                     }
-                    let checked =
-                        page.item(at.offset()).and_then(|item| no_edge_to(item, at.offset(), dying));
+                    let item = Page::new(bytes, PAGE_ID).and_then(|page| page.item(at.offset()));
+                    let checked = item.and_then(|item| no_edge_to(item, at.offset(), dying));
                     damage = damage.and(checked);
                 })?;
                 damage
             })?;
-            for at in 0..self.live.len() {
-                let Some(&live) = self.live.get(at) else { break };
+            for at in 0..self.broken.len() {
+                let Some(&live) = self.broken.get(at) else { break };
                 let at = live.neighbour_tid;
                 let dying = &self.dying;
                 blocks.read(at.block(), |bytes| {
@@ -548,6 +551,10 @@ fn strip<B: Blocks>(blocks: &mut B, m: usize, live: Live, dying: &TidSet) -> Res
 
 /// Every element tuple of a page.
 fn for_each_element<'a>(bytes: &'a [u8], mut each: impl FnMut(u16, Element<'a>)) -> Result<(), Damage> {
+    // a block that a crash left without ever linking it
+    if Page::is_new(bytes) {
+        return Ok(());
+    }
     let page = Page::new(bytes, PAGE_ID)?;
     for offset in FIRST_OFFSET..=page.max_offset() {
         let item = page.item(offset)?;
@@ -556,6 +563,18 @@ fn for_each_element<'a>(bytes: &'a [u8], mut each: impl FnMut(u16, Element<'a>))
         }
     }
     Ok(())
+}
+
+/// Whether a list has an edge to a dying element, or so few edges that an insert during this vacuum may have left its
+/// element without good ones.
+fn list_needs_repair(item: &[u8], m: usize, live: &Live, dying: &TidSet) -> Result<bool, Damage> {
+    let list = Neighbours::new(item, live.neighbour_tid.offset())?;
+    let Some(ground) = list.layer(live.level, live.version, 0, m) else {
+        // replaced since its element was read: new, and linked to living elements
+        return Ok(false);
+    };
+    let few = ground.iter().filter(|tid| tid.is_valid()).count() < m;
+    Ok(few || list.slots.iter().any(|&tid| tid.is_valid() && dying.contains(tid)))
 }
 
 fn any_dead(bytes: &[u8], is_dead: &mut impl FnMut(Tid) -> bool) -> Result<bool, Damage> {
@@ -606,21 +625,15 @@ impl Pages {
         Pages { next: HEAD_BLOCK, count: 0 }
     }
 
-    /// The next page. Blocks that a crash left without ever linking them are passed over.
     fn next<B: Blocks>(&mut self, blocks: &mut B) -> Result<Option<u32>, B::Error> {
-        loop {
+        if self.next >= self.count {
+            self.count = blocks.count()?;
             if self.next >= self.count {
-                self.count = blocks.count()?;
-                if self.next >= self.count {
-                    return Ok(None);
-                }
-            }
-            let block = self.next;
-            self.next = block.checked_add(1).unwrap_or(INVALID_BLOCK);
-            let is_new = blocks.read(block, |bytes| Ok(Page::is_new(bytes)))?;
-            if !is_new {
-                return Ok(Some(block));
+                return Ok(None);
             }
         }
+        let block = self.next;
+        self.next = block.checked_add(1).unwrap_or(INVALID_BLOCK);
+        Ok(Some(block))
     }
 }
