@@ -1,6 +1,7 @@
 //! Values, their text and wire formats: what about vectors does not need PostgreSQL. Callers own memory,
 //! interrupts and error reporting; this crate only looks at bytes and answers with values or a [`ValueError`].
 #![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
 pub mod blocks;
 pub mod error;

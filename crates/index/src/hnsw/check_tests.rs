@@ -60,7 +60,7 @@ fn an_index_is_healthy_after_every_change_of_its_life() {
     insert_all(&mut blocks, &graph, 0, &values[..60], &mut rng);
     // a row of its own for a value that is there
     insert_all(&mut blocks, &graph, 60, &values[..3], &mut rng);
-    Vacuum::new().run(&mut blocks, &graph, &mut |tid: Tid| tid.offset() % 3 == 0).unwrap();
+    Vacuum::new().run(&mut blocks, &graph, &mut |tid: Tid| tid.offset().is_multiple_of(3)).unwrap();
     insert_all(&mut blocks, &graph, 200, &values[60..], &mut rng);
     Vacuum::new().run(&mut blocks, &graph, &mut |_| true).unwrap();
     insert_all(&mut blocks, &graph, 400, &values[..10], &mut rng);
@@ -74,8 +74,8 @@ fn an_index_is_healthy_after_every_change_of_its_life() {
         let (_, found) = run(&mut then, false, true);
         assert_eq!(found, Vec::<String>::new(), "after {changes} changes");
         // a vacuum and an insert later it is healthy, too
-        if changes % 7 == 0 {
-            Vacuum::new().run(&mut then, &graph, &mut |tid: Tid| tid.offset() % 5 == 0).unwrap();
+        if changes.is_multiple_of(7) {
+            Vacuum::new().run(&mut then, &graph, &mut |tid: Tid| tid.offset().is_multiple_of(5)).unwrap();
             insert_all(&mut then, &graph, 600, &values[..2], &mut rng);
             healthy(&mut then);
         }
@@ -99,7 +99,7 @@ fn failures_anywhere_leave_a_healthy_index() {
         healthy(&mut blocks);
         if done == Ok(()) {
             blocks.fail_at(at);
-            let dead = &mut |tid: Tid| tid.offset() % 5 == 0;
+            let dead = &mut |tid: Tid| tid.offset().is_multiple_of(5);
             done = Vacuum::new().run(&mut blocks, &graph, dead).map(|_| ());
             blocks.end_transaction();
             blocks.fail_never();
@@ -434,7 +434,7 @@ fn backends_work_together() {
     let graph = graph();
     let mut blocks = built(&random_vectors(10, DIMS, 60));
     // rows of odd numbers die as soon as they are there
-    let dies = |tid: Tid| tid.offset() % 2 == 0;
+    let dies = |tid: Tid| tid.offset().is_multiple_of(2);
     let left = AtomicUsize::new(THREADS);
     std::thread::scope(|scope| {
         for thread in 0..THREADS {

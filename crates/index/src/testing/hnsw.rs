@@ -110,7 +110,7 @@ pub fn used() -> MemBlocks {
     let made = MADE.get_or_init(|| {
         let graph = graph();
         let mut blocks = build(graph.space, DIMS as u32, &graph, &random_vectors(6, DIMS, 200));
-        Vacuum::new().run(&mut blocks, &graph, &mut |tid: Tid| tid.offset() % 10 == 0).unwrap();
+        Vacuum::new().run(&mut blocks, &graph, &mut |tid: Tid| tid.offset().is_multiple_of(10)).unwrap();
         let values = random_vectors(7, DIMS, 5);
         insert_all(&mut blocks, &graph, 500, &values, &mut SmallRng::seed_from_u64(8));
         blocks
