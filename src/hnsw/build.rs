@@ -219,12 +219,14 @@ fn finish_graph<S: Space>(
     let Some(builder) = builder else { return Ok(()) };
     let (stop, done) = (AtomicBool::new(false), AtomicU64::new(0));
     let mut interrupts = Interrupts::new();
-    // The threads inherit the mask; by the time this one looks up first, they have been started.
+    // Threads inherit the mask, and a build starts some several times: it is lifted only while this thread looks up.
     let mut blocked = Some(SignalsBlocked::new());
     let graph = builder.build(&stop, &done, || {
         blocked = None;
         pg_build::progress(PROGRESS_CREATEIDX_TUPLES_DONE, done.load(Ordering::Relaxed) as i64);
-        interrupts.poll()
+        let stop = interrupts.poll();
+        blocked = Some(SignalsBlocked::new());
+        stop
     });
     drop(blocked);
     interrupts.finish();

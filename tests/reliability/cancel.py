@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import re
+import signal
 import threading
 import time
 from pathlib import Path
@@ -25,6 +26,21 @@ def memory(pid: int) -> int:
 
 def threads(pid: int) -> int:
     return len(list(Path(f"/proc/{pid}/task").iterdir()))
+
+
+def listeners(pid: int) -> tuple[int, int]:
+    """The threads beside the backend's own, and those of them that would take a signal meant for it."""
+    meant = sum(1 << number - 1 for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGALRM, signal.SIGQUIT))
+    seen, open_ = 0, 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        try:
+            found = re.search(r"^SigBlk:\s+(\w+)", (task / "status").read_text(), re.M)
+        except OSError:
+            continue
+        if found and task.name != str(pid):
+            seen += 1
+            open_ += int(found[1], 16) & meant != meant
+    return seen, open_
 
 
 def cpu(pid: int) -> float:
@@ -89,6 +105,15 @@ def builds(server: Server, score: Score, am: str, random_: random.Random) -> Non
         interrupted(server, connection, create, "statement_timeout", after)
         run(connection, "DROP INDEX IF EXISTS i", "CHECKPOINT")
     pid = connection.info.backend_pid
+    building = threading.Thread(target=connection.execute, args=(create,))
+    building.start()
+    helpers, listening = 0, 0
+    while building.is_alive():
+        seen, open_ = listeners(pid)
+        helpers, listening = max(helpers, seen), max(listening, open_)
+        time.sleep(0.002)
+    score.check(f"{am}: threads of a build take no signals", helpers > 0 and listening == 0, f"{listening} of {helpers} do")
+    run(connection, "DROP INDEX i", "CHECKPOINT")
     before, memory_before, threads_before, shared_before = files(server), memory(pid), threads(pid), shared_memory(server)
     hits, late, slowest, pace = 0, 0, 0.0, 0.8
     for attempt in range(12):
