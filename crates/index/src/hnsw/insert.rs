@@ -261,7 +261,7 @@ fn insert_at_level<B: Blocks, S: Space>(
     let mut pair = Pair { level, value, row, slots, element, neighbours };
     let placed = place::add_pair(blocks, &mut pair, graph.m, meta.insert_page)?;
     if placed.insert_page > meta.insert_page {
-        advance_insert_page(blocks, placed.insert_page)?;
+        advance_insert_page(blocks, meta.insert_page, placed.insert_page)?;
     }
     connect::connect(blocks, graph, workspace, value, placed.tid)?;
     if raises_entry(meta, level) {
@@ -337,12 +337,13 @@ pub(super) fn update_meta<B: Blocks>(
     change.commit()
 }
 
-/// Moves the insert page forward; another insert may have moved it further.
-fn advance_insert_page<B: Blocks>(blocks: &mut B, block: u32) -> Result<(), B::Error> {
+/// Moves the insert page forward from where this insert found it. Where somebody has moved it meanwhile it stays: a
+/// vacuum moves it back, to room that would otherwise wait for the next vacuum.
+fn advance_insert_page<B: Blocks>(blocks: &mut B, from: u32, to: u32) -> Result<(), B::Error> {
     update_meta(blocks, |meta| {
-        let forward = block > meta.insert_page;
+        let forward = meta.insert_page == from && to > from;
         if forward {
-            meta.insert_page = block;
+            meta.insert_page = to;
         }
         forward
     })
@@ -357,4 +358,30 @@ pub(super) fn raise_entry_point<B: Blocks>(blocks: &mut B, entry: EntryPoint) ->
         }
         higher
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::testing::hnsw::used;
+
+    #[test]
+    fn an_insert_does_not_undo_what_a_vacuum_did_to_the_insert_page() {
+        let mut blocks = used();
+        let mut moved = |now: u32, from: u32, to: u32| {
+            update_meta(&mut blocks, |meta| {
+                meta.insert_page = now;
+                true
+            })
+            .unwrap();
+            advance_insert_page(&mut blocks, from, to).unwrap();
+            read_meta(&mut blocks).unwrap().insert_page
+        };
+        assert_eq!(moved(5, 5, 6), 6);
+        // a vacuum found room on block 2 while the insert looked from 5 on
+        assert_eq!(moved(2, 5, 6), 2);
+        assert_eq!(moved(7, 5, 6), 7);
+    }
 }
