@@ -8,7 +8,7 @@ export PG_CONFIG
 given = PG_CONFIG="$(PG_CONFIG)"
 endif
 
-.PHONY: all build install installcheck demo demo-stop demo-clean test test-quick conformance differential upgrade reliability bench-sql fmt lint clean help
+.PHONY: all build install installcheck demo demo-stop demo-clean test test-quick conformance differential upgrade reliability bench bench-full bench-gate bench-sql fmt lint clean help
 
 all: build
 
@@ -48,6 +48,15 @@ upgrade:
 reliability:
 	@$(given) scripts/reliability.sh
 
+bench:
+	@scripts/bench.sh all $(if $(ONLY),--only "$(ONLY)") $(if $(RESULTS),--publish)
+
+bench-full:
+	@scripts/bench.sh full $(if $(ONLY),--only "$(ONLY)") $(if $(RESULTS),--publish)
+
+bench-gate:
+	@scripts/bench-gate.sh check
+
 bench-sql:
 	@scripts/bench-sql.sh
 
@@ -75,5 +84,8 @@ help:
 	@echo 'make differential           generated SQL on the binary of pgvector and on this build, compared'
 	@echo 'make upgrade                from the versions of pgvector to this one, and back'
 	@echo 'make reliability            crashes, cancels, a standby, many clients, damaged files, recall floors'
+	@echo 'make bench                  hnsw and ivfflat beside pgvector, in minutes; report in results/ (RESULTS=1 writes benches/RESULTS.md)'
+	@echo 'make bench-full             the same for hours: all operator classes, a million rows, growth'
+	@echo 'make bench-gate             instructions of the pure crates against the committed counts'
 	@echo 'make bench-sql              the SQL benchmark against pgvector'
 	@echo 'make fmt, lint, clean       the usual'

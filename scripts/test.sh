@@ -16,7 +16,7 @@ usage: scripts/test.sh [all|quick]
   all     (default) every phase for every major of PG_MAJORS ("13 14 15 16 17 18")
   quick   format, lints, pure crates, and one major (17, or the first of PG_MAJORS)
 
-Phases: deps format lint clippy-pure clippy MAJOR, pure TIER, regress MAJOR, tools, pgrx MAJOR, differential, conformance, upgrade, reliability
+Phases: deps format lint clippy-pure clippy MAJOR, pure TIER, gate, regress MAJOR, tools, pgrx MAJOR, differential, conformance, upgrade, reliability
 
 Environment: PG_MAJORS, PG_CONFIG (taken for its major), VECTOR_CACHE, CARGO_TARGET_DIR.
 TEXT
@@ -91,12 +91,14 @@ with_pgrx() { env -u RUST_BACKTRACE PGRX_HOME="$pgrx_home" PATH="$VECTOR_CACHE/c
 
 phase_format() { cargo fmt --all --check; }
 phase_lint() { "$repo_root/scripts/lint.sh"; }
-phase_clippy_pure() { cargo clippy -p vector-kernels -p vector-index --all-targets -- -D warnings; }
+phase_clippy_pure() { cargo clippy -p vector-kernels -p vector-index -p vector-gate --all-targets -- -D warnings; }
 phase_clippy() { with_pgrx cargo clippy -p vector --all-targets --no-default-features --features "pg$1 pg_test" -- -D warnings; }
 
 phase_pure() {
   VECTOR_SIMD=$1 cargo test -p vector-kernels -p vector-index
 }
+
+phase_gate() { "$repo_root/scripts/bench-gate.sh" check; }
 
 phase_regress() {
   local major=$1 work pg_config prefix tests status=0
@@ -237,6 +239,7 @@ run() {
     phase 5 lint || true
     phase 20 clippy-pure || true
     for tier in $(tiers); do phase 20 pure "$tier" || true; done
+    phase 15 gate || true
     if phase 25 tools; then
       for major in $PG_MAJORS; do phase 15 clippy "$major" || true; done
     fi

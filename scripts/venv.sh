@@ -27,3 +27,21 @@ peer_pair() {
     "$repo_root/scripts/pg.sh" install "$ours"
   fi
 }
+
+# ceilings_python: the interpreter of an environment with the in-process libraries that the index benchmark stands beside, as far as
+# they can be installed here.
+ceilings_python() {
+  local venv=$VECTOR_CACHE/venv-ceilings library
+  make_cache
+  if ! "$venv/bin/python" -c 'import numpy' 2>/dev/null; then
+    say "Making a Python environment with hnswlib, usearch and faiss ..."
+    rm -rf "$venv"
+    python3 -m venv "$venv" >&2 || die "python3 -m venv failed" "On Debian or Ubuntu: apt-get install python3-venv"
+    "$venv/bin/pip" install -q --retries 5 numpy >&2 || die "pip could not install numpy"
+    # hnswlib is compiled here; a machine without a C++ compiler goes without it.
+    for library in usearch faiss-cpu hnswlib; do
+      "$venv/bin/pip" install -q --retries 5 "$library" >&2 || say "$library could not be installed and is left out"
+    done
+  fi
+  printf '%s\n' "$venv/bin/python"
+}

@@ -1,0 +1,126 @@
+"""What `make bench` and `make bench-full` measure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import datasets
+from phases import Wanted
+from servers import Config
+
+SEARCHED = ("build", "search")
+WRITTEN = ("insert", "vacuum")
+EVERYTHING = ("build", "search", "clients", "exact", "insert", "writers", "vacuum", "inertia")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One configuration. Entries of a series differ in one number, and growth is fitted over them."""
+
+    name: str
+    dataset: str
+    opclass: str
+    am: str = "hnsw"
+    options: tuple[tuple[str, str], ...] = ()
+    wanted: Wanted = Wanted()
+    queries: int = 200
+    # Rows or dimensions: what the entry belongs to, as "n hnsw glove".
+    series: tuple[str, ...] = ()
+    # Only in the series, not in the table.
+    only_series: bool = False
+
+    @property
+    def config(self) -> Config:
+        return Config(self.dataset, datasets.OPCLASSES[self.opclass], self.am, self.options)
+
+
+@dataclass(frozen=True)
+class Ceiling:
+    """Libraries in process, on the rows of an entry."""
+
+    dataset: str
+    metric: str
+    queries: int
+    lists: int
+    libraries: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    entries: tuple[Entry, ...]
+    ceilings: tuple[Ceiling, ...]
+
+
+# Enough for the figures at recall 0.99, and a ladder with few values for the series.
+QUICK = Wanted(SEARCHED, rounds=3, inserts=1200, enough=0.992)
+SERIES = Wanted((*SEARCHED, *WRITTEN), rounds=3, inserts=600, ladder=(10, 20, 40, 80, 160, 320), enough=0.992)
+SERIES_IVF = replace(SERIES, ladder=(1, 2, 4, 8, 16, 32, 64, 128))
+
+
+def lists(count: int) -> tuple[tuple[str, str], ...]:
+    return (("lists", str(count)),)
+
+
+def by_rows(am: str, thousands: tuple[int, ...], dataset: str, opclass: str, series: str) -> list[Entry]:
+    """The same rows, more and more of them; as many lists as pgvector's manual advises, a thousandth of the rows."""
+    return [Entry(f"{am} {dataset.format(k)}", dataset.format(k), opclass, am, () if am == "hnsw" else lists(max(10, k)),
+                  SERIES if am == "hnsw" else SERIES_IVF, series=(series,), only_series=True) for k in thousands]
+
+
+def by_dimensions(am: str, dims: tuple[int, ...], thousands: int, series: str) -> list[Entry]:
+    return [Entry(f"{am} clustered{d}x{thousands}k", f"clustered{d}x{thousands}k", "vector_l2_ops", am, () if am == "hnsw" else lists(50),
+                  SERIES if am == "hnsw" else SERIES_IVF, series=(series,), only_series=True) for d in dims]
+
+
+def quick() -> Plan:
+    n = "n hnsw glove"
+    entries = [
+        Entry("hnsw glove cosine", "glove100k", "vector_cosine_ops", wanted=replace(QUICK, phases=EVERYTHING), series=(n,)),
+        Entry("hnsw fashion l2", "fashion", "vector_l2_ops", wanted=QUICK),
+        Entry("hnsw glove halfvec", "glove100k", "halfvec_cosine_ops", wanted=QUICK),
+        Entry("hnsw glove bit", "glove100k", "bit_hamming_ops", wanted=QUICK),
+        Entry("ivfflat glove cosine", "glove100k", "vector_cosine_ops", "ivfflat", lists(300), replace(QUICK, phases=EVERYTHING)),
+        Entry("ivfflat fashion l2", "fashion", "vector_l2_ops", "ivfflat", lists(300), replace(QUICK, phases=(*SEARCHED, "inertia"))),
+        *by_rows("hnsw", (5, 10, 20, 50), "glove{}k", "vector_cosine_ops", n),
+        *by_dimensions("hnsw", (32, 128, 512, 2000), 5, "d hnsw clustered"),
+    ]
+    ceilings = (Ceiling("glove100k", "cosine", 200, 300), Ceiling("fashion", "l2", 200, 300))
+    return Plan(tuple(entries), ceilings)
+
+
+def full() -> Plan:
+    """More queries and rounds, whole datasets, a million rows, and both access methods' growth."""
+    thorough = Wanted(SEARCHED, rounds=5, inserts=2000)
+    all_of_it = replace(thorough, phases=EVERYTHING)
+    entries = [
+        Entry("hnsw glove cosine", "glove100k", "vector_cosine_ops", wanted=all_of_it, queries=500, series=("n hnsw glove",)),
+        Entry("hnsw glove341k cosine", "glove341k", "vector_cosine_ops", wanted=all_of_it, queries=500, series=("n hnsw glove",)),
+        Entry("hnsw fashion l2", "fashion", "vector_l2_ops", wanted=all_of_it, queries=500),
+        Entry("hnsw glove l2", "glove100k", "vector_l2_ops", wanted=thorough, queries=500),
+        Entry("hnsw glove ip", "glove100k", "vector_ip_ops", wanted=thorough, queries=500),
+        Entry("hnsw glove l1", "glove100k", "vector_l1_ops", wanted=thorough, queries=500),
+        Entry("hnsw glove halfvec", "glove100k", "halfvec_cosine_ops", wanted=thorough, queries=500),
+        Entry("hnsw glove bit", "glove100k", "bit_hamming_ops", wanted=thorough, queries=500),
+        Entry("hnsw glove sparsevec", "glove100k", "sparsevec_l2_ops", wanted=thorough, queries=500),
+        Entry("hnsw clustered128", "clustered128x100k", "vector_l2_ops", wanted=all_of_it, queries=500, series=("n hnsw clustered128",)),
+        Entry("hnsw clustered768", "clustered768x100k", "vector_l2_ops", wanted=thorough, queries=500),
+        Entry("hnsw clustered1536", "clustered1536x50k", "vector_l2_ops", wanted=thorough, queries=500),
+        Entry("hnsw glove m=32", "glove100k", "vector_cosine_ops", options=(("m", "32"), ("ef_construction", "128")), wanted=thorough, queries=500),
+        # Chance in one k-means moves pgvector's ivfflat against itself by a tenth.
+        Entry("ivfflat glove341k cosine", "glove341k", "vector_cosine_ops", "ivfflat", lists(1000), replace(all_of_it, builds=3), 500),
+        Entry("ivfflat glove cosine", "glove100k", "vector_cosine_ops", "ivfflat", lists(300), replace(all_of_it, builds=3), 500),
+        Entry("ivfflat fashion l2", "fashion", "vector_l2_ops", "ivfflat", lists(300), replace(all_of_it, builds=3), 500),
+        Entry("ivfflat glove halfvec", "glove100k", "halfvec_cosine_ops", "ivfflat", lists(300), replace(thorough, builds=3), 500),
+        Entry("ivfflat glove bit", "glove100k", "bit_hamming_ops", "ivfflat", lists(300), replace(thorough, builds=3), 500),
+        *by_rows("hnsw", (5, 10, 20, 50, 200), "glove{}k", "vector_cosine_ops", "n hnsw glove"),
+        *by_rows("ivfflat", (10, 20, 50, 100, 200, 341), "glove{}k", "vector_cosine_ops", "n ivfflat glove"),
+        *by_rows("hnsw", (10, 1000), "clustered128x{}k", "vector_l2_ops", "n hnsw clustered128"),
+        *by_dimensions("hnsw", (32, 64, 128, 256, 512, 1024, 2000), 10, "d hnsw clustered"),
+        *by_dimensions("ivfflat", (32, 64, 128, 256, 512, 1024, 2000), 10, "d ivfflat clustered"),
+    ]
+    ceilings = (Ceiling("glove100k", "cosine", 500, 300), Ceiling("glove341k", "cosine", 500, 1000), Ceiling("fashion", "l2", 500, 300),
+                Ceiling("clustered128x100k", "l2", 500, 300), Ceiling("clustered768x100k", "l2", 500, 300))
+    return Plan(tuple(entries), ceilings)
+
+
+PLANS = {"quick": quick, "full": full}
