@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
-use super::insert::{Graph, Values, Workspace, pair_distance};
+use super::insert::{Graph, Values, Workspace, pair_distance, view_distance, views};
 use super::layout::{Element, ElementHeader, Neighbours, PAGE_ID, layer_range, neighbour_slots_mut};
 use super::pages::{Node, Walk};
 use super::params::layer_slots;
@@ -139,6 +139,10 @@ fn plan<B: Blocks, S: Space>(
     if !current {
         return Ok(Plan::Leave);
     }
+    // an element under repair is in many of its neighbours' lists already
+    if links.tids.first().is_some_and(|new| slots.contains(new)) {
+        return Ok(Plan::Leave);
+    }
     if slots.len() < layer_slots(m, layer) {
         return Ok(Plan::Add);
     }
@@ -166,10 +170,9 @@ fn plan<B: Blocks, S: Space>(
 
     let Links { candidates, memo, values, tids, .. } = links;
     candidates.sort_unstable_by(|a, b| a.distance.total_cmp(&b.distance).then(a.node.cmp(&b.node)));
-    let dropped = select_dropped(candidates, memo, |a, b| match (candidates.get(a), candidates.get(b)) {
-        (Some(a), Some(b)) => pair_distance(graph.space, values, a.node, b.node),
-        _ => f32::INFINITY,
-    });
+    // no block is read while this is alive
+    let views = views(graph.space, values, candidates);
+    let dropped = select_dropped(candidates, memo, |a, b| view_distance(graph.space, &views, a, b));
     let dropped = dropped.and_then(|at| candidates.get(at)).map_or(NEW, |scored| scored.node);
     Ok(match tids.get(dropped as usize) {
         Some(&tid) if dropped != NEW => Plan::Replace(tid),

@@ -104,6 +104,25 @@ pub(super) fn pair_distance<S: Space>(space: S, values: &Values, a: u32, b: u32)
     }
 }
 
+/// The loaded values of candidates, by position.
+pub(super) fn views<'v, S: Space>(
+    space: S,
+    values: &'v Values,
+    candidates: &[Scored],
+) -> Vec<Option<S::View<'v>>> {
+    candidates.iter().map(|scored| space.view(values.get(scored.node)).ok()).collect()
+}
+
+/// The distance between two of them.
+#[inline(always)]
+pub(super) fn view_distance<S: Space>(space: S, views: &[Option<S::View<'_>>], a: usize, b: usize) -> f32 {
+    match (views.get(a), views.get(b)) {
+        (Some(&Some(a)), Some(&Some(b))) => space.distance(a, b),
+        // values were checked when they were scored
+        _ => f32::INFINITY,
+    }
+}
+
 /// Copies the values of nodes that are not loaded yet.
 pub(super) fn load_values<B: Blocks>(
     blocks: &mut B,
@@ -173,12 +192,10 @@ pub(super) fn find_neighbours<B: Blocks, S: Space>(
         if candidates.len() > slots {
             store.load_values(values, candidates)?;
         }
-        select_neighbours(candidates, slots, chosen, rest, |a, b| {
-            match (candidates.get(a), candidates.get(b)) {
-                (Some(a), Some(b)) => pair_distance(graph.space, values, a.node, b.node),
-                _ => f32::INFINITY,
-            }
-        });
+        // no block is read while this is alive
+        let views = views(graph.space, values, candidates);
+        select_neighbours(candidates, slots, chosen, rest, |a, b| view_distance(graph.space, &views, a, b));
+        drop(views);
         selected.extend(chosen.iter().filter_map(|&at| candidates.get(at)).map(|&scored| (layer, scored)));
         pool.restart();
     }
