@@ -29,6 +29,8 @@ pub struct IndexBlocks<'r> {
     remembers: bool,
     count: u32,
     hits: u32,
+    /// those of the hits that a vacuum's cost holds already
+    charged: u32,
 }
 
 impl<'r> IndexBlocks<'r> {
@@ -44,6 +46,7 @@ impl<'r> IndexBlocks<'r> {
             remembers: recent::usable(relation),
             count: 0,
             hits: 0,
+            charged: 0,
         }
     }
 
@@ -119,6 +122,7 @@ impl<'r> IndexBlocks<'r> {
     /// Tells the statistics collector of the reads that found their buffer remembered: the server's own functions
     /// count only the others. (Not done by dropping: see the module comment.)
     pub fn count_hits(&mut self) {
+        self.charged = 0;
         recent::count_hits(self.relation, core::mem::take(&mut self.hits));
     }
 }
@@ -232,6 +236,8 @@ impl<'r> Blocks for IndexBlocks<'r> {
 
     fn pause(&mut self) -> Result<(), Corruption> {
         if self.pausing {
+            super::vacuum::charge(self.hits.wrapping_sub(self.charged));
+            self.charged = self.hits;
             super::vacuum::delay_point();
         } else {
             pgrx::check_for_interrupts!();

@@ -4,6 +4,10 @@
 //!
 //! Nothing here is believed: a remembered buffer is checked by the server before it is pinned, and prefetching an
 //! address that no longer holds the block only costs time.
+//!
+//! `ReadRecentBuffer` leaves a buffer's usage count as it is (PinBuffer_Locked, src/backend/storage/buffer/bufmgr.c), so
+//! that however often it is read, the buffer is among the first to be evicted. Now and then a read goes the server's
+//! ordinary way, which counts: what is read often is counted soon.
 
 use pgrx::pg_sys::{self, Buffer};
 use vector_index::page::{FIRST_OFFSET, Tid};
@@ -20,7 +24,14 @@ const MOST: usize = 1 << 22;
 struct Header {
     magic: u32,
     blocks: u32,
+    /// reads of remembered buffers, wrapping around
+    #[cfg_attr(feature = "pg13", allow(dead_code))]
+    reads: u32,
 }
+
+/// One read of so many counts as a use of its buffer.
+#[cfg(not(feature = "pg13"))]
+const COUNTED: u32 = 16;
 
 const MAGIC: u32 = 0x5265_6375;
 
@@ -69,7 +80,7 @@ fn grow(relation: Rel<'_>, block: u32) {
         if new.is_null() {
             return;
         }
-        new.write(Header { magic: MAGIC, blocks: want as u32 });
+        new.write(Header { magic: MAGIC, blocks: want as u32, reads: 0 });
         let old = table(relation);
         core::ptr::copy_nonoverlapping(old.as_ptr(), new.add(1).cast::<Buffer>(), old.len());
         let previous = core::mem::replace(&mut (*rel).rd_amcache, new.cast());
@@ -93,13 +104,24 @@ pub fn remember(relation: Rel<'_>, block: u32, buffer: Buffer) {
     }
 }
 
-/// Pins a block in the buffer where it was last seen, when it still is there.
+/// Whether it is the turn of a read that counts.
+#[inline(always)]
+#[cfg(not(feature = "pg13"))]
+fn counts(relation: Rel<'_>) -> bool {
+    // SAFETY: the caller found a remembered buffer, so rd_amcache is what `grow` put there; see `table`.
+    let header = unsafe { &mut *(*relation.as_ptr()).rd_amcache.cast::<Header>() };
+    header.reads = header.reads.wrapping_add(1);
+    header.reads.is_multiple_of(COUNTED)
+}
+
+/// Pins a block in the buffer where it was last seen, when it still is there. Answers none now and then although it is,
+/// so that the use is counted (module comment).
 #[inline(always)]
 pub fn pin(relation: Rel<'_>, block: u32) -> Option<Buffer> {
     #[cfg(not(feature = "pg13"))]
     {
         let buffer = *table(relation).get(block as usize)?;
-        if buffer <= 0 {
+        if buffer <= 0 || counts(relation) {
             return None;
         }
         let rel = relation.as_ptr();

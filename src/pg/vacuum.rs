@@ -16,6 +16,17 @@ pub fn delay_point() {
     }
 }
 
+/// Adds reads that found their buffer remembered to the cost that [`delay_point`] looks at: the server adds only its own.
+pub fn charge(hits: u32) {
+    // SAFETY: plain variables of this backend.
+    unsafe {
+        if pg_sys::VacuumCostActive {
+            let cost = pg_sys::VacuumCostPageHit.saturating_mul(i32::try_from(hits).unwrap_or(i32::MAX));
+            pg_sys::VacuumCostBalance = pg_sys::VacuumCostBalance.saturating_add(cost);
+        }
+    }
+}
+
 /// One call of bulk delete.
 pub struct BulkDelete<'v> {
     /// the index
@@ -53,10 +64,11 @@ impl<'v> BulkDelete<'v> {
         }
     }
 
-    /// Adds to the counts of rows that went and that stay.
+    /// Adds to the count of rows that went, and says how many stay: a vacuum with much to remove calls several times,
+    /// and each sees the whole index.
     pub fn count(&mut self, removed: u64, kept: u64) {
         self.stats.tuples_removed += removed as f64;
-        self.stats.num_index_tuples += kept as f64;
+        self.stats.num_index_tuples = kept as f64;
     }
 }
 
