@@ -241,6 +241,24 @@ fn elements_with_equal_values_are_all_reached() {
     }
 }
 
+/// By inner product most vectors are nobody's neighbour; that searches find them must not cost the lists of the long ones.
+#[test]
+fn vectors_that_nobody_is_near_leave_the_others_their_edges() {
+    let mut random = Random(11);
+    let values: Vec<_> = (0..3000)
+        .map(|_| [0; 3].map(|_| random.unit().abs() * random.unit().abs()))
+        .map(|v| value(ValueKind::Vector, &v))
+        .collect();
+    let AnySpace::Vector(space) = space(ValueKind::Vector, Metric::InnerProduct, 3) else { unreachable!() };
+    for threads in [0, 2] {
+        let graph = built(space, params(16, threads), &values);
+        check(&graph, 16, &values);
+        assert!(graph.reattached() > 0);
+        let recall = recall(&graph);
+        assert!(recall >= 0.99, "{recall} on {threads} threads, {} lost", graph.reattached());
+    }
+}
+
 #[test]
 fn infinite_distances_keep_the_graph_whole() {
     let mut random = Random(2);
