@@ -14,7 +14,7 @@ CREATE TEMP VIEW owned AS
     UNION SELECT d.classid, d.objid FROM pg_depend d JOIN member m ON d.refclassid = m.classid AND d.refobjid = m.objid AND d.deptype IN ('i', 'a')
       WHERE d.classid = ANY (ARRAY['pg_type', 'pg_amop', 'pg_amproc', 'pg_opfamily', 'pg_opclass']::regclass[]))
   SELECT pg_describe_object(classid, objid, 0) AS object, obj_description(objid, classid::regclass::name) AS description,
-         CASE classid WHEN 'pg_proc'::regclass THEN (SELECT to_jsonb(p) - CASE WHEN proname LIKE '%\_check' THEN 'oid' ELSE '' END FROM pg_proc p WHERE oid = objid) WHEN 'pg_type'::regclass THEN (SELECT to_jsonb(t) FROM pg_type t WHERE oid = objid)
+         CASE classid WHEN 'pg_proc'::regclass THEN (SELECT to_jsonb(p) - CASE WHEN proname LIKE '%\_check' THEN '{oid,proargdefaults}' ELSE '{}' END::text[] FROM pg_proc p WHERE oid = objid) WHEN 'pg_type'::regclass THEN (SELECT to_jsonb(t) FROM pg_type t WHERE oid = objid)
            WHEN 'pg_operator'::regclass THEN (SELECT to_jsonb(o) FROM pg_operator o WHERE oid = objid) WHEN 'pg_opclass'::regclass THEN (SELECT to_jsonb(o) FROM pg_opclass o WHERE oid = objid)
            WHEN 'pg_amop'::regclass THEN (SELECT to_jsonb(o) FROM pg_amop o WHERE oid = objid) WHEN 'pg_amproc'::regclass THEN (SELECT to_jsonb(o) FROM pg_amproc o WHERE oid = objid)
            WHEN 'pg_cast'::regclass THEN (SELECT to_jsonb(c) FROM pg_cast c WHERE oid = objid) WHEN 'pg_am'::regclass THEN (SELECT to_jsonb(a) FROM pg_am a WHERE oid = objid) END AS properties
