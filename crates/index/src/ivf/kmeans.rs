@@ -16,7 +16,7 @@
 //!
 //! Lloyd's steps end in a local optimum that the first centres decide. A few times on the way, the centres that are
 //! missed least (their rows have another centre almost as near) therefore jump into the clusters with the largest error, as in
-//! Fritzke's Breathing K-Means (2020). The bounds hold for a jump as for any other move.
+//! Fritzke's Breathing K-Means (2020). The rows' distances to the places where they land keep the bounds tight.
 
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
@@ -24,7 +24,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use vector_kernels::{PANEL, kernels};
 
-use super::sample::{Centres, Group, Lane, Loaded, Sample, Stored};
+use super::sample::{Centres, Group, Lane, Loaded, Panels, Sample, Stored};
 use super::seed::{Seeds, least, seed};
 use super::team::Team;
 
@@ -32,8 +32,10 @@ use super::team::Team;
 const STEPS: u32 = 500;
 
 /// How often centres jump; one in `JUMPERS` the first time, fewer each time after.
-const ROUNDS: usize = 6;
+const ROUNDS: usize = 5;
 const JUMPERS: usize = 8;
+/// Of so many centres for each that jumps, the cost is computed exactly.
+const SURVEYED: usize = 4;
 /// A round ends when fewer than one row in this many changes its centre.
 const SETTLED: usize = 64;
 
@@ -439,20 +441,36 @@ impl<'s, T: Stored> Lloyd<'s, T> {
         if count == 0 {
             return;
         }
+        self.loosen();
         let lists = self.centres.count();
-        let rows = self.survey(team);
-        let (mut error, mut cost) = (vec![0f64; lists], vec![0f64; lists]);
-        for (own, row) in self.nearest.iter().zip(&rows) {
-            error[*own as usize] += f64::from(row.error);
-            cost[*own as usize] += f64::from(row.second - row.error);
+        // by the upper bounds; few rows and a small error make a centre likely to be cheap to miss
+        let mut error = vec![0f64; lists];
+        for (own, upper) in self.nearest.iter().zip(&self.upper) {
+            error[*own as usize] += f64::from(*upper) * f64::from(*upper);
         }
-        let (mut cheap, mut bad): (Vec<usize>, Vec<usize>) = ((0..lists).collect(), (0..lists).collect());
+        let mut cost = error.clone();
+        let by = |key: &[f64]| {
+            let mut order: Vec<usize> = (0..lists).collect();
+            order.sort_unstable_by(|&a, &b| key[a].total_cmp(&key[b]).then(a.cmp(&b)));
+            order
+        };
+        let mut cheap = by(&cost);
+        cheap.truncate(SURVEYED * count);
+        let mut bad = by(&error).into_iter().rev();
+        // what it really costs to miss them, and who inherits their rows
+        let rows: Vec<u32> = cheap.iter().flat_map(|&centre| self.members(centre)).copied().collect();
+        let surveyed = self.survey(&rows, team);
+        let mut heirs = vec![Vec::new(); lists];
+        cheap.iter().for_each(|&centre| cost[centre] = 0.0);
+        for (&row, found) in rows.iter().zip(&surveyed) {
+            let own = self.nearest[row as usize] as usize;
+            cost[own] += f64::from(found.second - found.error);
+            heirs[own].push(found.heir);
+        }
         cheap.sort_unstable_by(|&a, &b| cost[a].total_cmp(&cost[b]).then(a.cmp(&b)));
-        bad.sort_unstable_by(|&a, &b| error[b].total_cmp(&error[a]).then(a.cmp(&b)));
-        let (mut bad, mut involved, mut jumped) = (bad.into_iter(), vec![false; lists], 0);
-        let mut value = vec![T::Lane::default(); self.sample.width()];
+        let (mut involved, mut jumps) = (vec![false; lists], Vec::new());
         for centre in cheap {
-            if jumped == count {
+            if jumps.len() == count {
                 break;
             }
             if involved[centre] {
@@ -463,18 +481,110 @@ impl<'s, T: Stored> Lloyd<'s, T> {
                 break;
             }
             // the cost was reckoned with the heirs where they are
-            self.members(centre).iter().for_each(|&row| involved[rows[row as usize].heir as usize] = true);
+            heirs[centre].iter().for_each(|&heir| involved[heir as usize] = true);
             (involved[centre], involved[target]) = (true, true);
             let mut left = rng.random::<f64>() * error[target];
             let chosen = self.members(target).iter().copied().find(|&row| {
-                left -= f64::from(rows[row as usize].error);
+                left -= f64::from(self.upper[row as usize]) * f64::from(self.upper[row as usize]);
                 left < 0.0
             });
-            let Some(chosen) = chosen else { continue };
-            T::load(kernels(), self.sample.row(chosen as usize), &mut value);
-            self.moved[centre] += T::Lane::distance(kernels(), self.centres.row(centre), &value).sqrt();
-            self.centres.set(centre, &value);
-            jumped += 1;
+            if let Some(row) = chosen {
+                jumps.push((centre as u32, row));
+            }
+        }
+        self.land(&jumps, team);
+    }
+
+    /// Lets the bounds know how far centres have moved.
+    fn loosen(&mut self) {
+        let drift = self.drift();
+        let bounds = self.lower.chunks_mut(self.bounds);
+        for ((own, upper), lower) in self.nearest.iter().zip(&mut self.upper).zip(bounds) {
+            *upper += self.moved[*own as usize];
+            lower.iter_mut().zip(&drift).for_each(|(bound, drift)| *bound -= drift);
+        }
+        self.moved.fill(0.0);
+    }
+
+    /// How far the centres under each bound moved at most.
+    fn drift(&self) -> Vec<f32> {
+        let moved = self.moved.chunks(self.panels_per_bound * PANEL);
+        moved.map(|moved| moved.iter().copied().fold(0.0, f32::max)).collect()
+    }
+
+    /// Puts centres on rows, and brings nearest centres and bounds up to date with the distances to these alone: as a
+    /// move, so far a jump would leave nothing of the bounds.
+    fn land(&mut self, jumps: &[(u32, u32)], team: &mut Team<'_>) {
+        let width = self.sample.width();
+        let mut landed = Panels::zeros(jumps.len(), width);
+        let mut value = vec![T::Lane::default(); width];
+        for (at, &(centre, row)) in jumps.iter().enumerate() {
+            T::load(kernels(), self.sample.row(row as usize), &mut value);
+            self.centres.set(centre as usize, &value);
+            landed.set(at, &value);
+            self.dirty[centre as usize].store(true, Relaxed);
+        }
+        let chunk = chunk_rows(width);
+        let (mut nearest, mut upper) = (core::mem::take(&mut self.nearest), core::mem::take(&mut self.upper));
+        let mut lower = core::mem::take(&mut self.lower);
+        let rows = nearest.chunks_mut(chunk).zip(upper.chunks_mut(chunk));
+        let chunks = rows.zip(lower.chunks_mut(chunk * self.bounds)).enumerate();
+        let this = &*self;
+        team.each(
+            chunks,
+            || (Loaded::default(), [[0f32; PANEL]; 8]),
+            |(room, out), (at, ((nearest, upper), lower)), beat| {
+                room.clear(width);
+                (0..nearest.len()).for_each(|i| room.push(this.sample.row(at * chunk + i)));
+                for (panel, jumps) in jumps.chunks(PANEL).enumerate() {
+                    for start in (0..nearest.len()).step_by(8) {
+                        let count = (nearest.len() - start).min(8);
+                        let lanes: [&[T::Lane]; 8] = core::array::from_fn(|i| room.row(start + i));
+                        T::Lane::panel(kernels(), &lanes[..count], landed.panel(panel), out);
+                        for (i, out) in (start..start + count).zip(&*out) {
+                            let lower = &mut lower[i * this.bounds..(i + 1) * this.bounds];
+                            this.meet(room.row(i), jumps, out, &mut nearest[i], &mut upper[i], lower);
+                        }
+                    }
+                    if !beat() {
+                        break;
+                    }
+                }
+            },
+        );
+        (self.nearest, self.upper, self.lower) = (nearest, upper, lower);
+    }
+
+    /// Takes the squared distances of a row to centres that have jumped into account.
+    fn meet(
+        &self,
+        row: &[T::Lane],
+        jumps: &[(u32, u32)],
+        squared: &[f32; PANEL],
+        own: &mut u32,
+        upper: &mut f32,
+        lower: &mut [f32],
+    ) {
+        // first the row's own centre, which may be one of them
+        for (&(centre, _), squared) in jumps.iter().zip(squared) {
+            if centre == *own {
+                *upper = squared.sqrt();
+            }
+        }
+        for (&(centre, _), &squared) in jumps.iter().zip(squared) {
+            if centre == *own {
+                continue;
+            }
+            let (distance, mut left) = (squared.sqrt(), centre);
+            let mut behind = distance;
+            if squared < *upper * *upper * NEARER {
+                left = core::mem::replace(own, centre);
+                behind = T::Lane::distance(kernels(), row, self.centres.row(left as usize)).sqrt();
+                *upper = distance;
+                self.dirty[left as usize].store(true, Relaxed);
+            }
+            let bound = &mut lower[self.bound_of(left)];
+            *bound = bound.min(behind);
         }
     }
 
@@ -483,36 +593,32 @@ impl<'s, T: Stored> Lloyd<'s, T> {
         self.order.get(self.starts[centre] as usize..self.starts[centre + 1] as usize).unwrap_or_default()
     }
 
-    /// For every row, its squared distance and that of the nearest other centre.
-    fn survey(&self, team: &mut Team<'_>) -> Vec<Surveyed> {
+    /// For each of `rows`, its squared distance and that of the nearest other centre.
+    fn survey(&self, rows: &[u32], team: &mut Team<'_>) -> Vec<Surveyed> {
         let chunk = chunk_rows(self.sample.width());
-        let mut rows = vec![Surveyed { error: 0.0, second: f32::INFINITY, heir: 0 }; self.sample.len()];
+        let mut found = vec![Surveyed { error: 0.0, second: f32::INFINITY, heir: 0 }; rows.len()];
         team.each(
-            rows.chunks_mut(chunk).enumerate(),
+            found.chunks_mut(chunk).zip(rows.chunks(chunk)),
             || (Loaded::default(), [[0f32; PANEL]; 8]),
-            |(room, out), (at, rows), beat| {
+            |(room, out), (found, rows), beat| {
                 room.clear(self.sample.width());
-                (0..rows.len()).for_each(|i| room.push(self.sample.row(at * chunk + i)));
+                rows.iter().for_each(|&row| room.push(self.sample.row(row as usize)));
                 for panel in 0..self.centres.panels().len() {
                     let columns = self.centres.panels().columns(panel);
-                    for (start, rows) in rows.chunks_mut(8).enumerate() {
+                    for (start, found) in found.chunks_mut(8).enumerate() {
                         let lanes: [&[T::Lane]; 8] = core::array::from_fn(|i| room.row(start * 8 + i));
-                        T::Lane::panel(
-                            kernels(),
-                            &lanes[..rows.len()],
-                            self.centres.panels().panel(panel),
-                            out,
-                        );
-                        for (i, (row, out)) in rows.iter_mut().zip(&mut *out).enumerate() {
-                            let own = self.nearest[at * chunk + start * 8 + i] as usize;
+                        let values = self.centres.panels().panel(panel);
+                        T::Lane::panel(kernels(), &lanes[..found.len()], values, out);
+                        for (i, (found, out)) in found.iter_mut().zip(&mut *out).enumerate() {
+                            let own = self.nearest[rows[start * 8 + i] as usize] as usize;
                             if own / PANEL == panel {
-                                row.error = core::mem::replace(&mut out[own % PANEL], f32::INFINITY);
+                                found.error = core::mem::replace(&mut out[own % PANEL], f32::INFINITY);
                             }
                             out[columns..].fill(f32::INFINITY);
                             let smallest = least(out);
-                            if smallest < row.second {
+                            if smallest < found.second {
                                 let column = out.iter().position(|&d| d == smallest).unwrap_or_default();
-                                (row.second, row.heir) = (smallest, (panel * PANEL + column) as u32);
+                                (found.second, found.heir) = (smallest, (panel * PANEL + column) as u32);
                             }
                         }
                     }
@@ -522,7 +628,7 @@ impl<'s, T: Stored> Lloyd<'s, T> {
                 }
             },
         );
-        rows
+        found
     }
 
     /// Orders rows by centre.

@@ -141,6 +141,30 @@ fn textbook(rows: &[Vec<f32>], mut centres: Vec<Vec<f32>>) -> f64 {
     }
 }
 
+/// Where Lloyd's steps end, each centre is the mean of the rows that are nearest to it: brute force finds no other.
+#[test]
+fn the_result_is_a_local_optimum() {
+    let mut rng = SmallRng::seed_from_u64(11);
+    let rows: Vec<Vec<f32>> = (0..if cfg!(miri) { 80 } else { 1200 })
+        .map(|_| (0..7).map(|_| rng.random::<f32>() * rng.random::<f32>()).collect())
+        .collect();
+    let sample = dense::<f32>(&rows, false);
+    for (lists, bounds) in [(40, 3), (40, 1), (70, 5)] {
+        let centres = lanes(&cluster(&sample, lists, bounds, 1), 7);
+        let mut sums = vec![(vec![0f64; 7], 0u32); lists];
+        for row in &rows {
+            let to = |c: usize| kernels().l2_squared_f32(row, &centres[c]);
+            let nearest = (0..lists).min_by(|&a, &b| to(a).total_cmp(&to(b))).unwrap();
+            sums[nearest].0.iter_mut().zip(row).for_each(|(sum, x)| *sum += f64::from(*x));
+            sums[nearest].1 += 1;
+        }
+        for (centre, (sum, count)) in centres.iter().zip(sums) {
+            let mean: Vec<f32> = sum.iter().map(|x| (x / f64::from(count)) as f32).collect();
+            assert!(kernels().l2_squared_f32(centre, &mean) < 1e-9, "{lists} lists, {bounds} bounds");
+        }
+    }
+}
+
 #[test]
 #[cfg(not(miri))]
 fn inertia_is_below_that_of_plain_k_means() {
