@@ -50,6 +50,9 @@ pub struct Scan {
     empty: bool,
 }
 
+/// How often a scan looks for an entry point that is not marked as deleted.
+const TRIES: usize = 8;
+
 /// Why a scan ends with an error.
 #[derive(Debug)]
 pub enum ScanError<E> {
@@ -167,6 +170,10 @@ impl Scan {
                     if self.straggler.take().is_none() {
                         self.at += 1;
                     }
+                    if self.iterative {
+                        // a long scan keeps what is still to come, not what has gone
+                        self.walk.release(scored.node);
+                    }
                 }
             }
         }
@@ -179,20 +186,33 @@ impl Scan {
         query: Option<&[u8]>,
         ef_search: usize,
     ) -> Result<(), ScanError<B::Error>> {
-        let meta = read_meta(blocks)?;
-        self.m = usize::from(meta.m);
-        let entry = meta
-            .entry_point()
-            .map_err(|damage: Damage| B::Error::from(damage.on(super::layout::META_BLOCK)))?;
-        let Some(entry) = entry else {
-            self.empty = true;
-            return Ok(());
+        let mut tries = 0;
+        let (entry, scored) = loop {
+            let meta = read_meta(blocks)?;
+            self.m = usize::from(meta.m);
+            let entry = meta
+                .entry_point()
+                .map_err(|damage: Damage| B::Error::from(damage.on(super::layout::META_BLOCK)))?;
+            let Some(entry) = entry else {
+                self.empty = true;
+                return Ok(());
+            };
+            self.walk.clear();
+            self.pool.clear();
+            let mut store =
+                PageStore::new(blocks, space, query, self.m, &mut self.walk).map_err(ScanError::Query)?;
+            // On a standby it may be marked between the look at the meta page and this one; there is another then.
+            if let Some(scored) = store.enter(entry.tid)? {
+                break (entry, scored);
+            }
+            tries += 1;
+            if tries == TRIES {
+                let damage = Damage::at(entry.tid.offset(), "deleted entry point");
+                return Err(B::Error::from(damage.on(entry.tid.block())).into());
+            }
         };
-        self.walk.clear();
-        self.pool.clear();
         let mut store =
             PageStore::new(blocks, space, query, self.m, &mut self.walk).map_err(ScanError::Query)?;
-        let scored = store.enter(entry.tid)?;
         self.pool.offer(scored, true, 1);
         for layer in (1..=entry.level).rev() {
             store.walk().begin_layer(&self.pool);
@@ -229,6 +249,8 @@ impl Scan {
         if self.pool.is_empty() {
             return Ok(false);
         }
+        // under a filter that lets little through, many batches make one row
+        blocks.pause()?;
         // Elements seen before may have been deleted and replaced since; their neighbour tuples tell by their version.
         blocks.lock(Gate::Scan, Hold::Shared)?;
         let mut store =
@@ -238,5 +260,35 @@ impl Scan {
         blocks.unlock(Gate::Scan, Hold::Shared);
         found?;
         Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::testing::hnsw::{DIMS, build, graph, random_vectors};
+
+    #[test]
+    fn a_scan_over_everything_keeps_only_what_is_to_come() {
+        let graph = graph();
+        let values = random_vectors(5, DIMS, 1500);
+        let mut blocks = build(graph.space, DIMS as u32, &graph, &values);
+        for (ef_search, iterative) in [(1, IterativeScan::Relaxed), (40, IterativeScan::Relaxed)] {
+            let settings =
+                ScanSettings { ef_search, iterative, max_tuples: u64::MAX, max_memory: usize::MAX };
+            let (mut scan, mut rows, mut most) = (Scan::new(), HashSet::new(), 0);
+            let query = Some(values[3].bytes());
+            while let Some(row) = scan.next(&mut blocks, graph.space, query, &settings).unwrap() {
+                assert!(rows.insert(row));
+                most = most.max(scan.in_use());
+            }
+            assert_eq!(rows.len(), values.len());
+            let left = scan.in_use();
+            assert!(left < most / 3 * 2, "{left} bytes of {most} in use after the last row");
+        }
     }
 }

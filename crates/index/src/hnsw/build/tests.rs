@@ -251,11 +251,13 @@ fn vectors_that_nobody_is_near_leave_the_others_their_edges() {
         .collect();
     let AnySpace::Vector(space) = space(ValueKind::Vector, Metric::InnerProduct, 3) else { unreachable!() };
     for threads in [0, 2] {
-        let graph = built(space, params(16, threads), &values);
+        let mut graph = built(space, params(16, threads), &values);
         check(&graph, 16, &values);
-        assert!(graph.reattached() > 0);
+        assert!(graph.reattached() > values.len() / 2);
+        // a short queue needs good lists
+        graph.elements.ef_construction = 20;
         let recall = recall(&graph);
-        assert!(recall >= 0.99, "{recall} on {threads} threads, {} lost", graph.reattached());
+        assert!(recall >= 0.995, "{recall} on {threads} threads, {} lost", graph.reattached());
     }
 }
 
