@@ -48,7 +48,8 @@ def nines(recall: float) -> float:
 
 
 def log_ticks(low: float, high: float, most: int = 8) -> list[float]:
-    for steps in ((1, 2, 5), (1, 3), (1,)):
+    ticks: list[float] = []
+    for steps in ((1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8), (1, 1.5, 2, 3, 5, 7), (1, 2, 5), (1, 3), (1,)):
         ticks = [s * 10.0**e for e in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1) for s in steps]
         ticks = [t for t in ticks if low <= t <= high]
         if len(ticks) <= most:

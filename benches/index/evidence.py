@@ -111,7 +111,7 @@ class Run:
         return {"name": entry.name, "dataset": entry.dataset, "kind": config.opclass.kind, "metric": config.opclass.metric, "am": entry.am, "opclass": entry.opclass,
                 "options": dict(entry.options), "rows": len(dataset.base), "dim": dataset.dim, "queries": entry.queries, "series": list(entry.series),
                 "only_series": entry.only_series, "wanted": asdict(entry.wanted), "commit": self.commit, "at": time.strftime("%Y-%m-%d %H:%M:%S"),
-                "load_before": os.getloadavg()[1], "sides": sides}
+                "load": os.getloadavg()[1], "sides": sides}
 
     def measure_ceilings(self, ceiling: Ceiling) -> None:
         if not self.options.ceilings:

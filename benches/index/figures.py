@@ -39,7 +39,9 @@ class Figure:
     def met(self) -> bool | None:
         if self.goal is None or self.ratio is None:
             return None
-        return self.ratio >= self.goal if self.higher else self.ratio <= self.goal
+        # Goals have two decimals; so does what is held against them.
+        ratio = round(self.ratio, 2)
+        return ratio >= self.goal if self.higher else ratio <= self.goal
 
 
 # Neither more nor less of it is better.

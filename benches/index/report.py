@@ -145,7 +145,12 @@ def machine(environment: dict) -> str:
 def provenance(content: dict) -> str:
     environment = content["environment"]
     commits = sorted({e["commit"] for e in content["entries"]})
-    return f"{content['started']}, commit {', '.join(commits)}. {machine(environment)}."
+    busy = max(e["load"] for e in content["entries"])
+    said = ""
+    if busy > 2 * environment["cores"]:
+        said = (f" Others used the machine meanwhile (load average up to {busy:.0f} on {environment['cores']} cores): they slow both sides, waiting for memory above all, and "
+                "wall times, p50 to p99 and clients' throughput tell about them.")
+    return f"{content['started']}, commit {', '.join(commits)}. {machine(environment)}.{said}"
 
 
 METHOD = """Both systems ran on the same server binary with the same rows, options and settings, up at the same time, in turns. Recall is counted against exact
