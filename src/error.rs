@@ -1,7 +1,7 @@
 //! Errors of the extension and their way into PostgreSQL: the one place that knows SQLSTATEs.
 
 use pgrx::PgSqlErrorCode;
-use vector_index::page::Corruption;
+use vector_index::page::{Corruption, Damage};
 use vector_index::{Kind, TextError, ValueError};
 
 use crate::pg::ereport::{IntoReport, Report};
@@ -71,6 +71,15 @@ impl From<Refused> for Error {
 }
 
 impl Error {
+    /// The error for what an access method met in an index.
+    #[cold]
+    pub fn of_index(method: &'static str, index: String, corruption: Corruption) -> Self {
+        if corruption.damage == Damage::OUT_OF_MEMORY {
+            return Error::Fixed(PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY, "out of memory");
+        }
+        Error::Corrupted(Box::new(CorruptIndex { method, index, corruption }))
+    }
+
     /// The error for `text`, which could not be read.
     pub fn text(error: &TextError, text: &[u8]) -> Self {
         Error::Text(Box::new(TextReport {

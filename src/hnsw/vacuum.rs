@@ -19,7 +19,7 @@ pub fn bulk_delete(mut call: BulkDelete<'_>) -> Result<(), Error> {
     let index = call.index;
     let op = OpClass::of(index)?;
     let counted = VACUUM.with(Vacuum::new, |vacuum| {
-        let mut blocks = IndexBlocks::vacuuming(index);
+        let mut blocks = IndexBlocks::vacuuming_graph(index);
         let meta = read_meta(&mut blocks).map_err(|c| corrupted(index, c))?;
         let ef_construction = options::of(index).ef_construction.max(1) as usize;
         let m = usize::from(meta.m);

@@ -15,7 +15,7 @@ use core::ffi::CStr;
 use pgrx::pg_sys::{self, Datum};
 use vector_index::page::{Corruption, Tid};
 
-use crate::error::{CorruptIndex, Error};
+use crate::error::Error;
 use crate::pg::am::{self, AccessMethod, BuildCall, Built, Cost, CostCall, ScanCall};
 use crate::pg::call::Call;
 use crate::pg::relation::Rel;
@@ -86,5 +86,5 @@ pub fn handler(_: Call<'_>) -> Result<Datum, Error> {
 /// The error for damage in an index.
 #[cold]
 fn corrupted(index: Rel<'_>, corruption: Corruption) -> Error {
-    Error::Corrupted(Box::new(CorruptIndex { method: Ivfflat::NAME, index: index.name(), corruption }))
+    Error::of_index(Ivfflat::NAME, index.name(), corruption)
 }

@@ -23,7 +23,10 @@ pub const PAGE_SIZE: usize = pg_sys::BLCKSZ as usize;
 pub struct IndexBlocks<'r> {
     relation: Rel<'r>,
     fork: ForkNumber::Type,
+    /// the ring for all reads, or none
     strategy: pg_sys::BufferAccessStrategy,
+    /// the ring for passes over all blocks
+    passing: pg_sys::BufferAccessStrategy,
     logged: bool,
     pausing: bool,
     remembers: bool,
@@ -41,6 +44,7 @@ impl<'r> IndexBlocks<'r> {
             relation,
             fork,
             strategy: core::ptr::null_mut(),
+            passing: core::ptr::null_mut(),
             logged: true,
             pausing: false,
             remembers: recent::usable(relation),
@@ -62,9 +66,13 @@ impl<'r> IndexBlocks<'r> {
 
     /// For a vacuum: reads go through a small ring of buffers, and long operations heed cost-based delays.
     pub fn vacuuming(relation: Rel<'r>) -> Self {
-        // SAFETY: allocates in the current memory context; the server frees it with that.
-        let strategy = unsafe { pg_sys::GetAccessStrategy(pg_sys::BufferAccessStrategyType::BAS_BULKREAD) };
-        IndexBlocks { strategy, pausing: true, ..Self::new(relation) }
+        IndexBlocks { strategy: bulk_ring(), pausing: true, ..Self::new(relation) }
+    }
+
+    /// For a vacuum that also searches: only its passes over all blocks go through the ring. What searches visit comes
+    /// back, and would be read from disk each time.
+    pub fn vacuuming_graph(relation: Rel<'r>) -> Self {
+        IndexBlocks { passing: bulk_ring(), pausing: true, ..Self::new(relation) }
     }
 
     /// For a scan with its ring of buffers, if it has one.
@@ -125,6 +133,11 @@ impl<'r> IndexBlocks<'r> {
         self.charged = 0;
         recent::count_hits(self.relation, core::mem::take(&mut self.hits));
     }
+}
+
+fn bulk_ring() -> pg_sys::BufferAccessStrategy {
+    // SAFETY: allocates in the current memory context; the server frees it with that.
+    unsafe { pg_sys::GetAccessStrategy(pg_sys::BufferAccessStrategyType::BAS_BULKREAD) }
 }
 
 /// A small ring of buffers for blocks that would otherwise push others out of the shared ones, or none. Lives as long as
@@ -196,6 +209,17 @@ impl<'r> Blocks for IndexBlocks<'r> {
             result
         };
         result.map_err(|damage| damage.on(block))
+    }
+
+    fn read_in_passing<R>(
+        &mut self,
+        block: u32,
+        look: impl FnOnce(&[u8]) -> Result<R, Damage>,
+    ) -> Result<R, Corruption> {
+        let always = core::mem::replace(&mut self.strategy, self.passing);
+        let result = self.read(block, look);
+        self.strategy = always;
+        result
     }
 
     #[inline(always)]
@@ -294,7 +318,10 @@ impl IndexChange<'_> {
 
     fn read_buffer(&mut self, block: u32) -> Result<Buffer, Corruption> {
         if block >= *self.count {
-            *self.count = self.relation.blocks(self.fork);
+            // guarded: an error here must unwind and let go of what the change holds
+            // SAFETY: the relation is open.
+            *self.count =
+                unsafe { pg_sys::RelationGetNumberOfBlocksInFork(self.relation.as_ptr(), self.fork) };
             if block >= *self.count {
                 return Err(Damage::at(0, "block does not exist").on(block));
             }

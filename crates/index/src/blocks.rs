@@ -47,6 +47,15 @@ pub trait Blocks {
         look: impl FnOnce(&[u8]) -> Result<R, Damage>,
     ) -> Result<R, Self::Error>;
 
+    /// As [`Self::read`], for a pass over all blocks that will not come back: it need not push others out of memory.
+    fn read_in_passing<R>(
+        &mut self,
+        block: u32,
+        look: impl FnOnce(&[u8]) -> Result<R, Damage>,
+    ) -> Result<R, Self::Error> {
+        self.read(block, look)
+    }
+
     /// Says that the items at `tids` will be read soon, one after the other. A hint.
     fn prefetch_blocks(&mut self, tids: &[Tid]) {
         let _ = tids;

@@ -86,6 +86,9 @@ pub struct Damage {
 }
 
 impl Damage {
+    /// Not damage of the page: there was no memory for what is on it.
+    pub const OUT_OF_MEMORY: Damage = Damage { offset: 0, what: "out of memory" };
+
     /// Damage of an item.
     #[cold]
     pub const fn at(offset: u16, what: &'static str) -> Self {
@@ -457,7 +460,7 @@ mod tests {
         let mut page = PageMut::init(&mut room.0, ID);
         let max = vec![1; max_item_size(8192) & !7];
         assert_eq!(page.append(&max), Some(1));
-        assert_eq!(page.append(&[]), None);
+        assert_eq!(page.append(&[1]), None);
         assert_eq!(page.as_page().free_space(), 0);
         assert_eq!(page.as_page().next(), INVALID_BLOCK);
     }

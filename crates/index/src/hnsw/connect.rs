@@ -51,14 +51,14 @@ pub(super) struct Links {
 const NEW: u32 = 0;
 
 impl Links {
-    fn begin(&mut self, tid: Tid, value: &[u8]) {
+    fn begin(&mut self, tid: Tid, value: &[u8]) -> Result<(), Damage> {
         self.places.clear();
         self.tids.clear();
         self.live.clear();
         self.values.clear();
         self.tids.push(tid);
         self.live.push(true);
-        self.values.set(NEW, value);
+        self.values.set(NEW, value)
     }
 
     /// Reads an element, unless it was read before, and answers its place.
@@ -70,9 +70,15 @@ impl Links {
         let values = &mut self.values;
         let live = blocks.read(tid.block(), |bytes| {
             let element = Element::new(Page::unidentified(bytes)?.item(tid.offset())?, tid.offset())?;
-            values.set(place, element.value);
+            values.set(place, element.value)?;
             Ok(element.header.deleted == 0 && element.header.is_live())
         })?;
+        let room = self.places.try_reserve(1).is_ok()
+            && self.tids.try_reserve(1).is_ok()
+            && self.live.try_reserve(1).is_ok();
+        if !room {
+            return Err(Damage::OUT_OF_MEMORY.on(tid.block()).into());
+        }
         self.places.insert(tid.packed(), place);
         self.tids.push(tid);
         self.live.push(live);
@@ -100,7 +106,7 @@ pub(super) fn connect<B: Blocks, S: Space>(
     tid: Tid,
 ) -> Result<(), B::Error> {
     let Workspace { walk, selected, links, .. } = workspace;
-    links.begin(tid, value);
+    links.begin(tid, value).map_err(|damage| damage.on(tid.block()))?;
     for &(layer, scored) in selected.iter() {
         let Some(neighbour) = node(walk, scored) else { continue };
         let plan = plan(blocks, graph, links, &neighbour, layer, scored.distance)?;

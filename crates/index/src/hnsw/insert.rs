@@ -71,8 +71,12 @@ impl Values {
         zerocopy::IntoBytes::as_bytes(words).get(..len).unwrap_or_default()
     }
 
-    pub(super) fn set(&mut self, node: u32, value: &[u8]) {
+    pub(super) fn set(&mut self, node: u32, value: &[u8]) -> Result<(), Damage> {
         let at = node as usize;
+        let words = self.words.try_reserve(value.len().div_ceil(8));
+        words
+            .and_then(|()| self.places.try_reserve((at + 1).saturating_sub(self.places.len())))
+            .map_err(|_| Damage::OUT_OF_MEMORY)?;
         if self.places.len() <= at {
             self.places.resize(at + 1, (0, 0));
         }
@@ -81,6 +85,7 @@ impl Values {
         let bytes: &mut [u8] = zerocopy::IntoBytes::as_mut_bytes(&mut self.words[start..]);
         bytes[..value.len()].copy_from_slice(value);
         self.places[at] = (start, value.len());
+        Ok(())
     }
 }
 
@@ -137,8 +142,7 @@ pub(super) fn load_values<B: Blocks>(
         let Some(tid) = walk.node(node).map(|node| node.tid) else { continue };
         blocks.read(tid.block(), |bytes| {
             let element = Element::new(Page::new(bytes, PAGE_ID)?.item(tid.offset())?, tid.offset())?;
-            values.set(node, element.value);
-            Ok(())
+            values.set(node, element.value)
         })?;
     }
     Ok(())
@@ -168,7 +172,9 @@ pub(super) fn find_neighbours<B: Blocks, S: Space>(
     if let Some(tid) = repairing {
         store = store.repairing(tid);
     }
-    let scored = store.enter(entry.tid)?;
+    let Some(scored) = store.enter(entry.tid)? else {
+        return Err(Damage::at(entry.tid.offset(), "deleted entry point").on(entry.tid.block()).into());
+    };
     pool.offer(scored, store.counts(scored.node), 1);
     for layer in (level + 1..=entry.level).rev() {
         store.walk().begin_layer(pool);
@@ -270,6 +276,12 @@ fn insert_at_level<B: Blocks, S: Space>(
 ) -> Result<(), B::Error> {
     let entry = meta.entry_point().map_err(|damage| damage.on(META_BLOCK))?;
     find_neighbours(blocks, graph, workspace, value, level, entry, None)?;
+    let alone = !workspace.selected.iter().any(|(layer, _)| *layer == 0);
+    if alone && entry.is_some() {
+        // All that is near is on its way out: a vacuum is at work where this row belongs. Search again and let only
+        // living elements count, as its repairs do; they may be far.
+        find_neighbours(blocks, graph, workspace, value, level, entry, Some(Tid::INVALID))?;
+    }
     if add_duplicate(blocks, workspace, value, row)? {
         return Ok(());
     }
@@ -303,10 +315,11 @@ fn add_duplicate<B: Blocks>(
         // look under the shared lock first: most inserts are no duplicates
         let same = blocks.read(at.block(), |bytes| {
             let element = Element::new(Page::new(bytes, PAGE_ID)?.item(at.offset())?, at.offset())?;
-            Ok(element.value == value)
+            Ok((element.value == value).then(|| element.header.live_heap_tids().len()))
         })?;
-        if !same {
-            break;
+        let Some(rows) = same else { break };
+        if rows == 0 || rows == HEAP_TIDS {
+            continue;
         }
         let mut change = blocks.change()?;
         let slot = change.open(at.block())?;

@@ -50,11 +50,23 @@ impl TidSet {
         (word.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (64 - len.trailing_zeros())) as usize
     }
 
-    /// Adds a TID; answers whether it was not there.
+    /// Makes room for more TIDs, so that adding them allocates nothing.
+    ///
+    /// # Errors
+    /// [`Damage::OUT_OF_MEMORY`].
+    pub fn reserve(&mut self, more: usize) -> Result<(), Damage> {
+        while (self.used + more) * 2 > self.slots.len() {
+            self.try_grow()?;
+        }
+        Ok(())
+    }
+
+    /// Adds a TID, for which there is room; answers whether it was not there.
     #[inline(always)]
     pub fn insert(&mut self, tid: Tid) -> bool {
-        if self.used * 2 >= self.slots.len() {
-            self.grow();
+        if self.used * 2 >= self.slots.len() && self.try_grow().is_err() && self.used >= self.slots.len() {
+            // only without a reservation, and with no memory at all: as if it had been there
+            return false;
         }
         let word = self.word(tid);
         let mask = self.slots.len() - 1;
@@ -104,10 +116,13 @@ impl TidSet {
     }
 
     #[cold]
-    fn grow(&mut self) {
+    fn try_grow(&mut self) -> Result<(), Damage> {
         self.epoch = self.epoch.max(1);
         let len = (self.slots.len() * 2).max(SMALLEST_SET);
-        let old = core::mem::replace(&mut self.slots, vec![0; len]);
+        let mut slots = Vec::new();
+        slots.try_reserve_exact(len).map_err(|_| Damage::OUT_OF_MEMORY)?;
+        slots.resize(len, 0);
+        let old = core::mem::replace(&mut self.slots, slots);
         for word in old.into_iter().filter(|word| word >> 48 == self.epoch) {
             let mut at = Self::start(word, len);
             while self.slots[at & (len - 1)] != 0 {
@@ -115,6 +130,7 @@ impl TidSet {
             }
             self.slots[at & (len - 1)] = word;
         }
+        Ok(())
     }
 }
 
@@ -275,21 +291,21 @@ impl<'s, B: Blocks, S: Space> PageStore<'s, B, S> {
         self.walk
     }
 
-    /// Scores the element at `tid`, which becomes a node.
+    /// Scores the element at `tid`, which becomes a node. `None` when it is marked as deleted.
     ///
     /// # Errors
-    /// When there is no live element tuple.
-    pub fn enter(&mut self, tid: Tid) -> Result<Scored, B::Error> {
+    /// When there is no element tuple.
+    pub fn enter(&mut self, tid: Tid) -> Result<Option<Scored>, B::Error> {
         let (space, query, walk) = (self.space, self.query, &mut *self.walk);
         self.blocks.read(tid.block(), |bytes| {
             let element = Element::new(Page::new(bytes, PAGE_ID)?.item(tid.offset())?, tid.offset())?;
             if element.header.deleted != 0 {
-                return Err(Damage::at(tid.offset(), "deleted element in use"));
+                return Ok(None);
             }
             let distance = score(space, query, &element, tid)?;
             let node = walk.add(Node::new(tid, &element));
             walk.scored += 1;
-            Ok(Scored { distance, node })
+            Ok(Some(Scored { distance, node }))
         })
     }
 
@@ -304,6 +320,7 @@ impl<'s, B: Blocks, S: Space> PageStore<'s, B, S> {
             let item = Page::unidentified(bytes)?.item(at.offset())?;
             let neighbours = Neighbours::new(item, at.offset())?;
             let slots = neighbours.layer(node.level, node.version, layer, m).unwrap_or_default();
+            walk.visited.reserve(slots.len())?;
             for &tid in slots.iter().take_while(|tid| tid.is_valid()) {
                 if walk.visited.insert(tid) {
                     walk.slots.push(tid);
@@ -340,6 +357,8 @@ impl<B: Blocks, S: Space> Store for PageStore<'_, B, S> {
         let Some(&node) = self.walk.nodes.get(node as usize) else { return Ok(()) };
         self.unvisited(node, layer)?;
         let count = self.walk.slots.len();
+        let room = self.walk.nodes.try_reserve(count).and_then(|()| out.try_reserve(count));
+        room.map_err(|_| Damage::OUT_OF_MEMORY.on(node.tid.block()))?;
         self.walk.scored += count as u64;
         self.blocks.prefetch_blocks(&self.walk.slots);
         let ahead = (AHEAD / self.size.max(1)).max(1);
@@ -366,6 +385,10 @@ impl<B: Blocks, S: Space> Store for PageStore<'_, B, S> {
             })?;
         }
         Ok(())
+    }
+
+    fn out_of_memory(&self) -> B::Error {
+        Damage::OUT_OF_MEMORY.on(super::layout::META_BLOCK).into()
     }
 
     #[inline(always)]

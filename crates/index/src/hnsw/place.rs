@@ -187,6 +187,9 @@ fn try_page<B: Blocks>(
             change.commit()?;
             return Ok(Some(tid));
         }
+        Room::Reuse { offset, neighbour_tid, .. } if neighbour_tid.block() < block => {
+            return Err(Damage::at(offset, "neighbour tuple before its element").on(block).into());
+        }
         Room::Reuse { offset, neighbour_tid, version } => {
             let other =
                 if neighbour_tid.block() == block { slot } else { change.open(neighbour_tid.block())? };

@@ -22,6 +22,9 @@ pub trait Store {
     /// be left out.
     fn expand(&mut self, node: u32, layer: u8, bound: f32, out: &mut Vec<Scored>) -> Result<(), Self::Error>;
 
+    /// The error for want of memory.
+    fn out_of_memory(&self) -> Self::Error;
+
     /// Whether a node fills a place in the result. Those that do not (elements being deleted, during their own
     /// repair) still lead to others.
     fn counts(&self, node: u32) -> bool {
@@ -189,6 +192,11 @@ pub fn search_layer<S: Store>(
         let bound = if discarded.is_some() { f32::INFINITY } else { pool.bound(ef) };
         out.clear();
         store.expand(node, layer, bound, out)?;
+        let mut room = pool.entries.try_reserve(out.len());
+        if let Some(heap) = discarded.as_deref_mut() {
+            room = room.and_then(|()| heap.try_reserve(out.len()));
+        }
+        room.map_err(|_| store.out_of_memory())?;
         for &scored in out.iter() {
             let rest = pool.offer(scored, store.counts(scored.node), ef);
             if let (Some(rest), Some(heap)) = (rest, discarded.as_deref_mut()) {
@@ -295,6 +303,7 @@ mod tests {
 
     impl Store for Line {
         type Error = ();
+        fn out_of_memory(&self) {}
         fn expand(&mut self, node: u32, _: u8, _: f32, out: &mut Vec<Scored>) -> Result<(), ()> {
             for next in [node.wrapping_sub(1), node + 1] {
                 if next < self.n && !self.visited[next as usize] {

@@ -94,7 +94,7 @@ impl Vacuum {
         while let Some(block) = pages.next(blocks)? {
             blocks.pause()?;
             // most pages have nothing to remove and need no change
-            let any = blocks.read(block, |bytes| {
+            let any = blocks.read_in_passing(block, |bytes| {
                 let any = any_dead(bytes, is_dead)?;
                 if !any {
                     self.note_elements(bytes, block)?;
@@ -116,6 +116,7 @@ impl Vacuum {
 
     /// Notes which elements are dying, and the highest of the others.
     fn note_elements(&mut self, bytes: &[u8], block: u32) -> Result<(), Damage> {
+        let mut room = Ok(());
         for_each_element(bytes, |offset, element| {
             let tid = Tid::new(block, offset);
             if element.header.deleted != 0 {
@@ -125,13 +126,17 @@ impl Vacuum {
             self.counted.kept += element.header.live_heap_tids().len() as u64;
             let live = Live::new(tid, &element);
             if !element.header.is_live() {
-                self.dying.insert(tid);
+                room = room.and_then(|()| self.dying.reserve(1));
+                if room.is_ok() {
+                    self.dying.insert(tid);
+                }
             } else if self.highest.is_none_or(|highest| live.level > highest.level) {
                 self.second = self.highest.replace(live);
             } else if self.second.is_none_or(|second| live.level > second.level) {
                 self.second = Some(live);
             }
-        })
+        })?;
+        room
     }
 
     // --- second pass: the graph ---------------------------------------------------------------------------------
@@ -159,7 +164,7 @@ impl Vacuum {
     fn find_broken<B: Blocks>(&mut self, blocks: &mut B, m: usize, block: u32) -> Result<(), B::Error> {
         let (broken, dying) = (&mut self.broken, &self.dying);
         broken.clear();
-        blocks.read(block, |bytes| {
+        blocks.read_in_passing(block, |bytes| {
             let mut damage = Ok(());
             for_each_element(bytes, |offset, element| {
                 if element.header.deleted != 0 || !element.header.is_live() {
@@ -296,7 +301,7 @@ impl Vacuum {
         let mut pages = Pages::new();
         while let Some(block) = pages.next(blocks)? {
             blocks.pause()?;
-            let (any, free) = blocks.read(block, |bytes| {
+            let (any, free) = blocks.read_in_passing(block, |bytes| {
                 let (mut any, mut free) = (false, false);
                 for_each_element(bytes, |offset, element| {
                     let dying = self.dying.contains(Tid::new(block, offset));
@@ -331,7 +336,7 @@ impl Vacuum {
             let (elsewhere, dying) = (&mut self.broken, &self.dying);
             elsewhere.clear();
             // edges on the same page at once, others one by one
-            blocks.read(block, |bytes| {
+            blocks.read_in_passing(block, |bytes| {
                 let mut damage = Ok(());
                 for_each_element(bytes, |offset, element| {
                     if element.header.deleted != 0 || !element.header.is_live() {
@@ -409,6 +414,9 @@ fn other_slot<C: Change>(
         return Ok(Some(own.1));
     }
     // Blocks are locked in ascending order, as inserts do, so that neither waits for the other.
+    if block < own.0 {
+        return Err(Damage::at(0, "neighbour tuple before its element").on(own.0).into());
+    }
     if others.iter().flatten().any(|&(open, _)| block < open) {
         return Ok(others.iter().flatten().find(|other| other.0 == block).map(|other| other.1));
     }

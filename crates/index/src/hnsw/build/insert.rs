@@ -104,6 +104,11 @@ impl<'a, S: Space, G: Score> Around<'a, S, G> {
 impl<S: Space, G: Score> Store for Around<'_, S, G> {
     type Error = Stop;
 
+    /// The queues are as large as they will be from the start.
+    fn out_of_memory(&self) -> Stop {
+        Stop
+    }
+
     #[inline(always)]
     fn expand(&mut self, node: u32, layer: u8, bound: f32, out: &mut Vec<Scored>) -> Result<(), Stop> {
         if self.stop.load(Ordering::Relaxed) {
