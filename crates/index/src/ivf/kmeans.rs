@@ -145,7 +145,10 @@ pub fn kmeans<T: Stored>(sample: &Sample<T>, task: Task, team: &mut Team<'_>) ->
             break;
         }
         if settled {
-            lloyd.jump(task.lists * (ROUNDS - round) / (ROUNDS * JUMPERS), team, &mut rng);
+            // rounded to nearest
+            let share = ROUNDS * JUMPERS;
+            let count = (task.lists * (ROUNDS - round) + share / 2) / share;
+            lloyd.jump(count, team, &mut rng);
             round += 1;
         }
     }
@@ -441,9 +444,9 @@ impl<'s, T: Stored> Lloyd<'s, T> {
         if count == 0 {
             return;
         }
-        self.loosen();
+        self.measure(team);
         let lists = self.centres.count();
-        // by the upper bounds; few rows and a small error make a centre likely to be cheap to miss
+        // few rows and a small error make a centre likely to be cheap to miss
         let mut error = vec![0f64; lists];
         for (own, upper) in self.nearest.iter().zip(&self.upper) {
             error[*own as usize] += f64::from(*upper) * f64::from(*upper);
@@ -495,15 +498,25 @@ impl<'s, T: Stored> Lloyd<'s, T> {
         self.land(&jumps, team);
     }
 
-    /// Lets the bounds know how far centres have moved.
-    fn loosen(&mut self) {
+    /// Lets the bounds know how far centres have moved; upper ones become the distances themselves.
+    fn measure(&mut self, team: &mut Team<'_>) {
         let drift = self.drift();
-        let bounds = self.lower.chunks_mut(self.bounds);
-        for ((own, upper), lower) in self.nearest.iter().zip(&mut self.upper).zip(bounds) {
-            *upper += self.moved[*own as usize];
+        for lower in self.lower.chunks_mut(self.bounds) {
             lower.iter_mut().zip(&drift).for_each(|(bound, drift)| *bound -= drift);
         }
         self.moved.fill(0.0);
+        let (sample, centres, chunk) = (self.sample, &self.centres, chunk_rows(self.sample.width()));
+        team.each(
+            self.nearest.chunks(chunk).zip(self.upper.chunks_mut(chunk)).enumerate(),
+            Loaded::default,
+            |room, (at, (nearest, upper)), _| {
+                for (i, (own, upper)) in nearest.iter().zip(upper).enumerate() {
+                    room.clear(sample.width());
+                    room.push(sample.row(at * chunk + i));
+                    *upper = T::Lane::distance(kernels(), room.row(0), centres.row(*own as usize)).sqrt();
+                }
+            },
+        );
     }
 
     /// How far the centres under each bound moved at most.
