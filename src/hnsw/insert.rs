@@ -3,13 +3,12 @@
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use vector_index::hnsw::insert::{self, Graph, Workspace};
-use vector_index::hnsw::pages::read_meta;
 use vector_index::page::Tid;
 use vector_index::space::{Space, ValueBuf};
 use vector_index::with_space;
 
 use super::opclass::OpClass;
-use super::{corrupted, options};
+use super::{corrupted, options, read_meta};
 use crate::error::Error;
 use crate::pg::backend::PerBackend;
 use crate::pg::blocks::IndexBlocks;
@@ -56,7 +55,7 @@ fn insert_formed(
     let index = blocks.relation();
     let Inserter { workspace, buffer, rng } = inserter;
     let Some(value) = op.form(value, buffer)? else { return Ok(()) };
-    let meta = read_meta(blocks).map_err(|c| corrupted(index, c))?;
+    let meta = read_meta(index, blocks)?;
     let space = op.space(i32::try_from(meta.dimensions).unwrap_or(i32::MAX));
     let (m, ef_construction) = (usize::from(meta.m), options::of(index).ef_construction.max(1) as usize);
     with_space!(space, space => {

@@ -1,15 +1,14 @@
 //! Scans: the query, and rows on demand.
 
 use vector_index::ValueError;
-use vector_index::hnsw::pages::read_meta;
 use vector_index::hnsw::scan::{Scan, ScanError};
 use vector_index::page::Tid;
 use vector_index::space::{AnySpace, ValueBuf};
 use vector_index::with_space;
 
-use super::corrupted;
 use super::opclass::OpClass;
 use super::options;
+use super::{corrupted, read_meta};
 use crate::error::Error;
 use crate::pg::am::ScanCall;
 use crate::pg::backend::PerBackend;
@@ -37,7 +36,7 @@ impl HnswScan {
     /// A scan of an index.
     pub fn begin(index: Rel<'_>) -> Result<Self, Error> {
         let op = OpClass::of(index)?;
-        let meta = read_meta(&mut IndexBlocks::new(index)).map_err(|c| corrupted(index, c))?;
+        let meta = read_meta(index, &mut IndexBlocks::new(index))?;
         // dimensions of an index of this format fit an i32
         let space = op.space(i32::try_from(meta.dimensions).unwrap_or(i32::MAX));
         let scan = SPARE.with(Vec::new, Vec::pop).unwrap_or_default();

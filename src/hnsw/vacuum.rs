@@ -1,12 +1,11 @@
 //! Bulk delete.
 
 use vector_index::hnsw::insert::Graph;
-use vector_index::hnsw::pages::read_meta;
 use vector_index::hnsw::vacuum::Vacuum;
 use vector_index::with_space;
 
 use super::opclass::OpClass;
-use super::{corrupted, options};
+use super::{corrupted, options, read_meta};
 use crate::error::Error;
 use crate::pg::backend::PerBackend;
 use crate::pg::blocks::IndexBlocks;
@@ -20,7 +19,7 @@ pub fn bulk_delete(mut call: BulkDelete<'_>) -> Result<(), Error> {
     let op = OpClass::of(index)?;
     let counted = VACUUM.with(Vacuum::new, |vacuum| {
         let mut blocks = IndexBlocks::vacuuming_graph(index);
-        let meta = read_meta(&mut blocks).map_err(|c| corrupted(index, c))?;
+        let meta = read_meta(index, &mut blocks)?;
         let ef_construction = options::of(index).ef_construction.max(1) as usize;
         let m = usize::from(meta.m);
         let space = op.space(i32::try_from(meta.dimensions).unwrap_or(i32::MAX));

@@ -1,13 +1,12 @@
 //! Inserting a row.
 
-use vector_index::ivf::scan::read_meta;
 use vector_index::ivf::write::{self, InsertError};
 use vector_index::page::Tid;
 use vector_index::space::ValueBuf;
 use vector_index::with_space;
 
-use super::corrupted;
 use super::opclass::OpClass;
+use super::{corrupted, read_meta};
 use crate::error::Error;
 use crate::pg::backend::PerBackend;
 use crate::pg::blocks::IndexBlocks;
@@ -43,7 +42,7 @@ fn insert_formed(
 ) -> Result<(), Error> {
     let index = blocks.relation();
     let Some(value) = op.form(value, &mut inserter.buffer)? else { return Ok(()) };
-    let meta = read_meta(blocks).map_err(|c| corrupted(index, c))?;
+    let meta = read_meta(index, blocks)?;
     let entry = &mut inserter.entry;
     let added =
         with_space!(op.space(meta.dimensions), space => write::insert(blocks, space, value, row, entry));

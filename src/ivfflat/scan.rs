@@ -1,14 +1,13 @@
 //! Scans: the query, and rows on demand.
 
 use vector_index::ivf::candidates::Runs;
-use vector_index::ivf::scan::{Scan, ScanError, ScanSettings, Services, read_meta};
+use vector_index::ivf::scan::{Scan, ScanError, ScanSettings, Services};
 use vector_index::page::Tid;
 use vector_index::space::{AnySpace, ValueBuf};
 use vector_index::with_space;
 
-use super::corrupted;
 use super::opclass::{Decompress, OpClass};
-use super::options;
+use super::{corrupted, options, read_meta};
 use crate::error::Error;
 use crate::pg::am::ScanCall;
 use crate::pg::blocks::{IndexBlocks, Ring};
@@ -33,7 +32,7 @@ impl IvfScan {
     /// A scan of an index, with the settings of this moment.
     pub fn begin(index: Rel<'_>) -> Result<Self, Error> {
         let op = OpClass::of(index)?;
-        let meta = read_meta(&mut IndexBlocks::new(index)).map_err(|c| corrupted(index, c))?;
+        let meta = read_meta(index, &mut IndexBlocks::new(index))?;
         Ok(IvfScan {
             op,
             space: op.space(meta.dimensions),

@@ -18,6 +18,8 @@ ROWS = 400
 PATIENCE, LIMIT = 10, 20
 # Index corrupted; data corrupted, which is what PostgreSQL itself says of a page or a block that cannot be read.
 DAMAGE = {"XX002", "XX001"}
+# What PostgreSQL says, without a code of its own, when an index leads to a row gigabytes behind the end of the table.
+FAR = "previous segment is only"
 
 
 def spoil(path: Path, random_: random.Random) -> str:
@@ -111,7 +113,7 @@ def cycle(prefix: str, score: Score, opclass: Opclass, options) -> None:
                     outcomes["answered"] += 1
                 except psycopg.Error as error:
                     code = error.sqlstate
-                    if code in DAMAGE:
+                    if code in DAMAGE or FAR in str(error):
                         outcomes[code] += 1
                         if what.endswith("reindex"):
                             bad.append(f"{where}: {code} {error}")
