@@ -136,6 +136,7 @@ def ratios(content: dict) -> str:
             ratio = "-" if figure.ratio is None else f"{figure.ratio:.3f}"
             goal = "" if figure.met is None else f"{'>=' if figure.higher else '<='} {figure.goal:.2f} {'met' if figure.met else 'MISSED'}"
             out.append(f"{figure.name:46} {figures.shown(figure.theirs):>12} {figures.shown(figure.ours):>12} {ratio:>8}  {goal}{'  ' + figure.remark if figure.remark else ''}".rstrip())
+        out += [said] if (said := figures.recall_said(entry)) else []
     grown = figures.growths(content["entries"])
     if grown:
         out.append("\nGrowth: exponents of rows n and dimensions d\n" + "\n".join(report.growth_table(grown)))
