@@ -103,11 +103,15 @@ def panel(title: str, series: list[Series], x_label: str, y_label: str, recall: 
         low, high = max(0.5, min(xs)), max(max(xs), 0.99)
         across = Scale(low, high, x0, x1, nines)
         x_ticks = [t for t in (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998) if low <= t <= high]
+        if len(x_ticks) < 4:
+            x_ticks = [t for t in (0.85, 0.9, 0.925, 0.95, 0.96, 0.97, 0.975, 0.98, 0.985, 0.99, 0.993, 0.995, 0.998) if low <= t <= high]
     else:
         low, high = min(xs), max(xs)
         across = Scale(low, high, x0, x1, math.log10)
         x_ticks = sorted(set(xs)) if len(set(xs)) <= 7 else log_ticks(low, high)
-    bottom, top = min(ys) * 0.85, max(ys) * 1.18
+    # A fitted line may end outside its points.
+    room = 1.5 if any(s.fit for s in series) else 1.18
+    bottom, top = min(ys) / room, max(ys) * room
     up = Scale(bottom, top, y0, y1, math.log10)
     for tick in log_ticks(bottom, top):
         parts.append(f'<line class="grid" x1="{x0:.1f}" x2="{x1:.1f}" y1="{up(tick):.1f}" y2="{up(tick):.1f}"/>' + text(x0 - 7, up(tick) + 4, short(tick), "end"))

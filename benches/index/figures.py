@@ -33,7 +33,9 @@ class Figure:
         """Whether ours is the better, or as good."""
         if self.ratio is None or self.name.startswith(NEUTRAL):
             return None
-        return self.ratio >= 1 if self.higher else self.ratio <= 1
+        # As it is printed.
+        ratio = round(self.ratio, 3)
+        return ratio >= 1 if self.higher else ratio <= 1
 
     @property
     def met(self) -> bool | None:

@@ -243,7 +243,7 @@ def results(content: dict) -> str:
     """RESULTS.md."""
     entries = tabled(content)
     met = [f.met for e in entries for f in figures.of_entry(e) if f.met is not None]
-    lines = ["# Results", "", f"Written by `make {'bench' if content['plan'] == 'quick' else 'bench-full'} RESULTS=1` from one run: {provenance(content)}", "", METHOD.replace("\n", " "), "",
+    lines = ["# Results", "", f"Written by `make {'bench' if content['plan'] == 'quick' else 'bench-full'} RESULTS=1`: {provenance(content)}", "", METHOD.replace("\n", " "), "",
              f"{sum(met)} of {len(met)} goals met. How it is measured: [README.md](README.md). Every sample, p50 to p99 and all values of ef_search and probes are in the report "
              "that the run leaves in `results/`.", "", "![recall and throughput](plots/search.svg)", ""]
     for entry in entries:
