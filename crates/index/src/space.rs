@@ -395,7 +395,7 @@ mod tests {
         let size = DenseView::<f32>::size(elements.len());
         let bytes = buf.reset(size);
         bytes[..4].copy_from_slice(&varlena_header(size));
-        DenseView::<f32>::init(bytes).map(|e| e.copy_from_slice(elements));
+        DenseView::<f32>::init(bytes).unwrap().copy_from_slice(elements);
         buf
     }
 

@@ -159,10 +159,10 @@ fn plan<B: Blocks, S: Space>(
     blocks.prefetch_blocks(&links.slots);
     for at in 0..links.slots.len() {
         let Some(&tid) = links.slots.get(at) else { break };
-        if let Some(&next) = links.slots.get(at + AHEAD) {
-            if !links.places.contains_key(&next.packed()) {
-                blocks.prefetch_item(next, size);
-            }
+        if let Some(&next) = links.slots.get(at + AHEAD)
+            && !links.places.contains_key(&next.packed())
+        {
+            blocks.prefetch_item(next, size);
         }
         let place = links.load(blocks, tid)?;
         // elements on their way out go first

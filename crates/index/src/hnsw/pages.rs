@@ -210,11 +210,11 @@ impl Walk {
 
     #[inline(always)]
     fn add(&mut self, node: Node) -> u32 {
-        if let Some(at) = self.free.pop() {
-            if let Some(place) = self.nodes.get_mut(at as usize) {
-                *place = node;
-                return at;
-            }
+        if let Some(at) = self.free.pop()
+            && let Some(place) = self.nodes.get_mut(at as usize)
+        {
+            *place = node;
+            return at;
         }
         self.nodes.push(node);
         self.nodes.len() as u32 - 1

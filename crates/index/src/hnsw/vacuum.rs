@@ -234,10 +234,10 @@ impl Vacuum {
         // the highest other element first, from the present entry point
         blocks.lock(Gate::Update, Hold::Shared)?;
         let entry = entry_point(blocks)?;
-        if let (Some(entry), Some(other)) = (entry, replacement(entry)) {
-            if self.needs_repair(blocks, graph.m, &other)? {
-                self.relink(blocks, graph, other, Some(entry))?;
-            }
+        if let (Some(entry), Some(other)) = (entry, replacement(entry))
+            && self.needs_repair(blocks, graph.m, &other)?
+        {
+            self.relink(blocks, graph, other, Some(entry))?;
         }
         blocks.unlock(Gate::Update, Hold::Shared);
 

@@ -37,7 +37,9 @@ fn line(p: *const u8) {
 #[inline(always)]
 fn line(p: *const u8) {
     // SAFETY: a prefetch changes no register, no flag and no memory, and never faults (Arm ARM, PRFM).
-    unsafe { core::arch::asm!("prfm pldl1keep, [{p}]", p = in(reg) p, options(nostack, preserves_flags, readonly)) }
+    unsafe {
+        core::arch::asm!("prfm pldl1keep, [{p}]", p = in(reg) p, options(nostack, preserves_flags, readonly))
+    }
 }
 
 #[cfg(any(miri, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
