@@ -17,7 +17,7 @@ use vector_index::page::Tid;
 use vector_index::space::{AnySpace, Space, ValueBuf, ValueKind};
 
 use super::opclass::OpClass;
-use super::{corrupted, memory, options};
+use super::{centres, corrupted, memory, options};
 use crate::error::Error;
 use crate::pg::am::{BuildCall, Built};
 use crate::pg::blocks::{IndexBlocks, PAGE_SIZE};
@@ -116,6 +116,7 @@ pub fn build_empty(index: Rel<'_>) -> Result<(), Error> {
 
 fn build_fork(index: Rel<'_>, fork: ForkNumber::Type, call: Option<&BuildCall<'_>>) -> Result<Built, Error> {
     let shape = Shape::of(index)?;
+    centres::forget();
     let threads = call.map_or(1, |call| pg_build::threads(call.heap));
     let mut backend = Backend;
     let mut build = Build {

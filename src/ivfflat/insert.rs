@@ -6,7 +6,7 @@ use vector_index::space::ValueBuf;
 use vector_index::with_space;
 
 use super::opclass::OpClass;
-use super::{corrupted, read_meta};
+use super::{centres, corrupted, read_meta};
 use crate::error::Error;
 use crate::pg::backend::PerBackend;
 use crate::pg::blocks::IndexBlocks;
@@ -17,7 +17,7 @@ use crate::pg::relation::Rel;
 struct Inserter {
     /// for values brought to unit length
     buffer: ValueBuf,
-    entry: Vec<u8>,
+    inserter: write::Inserter,
 }
 
 static INSERTER: PerBackend<Inserter> = PerBackend::new();
@@ -43,10 +43,11 @@ fn insert_formed(
     let index = blocks.relation();
     let Some(value) = op.form(value, &mut inserter.buffer)? else { return Ok(()) };
     let meta = read_meta(index, blocks)?;
-    let entry = &mut inserter.entry;
-    let added =
-        with_space!(op.space(meta.dimensions), space => write::insert(blocks, space, value, row, entry));
-    added.map_err(|error| match error {
+    let (space, inserter) = (op.space(meta.dimensions), &mut inserter.inserter);
+    let added = centres::with(blocks, space, |blocks, centres| {
+        with_space!(space, space => write::insert(blocks, space, value, row, inserter, centres))
+    });
+    added.map_err(|c| corrupted(index, c))?.map_err(|error| match error {
         InsertError::Blocks(corruption) => corrupted(index, corruption),
         InsertError::Value(error) => Error::Value(error),
     })

@@ -1,6 +1,7 @@
 //! The `ivfflat` access method: pgvector's, page for page. README.md has its structure, its pages and its protocol.
 
 mod build;
+mod centres;
 pub mod check;
 mod cost;
 mod insert;

@@ -7,7 +7,7 @@ use vector_index::space::{AnySpace, ValueBuf};
 use vector_index::with_space;
 
 use super::opclass::{Decompress, OpClass};
-use super::{corrupted, options, read_meta};
+use super::{centres, corrupted, options, read_meta};
 use crate::error::Error;
 use crate::pg::am::ScanCall;
 use crate::pg::blocks::{IndexBlocks, Ring};
@@ -70,6 +70,13 @@ impl IvfScan {
         };
         let query = has_query.then(|| self.query.bytes());
         let mut blocks = IndexBlocks::scanning(call.index, self.ring);
+        if !self.scan.started() {
+            let (scan, settings) = (&mut self.scan, &self.settings);
+            let begun = centres::with(&mut blocks, self.space, |_, centres| {
+                with_space!(self.space, space => scan.begin(space, query, settings, centres))
+            });
+            begun.map_err(|c| corrupted(call.index, c))?.map_err(Error::Value)?;
+        }
         let mut services = Services { runs: &mut self.spill, unpack: &mut Decompress };
         let found = with_space!(self.space, space => {
             self.scan.next(&mut blocks, space, query, &self.settings, &mut services)

@@ -14,6 +14,10 @@ pub struct Rel<'r> {
     lifetime: PhantomData<&'r ()>,
 }
 
+/// A relation and its file: tablespace, database and number. Other contents, by REINDEX or TRUNCATE, are another file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileId([u32; 4]);
+
 impl<'r> Rel<'r> {
     /// Wraps what the server passed.
     ///
@@ -43,6 +47,18 @@ impl<'r> Rel<'r> {
     pub fn blocks(self, fork: ForkNumber::Type) -> u32 {
         // SAFETY: the relation is open; the function looks at the file's size.
         unsafe { raw::RelationGetNumberOfBlocksInFork(self.relation, fork) }
+    }
+
+    /// Which file it is in.
+    pub fn file(self) -> FileId {
+        // SAFETY: the relation is open.
+        let rel = unsafe { &*self.relation };
+        #[cfg(any(feature = "pg13", feature = "pg14", feature = "pg15"))]
+        let (space, database, number) = (rel.rd_node.spcNode, rel.rd_node.dbNode, rel.rd_node.relNode);
+        #[cfg(not(any(feature = "pg13", feature = "pg14", feature = "pg15")))]
+        let (space, database, number) =
+            (rel.rd_locator.spcOid, rel.rd_locator.dbOid, rel.rd_locator.relNumber);
+        FileId([rel.rd_id, space, database, number].map(u32::from))
     }
 
     /// Whether changes must be logged (RelationNeedsWAL, src/include/utils/rel.h).

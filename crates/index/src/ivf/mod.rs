@@ -1,9 +1,10 @@
 //! Inverted files with flat (uncompressed) lists: clustering ([`kmeans`], [`seed`], [`sample`], [`assign`]) on threads
-//! ([`team`]), and what the `ivfflat` access method does on its pages ([`layout`], [`scan`], [`candidates`], [`write`],
-//! [`load`], [`check`]).
+//! ([`team`]), and what the `ivfflat` access method does on its pages ([`layout`], [`scan`], [`candidates`], [`centres`],
+//! [`write`], [`load`], [`check`]).
 
 pub mod assign;
 pub mod candidates;
+pub mod centres;
 pub mod check;
 pub mod kmeans;
 pub mod layout;

@@ -1,6 +1,7 @@
 //! Scans: the centres nearest to the query, then the entries of their lists.
 
 use super::candidates::{Candidates, Runs, key};
+use super::centres::Centres;
 use super::layout::{Entry, HEAD_BLOCK, List, META_BLOCK, MetaPage, PAGE_ID, Packed};
 use crate::blocks::Blocks;
 use crate::page::{Damage, FIRST_OFFSET, INVALID_BLOCK, Page, Tid};
@@ -93,6 +94,9 @@ impl Chain {
     }
 }
 
+/// How many entries ahead of the one being scored memory is asked for.
+const AHEAD: u16 = 2;
+
 pub(super) const BAD_CENTRE: &str = "centre does not fit the index";
 pub(super) const BAD_VALUE: &str = "value does not fit the index";
 
@@ -135,6 +139,33 @@ impl Scan {
         }
     }
 
+    /// Whether lists were found.
+    pub fn started(&self) -> bool {
+        self.started
+    }
+
+    /// Begins with lists found among centres kept in memory. Where there are none, [`Self::next`] goes through the list
+    /// pages.
+    ///
+    /// # Errors
+    /// A query of other dimensions.
+    pub fn begin<S: Space>(
+        &mut self,
+        space: S,
+        query: Option<&[u8]>,
+        settings: &ScanSettings,
+        centres: &mut Centres,
+    ) -> Result<(), crate::ValueError> {
+        if centres.is_empty() {
+            return Ok(());
+        }
+        let view = query.map(|value| space.view(value)).transpose()?;
+        centres.nearest(space, view, settings.max_probes, &mut self.lists);
+        self.starts.extend(centres.start_pages());
+        self.started = true;
+        Ok(())
+    }
+
     /// Collects all lists with the distances of their centres.
     fn find_lists<B: Blocks, S: Space>(
         &mut self,
@@ -148,7 +179,7 @@ impl Scan {
             chain.next = blocks.read(block, |bytes| {
                 let page = Page::new(bytes, PAGE_ID)?;
                 for offset in FIRST_OFFSET..=page.max_offset() {
-                    if let Ok(ahead) = page.item(offset + 2) {
+                    if let Ok(ahead) = page.item(offset + AHEAD) {
                         prefetch(ahead);
                     }
                     let list = List::new(page.item(offset)?, offset)?;
@@ -191,17 +222,24 @@ impl Scan {
         if end > self.ordered {
             self.order_lists(end);
         }
+        // bytes of an entry, once one was seen
+        let mut size = 0;
         while self.at < end {
             let list = self.lists.get(self.at).copied().unwrap_or_default();
             let start = self.starts.get(list as u32 as usize).copied().unwrap_or(INVALID_BLOCK);
             self.at += 1;
             let mut chain = Chain::new(start);
             while let Some(block) = chain.step(blocks)? {
-                // a list's pages follow each other as they were built
-                blocks.prefetch_blocks(&[Tid::new(block.saturating_add(1), FIRST_OFFSET)]);
+                // A list's pages follow each other as they were built: what tells where the next page's entries lie
+                // was asked for one page ago, and what tells it of the page behind that is now.
+                let next = block.saturating_add(1);
+                for offset in FIRST_OFFSET..FIRST_OFFSET + AHEAD {
+                    blocks.prefetch_item(Tid::new(next, offset), size);
+                }
+                blocks.prefetch_blocks(&[Tid::new(next.saturating_add(1), FIRST_OFFSET)]);
                 let (candidates, unpacked, unpack) =
                     (&mut self.candidates, &mut self.unpacked, &mut *services.unpack);
-                chain.next = blocks
+                (chain.next, size) = blocks
                     .read(block, |bytes| score_page(bytes, space, query, candidates, unpacked, unpack))?;
                 candidates.spill_beyond(settings.memory, services.runs);
             }
@@ -211,7 +249,7 @@ impl Scan {
     }
 }
 
-/// Adds the entries of a page; answers the next page of its chain.
+/// Adds the entries of a page; answers the next page of its chain, and the bytes of its last entry.
 fn score_page<S: Space>(
     bytes: &[u8],
     space: S,
@@ -219,13 +257,16 @@ fn score_page<S: Space>(
     candidates: &mut Candidates,
     unpacked: &mut ValueBuf,
     unpack: &mut dyn Unpack,
-) -> Result<u32, Damage> {
+) -> Result<(u32, usize), Damage> {
     let page = Page::new(bytes, PAGE_ID)?;
+    let mut size = 0;
     for offset in FIRST_OFFSET..=page.max_offset() {
-        if let Ok(ahead) = page.item(offset + 2) {
+        if let Ok(ahead) = page.item(offset + AHEAD) {
             prefetch(ahead);
         }
-        let entry = Entry::new(page.item(offset)?, offset)?;
+        let item = page.item(offset)?;
+        size = item.len();
+        let entry = Entry::new(item, offset)?;
         let Some(query) = query else {
             candidates.push(0.0, entry.row);
             continue;
@@ -244,5 +285,5 @@ fn score_page<S: Space>(
         };
         candidates.push(distance.ok_or(Damage::at(offset, BAD_VALUE))?, entry.row);
     }
-    Ok(page.next())
+    Ok((page.next(), size))
 }

@@ -7,6 +7,7 @@ use vector_kernels::kernels;
 
 use super::candidates::Runs;
 use super::candidates::testing::Kept;
+use super::centres::Centres;
 use super::check::Check;
 use super::kmeans::{Clusters, Task, kmeans, memory, plan};
 use super::layout::PAGE_ID;
@@ -14,7 +15,7 @@ use super::load::{LoadOptions, Loader};
 use super::sample::{Lane, Sample, Stored};
 use super::scan::{Scan, ScanSettings, Services, Unpack, read_meta};
 use super::team::{Idle, Team};
-use super::write::{Vacuum, insert};
+use super::write::{Inserter, Vacuum, insert};
 use crate::blocks::{Blocks, Change};
 use crate::page::{PageMut, Tid};
 use crate::space::{AnySpace, Dense, Metric, ValueBuf, ValueKind, varlena_header};
@@ -401,11 +402,24 @@ fn an_index_is_built_searched_filled_and_vacuumed() {
         }
         assert_eq!(sorted(search(&mut blocks, None, dims, 20, 20)), (0..count).collect::<Vec<_>>());
 
-        let mut entry = Vec::new();
+        let (mut inserter, mut centres) = (Inserter::default(), Centres::default());
         for (i, row) in rows.iter().enumerate() {
-            insert(&mut blocks, space(dims), value(row).bytes(), Tid::new(count + i as u32, 1), &mut entry)
-                .unwrap();
+            if i == rows.len() / 2 {
+                centres.load(&mut blocks, space(dims), usize::MAX).unwrap();
+                assert!(!centres.is_empty());
+            }
+            insert(
+                &mut blocks,
+                space(dims),
+                value(row).bytes(),
+                Tid::new(count + i as u32, 1),
+                &mut inserter,
+                &mut centres,
+            )
+            .unwrap();
         }
+        centres.load(&mut blocks, space(dims), 100).unwrap();
+        assert!(centres.is_empty());
         assert_eq!(check(&mut blocks, dims), Vec::<String>::new());
         let found = search(&mut blocks, Some(&rows[3]), dims, 1, 1);
         assert!(found.contains(&3) && found.contains(&(count + 3)));
@@ -424,7 +438,15 @@ fn an_index_is_built_searched_filled_and_vacuumed() {
         // room that the vacuum made is used again
         let pages = blocks.count().unwrap();
         for (i, row) in rows.iter().enumerate().filter(|(i, _)| i % 3 == 0) {
-            insert(&mut blocks, space(dims), value(row).bytes(), Tid::new(i as u32, 1), &mut entry).unwrap();
+            insert(
+                &mut blocks,
+                space(dims),
+                value(row).bytes(),
+                Tid::new(i as u32, 1),
+                &mut inserter,
+                &mut centres,
+            )
+            .unwrap();
         }
         assert_eq!(blocks.count().unwrap(), pages);
         assert_eq!(check(&mut blocks, dims), Vec::<String>::new());
@@ -438,9 +460,10 @@ fn an_insert_does_not_undo_a_vacuums_reset() {
     let mut vacuum = Vacuum::default();
     vacuum.run(&mut blocks, &mut |row| row.block() < 4).unwrap();
     let before = blocks.count().unwrap();
-    let mut entry = Vec::new();
+    let (mut inserter, mut centres) = Default::default();
     for i in 0..4 {
-        insert(&mut blocks, space(500), value(&rows[0]).bytes(), Tid::new(i, 1), &mut entry).unwrap();
+        insert(&mut blocks, space(500), value(&rows[0]).bytes(), Tid::new(i, 1), &mut inserter, &mut centres)
+            .unwrap();
     }
     assert_eq!(blocks.count().unwrap(), before);
 }
@@ -468,7 +491,14 @@ fn damage_is_told_and_survived() {
         {}
         let _ = Check::default().run(&mut blocks, space(5), true, &mut None_);
         let _ = Vacuum::default().run(&mut blocks, &mut |row| row.block() == 3);
-        let _ = insert(&mut blocks, space(5), query.bytes(), Tid::new(1, 1), &mut Vec::new());
+        let _ = insert(
+            &mut blocks,
+            space(5),
+            query.bytes(),
+            Tid::new(1, 1),
+            &mut Inserter::default(),
+            &mut Centres::default(),
+        );
     }
 }
 
@@ -498,10 +528,11 @@ fn writers_together_lose_nothing() {
         for thread in 1..=4u32 {
             let (mut blocks, rows) = (blocks.share(), &rows);
             scope.spawn(move || {
-                let mut entry = Vec::new();
+                let (mut inserter, mut centres) = Default::default();
                 for (i, row) in rows.iter().enumerate() {
                     let row_tid = Tid::new(thread * count + i as u32, 1);
-                    insert(&mut blocks, space(300), value(row).bytes(), row_tid, &mut entry).unwrap();
+                    insert(&mut blocks, space(300), value(row).bytes(), row_tid, &mut inserter, &mut centres)
+                        .unwrap();
                     if thread == 1 && i % 20 == 0 {
                         Vacuum::default().run(&mut blocks, &mut |row| row.block() < i as u32).unwrap();
                     }

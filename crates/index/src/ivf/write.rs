@@ -1,5 +1,6 @@
 //! Inserts, vacuum, and writing a built index.
 
+use super::centres::{Centres, ListPlace};
 use super::layout::{
     Entry, HEAD_BLOCK, List, ListHead, MAX_LISTS, META_BLOCK, MetaPage, PAGE_ID, list_size, place_lists,
     push_entry, write_list,
@@ -34,8 +35,15 @@ struct Place {
     insert_page: u32,
 }
 
+/// What inserts use again.
+#[derive(Debug, Default)]
+pub struct Inserter {
+    entry: Vec<u8>,
+    nearest: Vec<u64>,
+}
+
 /// Adds a row to the list with the nearest centre. `value` is a whole varlena, unit-length where the index keeps unit
-/// vectors; `entry` is memory to be used again.
+/// vectors. `centres` are those kept in memory, or none.
 ///
 /// # Errors
 /// A damaged block, or a value of other dimensions.
@@ -44,18 +52,41 @@ pub fn insert<B: Blocks, S: Space>(
     space: S,
     value: &[u8],
     row: Tid,
-    entry: &mut Vec<u8>,
+    inserter: &mut Inserter,
+    centres: &mut Centres,
 ) -> Result<(), InsertError<B::Error>> {
     let view = space.view(value).map_err(InsertError::Value)?;
-    entry.clear();
-    push_entry(row, value, entry);
-    read_meta(blocks)?;
-    let list = find_list(blocks, space, view)?;
-    let insert_page = append(blocks, list.insert_page, entry)?;
+    inserter.entry.clear();
+    push_entry(row, value, &mut inserter.entry);
+    let list = match known_list(blocks, space, view, &mut inserter.nearest, centres)? {
+        Some(list) => list,
+        None => find_list(blocks, space, view)?,
+    };
+    let insert_page = append(blocks, list.insert_page, &inserter.entry)?;
     if insert_page != list.insert_page {
         advance(blocks, list, insert_page)?;
     }
     Ok(())
+}
+
+/// The nearest list by the centres kept, when there are any. The list's page must still say the same.
+fn known_list<B: Blocks, S: Space>(
+    blocks: &mut B,
+    space: S,
+    value: S::View<'_>,
+    nearest: &mut Vec<u64>,
+    centres: &mut Centres,
+) -> Result<Option<Place>, B::Error> {
+    centres.nearest(space, Some(value), 1, nearest);
+    let found = nearest.iter().min().and_then(|&list| centres.place(list as u32 as usize));
+    let Some(ListPlace { block, offset, start_page }) = found else { return Ok(None) };
+    let head =
+        blocks.read(block, |bytes| Ok(List::new(Page::new(bytes, PAGE_ID)?.item(offset)?, offset)?.head))?;
+    if head.start_page != start_page {
+        centres.clear();
+        return Ok(None);
+    }
+    Ok(Some(Place { block, offset, insert_page: head.insert_page }))
 }
 
 fn find_list<B: Blocks, S: Space>(blocks: &mut B, space: S, value: S::View<'_>) -> Result<Place, B::Error> {

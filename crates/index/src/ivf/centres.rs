@@ -1,0 +1,304 @@
+//! Centres kept in memory: what finds a row's or a query's lists without going through the list pages again. Centres,
+//! the places of lists and their start pages never change after a build, so they hold for as long as the index's file.
+
+use std::collections::BinaryHeap;
+
+use vector_kernels::kernels;
+
+use super::candidates::key;
+use super::layout::{HEAD_BLOCK, List, PAGE_ID};
+use super::scan::{BAD_CENTRE, Chain};
+use crate::blocks::Blocks;
+use crate::page::{Damage, FIRST_OFFSET, Page};
+use crate::space::{Metric, Space};
+
+/// Centres whose distances to all others are known, at most.
+const PIVOTS: usize = 16;
+/// Values of fewer bytes are compared faster than bounds on their distances.
+const BOUNDED: usize = 1024;
+/// What rounding adds to a distance or takes from it, relatively, at most: sums of 2,000 squares in many lanes stay
+/// well below.
+const ROUNDING: f32 = 2e-5;
+
+/// Where a list stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListPlace {
+    /// its list page
+    pub block: u32,
+    /// its item there
+    pub offset: u16,
+    /// the first page of its entries
+    pub start_page: u32,
+}
+
+/// The centres of an index, with distances to a few of them that tell which others need not be looked at: by the
+/// triangle inequality a centre is no nearer than |distance of the value and a pivot - distance of the pivot and it|.
+#[derive(Debug, Default)]
+pub struct Centres {
+    places: Vec<ListPlace>,
+    /// values of one size, each at a multiple of eight bytes
+    words: Vec<u64>,
+    value_size: usize,
+    /// pivots in `f32`, one after the other; the Euclidean distance of each to each centre; squared norms of centres
+    pivots: Vec<f32>,
+    apart: Vec<[f32; PIVOTS]>,
+    norms: Vec<f32>,
+    /// of the last value: its elements; the centres by lower bounds of their distances to it, a key above a number
+    wide: Vec<f32>,
+    order: Vec<u64>,
+}
+
+impl Centres {
+    /// No centres; memory is given back.
+    pub fn clear(&mut self) {
+        *self = Centres::default();
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    /// Bytes of memory, about.
+    pub fn memory(&self) -> usize {
+        let each = size_of::<ListPlace>() + size_of::<[f32; PIVOTS]>() + size_of::<f32>() + 8;
+        self.words.len() * 8 + self.places.len() * each + self.pivots.len() * 4
+    }
+
+    /// Reads the centres of an index; there are none afterwards when they would take more than `most` bytes.
+    ///
+    /// # Errors
+    /// A damaged list page.
+    pub fn load<B: Blocks, S: Space>(
+        &mut self,
+        blocks: &mut B,
+        space: S,
+        most: usize,
+    ) -> Result<(), B::Error> {
+        self.clear();
+        let mut chain = Chain::new(HEAD_BLOCK);
+        while let Some(block) = chain.step(blocks)? {
+            chain.next = blocks.read(block, |bytes| self.add_page(bytes, block, space))?;
+            if self.memory() > most {
+                self.clear();
+                return Ok(());
+            }
+        }
+        self.measure(space);
+        Ok(())
+    }
+
+    fn add_page<S: Space>(&mut self, bytes: &[u8], block: u32, space: S) -> Result<u32, Damage> {
+        let page = Page::new(bytes, PAGE_ID)?;
+        for offset in FIRST_OFFSET..=page.max_offset() {
+            let list = List::new(page.item(offset)?, offset)?;
+            let bad = Damage::at(offset, BAD_CENTRE);
+            space.view(list.centre).map_err(|_| bad)?;
+            if self.places.is_empty() {
+                self.value_size = list.centre.len();
+            } else if self.value_size != list.centre.len() {
+                return Err(bad);
+            }
+            self.places.push(ListPlace { block, offset, start_page: list.head.start_page });
+            let (whole, rest) = list.centre.as_chunks::<8>();
+            self.words.extend(whole.iter().map(|&word| u64::from_ne_bytes(word)));
+            if !rest.is_empty() {
+                let mut last = [0; 8];
+                last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+                self.words.push(u64::from_ne_bytes(last));
+            }
+        }
+        Ok(page.next())
+    }
+
+    /// Chooses pivots, evenly among the centres (neighbours in number are neighbours in space where a build numbered
+    /// them so), and measures from there.
+    fn measure<S: Space>(&mut self, space: S) {
+        let lists = self.places.len();
+        let bounded = matches!(space.metric(), Metric::L2 | Metric::InnerProduct);
+        if !bounded || self.value_size < BOUNDED || lists < 4 * PIVOTS {
+            return;
+        }
+        let mut wide = core::mem::take(&mut self.wide);
+        let dense = (0..PIVOTS).all(|pivot| {
+            let centre = self.view(space, (2 * pivot + 1) * lists / (2 * PIVOTS));
+            let dense = centre.is_some_and(|centre| space.widen(centre, &mut wide));
+            self.pivots.extend_from_slice(&wide);
+            dense
+        });
+        for at in 0..if dense { lists } else { 0 } {
+            if self.view(space, at).is_some_and(|centre| space.widen(centre, &mut wide)) {
+                self.norms.push(kernels().inner_product_f32(&wide, &wide));
+                self.apart.push(to_pivots(&self.pivots, &wide));
+            }
+        }
+        self.wide = wide;
+    }
+
+    /// Centre `at`.
+    fn view<S: Space>(&self, space: S, at: usize) -> Option<S::View<'_>> {
+        let words = self.value_size.div_ceil(8);
+        let words = self.words.get(at * words..(at + 1) * words)?;
+        space.view(zerocopy::IntoBytes::as_bytes(words).get(..self.value_size)?).ok()
+    }
+
+    /// The place of list `at`.
+    pub fn place(&self, at: usize) -> Option<ListPlace> {
+        self.places.get(at).copied()
+    }
+
+    /// The start pages of all lists.
+    pub fn start_pages(&self) -> impl Iterator<Item = u32> {
+        self.places.iter().map(|place| place.start_page)
+    }
+
+    /// Makes `nearest` at least the `count` lists whose centres are nearest to `value`, in any order: the distance's key
+    /// above the list's number. No value is equally far from all.
+    pub fn nearest<S: Space>(
+        &mut self,
+        space: S,
+        value: Option<S::View<'_>>,
+        count: usize,
+        nearest: &mut Vec<u64>,
+    ) {
+        nearest.clear();
+        let lists = self.places.len();
+        let distance = |centres: &Self, at: usize| {
+            let distance = value.zip(centres.view(space, at)).map_or(0.0, |(v, c)| space.distance(v, c));
+            u64::from(key(distance)) << 32 | at as u64
+        };
+        if count > lists / 4 || !value.is_some_and(|value| self.bound(space, value)) {
+            nearest.extend((0..lists).map(|at| distance(self, at)));
+            return;
+        }
+        let mut heap = BinaryHeap::from(core::mem::take(nearest));
+        for at in 0..self.order.len() {
+            let (bound, list) = self.order.get(at).map_or((0, 0), |&o| ((o >> 32) as u32, o as u32));
+            let furthest = heap.peek().copied().filter(|_| heap.len() >= count.max(1));
+            // those that follow are no nearer
+            if furthest.is_some_and(|furthest| (furthest >> 32) < u64::from(bound)) {
+                break;
+            }
+            let found = distance(self, list as usize);
+            match furthest {
+                None => heap.push(found),
+                Some(furthest) if found < furthest => {
+                    heap.pop();
+                    heap.push(found);
+                }
+                Some(_) => {}
+            }
+        }
+        *nearest = heap.into_vec();
+    }
+
+    /// Orders the centres by lower bounds of their distances to `value`; false when there are no bounds.
+    fn bound<S: Space>(&mut self, space: S, value: S::View<'_>) -> bool {
+        if self.apart.len() != self.places.len() || !space.widen(value, &mut self.wide) {
+            return false;
+        }
+        let to = to_pivots(&self.pivots, &self.wide);
+        let norm = kernels().inner_product_f32(&self.wide, &self.wide);
+        if !norm.is_finite() || to.iter().any(|to| !to.is_finite()) {
+            return false;
+        }
+        let euclidean = space.metric() == Metric::L2;
+        self.order.clear();
+        self.order.extend(self.apart.iter().zip(&self.norms).enumerate().map(|(at, (apart, centre))| {
+            let mut lower = [0f32; PIVOTS];
+            for ((lower, to), apart) in lower.iter_mut().zip(&to).zip(apart) {
+                *lower = (to - apart).abs() - ROUNDING * (to + apart);
+            }
+            let lower = lower.iter().fold(0f32, |most, &lower| most.max(lower));
+            let square = lower * lower * (1.0 - ROUNDING);
+            // by the law of cosines
+            let bound =
+                if euclidean { square } else { (square - norm - centre) / 2.0 - ROUNDING * (norm + centre) };
+            let bound = if bound.is_nan() { f32::NEG_INFINITY } else { bound };
+            u64::from(key(bound)) << 32 | at as u64
+        }));
+        self.order.sort_unstable();
+        true
+    }
+}
+
+/// Euclidean distances of a value to the pivots.
+fn to_pivots(pivots: &[f32], value: &[f32]) -> [f32; PIVOTS] {
+    let mut to = [0f32; PIVOTS];
+    for (to, pivot) in to.iter_mut().zip(pivots.chunks_exact(value.len().max(1))) {
+        *to = kernels().l2_squared_f32(pivot, value).sqrt();
+    }
+    to
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::rngs::SmallRng;
+    use rand::{Rng, SeedableRng};
+
+    use super::*;
+    use crate::ivf::layout::{ListHead, list_size, write_list};
+    use crate::page::PageMut;
+    use crate::space::{AnySpace, ValueBuf, ValueKind, varlena_header};
+    use crate::testing::PAGE_SIZE;
+    use crate::value::DenseView;
+
+    fn value(elements: &[f32]) -> ValueBuf {
+        let mut buf = ValueBuf::new();
+        let size = DenseView::<f32>::size(elements.len());
+        let bytes = buf.reset(size);
+        bytes[..4].copy_from_slice(&varlena_header(size));
+        DenseView::<f32>::init(bytes).map(|e| e.copy_from_slice(elements));
+        buf
+    }
+
+    /// Points around `around`, or anywhere.
+    fn point(rng: &mut SmallRng, around: Option<&[f32]>, dims: usize) -> Vec<f32> {
+        let near = |x: f32, rng: &mut SmallRng| x + rng.random_range(-0.2..0.2);
+        match around {
+            Some(around) => around.iter().map(|&x| near(x, rng)).collect(),
+            None => (0..dims).map(|_| rng.random_range(-3.0..3.0)).collect(),
+        }
+    }
+
+    #[test]
+    fn bounds_leave_out_nothing_that_is_nearer() {
+        let (dims, lists) = (300, if cfg!(miri) { 70 } else { 400 });
+        let mut rng = SmallRng::seed_from_u64(11);
+        for metric in [Metric::L2, Metric::InnerProduct] {
+            let AnySpace::Vector(space) = AnySpace::new(ValueKind::Vector, metric, dims) else { panic!() };
+            let hubs: Vec<_> = (0..8).map(|_| point(&mut rng, None, dims as usize)).collect();
+            let points: Vec<_> =
+                (0..lists).map(|i| point(&mut rng, Some(&hubs[i * 8 / lists]), dims as usize)).collect();
+            let mut centres = Centres::default();
+            let (mut page, mut item) = ([0u64; PAGE_SIZE / 8], Vec::new());
+            for (at, point) in points.iter().enumerate() {
+                let bytes = zerocopy::IntoBytes::as_mut_bytes(&mut page);
+                let head = ListHead { start_page: at as u32 + 900, insert_page: 0 };
+                write_list(head, value(point).bytes(), &mut item);
+                assert_eq!(item.len(), list_size(value(point).bytes().len()));
+                PageMut::init(bytes, PAGE_ID).append(&item);
+                centres.add_page(bytes, at as u32 + 1, space).unwrap();
+            }
+            centres.measure(space);
+            assert_eq!(centres.apart.len(), lists);
+            for round in 0..if cfg!(miri) { 3 } else { 60 } {
+                let near = (round % 3 > 0).then(|| &points[round % lists][..]);
+                let query = value(&point(&mut rng, near, dims as usize));
+                let query = space.view(query.bytes()).unwrap();
+                let (mut all, mut some) = (Vec::new(), Vec::new());
+                centres.nearest(space, Some(query), lists, &mut all);
+                assert_eq!(all.len(), lists);
+                all.sort_unstable();
+                for count in [1, 2, 17] {
+                    centres.nearest(space, Some(query), count, &mut some);
+                    some.sort_unstable();
+                    assert_eq!(some, all[..count], "{metric:?}");
+                }
+                let (first, place) = (all[0] as u32, centres.place(all[0] as u32 as usize).unwrap());
+                assert_eq!((place.block, place.offset, place.start_page), (first + 1, 1, first + 900));
+            }
+            centres.nearest(space, None, 1, &mut Vec::new());
+        }
+    }
+}
