@@ -63,6 +63,10 @@ impl Entry {
         Scored { distance: from_order_key((self.0 >> 32) as u32), node: (self.0 as u32) >> 1 }
     }
     #[inline(always)]
+    fn same_distance(self, other: Self) -> bool {
+        self.0 >> 32 == other.0 >> 32
+    }
+    #[inline(always)]
     fn fresh(self) -> Self {
         Entry(self.0 & !1)
     }
@@ -77,6 +81,9 @@ pub struct Pool {
     cursor: usize,
     /// entries that count, at most ef
     counted: usize,
+    /// not expanded, pushed out by others, and exactly as far as the last entry: algorithm 2 still expands them. (Where
+    /// distances are small integers, they lead to a good part of the result.)
+    ties: Vec<Entry>,
 }
 
 /// Candidates that fell out of the result, nearest first, for a later continuation.
@@ -85,12 +92,13 @@ pub type Discarded = BinaryHeap<Reverse<u64>>;
 impl Pool {
     /// An empty pool.
     pub const fn new() -> Self {
-        Pool { entries: Vec::new(), cursor: 0, counted: 0 }
+        Pool { entries: Vec::new(), cursor: 0, counted: 0, ties: Vec::new() }
     }
 
     /// Empties it.
     pub fn clear(&mut self) {
         self.entries.clear();
+        self.ties.clear();
         (self.cursor, self.counted) = (0, 0);
     }
 
@@ -124,12 +132,14 @@ impl Pool {
         for entry in &mut self.entries {
             *entry = entry.fresh();
         }
+        self.ties.clear();
         self.cursor = 0;
     }
 
     /// Keeps the nearest `n`.
     pub fn truncate(&mut self, n: usize) {
         self.entries.truncate(n);
+        self.ties.clear();
         self.counted = self.counted.min(n);
         self.cursor = 0;
     }
@@ -157,7 +167,11 @@ impl Pool {
             return None;
         }
         if full {
-            return self.entries.pop().map(Entry::scored);
+            let out = self.entries.pop()?;
+            if !out.expanded() && self.entries.last().is_some_and(|last| last.same_distance(out)) {
+                self.ties.push(out);
+            }
+            return Some(out.scored());
         }
         self.counted += 1;
         None
@@ -172,6 +186,16 @@ impl Pool {
                 let node = entry.scored().node;
                 entry.0 |= 1;
                 return Some(node);
+            }
+        }
+        if self.ties.is_empty() {
+            return None;
+        }
+        // those of an earlier, farther end are of no use any more
+        let last = self.entries.last().copied();
+        while let Some(tie) = self.ties.pop() {
+            if last.is_some_and(|last| last.same_distance(tie)) {
+                return Some(tie.scored().node);
             }
         }
         None
