@@ -88,11 +88,11 @@ impl<'r> IndexBlocks<'r> {
     /// Pins a block that exists.
     #[inline(always)]
     fn pin(&mut self, block: u32) -> Buffer {
-        if self.remembers {
-            if let Some(buffer) = recent::pin(self.relation, block) {
-                self.hits += 1;
-                return buffer;
-            }
+        if self.remembers
+            && let Some(buffer) = recent::pin(self.relation, block)
+        {
+            self.hits += 1;
+            return buffer;
         }
         self.pin_slowly(block)
     }
@@ -466,4 +466,6 @@ pub(super) fn prefetch_lines(address: *const u8, bytes: usize) {
     for line in (0..bytes).step_by(64) {
         prefetch(address.wrapping_byte_add(line));
     }
+    // one more when the bytes do not begin a line
+    prefetch(address.wrapping_byte_add(bytes).wrapping_byte_sub(1));
 }

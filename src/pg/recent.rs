@@ -31,7 +31,7 @@ struct Header {
 
 /// One read of so many counts as a use of its buffer.
 #[cfg(not(feature = "pg13"))]
-const COUNTED: u32 = 16;
+const COUNTED: u32 = 32;
 
 const MAGIC: u32 = 0x5265_6375;
 
