@@ -11,6 +11,9 @@ use super::build::{Part, scan_part};
 use super::ereport::Report;
 use super::relation::Rel;
 
+/// Takes the row for a place of the sample: a whole varlena.
+pub type Keep<'a> = dyn FnMut(usize, &[u8]) -> Result<(), Report> + 'a;
+
 /// Shows `keep` rows that are not NULL, each with the place in the sample that it takes, maybe another's: after the last,
 /// the rows in places below `target` are the sample. Rows that are not shown are not fetched.
 pub fn sample_table(
@@ -19,7 +22,7 @@ pub fn sample_table(
     info: *mut pg_sys::IndexInfo,
     target: usize,
     seed: u64,
-    keep: &mut dyn FnMut(usize, &[u8]) -> Result<(), Report>,
+    keep: &mut Keep<'_>,
 ) {
     let mut blocks_rng = SmallRng::seed_from_u64(seed);
     let rng = Cell::new(Some(SmallRng::seed_from_u64(seed.wrapping_add(1))));
