@@ -243,24 +243,29 @@ impl Build<'_> {
         let op = OpClass { normalized: self.shape.op.spherical, ..self.shape.op };
         let mut buffer = ValueBuf::new();
         let mut usable: Vec<bool> = Vec::new();
-        sample_table(call.heap, call.index, call.info, target, self.seed, &mut |place, value| {
+        let drawn = sample_table(call.heap, call.index, call.info, target, self.seed, &mut |place, value| {
             let mut keep = || -> Result<(), Error> {
                 space.view(value)?;
                 let value = op.form(value, &mut buffer)?;
                 let elements = value.map(|value| space.view(value)).transpose()?;
                 let now = elements.is_some();
                 let elements = elements.unwrap_or_default();
+                // some places are given a row only later
+                while usable.len() <= place {
+                    usable.push(false);
+                    sample.push(&[], T::default());
+                }
                 if let Some(usable) = usable.get_mut(place) {
                     *usable = now;
-                    sample.replace(place, elements);
-                } else {
-                    usable.push(now);
-                    sample.push(elements, T::default());
                 }
+                sample.replace(place, elements);
                 Ok(())
             };
             keep().map_err(IntoReport::into_report)
         });
+        if let Err(report) = drawn {
+            ereport::unwind(report);
+        }
         for (place, _) in usable.iter().enumerate().rev().filter(|(_, usable)| !**usable) {
             sample.swap_remove(place);
         }

@@ -44,9 +44,11 @@ fn insert_formed(
     let Some(value) = op.form(value, &mut inserter.buffer)? else { return Ok(()) };
     let meta = read_meta(index, blocks)?;
     let (space, inserter) = (op.space(meta.dimensions), &mut inserter.inserter);
-    let added = centres::with(blocks, space, |blocks, centres| {
-        with_space!(space, space => write::insert(blocks, space, value, row, inserter, centres))
-    });
+    let added = centres::with(
+        blocks,
+        space,
+        |blocks, centres| with_space!(space, space => write::insert(blocks, space, value, row, inserter, centres)),
+    );
     added.map_err(|c| corrupted(index, c))?.map_err(|error| match error {
         InsertError::Blocks(corruption) => corrupted(index, corruption),
         InsertError::Value(error) => Error::Value(error),

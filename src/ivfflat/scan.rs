@@ -72,9 +72,11 @@ impl IvfScan {
         let mut blocks = IndexBlocks::scanning(call.index, self.ring);
         if !self.scan.started() {
             let (scan, settings) = (&mut self.scan, &self.settings);
-            let begun = centres::with(&mut blocks, self.space, |_, centres| {
-                with_space!(self.space, space => scan.begin(space, query, settings, centres))
-            });
+            let begun = centres::with(
+                &mut blocks,
+                self.space,
+                |_, centres| with_space!(self.space, space => scan.begin(space, query, settings, centres)),
+            );
             begun.map_err(|c| corrupted(call.index, c))?.map_err(Error::Value)?;
         }
         let mut services = Services { runs: &mut self.spill, unpack: &mut Decompress };

@@ -11,6 +11,7 @@ use pgrx::pg_sys::{self, Buffer, ForkNumber};
 use vector_index::blocks::{Blocks, Change, Gate, Hold, Slot};
 use vector_index::page::{Corruption, Damage, Tid};
 
+use super::extend::Ahead;
 use super::prefetch::prefetch;
 use super::raw;
 use super::recent;
@@ -34,6 +35,7 @@ pub struct IndexBlocks<'r> {
     hits: u32,
     /// those of the hits that a vacuum's cost holds already
     charged: u32,
+    ahead: Ahead,
 }
 
 impl<'r> IndexBlocks<'r> {
@@ -51,6 +53,7 @@ impl<'r> IndexBlocks<'r> {
             count: 0,
             hits: 0,
             charged: 0,
+            ahead: Ahead::default(),
         }
     }
 
@@ -244,7 +247,12 @@ impl<'r> Blocks for IndexBlocks<'r> {
             log: core::ptr::null_mut(),
             held: [const { None }; pg_sys::MAX_GENERIC_XLOG_PAGES as usize],
             count: &mut self.count,
+            ahead: &mut self.ahead,
         })
+    }
+
+    fn will_extend(&mut self, blocks: u32) {
+        self.ahead.want(blocks);
     }
 
     fn lock(&mut self, gate: Gate, hold: Hold) -> Result<(), Corruption> {
@@ -300,6 +308,7 @@ pub struct IndexChange<'a> {
     log: *mut pg_sys::GenericXLogState,
     held: [Option<Held>; pg_sys::MAX_GENERIC_XLOG_PAGES as usize],
     count: &'a mut u32,
+    ahead: &'a mut Ahead,
 }
 
 impl IndexChange<'_> {
@@ -364,6 +373,11 @@ impl Change for IndexChange<'_> {
     }
 
     fn extend(&mut self) -> Result<Slot, Corruption> {
+        if let Some(buffer) = self.ahead.take(self.relation, self.fork) {
+            // SAFETY: pinned just now, and nobody else knows the block.
+            unsafe { pg_sys::LockBuffer(buffer, EXCLUSIVE) };
+            return Ok(self.hold(buffer, true));
+        }
         let relation = self.relation.as_ptr();
         let extension = pg_sys::ExclusiveLock as c_int;
         // SAFETY: the relation is open. P_NEW adds a zeroed block; the extension lock keeps others from adding the

@@ -10,7 +10,9 @@ use pgrx::pg_sys::{self, Datum, ForkNumber};
 use vector_index::page::Tid;
 
 use super::ereport::{self, Report};
+use super::raw;
 use super::relation::Rel;
+use super::toast::{Fetcher, Later};
 use super::vacuum::tid;
 use super::varlena;
 
@@ -21,9 +23,14 @@ pub type Row<'a> = dyn FnMut(Tid, Option<&[u8]>) -> Result<(), Report> + 'a;
 /// Whether the row that comes next, which has a value, is to be fetched at all.
 pub(super) type Wants<'a> = dyn Fn() -> bool + 'a;
 
+/// Whether a value stored out of line is taken as it is, to be fetched later if at all.
+pub(super) type Defer<'a> = dyn FnMut(Later) -> bool + 'a;
+
 struct RowState<'a, 'b> {
     row: &'a mut Row<'b>,
     wants: &'a Wants<'b>,
+    defer: &'a mut Defer<'b>,
+    values: Fetcher,
     context: pg_sys::MemoryContext,
 }
 
@@ -44,12 +51,15 @@ unsafe extern "C-unwind" fn row_callback(
             if !*isnull && !(state.wants)() {
                 return Ok(());
             }
+            if !*isnull
+                && let Some(later) = Later::new((*values).cast_mut_ptr())
+                && (state.defer)(later)
+            {
+                return Ok(());
+            }
             let previous = pg_sys::MemoryContextSwitchTo(state.context);
-            let value = if *isnull {
-                None
-            } else {
-                Some(varlena::whole(pg_sys::pg_detoast_datum((*values).cast_mut_ptr())))
-            };
+            let value =
+                if *isnull { None } else { Some(value_of(&mut state.values, (*values).cast_mut_ptr())) };
             let result = (state.row)(tid(*item), value);
             pg_sys::MemoryContextSwitchTo(previous);
             if result.is_ok() {
@@ -62,6 +72,63 @@ unsafe extern "C-unwind" fn row_callback(
             ereport::raise(report);
         }
     }
+}
+
+/// Values stored out of line, one after the other.
+pub(super) struct Values {
+    fetcher: Fetcher,
+    context: pg_sys::MemoryContext,
+}
+
+impl Values {
+    /// Allocates in a memory context of its own, below the current one.
+    pub(super) fn new() -> Self {
+        // SAFETY: makes a memory context; the buffer in its parent goes with that, at the latest.
+        unsafe { Values { fetcher: Fetcher::new(pg_sys::CurrentMemoryContext), context: row_context() } }
+    }
+
+    /// Shows a value, whole. A server error unwinds.
+    pub(super) fn show<R>(&mut self, later: Later, look: impl FnOnce(&[u8]) -> R) -> R {
+        // SAFETY: the row is there (it was, and the table is locked against vacuums); the value stays until the reset;
+        // the guarded frame has nothing to drop.
+        unsafe {
+            pg_sys::MemoryContextReset(self.context);
+            let value = pg_sys::submodules::ffi::pg_guard_ffi_boundary(|| {
+                let previous = pg_sys::MemoryContextSwitchTo(self.context);
+                let value = value_of(&mut self.fetcher, later.as_ptr());
+                pg_sys::MemoryContextSwitchTo(previous);
+                value
+            });
+            look(value)
+        }
+    }
+}
+
+/// A memory context for one row at a time.
+///
+/// # Safety
+/// There is a current memory context.
+unsafe fn row_context() -> pg_sys::MemoryContext {
+    // SAFETY: the caller's contract.
+    unsafe {
+        pg_sys::AllocSetContextCreateInternal(
+            pg_sys::CurrentMemoryContext,
+            c"vector index build row".as_ptr(),
+            pg_sys::ALLOCSET_DEFAULT_MINSIZE as usize,
+            pg_sys::ALLOCSET_DEFAULT_INITSIZE as usize,
+            pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
+        )
+    }
+}
+
+/// A value, whole.
+///
+/// # Safety
+/// `datum` is a varlena of a row that is there. A server error jumps over the caller's frames. The result is gone with
+/// the next value and with the current memory context's reset.
+unsafe fn value_of(fetcher: &mut Fetcher, datum: *mut pg_sys::varlena) -> &[u8] {
+    // SAFETY: the caller's contract.
+    unsafe { fetcher.fetch(datum).unwrap_or_else(|| varlena::whole(raw::pg_detoast_datum(datum))) }
 }
 
 /// Which part of a table is scanned.
@@ -78,7 +145,7 @@ pub(super) enum Part {
 /// Scans the table for a build and answers the number of rows it saw. `row` runs in a memory context that is reset
 /// after each row; its error is raised.
 pub fn scan_table(heap: Rel<'_>, index: Rel<'_>, info: *mut pg_sys::IndexInfo, row: &mut Row<'_>) -> f64 {
-    scan_part(heap, index, info, Part::All, &|| true, row)
+    scan_part(heap, index, info, Part::All, &|| true, &mut |_| false, row)
 }
 
 pub(super) fn scan_part(
@@ -87,6 +154,7 @@ pub(super) fn scan_part(
     info: *mut pg_sys::IndexInfo,
     part: Part,
     wants: &Wants<'_>,
+    defer: &mut Defer<'_>,
     row: &mut Row<'_>,
 ) -> f64 {
     let (whole, start, blocks) = match part {
@@ -97,14 +165,9 @@ pub(super) fn scan_part(
     // SAFETY: heap, index and info are those of one ambuild call; the state outlives the scan. (A table access method
     // always has this function.)
     unsafe {
-        let context = pg_sys::AllocSetContextCreateInternal(
-            pg_sys::CurrentMemoryContext,
-            c"vector index build row".as_ptr(),
-            pg_sys::ALLOCSET_DEFAULT_MINSIZE as usize,
-            pg_sys::ALLOCSET_DEFAULT_INITSIZE as usize,
-            pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
-        );
-        let mut state = RowState { row, wants, context };
+        let context = row_context();
+        let values = Fetcher::new(pg_sys::CurrentMemoryContext);
+        let mut state = RowState { row, wants, defer, values, context };
         let routine = &*(*heap.as_ptr()).rd_tableam;
         let rows = match routine.index_build_range_scan {
             Some(scan) => pg_sys::submodules::ffi::pg_guard_ffi_boundary(|| {

@@ -85,6 +85,13 @@ pub unsafe fn raise(report: Report) -> ! {
     std::process::abort()
 }
 
+/// Raises `report` so that frames in between unwind and may hold anything.
+#[cold]
+pub fn unwind(report: Report) -> ! {
+    // SAFETY: between here and the boundary no frame holds anything.
+    unsafe { pg_sys::submodules::ffi::pg_guard_ffi_boundary(|| raise(report)) }
+}
+
 /// Sends `report` as a NOTICE.
 pub fn notice(report: Report) {
     send(pgrx::PgLogLevel::NOTICE, report);

@@ -13,6 +13,7 @@ pub mod blocks;
 pub mod build;
 pub mod call;
 pub mod ereport;
+mod extend;
 pub mod inspect;
 pub mod prefetch;
 pub mod raw;

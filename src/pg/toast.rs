@@ -117,30 +117,116 @@ pub unsafe fn fetch<'a>(
     // SAFETY: see each step; the caller vouches for fcinfo and datum.
     unsafe {
         let external = External::read(datum)?;
-        let size = HEADER + external.len();
-        if size > LARGEST {
+        if HEADER + external.len() > LARGEST {
             return None;
         }
         let slot = state((*fcinfo).flinfo)?.slots.get_mut(n)?;
-        let (transaction, statement) =
-            (raw::GetCurrentTransactionStartTimestamp(), raw::GetCurrentStatementStartTimestamp());
-        // A value's number can be used again once nobody can see the value: not within a statement that does.
-        let held = slot.value == external.value
-            && slot.relation == external.relation
-            && (slot.transaction, slot.statement) == (transaction, statement);
-        if !held {
-            if slot.relation != external.relation {
-                (slot.relation, slot.next) = (external.relation, Place { block: u32::MAX, offset: 1 });
-            }
-            slot.value = Oid::INVALID;
-            slot.reserve(size, (*(*fcinfo).flinfo).fn_mcxt);
-            slot.buffer.cast::<u32>().write(header_4b(size));
-            if !slot.fill(&external) {
+        slot.value_of(&external, (*(*fcinfo).flinfo).fn_mcxt)
+    }
+}
+
+/// Values fetched one after the other by a build, for which there is no function whose FmgrInfo could keep the state.
+pub struct Fetcher {
+    slot: Slot,
+    context: pg_sys::MemoryContext,
+}
+
+impl Fetcher {
+    /// Keeps its buffer in `context`.
+    pub fn new(context: pg_sys::MemoryContext) -> Self {
+        Fetcher { slot: Slot::EMPTY, context }
+    }
+
+    /// As [`fetch`]. The bytes stay until the next call.
+    ///
+    /// # Safety
+    /// `datum` is a varlena of a row that is there, the context given to [`Self::new`] is not deleted, and a server
+    /// error may jump over the caller's frames.
+    pub unsafe fn fetch(&mut self, datum: *const varlena) -> Option<&[u8]> {
+        // SAFETY: the caller's contract.
+        unsafe {
+            let external = External::read(datum)?;
+            if HEADER + external.len() > LARGEST {
                 return None;
             }
-            (slot.value, slot.transaction, slot.statement) = (external.value, transaction, statement);
+            self.slot.value_of(&external, self.context)
         }
-        Some(core::slice::from_raw_parts(slot.buffer, size))
+    }
+}
+
+/// A value stored out of line, to be fetched later.
+#[derive(Clone, Copy)]
+pub struct Later([u8; EXTERNAL_SIZE]);
+
+/// Bytes of a pointer: first byte, tag, pointer.
+const EXTERNAL_SIZE: usize = 2 + size_of::<External>();
+
+impl Later {
+    /// The value of `datum`, if this module knows how it is stored.
+    ///
+    /// # Safety
+    /// `datum` is a varlena.
+    pub unsafe fn new(datum: *const varlena) -> Option<Self> {
+        // SAFETY: an on-disk pointer has as many bytes.
+        unsafe { External::read(datum).map(|_| Later(datum.cast::<[u8; EXTERNAL_SIZE]>().read())) }
+    }
+
+    /// The pointer as a varlena.
+    pub fn as_ptr(&self) -> *mut varlena {
+        self.0.as_ptr().cast_mut().cast()
+    }
+
+    /// Values loaded together have ascending numbers.
+    pub fn number(&self) -> u32 {
+        // SAFETY: `new` has seen that it is a pointer.
+        unsafe { External::read(self.as_ptr()) }.map_or(0, |external| external.value.to_u32())
+    }
+}
+
+impl Slot {
+    const EMPTY: Slot = Slot {
+        relation: Oid::INVALID,
+        value: Oid::INVALID,
+        transaction: 0,
+        statement: 0,
+        buffer: core::ptr::null_mut(),
+        capacity: 0,
+        next: Place { block: u32::MAX, offset: 1 },
+        misses: 0,
+    };
+
+    /// The value, whole, in a buffer of `context`.
+    ///
+    /// # Safety
+    /// As for [`fetch`]; `context` is the one that the buffer always comes from.
+    unsafe fn value_of<'a>(
+        &mut self,
+        external: &External,
+        context: pg_sys::MemoryContext,
+    ) -> Option<&'a [u8]> {
+        let (slot, size) = (self, HEADER + external.len());
+        // SAFETY: see each step; the caller vouches for the value.
+        unsafe {
+            let (transaction, statement) =
+                (raw::GetCurrentTransactionStartTimestamp(), raw::GetCurrentStatementStartTimestamp());
+            // A value's number can be used again once nobody can see the value: not within a statement that does.
+            let held = slot.value == external.value
+                && slot.relation == external.relation
+                && (slot.transaction, slot.statement) == (transaction, statement);
+            if !held {
+                if slot.relation != external.relation {
+                    (slot.relation, slot.next) = (external.relation, Place { block: u32::MAX, offset: 1 });
+                }
+                slot.value = Oid::INVALID;
+                slot.reserve(size, context);
+                slot.buffer.cast::<u32>().write(header_4b(size));
+                if !slot.fill(external) {
+                    return None;
+                }
+                (slot.value, slot.transaction, slot.statement) = (external.value, transaction, statement);
+            }
+            Some(core::slice::from_raw_parts(slot.buffer, size))
+        }
     }
 }
 

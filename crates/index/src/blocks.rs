@@ -69,6 +69,11 @@ pub trait Blocks {
     /// Begins a change. Dropping it without commit undoes it.
     fn change(&mut self) -> Result<Self::Change<'_>, Self::Error>;
 
+    /// Says that exactly so many blocks more will be added by [`Change::extend`]. A hint.
+    fn will_extend(&mut self, blocks: u32) {
+        let _ = blocks;
+    }
+
     /// Takes a gate. Errors and the end of the transaction release it too.
     fn lock(&mut self, gate: Gate, hold: Hold) -> Result<(), Self::Error>;
 

@@ -238,19 +238,10 @@ mod tests {
 
     use super::*;
     use crate::ivf::layout::{ListHead, list_size, write_list};
+    use crate::ivf::tests::value;
     use crate::page::PageMut;
-    use crate::space::{AnySpace, ValueBuf, ValueKind, varlena_header};
+    use crate::space::{AnySpace, ValueKind};
     use crate::testing::PAGE_SIZE;
-    use crate::value::DenseView;
-
-    fn value(elements: &[f32]) -> ValueBuf {
-        let mut buf = ValueBuf::new();
-        let size = DenseView::<f32>::size(elements.len());
-        let bytes = buf.reset(size);
-        bytes[..4].copy_from_slice(&varlena_header(size));
-        DenseView::<f32>::init(bytes).map(|e| e.copy_from_slice(elements));
-        buf
-    }
 
     /// Points around `around`, or anywhere.
     fn point(rng: &mut SmallRng, around: Option<&[f32]>, dims: usize) -> Vec<f32> {

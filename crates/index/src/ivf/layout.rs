@@ -207,16 +207,32 @@ pub const fn entry_size(value_size: usize) -> usize {
 
 /// Adds an entry to `out`, [`entry_size`] bytes. `value` is a whole varlena.
 pub fn push_entry(row: Tid, value: &[u8], out: &mut Vec<u8>) {
-    let (start, size) = (out.len(), entry_size(value.len().max(4)));
+    let payload = value.get(4..).unwrap_or_default();
+    match payload.split_first_chunk::<4>() {
+        Some((header, elements)) => push_entry_of(row, *header, elements, out),
+        // no type's value is as short
+        None => push_parts(row, payload, &[], out),
+    }
+}
+
+/// As [`push_entry`], for the value of `elements`, before which a type keeps `header`.
+pub fn push_entry_of(row: Tid, header: [u8; 4], elements: &[u8], out: &mut Vec<u8>) {
+    push_parts(row, &header, elements, out);
+}
+
+/// The value's payload is `front`, then `back`.
+fn push_parts(row: Tid, front: &[u8], back: &[u8], out: &mut Vec<u8>) {
+    let payload = front.len() + back.len();
+    let (start, size) = (out.len(), entry_size(4 + payload));
     out.extend_from_slice(row.as_bytes());
     out.extend_from_slice(&(size as u16 & SIZE_MASK | VAR_MASK).to_ne_bytes());
-    let payload = value.get(4..).unwrap_or_default();
-    if payload.len() < SHORT_MAX {
-        out.push(((payload.len() + 1) as u8) << 1 | 1);
-        out.extend_from_slice(payload);
+    if payload < SHORT_MAX {
+        out.push(((payload + 1) as u8) << 1 | 1);
     } else {
-        out.extend_from_slice(value);
+        out.extend_from_slice(&crate::space::varlena_header(4 + payload));
     }
+    out.extend_from_slice(front);
+    out.extend_from_slice(back);
     out.resize(start + size, 0);
 }
 

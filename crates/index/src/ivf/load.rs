@@ -1,12 +1,15 @@
 //! Building behind k-means: rows come in any order, get their lists on threads, and leave list by list. What exceeds the
 //! memory allowed goes to runs outside, each ordered by list; entries of a list keep the order of the table.
 
+use std::borrow::Cow;
+
+use vector_kernels::prefetch;
 use zerocopy::{Immutable, IntoBytes};
 
 use super::assign::{Assigned, Lists};
 use super::candidates::Runs;
 use super::kmeans::scratch;
-use super::layout::{entry_size, push_entry};
+use super::layout::{entry_size, push_entry_of};
 use super::sample::Stored;
 use super::team::Team;
 use super::write::{Shape, write_entries, write_lists};
@@ -58,6 +61,8 @@ pub fn write_value<T: Element>(dims: usize, elements: &[T], out: &mut Vec<u8>) {
 
 /// Bytes of rows that wait for their lists, at most.
 const STAGE: usize = 4 << 20;
+/// Bytes of entries that are asked for ahead of being written.
+const AHEAD: usize = 4 << 10;
 /// Bytes of a part of the store.
 const PART: usize = 1 << 20;
 /// Less memory for entries than this makes no sense.
@@ -88,7 +93,6 @@ pub struct Loader<T: Element> {
     parts: Vec<Vec<u8>>,
     entry_lists: Vec<u32>,
     entry_size: usize,
-    value: Vec<u8>,
     /// entries per list: of each run, and of all
     runs: Vec<Vec<u32>>,
     counts: Vec<u32>,
@@ -108,7 +112,6 @@ impl<T: Element> Loader<T> {
             parts: Vec::new(),
             entry_lists: Vec::new(),
             entry_size: entry_size(value_size::<T>(options.width)),
-            value: Vec::new(),
             runs: Vec::new(),
             counts: vec![0; lists],
         }
@@ -171,9 +174,8 @@ impl<T: Element> Loader<T> {
             if self.entry_lists.len().is_multiple_of(per_part) {
                 self.parts.push(Vec::with_capacity(per_part * self.entry_size));
             }
-            write_value(self.options.dims, row(i), &mut self.value);
             if let Some(part) = self.parts.last_mut() {
-                push_entry(tid, &self.value, part);
+                push_entry_of(tid, T::header(self.options.dims), row(i).as_bytes(), part);
             }
             self.entry_lists.push(list);
             if let Some(count) = self.counts.get_mut(list as usize) {
@@ -250,21 +252,26 @@ impl<T: Element> Loader<T> {
             write_value(dims, centre, out);
         })?;
         let (mut next, mut written) = (0usize, 0u64);
+        let ahead = (AHEAD / self.entry_size).max(1);
         for (list, head) in heads.iter().enumerate() {
             let mut left: Vec<u32> =
                 self.runs.iter().map(|run| run.get(list).copied().unwrap_or_default()).collect();
             let mut short = false;
             let end = next + in_memory.get(list).copied().unwrap_or_default() as usize;
-            write_entries(blocks, *head, self.entry_size, |out| {
+            write_entries(blocks, *head, self.entry_size, || {
                 if let Some(run) = left.iter().position(|&left| left > 0) {
                     left[run] -= 1;
-                    out.resize(self.entry_size, 0);
-                    short = runs.read(run, out) != out.len();
-                    return !short;
+                    let mut entry = vec![0; self.entry_size];
+                    short = runs.read(run, &mut entry) != entry.len();
+                    return (!short).then_some(Cow::Owned(entry));
                 }
-                let at = order.get(next).filter(|_| next < end);
-                next += usize::from(at.is_some());
-                at.inspect(|&&at| out.extend_from_slice(self.entry(at))).is_some()
+                let at = *order.get(next).filter(|_| next < end)?;
+                next += 1;
+                // entries of a list are far from each other: a page's worth of them is asked for ahead
+                if let Some(&ahead) = order.get(next + ahead) {
+                    prefetch(self.entry(ahead));
+                }
+                Some(Cow::Borrowed(self.entry(at)))
             })?;
             if short {
                 return Err(Damage::at(0, "fewer entries than were kept outside").on(head.start_page).into());

@@ -288,7 +288,7 @@ impl Unpack for None_ {
     }
 }
 
-fn value(row: &[f32]) -> ValueBuf {
+pub(super) fn value(row: &[f32]) -> ValueBuf {
     let mut buf = ValueBuf::new();
     let size = DenseView::<f32>::size(row.len());
     let bytes = buf.reset(size);

@@ -1,5 +1,7 @@
 //! Inserts, vacuum, and writing a built index.
 
+use std::borrow::Cow;
+
 use super::centres::{Centres, ListPlace};
 use super::layout::{
     Entry, HEAD_BLOCK, List, ListHead, MAX_LISTS, META_BLOCK, MetaPage, PAGE_ID, list_size, place_lists,
@@ -288,8 +290,9 @@ pub fn write_lists<B: Blocks>(
     let lists_per_page = per_page(list_size(shape.value_size)).max(1);
     let list_pages = u32::try_from(counts.len().div_ceil(lists_per_page)).map_err(|_| too_large)?;
     let entries_per_page = per_page(super::layout::entry_size(shape.value_size)).max(1) as u32;
-    let (heads, _) =
+    let (heads, end) =
         place_lists(counts, entries_per_page, HEAD_BLOCK + list_pages.max(1)).ok_or(too_large)?;
+    blocks.will_extend(end);
     add_page(blocks, META_BLOCK, |bytes| {
         let lists = counts.len().min(MAX_LISTS as usize) as u16;
         PageMut::init(bytes, PAGE_ID).set_contents(MetaPage::new(shape.dimensions, lists).as_bytes());
@@ -314,28 +317,24 @@ pub fn write_lists<B: Blocks>(
     Ok(heads)
 }
 
-/// Adds the pages of the next list. `entries` are all its entries, one after the other.
+/// Adds the pages of the next list. `next` gives its entries, one after the other, each of `size` bytes.
 ///
 /// # Errors
 /// A file that cannot be extended.
-pub fn write_entries<B: Blocks>(
+pub fn write_entries<'e, B: Blocks>(
     blocks: &mut B,
     head: ListHead,
     size: usize,
-    mut fill: impl FnMut(&mut Vec<u8>) -> bool,
+    mut next: impl FnMut() -> Option<Cow<'e, [u8]>>,
 ) -> Result<(), B::Error> {
-    let mut item = Vec::with_capacity(size);
     for block in head.start_page..=head.insert_page {
         blocks.pause()?;
         add_page(blocks, block, |bytes| {
             let mut page = PageMut::init(bytes, PAGE_ID);
             page.set_next(if block == head.insert_page { INVALID_BLOCK } else { block + 1 });
             while page.as_page().free_space() >= size {
-                item.clear();
-                if !fill(&mut item) {
-                    break;
-                }
-                if page.append(&item).is_none() {
+                let Some(entry) = next() else { break };
+                if page.append(&entry).is_none() {
                     return false;
                 }
             }
