@@ -144,6 +144,10 @@ struct Building<'b, S: Space> {
     rows: u64,
 }
 
+/// Set aside when threads help: their stacks, and what the allocator keeps for each. (pgvector sets the same aside for its
+/// workers, and how many rows fit a small maintenance_work_mem shows.)
+const HELPERS_MEMORY: usize = 3 << 20;
+
 fn build_in<S: Space>(call: &BuildCall<'_>, shape: Shape, space: S) -> Result<Built, Error> {
     let (heap, index) = (call.heap, call.index);
     let (m, ef_construction) = (shape.m, shape.ef_construction);
@@ -157,7 +161,7 @@ fn build_in<S: Space>(call: &BuildCall<'_>, shape: Shape, space: S) -> Result<Bu
         ef_construction,
         max_level: max_level(PAGE_SIZE, m),
         threads,
-        budget: memory - memory / 32,
+        budget: (memory - memory / 32).saturating_sub(if threads > 1 { HELPERS_MEMORY } else { 0 }),
         coded: true,
         seed,
     };
