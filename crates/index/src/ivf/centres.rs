@@ -3,10 +3,12 @@
 
 use std::collections::BinaryHeap;
 
-use vector_kernels::kernels;
+use vector_kernels::{PANEL, kernels};
 
+use super::assign::Assigned;
 use super::candidates::key;
 use super::layout::{HEAD_BLOCK, List, PAGE_ID};
+use super::sample::Panels;
 use super::scan::{BAD_CENTRE, Chain};
 use crate::blocks::Blocks;
 use crate::page::{Damage, FIRST_OFFSET, Page};
@@ -39,6 +41,8 @@ pub struct Centres {
     /// values of one size, each at a multiple of eight bytes
     words: Vec<u64>,
     value_size: usize,
+    /// short values in panels instead, when they are dense
+    panels: Option<Panels<f32>>,
     /// pivots in `f32`, one after the other; the Euclidean distance of each to each centre; squared norms of centres
     pivots: Vec<f32>,
     apart: Vec<[f32; PIVOTS]>,
@@ -62,7 +66,9 @@ impl Centres {
     /// Bytes of memory, about.
     pub fn memory(&self) -> usize {
         let each = size_of::<ListPlace>() + size_of::<[f32; PIVOTS]>() + size_of::<f32>() + 8;
-        self.words.len() * 8 + self.places.len() * each + self.pivots.len() * 4
+        let panels = self.panels.as_ref().map_or(0, |panels| panels.len() * PANEL);
+        let panels = panels * self.value_size.saturating_sub(8);
+        panels + self.words.len() * 8 + self.places.len() * each + self.pivots.len() * 4
     }
 
     /// Reads the centres of an index; there are none afterwards when they would take more than `most` bytes.
@@ -115,8 +121,14 @@ impl Centres {
     /// them so), and measures from there.
     fn measure<S: Space>(&mut self, space: S) {
         let lists = self.places.len();
-        let bounded = matches!(space.metric(), Metric::L2 | Metric::InnerProduct);
-        if !bounded || self.value_size < BOUNDED || lists < 4 * PIVOTS {
+        if !matches!(space.metric(), Metric::L2 | Metric::InnerProduct) {
+            return;
+        }
+        if self.value_size < BOUNDED {
+            self.lay_out(space);
+            return;
+        }
+        if lists < 4 * PIVOTS {
             return;
         }
         let mut wide = core::mem::take(&mut self.wide);
@@ -133,6 +145,37 @@ impl Centres {
             }
         }
         self.wide = wide;
+    }
+
+    /// Puts short values into panels.
+    fn lay_out<S: Space>(&mut self, space: S) {
+        let (mut wide, lists) = (core::mem::take(&mut self.wide), self.places.len());
+        let mut panels: Option<Panels<f32>> = None;
+        for at in 0..lists {
+            if !self.view(space, at).is_some_and(|centre| space.widen(centre, &mut wide)) {
+                return;
+            }
+            panels.get_or_insert_with(|| Panels::zeros(lists, wide.len())).set(at, &wide);
+        }
+        (self.wide, self.panels, self.words) = (wide, panels, Vec::new());
+    }
+
+    /// All distances to a value, by panels; false when there are none.
+    fn by_panels<S: Space>(&mut self, space: S, value: S::View<'_>, nearest: &mut Vec<u64>) -> bool {
+        let Some(panels) = &self.panels else { return false };
+        if !space.widen(value, &mut self.wide) {
+            return false;
+        }
+        let mut out = [[0f32; PANEL]];
+        for at in 0..panels.len() {
+            f32::by(space.metric(), kernels(), &[&self.wide], panels.panel(at), &mut out);
+            let distances = out.iter().flatten().take(panels.columns(at)).enumerate();
+            nearest.extend(distances.map(|(column, &distance)| {
+                let distance = if distance.is_nan() { f32::INFINITY } else { distance };
+                u64::from(key(distance)) << 32 | (at * PANEL + column) as u64
+            }));
+        }
+        true
     }
 
     /// Centre `at`.
@@ -167,6 +210,9 @@ impl Centres {
             let distance = value.zip(centres.view(space, at)).map_or(0.0, |(v, c)| space.distance(v, c));
             u64::from(key(distance)) << 32 | at as u64
         };
+        if value.is_some_and(|value| self.by_panels(space, value, nearest)) {
+            return;
+        }
         if count > lists / 4 || !value.is_some_and(|value| self.bound(space, value)) {
             nearest.extend((0..lists).map(|at| distance(self, at)));
             return;
@@ -254,9 +300,12 @@ mod tests {
 
     #[test]
     fn bounds_leave_out_nothing_that_is_nearer() {
-        let (dims, lists) = (300, if cfg!(miri) { 70 } else { 400 });
+        let lists = if cfg!(miri) { 70 } else { 400 };
         let mut rng = SmallRng::seed_from_u64(11);
-        for metric in [Metric::L2, Metric::InnerProduct] {
+        // with bounds, and in panels
+        for (metric, dims) in
+            [(Metric::L2, 300), (Metric::InnerProduct, 300), (Metric::L2, 20), (Metric::InnerProduct, 20)]
+        {
             let AnySpace::Vector(space) = AnySpace::new(ValueKind::Vector, metric, dims) else { panic!() };
             let hubs: Vec<_> = (0..8).map(|_| point(&mut rng, None, dims as usize)).collect();
             let points: Vec<_> =
@@ -272,7 +321,10 @@ mod tests {
                 centres.add_page(bytes, at as u32 + 1, space).unwrap();
             }
             centres.measure(space);
-            assert_eq!(centres.apart.len(), lists);
+            assert_eq!(
+                (centres.apart.len(), centres.panels.is_some()),
+                if dims == 300 { (lists, false) } else { (0, true) }
+            );
             for round in 0..if cfg!(miri) { 3 } else { 60 } {
                 let near = (round % 3 > 0).then(|| &points[round % lists][..]);
                 let query = value(&point(&mut rng, near, dims as usize));
@@ -281,10 +333,17 @@ mod tests {
                 centres.nearest(space, Some(query), lists, &mut all);
                 assert_eq!(all.len(), lists);
                 all.sort_unstable();
+                let first = value(&points[all[0] as u32 as usize]);
+                let to_first = space.distance(space.view(first.bytes()).unwrap(), query);
+                assert!(points.iter().all(|point| {
+                    let point = value(point);
+                    let to = space.distance(space.view(point.bytes()).unwrap(), query);
+                    to >= to_first - 1e-4 * to_first.abs()
+                }));
                 for count in [1, 2, 17] {
                     centres.nearest(space, Some(query), count, &mut some);
                     some.sort_unstable();
-                    assert_eq!(some, all[..count], "{metric:?}");
+                    assert_eq!(some[..count], all[..count], "{metric:?}");
                 }
                 let (first, place) = (all[0] as u32, centres.place(all[0] as u32 as usize).unwrap());
                 assert_eq!((place.block, place.offset, place.start_page), (first + 1, 1, first + 900));
