@@ -126,7 +126,8 @@ fn hnsw(space: Dense<f32>) -> Answer {
         Ok(())
     })?;
     measured("hnsw vacuum of a tenth", &mut || {
-        let removed = Vacuum::new().run(&mut blocks, &graph, &mut |tid: Tid| tid.offset().is_multiple_of(10))?;
+        let removed =
+            Vacuum::new().run(&mut blocks, &graph, &mut |tid: Tid| tid.offset().is_multiple_of(10))?;
         black_box(removed);
         Ok(())
     })
