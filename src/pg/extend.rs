@@ -69,7 +69,7 @@ mod ahead {
 
     /// Before PostgreSQL 16 blocks are added one by one.
     #[derive(Default)]
-    pub struct Ahead;
+    pub struct Ahead(());
 
     impl Ahead {
         /// Announces so many blocks.
