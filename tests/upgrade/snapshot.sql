@@ -14,7 +14,8 @@ WITH RECURSIVE member AS (
          obj_description(objid, classid::regclass::name) AS description,
          CASE classid
            WHEN 'pg_proc'::regclass THEN
-             (SELECT concat(to_jsonb(p) - '{oid,proargtypes,prorettype,pronamespace}'::text[],
+             -- proargdefaults holds the place of the default in its script; the definition behind it has the default itself
+             (SELECT concat(to_jsonb(p) - '{oid,proargtypes,prorettype,pronamespace,proargdefaults}'::text[],
                             CASE WHEN prokind = 'f' THEN pg_get_functiondef(oid) END,
                             (SELECT to_jsonb(a) - '{aggfnoid,aggtranstype}'::text[] FROM pg_aggregate a WHERE aggfnoid = oid))
                 FROM pg_proc p WHERE oid = objid)
