@@ -139,7 +139,11 @@ def builds(server: Server, score: Score, am: str, random_: random.Random) -> Non
     for _ in range(3):
         code, took = interrupted(server, connection, create, "pg_terminate_backend", 0.05 + random_.random() * 0.3)
         if code == "none":
-            run(connection, "DROP INDEX i")
+            # the build was faster than the request, which ends the idle backend then
+            connection.close()
+            connection = server.connect()
+            run(connection, "SET maintenance_work_mem = '512MB'", "DROP INDEX i")
+            pid = connection.info.backend_pid
             continue
         gone = time.monotonic() + 5
         while Path(f"/proc/{pid}").exists() and time.monotonic() < gone:
