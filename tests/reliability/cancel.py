@@ -34,9 +34,13 @@ def listeners(pid: int) -> tuple[int, int]:
     seen, open_ = 0, 0
     for task in Path(f"/proc/{pid}/task").iterdir():
         try:
-            found = re.search(r"^SigBlk:\s+(\w+)", (task / "status").read_text(), re.M)
+            status = (task / "status").read_text()
         except OSError:
             continue
+        # Of a thread that has just ended the kernel shows every mask as empty, also that of the handlers all threads share.
+        if re.search(r"^SigCgt:\s+0+$", status, re.M):
+            continue
+        found = re.search(r"^SigBlk:\s+(\w+)", status, re.M)
         if found and task.name != str(pid):
             seen += 1
             open_ += int(found[1], 16) & meant != meant
