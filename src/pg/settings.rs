@@ -15,7 +15,18 @@ pub fn define_int(
     description: &'static CStr,
     detail: Option<&'static CStr>,
     setting: &'static GucSetting<i32>,
+    range: (i32, i32, i32),
+) {
+    define_flagged_int(name, description, detail, setting, range, 0);
+}
+
+fn define_flagged_int(
+    name: &'static CStr,
+    description: &'static CStr,
+    detail: Option<&'static CStr>,
+    setting: &'static GucSetting<i32>,
     (default, min, max): (i32, i32, i32),
+    flags: c_int,
 ) {
     // SAFETY: texts and the variable are static; called from _PG_init, once per process.
     unsafe {
@@ -28,7 +39,7 @@ pub fn define_int(
             min,
             max,
             pg_sys::GucContext::PGC_USERSET,
-            0,
+            flags,
             None,
             None,
             None,
@@ -41,25 +52,10 @@ pub fn define_hidden_int(
     name: &'static CStr,
     description: &'static CStr,
     setting: &'static GucSetting<i32>,
-    (default, min, max): (i32, i32, i32),
+    range: (i32, i32, i32),
 ) {
-    // SAFETY: as in `define_int`.
-    unsafe {
-        pg_sys::DefineCustomIntVariable(
-            name.as_ptr(),
-            description.as_ptr(),
-            core::ptr::null(),
-            setting.as_ptr(),
-            default,
-            min,
-            max,
-            pg_sys::GucContext::PGC_USERSET,
-            (pg_sys::GUC_NO_SHOW_ALL | pg_sys::GUC_NOT_IN_SAMPLE) as c_int,
-            None,
-            None,
-            None,
-        );
-    }
+    let hidden = (pg_sys::GUC_NO_SHOW_ALL | pg_sys::GUC_NOT_IN_SAMPLE) as c_int;
+    define_flagged_int(name, description, None, setting, range, hidden);
 }
 
 /// work_mem in bytes.
@@ -86,7 +82,7 @@ pub fn define_real(
     setting: &'static GucSetting<f64>,
     (default, min, max): (f64, f64, f64),
 ) {
-    // SAFETY: as in `define_int`.
+    // SAFETY: as in `define_flagged_int`.
     unsafe {
         pg_sys::DefineCustomRealVariable(
             name.as_ptr(),
@@ -138,7 +134,7 @@ pub fn define_enum<const N: usize>(
     default: i32,
     choices: &'static Choices<N>,
 ) {
-    // SAFETY: as in `define_int`; the entries are static and end with the mark.
+    // SAFETY: as in `define_flagged_int`; the entries are static and end with the mark.
     unsafe {
         pg_sys::DefineCustomEnumVariable(
             name.as_ptr(),

@@ -136,14 +136,6 @@ impl Pool {
         self.cursor = 0;
     }
 
-    /// Keeps the nearest `n`.
-    pub fn truncate(&mut self, n: usize) {
-        self.entries.truncate(n);
-        self.ties.clear();
-        self.counted = self.counted.min(n);
-        self.cursor = 0;
-    }
-
     #[inline(always)]
     fn bound(&self, ef: usize) -> f32 {
         match self.entries.last() {
