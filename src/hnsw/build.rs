@@ -152,10 +152,11 @@ fn build_in<S: Space>(call: &BuildCall<'_>, shape: Shape, space: S) -> Result<Bu
     let (heap, index) = (call.heap, call.index);
     let (m, ef_construction) = (shape.m, shape.ef_construction);
     let seed = options::build_seed();
-    let threads = pg_build::threads(heap);
+    let memory = settings::maintenance_work_mem();
+    // where nothing would be left, nobody helps
+    let threads = if memory > HELPERS_MEMORY { pg_build::threads(heap) } else { 1 };
     pg_build::tell_threads(threads);
     // the places of the tuples, computed when the graph is finished, take less than a 32nd part of it
-    let memory = settings::maintenance_work_mem();
     let params = Params {
         m,
         ef_construction,
