@@ -95,7 +95,7 @@ class Run:
             self.save()
 
     def measured(self, entry: Entry, clusters: dict) -> dict:
-        config = entry.config
+        config, began = entry.config, time.monotonic()
         dataset = datasets.load(entry.dataset, config.opclass.kind, entry.queries)
         sides: dict[str, dict] = {side: {} for side in clusters}
         try:
@@ -111,7 +111,7 @@ class Run:
         return {"name": entry.name, "dataset": entry.dataset, "kind": config.opclass.kind, "metric": config.opclass.metric, "am": entry.am, "opclass": entry.opclass,
                 "options": dict(entry.options), "rows": len(dataset.base), "dim": dataset.dim, "queries": entry.queries, "series": list(entry.series),
                 "only_series": entry.only_series, "wanted": asdict(entry.wanted), "commit": self.commit, "at": time.strftime("%Y-%m-%d %H:%M:%S"),
-                "load": os.getloadavg()[1], "sides": sides}
+                "load": os.getloadavg()[1], "took_s": round(time.monotonic() - began, 1), "sides": sides}
 
     def measure_ceilings(self, ceiling: Ceiling) -> None:
         if not self.options.ceilings:
@@ -149,9 +149,11 @@ def main() -> int:
     options = parsed()
     # Ended from outside, servers must stop too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    run = Run(options)
+    run, began = Run(options), time.monotonic()
     if not options.report_only:
         run.measure()
+        servers.note(f"\nmeasured in {(time.monotonic() - began) / 60:.0f} minutes; longest: "
+                     + ", ".join(f"{e['name']} {e['took_s'] / 60:.1f}" for e in sorted((e for e in run.content["entries"] if "took_s" in e), key=lambda e: -e["took_s"])[:8]))
     if not run.content["entries"]:
         raise SystemExit(f"{run.path}: nothing measured")
     print(ratios(run.content))
