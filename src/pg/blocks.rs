@@ -10,9 +10,9 @@ use core::mem::ManuallyDrop;
 use pgrx::pg_sys::{self, Buffer, ForkNumber};
 use vector_index::blocks::{Blocks, Change, Gate, Hold, Slot};
 use vector_index::page::{Corruption, Damage, Tid};
+use vector_kernels::prefetch_line;
 
 use super::extend::Ahead;
-use super::prefetch::prefetch;
 use super::raw;
 use super::recent;
 use super::relation::Rel;
@@ -365,13 +365,6 @@ impl Change for IndexChange<'_> {
         Ok(self.hold(buffer, false))
     }
 
-    fn open_for_cleanup(&mut self, block: u32) -> Result<Slot, Corruption> {
-        let buffer = self.read_buffer(block)?;
-        // SAFETY: pinned just now, once.
-        unsafe { pg_sys::LockBufferForCleanup(buffer) };
-        Ok(self.hold(buffer, false))
-    }
-
     fn extend(&mut self) -> Result<Slot, Corruption> {
         if let Some(buffer) = self.ahead.take(self.relation, self.fork) {
             // SAFETY: pinned just now, and nobody else knows the block.
@@ -478,8 +471,8 @@ impl Drop for IndexChange<'_> {
 #[inline(always)]
 pub(super) fn prefetch_lines(address: *const u8, bytes: usize) {
     for line in (0..bytes).step_by(64) {
-        prefetch(address.wrapping_byte_add(line));
+        prefetch_line(address.wrapping_byte_add(line));
     }
     // one more when the bytes do not begin a line
-    prefetch(address.wrapping_byte_add(bytes).wrapping_byte_sub(1));
+    prefetch_line(address.wrapping_byte_add(bytes).wrapping_byte_sub(1));
 }

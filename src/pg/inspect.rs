@@ -208,9 +208,6 @@ impl Change for NoChange {
     fn open(&mut self, _: u32) -> Result<Slot, Corruption> {
         match *self {}
     }
-    fn open_for_cleanup(&mut self, _: u32) -> Result<Slot, Corruption> {
-        match *self {}
-    }
     fn extend(&mut self) -> Result<Slot, Corruption> {
         match *self {}
     }

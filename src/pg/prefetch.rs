@@ -3,9 +3,10 @@
 //! A heap page fills from its end, so a sequential scan reads each page backwards, one row's length at a time,
 //! while the work on a value runs forwards: the processor's own prefetchers follow neither. But two consecutive
 //! values tell where the next ones lie, and the executor's work between two calls leaves time to fetch them.
-//! (On x86-64; stable Rust has no prefetch for other processors yet, and there nothing is asked for.)
 
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use vector_kernels::prefetch_line;
 
 /// Where an argument's last value lay, and how far it was from the one before. One backend runs one function at a
 /// time, so this is never contended; when two scans take turns, predictions are wrong and nothing else.
@@ -54,20 +55,7 @@ impl Stride {
         // one line more on either side: the row's header lies before its value
         let next = value.as_ptr().wrapping_byte_add(ahead).wrapping_byte_sub(LINE);
         for line in (0..value.len().min(AHEAD) + 2 * LINE).step_by(LINE) {
-            prefetch(next.wrapping_byte_add(line));
+            prefetch_line(next.wrapping_byte_add(line));
         }
     }
-}
-
-/// Makes the line of `address` likely to be cached.
-#[inline(always)]
-pub fn prefetch(address: *const u8) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: SSE is part of every x86-64, and a prefetch of any address, mapped or not, has no effect but on
-    // the caches.
-    unsafe {
-        core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T0 }>(address.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = address;
 }

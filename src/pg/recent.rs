@@ -11,9 +11,9 @@
 
 use pgrx::pg_sys::{self, Buffer};
 use vector_index::page::{FIRST_OFFSET, Tid};
+use vector_kernels::prefetch_line;
 
 use super::blocks::{PAGE_SIZE, prefetch_lines};
-use super::prefetch::prefetch as prefetch_line;
 use super::raw;
 use super::relation::Rel;
 

@@ -68,10 +68,6 @@ impl Change for Held<'_> {
         Ok(Slot(self.held.len() - 1))
     }
 
-    fn open_for_cleanup(&mut self, block: u32) -> Result<Slot, Corruption> {
-        self.open(block)
-    }
-
     fn extend(&mut self) -> Result<Slot, Corruption> {
         let added =
             self.held.iter().filter(|(number, _)| *number as usize >= self.blocks.pages.len()).count();

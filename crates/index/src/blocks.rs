@@ -97,8 +97,6 @@ pub trait Change {
 
     /// Locks a block exclusively. The caller never asks for a block that the change holds already.
     fn open(&mut self, block: u32) -> Result<Slot, Self::Error>;
-    /// As [`Self::open`], but waits until nobody else uses the block (a cleanup lock).
-    fn open_for_cleanup(&mut self, block: u32) -> Result<Slot, Self::Error>;
     /// Adds a block to the index; its bytes are zero.
     fn extend(&mut self) -> Result<Slot, Self::Error>;
     /// The number of a block.

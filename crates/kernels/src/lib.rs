@@ -26,5 +26,5 @@ mod arch;
 pub mod sparse;
 
 pub use arch::dispatch::{Kernels, PANEL, Tier, available, kernels};
-pub use arch::prefetch::{prefetch, prefetch_first};
+pub use arch::prefetch::{prefetch, prefetch_first, prefetch_line};
 pub use half::f16;

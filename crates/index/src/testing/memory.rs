@@ -42,8 +42,6 @@ pub struct Counts {
     pub bytes: u64,
     /// blocks added
     pub extended: u64,
-    /// cleanup locks
-    pub cleanups: u64,
     /// blocks opened by a change that held a higher one: safe only where no other change does it the other way
     pub descending: u64,
     /// gates taken
@@ -441,11 +439,6 @@ impl Change for MemChange<'_> {
         self.blocks.operate()?;
         let found = self.blocks.store.block(block)?;
         Ok(self.hold(block, found, false))
-    }
-
-    fn open_for_cleanup(&mut self, block: u32) -> Result<Slot, MemError> {
-        self.blocks.tally(|counts| counts.cleanups += 1);
-        self.open(block)
     }
 
     fn extend(&mut self) -> Result<Slot, MemError> {

@@ -9,33 +9,35 @@ pub fn prefetch(bytes: &[u8]) {
     let start = bytes.as_ptr();
     let mut at = 0;
     while at < bytes.len() {
-        line(start.wrapping_add(at));
+        prefetch_line(start.wrapping_add(at));
         at += LINE;
     }
     // the last line, when the slice starts inside one
     if let Some(last) = bytes.last() {
-        line(last);
+        prefetch_line(last);
     }
 }
 
 /// Asks the cache for the line of the first of `items`.
 #[inline(always)]
 pub fn prefetch_first<T>(items: &[T]) {
-    line(items.as_ptr().cast());
+    prefetch_line(items.as_ptr().cast());
 }
 
+/// Asks the cache for the line of an address, which need not be mapped.
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 #[inline(always)]
-fn line(p: *const u8) {
+pub fn prefetch_line(p: *const u8) {
     use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
     // SAFETY: SSE is part of x86-64, and prefetching accesses no memory as far as the program can see: an address
     // that is not mapped is ignored (Intel SDM, PREFETCHh).
     unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
 }
 
+/// Asks the cache for the line of an address, which need not be mapped.
 #[cfg(all(target_arch = "aarch64", not(miri)))]
 #[inline(always)]
-fn line(p: *const u8) {
+pub fn prefetch_line(p: *const u8) {
     // SAFETY: a prefetch changes no register, no flag and no memory, and never faults (Arm ARM, PRFM).
     unsafe {
         core::arch::asm!("prfm pldl1keep, [{p}]", p = in(reg) p, options(nostack, preserves_flags, readonly))
@@ -43,8 +45,9 @@ fn line(p: *const u8) {
 }
 
 #[cfg(any(miri, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
+/// Asks for nothing.
 #[inline(always)]
-fn line(_: *const u8) {}
+pub fn prefetch_line(_: *const u8) {}
 
 #[cfg(test)]
 mod tests {
