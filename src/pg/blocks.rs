@@ -92,12 +92,18 @@ impl<'r> IndexBlocks<'r> {
     #[inline(always)]
     fn pin(&mut self, block: u32) -> Buffer {
         if self.remembers
-            && let Some(buffer) = recent::pin(self.relation, block)
+            && let Some(buffer) = recent::pin(self.relation, block, self.enough())
         {
             self.hits += 1;
             return buffer;
         }
         self.pin_slowly(block)
+    }
+
+    /// Up to which usage count reading raises it: nearly the most there is, and once for a ring (PinBuffer, bufmgr.c).
+    #[inline(always)]
+    fn enough(&self) -> u32 {
+        if self.strategy.is_null() { 4 } else { 1 }
     }
 
     #[inline(never)]

@@ -6,8 +6,8 @@
 //! address that no longer holds the block only costs time.
 //!
 //! `ReadRecentBuffer` leaves a buffer's usage count as it is (PinBuffer_Locked, src/backend/storage/buffer/bufmgr.c), so
-//! that however often it is read, the buffer is among the first to be evicted. Now and then a read goes the server's
-//! ordinary way, which counts: what is read often is counted soon.
+//! that however often it is read, the buffer would be among the first to be evicted. A read that finds the count low goes
+//! the server's ordinary way, which raises it: where nothing is being evicted, none does.
 
 use pgrx::pg_sys::{self, Buffer};
 use vector_index::page::{FIRST_OFFSET, Tid};
@@ -24,14 +24,7 @@ const MOST: usize = 1 << 22;
 struct Header {
     magic: u32,
     blocks: u32,
-    /// reads of remembered buffers, wrapping around
-    #[cfg_attr(feature = "pg13", allow(dead_code))]
-    reads: u32,
 }
-
-/// One read of so many counts as a use of its buffer.
-#[cfg(not(feature = "pg13"))]
-const COUNTED: u32 = 32;
 
 const MAGIC: u32 = 0x5265_6375;
 
@@ -80,7 +73,7 @@ fn grow(relation: Rel<'_>, block: u32) {
         if new.is_null() {
             return;
         }
-        new.write(Header { magic: MAGIC, blocks: want as u32, reads: 0 });
+        new.write(Header { magic: MAGIC, blocks: want as u32 });
         let old = table(relation);
         core::ptr::copy_nonoverlapping(old.as_ptr(), new.add(1).cast::<Buffer>(), old.len());
         let previous = core::mem::replace(&mut (*rel).rd_amcache, new.cast());
@@ -104,24 +97,33 @@ pub fn remember(relation: Rel<'_>, block: u32, buffer: Buffer) {
     }
 }
 
-/// Whether it is the turn of a read that counts.
+/// Bytes of a buffer's header, and where its state lies: after the tag of five words and the buffer's number
+/// (BufferDesc, src/include/storage/buf_internals.h, the same in 14 to 18).
+const DESCRIPTOR: usize = 64;
+#[cfg(not(feature = "pg13"))]
+const STATE: usize = 24;
+
+/// How often a buffer was used lately, as the server counts: 0 to 5.
 #[inline(always)]
 #[cfg(not(feature = "pg13"))]
-fn counts(relation: Rel<'_>) -> bool {
-    // SAFETY: the caller found a remembered buffer, so rd_amcache is what `grow` put there; see `table`.
-    let header = unsafe { &mut *(*relation.as_ptr()).rd_amcache.cast::<Header>() };
-    header.reads = header.reads.wrapping_add(1);
-    header.reads.is_multiple_of(COUNTED)
+fn used(buffer: Buffer) -> u32 {
+    // SAFETY: the buffer number came from the server in this process, so the address lies within its buffer headers.
+    // Others write there at any moment, so the read is volatile; its value only chooses between two ways of reading.
+    let state = unsafe {
+        let headers = raw::BufferDescriptors.cast::<u8>();
+        headers.add((buffer - 1) as usize * DESCRIPTOR + STATE).cast::<u32>().read_volatile()
+    };
+    state >> 18 & 15
 }
 
-/// Pins a block in the buffer where it was last seen, when it still is there. Answers none now and then although it is,
-/// so that the use is counted (module comment).
+/// Pins a block in the buffer where it was last seen, when it still is there. Answers none, too, when the buffer was used
+/// less than `enough` times lately, so that the use is counted (module comment).
 #[inline(always)]
-pub fn pin(relation: Rel<'_>, block: u32) -> Option<Buffer> {
+pub fn pin(relation: Rel<'_>, block: u32, enough: u32) -> Option<Buffer> {
     #[cfg(not(feature = "pg13"))]
     {
         let buffer = *table(relation).get(block as usize)?;
-        if buffer <= 0 || counts(relation) {
+        if buffer <= 0 || used(buffer) < enough {
             return None;
         }
         let rel = relation.as_ptr();
@@ -138,7 +140,7 @@ pub fn pin(relation: Rel<'_>, block: u32) -> Option<Buffer> {
     }
     #[cfg(feature = "pg13")]
     {
-        let _ = (relation, block);
+        let _ = (relation, block, enough);
         None
     }
 }
@@ -170,7 +172,7 @@ pub fn prefetch_blocks(relation: Rel<'_>, tids: &[Tid]) {
     let headers = unsafe { raw::BufferDescriptors }.cast::<u8>();
     for &tid in tids {
         if let Some(at) = place(table, tid) {
-            prefetch_line(headers.wrapping_byte_add(at * 64));
+            prefetch_line(headers.wrapping_byte_add(at * DESCRIPTOR));
             // the page header, and the line pointer unless it is in the same line
             prefetch_line(line_pointer(at, Tid::new(0, FIRST_OFFSET)));
             if tid.offset() > 10 {

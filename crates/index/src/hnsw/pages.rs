@@ -1,6 +1,6 @@
 //! The graph on pages as a [`Store`]: what searches, inserts and vacuum walk.
 
-use super::layout::{Element, HEAP_TIDS, META_BLOCK, MetaPage, Neighbours, PAGE_ID};
+use super::layout::{Element, HEAP_TIDS, META_BLOCK, MetaPage, Neighbours, PAGE_ID, neighbours_size};
 use super::search::{Pool, Scored, Store};
 use crate::blocks::Blocks;
 use crate::page::{Damage, Page, Tid};
@@ -365,26 +365,39 @@ impl<B: Blocks, S: Space> Store for PageStore<'_, B, S> {
         for &tid in self.walk.slots.iter().take(ahead) {
             self.blocks.prefetch_item(tid, self.size);
         }
+        let mut nearest = bound;
         for at in 0..count {
             let Some(&tid) = self.walk.slots.get(at) else { break };
             if let Some(&next) = self.walk.slots.get(at + ahead) {
                 self.blocks.prefetch_item(next, self.size);
             }
             let (space, query, walk) = (self.space, self.query, &mut *self.walk);
-            self.blocks.read(tid.block(), |bytes| {
+            let near = self.blocks.read(tid.block(), |bytes| {
                 let element = Element::new(Page::unidentified(bytes)?.item(tid.offset())?, tid.offset())?;
                 // A standby replays the marking of deleted elements while its scans run; there is nothing to find.
                 if element.header.deleted != 0 || element.header.level < layer {
-                    return Ok(());
+                    return Ok(None);
                 }
                 let distance = score(space, query, &element, tid)?;
                 if distance < bound || bound == f32::INFINITY {
                     out.push(Scored { distance, node: walk.add(Node::new(tid, &element)) });
                 }
-                Ok(())
+                Ok((distance < nearest).then_some((distance, element.header.neighbour_tid)))
             })?;
+            // the nearest of all is expanded next
+            if let Some((distance, neighbours)) = near {
+                nearest = distance;
+                self.blocks.prefetch_item(neighbours, neighbours_size(0, self.m));
+            }
         }
         Ok(())
+    }
+
+    #[inline(always)]
+    fn foresee(&mut self, node: u32) {
+        if let Some(node) = self.walk.nodes.get(node as usize) {
+            self.blocks.prefetch_item(node.neighbour_tid, neighbours_size(0, self.m));
+        }
     }
 
     fn out_of_memory(&self) -> B::Error {

@@ -22,6 +22,11 @@ pub trait Store {
     /// be left out.
     fn expand(&mut self, node: u32, layer: u8, bound: f32, out: &mut Vec<Scored>) -> Result<(), Self::Error>;
 
+    /// Says that `node` may be the next to be expanded: time to ask for what that reads.
+    fn foresee(&mut self, node: u32) {
+        let _ = node;
+    }
+
     /// The error for want of memory.
     fn out_of_memory(&self) -> Self::Error;
 
@@ -169,6 +174,13 @@ impl Pool {
         None
     }
 
+    /// The nearest candidate that was not expanded, were the search to find no nearer one.
+    #[inline(always)]
+    fn foreseen(&self) -> Option<u32> {
+        let rest = self.entries.get(self.cursor..)?;
+        rest.iter().find(|entry| !entry.expanded()).map(|entry| entry.scored().node)
+    }
+
     /// The nearest candidate that was not expanded, which it now is.
     #[inline(always)]
     fn next(&mut self) -> Option<u32> {
@@ -207,6 +219,9 @@ pub fn search_layer<S: Store>(
     while let Some(node) = pool.next() {
         let bound = if discarded.is_some() { f32::INFINITY } else { pool.bound(ef) };
         out.clear();
+        if let Some(next) = pool.foreseen() {
+            store.foresee(next);
+        }
         store.expand(node, layer, bound, out)?;
         let mut room = pool.entries.try_reserve(out.len());
         if let Some(heap) = discarded.as_deref_mut() {
