@@ -9,7 +9,7 @@ use pgrx::pg_sys::{
     PROGRESS_CREATEIDX_TUPLES_TOTAL,
 };
 use vector_index::ivf::candidates::Runs;
-use vector_index::ivf::kmeans::{Task, kmeans, plan};
+use vector_index::ivf::kmeans::{Plan, Task, kmeans, plan};
 use vector_index::ivf::load::{Element, LoadOptions, Loader};
 use vector_index::ivf::sample::Sample;
 use vector_index::ivf::team::{Host, Team};
@@ -209,21 +209,22 @@ impl Build<'_> {
         }
         let (rows, lists) = (sample.len() as u64, lists as u64);
         let (dims, threads) = (u64::from(self.shape.dims), self.team.threads() as u64);
-        let mut bounds = 1;
+        const LEAST: Plan = Plan { bounds: 1, codes: false };
+        let mut fitting = LEAST;
         if rows > 0 {
             memory::check(sampled.saturating_add(memory::of_clustering::<T>(lists, rows, dims, width)))?;
             let budget = settings::maintenance_work_mem() as u64;
-            bounds = match plan::<T>(rows, lists, width as u64, threads, budget) {
-                Ok(bounds) => bounds,
+            fitting = match plan::<T>(rows, lists, width as u64, threads, budget) {
+                Ok(plan) => plan,
                 // without k-means there is nothing but the values, which have been checked
-                Err(_) if rows < lists => 1,
+                Err(_) if rows < lists => LEAST,
                 Err(needed) => {
                     memory::check(needed)?;
-                    1
+                    LEAST
                 }
             };
         }
-        let task = Task { lists: lists as usize, seed: self.seed, bounds };
+        let task = Task { lists: lists as usize, seed: self.seed, plan: fitting };
         Ok(kmeans(&sample, task, &mut self.team).centres)
     }
 

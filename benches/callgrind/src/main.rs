@@ -21,7 +21,7 @@ use vector_index::hnsw::scan::{IterativeScan, Scan, ScanSettings};
 use vector_index::hnsw::vacuum::Vacuum;
 use vector_index::hnsw::write::Places;
 use vector_index::ivf::candidates::Runs;
-use vector_index::ivf::kmeans::{Task, kmeans};
+use vector_index::ivf::kmeans::{Plan, Task, kmeans};
 use vector_index::ivf::load::{LoadOptions, Loader};
 use vector_index::ivf::sample::Sample;
 use vector_index::ivf::scan as ivf_scan;
@@ -183,7 +183,12 @@ fn ivf(space: Dense<f32>) -> Answer {
     let mut team = Team::new(0, &mut idle);
     let mut centres = Vec::new();
     measured("k-means", &mut || {
-        centres = kmeans(&sample, Task { lists: LISTS, seed: 7, bounds: 8 }, &mut team).centres;
+        centres = kmeans(
+            &sample,
+            Task { lists: LISTS, seed: 7, plan: Plan { bounds: 8, codes: false } },
+            &mut team,
+        )
+        .centres;
         Ok(())
     })?;
     let mut blocks = Plain::default();

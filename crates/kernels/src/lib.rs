@@ -25,6 +25,8 @@
 mod arch;
 pub mod sparse;
 
-pub use arch::dispatch::{Kernels, PANEL, Tier, available, kernels};
+pub use arch::dispatch::{
+    ByteCode, CodeColumns, CodeHead, FEW, GROUP, Kernels, PANEL, ROUNDING, Tier, available, kernels,
+};
 pub use arch::prefetch::{prefetch, prefetch_first, prefetch_line};
 pub use half::f16;

@@ -5,7 +5,7 @@ mod support;
 
 use std::{ptr, slice};
 use support::Random;
-use vector_kernels::{PANEL, available, f16};
+use vector_kernels::{GROUP, PANEL, available, f16};
 
 /// A mapping whose first and last page are inaccessible.
 struct Guarded {
@@ -121,7 +121,21 @@ fn nothing_beyond_the_slices_is_touched() {
                 b.copy_from_slice(&y);
                 let want: i32 = x.iter().zip(&y).map(|(x, y)| i32::from(*x) * i32::from(*y)).sum();
                 assert_eq!(k.inner_product_i8(a, b), want);
+                let n4 = n / GROUP * GROUP;
+                if n4 <= 80 {
+                    let panel = third.slice::<u8>(n4 * PANEL, at_end);
+                    panel.copy_from_slice(&random.bytes(n4 * PANEL));
+                    let (a, b) = (first.slice::<i8>(n4, at_end), second.slice::<i8>(n4, at_end));
+                    let (a, b) = (&*a, &*b);
+                    let mut out = [[0; PANEL]; 9];
+                    k.inner_product_byte_panel(&[a, b, a, b, a, b, a, b, a], panel, &mut out);
+                    k.inner_product_byte_panel(&[b; 3], panel, &mut out);
+                }
+                let floats = first.slice::<f32>(n, at_end);
+                floats.copy_from_slice(&random.floats(n));
+                k.encode_i8(floats, third.slice::<i8>(n, at_end));
                 let (a, b) = (first.slice::<u8>(n, at_end), second.slice::<u8>(n, at_end));
+                a.copy_from_slice(&random.bytes(n));
                 assert_eq!(k.jaccard_distance(a, b), support::jaccard(a, b));
             }
         }

@@ -3,7 +3,7 @@
 mod support;
 
 use support::{Random, lengths, same_f16, widened};
-use vector_kernels::{Kernels, PANEL, available, f16};
+use vector_kernels::{GROUP, Kernels, PANEL, available, f16};
 
 /// Offsets of a slice in its allocation, in elements. Odd ones break every alignment but the element's own.
 const OFFSETS: [(usize, usize); 3] = [(0, 0), (1, 3), (5, 2)];
@@ -87,6 +87,80 @@ fn panels_use_the_common_prefix() {
         assert_eq!(out, [[1.0; PANEL], [1.0; PANEL], [9.0; PANEL]]);
         k.inner_product_panel(&rows, &panel, &mut out[..1]);
         assert_eq!(out, [[3.0; PANEL], [1.0; PANEL], [9.0; PANEL]]);
+    }
+}
+
+/// As for panels of floats: every number of rows up to two batches, rows and panel at odd offsets.
+#[test]
+fn byte_panels() {
+    let lengths = if cfg!(miri) { vec![0, 1, 5] } else { vec![0, 1, 2, 3, 4, 5, 7, 8, 9, 25, 196] };
+    for k in available() {
+        let mut random = Random(6);
+        for &n in &lengths {
+            let panel = random.bytes(1 + n * GROUP * PANEL);
+            let column = |c: usize| {
+                let byte = |i: usize| panel[1 + (i / GROUP * PANEL + c) * GROUP + i % GROUP];
+                (0..n * GROUP).map(byte).collect::<Vec<_>>()
+            };
+            let columns: Vec<Vec<u8>> = (0..PANEL).map(column).collect();
+            for count in if cfg!(miri) { 0..=9 } else { 0..=17 } {
+                let row = |random: &mut Random| {
+                    random.bytes(n * GROUP + 6).iter().map(|&x| x as i8).collect::<Vec<_>>()
+                };
+                let rows: Vec<Vec<i8>> = (0..count).map(|_| row(&mut random)).collect();
+                // bytes after the last whole group do not count
+                let rows: Vec<&[i8]> =
+                    rows.iter().enumerate().map(|(r, x)| &x[r % 3..r % 3 + n * GROUP + r % 4]).collect();
+                let mut out = vec![[9i32; PANEL]; count + 1];
+                k.inner_product_byte_panel(&rows, &panel[1..], &mut out);
+                for (row, out) in rows.iter().zip(&out) {
+                    for (column, out) in columns.iter().zip(out) {
+                        let want: i32 =
+                            row.iter().zip(column).map(|(x, y)| i32::from(*x) * i32::from(*y)).sum();
+                        assert_eq!(*out, want, "{}", k.tier().name());
+                    }
+                }
+                assert_eq!(out[count], [9; PANEL]);
+            }
+        }
+    }
+}
+
+#[test]
+fn codes_are_as_near_as_they_say() {
+    each(|k, n, (i, _), random| {
+        for factor in [1.0, 1e-9, 1e9] {
+            let a: Vec<f32> = random.floats(i + n).iter().map(|x| x * factor).collect();
+            let (a, mut bytes) = (&a[i..], vec![7i8; n]);
+            let code = k.encode_i8(a, &mut bytes);
+            assert_eq!(code.sum, bytes.iter().map(|&x| i32::from(x)).sum::<i32>());
+            assert_eq!(code.squares, bytes.iter().map(|&x| i32::from(x) * i32::from(x)).sum::<i32>());
+            let lost = |(x, byte): (&f32, &i8)| f64::from(*x) - f64::from(code.scale) * f64::from(*byte);
+            let lost: f64 = a.iter().zip(&bytes).map(lost).map(|x| x * x).sum();
+            assert!(lost.sqrt() <= f64::from(code.error), "{} {n}", k.tier().name());
+            // half a step per element, with the allowance for rounding
+            assert!(f64::from(code.error) <= 0.51 * f64::from(code.scale) * (n as f64).sqrt() + 1e-30);
+        }
+    });
+}
+
+#[test]
+fn what_does_not_fit_a_code_says_so() {
+    for k in available() {
+        for odd in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e20, 1e-40] {
+            for n in [1, 16, 17, 40] {
+                for at in [0, n - 1] {
+                    let mut a = vec![if odd == 1e-40 { 0.0 } else { 1.0 }; n];
+                    a[at] = odd;
+                    let code = k.encode_i8(&a, &mut vec![0; n]);
+                    assert!(!(code.error.is_finite() && code.scale.is_finite()), "{} {odd}", k.tier().name());
+                }
+            }
+        }
+        let mut bytes = [5i8; 20];
+        let code = k.encode_i8(&[0.0; 20], &mut bytes);
+        assert_eq!((code.error, code.scale, code.sum, code.squares, bytes), (0.0, 0.0, 0, 0, [0; 20]));
+        assert_eq!(k.encode_i8(&[], &mut bytes).error, 0.0);
     }
 }
 

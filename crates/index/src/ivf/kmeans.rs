@@ -24,7 +24,8 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use vector_kernels::{PANEL, kernels};
 
-use super::sample::{Centres, Group, Lane, Loaded, Panels, Sample, Stored};
+use super::codes::{Asking, CentreCodes, RowCodes, Sieve};
+use super::sample::{Centres, Group, Lane, Loaded, Sample, Stored};
 use super::seed::{Seeds, least, seed};
 use super::team::Team;
 
@@ -51,8 +52,17 @@ pub struct Task {
     pub lists: usize,
     /// equal seeds give equal centres, whatever the number of threads
     pub seed: u64,
-    /// lower bounds per row, from [`plan`]
+    /// what memory allows
+    pub plan: Plan,
+}
+
+/// What clustering keeps beside the least that it needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// lower bounds per row
     pub bounds: usize,
+    /// codes of rows and centres
+    pub codes: bool,
 }
 
 /// Memory that `rows` rows of `width` elements and their clustering into `lists` need, in bytes, with one bound per row,
@@ -80,15 +90,18 @@ pub fn scratch<T: Stored>(width: u64, threads: u64) -> u64 {
     threads.saturating_mul(sums.saturating_add(chunk))
 }
 
-/// How many lower bounds per row fit into `budget` bytes.
+/// What fits into `budget` bytes.
 ///
 /// # Errors
 /// The bytes needed, when clustering does not fit at all.
-pub fn plan<T: Stored>(rows: u64, lists: u64, width: u64, threads: u64, budget: u64) -> Result<usize, u64> {
+pub fn plan<T: Stored>(rows: u64, lists: u64, width: u64, threads: u64, budget: u64) -> Result<Plan, u64> {
     let needed = memory::<T>(rows, lists, width, threads);
-    let left = budget.checked_sub(needed).ok_or(needed)?;
+    let mut left = budget.checked_sub(needed).ok_or(needed)?;
     let groups = lists.div_ceil(PANEL as u64);
-    Ok((1 + left / (4 * rows.max(1))).min(groups).max(1) as usize)
+    let of_codes = RowCodes::memory(rows, width).saturating_add(CentreCodes::memory(lists, width));
+    let codes = T::Lane::CODED && kernels().fast_byte_panels() && of_codes <= left / 2;
+    left -= if codes { of_codes } else { 0 };
+    Ok(Plan { bounds: (1 + left / (4 * rows.max(1))).min(groups).max(1) as usize, codes })
 }
 
 /// The result of clustering.
@@ -108,8 +121,9 @@ pub fn kmeans<T: Stored>(sample: &Sample<T>, task: Task, team: &mut Team<'_>) ->
     let mut found =
         Clusters { centres: Vec::with_capacity(task.lists * sample.width()), steps: 0, panels: 0 };
     let mut seeds = Seeds { rows: Vec::new(), nearest: Vec::new(), distances: Vec::new() };
+    let codes = if task.plan.codes { sample.codes(|| team.tick()) } else { None };
     if !sample.is_empty() {
-        seeds = seed(sample, task.lists, &mut rng, team);
+        seeds = seed(sample, codes.as_ref(), task.lists, &mut rng, team);
     }
     let mut value = vec![T::Lane::default(); sample.width()];
     if seeds.rows.len() < task.lists {
@@ -127,12 +141,12 @@ pub fn kmeans<T: Stored>(sample: &Sample<T>, task: Task, team: &mut Team<'_>) ->
         }
         return found;
     }
-    let mut centres = Centres::zeros(task.lists, sample.width());
+    let mut centres = Centres::zeros(task.lists, sample.width(), codes.is_some());
     for (at, &row) in seeds.rows.iter().enumerate() {
         T::load(kernels(), sample.row(row as usize), &mut value);
         centres.set(at, &value);
     }
-    let mut lloyd = Lloyd::new(sample, centres, seeds, task.bounds);
+    let mut lloyd = Lloyd::new(sample, codes, centres, seeds, task.plan.bounds);
     let (mut steps, mut round) = (0, 0);
     while steps < STEPS {
         steps += 1;
@@ -161,6 +175,7 @@ pub fn kmeans<T: Stored>(sample: &Sample<T>, task: Task, team: &mut Team<'_>) ->
 
 struct Lloyd<'s, T: Stored> {
     sample: &'s Sample<T>,
+    codes: Option<RowCodes>,
     centres: Centres<T::Lane>,
     /// per row: its centre, an upper bound of its distance, `bounds` lower ones
     nearest: Vec<u32>,
@@ -179,10 +194,10 @@ struct Lloyd<'s, T: Stored> {
 }
 
 /// Rows of a chunk that need distances.
-struct Active<L> {
+struct Active<'r, L> {
     rows: Vec<u32>,
     best: Vec<Best>,
-    loaded: Loaded<L>,
+    loaded: Loaded<'r, L>,
     asking: Vec<u32>,
     found: Vec<Found>,
     out: Vec<[f32; PANEL]>,
@@ -196,10 +211,9 @@ struct Best {
     centre: u32,
 }
 
-/// A row's squared distances to its centre and to the nearest other one.
+/// A row's squared distance to the nearest centre but its own.
 #[derive(Clone, Copy)]
 struct Surveyed {
-    error: f32,
     second: f32,
     heir: u32,
 }
@@ -218,7 +232,13 @@ struct Found {
 const NEARER: f32 = 1.0 - 4e-6;
 
 impl<'s, T: Stored> Lloyd<'s, T> {
-    fn new(sample: &'s Sample<T>, centres: Centres<T::Lane>, seeds: Seeds, bounds: usize) -> Self {
+    fn new(
+        sample: &'s Sample<T>,
+        codes: Option<RowCodes>,
+        centres: Centres<T::Lane>,
+        seeds: Seeds,
+        bounds: usize,
+    ) -> Self {
         let (rows, lists) = (sample.len(), centres.count());
         let panels_per_bound = centres.panels().len().div_ceil(bounds.max(1));
         let bounds = centres.panels().len().div_ceil(panels_per_bound.max(1));
@@ -226,6 +246,7 @@ impl<'s, T: Stored> Lloyd<'s, T> {
         upper.iter_mut().for_each(|d| *d = d.sqrt());
         Lloyd {
             sample,
+            codes,
             nearest: seeds.nearest,
             upper,
             // nothing is known yet
@@ -239,6 +260,10 @@ impl<'s, T: Stored> Lloyd<'s, T> {
             panels: AtomicUsize::new(0),
             centres,
         }
+    }
+
+    fn sieve(&self) -> Sieve<'_, T::Lane> {
+        Sieve { panels: self.centres.panels(), codes: self.centres.codes().zip(self.codes.as_ref()) }
     }
 
     fn bound_of(&self, centre: u32) -> usize {
@@ -282,7 +307,7 @@ impl<'s, T: Stored> Lloyd<'s, T> {
     #[allow(clippy::too_many_arguments)]
     fn assign_chunk(
         &self,
-        active: &mut Active<T::Lane>,
+        active: &mut Active<'s, T::Lane>,
         first: usize,
         nearest: &mut [u32],
         upper: &mut [f32],
@@ -331,7 +356,7 @@ impl<'s, T: Stored> Lloyd<'s, T> {
                 continue;
             }
             panels += active.asking.len() * self.panels_per_bound;
-            self.look(active, bound, beat);
+            self.look(active, first, bound, beat);
             for (&n, found) in active.asking.iter().zip(&active.found) {
                 let (i, best) = (active.rows[n as usize] as usize, &mut active.best[n as usize]);
                 let lower = &mut lower[i * self.bounds..(i + 1) * self.bounds];
@@ -362,26 +387,29 @@ impl<'s, T: Stored> Lloyd<'s, T> {
     }
 
     /// The two nearest centres under `bound`, the row's own aside, for the rows that ask.
-    fn look(&self, active: &mut Active<T::Lane>, bound: usize, beat: &mut dyn FnMut() -> bool) {
+    fn look(
+        &self,
+        active: &mut Active<'s, T::Lane>,
+        first: usize,
+        bound: usize,
+        beat: &mut dyn FnMut() -> bool,
+    ) {
         active.found.clear();
         let nothing = Found { first: f32::INFINITY, second: f32::INFINITY, centre: 0 };
         active.found.resize(active.asking.len(), nothing);
         let first_panel = bound * self.panels_per_bound;
         for panel in first_panel..(first_panel + self.panels_per_bound).min(self.centres.panels().len()) {
-            let columns = self.centres.panels().columns(panel);
             for (asking, found) in active.asking.chunks(8).zip(active.found.chunks_mut(8)) {
-                let rows: [&[T::Lane]; 8] = core::array::from_fn(|i| {
-                    asking.get(i).map_or(&[][..], |&n| active.loaded.row(n as usize))
-                });
-                let out = &mut active.out[..asking.len()];
-                T::Lane::panel(kernels(), &rows[..asking.len()], self.centres.panels().panel(panel), out);
+                let mut rows = [Asking::NONE; 8];
+                for (row, &n) in rows.iter_mut().zip(asking) {
+                    let (best, code) = (active.best[n as usize], first + active.rows[n as usize] as usize);
+                    let skip = (best.centre as usize).wrapping_sub(panel * PANEL);
+                    *row = Asking { lanes: active.loaded.row(n as usize), code, limit: best.squared, skip };
+                }
+                let (rows, out) = (&rows[..asking.len()], &mut active.out[..asking.len()]);
+                self.sieve().distances(kernels(), panel, rows, |centre| self.centres.row(centre), out);
                 for ((&n, found), out) in asking.iter().zip(found).zip(out) {
                     let best = &active.best[n as usize];
-                    let own = best.centre as usize;
-                    if own / PANEL == panel {
-                        out[own % PANEL] = f32::INFINITY;
-                    }
-                    out[columns..].fill(f32::INFINITY);
                     let nearest = least(out);
                     if nearest < best.squared * NEARER {
                         found.merge(out, panel);
@@ -467,7 +495,9 @@ impl<'s, T: Stored> Lloyd<'s, T> {
         cheap.iter().for_each(|&centre| cost[centre] = 0.0);
         for (&row, found) in rows.iter().zip(&surveyed) {
             let own = self.nearest[row as usize] as usize;
-            cost[own] += f64::from(found.second - found.error);
+            // measured before
+            let upper = self.upper[row as usize];
+            cost[own] += f64::from(found.second - upper * upper);
             heirs[own].push(found.heir);
         }
         cheap.sort_unstable_by(|&a, &b| cost[a].total_cmp(&cost[b]).then(a.cmp(&b)));
@@ -529,7 +559,7 @@ impl<'s, T: Stored> Lloyd<'s, T> {
     /// move, so far a jump would leave nothing of the bounds.
     fn land(&mut self, jumps: &[(u32, u32)], team: &mut Team<'_>) {
         let width = self.sample.width();
-        let mut landed = Panels::zeros(jumps.len(), width);
+        let mut landed = Centres::zeros(jumps.len(), width, self.codes.is_some());
         let mut value = vec![T::Lane::default(); width];
         for (at, &(centre, row)) in jumps.iter().enumerate() {
             T::load(kernels(), self.sample.row(row as usize), &mut value);
@@ -543,6 +573,7 @@ impl<'s, T: Stored> Lloyd<'s, T> {
         let rows = nearest.chunks_mut(chunk).zip(upper.chunks_mut(chunk));
         let chunks = rows.zip(lower.chunks_mut(chunk * self.bounds)).enumerate();
         let this = &*self;
+        let sieve = Sieve { panels: landed.panels(), codes: landed.codes().zip(this.codes.as_ref()) };
         team.each(
             chunks,
             || (Loaded::default(), [[0f32; PANEL]; 8]),
@@ -552,8 +583,12 @@ impl<'s, T: Stored> Lloyd<'s, T> {
                 for (panel, jumps) in jumps.chunks(PANEL).enumerate() {
                     for start in (0..nearest.len()).step_by(8) {
                         let count = (nearest.len() - start).min(8);
-                        let lanes: [&[T::Lane]; 8] = core::array::from_fn(|i| room.row(start + i));
-                        T::Lane::panel(kernels(), &lanes[..count], landed.panel(panel), out);
+                        let mut rows = [Asking::NONE; 8];
+                        for (row, i) in rows.iter_mut().zip(start..start + count) {
+                            let (code, limit) = (at * chunk + i, upper[i] * upper[i]);
+                            *row = Asking { lanes: room.row(i), code, limit, skip: usize::MAX };
+                        }
+                        sieve.distances(kernels(), panel, &rows[..count], |at| landed.row(at), out);
                         for (i, out) in (start..start + count).zip(&*out) {
                             let lower = &mut lower[i * this.bounds..(i + 1) * this.bounds];
                             this.meet(room.row(i), jumps, out, &mut nearest[i], &mut upper[i], lower);
@@ -579,10 +614,8 @@ impl<'s, T: Stored> Lloyd<'s, T> {
         lower: &mut [f32],
     ) {
         // first the row's own centre, which may be one of them
-        for (&(centre, _), squared) in jumps.iter().zip(squared) {
-            if centre == *own {
-                *upper = squared.sqrt();
-            }
+        if jumps.iter().any(|&(centre, _)| centre == *own) {
+            *upper = T::Lane::distance(kernels(), row, self.centres.row(*own as usize)).sqrt();
         }
         for (&(centre, _), &squared) in jumps.iter().zip(squared) {
             if centre == *own {
@@ -606,10 +639,10 @@ impl<'s, T: Stored> Lloyd<'s, T> {
         self.order.get(self.starts[centre] as usize..self.starts[centre + 1] as usize).unwrap_or_default()
     }
 
-    /// For each of `rows`, its squared distance and that of the nearest other centre.
+    /// For each of `rows`, the nearest centre but its own.
     fn survey(&self, rows: &[u32], team: &mut Team<'_>) -> Vec<Surveyed> {
         let chunk = chunk_rows(self.sample.width());
-        let mut found = vec![Surveyed { error: 0.0, second: f32::INFINITY, heir: 0 }; rows.len()];
+        let mut found = vec![Surveyed { second: f32::INFINITY, heir: 0 }; rows.len()];
         team.each(
             found.chunks_mut(chunk).zip(rows.chunks(chunk)),
             || (Loaded::default(), [[0f32; PANEL]; 8]),
@@ -617,17 +650,17 @@ impl<'s, T: Stored> Lloyd<'s, T> {
                 room.clear(self.sample.width());
                 rows.iter().for_each(|&row| room.push(self.sample.row(row as usize)));
                 for panel in 0..self.centres.panels().len() {
-                    let columns = self.centres.panels().columns(panel);
                     for (start, found) in found.chunks_mut(8).enumerate() {
-                        let lanes: [&[T::Lane]; 8] = core::array::from_fn(|i| room.row(start * 8 + i));
-                        let values = self.centres.panels().panel(panel);
-                        T::Lane::panel(kernels(), &lanes[..found.len()], values, out);
-                        for (i, (found, out)) in found.iter_mut().zip(&mut *out).enumerate() {
-                            let own = self.nearest[rows[start * 8 + i] as usize] as usize;
-                            if own / PANEL == panel {
-                                found.error = core::mem::replace(&mut out[own % PANEL], f32::INFINITY);
-                            }
-                            out[columns..].fill(f32::INFINITY);
+                        let mut asking = [Asking::NONE; 8];
+                        for (i, (asking, found)) in asking.iter_mut().zip(&*found).enumerate() {
+                            let code = rows[start * 8 + i] as usize;
+                            let skip = (self.nearest[code] as usize).wrapping_sub(panel * PANEL);
+                            *asking =
+                                Asking { lanes: room.row(start * 8 + i), code, limit: found.second, skip };
+                        }
+                        let asking = &asking[..found.len()];
+                        self.sieve().distances(kernels(), panel, asking, |at| self.centres.row(at), out);
+                        for (found, out) in found.iter_mut().zip(&*out) {
                             let smallest = least(out);
                             if smallest < found.second {
                                 let column = out.iter().position(|&d| d == smallest).unwrap_or_default();
@@ -684,6 +717,8 @@ impl<'s, T: Stored> Lloyd<'s, T> {
                 }
             },
         );
+        let moved = &self.moved;
+        self.centres.recode(|at| moved.get(at).is_some_and(|&moved| moved > 0.0));
     }
 }
 
@@ -717,8 +752,12 @@ fn move_centre<T: Stored>(
     }
     sums.fill(Default::default());
     for &member in members {
-        T::load(kernels(), sample.row(member as usize), row);
-        T::Lane::add(sums, row);
+        let member = sample.row(member as usize);
+        let lanes = T::plain(member).unwrap_or_else(|| {
+            T::load(kernels(), member, row);
+            row
+        });
+        T::Lane::add(sums, lanes);
     }
     T::Lane::mean(sums, members.len() as u32, mean);
     // rows that cancel out have no direction: the centre stays

@@ -222,18 +222,35 @@ pub fn push_entry_of(row: Tid, header: [u8; 4], elements: &[u8], out: &mut Vec<u
 
 /// The value's payload is `front`, then `back`.
 fn push_parts(row: Tid, front: &[u8], back: &[u8], out: &mut Vec<u8>) {
-    let payload = front.len() + back.len();
-    let (start, size) = (out.len(), entry_size(4 + payload));
-    out.extend_from_slice(row.as_bytes());
-    out.extend_from_slice(&(size as u16 & SIZE_MASK | VAR_MASK).to_ne_bytes());
-    if payload < SHORT_MAX {
-        out.push(((payload + 1) as u8) << 1 | 1);
-    } else {
-        out.extend_from_slice(&crate::space::varlena_header(4 + payload));
-    }
-    out.extend_from_slice(front);
-    out.extend_from_slice(back);
+    let (start, size) = (out.len(), entry_size(4 + front.len() + back.len()));
     out.resize(start + size, 0);
+    write_parts(row, front, back, out.get_mut(start..).unwrap_or_default());
+}
+
+/// As [`push_entry_of`], over zeros: nothing beyond the end of `out` is written.
+pub fn write_entry_of(row: Tid, header: [u8; 4], elements: &[u8], out: &mut [u8]) {
+    write_parts(row, &header, elements, out);
+}
+
+/// Where an entry has the elements of a value of `value_size` bytes.
+pub const fn elements_at(value_size: usize) -> usize {
+    let header = if value_size - 4 < SHORT_MAX { 1 } else { 4 };
+    size_of::<Tid>() + 2 + header + 4
+}
+
+fn write_parts(row: Tid, front: &[u8], back: &[u8], out: &mut [u8]) {
+    let payload = front.len() + back.len();
+    let size = entry_size(4 + payload) as u16 & SIZE_MASK | VAR_MASK;
+    let (short, long) = ([((payload + 1) as u8) << 1 | 1], crate::space::varlena_header(4 + payload));
+    let varlena: &[u8] = if payload < SHORT_MAX { &short } else { &long };
+    let mut rest = out;
+    for part in [row.as_bytes(), &size.to_ne_bytes(), varlena, front, back] {
+        let Some((place, behind)) = core::mem::take(&mut rest).split_at_mut_checked(part.len()) else {
+            return;
+        };
+        place.copy_from_slice(part);
+        rest = behind;
+    }
 }
 
 /// Where lists begin when every entry has the same size and every list its own pages, the first at `first_block`:

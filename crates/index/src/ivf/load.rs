@@ -4,12 +4,12 @@
 use std::borrow::Cow;
 
 use vector_kernels::prefetch;
-use zerocopy::{Immutable, IntoBytes};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::assign::{Assigned, Lists};
 use super::candidates::Runs;
 use super::kmeans::scratch;
-use super::layout::{entry_size, push_entry_of};
+use super::layout::{elements_at, entry_size, write_entry_of};
 use super::sample::Stored;
 use super::team::Team;
 use super::write::{Shape, write_entries, write_lists};
@@ -18,7 +18,7 @@ use crate::page::{Damage, Tid};
 use crate::space::{Metric, varlena_header};
 
 /// An element of a value: what a value of it begins with.
-pub trait Element: Stored<Lane: Assigned> + IntoBytes + Immutable {
+pub trait Element: Stored<Lane: Assigned> + FromBytes + IntoBytes + Immutable {
     /// The four bytes between the varlena header and the elements.
     fn header(dims: usize) -> [u8; 4];
 }
@@ -86,13 +86,15 @@ pub struct Loader<T: Element> {
     options: LoadOptions,
     centres: Vec<T>,
     lists: Option<Lists<T::Lane>>,
-    staged: Vec<T>,
-    rows: Vec<Tid>,
-    own: Vec<u32>,
-    /// entries of one size, in parts; the list of each
-    parts: Vec<Vec<u8>>,
-    entry_lists: Vec<u32>,
+    /// entries of one size, in parts, aligned as they will be on pages; how many
+    parts: Vec<Vec<u64>>,
+    entries: usize,
     entry_size: usize,
+    /// the list of each, but for the last ones, which have none yet; room for theirs
+    entry_lists: Vec<u32>,
+    own: Vec<u32>,
+    /// the values of these, where elements of entries are not aligned
+    staged: Vec<T>,
     /// entries per list: of each run, and of all
     runs: Vec<Vec<u32>>,
     counts: Vec<u32>,
@@ -106,12 +108,12 @@ impl<T: Element> Loader<T> {
             options,
             centres,
             lists: None,
-            staged: Vec::new(),
-            rows: Vec::new(),
-            own: Vec::new(),
             parts: Vec::new(),
-            entry_lists: Vec::new(),
+            entries: 0,
             entry_size: entry_size(value_size::<T>(options.width)),
+            entry_lists: Vec::new(),
+            own: Vec::new(),
+            staged: Vec::new(),
             runs: Vec::new(),
             counts: vec![0; lists],
         }
@@ -119,7 +121,23 @@ impl<T: Element> Loader<T> {
 
     /// Rows so far.
     pub fn count(&self) -> u64 {
-        self.counts.iter().map(|&count| u64::from(count)).sum::<u64>() + self.rows.len() as u64
+        self.counts.iter().map(|&count| u64::from(count)).sum::<u64>() + self.waiting() as u64
+    }
+
+    /// Entries that have no list yet.
+    fn waiting(&self) -> usize {
+        self.entries.saturating_sub(self.entry_lists.len())
+    }
+
+    /// Entries to a part.
+    fn per_part(&self) -> usize {
+        (PART / self.entry_size).max(1)
+    }
+
+    /// Where an entry has its elements; none when they are not aligned there.
+    fn elements_at(&self) -> Option<usize> {
+        let at = elements_at(value_size::<T>(self.options.width));
+        at.is_multiple_of(align_of::<T>()).then_some(at)
     }
 
     fn stage_rows(&self) -> usize {
@@ -154,38 +172,50 @@ impl<T: Element> Loader<T> {
 
     /// Adds a row of `width` elements. [`Self::prepare`] came before.
     pub fn push(&mut self, row: Tid, elements: &[T], team: &mut Team<'_>, runs: &mut dyn Runs) {
-        self.staged.extend_from_slice(elements);
-        self.rows.push(row);
-        if self.rows.len() >= self.stage_rows() {
+        let (per_part, size) = (self.per_part(), self.entry_size);
+        if self.entries.is_multiple_of(per_part) {
+            self.parts.push(vec![0; (per_part * size).div_ceil(8)]);
+        }
+        let start = self.entries % per_part * size;
+        if let Some(part) = self.parts.last_mut() {
+            let place = part.as_mut_bytes().get_mut(start..start + size).unwrap_or_default();
+            write_entry_of(row, T::header(self.options.dims), elements.as_bytes(), place);
+        }
+        self.entries += 1;
+        if self.elements_at().is_none() {
+            self.staged.extend_from_slice(elements);
+        }
+        if self.waiting() >= self.stage_rows() {
             self.settle(team, runs);
         }
     }
 
-    /// Gives the staged rows their lists.
+    /// Gives the waiting entries their lists.
     fn settle(&mut self, team: &mut Team<'_>, runs: &mut dyn Runs) {
         let Some(lists) = &self.lists else { return };
-        let (width, staged) = (self.options.width, &self.staged);
-        self.own.clear();
-        self.own.resize(self.rows.len(), 0);
-        let row = |i: usize| staged.get(i * width..(i + 1) * width).unwrap_or_default();
-        lists.assign(row, width, &mut self.own, team);
-        let per_part = (PART / self.entry_size).max(1);
-        for (i, (&tid, &list)) in self.rows.iter().zip(&self.own).enumerate() {
-            if self.entry_lists.len().is_multiple_of(per_part) {
-                self.parts.push(Vec::with_capacity(per_part * self.entry_size));
-            }
-            if let Some(part) = self.parts.last_mut() {
-                push_entry_of(tid, T::header(self.options.dims), row(i).as_bytes(), part);
-            }
-            self.entry_lists.push(list);
+        let (width, settled) = (self.options.width, self.entry_lists.len());
+        let mut own = core::mem::take(&mut self.own);
+        own.clear();
+        own.resize(self.waiting(), 0);
+        let elements_at = self.elements_at();
+        let row = |i: usize| -> &[T] {
+            let Some(at) = elements_at else {
+                return self.staged.get(i * width..(i + 1) * width).unwrap_or_default();
+            };
+            let elements = self.entry((settled + i) as u32).get(at..at + width * size_of::<T>());
+            <[T]>::ref_from_bytes(elements.unwrap_or_default()).unwrap_or_default()
+        };
+        lists.assign(row, width, &mut own, team);
+        for &list in &own {
             if let Some(count) = self.counts.get_mut(list as usize) {
                 *count += 1;
             }
         }
+        self.entry_lists.extend_from_slice(&own);
+        self.own = own;
         self.staged.clear();
-        self.rows.clear();
         // an entry, its list, its place in the order
-        let used = self.parts.len() * per_part * self.entry_size + self.entry_lists.len() * 8;
+        let used = self.parts.len() * self.per_part() * self.entry_size + self.entry_lists.len() * 8;
         let least = self.options.memory.saturating_sub(self.fixed_memory(team.threads())).max(LEAST);
         if used + PART.min(least / 2) > least {
             self.write_run(runs);
@@ -193,10 +223,10 @@ impl<T: Element> Loader<T> {
     }
 
     fn entry(&self, at: u32) -> &[u8] {
-        let per_part = (PART / self.entry_size).max(1);
+        let per_part = self.per_part();
         let start = at as usize % per_part * self.entry_size;
         let part = self.parts.get(at as usize / per_part);
-        part.and_then(|part| part.get(start..start + self.entry_size)).unwrap_or_default()
+        part.and_then(|part| part.as_bytes().get(start..start + self.entry_size)).unwrap_or_default()
     }
 
     /// The stored entries ordered by list, and how many each list has.
@@ -228,6 +258,7 @@ impl<T: Element> Loader<T> {
         self.runs.push(counts);
         self.parts.clear();
         self.entry_lists.clear();
+        self.entries = 0;
     }
 
     /// Writes the index: meta page, lists, entries. `done` is told how many rows are written.

@@ -1,4 +1,4 @@
-//! Inverted files with flat (uncompressed) lists: clustering ([`kmeans`], [`seed`], [`sample`], [`assign`]) on threads
+//! Inverted files with flat (uncompressed) lists: clustering ([`kmeans`], [`seed`], [`sample`], [`assign`], [`codes`]) on threads
 //! ([`team`]), and what the `ivfflat` access method does on its pages ([`layout`], [`scan`], [`candidates`], [`centres`],
 //! [`write`], [`load`], [`check`]).
 
@@ -6,6 +6,7 @@ pub mod assign;
 pub mod candidates;
 pub mod centres;
 pub mod check;
+pub mod codes;
 pub mod kmeans;
 pub mod layout;
 pub mod load;

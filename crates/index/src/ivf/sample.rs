@@ -5,17 +5,26 @@
 use half::f16;
 use rand::Rng;
 use rand::rngs::SmallRng;
-use vector_kernels::{Kernels, PANEL, kernels};
+use vector_kernels::{ByteCode, Kernels, PANEL, kernels};
+
+use super::codes::{CentreCodes, RowCodes};
 
 /// What centres are made of and distances are computed on: `f32`, or bytes of eight bits.
 pub trait Lane: Copy + Default + Send + Sync + 'static {
     /// One sum per dimension.
     type Sum: Copy + Default + Send;
+    /// Whether [`Self::encode`] makes values shorter.
+    const CODED: bool;
 
     /// Squared distances between rows and the [`PANEL`] centres of a panel.
     fn panel(k: &Kernels, rows: &[&[Self]], panel: &[Self], out: &mut [[f32; PANEL]]);
     /// Squared distance of two values.
     fn distance(k: &Kernels, a: &[Self], b: &[Self]) -> f32;
+    /// Puts a value into signed bytes; none when it does not fit them, or has as short ones anyway.
+    fn encode(k: &Kernels, value: &[Self], out: &mut [i8]) -> Option<ByteCode> {
+        let _ = (k, value, out);
+        None
+    }
     /// Puts a value into a column of a panel.
     fn put(panel: &mut [Self], column: usize, value: &[Self]);
     /// The number of sums that values of `width` lanes have.
@@ -32,6 +41,7 @@ pub trait Lane: Copy + Default + Send + Sync + 'static {
 
 impl Lane for f32 {
     type Sum = f64;
+    const CODED: bool = true;
 
     #[inline]
     fn panel(k: &Kernels, rows: &[&[f32]], panel: &[f32], out: &mut [[f32; PANEL]]) {
@@ -41,6 +51,11 @@ impl Lane for f32 {
     #[inline]
     fn distance(k: &Kernels, a: &[f32], b: &[f32]) -> f32 {
         k.l2_squared_f32(a, b)
+    }
+
+    fn encode(k: &Kernels, value: &[f32], out: &mut [i8]) -> Option<ByteCode> {
+        let code = k.encode_i8(value, out);
+        (code.error.is_finite() && code.scale.is_finite()).then_some(code)
     }
 
     fn put(panel: &mut [f32], column: usize, value: &[f32]) {
@@ -84,6 +99,7 @@ impl Lane for f32 {
 
 impl Lane for u8 {
     type Sum = u32;
+    const CODED: bool = false;
 
     fn panel(k: &Kernels, rows: &[&[u8]], panel: &[u8], out: &mut [[f32; PANEL]]) {
         let width = (panel.len() / PANEL).max(1);
@@ -145,6 +161,12 @@ impl Lane for u8 {
 pub trait Stored: Copy + Send + Sync + 'static {
     /// What they are computed with.
     type Lane: Lane;
+    /// A row that is kept in lanes.
+    #[inline]
+    fn plain(row: &[Self]) -> Option<&[Self::Lane]> {
+        let _ = row;
+        None
+    }
     /// A row in lanes.
     fn load(k: &Kernels, row: &[Self], out: &mut [Self::Lane]);
     /// Adds lanes to rows, rounded to nearest.
@@ -153,6 +175,11 @@ pub trait Stored: Copy + Send + Sync + 'static {
 
 impl Stored for f32 {
     type Lane = f32;
+
+    #[inline]
+    fn plain(row: &[f32]) -> Option<&[f32]> {
+        Some(row)
+    }
 
     #[inline]
     fn load(_: &Kernels, row: &[f32], out: &mut [f32]) {
@@ -181,6 +208,11 @@ impl Stored for f16 {
 
 impl Stored for u8 {
     type Lane = u8;
+
+    #[inline]
+    fn plain(row: &[u8]) -> Option<&[u8]> {
+        Some(row)
+    }
 
     #[inline]
     fn load(_: &Kernels, row: &[u8], out: &mut [u8]) {
@@ -259,6 +291,24 @@ impl<T: Stored> Sample<T> {
         self.normalized
     }
 
+    /// Codes of all rows; none when a row has none. `tick` is called every so often.
+    pub fn codes(&self, mut tick: impl FnMut()) -> Option<RowCodes> {
+        let (mut codes, mut room) = (RowCodes::default(), Loaded::default());
+        codes.clear(self.width);
+        codes.reserve(self.len());
+        for (at, row) in self.rows.chunks_exact(self.width).enumerate() {
+            room.clear(self.width);
+            room.push(row);
+            if !codes.push(|out| T::Lane::encode(kernels(), room.row(0), out)) {
+                return None;
+            }
+            if at % 1024 == 0 {
+                tick();
+            }
+        }
+        Some(codes)
+    }
+
     /// Row `at`; nothing beyond the end.
     #[inline]
     pub fn row(&self, at: usize) -> &[T] {
@@ -329,15 +379,20 @@ impl<L: Lane> Panels<L> {
 pub struct Centres<L> {
     rows: Vec<L>,
     panels: Panels<L>,
+    codes: Option<CentreCodes>,
 }
 
 impl<L: Lane> Centres<L> {
-    /// Centres of zeros.
-    pub fn zeros(count: usize, width: usize) -> Self {
-        Centres { rows: vec![L::default(); count * width], panels: Panels::zeros(count, width) }
+    /// Centres of zeros, with codes or without.
+    pub fn zeros(count: usize, width: usize, codes: bool) -> Self {
+        Centres {
+            rows: vec![L::default(); count * width],
+            panels: Panels::zeros(count, width),
+            codes: codes.then(|| CentreCodes::zeros(count, width)),
+        }
     }
 
-    /// Bytes of memory that [`Self::zeros`] takes.
+    /// Bytes of memory that [`Self::zeros`] takes, without codes.
     pub fn memory(count: u64, width: u64) -> u64 {
         let rows = count.saturating_mul(width).saturating_mul(size_of::<L>() as u64);
         rows.saturating_add(Panels::<L>::memory(count, width))
@@ -354,6 +409,22 @@ impl<L: Lane> Centres<L> {
         &self.panels
     }
 
+    /// Their codes.
+    #[inline]
+    pub fn codes(&self) -> Option<&CentreCodes> {
+        self.codes.as_ref()
+    }
+
+    /// Brings the codes of centres that `changed` up to date.
+    pub fn recode(&mut self, changed: impl Fn(usize) -> bool) {
+        let Some(codes) = &mut self.codes else { return };
+        let mut room = Vec::new();
+        let rows = self.rows.chunks_exact(self.panels.width.max(1)).enumerate();
+        for (at, row) in rows.filter(|(at, _)| changed(*at)) {
+            codes.set(at, &mut room, |out| L::encode(kernels(), row, out));
+        }
+    }
+
     /// Centre `at`.
     #[inline]
     pub fn row(&self, at: usize) -> &[L] {
@@ -366,6 +437,9 @@ impl<L: Lane> Centres<L> {
         if let Some(row) = self.rows.chunks_exact_mut(self.panels.width.max(1)).nth(at) {
             row.copy_from_slice(value);
             self.panels.set(at, value);
+            if let Some(codes) = &mut self.codes {
+                codes.set(at, &mut Vec::new(), |out| L::encode(kernels(), value, out));
+            }
         }
     }
 
@@ -401,22 +475,35 @@ impl<L: Lane> Group<'_, L> {
     }
 }
 
-/// Rows in lanes, one after the other, to be compared with panels.
-#[derive(Debug, Default)]
-pub struct Loaded<L> {
+/// Rows in lanes, to be compared with panels: as they are where they are kept so, otherwise copied.
+#[derive(Debug)]
+pub struct Loaded<'r, L> {
     width: usize,
     lanes: Vec<L>,
+    plain: Vec<&'r [L]>,
 }
 
-impl<L: Lane> Loaded<L> {
+impl<L> Default for Loaded<'_, L> {
+    fn default() -> Self {
+        Loaded { width: 0, lanes: Vec::new(), plain: Vec::new() }
+    }
+}
+
+impl<'r, L: Lane> Loaded<'r, L> {
     /// No rows.
     pub fn clear(&mut self, width: usize) {
         self.width = width;
         self.lanes.clear();
+        self.plain.clear();
     }
 
-    /// Adds a row.
-    pub fn push<T: Stored<Lane = L>>(&mut self, row: &[T]) {
+    /// Adds a row, of the same type as the others.
+    #[inline]
+    pub fn push<T: Stored<Lane = L>>(&mut self, row: &'r [T]) {
+        if let Some(row) = T::plain(row) {
+            self.plain.push(row);
+            return;
+        }
         let start = self.lanes.len();
         self.lanes.resize(start + self.width, L::default());
         if let Some(place) = self.lanes.get_mut(start..).filter(|place| place.len() == row.len()) {
@@ -425,13 +512,18 @@ impl<L: Lane> Loaded<L> {
     }
 
     /// Takes the last row away.
+    #[inline]
     pub fn pop(&mut self) {
+        self.plain.pop();
         self.lanes.truncate(self.lanes.len().saturating_sub(self.width));
     }
 
-    /// Row `at`.
+    /// Row `at`; nothing beyond the end.
     #[inline]
     pub fn row(&self, at: usize) -> &[L] {
-        self.lanes.get(at * self.width..(at + 1) * self.width).unwrap_or_default()
+        match self.plain.get(at) {
+            Some(row) => row,
+            None => self.lanes.get(at * self.width..(at + 1) * self.width).unwrap_or_default(),
+        }
     }
 }

@@ -10,8 +10,9 @@ use rand::Rng;
 use rand::rngs::SmallRng;
 use vector_kernels::{PANEL, kernels};
 
+use super::codes::{Asking, RowCodes, Sieve};
 use super::kmeans::chunk_rows;
-use super::sample::{Lane, Loaded, Sample, Stored};
+use super::sample::{Centres, Lane, Loaded, Sample, Stored};
 use super::team::Team;
 
 /// The rows that are the first centres.
@@ -43,7 +44,13 @@ pub(super) fn least(distances: &[f32; PANEL]) -> f32 {
 const REJECTIONS: u32 = 64;
 
 /// Chooses up to `count` centres among the rows of a sample that is not empty.
-pub fn seed<T: Stored>(sample: &Sample<T>, count: usize, rng: &mut SmallRng, team: &mut Team<'_>) -> Seeds {
+pub fn seed<T: Stored>(
+    sample: &Sample<T>,
+    codes: Option<&RowCodes>,
+    count: usize,
+    rng: &mut SmallRng,
+    team: &mut Team<'_>,
+) -> Seeds {
     let (rows, chunk) = (sample.len(), chunk_rows(sample.width()));
     let mut seeds = Seeds {
         rows: vec![rng.random_range(0..rows.max(1) as u32)],
@@ -53,7 +60,7 @@ pub fn seed<T: Stored>(sample: &Sample<T>, count: usize, rng: &mut SmallRng, tea
     let mut sums = vec![0f64; rows.div_ceil(chunk)];
     let mut batch = seeds.rows.clone();
     loop {
-        fold(sample, &batch, seeds.rows.len() - batch.len(), &mut seeds, &mut sums, team);
+        fold(sample, codes, &batch, &mut seeds, &mut sums, team);
         batch.clear();
         let mut rejected = 0;
         while batch.len() < PANEL && seeds.rows.len() + batch.len() < count && rejected < REJECTIONS {
@@ -83,24 +90,25 @@ pub fn seed<T: Stored>(sample: &Sample<T>, count: usize, rng: &mut SmallRng, tea
     seeds
 }
 
-/// Takes `batch`, the centres from number `first` on, into the distances.
+/// Takes `batch`, the last of the centres, into the distances.
 fn fold<T: Stored>(
     sample: &Sample<T>,
+    codes: Option<&RowCodes>,
     batch: &[u32],
-    first: usize,
     seeds: &mut Seeds,
     sums: &mut [f64],
     team: &mut Team<'_>,
 ) {
     let (width, chunk) = (sample.width(), chunk_rows(sample.width()));
-    let mut panel = vec![T::Lane::default(); PANEL * width];
+    let first = seeds.rows.len().saturating_sub(batch.len());
+    let mut centres = Centres::zeros(batch.len(), width, codes.is_some());
     let mut room = Loaded::default();
     room.clear(width);
-    batch.iter().for_each(|&row| room.push(sample.row(row as usize)));
-    for column in 0..PANEL {
-        // columns left over repeat the first
-        T::Lane::put(&mut panel, column, room.row(if column < batch.len() { column } else { 0 }));
+    for (column, &row) in batch.iter().enumerate() {
+        room.push(sample.row(row as usize));
+        centres.set(column, room.row(column));
     }
+    let sieve = Sieve { panels: centres.panels(), codes: centres.codes().zip(codes) };
     let chunks = seeds.nearest.chunks_mut(chunk).zip(seeds.distances.chunks_mut(chunk)).zip(sums).enumerate();
     team.each(
         chunks,
@@ -111,8 +119,13 @@ fn fold<T: Stored>(
             for (start, (nearest, distances)) in
                 nearest.chunks_mut(8).zip(distances.chunks_mut(8)).enumerate()
             {
-                let rows: [&[T::Lane]; 8] = core::array::from_fn(|i| room.row(start * 8 + i));
-                T::Lane::panel(kernels(), &rows[..nearest.len()], &panel, out);
+                let mut rows = [Asking::NONE; 8];
+                for (i, (row, distance)) in rows.iter_mut().zip(&*distances).enumerate() {
+                    let (lanes, code) = (room.row(start * 8 + i), at * chunk + start * 8 + i);
+                    *row = Asking { lanes, code, limit: *distance, skip: usize::MAX };
+                }
+                let rows = &rows[..nearest.len()];
+                sieve.distances(kernels(), 0, rows, |centre| centres.row(centre), out);
                 for ((nearest, distance), out) in nearest.iter_mut().zip(distances).zip(&*out) {
                     let smallest = least(out);
                     if smallest < *distance {

@@ -4,12 +4,13 @@ use half::f16;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use vector_kernels::kernels;
+use zerocopy::{Immutable, IntoBytes};
 
 use super::candidates::Runs;
 use super::candidates::testing::Kept;
 use super::centres::Centres;
 use super::check::Check;
-use super::kmeans::{Clusters, Task, kmeans, memory, plan};
+use super::kmeans::{Clusters, Plan, Task, kmeans, memory, plan};
 use super::layout::PAGE_ID;
 use super::load::{LoadOptions, Loader};
 use super::sample::{Lane, Sample, Stored};
@@ -22,8 +23,21 @@ use crate::space::{AnySpace, Dense, Metric, ValueBuf, ValueKind, varlena_header}
 use crate::testing::{MemBlocks, PAGE_SIZE};
 use crate::value::DenseView;
 
-fn cluster<T: Stored>(sample: &Sample<T>, lists: usize, bounds: usize, helpers: usize) -> Clusters<T> {
-    kmeans(sample, Task { lists, seed: 7, bounds }, &mut Team::new(helpers, &mut Idle))
+fn cluster<T: Stored + IntoBytes + Immutable>(
+    sample: &Sample<T>,
+    lists: usize,
+    bounds: usize,
+    helpers: usize,
+) -> Clusters<T> {
+    let by = |codes| {
+        let task = Task { lists, seed: 7, plan: Plan { bounds, codes } };
+        kmeans(sample, task, &mut Team::new(helpers, &mut Idle))
+    };
+    let (found, by_codes) = (by(false), by(true));
+    // codes leave distances out and change nothing
+    assert!(found.centres.as_bytes() == by_codes.centres.as_bytes());
+    assert_eq!(found.steps, by_codes.steps);
+    by_codes
 }
 
 fn lanes<T: Stored>(clusters: &Clusters<T>, width: usize) -> Vec<Vec<T::Lane>> {
@@ -180,7 +194,7 @@ fn inertia_is_below_that_of_plain_k_means() {
     let mut plain = Vec::new();
     for seed in 0..3 {
         let mut rng = SmallRng::seed_from_u64(seed);
-        let seeds = super::seed::seed(&sample, 30, &mut rng, &mut Team::new(0, &mut Idle));
+        let seeds = super::seed::seed(&sample, None, 30, &mut rng, &mut Team::new(0, &mut Idle));
         assert_eq!(seeds.rows.len(), 30);
         plain.push(textbook(&rows, seeds.rows.iter().map(|&r| rows[r as usize].clone()).collect()));
     }
@@ -194,7 +208,7 @@ fn seeds_tell_each_rows_nearest() {
     let mut rng = SmallRng::seed_from_u64(4);
     let rows = blobs(5, 30, 3, &mut rng);
     let sample = dense::<f32>(&rows, false);
-    let seeds = super::seed::seed(&sample, 37, &mut rng, &mut Team::new(1, &mut Idle));
+    let seeds = super::seed::seed(&sample, None, 37, &mut rng, &mut Team::new(1, &mut Idle));
     let mut different = seeds.rows.clone();
     different.sort_unstable();
     different.dedup();
@@ -262,9 +276,10 @@ fn memory_is_known_before_it_is_taken() {
     // without k-means nothing but the values
     assert!(memory::<f16>(1, 100, 4000, 1) < 1_600_000);
     assert_eq!(plan::<f32>(50_000, 1000, 100, 1, needed - 1), Err(needed));
-    assert_eq!(plan::<f32>(50_000, 1000, 100, 1, needed), Ok(1));
-    assert_eq!(plan::<f32>(50_000, 1000, 100, 1, needed + 3 * 200_000), Ok(4));
-    assert_eq!(plan::<f32>(50_000, 1000, 100, 1, 1 << 40), Ok(63));
+    let fits = |bounds, codes| Ok(Plan { bounds, codes });
+    assert_eq!(plan::<f32>(50_000, 1000, 100, 1, needed), fits(1, false));
+    assert_eq!(plan::<f32>(50_000, 1000, 100, 1, needed + 3 * 200_000), fits(4, false));
+    assert_eq!(plan::<f32>(50_000, 1000, 100, 1, 1 << 40), fits(63, kernels().fast_byte_panels()));
     assert_eq!(plan::<f16>(u64::MAX, u64::MAX, u64::MAX, 1, 1 << 40), Err(u64::MAX));
 }
 

@@ -1,6 +1,6 @@
 //! Kernels for AVX2 with FMA and F16C: eight floats to a vector.
 
-use super::dispatch::{Kernels, PANEL, Tier};
+use super::dispatch::{ByteCode, CodeColumns, CodeHead, Kernels, PANEL, Tier};
 use super::{cosine, jaccard, scalar, shapes};
 use core::arch::x86_64::*;
 use half::f16;
@@ -234,4 +234,10 @@ vocabulary! {
 float_kernels!("avx2,fma,f16c,popcnt,bmi2");
 byte_kernels!("avx2,fma,f16c,popcnt,bmi2");
 bit_kernels!("avx2,fma,f16c,popcnt,bmi2");
+compiled_kernels! { "avx2,fma,f16c,popcnt,bmi2";
+    inner_product_byte_panel(rows: *const *const i8, count: usize, panel: *const u8, n: usize, out: *mut i32);
+    code_l2_bounds(rows: *const CodeHead, n: usize, columns: *const CodeColumns, products: *const i32, out: *mut f32);
+    code_inner_product_bounds(rows: *const CodeHead, n: usize, columns: *const CodeColumns, products: *const i32, out: *mut f32);
+    encode_i8(a: *const f32, out: *mut i8, n: usize) -> ByteCode;
+}
 kernel_table!(Avx2);

@@ -1,8 +1,8 @@
 //! AVX-512 kernels: sixteen floats to a vector, and masked loads and stores that make tails as cheap as
 //! whole vectors.
 
-use super::dispatch::{Kernels, PANEL, Tier};
-use super::{cosine, jaccard, shapes};
+use super::dispatch::{ByteCode, CodeColumns, CodeHead, GROUP, Kernels, PANEL, Tier};
+use super::{cosine, jaccard, scalar, shapes};
 use core::arch::x86_64::*;
 use half::f16;
 
@@ -239,4 +239,65 @@ unsafe fn jaccard_distance(a: *const u8, b: *const u8, n: usize) -> f64 {
     jaccard(_mm512_reduce_add_epi64(both) as u64, _mm512_reduce_add_epi64(either) as u64)
 }
 
+/// Four elements of one row in every lane, against four of each column: no instruction but this one per row, its memory
+/// operand included. A row left over meets the panel alone, four groups to a turn.
+#[target_feature(
+    enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vpopcntdq,avx2,fma,f16c,popcnt,bmi2"
+)]
+unsafe fn inner_product_byte_panel(
+    rows: *const *const i8,
+    count: usize,
+    panel: *const u8,
+    n: usize,
+    out: *mut i32,
+) {
+    const BYTES: usize = GROUP * PANEL;
+    let mut done = 0;
+    // SAFETY: the caller vouches for `count` pointers to n groups each, a panel of n * PANEL groups and room for
+    // count * PANEL. `done + r` stays below `count`, a group's number below n, and a vector is PANEL groups or integers.
+    unsafe {
+        while count - done >= PANEL_ROWS {
+            let mut sums = [_mm512_setzero_si512(); PANEL_ROWS];
+            let mut row = [core::ptr::null::<i8>(); PANEL_ROWS];
+            for (r, row) in row.iter_mut().enumerate() {
+                *row = *rows.add(done + r);
+            }
+            for i in 0..n {
+                let columns = load_bytes(panel.add(i * BYTES));
+                for (sum, row) in sums.iter_mut().zip(row) {
+                    let x = row.add(i * GROUP).cast::<i32>().read_unaligned();
+                    *sum = _mm512_dpbusd_epi32(*sum, columns, _mm512_set1_epi32(x));
+                }
+            }
+            for (r, sum) in sums.iter().enumerate() {
+                _mm512_storeu_si512(out.add((done + r) * PANEL).cast(), *sum);
+            }
+            done += PANEL_ROWS;
+        }
+        while done < count {
+            let row = *rows.add(done);
+            let mut sums = [_mm512_setzero_si512(); 4];
+            let mut i = 0;
+            while i < n {
+                let turn = 4.min(n - i);
+                for (k, sum) in sums.iter_mut().take(turn).enumerate() {
+                    let x = row.add((i + k) * GROUP).cast::<i32>().read_unaligned();
+                    let columns = load_bytes(panel.add((i + k) * BYTES));
+                    *sum = _mm512_dpbusd_epi32(*sum, columns, _mm512_set1_epi32(x));
+                }
+                i += turn;
+            }
+            let sum =
+                _mm512_add_epi32(_mm512_add_epi32(sums[0], sums[1]), _mm512_add_epi32(sums[2], sums[3]));
+            _mm512_storeu_si512(out.add(done * PANEL).cast(), sum);
+            done += 1;
+        }
+    }
+}
+
+compiled_kernels! { "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vpopcntdq,avx2,fma,f16c,popcnt,bmi2";
+    code_l2_bounds(rows: *const CodeHead, n: usize, columns: *const CodeColumns, products: *const i32, out: *mut f32);
+    code_inner_product_bounds(rows: *const CodeHead, n: usize, columns: *const CodeColumns, products: *const i32, out: *mut f32);
+    encode_i8(a: *const f32, out: *mut i8, n: usize) -> ByteCode;
+}
 kernel_table!(Avx512);

@@ -40,12 +40,69 @@ impl Tier {
 /// them in one pass. Element `i` of column `c` is at `i * PANEL + c`.
 pub const PANEL: usize = 16;
 
+/// Elements of a column that lie together in a panel of bytes: element `GROUP * g + j` of column `c` is at
+/// `(g * PANEL + c) * GROUP + j`.
+pub const GROUP: usize = 4;
+
+/// A vector in signed bytes: each element is nearly `scale` times its byte.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[repr(C)]
+pub struct ByteCode {
+    /// what bytes are multiplied with
+    pub scale: f32,
+    /// upper bound of the Euclidean distance between the vector and what its bytes say, rounding included
+    pub error: f32,
+    /// the sum of the bytes
+    pub sum: i32,
+    /// the sum of their squares
+    pub squares: i32,
+}
+
+/// What is known of a vector beside its code, to reckon with distances.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[repr(C)]
+pub struct CodeHead {
+    /// as in [`ByteCode`]
+    pub scale: f32,
+    /// what the products with a panel are too large by: 128 times the sum of the bytes, where a panel's bytes are 128
+    /// more than the columns'
+    pub excess: i32,
+    /// the squared norm of what the code says, and its root
+    pub square: f32,
+    /// see `square`
+    pub norm: f32,
+    /// as in [`ByteCode`]
+    pub error: f32,
+}
+
+/// The same for the columns of a panel.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct CodeColumns {
+    /// as in [`CodeHead`]
+    pub scale: [f32; PANEL],
+    /// as in [`CodeHead`]
+    pub square: [f32; PANEL],
+    /// as in [`CodeHead`]; infinite: nothing is known of the column, minus infinity: there is none
+    pub error: [f32; PANEL],
+    /// at least the norm of the column, not of its code
+    pub norm: [f32; PANEL],
+}
+
+/// What sums of up to 2,000 products or squares in many lanes may round, relatively, with much to spare.
+pub const ROUNDING: f32 = 4e-5;
+/// The same of the few operations that make a squared distance from an inner product of codes, relative to the squares.
+pub const FEW: f32 = 1e-6;
+
 /// Vectors handed to a panel kernel at a time.
 const BATCH: usize = 8;
 
 type Pair<T, R> = unsafe fn(*const T, *const T, usize) -> R;
 type Single<T, R> = unsafe fn(*const T, usize) -> R;
 type Panel = unsafe fn(*const *const f32, usize, *const f32, usize, *mut f32);
+type BytePanel = unsafe fn(*const *const i8, usize, *const u8, usize, *mut i32);
+type CodeBounds = unsafe fn(*const CodeHead, usize, *const CodeColumns, *const i32, *mut f32);
+type Encode = unsafe fn(*const f32, *mut i8, usize) -> ByteCode;
 type Map<T, U> = unsafe fn(*const T, *mut U, usize);
 type Map2<T> = unsafe fn(*const T, *const T, *mut T, usize);
 type Scale<T> = unsafe fn(*const T, f64, *mut T, usize);
@@ -59,7 +116,8 @@ pub struct Kernels {
     // Contract of every pointer below: the CPU has the tier's features, each `*const` is readable and each
     // `*mut` writable for `usize` elements (`binary_quantize`: one byte per eight elements, rounded up), and
     // no `*mut` overlaps a `*const`. A panel kernel gets that many row pointers, each readable for the second
-    // `usize` of elements, a panel of PANEL columns of that length, and writes PANEL floats per row.
+    // `usize` of elements, a panel of PANEL columns of that length, and writes PANEL floats per row; one of bytes counts in groups of GROUP elements and writes PANEL integers per row. Bounds
+    // read that many heads and PANEL integers for each, and write as many floats.
     pub(crate) tier: Tier,
     pub(crate) l2_squared_f32: Pair<f32, f32>,
     pub(crate) inner_product_f32: Pair<f32, f32>,
@@ -78,6 +136,10 @@ pub struct Kernels {
     pub(crate) f16_to_f32: Map<f16, f32>,
     pub(crate) f32_to_f16: Map<f32, f16>,
     pub(crate) inner_product_i8: Pair<i8, i32>,
+    pub(crate) inner_product_byte_panel: BytePanel,
+    pub(crate) code_l2_bounds: CodeBounds,
+    pub(crate) code_inner_product_bounds: CodeBounds,
+    pub(crate) encode_i8: Encode,
     pub(crate) hamming: Pair<u8, u64>,
     pub(crate) jaccard_distance: Pair<u8, f64>,
     pub(crate) add_f32: Map2<f32>,
@@ -181,6 +243,27 @@ macro_rules! panels {
     )*};
 }
 
+/// Methods that turn products of codes into bounds.
+macro_rules! bounds {
+    ($($(#[$doc:meta])* $name:ident;)*) => {$(
+        $(#[$doc])*
+        pub fn $name(
+            &self,
+            rows: &[CodeHead],
+            columns: &CodeColumns,
+            products: &[[i32; PANEL]],
+            out: &mut [[f32; PANEL]],
+        ) {
+            let n = rows.len().min(products.len()).min(out.len());
+            // SAFETY: the slices hold at least n elements and `&mut` cannot overlap `&`; a table is reachable only on a CPU
+            // with its features.
+            unsafe {
+                (self.$name)(rows.as_ptr(), n, columns, products.as_ptr().cast(), out.as_mut_ptr().cast())
+            }
+        }
+    )*};
+}
+
 impl Kernels {
     /// The tier these kernels are written for.
     #[inline]
@@ -260,6 +343,60 @@ impl Kernels {
         scale_f32: f32;
         /// `out[i] = a[i] / norm`: divided in `f64`, rounded to single and then to half precision.
         scale_f16: f16;
+    }
+
+    /// Inner products of signed bytes with the columns of a panel of unsigned ones (see [`GROUP`]): `out[r][c]` is that of
+    /// `rows[r]` and column `c`, in `i32`; beyond 2^16 elements it may wrap around. Works on as many whole groups as the
+    /// panel and every row of a batch of eight have, and on as many rows as there are in both slices.
+    pub fn inner_product_byte_panel(&self, rows: &[&[i8]], panel: &[u8], out: &mut [[i32; PANEL]]) {
+        for (rows, out) in rows.chunks(BATCH).zip(out.chunks_mut(BATCH)) {
+            let count = rows.len().min(out.len());
+            let n = rows.iter().map(|row| row.len() / GROUP).fold(panel.len() / (GROUP * PANEL), usize::min);
+            let mut pointers = [ptr::null(); BATCH];
+            for (pointer, row) in pointers.iter_mut().zip(rows) {
+                *pointer = row.as_ptr();
+            }
+            // SAFETY: the first `count` <= BATCH pointers are those of rows of at least n groups; the panel holds n * PANEL
+            // groups, `out` has `count` rows of PANEL and `&mut` overlaps no `&`; a table is reachable only on a CPU with
+            // its features.
+            unsafe {
+                (self.inner_product_byte_panel)(
+                    pointers.as_ptr(),
+                    count,
+                    panel.as_ptr(),
+                    n,
+                    out.as_mut_ptr().cast(),
+                );
+            }
+        }
+    }
+
+    bounds! {
+        /// Lower bounds of the Euclidean distances (not their squares) between vectors and the columns of a panel, from
+        /// [`Kernels::inner_product_byte_panel`] of their codes. By the triangle inequality they are below the distances of
+        /// the codes by no more than both errors.
+        code_l2_bounds;
+        /// Lower bounds of minus the inner products, by Cauchy and Schwarz: x . y = x' . y' + x' . (y - y') + (x - x') . y.
+        code_inner_product_bounds;
+    }
+
+    /// Puts a vector of less than 2^17 elements into signed bytes of -127..=127, one scale for all. When `scale` or `error`
+    /// is not finite, the vector has elements that are not, or are too large or too small for this, and the bytes mean
+    /// nothing.
+    pub fn encode_i8(&self, a: &[f32], out: &mut [i8]) -> ByteCode {
+        let n = a.len().min(out.len());
+        // SAFETY: both slices hold at least n elements and `&mut` cannot overlap `&`; a table is reachable only on a CPU
+        // with its features.
+        unsafe { (self.encode_i8)(a.as_ptr(), out.as_mut_ptr(), n) }
+    }
+
+    /// Whether panels of bytes are several times as fast as panels of floats in this tier.
+    #[inline]
+    pub fn fast_byte_panels(&self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        return self.tier == Tier::Avx512;
+        #[cfg(not(target_arch = "x86_64"))]
+        false
     }
 
     /// Euclidean norm: the square root of the sum of squares, all in `f64`.

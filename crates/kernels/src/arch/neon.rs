@@ -2,7 +2,7 @@
 //!
 //! There are no masked loads: tails go through a zeroed array on the stack.
 
-use super::dispatch::{Kernels, PANEL, Tier};
+use super::dispatch::{ByteCode, CodeColumns, CodeHead, Kernels, PANEL, Tier};
 use super::{cosine, jaccard, scalar, shapes};
 use core::arch::aarch64::*;
 use half::f16;
@@ -199,4 +199,10 @@ vocabulary! {
 float_kernels!("neon");
 byte_kernels!("neon");
 bit_kernels!("neon");
+compiled_kernels! { "neon";
+    inner_product_byte_panel(rows: *const *const i8, count: usize, panel: *const u8, n: usize, out: *mut i32);
+    code_l2_bounds(rows: *const CodeHead, n: usize, columns: *const CodeColumns, products: *const i32, out: *mut f32);
+    code_inner_product_bounds(rows: *const CodeHead, n: usize, columns: *const CodeColumns, products: *const i32, out: *mut f32);
+    encode_i8(a: *const f32, out: *mut i8, n: usize) -> ByteCode;
+}
 kernel_table!(Neon);

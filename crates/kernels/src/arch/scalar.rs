@@ -3,7 +3,7 @@
 //! Sums are spread over a few lanes, which breaks the dependency of each addition on the one before and
 //! lets the compiler use the vector unit of the target's baseline.
 
-use super::dispatch::{Kernels, PANEL, Tier};
+use super::dispatch::{ByteCode, CodeColumns, CodeHead, FEW, GROUP, Kernels, PANEL, ROUNDING, Tier};
 use super::{cosine, jaccard};
 use core::slice::{from_raw_parts, from_raw_parts_mut};
 use half::f16;
@@ -179,6 +179,130 @@ panels! {
     inner_product_panel(|x, y| x * y);
 }
 
+/// Inner products of bytes with a panel; also that of tiers without an instruction for it.
+#[inline(always)]
+pub(super) unsafe fn inner_product_byte_panel(
+    rows: *const *const i8,
+    count: usize,
+    panel: *const u8,
+    n: usize,
+    out: *mut i32,
+) {
+    // SAFETY: the caller passes `count` pointers, each readable for n groups, a panel of n * PANEL groups and
+    // `count * PANEL` writable integers that overlap none of them (the contract of `Kernels`).
+    let (rows, panel, out) = unsafe {
+        let out = from_raw_parts_mut(out, count * PANEL);
+        (from_raw_parts(rows, count), from_raw_parts(panel, n * PANEL * GROUP), out)
+    };
+    let ((panel, _), (out, _)) = (panel.as_chunks::<{ GROUP * PANEL }>(), out.as_chunks_mut::<PANEL>());
+    for (row, out) in rows.iter().zip(out) {
+        // SAFETY: as above.
+        let row = unsafe { from_raw_parts(*row, n * GROUP) };
+        let mut sums = [0i32; PANEL];
+        for (x, columns) in row.as_chunks::<GROUP>().0.iter().zip(panel) {
+            for (sum, y) in sums.iter_mut().zip(columns.as_chunks::<GROUP>().0) {
+                for j in 0..GROUP {
+                    *sum = sum.wrapping_add(i32::from(x[j]) * i32::from(y[j]));
+                }
+            }
+        }
+        *out = sums;
+    }
+}
+
+/// Wraps the bound for one column as a kernel; every tier's, compiled with its features.
+macro_rules! code_bounds {
+    ($($name:ident(|$row:ident, $columns:ident, $c:ident, $product:ident| $bound:expr);)*) => {$(
+        #[inline(always)]
+        pub(super) unsafe fn $name(
+            rows: *const CodeHead,
+            n: usize,
+            columns: *const CodeColumns,
+            products: *const i32,
+            out: *mut f32,
+        ) {
+            // SAFETY: the caller passes n heads, a panel's columns, n * PANEL integers and as many writable floats that
+            // overlap none of them (the contract of `Kernels`).
+            let (rows, $columns, products, out) = unsafe {
+                let out = from_raw_parts_mut(out, n * PANEL);
+                (from_raw_parts(rows, n), &*columns, from_raw_parts(products, n * PANEL), out)
+            };
+            let ((products, _), (out, _)) = (products.as_chunks::<PANEL>(), out.as_chunks_mut::<PANEL>());
+            for (($row, products), out) in rows.iter().zip(products).zip(out) {
+                for $c in 0..PANEL {
+                    let $product = products[$c].wrapping_sub($row.excess) as f32 * ($row.scale * $columns.scale[$c]);
+                    out[$c] = $bound;
+                }
+            }
+        }
+    )*};
+}
+
+code_bounds! {
+    code_l2_bounds(|row, columns, c, product| {
+        let squares = row.square + columns.square[c];
+        let square = (squares - 2.0 * product) - FEW * squares;
+        let distance = (if square > 0.0 { square } else { 0.0 }).sqrt() - (row.error + columns.error[c]);
+        if distance > 0.0 { distance } else { 0.0 }
+    });
+    code_inner_product_bounds(|row, columns, c, product| {
+        let error = row.norm * columns.error[c] + (row.error + ROUNDING * row.norm) * columns.norm[c];
+        -product - error
+    });
+}
+
+/// Added to a number of at most 22 bits, it leaves the nearest integer in the lowest bits.
+const ROUND: f32 = 12_582_912.0;
+
+/// Puts floats into bytes; every tier's, compiled with its features. What rounding can do to the result is small next to
+/// what the bytes lose: an element's loss is wrong by at most 2^-23 of the largest element, and a sum of squares by far
+/// less than a thousandth.
+#[inline(always)]
+pub(super) unsafe fn encode_i8(a: *const f32, out: *mut i8, n: usize) -> ByteCode {
+    const LANES: usize = 16;
+    // SAFETY: the caller passes n readable and n writable elements that do not overlap (the contract of `Kernels`).
+    let (a, out) = unsafe { (from_raw_parts(a, n), from_raw_parts_mut(out, n)) };
+    let ((blocks, tail), (out_blocks, out_tail)) = (a.as_chunks::<LANES>(), out.as_chunks_mut::<LANES>());
+    let mut far = [0f32; LANES];
+    for block in blocks {
+        for (far, x) in far.iter_mut().zip(block) {
+            *far = if x.abs() > *far { x.abs() } else { *far };
+        }
+    }
+    let far = tail.iter().chain(&far).fold(0f32, |far, x| if x.abs() > far { x.abs() } else { far });
+    let (scale, inverse) = (far / 127.0, if far > 0.0 { 127.0 / far } else { 0.0 });
+    let (mut sums, mut squares, mut lost) = ([0i32; LANES], [0i32; LANES], [0f32; LANES]);
+    let code = |x: f32| {
+        let rounded = x * inverse + ROUND;
+        let byte = (rounded.to_bits() as i32).wrapping_sub(ROUND.to_bits() as i32) as i8;
+        (byte, x - scale * (rounded - ROUND))
+    };
+    for (block, out) in blocks.iter().zip(out_blocks) {
+        for i in 0..LANES {
+            let (byte, loss) = code(block[i]);
+            out[i] = byte;
+            sums[i] += i32::from(byte);
+            squares[i] += i32::from(byte) * i32::from(byte);
+            lost[i] += loss * loss;
+        }
+    }
+    let (mut sum, mut square) = (sums.iter().sum::<i32>(), squares.iter().sum::<i32>());
+    let mut lost: f32 = lost.iter().sum();
+    for (x, out) in tail.iter().zip(out_tail) {
+        let (byte, loss) = code(*x);
+        *out = byte;
+        sum = sum.wrapping_add(i32::from(byte));
+        square = square.wrapping_add(i32::from(byte) * i32::from(byte));
+        lost += loss * loss;
+    }
+    // the largest element may be wrong in each of n elements
+    let rounding = far * (n as f32).sqrt() * 2.4e-7;
+    // squares of smaller losses would vanish, those of larger ones overflow
+    let usable = far == 0.0 || (far > 1e-15 && far < 1e15);
+    let error = if usable { lost.sqrt() * 1.001 + rounding } else { f32::INFINITY };
+    ByteCode { scale, error, sum, squares: square }
+}
+
 unsafe fn norm<T: Element>(a: *const T, n: usize) -> f64 {
     // SAFETY: the caller passes a pointer readable for n elements (the contract of `Kernels`).
     let a = unsafe { from_raw_parts(a, n) };
@@ -263,6 +387,10 @@ pub(crate) static KERNELS: Kernels = Kernels {
     f16_to_f32: map::<f16, f32>,
     f32_to_f16: map::<f32, f16>,
     inner_product_i8,
+    inner_product_byte_panel,
+    code_l2_bounds,
+    code_inner_product_bounds,
+    encode_i8,
     hamming,
     jaccard_distance,
     add_f32: add::<f32>,

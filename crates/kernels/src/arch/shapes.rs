@@ -281,6 +281,17 @@ macro_rules! panel_kernels {
     )*};
 }
 
+/// Kernels whose plain form the compiler turns into good vector code, given a tier's features.
+macro_rules! compiled_kernels {
+    ($features:literal; $($name:ident($($arg:ident: $t:ty),*) $(-> $r:ty)?;)*) => {$(
+        #[target_feature(enable = $features)]
+        unsafe fn $name($($arg: $t),*) $(-> $r)? {
+            // SAFETY: the same contract.
+            unsafe { scalar::$name($($arg),*) }
+        }
+    )*};
+}
+
 /// Every kernel on floats of a tier.
 macro_rules! float_kernels {
     ($features:literal) => {
@@ -424,6 +435,10 @@ macro_rules! kernel_table {
             f16_to_f32,
             f32_to_f16,
             inner_product_i8,
+            inner_product_byte_panel,
+            code_l2_bounds,
+            code_inner_product_bounds,
+            encode_i8,
             hamming,
             jaccard_distance,
             add_f32,
