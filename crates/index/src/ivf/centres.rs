@@ -7,9 +7,11 @@ use vector_kernels::{PANEL, kernels};
 
 use super::assign::Assigned;
 use super::candidates::key;
+use super::codes::{CentreCodes, RowCodes, widened};
 use super::layout::{HEAD_BLOCK, List, PAGE_ID};
-use super::sample::Panels;
+use super::sample::{Lane, Panels};
 use super::scan::{BAD_CENTRE, Chain};
+use super::seed::least;
 use crate::blocks::Blocks;
 use crate::page::{Damage, FIRST_OFFSET, Page};
 use crate::space::{Metric, Space};
@@ -41,7 +43,8 @@ pub struct Centres {
     /// values of one size, each at a multiple of eight bytes
     words: Vec<u64>,
     value_size: usize,
-    /// short values in panels instead, when they are dense
+    /// codes of dense values, where the processor is fast with them; otherwise short ones in panels instead
+    codes: Option<CentreCodes>,
     panels: Option<Panels<f32>>,
     /// pivots in `f32`, one after the other; the Euclidean distance of each to each centre; squared norms of centres
     pivots: Vec<f32>,
@@ -50,6 +53,9 @@ pub struct Centres {
     /// of the last value: its elements; the centres by lower bounds of their distances to it, a key above a number
     wide: Vec<f32>,
     order: Vec<u64>,
+    /// its code; lower bounds of the distances to it, in panels
+    row: RowCodes,
+    lower: Vec<[f32; PANEL]>,
 }
 
 impl Centres {
@@ -68,7 +74,10 @@ impl Centres {
         let each = size_of::<ListPlace>() + size_of::<[f32; PIVOTS]>() + size_of::<f32>() + 8;
         let panels = self.panels.as_ref().map_or(0, |panels| panels.len() * PANEL);
         let panels = panels * self.value_size.saturating_sub(8);
-        panels + self.words.len() * 8 + self.places.len() * each + self.pivots.len() * 4
+        let codes = self.codes.as_ref().map_or(0, |_| {
+            CentreCodes::memory(self.places.len() as u64, self.value_size.saturating_sub(8) as u64) as usize
+        });
+        codes + panels + self.words.len() * 8 + self.places.len() * each + self.pivots.len() * 4
     }
 
     /// Reads the centres of an index; there are none afterwards when they would take more than `most` bytes.
@@ -124,13 +133,20 @@ impl Centres {
         if !matches!(space.metric(), Metric::L2 | Metric::InnerProduct) {
             return;
         }
+        if kernels().fast_byte_panels() && self.encode(space) {
+            return;
+        }
         if self.value_size < BOUNDED {
             self.lay_out(space);
             return;
         }
-        if lists < 4 * PIVOTS {
-            return;
+        if lists >= 4 * PIVOTS {
+            self.measure_bounds(space);
         }
+    }
+
+    fn measure_bounds<S: Space>(&mut self, space: S) {
+        let lists = self.places.len();
         let mut wide = core::mem::take(&mut self.wide);
         let dense = (0..PIVOTS).all(|pivot| {
             let centre = self.view(space, (2 * pivot + 1) * lists / (2 * PIVOTS));
@@ -145,6 +161,80 @@ impl Centres {
             }
         }
         self.wide = wide;
+    }
+
+    /// Makes codes; false when there are values without.
+    fn encode<S: Space>(&mut self, space: S) -> bool {
+        let (mut wide, mut room, lists) = (core::mem::take(&mut self.wide), Vec::new(), self.places.len());
+        let mut codes: Option<CentreCodes> = None;
+        let coded = (0..lists).all(|at| {
+            let dense = self.view(space, at).is_some_and(|centre| space.widen(centre, &mut wide));
+            let codes = codes.get_or_insert_with(|| CentreCodes::zeros(lists, wide.len()));
+            dense && codes.set(at, &mut room, |out| f32::encode(kernels(), &wide, out))
+        });
+        self.wide = wide;
+        self.codes = codes.filter(|_| coded);
+        coded
+    }
+
+    /// Makes `nearest` those that may be among the `count` nearest by their codes, without their distances; false when
+    /// there are no codes.
+    fn by_codes<S: Space>(
+        &mut self,
+        space: S,
+        value: S::View<'_>,
+        count: usize,
+        nearest: &mut Vec<u64>,
+    ) -> bool {
+        let (metric, Some(codes)) = (space.metric(), &self.codes) else { return false };
+        if !space.widen(value, &mut self.wide) {
+            return false;
+        }
+        self.row.clear(self.wide.len());
+        if !self.row.push(|out| f32::encode(kernels(), &self.wide, out)) {
+            return false;
+        }
+        let row = self.row.get(0);
+        self.lower.clear();
+        self.lower.resize(codes.len(), [0.0; PANEL]);
+        let (mut smallest, mut first) = (f32::INFINITY, 0);
+        for (panel, lower) in self.lower.iter_mut().enumerate() {
+            codes.lower(kernels(), metric, panel, core::iter::once(row), core::slice::from_mut(lower));
+            let here = least(lower);
+            if here < smallest {
+                (smallest, first) = (here, panel);
+            }
+        }
+        let upper = |at: usize| {
+            let lower = self.lower.as_flattened().get(at).copied().unwrap_or_default();
+            codes.upper(metric, at / PANEL, row.1, at, lower)
+        };
+        // the upper bounds of any `count` of them are a limit; those with the least lower ones are a good choice
+        let limit = if count <= 1 {
+            let panel = self.lower.get(first).copied().unwrap_or_default();
+            upper(first * PANEL + panel.iter().position(|&l| l == smallest).unwrap_or_default())
+        } else {
+            let lower = self.lower.as_flattened().iter().enumerate();
+            nearest.extend(lower.map(|(at, &l)| u64::from(key(l)) << 32 | at as u64));
+            let last = count.min(nearest.len()) - 1;
+            nearest.select_nth_unstable(last);
+            let uppers = nearest.iter().take(last + 1).map(|&at| upper(at as u32 as usize));
+            let limit =
+                uppers.fold(f32::NEG_INFINITY, |limit, upper| if upper > limit { upper } else { limit });
+            nearest.clear();
+            limit
+        };
+        let limit = widened(metric, limit);
+        for (panel, lower) in self.lower.iter().enumerate() {
+            if least(lower) > limit {
+                continue;
+            }
+            // a bound that is no number is no bound
+            let near = lower.iter().enumerate().filter(|(_, lower)| !(**lower > limit));
+            let lists = near.map(|(column, _)| panel * PANEL + column).filter(|&at| at < self.places.len());
+            nearest.extend(lists.map(|at| at as u64));
+        }
+        true
     }
 
     /// Puts short values into panels.
@@ -211,6 +301,10 @@ impl Centres {
             u64::from(key(distance)) << 32 | at as u64
         };
         if value.is_some_and(|value| self.by_panels(space, value, nearest)) {
+            return;
+        }
+        if count <= lists / 4 && value.is_some_and(|value| self.by_codes(space, value, count, nearest)) {
+            nearest.iter_mut().for_each(|at| *at = distance(self, *at as usize));
             return;
         }
         if count > lists / 4 || !value.is_some_and(|value| self.bound(space, value)) {
@@ -302,9 +396,10 @@ mod tests {
     fn bounds_leave_out_nothing_that_is_nearer() {
         let lists = if cfg!(miri) { 70 } else { 400 };
         let mut rng = SmallRng::seed_from_u64(11);
-        // with bounds, and in panels
-        for (metric, dims) in
-            [(Metric::L2, 300), (Metric::InnerProduct, 300), (Metric::L2, 20), (Metric::InnerProduct, 20)]
+        // with bounds and in panels, and by codes
+        for (metric, dims, way) in [Metric::L2, Metric::InnerProduct]
+            .into_iter()
+            .flat_map(|metric| [(metric, 300, 0), (metric, 20, 0), (metric, 300, 1), (metric, 20, 1)])
         {
             let AnySpace::Vector(space) = AnySpace::new(ValueKind::Vector, metric, dims) else { panic!() };
             let hubs: Vec<_> = (0..8).map(|_| point(&mut rng, None, dims as usize)).collect();
@@ -320,10 +415,15 @@ mod tests {
                 PageMut::init(bytes, PAGE_ID).append(&item);
                 centres.add_page(bytes, at as u32 + 1, space).unwrap();
             }
-            centres.measure(space);
+            match way {
+                // as on a processor that is not fast with codes
+                0 if dims == 300 => centres.measure_bounds(space),
+                0 => centres.lay_out(space),
+                _ => assert!(centres.encode(space)),
+            }
             assert_eq!(
-                (centres.apart.len(), centres.panels.is_some()),
-                if dims == 300 { (lists, false) } else { (0, true) }
+                (centres.apart.len(), centres.panels.is_some(), centres.codes.is_some()),
+                (if way == 0 && dims == 300 { lists } else { 0 }, way == 0 && dims < 300, way == 1)
             );
             for round in 0..if cfg!(miri) { 3 } else { 60 } {
                 let near = (round % 3 > 0).then(|| &points[round % lists][..]);

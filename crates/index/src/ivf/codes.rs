@@ -152,7 +152,7 @@ impl CentreCodes {
         metric: Metric,
         panel: usize,
         rows: impl Iterator<Item = (&'c [i8], CodeHead)>,
-        out: &mut [[f32; PANEL]; 8],
+        out: &mut [[f32; PANEL]],
     ) {
         let Some(columns) = self.columns.get(panel) else { return };
         let (mut codes, mut heads) = ([&[][..]; 8], [CodeHead::default(); 8]);
