@@ -194,12 +194,12 @@ impl Centres {
         if !self.row.push(|out| f32::encode(kernels(), &self.wide, out)) {
             return false;
         }
-        let row = self.row.get(0);
+        let (k, row) = (kernels(), self.row.get(0));
         self.lower.clear();
         self.lower.resize(codes.len(), [0.0; PANEL]);
         let (mut smallest, mut first) = (f32::INFINITY, 0);
         for (panel, lower) in self.lower.iter_mut().enumerate() {
-            codes.lower(kernels(), metric, panel, core::iter::once(row), core::slice::from_mut(lower));
+            *lower = codes.lower_of(k, metric, panel, row);
             let here = least(lower);
             if here < smallest {
                 (smallest, first) = (here, panel);

@@ -170,6 +170,28 @@ impl CentreCodes {
         }
     }
 
+    /// What [`Self::lower`] has to say of one row.
+    #[inline]
+    pub fn lower_of(
+        &self,
+        k: &Kernels,
+        metric: Metric,
+        panel: usize,
+        row: (&[i8], CodeHead),
+    ) -> [f32; PANEL] {
+        let (mut products, mut out) = ([[0; PANEL]], [[0f32; PANEL]]);
+        if let Some(columns) = self.columns.get(panel) {
+            let bytes = self.bytes.get(panel * self.size..(panel + 1) * self.size).unwrap_or_default();
+            k.inner_product_byte_panel(&[row.0], bytes, &mut products);
+            match metric {
+                Metric::InnerProduct => k.code_inner_product_bounds(&[row.1], columns, &products, &mut out),
+                _ => k.code_l2_bounds(&[row.1], columns, &products, &mut out),
+            }
+        }
+        let [out] = out;
+        out
+    }
+
     /// The upper bound for one column of what [`Self::lower`] has told.
     #[inline]
     pub fn upper(&self, metric: Metric, panel: usize, row: CodeHead, column: usize, lower: f32) -> f32 {
