@@ -230,7 +230,9 @@ impl Centres {
                 continue;
             }
             // a bound that is no number is no bound
-            let near = lower.iter().enumerate().filter(|(_, lower)| !(**lower > limit));
+            let near = lower.iter().enumerate().filter(|(_, lower)| {
+                !matches!(lower.partial_cmp(&&limit), Some(core::cmp::Ordering::Greater))
+            });
             let lists = near.map(|(column, _)| panel * PANEL + column).filter(|&at| at < self.places.len());
             nearest.extend(lists.map(|at| at as u64));
         }

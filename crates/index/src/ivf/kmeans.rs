@@ -25,7 +25,8 @@ use rand::{Rng, SeedableRng};
 use vector_kernels::{PANEL, kernels};
 
 use super::codes::{Asking, CentreCodes, RowCodes, Sieve};
-use super::sample::{Centres, Group, Lane, Loaded, Sample, Stored};
+use super::means::{Mean, Means};
+use super::sample::{Centres, Lane, Loaded, Sample, Stored};
 use super::seed::{Seeds, least, seed};
 use super::team::Team;
 
@@ -78,7 +79,8 @@ pub fn memory<T: Stored>(rows: u64, lists: u64, width: u64, threads: u64) -> u64
     let per_row = rows.saturating_mul(20);
     let per_list = lists.saturating_mul(64);
     let centres = Centres::<T::Lane>::memory(lists, width);
-    [per_row, per_list, centres].iter().fold(seeding, |sum, &part| sum.saturating_add(part))
+    let means = Means::<<T::Lane as Lane>::Sum>::memory(rows, lists, T::Lane::sums(width as usize) as u64);
+    [per_row, per_list, centres, means].iter().fold(seeding, |sum, &part| sum.saturating_add(part))
 }
 
 /// Memory of the threads that work on rows of `width` elements.
@@ -190,6 +192,7 @@ struct Lloyd<'s, T: Stored> {
     /// rows ordered by centre, and where each centre's begin
     order: Vec<u32>,
     starts: Vec<u32>,
+    means: Means<<T::Lane as Lane>::Sum>,
     panels: AtomicUsize,
 }
 
@@ -257,6 +260,7 @@ impl<'s, T: Stored> Lloyd<'s, T> {
             dirty: (0..lists).map(|_| AtomicBool::new(true)).collect(),
             order: vec![0; rows],
             starts: vec![0; lists + 1],
+            means: Means::new(rows, lists, T::Lane::sums(sample.width())),
             panels: AtomicUsize::new(0),
             centres,
         }
@@ -696,24 +700,23 @@ impl<'s, T: Stored> Lloyd<'s, T> {
 
     /// Moves every centre whose rows changed to their mean.
     fn move_centres(&mut self, team: &mut Team<'_>) {
-        let (sample, dirty, order, starts) = (self.sample, &self.dirty, &self.order, &self.starts);
-        let width = sample.width();
-        let groups = self.centres.groups_mut().zip(self.moved.chunks_mut(PANEL)).enumerate();
+        self.means.follow(&self.nearest);
+        let (sample, dirty, starts) = (self.sample, &self.dirty, &self.starts);
+        let mut means: Vec<Mean<'_, _>> = self.means.each().collect();
+        let groups = self.centres.groups_mut().zip(self.moved.chunks_mut(PANEL)).zip(means.chunks_mut(PANEL));
         team.each(
-            groups,
-            || {
-                let lanes = vec![T::Lane::default(); width];
-                (lanes.clone(), lanes, vec![Default::default(); T::Lane::sums(width)])
-            },
-            |(row, mean, sums), (at, (mut group, moved)), beat| {
-                for (column, moved) in moved.iter_mut().enumerate() {
+            groups.enumerate(),
+            || vec![T::Lane::default(); sample.width()],
+            |room, (at, ((mut group, moved), means)), beat| {
+                for (column, (moved, mean)) in moved.iter_mut().zip(means).enumerate() {
                     let centre = at * PANEL + column;
                     *moved = 0.0;
-                    if !dirty[centre].swap(false, Relaxed) || !beat() {
+                    let dirty = dirty[centre].swap(false, Relaxed);
+                    if !(dirty || mean.changed()) || !beat() {
                         continue;
                     }
-                    let members = &order[starts[centre] as usize..starts[centre + 1] as usize];
-                    *moved = move_centre(sample, members, &mut group, column, row, mean, sums);
+                    let count = starts[centre + 1] - starts[centre];
+                    *moved = mean.move_centre(sample, count, &mut group, column, room);
                 }
             },
         );
@@ -735,36 +738,4 @@ impl Found {
             }
         }
     }
-}
-
-/// Moves a centre to the mean of its rows; answers how far.
-fn move_centre<T: Stored>(
-    sample: &Sample<T>,
-    members: &[u32],
-    group: &mut Group<'_, T::Lane>,
-    column: usize,
-    row: &mut [T::Lane],
-    mean: &mut [T::Lane],
-    sums: &mut [<T::Lane as Lane>::Sum],
-) -> f32 {
-    if members.is_empty() {
-        return 0.0;
-    }
-    sums.fill(Default::default());
-    for &member in members {
-        let member = sample.row(member as usize);
-        let lanes = T::plain(member).unwrap_or_else(|| {
-            T::load(kernels(), member, row);
-            row
-        });
-        T::Lane::add(sums, lanes);
-    }
-    T::Lane::mean(sums, members.len() as u32, mean);
-    // rows that cancel out have no direction: the centre stays
-    if sample.normalized() && !T::Lane::normalize(kernels(), mean) {
-        return 0.0;
-    }
-    let moved = T::Lane::distance(kernels(), group.row(column), mean).sqrt();
-    group.set(column, mean);
-    moved
 }

@@ -10,6 +10,7 @@ pub mod codes;
 pub mod kmeans;
 pub mod layout;
 pub mod load;
+mod means;
 pub mod sample;
 pub mod scan;
 pub mod seed;

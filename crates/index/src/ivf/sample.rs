@@ -12,7 +12,7 @@ use super::codes::{CentreCodes, RowCodes};
 /// What centres are made of and distances are computed on: `f32`, or bytes of eight bits.
 pub trait Lane: Copy + Default + Send + Sync + 'static {
     /// One sum per dimension.
-    type Sum: Copy + Default + Send;
+    type Sum: Copy + Default + Send + Sync;
     /// Whether [`Self::encode`] makes values shorter.
     const CODED: bool;
 
@@ -31,6 +31,8 @@ pub trait Lane: Copy + Default + Send + Sync + 'static {
     fn sums(width: usize) -> usize;
     /// Adds a value to sums.
     fn add(sums: &mut [Self::Sum], value: &[Self]);
+    /// Takes a value out of sums that it was added to.
+    fn take(sums: &mut [Self::Sum], value: &[Self]);
     /// The mean of `count` > 0 values.
     fn mean(sums: &[Self::Sum], count: u32, out: &mut [Self]);
     /// Makes it as long as 1; false, and nothing done, when that cannot be.
@@ -74,6 +76,12 @@ impl Lane for f32 {
     fn add(sums: &mut [f64], value: &[f32]) {
         for (sum, x) in sums.iter_mut().zip(value) {
             *sum += f64::from(*x);
+        }
+    }
+
+    fn take(sums: &mut [f64], value: &[f32]) {
+        for (sum, x) in sums.iter_mut().zip(value) {
+            *sum -= f64::from(*x);
         }
     }
 
@@ -130,6 +138,15 @@ impl Lane for u8 {
         for (sums, byte) in sums.iter_mut().zip(value) {
             for (bit, sum) in sums.iter_mut().enumerate() {
                 *sum += u32::from(byte >> (7 - bit) & 1);
+            }
+        }
+    }
+
+    fn take(sums: &mut [u32], value: &[u8]) {
+        let (sums, _) = sums.as_chunks_mut::<8>();
+        for (sums, byte) in sums.iter_mut().zip(value) {
+            for (bit, sum) in sums.iter_mut().enumerate() {
+                *sum = sum.wrapping_sub(u32::from(byte >> (7 - bit) & 1));
             }
         }
     }

@@ -272,7 +272,7 @@ fn bits_are_clustered_by_majority() {
 #[test]
 fn memory_is_known_before_it_is_taken() {
     let needed = memory::<f32>(50_000, 1000, 100, 1);
-    assert!((22_000_000..24_000_000).contains(&needed), "{needed}");
+    assert!((22_000_000..25_000_000).contains(&needed), "{needed}");
     // without k-means nothing but the values
     assert!(memory::<f16>(1, 100, 4000, 1) < 1_600_000);
     assert_eq!(plan::<f32>(50_000, 1000, 100, 1, needed - 1), Err(needed));
