@@ -24,6 +24,7 @@ pub mod settings;
 pub mod spill;
 pub mod srf;
 pub mod toast;
+mod toast_places;
 pub mod vacuum;
 pub mod varlena;
 

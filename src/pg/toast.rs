@@ -3,11 +3,12 @@
 //! PostgreSQL's own fetch (src/backend/access/common/detoast.c, toast_internals.c, heaptoast.c) opens the toast
 //! table and its index and descends the index for every value. A scan in storage order finds each value's chunks
 //! right behind those of the value before it, or a few items on where a row has other long columns. So this one
-//! first looks there, on the same page and the next. A chunk says which value it belongs to and its number, so a
-//! wrong guess costs a look and cannot go unnoticed; then the index is asked, which also says where to look next
-//! time. Where guesses keep failing (rows in random order) only few are made. A guess may read a page that the
-//! value turns out not to be on; if that page is damaged, the error names it. Whatever is unusual (compressed values, other table access methods, lengths that do not add up) is left to PostgreSQL,
-//! whose errors are the ones to be seen.
+//! first looks there, on the same page and the next; for a value of quite another number, where those found before
+//! suggest (`toast_places`). A chunk says which value it belongs to and its number, so a wrong guess costs a look and
+//! cannot go unnoticed; then the index is asked, which also says where to look next time. Where guesses keep failing
+//! only few are made. A guess may read a page that the value turns out not to be on; if that page is damaged, the error
+//! names it. Whatever is unusual (compressed values, other table access methods, lengths that do not add up) is left to
+//! PostgreSQL, whose errors are the ones to be seen.
 //!
 //! State hangs on the function's own FmgrInfo and dies with the query. The two arguments have one each, so that
 //! a constant argument (the result of a subquery, say) is fetched once.
@@ -17,6 +18,7 @@ use core::ffi::c_int;
 use pgrx::pg_sys::{self, Datum, Oid, Relation, varlena};
 
 use super::raw;
+use super::toast_places::{self, Known};
 use super::varlena::{HEADER, header_4b};
 
 /// Largest value that gets a buffer for as long as the query runs; the largest `vector` has 64,008 bytes, the
@@ -75,6 +77,8 @@ struct Slot {
     relation: Oid,
     /// The value that `buffer` holds; invalid while it is being filled.
     value: Oid,
+    /// The number of the last value found; 0 for none.
+    last: u32,
     transaction: i64,
     statement: i64,
     buffer: *mut u8,
@@ -187,6 +191,7 @@ impl Slot {
     const EMPTY: Slot = Slot {
         relation: Oid::INVALID,
         value: Oid::INVALID,
+        last: 0,
         transaction: 0,
         statement: 0,
         buffer: core::ptr::null_mut(),
@@ -215,7 +220,8 @@ impl Slot {
                 && (slot.transaction, slot.statement) == (transaction, statement);
             if !held {
                 if slot.relation != external.relation {
-                    (slot.relation, slot.next) = (external.relation, Place { block: u32::MAX, offset: 1 });
+                    (slot.relation, slot.last) = (external.relation, 0);
+                    slot.next = Place { block: u32::MAX, offset: 1 };
                 }
                 slot.value = Oid::INVALID;
                 slot.reserve(size, context);
@@ -223,6 +229,7 @@ impl Slot {
                 if !slot.fill(external) {
                     return None;
                 }
+                slot.last = external.value.to_u32();
                 (slot.value, slot.transaction, slot.statement) = (external.value, transaction, statement);
             }
             Some(core::slice::from_raw_parts(slot.buffer, size))
@@ -284,11 +291,21 @@ impl Slot {
         }
     }
 
-    /// Looks behind the last value's chunks, unless that has failed lately; then only now and again.
+    /// Looks behind the last value's chunks, or where the number leads to; seldom, where that has failed lately.
     ///
     /// # Safety
     /// As for `fill`; `relation` is the open toast table.
     unsafe fn guess(&mut self, relation: Relation, external: &External) -> bool {
+        let number = external.value.to_u32();
+        let ahead = number.wrapping_sub(self.last);
+        if (self.last == 0 || !(1..=NEAR).contains(&ahead))
+            && let Some(guess) = toast_places::guess(external.relation.to_u32(), number)
+        {
+            // SAFETY: the caller's contract.
+            let found = unsafe { self.fill_from(relation, external, guess) };
+            toast_places::judge(external.relation.to_u32(), found);
+            return found;
+        }
         if self.misses >= 8 && !self.misses.is_multiple_of(16) {
             self.misses = self.misses.wrapping_add(1).max(8);
             return false;
@@ -299,15 +316,74 @@ impl Slot {
         found
     }
 
+    /// Looks for the value's first chunk at `guess`, and where the values there lead to.
+    ///
+    /// # Safety
+    /// As for `guess`.
+    unsafe fn fill_from(
+        &mut self,
+        relation: Relation,
+        external: &External,
+        mut guess: toast_places::Guess,
+    ) -> bool {
+        let number = external.value.to_u32();
+        // SAFETY: as in `fill_from_neighbour`.
+        unsafe {
+            let end = raw::RelationGetNumberOfBlocksInFork(relation, pg_sys::ForkNumber::MAIN_FORKNUM);
+            for attempt in 0..ATTEMPTS {
+                if guess.block >= end {
+                    return false;
+                }
+                let buffer = raw::ReadBuffer(relation, guess.block);
+                raw::LockBuffer(buffer, pg_sys::BUFFER_LOCK_SHARE as c_int);
+                let page = core::slice::from_raw_parts(pg_sys::BufferGetPage(buffer).cast::<u8>(), PAGE);
+                let seen = look_for(number, page);
+                let mut chunks = Chunks::new(self.buffer, external);
+                let mut place = Place { block: guess.block, offset: 1 };
+                let mut progress = Progress::EndOfPage;
+                if let Seen::Here(offset) = seen {
+                    place.offset = offset;
+                    progress = chunks.take_from_page(page, &mut place.offset);
+                }
+                raw::UnlockReleaseBuffer(buffer);
+                guess = match seen {
+                    Seen::Here(_) => {
+                        if attempt > 0 {
+                            let found = Known { value: number, block: guess.block };
+                            toast_places::learn(external.relation.to_u32(), found);
+                        }
+                        return match progress {
+                            Progress::Complete { last_item } => {
+                                self.next = if last_item { place.next_page() } else { place };
+                                true
+                            }
+                            Progress::EndOfPage => self.follow(relation, chunks, place.next_page()),
+                            Progress::Stranger => false,
+                        };
+                    }
+                    Seen::Before(largest) => guess.behind(largest, number),
+                    Seen::Behind(smallest) => guess.before(smallest, number),
+                    Seen::Nothing => return false,
+                };
+            }
+        }
+        false
+    }
+
     /// # Safety
     /// As for `guess`.
     unsafe fn fill_from_neighbour(&mut self, relation: Relation, external: &External) -> bool {
-        let mut chunks = Chunks::new(self.buffer, external);
-        let mut place = self.next;
+        let chunks = Chunks::new(self.buffer, external);
+        // SAFETY: the caller's contract.
+        self.next.block != u32::MAX && unsafe { self.follow(relation, chunks, self.next) }
+    }
+
+    /// Takes the value's chunks from `place` on.
+    ///
+    /// # Safety
+    /// As for `guess`.
+    unsafe fn follow(&mut self, relation: Relation, mut chunks: Chunks, mut place: Place) -> bool {
         let mut idle_pages = 0;
-        if place.block == u32::MAX {
-            return false;
-        }
         // SAFETY: blocks are read only below the relation's current end, which cannot come nearer under the
         // lock that is held; a page is looked at under its share lock and not after.
         unsafe {
@@ -348,7 +424,7 @@ impl Slot {
     unsafe fn fill_from_index(&mut self, relation: Relation, external: &External) -> bool {
         let mut chunks = Chunks::new(self.buffer, external);
         let lock = pg_sys::AccessShareLock as c_int;
-        let mut complete = false;
+        let (mut complete, mut first) = (false, None);
         // SAFETY: the calls are those of heap_fetch_toast_slice; a tuple is looked at before the scan moves on.
         // Zero is the start of every kind of snapshot, and a toast snapshot has no more than its kind.
         unsafe {
@@ -378,15 +454,56 @@ impl Slot {
                 }
                 complete = chunks.complete();
                 let id = tuple.t_self;
-                self.next = Place {
-                    block: u32::from(id.ip_blkid.bi_hi) << 16 | u32::from(id.ip_blkid.bi_lo),
-                    offset: id.ip_posid.saturating_add(1),
-                };
+                let block = u32::from(id.ip_blkid.bi_hi) << 16 | u32::from(id.ip_blkid.bi_lo);
+                self.next = Place { block, offset: id.ip_posid.saturating_add(1) };
+                first = first.or(Some(block));
             }
             raw::systable_endscan_ordered(scan);
             raw::toast_close_indexes(indexes, count, lock);
         }
+        if let (true, Some(block)) = (complete, first) {
+            toast_places::learn(external.relation.to_u32(), Known { value: external.value.to_u32(), block });
+        }
         complete
+    }
+}
+
+/// Numbers that are so little ahead of the last value's belong to the rows behind it: the numbers between them to their
+/// other long columns.
+const NEAR: u32 = 64;
+/// Pages that are looked at for one guess.
+const ATTEMPTS: usize = 3;
+
+/// What a page says about where a value begins.
+enum Seen {
+    /// At this item.
+    Here(u16),
+    /// The page's values have smaller numbers, up to this one.
+    Before(u32),
+    /// They have larger numbers, from this one on, or it is the value itself, begun earlier.
+    Behind(u32),
+    /// None of that.
+    Nothing,
+}
+
+/// Looks at the items of a toast table's page.
+fn look_for(number: u32, page: &[u8]) -> Seen {
+    let (mut smallest, mut largest) = (u32::MAX, 0);
+    for offset in 1..=items_of(page) {
+        let Some(chunk) = tuple_of(page, offset).and_then(Chunk::new) else { continue };
+        if chunk.value == number && chunk.sequence == 0 {
+            return Seen::Here(offset);
+        }
+        (smallest, largest) = (smallest.min(chunk.value), largest.max(chunk.value));
+    }
+    if smallest > largest {
+        Seen::Nothing
+    } else if largest < number {
+        Seen::Before(largest)
+    } else if smallest >= number {
+        Seen::Behind(smallest)
+    } else {
+        Seen::Nothing
     }
 }
 
@@ -422,19 +539,14 @@ impl Chunks {
     /// Takes chunks from item `offset` of a heap page on, passing over what stands before the first one, and
     /// moves `offset` behind the last item looked at.
     fn take_from_page(&mut self, page: &[u8], offset: &mut u16) -> Progress {
-        // PageHeaderData: pd_lower at 12, line pointers from 24 on (bufpage.h)
-        let lower = usize::from(u16_at(page, 12)).min(PAGE);
-        let items = lower.saturating_sub(24) / 4;
-        while usize::from(*offset) <= items {
-            let item = u32_at(page, 20 + 4 * usize::from(*offset));
-            let (start, flags, len) = item_parts(item);
-            let tuple = page.get(start..start + len).filter(|_| flags == 1);
-            if !tuple.is_some_and(|tuple| self.take(tuple)) && self.sequence > 0 {
+        let items = items_of(page);
+        while *offset <= items {
+            if !tuple_of(page, *offset).is_some_and(|tuple| self.take(tuple)) && self.sequence > 0 {
                 return Progress::Stranger;
             }
             *offset += 1;
             if self.complete() {
-                return Progress::Complete { last_item: usize::from(*offset) > items };
+                return Progress::Complete { last_item: *offset > items };
             }
         }
         Progress::EndOfPage
@@ -442,22 +554,11 @@ impl Chunks {
 
     /// Takes the tuple's data if it is the value's next chunk.
     fn take(&mut self, tuple: &[u8]) -> bool {
-        // HeapTupleHeaderData: t_infomask at 20, t_hoff at 22 (htup_details.h); a toast tuple has no NULLs and
-        // three columns: chunk_id oid, chunk_seq int4, chunk_data bytea.
-        if tuple.len() < 24 {
+        let Some(chunk) = Chunk::new(tuple) else { return false };
+        if chunk.value != self.value.to_u32() || chunk.sequence != self.sequence {
             return false;
         }
-        let (infomask, data) = (u16_at(tuple, 20), usize::from(tuple[22]));
-        const HAS_NULL: u16 = 0x0001;
-        const XMIN: u16 = 0x0300;
-        const XMIN_INVALID: u16 = 0x0200; // alone: inserted by a transaction that aborted
-        if infomask & HAS_NULL != 0 || infomask & XMIN == XMIN_INVALID || tuple.len() < data + 9 {
-            return false;
-        }
-        if u32_at(tuple, data) != self.value.to_u32() || u32_at(tuple, data + 4) != self.sequence as u32 {
-            return false;
-        }
-        let chunk = &tuple[data + 8..];
+        let chunk = chunk.data;
         let little = cfg!(target_endian = "little");
         let (header, size) = if (if little { chunk[0] & 1 } else { chunk[0] >> 7 }) == 1 {
             (1, usize::from(if little { chunk[0] >> 1 } else { chunk[0] & 0x7f }))
@@ -479,6 +580,47 @@ impl Chunks {
         self.sequence += 1;
         true
     }
+}
+
+/// One chunk of a value, as its tuple has it.
+struct Chunk<'a> {
+    value: u32,
+    sequence: i32,
+    /// a whole varlena, at least one byte
+    data: &'a [u8],
+}
+
+impl<'a> Chunk<'a> {
+    /// HeapTupleHeaderData: t_infomask at 20, t_hoff at 22 (htup_details.h); a toast tuple has no NULLs and three
+    /// columns: chunk_id oid, chunk_seq int4, chunk_data bytea.
+    fn new(tuple: &'a [u8]) -> Option<Self> {
+        const HAS_NULL: u16 = 0x0001;
+        const XMIN: u16 = 0x0300;
+        const XMIN_INVALID: u16 = 0x0200; // alone: inserted by a transaction that aborted
+        if tuple.len() < 24 {
+            return None;
+        }
+        let (infomask, data) = (u16_at(tuple, 20), usize::from(tuple[22]));
+        if infomask & HAS_NULL != 0 || infomask & XMIN == XMIN_INVALID || tuple.len() < data + 9 {
+            return None;
+        }
+        Some(Chunk {
+            value: u32_at(tuple, data),
+            sequence: u32_at(tuple, data + 4) as i32,
+            data: &tuple[data + 8..],
+        })
+    }
+}
+
+/// The number of items of a page (PageHeaderData: pd_lower at 12, line pointers from 24 on; bufpage.h).
+fn items_of(page: &[u8]) -> u16 {
+    (usize::from(u16_at(page, 12)).min(PAGE).saturating_sub(24) / 4) as u16
+}
+
+/// The tuple of an item, 1 the first, if it has one.
+fn tuple_of(page: &[u8], offset: u16) -> Option<&[u8]> {
+    let (start, flags, len) = item_parts(u32_at(page, 20 + 4 * usize::from(offset)));
+    page.get(start..start + len).filter(|_| flags == 1)
 }
 
 /// Offset, flags and length of a line pointer (ItemIdData: bit fields of 15, 2 and 15 bits).
