@@ -369,12 +369,15 @@ impl<'a> PageMut<'a> {
         Ok(true)
     }
 
-    /// Removes the items at `offsets`, which ascend; the others keep their order and move together
-    /// (PageIndexMultiDelete).
+    /// Removes the items at `offsets`, which ascend; the others keep their order (PageIndexMultiDelete). Where all
+    /// have one size, no more of them move than are removed, which keeps the log of the change short.
     ///
     /// # Errors
     /// As [`Page::item`], or items that overlap.
     pub fn remove(&mut self, offsets: &[u16]) -> Result<(), Damage> {
+        if self.remove_in_place(offsets)? {
+            return Ok(());
+        }
         let old = self.bytes.to_vec();
         let page = Page { bytes: &old };
         let (mut line, mut start) = (HEADER, usize::from(u16_at(&old, SPECIAL)));
@@ -398,6 +401,48 @@ impl<'a> PageMut<'a> {
         Ok(())
     }
 
+    /// [`Self::remove`] where items have one size and no gaps between them: those at the low end fill the holes.
+    /// Answers whether that is so; nothing is changed when not.
+    fn remove_in_place(&mut self, offsets: &[u16]) -> Result<bool, Damage> {
+        let page = self.as_page();
+        let (count, upper) = (usize::from(page.max_offset()), page.upper());
+        let room = usize::from(u16_at(self.bytes, SPECIAL)).saturating_sub(upper);
+        let size = room / count.max(1);
+        if count > SLOTS || size == 0 || count * size != room {
+            return Ok(false);
+        }
+        // the item in each slot, from the low end
+        let mut slots = [0u16; SLOTS];
+        for offset in FIRST_OFFSET..=page.max_offset() {
+            let (start, len) = page.item_place(offset)?;
+            let slot = start.checked_sub(upper).filter(|at| at % size == 0 && max_align(len) == size);
+            match slot.and_then(|at| slots.get_mut(at / size)) {
+                Some(slot) if *slot == 0 => *slot = offset,
+                _ => return Ok(false),
+            }
+        }
+        let is_gone = |offset: u16| offsets.binary_search(&offset).is_ok();
+        let gone = slots[..count].iter().filter(|&&offset| is_gone(offset)).count();
+        let (low, high) = slots.split_at(gone);
+        let holes = (gone..count).zip(high).filter(|&(_, &offset)| is_gone(offset));
+        let movers = (0..gone).zip(low).filter(|&(_, &offset)| !is_gone(offset));
+        for ((hole, _), (mover, &offset)) in holes.zip(movers) {
+            let (from, to) = (upper + mover * size, upper + hole * size);
+            let (_, len) = self.as_page().item_place(offset)?;
+            self.bytes.copy_within(from..from + len, to);
+            self.set_line_pointer(HEADER + (usize::from(offset) - 1) * LINE_POINTER, to, len);
+        }
+        let mut line = HEADER;
+        for offset in (FIRST_OFFSET..=count as u16).filter(|&offset| !is_gone(offset)) {
+            let from = HEADER + (usize::from(offset) - 1) * LINE_POINTER;
+            self.bytes.copy_within(from..from + LINE_POINTER, line);
+            line += LINE_POINTER;
+        }
+        put_u16(self.bytes, LOWER, line as u16);
+        put_u16(self.bytes, UPPER, (upper + gone * size) as u16);
+        Ok(true)
+    }
+
     /// Writes a meta page's struct behind the page header and sets `pd_lower` past it.
     pub fn set_contents(&mut self, contents: &[u8]) {
         let end = HEADER + contents.len();
@@ -407,6 +452,9 @@ impl<'a> PageMut<'a> {
         }
     }
 }
+
+/// More items of one size than this are removed the ordinary way.
+const SLOTS: usize = 512;
 
 #[cfg(test)]
 mod tests {
@@ -452,6 +500,44 @@ mod tests {
         assert_eq!(page.as_page().exact_free_space(), free - 3 * 4 - 24 - 32 - 48);
         page.remove(&[1, 2, 3]).unwrap();
         assert_eq!((page.as_page().max_offset(), page.as_page().exact_free_space()), (0, free));
+    }
+
+    #[test]
+    fn items_of_one_size_fill_the_holes_and_few_move() {
+        let mut random = 12345u32;
+        for count in 1..=19u8 {
+            for _ in 0..40 {
+                let mut room = Room([0; 8192]);
+                let mut page = PageMut::init(&mut room.0, ID);
+                let free = page.as_page().exact_free_space();
+                (1..=count).for_each(|n| assert!(page.append(&[n; 413]).is_some()));
+                let (mut left, before) = ((1..=count).collect::<Vec<u8>>(), page.as_page().bytes.to_vec());
+                // more than once, so that items no longer lie in the order of their line pointers
+                while !left.is_empty() {
+                    let gone: Vec<u16> = (1..=left.len() as u16)
+                        .filter(|_| {
+                            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                            random >> 30 == 0
+                        })
+                        .collect();
+                    page.remove(&gone).unwrap();
+                    for &offset in gone.iter().rev() {
+                        left.remove(usize::from(offset) - 1);
+                    }
+                    assert_eq!(usize::from(page.as_page().max_offset()), left.len());
+                    for (at, &n) in left.iter().enumerate() {
+                        assert_eq!(page.as_page().item(at as u16 + 1).unwrap(), [n; 413]);
+                    }
+                    assert_eq!(page.as_page().exact_free_space(), free - left.len() * 420);
+                    if left.len() == usize::from(count) - 1 {
+                        let start = page.as_page().upper();
+                        let changed =
+                            (start..8192).filter(|&at| page.as_page().bytes[at] != before[at]).count();
+                        assert!(changed <= 416, "{changed} bytes for one item");
+                    }
+                }
+            }
+        }
     }
 
     #[test]
