@@ -365,30 +365,24 @@ impl<B: Blocks, S: Space> Store for PageStore<'_, B, S> {
         for &tid in self.walk.slots.iter().take(ahead) {
             self.blocks.prefetch_item(tid, self.size);
         }
-        let mut nearest = bound;
         for at in 0..count {
             let Some(&tid) = self.walk.slots.get(at) else { break };
             if let Some(&next) = self.walk.slots.get(at + ahead) {
                 self.blocks.prefetch_item(next, self.size);
             }
             let (space, query, walk) = (self.space, self.query, &mut *self.walk);
-            let near = self.blocks.read(tid.block(), |bytes| {
+            self.blocks.read(tid.block(), |bytes| {
                 let element = Element::new(Page::unidentified(bytes)?.item(tid.offset())?, tid.offset())?;
                 // A standby replays the marking of deleted elements while its scans run; there is nothing to find.
                 if element.header.deleted != 0 || element.header.level < layer {
-                    return Ok(None);
+                    return Ok(());
                 }
                 let distance = score(space, query, &element, tid)?;
                 if distance < bound || bound == f32::INFINITY {
                     out.push(Scored { distance, node: walk.add(Node::new(tid, &element)) });
                 }
-                Ok((distance < nearest).then_some((distance, element.header.neighbour_tid)))
+                Ok(())
             })?;
-            // the nearest of all is expanded next
-            if let Some((distance, neighbours)) = near {
-                nearest = distance;
-                self.blocks.prefetch_item(neighbours, neighbours_size(0, self.m));
-            }
         }
         Ok(())
     }
