@@ -244,8 +244,8 @@ def results(content: dict) -> str:
     entries = tabled(content)
     met = [f.met for e in entries for f in figures.of_entry(e) if f.met is not None]
     lines = ["# Results", "", f"Written by `make {'bench' if content['plan'] == 'quick' else 'bench-full'} RESULTS=1`: {provenance(content)}", "", METHOD.replace("\n", " "), "",
-             f"{sum(met)} of {len(met)} goals met. How it is measured: [README.md](README.md). Every sample, p50 to p99 and all values of ef_search and probes are in the report "
-             "that the run leaves in `results/`.", "", "![recall and throughput](plots/search.svg)", ""]
+             f"{sum(met)} of {len(met)} goals met. How it is measured: [README.md](README.md). p50 to p99, all values of ef_search and probes and every curve are in "
+             "[report.html](report.html), to be opened from disk; what the profile says about them, in [PROFILE.md](PROFILE.md).", "", "![recall and throughput](plots/search.svg)", ""]
     for entry in entries:
         lines += [f"## {title_of(entry)}", "", *markdown_table(entry), "", said_of(content, entry), ""]
     if content["ceilings"]:
@@ -264,9 +264,10 @@ def write(content: dict, directory: Path) -> Path:
 
 
 def publish(content: dict, benches: Path) -> None:
-    """What is committed: RESULTS.md and its pictures."""
+    """What is committed: RESULTS.md, its pictures, and the page."""
     folder = benches / "plots"
     folder.mkdir(exist_ok=True)
     for name, picture in plots(content).items():
         (folder / name).write_text(picture + "\n")
     (benches / "RESULTS.md").write_text(results(content))
+    (benches / "report.html").write_text(html(content))
