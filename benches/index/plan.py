@@ -122,7 +122,7 @@ def full() -> Plan:
         Entry("ivfflat glove halfvec", "glove100k", "halfvec_cosine_ops", "ivfflat", lists(300), twice, 300),
         Entry("ivfflat glove bit", "glove100k", "bit_hamming_ops", "ivfflat", lists(300), twice, 300),
         Entry("ivfflat clustered128 million", "clustered128x1000k", "vector_l2_ops", "ivfflat", lists(1000), replace(thorough, phases=(*SEARCHED, *WRITTEN)), series=(lists_clustered,)),
-        *by_rows("hnsw", (10, 300), "clustered128x{}k", "vector_l2_ops", clustered, vacuumed=50),
+        *by_rows("hnsw", (10, 30, 300), "clustered128x{}k", "vector_l2_ops", clustered, vacuumed=50),
         *by_rows("ivfflat", (10, 100), "clustered128x{}k", "vector_l2_ops", lists_clustered),
         *by_rows("hnsw", (5, 10, 50), "glove{}k", "vector_cosine_ops", n, vacuumed=50),
         *by_rows("ivfflat", (10, 50, 100), "glove{}k", "vector_cosine_ops", lists_n),

@@ -231,9 +231,11 @@ def ceiling_table(content: dict) -> list[str]:
 def plots(content: dict) -> dict[str, str]:
     """The two pictures of RESULTS.md, by file name."""
     entries = tabled(content)
-    first = [e for am in ("hnsw", "ivfflat") for e in entries if e["am"] == am and e["sides"]["ours"].get("search")]
-    out = {"search.svg": charts.side_by_side([(e["name"], search_series(content, e), *RECALL_AXIS) for e in first[:6]])}
+    first = [e for am, count in (("hnsw", 4), ("ivfflat", 2)) for e in [e for e in entries if e["am"] == am and e["sides"]["ours"].get("search")][:count]]
+    out = {"search.svg": charts.side_by_side([(e["name"], search_series(content, e), *RECALL_AXIS) for e in first])}
     grown = [g for g in figures.growths(content["entries"]) if g.name != "query at the same setting" and g.name != "index size"]
+    # Over rows before dimensions, and what goes farthest first.
+    grown.sort(key=lambda g: (g.axis != "n", -max(x for x, _ in g.points["ours"]), g.series))
     if grown:
         out["growth.svg"] = charts.side_by_side([growth_panel(g) for g in grown[:8]], height=290)
     return out
