@@ -10,7 +10,7 @@ use pgrx::pg_sys::{
 };
 use vector_index::ivf::candidates::Runs;
 use vector_index::ivf::kmeans::{Plan, Task, kmeans, plan};
-use vector_index::ivf::load::{Element, LoadOptions, Loader};
+use vector_index::ivf::load::{Element, LoadOptions, Loader, OutOfMemory};
 use vector_index::ivf::sample::Sample;
 use vector_index::ivf::team::{Host, Team};
 use vector_index::page::Tid;
@@ -200,6 +200,7 @@ impl Build<'_> {
         memory::check(memory::of_centres::<T>(lists as u64, width))?;
         let sampled = memory::of_sample::<T>(lists as u64, target as u64, width);
         memory::check(sampled)?;
+        memory::available(sampled)?;
         let mut sample = Sample::new(usize::from(self.shape.dims), width, self.shape.op.spherical);
         if let Some(call) = call {
             self.draw(space, call, target, &mut sample)?;
@@ -215,7 +216,11 @@ impl Build<'_> {
             memory::check(sampled.saturating_add(memory::of_clustering::<T>(lists, rows, dims, width)))?;
             let budget = settings::maintenance_work_mem() as u64;
             fitting = match plan::<T>(rows, lists, width as u64, threads, budget) {
-                Ok(plan) => plan,
+                Ok((plan, needed)) => {
+                    // the sample, which the figure contains, is there already
+                    memory::available(needed)?;
+                    plan
+                }
                 // without k-means there is nothing but the values, which have been checked
                 Err(_) if rows < lists => LEAST,
                 Err(needed) => {
@@ -295,9 +300,11 @@ impl Build<'_> {
             if let Some(value) = op.form(value, &mut buffer)? {
                 loader.prepare(team.threads()).map_err(|needed| match memory::check(needed as u64) {
                     Err(error) => error,
-                    Ok(()) => Error::Fixed(Code::ERRCODE_OUT_OF_MEMORY, "out of memory"),
+                    Ok(()) => memory::OUT_OF_MEMORY,
                 })?;
-                loader.push(row, space.view(value)?, team, runs);
+                loader
+                    .push(row, space.view(value)?, team, runs)
+                    .map_err(|OutOfMemory| memory::OUT_OF_MEMORY)?;
             }
             Ok(())
         };

@@ -62,3 +62,17 @@ pub fn check(needed: u64) -> Result<(), Error> {
         format!("memory required is {} MB, maintenance_work_mem is {} MB", needed / MB + 1, allowed / MB),
     ))
 }
+
+/// Fails when the system has no `needed` bytes. Asked before much is begun: memory that is wanting later, in the middle of
+/// clustering, would end the server.
+///
+/// # Errors
+/// PostgreSQL's.
+pub fn available(needed: u64) -> Result<(), Error> {
+    let bytes = usize::try_from(needed).ok();
+    let granted = bytes.is_some_and(|bytes| Vec::<u8>::new().try_reserve_exact(bytes).is_ok());
+    if granted { Ok(()) } else { Err(OUT_OF_MEMORY) }
+}
+
+/// PostgreSQL's error.
+pub const OUT_OF_MEMORY: Error = Error::Fixed(PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY, "out of memory");

@@ -197,7 +197,7 @@ fn ivf(space: Dense<f32>) -> Answer {
         let mut loader = Loader::new(options, std::mem::take(&mut centres));
         loader.prepare(1).map_err(|needed| format!("{needed} bytes needed"))?;
         for (n, row) in table.iter().enumerate() {
-            loader.push(tid(n), row, &mut team, &mut Roomy);
+            loader.push(tid(n), row, &mut team, &mut Roomy).map_err(|_| "out of memory")?;
         }
         loader.write(&mut blocks, PAGE_SIZE, &mut team, &mut Roomy, &mut |_| ())?;
         Ok(())

@@ -92,18 +92,28 @@ pub fn scratch<T: Stored>(width: u64, threads: u64) -> u64 {
     threads.saturating_mul(sums.saturating_add(chunk))
 }
 
-/// What fits into `budget` bytes.
+/// What fits into `budget` bytes, and how many of them it takes.
 ///
 /// # Errors
 /// The bytes needed, when clustering does not fit at all.
-pub fn plan<T: Stored>(rows: u64, lists: u64, width: u64, threads: u64, budget: u64) -> Result<Plan, u64> {
+pub fn plan<T: Stored>(
+    rows: u64,
+    lists: u64,
+    width: u64,
+    threads: u64,
+    budget: u64,
+) -> Result<(Plan, u64), u64> {
     let needed = memory::<T>(rows, lists, width, threads);
     let mut left = budget.checked_sub(needed).ok_or(needed)?;
     let groups = lists.div_ceil(PANEL as u64);
     let of_codes = RowCodes::memory(rows, width).saturating_add(CentreCodes::memory(lists, width));
     let codes = T::Lane::CODED && kernels().fast_byte_panels() && of_codes <= left / 2;
     left -= if codes { of_codes } else { 0 };
-    Ok(Plan { bounds: (1 + left / (4 * rows.max(1))).min(groups).max(1) as usize, codes })
+    let bounds = (1 + left / (4 * rows.max(1))).min(groups).max(1);
+    let taken = needed
+        .saturating_add(if codes { of_codes } else { 0 })
+        .saturating_add((bounds - 1).saturating_mul(4 * rows));
+    Ok((Plan { bounds: bounds as usize, codes }, taken))
 }
 
 /// The result of clustering.

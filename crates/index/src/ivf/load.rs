@@ -4,12 +4,12 @@
 use std::borrow::Cow;
 
 use vector_kernels::prefetch;
-use zerocopy::{FromBytes, Immutable, IntoBytes};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
 use super::assign::{Assigned, Lists};
 use super::candidates::Runs;
 use super::kmeans::scratch;
-use super::layout::{elements_at, entry_size, write_entry_of};
+use super::layout::{META_BLOCK, elements_at, entry_size, write_entry_of};
 use super::sample::Stored;
 use super::team::Team;
 use super::write::{Shape, write_entries, write_lists};
@@ -81,6 +81,10 @@ pub struct LoadOptions {
     pub memory: usize,
 }
 
+/// The system has no memory left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutOfMemory;
+
 /// Rows on their way into an index.
 pub struct Loader<T: Element> {
     options: LoadOptions,
@@ -92,6 +96,8 @@ pub struct Loader<T: Element> {
     entry_size: usize,
     /// the list of each, but for the last ones, which have none yet; room for theirs
     entry_lists: Vec<u32>,
+    /// room for their order
+    order: Vec<u32>,
     own: Vec<u32>,
     /// the values of these, where elements of entries are not aligned
     staged: Vec<T>,
@@ -112,6 +118,7 @@ impl<T: Element> Loader<T> {
             entries: 0,
             entry_size: entry_size(value_size::<T>(options.width)),
             entry_lists: Vec::new(),
+            order: Vec::new(),
             own: Vec::new(),
             staged: Vec::new(),
             runs: Vec::new(),
@@ -170,11 +177,29 @@ impl<T: Element> Loader<T> {
         Ok(())
     }
 
-    /// Adds a row of `width` elements. [`Self::prepare`] came before.
-    pub fn push(&mut self, row: Tid, elements: &[T], team: &mut Team<'_>, runs: &mut dyn Runs) {
+    /// Adds a row of `width` elements. [`Self::prepare`] came before. When the system has no memory although the budget
+    /// allows more, what is here goes to a run first.
+    ///
+    /// # Errors
+    /// No memory even so.
+    pub fn push(
+        &mut self,
+        row: Tid,
+        elements: &[T],
+        team: &mut Team<'_>,
+        runs: &mut dyn Runs,
+    ) -> Result<(), OutOfMemory> {
         let (per_part, size) = (self.per_part(), self.entry_size);
         if self.entries.is_multiple_of(per_part) {
-            self.parts.push(vec![0; (per_part * size).div_ceil(8)]);
+            let words = (per_part * size).div_ceil(8);
+            let mut part = u64::new_vec_zeroed(words);
+            if part.is_err() && self.entries > 0 {
+                self.settle(team, runs)?;
+                self.write_run(runs);
+                part = u64::new_vec_zeroed(words);
+            }
+            self.parts.try_reserve(1).map_err(|_| OutOfMemory)?;
+            self.parts.push(part.map_err(|_| OutOfMemory)?);
         }
         let start = self.entries % per_part * size;
         if let Some(part) = self.parts.last_mut() {
@@ -185,18 +210,19 @@ impl<T: Element> Loader<T> {
         if self.elements_at().is_none() {
             self.staged.extend_from_slice(elements);
         }
-        if self.waiting() >= self.stage_rows() {
-            self.settle(team, runs);
-        }
+        if self.waiting() >= self.stage_rows() { self.settle(team, runs) } else { Ok(()) }
     }
 
     /// Gives the waiting entries their lists.
-    fn settle(&mut self, team: &mut Team<'_>, runs: &mut dyn Runs) {
-        let Some(lists) = &self.lists else { return };
-        let (width, settled) = (self.options.width, self.entry_lists.len());
+    fn settle(&mut self, team: &mut Team<'_>, runs: &mut dyn Runs) -> Result<(), OutOfMemory> {
+        let Some(lists) = &self.lists else { return Ok(()) };
+        let (width, settled, waiting) = (self.options.width, self.entry_lists.len(), self.waiting());
+        // for the order, too, which is made when there may be no memory left
+        self.entry_lists.try_reserve(waiting).map_err(|_| OutOfMemory)?;
+        self.order.try_reserve(settled + waiting).map_err(|_| OutOfMemory)?;
         let mut own = core::mem::take(&mut self.own);
         own.clear();
-        own.resize(self.waiting(), 0);
+        own.resize(waiting, 0);
         let elements_at = self.elements_at();
         let row = |i: usize| -> &[T] {
             let Some(at) = elements_at else {
@@ -220,6 +246,7 @@ impl<T: Element> Loader<T> {
         if used + PART.min(least / 2) > least {
             self.write_run(runs);
         }
+        Ok(())
     }
 
     fn entry(&self, at: u32) -> &[u8] {
@@ -229,8 +256,8 @@ impl<T: Element> Loader<T> {
         part.and_then(|part| part.as_bytes().get(start..start + self.entry_size)).unwrap_or_default()
     }
 
-    /// The stored entries ordered by list, and how many each list has.
-    fn ordered(&self) -> (Vec<u32>, Vec<u32>) {
+    /// Orders the stored entries by list; answers how many each list has.
+    fn arrange(&mut self) -> Vec<u32> {
         let mut counts = vec![0u32; self.counts.len()];
         self.entry_lists.iter().for_each(|&list| counts[list as usize] += 1);
         let mut next = 0;
@@ -241,30 +268,32 @@ impl<T: Element> Loader<T> {
                 next - count
             })
             .collect();
-        let mut order = vec![0u32; self.entry_lists.len()];
+        self.order.clear();
+        self.order.resize(self.entry_lists.len(), 0);
         for (at, &list) in self.entry_lists.iter().enumerate() {
             let place = &mut starts[list as usize];
-            order[*place as usize] = at as u32;
+            self.order[*place as usize] = at as u32;
             *place += 1;
         }
-        (order, counts)
+        counts
     }
 
     #[cold]
     fn write_run(&mut self, runs: &mut dyn Runs) {
-        let (order, counts) = self.ordered();
-        order.iter().for_each(|&at| runs.write(self.entry(at)));
+        let counts = self.arrange();
+        self.order.iter().for_each(|&at| runs.write(self.entry(at)));
         runs.end_run();
         self.runs.push(counts);
         self.parts.clear();
         self.entry_lists.clear();
+        self.order.clear();
         self.entries = 0;
     }
 
     /// Writes the index: meta page, lists, entries. `done` is told how many rows are written.
     ///
     /// # Errors
-    /// A file that cannot be extended.
+    /// A file that cannot be extended, no memory.
     pub fn write<B: Blocks>(
         mut self,
         blocks: &mut B,
@@ -273,9 +302,9 @@ impl<T: Element> Loader<T> {
         runs: &mut dyn Runs,
         done: &mut dyn FnMut(u64),
     ) -> Result<(), B::Error> {
-        self.settle(team, runs);
+        self.settle(team, runs).map_err(|OutOfMemory| Damage::OUT_OF_MEMORY.on(META_BLOCK))?;
         self.lists = None;
-        let (order, in_memory) = self.ordered();
+        let in_memory = self.arrange();
         let (dims, width) = (self.options.dims, self.options.width);
         let shape = Shape { dimensions: dims as u16, value_size: value_size::<T>(width), page_size };
         let heads = write_lists(blocks, shape, &self.counts, |list, out| {
@@ -296,10 +325,10 @@ impl<T: Element> Loader<T> {
                     short = runs.read(run, &mut entry) != entry.len();
                     return (!short).then_some(Cow::Owned(entry));
                 }
-                let at = *order.get(next).filter(|_| next < end)?;
+                let at = *self.order.get(next).filter(|_| next < end)?;
                 next += 1;
                 // entries of a list are far from each other: a page's worth of them is asked for ahead
-                if let Some(&ahead) = order.get(next + ahead) {
+                if let Some(&ahead) = self.order.get(next + ahead) {
                     prefetch(self.entry(ahead));
                 }
                 Some(Cow::Borrowed(self.entry(at)))

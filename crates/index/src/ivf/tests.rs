@@ -276,10 +276,12 @@ fn memory_is_known_before_it_is_taken() {
     // without k-means nothing but the values
     assert!(memory::<f16>(1, 100, 4000, 1) < 1_600_000);
     assert_eq!(plan::<f32>(50_000, 1000, 100, 1, needed - 1), Err(needed));
-    let fits = |bounds, codes| Ok(Plan { bounds, codes });
-    assert_eq!(plan::<f32>(50_000, 1000, 100, 1, needed), fits(1, false));
-    assert_eq!(plan::<f32>(50_000, 1000, 100, 1, needed + 3 * 200_000), fits(4, false));
-    assert_eq!(plan::<f32>(50_000, 1000, 100, 1, 1 << 40), fits(63, kernels().fast_byte_panels()));
+    let fits = |bounds, codes, taken| Ok((Plan { bounds, codes }, taken));
+    assert_eq!(plan::<f32>(50_000, 1000, 100, 1, needed), fits(1, false, needed));
+    assert_eq!(plan::<f32>(50_000, 1000, 100, 1, needed + 700_000), fits(4, false, needed + 600_000));
+    let (all, taken) = plan::<f32>(50_000, 1000, 100, 1, 1 << 40).unwrap();
+    assert_eq!(all, Plan { bounds: 63, codes: kernels().fast_byte_panels() });
+    assert!(taken >= needed + 62 * 200_000 + if all.codes { 50_000 * 100 } else { 0 }, "{taken}");
     assert_eq!(plan::<f16>(u64::MAX, u64::MAX, u64::MAX, 1, 1 << 40), Err(u64::MAX));
 }
 
@@ -335,7 +337,7 @@ fn load(rows: &[Vec<f32>], centres: Vec<f32>, memory: usize, runs: &mut dyn Runs
     let mut team = Team::new(1, &mut idle);
     loader.prepare(2).unwrap();
     for (i, row) in rows.iter().enumerate() {
-        loader.push(Tid::new(i as u32, 1), row, &mut team, runs);
+        loader.push(Tid::new(i as u32, 1), row, &mut team, runs).unwrap();
     }
     assert_eq!(loader.count(), rows.len() as u64);
     loader.write(blocks, PAGE_SIZE, &mut team, runs, &mut |done| told = done).unwrap();
