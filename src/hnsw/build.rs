@@ -256,7 +256,7 @@ fn write_graph<S: Space>(
     shape: Shape,
     graph: &build::Graph<S>,
 ) -> Result<(), Corruption> {
-    let places = Places::new(graph, shape.m, PAGE_SIZE);
+    let places = Places::new(graph, shape.m, PAGE_SIZE).map_err(|damage| damage.on(META_BLOCK))?;
     let mut meta = shape.meta();
     meta.insert_page = places.last();
     let entry = graph.entry().and_then(|node| graph.element(node));

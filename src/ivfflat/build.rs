@@ -210,8 +210,7 @@ impl Build<'_> {
         }
         let (rows, lists) = (sample.len() as u64, lists as u64);
         let (dims, threads) = (u64::from(self.shape.dims), self.team.threads() as u64);
-        const LEAST: Plan = Plan { bounds: 1, codes: false };
-        let mut fitting = LEAST;
+        let mut fitting = Plan::LEAST;
         if rows > 0 {
             memory::check(sampled.saturating_add(memory::of_clustering::<T>(lists, rows, dims, width)))?;
             let budget = settings::maintenance_work_mem() as u64;
@@ -222,10 +221,10 @@ impl Build<'_> {
                     plan
                 }
                 // without k-means there is nothing but the values, which have been checked
-                Err(_) if rows < lists => LEAST,
+                Err(_) if rows < lists => Plan::LEAST,
                 Err(needed) => {
                     memory::check(needed)?;
-                    LEAST
+                    Plan::LEAST
                 }
             };
         }

@@ -100,6 +100,8 @@ pub fn remember(relation: Rel<'_>, block: u32, buffer: Buffer) {
 /// Bytes of a buffer's header, and where its state lies: after the tag of five words and the buffer's number
 /// (BufferDesc, src/include/storage/buf_internals.h, the same in 14 to 18).
 const DESCRIPTOR: usize = 64;
+// elsewhere they are not padded to that
+const _: () = assert!(size_of::<usize>() == 8);
 #[cfg(not(feature = "pg13"))]
 const STATE: usize = 24;
 

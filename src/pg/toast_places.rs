@@ -42,14 +42,16 @@ struct Table {
     relation: u32,
     /// ascending numbers
     known: Vec<Known>,
-    /// guesses in a row that failed
-    misses: u32,
+    /// values asked for while guesses are not made
+    waiting: u32,
+    /// guesses that failed, less those that were right
+    debt: u32,
 }
 
 /// Tables that are remembered; places in each.
 const TABLES: usize = 16;
 const PLACES: usize = 64;
-/// After so many failures in a row, what is known is forgotten, and only one guess of `RARELY` is made.
+/// After so many more failures than successes, what is known is forgotten, and only one guess of `RARELY` is made.
 const FAILURES: u32 = 4;
 const RARELY: u32 = 32;
 
@@ -67,7 +69,7 @@ impl Places {
 
     fn table(&mut self, relation: u32) -> &mut Table {
         let at = self.tables.iter().position(|table| table.relation == relation).unwrap_or_else(|| {
-            let new = Table { relation, known: Vec::new(), misses: 0 };
+            let new = Table { relation, known: Vec::new(), waiting: 0, debt: 0 };
             if self.tables.len() < TABLES {
                 self.tables.push(new);
                 return self.tables.len() - 1;
@@ -117,9 +119,9 @@ impl Table {
 pub fn guess(relation: u32, value: u32) -> Option<Guess> {
     HERE.with(Places::new, |places| {
         let table = places.table(relation);
-        if table.misses >= FAILURES {
-            table.misses = table.misses.wrapping_add(1).max(FAILURES);
-            if !table.misses.is_multiple_of(RARELY) {
+        if table.debt >= FAILURES {
+            table.waiting = table.waiting.wrapping_add(1);
+            if !table.waiting.is_multiple_of(RARELY) {
                 return None;
             }
         }
@@ -136,9 +138,13 @@ pub fn learn(relation: u32, found: Known) {
 pub fn judge(relation: u32, right: bool) {
     HERE.with(Places::new, |places| {
         let table = places.table(relation);
-        table.misses = if right { 0 } else { table.misses.saturating_add(1) };
-        if table.misses == FAILURES {
-            table.known.clear();
+        if right {
+            table.debt = table.debt.saturating_sub(1);
+        } else if table.debt < FAILURES {
+            table.debt += 1;
+            if table.debt == FAILURES {
+                table.known.clear();
+            }
         }
     });
 }
@@ -148,7 +154,7 @@ mod tests {
     use super::*;
 
     fn table(known: &[(u32, u32)]) -> Table {
-        let mut table = Table { relation: 1, known: Vec::new(), misses: 0 };
+        let mut table = Table { relation: 1, known: Vec::new(), waiting: 0, debt: 0 };
         known.iter().for_each(|&(value, block)| table.learn(Known { value, block }));
         table
     }

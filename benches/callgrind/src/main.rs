@@ -85,7 +85,7 @@ fn built<S: Space>(space: S, values: &[ValueBuf], coded: bool) -> Result<Built<S
 
 fn written<S: Space>(graph: &Built<S>, dims: usize) -> Result<Plain, Box<dyn Error>> {
     let mut blocks = Plain::default();
-    let places = Places::new(graph, M, PAGE_SIZE);
+    let places = Places::new(graph, M, PAGE_SIZE).map_err(|damage| damage.on(0))?;
     let mut meta = MetaPage::new(dims as u32, M as u16, EF_CONSTRUCTION as u16);
     meta.insert_page = places.last();
     meta.set_entry_point(graph.entry().and_then(|node| {
@@ -185,7 +185,7 @@ fn ivf(space: Dense<f32>) -> Answer {
     measured("k-means", &mut || {
         centres = kmeans(
             &sample,
-            Task { lists: LISTS, seed: 7, plan: Plan { bounds: 8, codes: false } },
+            Task { lists: LISTS, seed: 7, plan: Plan { bounds: 8, sums: true, codes: false } },
             &mut team,
         )
         .centres;

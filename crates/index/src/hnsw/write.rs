@@ -5,7 +5,7 @@ use super::layout::{
     ElementHeader, HEAD_BLOCK, PAGE_ID, element_size, layer_range, neighbours_size, write_element,
     write_neighbours,
 };
-use crate::page::{INVALID_BLOCK, PageMut, Tid, max_align, max_item_size};
+use crate::page::{Damage, INVALID_BLOCK, PageMut, Tid, max_align, max_item_size};
 use crate::space::Space;
 
 const LINE_POINTER: usize = 4;
@@ -28,11 +28,16 @@ pub const PLACES_BYTES: usize = size_of::<u64>() + size_of::<bool>();
 
 impl Places {
     /// Computes all places.
-    pub fn new<S: Space>(graph: &Graph<S>, m: usize, page_size: usize) -> Self {
+    ///
+    /// # Errors
+    /// [`Damage::OUT_OF_MEMORY`].
+    pub fn new<S: Space>(graph: &Graph<S>, m: usize, page_size: usize) -> Result<Self, Damage> {
         let most = max_item_size(page_size);
         // what an empty page offers to items and their line pointers
         let empty = most + LINE_POINTER;
-        let (mut elements, mut apart) = (Vec::with_capacity(graph.len()), Vec::with_capacity(graph.len()));
+        let (mut elements, mut apart) = (Vec::new(), Vec::new());
+        let room = elements.try_reserve_exact(graph.len()).and(apart.try_reserve_exact(graph.len()));
+        room.map_err(|_| Damage::OUT_OF_MEMORY)?;
         let (mut block, mut free, mut items) = (HEAD_BLOCK, empty & !7, 0u16);
         for node in graph.elements() {
             let (element, neighbours) = (element_size(node.value().len()), neighbours_size(node.level(), m));
@@ -51,7 +56,7 @@ impl Places {
                 free = (empty & !7) - neighbours - LINE_POINTER;
             }
         }
-        Places { elements, apart, page_size, m, last: block }
+        Ok(Places { elements, apart, page_size, m, last: block })
     }
 
     /// The element tuple of a node.

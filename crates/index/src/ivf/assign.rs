@@ -76,7 +76,7 @@ impl Assigned for u8 {
 impl<L: Assigned> Lists<L> {
     /// Lists around `centres`, one after the other as their type keeps them.
     pub fn new<T: Stored<Lane = L>>(centres: &[T], width: usize, metric: Metric) -> Self {
-        Self::with_codes(centres, width, metric, kernels().fast_byte_panels())
+        Self::with_codes(centres, width, metric, L::CODED && kernels().fast_byte_panels())
     }
 
     fn with_codes<T: Stored<Lane = L>>(centres: &[T], width: usize, metric: Metric, codes: bool) -> Self {
@@ -100,10 +100,12 @@ impl<L: Assigned> Lists<L> {
 
     /// Bytes of memory for `lists` lists.
     pub fn memory(lists: u64, width: u64) -> u64 {
+        let panels = Panels::<L>::memory(lists, width);
+        if !(L::CODED && kernels().fast_byte_panels()) {
+            return panels;
+        }
         let rows = lists.saturating_mul(width).saturating_mul(size_of::<L>() as u64);
-        [rows, CentreCodes::memory(lists, width)]
-            .iter()
-            .fold(Panels::<L>::memory(lists, width), |sum, &part| sum.saturating_add(part))
+        panels.saturating_add(rows).saturating_add(CentreCodes::memory(lists, width))
     }
 
     /// Writes the number of each row's list to `out`. `row` gives row `i` of `out.len()`.

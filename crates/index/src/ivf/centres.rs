@@ -214,7 +214,7 @@ impl Centres {
             let panel = self.lower.get(first).copied().unwrap_or_default();
             upper(first * PANEL + panel.iter().position(|&l| l == smallest).unwrap_or_default())
         } else {
-            let lower = self.lower.as_flattened().iter().enumerate();
+            let lower = self.lower.as_flattened().iter().enumerate().take(self.places.len());
             nearest.extend(lower.map(|(at, &l)| u64::from(key(l)) << 32 | at as u64));
             let last = count.min(nearest.len()) - 1;
             nearest.select_nth_unstable(last);
@@ -451,6 +451,32 @@ mod tests {
                 assert_eq!((place.block, place.offset, place.start_page), (first + 1, 1, first + 900));
             }
             centres.nearest(space, None, 1, &mut Vec::new());
+        }
+    }
+
+    #[test]
+    fn a_query_without_direction_finds_lists() {
+        for lists in [64usize, 70, 75, 100] {
+            let mut rng = SmallRng::seed_from_u64(11);
+            let AnySpace::Vector(space) = AnySpace::new(ValueKind::Vector, Metric::InnerProduct, 20) else {
+                panic!()
+            };
+            let mut centres = Centres::default();
+            for at in 0..lists {
+                let (mut page, mut item) = ([0u64; PAGE_SIZE / 8], Vec::new());
+                let bytes = zerocopy::IntoBytes::as_mut_bytes(&mut page);
+                let head = ListHead { start_page: at as u32 + 900, insert_page: 0 };
+                write_list(head, value(&point(&mut rng, None, 20)).bytes(), &mut item);
+                PageMut::init(bytes, PAGE_ID).append(&item);
+                centres.add_page(bytes, at as u32 + 1, space).unwrap();
+            }
+            assert!(centres.encode(space));
+            let zero = value(&[0.0; 20]);
+            for count in 1..=lists / 4 {
+                let mut some = Vec::new();
+                centres.nearest(space, Some(space.view(zero.bytes()).unwrap()), count, &mut some);
+                assert!(some.len() >= count, "{lists} lists, {count} asked for, {} found", some.len());
+            }
         }
     }
 }

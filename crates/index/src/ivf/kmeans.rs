@@ -25,7 +25,7 @@ use rand::{Rng, SeedableRng};
 use vector_kernels::{PANEL, kernels};
 
 use super::codes::{Asking, CentreCodes, RowCodes, Sieve};
-use super::means::{Mean, Means};
+use super::means::{Mean, Means, move_to_mean};
 use super::sample::{Centres, Lane, Loaded, Sample, Stored};
 use super::seed::{Seeds, least, seed};
 use super::team::Team;
@@ -62,8 +62,15 @@ pub struct Task {
 pub struct Plan {
     /// lower bounds per row
     pub bounds: usize,
+    /// sums of clusters, so that only rows which change sides are read
+    pub sums: bool,
     /// codes of rows and centres
     pub codes: bool,
+}
+
+impl Plan {
+    /// The least.
+    pub const LEAST: Self = Plan { bounds: 1, sums: false, codes: false };
 }
 
 /// Memory that `rows` rows of `width` elements and their clustering into `lists` need, in bytes, with one bound per row,
@@ -79,8 +86,7 @@ pub fn memory<T: Stored>(rows: u64, lists: u64, width: u64, threads: u64) -> u64
     let per_row = rows.saturating_mul(20);
     let per_list = lists.saturating_mul(64);
     let centres = Centres::<T::Lane>::memory(lists, width);
-    let means = Means::<<T::Lane as Lane>::Sum>::memory(rows, lists, T::Lane::sums(width as usize) as u64);
-    [per_row, per_list, centres, means].iter().fold(seeding, |sum, &part| sum.saturating_add(part))
+    [per_row, per_list, centres].iter().fold(seeding, |sum, &part| sum.saturating_add(part))
 }
 
 /// Memory of the threads that work on rows of `width` elements.
@@ -106,14 +112,18 @@ pub fn plan<T: Stored>(
     let needed = memory::<T>(rows, lists, width, threads);
     let mut left = budget.checked_sub(needed).ok_or(needed)?;
     let groups = lists.div_ceil(PANEL as u64);
+    let of_sums = Means::<<T::Lane as Lane>::Sum>::memory(rows, lists, T::Lane::sums(width as usize) as u64);
+    let sums = of_sums <= left / 2;
+    left -= if sums { of_sums } else { 0 };
     let of_codes = RowCodes::memory(rows, width).saturating_add(CentreCodes::memory(lists, width));
     let codes = T::Lane::CODED && kernels().fast_byte_panels() && of_codes <= left / 2;
     left -= if codes { of_codes } else { 0 };
     let bounds = (1 + left / (4 * rows.max(1))).min(groups).max(1);
     let taken = needed
+        .saturating_add(if sums { of_sums } else { 0 })
         .saturating_add(if codes { of_codes } else { 0 })
         .saturating_add((bounds - 1).saturating_mul(4 * rows));
-    Ok((Plan { bounds: bounds as usize, codes }, taken))
+    Ok((Plan { bounds: bounds as usize, sums, codes }, taken))
 }
 
 /// The result of clustering.
@@ -158,7 +168,7 @@ pub fn kmeans<T: Stored>(sample: &Sample<T>, task: Task, team: &mut Team<'_>) ->
         T::load(kernels(), sample.row(row as usize), &mut value);
         centres.set(at, &value);
     }
-    let mut lloyd = Lloyd::new(sample, codes, centres, seeds, task.plan.bounds);
+    let mut lloyd = Lloyd::new(sample, codes, centres, seeds, task.plan);
     let (mut steps, mut round) = (0, 0);
     while steps < STEPS {
         steps += 1;
@@ -202,7 +212,7 @@ struct Lloyd<'s, T: Stored> {
     /// rows ordered by centre, and where each centre's begin
     order: Vec<u32>,
     starts: Vec<u32>,
-    means: Means<<T::Lane as Lane>::Sum>,
+    means: Option<Means<<T::Lane as Lane>::Sum>>,
     panels: AtomicUsize,
 }
 
@@ -250,10 +260,10 @@ impl<'s, T: Stored> Lloyd<'s, T> {
         codes: Option<RowCodes>,
         centres: Centres<T::Lane>,
         seeds: Seeds,
-        bounds: usize,
+        plan: Plan,
     ) -> Self {
         let (rows, lists) = (sample.len(), centres.count());
-        let panels_per_bound = centres.panels().len().div_ceil(bounds.max(1));
+        let panels_per_bound = centres.panels().len().div_ceil(plan.bounds.max(1));
         let bounds = centres.panels().len().div_ceil(panels_per_bound.max(1));
         let mut upper = seeds.distances;
         upper.iter_mut().for_each(|d| *d = d.sqrt());
@@ -270,7 +280,7 @@ impl<'s, T: Stored> Lloyd<'s, T> {
             dirty: (0..lists).map(|_| AtomicBool::new(true)).collect(),
             order: vec![0; rows],
             starts: vec![0; lists + 1],
-            means: Means::new(rows, lists, T::Lane::sums(sample.width())),
+            means: plan.sums.then(|| Means::new(rows, lists, T::Lane::sums(sample.width()))),
             panels: AtomicUsize::new(0),
             centres,
         }
@@ -581,6 +591,8 @@ impl<'s, T: Stored> Lloyd<'s, T> {
             landed.set(at, &value);
             self.dirty[centre as usize].store(true, Relaxed);
         }
+        let mut jumped = vec![false; self.centres.count()];
+        jumps.iter().for_each(|&(centre, _)| jumped[centre as usize] = true);
         let chunk = chunk_rows(width);
         let (mut nearest, mut upper) = (core::mem::take(&mut self.nearest), core::mem::take(&mut self.upper));
         let mut lower = core::mem::take(&mut self.lower);
@@ -594,6 +606,13 @@ impl<'s, T: Stored> Lloyd<'s, T> {
             |(room, out), (at, ((nearest, upper), lower)), beat| {
                 room.clear(width);
                 (0..nearest.len()).for_each(|i| room.push(this.sample.row(at * chunk + i)));
+                // a row's own centre may have jumped: what is farther than that need not be known
+                for (i, (own, upper)) in nearest.iter().zip(&mut *upper).enumerate() {
+                    if jumped[*own as usize] {
+                        let centre = this.centres.row(*own as usize);
+                        *upper = T::Lane::distance(kernels(), room.row(i), centre).sqrt();
+                    }
+                }
                 for (panel, jumps) in jumps.chunks(PANEL).enumerate() {
                     for start in (0..nearest.len()).step_by(8) {
                         let count = (nearest.len() - start).min(8);
@@ -627,10 +646,6 @@ impl<'s, T: Stored> Lloyd<'s, T> {
         upper: &mut f32,
         lower: &mut [f32],
     ) {
-        // first the row's own centre, which may be one of them
-        if jumps.iter().any(|&(centre, _)| centre == *own) {
-            *upper = T::Lane::distance(kernels(), row, self.centres.row(*own as usize)).sqrt();
-        }
         for (&(centre, _), &squared) in jumps.iter().zip(squared) {
             if centre == *own {
                 continue;
@@ -710,23 +725,35 @@ impl<'s, T: Stored> Lloyd<'s, T> {
 
     /// Moves every centre whose rows changed to their mean.
     fn move_centres(&mut self, team: &mut Team<'_>) {
-        self.means.follow(&self.nearest);
-        let (sample, dirty, starts) = (self.sample, &self.dirty, &self.starts);
-        let mut means: Vec<Mean<'_, _>> = self.means.each().collect();
+        let (sample, dirty, starts, order) = (self.sample, &self.dirty, &self.starts, &self.order);
+        let mut means = Vec::new();
+        if let Some(kept) = &mut self.means {
+            kept.follow(&self.nearest);
+            means.extend(kept.each().map(Some));
+        }
+        means.resize_with(self.moved.len(), || None);
         let groups = self.centres.groups_mut().zip(self.moved.chunks_mut(PANEL)).zip(means.chunks_mut(PANEL));
         team.each(
             groups.enumerate(),
-            || vec![T::Lane::default(); sample.width()],
-            |room, (at, ((mut group, moved), means)), beat| {
+            || (vec![T::Lane::default(); sample.width()], Vec::new()),
+            |(room, sums), (at, ((mut group, moved), means)), beat| {
                 for (column, (moved, mean)) in moved.iter_mut().zip(means).enumerate() {
                     let centre = at * PANEL + column;
                     *moved = 0.0;
                     let dirty = dirty[centre].swap(false, Relaxed);
-                    if !(dirty || mean.changed()) || !beat() {
+                    let changed = mean.as_ref().is_some_and(Mean::changed);
+                    if !(dirty || changed) || !beat() {
                         continue;
                     }
-                    let count = starts[centre + 1] - starts[centre];
-                    *moved = mean.move_centre(sample, count, &mut group, column, room);
+                    let rows = starts[centre]..starts[centre + 1];
+                    let count = rows.end - rows.start;
+                    *moved = match mean {
+                        Some(mean) => mean.move_centre(sample, count, &mut group, column, room),
+                        None => {
+                            let rows = &order[rows.start as usize..rows.end as usize];
+                            move_to_mean(sample, rows, sums, &mut group, column, room)
+                        }
+                    };
                 }
             },
         );
@@ -741,11 +768,27 @@ impl Found {
     fn merge(&mut self, distances: &[f32; PANEL], panel: usize) {
         for (column, &distance) in distances.iter().enumerate() {
             if distance < self.first {
-                *self =
-                    Found { first: distance, second: self.first, centre: (panel * PANEL + column) as u32 };
+                // an earlier panel without a nearer centre has left a second one only
+                let second = self.first.min(self.second);
+                *self = Found { first: distance, second, centre: (panel * PANEL + column) as u32 };
             } else if distance < self.second {
                 self.second = distance;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_earlier_panel_had_is_not_forgotten() {
+        // a panel without a nearer centre came before one with
+        let mut found = Found { first: f32::INFINITY, second: 1.0, centre: 0 };
+        let mut distances = [f32::INFINITY; PANEL];
+        distances[3] = 0.5;
+        found.merge(&distances, 1);
+        assert_eq!((found.first, found.second, found.centre), (0.5, 1.0, PANEL as u32 + 3));
     }
 }

@@ -109,7 +109,7 @@ impl<S> Mean<'_, S> {
         !self.changes.is_empty()
     }
 
-    /// Brings the sum up to date and moves a centre to the mean of its `count` rows; answers how far.
+    /// Brings the sum up to date, and moves a centre to the mean of its `count` rows; answers how far.
     pub fn move_centre<T: Stored<Lane: Lane<Sum = S>>>(
         &mut self,
         sample: &Sample<T>,
@@ -128,16 +128,48 @@ impl<S> Mean<'_, S> {
                 T::Lane::add(self.sums, room.row(0));
             }
         }
-        if count == 0 {
-            return 0.0;
-        }
-        T::Lane::mean(self.sums, count, mean);
-        // rows that cancel out have no direction: the centre stays
-        if sample.normalized() && !T::Lane::normalize(kernels(), mean) {
-            return 0.0;
-        }
-        let moved = T::Lane::distance(kernels(), group.row(column), mean).sqrt();
-        group.set(column, mean);
-        moved
+        settle(sample, self.sums, count, group, column, mean)
     }
+}
+
+/// Moves a centre to the mean of `rows`, all of them read; answers how far. `sums` is room.
+pub(super) fn move_to_mean<T: Stored>(
+    sample: &Sample<T>,
+    rows: &[u32],
+    sums: &mut Vec<<T::Lane as Lane>::Sum>,
+    group: &mut Group<'_, T::Lane>,
+    column: usize,
+    mean: &mut [T::Lane],
+) -> f32 {
+    sums.clear();
+    sums.resize(T::Lane::sums(sample.width()), Default::default());
+    let mut room = Loaded::default();
+    for &row in rows {
+        room.clear(sample.width());
+        room.push(sample.row(row as usize));
+        T::Lane::add(sums, room.row(0));
+    }
+    settle(sample, sums, rows.len() as u32, group, column, mean)
+}
+
+/// Moves a centre to the mean of the `count` rows in `sums`; answers how far.
+fn settle<T: Stored>(
+    sample: &Sample<T>,
+    sums: &[<T::Lane as Lane>::Sum],
+    count: u32,
+    group: &mut Group<'_, T::Lane>,
+    column: usize,
+    mean: &mut [T::Lane],
+) -> f32 {
+    if count == 0 {
+        return 0.0;
+    }
+    T::Lane::mean(sums, count, mean);
+    // rows that cancel out have no direction: the centre stays
+    if sample.normalized() && !T::Lane::normalize(kernels(), mean) {
+        return 0.0;
+    }
+    let moved = T::Lane::distance(kernels(), group.row(column), mean).sqrt();
+    group.set(column, mean);
+    moved
 }

@@ -30,7 +30,8 @@ fn cluster<T: Stored + IntoBytes + Immutable>(
     helpers: usize,
 ) -> Clusters<T> {
     let by = |codes| {
-        let task = Task { lists, seed: 7, plan: Plan { bounds, codes } };
+        // with one bound there is no memory for sums either
+        let task = Task { lists, seed: 7, plan: Plan { bounds, sums: bounds > 1, codes } };
         kmeans(sample, task, &mut Team::new(helpers, &mut Idle))
     };
     let (found, by_codes) = (by(false), by(true));
@@ -276,12 +277,17 @@ fn memory_is_known_before_it_is_taken() {
     // without k-means nothing but the values
     assert!(memory::<f16>(1, 100, 4000, 1) < 1_600_000);
     assert_eq!(plan::<f32>(50_000, 1000, 100, 1, needed - 1), Err(needed));
-    let fits = |bounds, codes, taken| Ok((Plan { bounds, codes }, taken));
+    let fits = |bounds, sums, taken| Ok((Plan { bounds, sums, codes: false }, taken));
     assert_eq!(plan::<f32>(50_000, 1000, 100, 1, needed), fits(1, false, needed));
     assert_eq!(plan::<f32>(50_000, 1000, 100, 1, needed + 700_000), fits(4, false, needed + 600_000));
+    // 8 bytes per list and dimension, 12 per row, 4 per list
+    let sums = 1000 * 100 * 8 + 50_000 * 12 + 1000 * 4;
+    let more = needed + 2 * sums + 1;
+    let (some, taken) = plan::<f32>(50_000, 1000, 100, 1, more).unwrap();
+    assert!(some.sums && !some.codes && (needed + sums..=more).contains(&taken), "{some:?} {taken}");
     let (all, taken) = plan::<f32>(50_000, 1000, 100, 1, 1 << 40).unwrap();
-    assert_eq!(all, Plan { bounds: 63, codes: kernels().fast_byte_panels() });
-    assert!(taken >= needed + 62 * 200_000 + if all.codes { 50_000 * 100 } else { 0 }, "{taken}");
+    assert_eq!(all, Plan { bounds: 63, sums: true, codes: kernels().fast_byte_panels() });
+    assert!(taken >= needed + sums + 62 * 200_000 + if all.codes { 50_000 * 100 } else { 0 }, "{taken}");
     assert_eq!(plan::<f16>(u64::MAX, u64::MAX, u64::MAX, 1, 1 << 40), Err(u64::MAX));
 }
 

@@ -63,7 +63,7 @@ pub fn build<S: Space>(space: S, dims: u32, graph: &Graph<S>, values: &[ValueBuf
         builder.push(row(n), value.bytes()).unwrap();
     }
     let built = builder.build(&AtomicBool::new(false), &AtomicU64::new(0), || false).unwrap();
-    let places = Places::new(&built, m, PAGE_SIZE);
+    let places = Places::new(&built, m, PAGE_SIZE).unwrap();
 
     let mut meta = MetaPage::new(dims, m as u16, ef_construction as u16);
     meta.insert_page = places.last();

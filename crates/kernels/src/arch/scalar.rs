@@ -246,7 +246,9 @@ code_bounds! {
         if distance > 0.0 { distance } else { 0.0 }
     });
     code_inner_product_bounds(|row, columns, c, product| {
-        let error = row.norm * columns.error[c] + (row.error + ROUNDING * row.norm) * columns.norm[c];
+        // a column without a centre has an infinite error, which zero would make no number
+        let norm = if row.norm > f32::MIN_POSITIVE { row.norm } else { f32::MIN_POSITIVE };
+        let error = norm * columns.error[c] + (row.error + ROUNDING * row.norm) * columns.norm[c];
         -product - error
     });
 }
