@@ -121,3 +121,21 @@ SELECT id = 3000 FROM t ORDER BY v <-> '[-50,-50,-50]' LIMIT 1;
 
 RESET ivfflat.probes;
 DROP TABLE t;
+
+-- a query without direction, also when the centres are in memory (from the second query on)
+CREATE TABLE directions (v vector(4));
+INSERT INTO directions SELECT ARRAY[sin(i), cos(i), sin(3 * i), cos(5 * i)]::vector FROM generate_series(1, 400) i;
+SET enable_seqscan = off;
+SET ivfflat.probes = 3;
+CREATE INDEX ON directions USING ivfflat (v vector_ip_ops) WITH (lists = 20);
+SELECT count(*) FROM (SELECT FROM directions ORDER BY v <#> '[0,0,0,0]' LIMIT 5) t;
+SELECT count(*) FROM (SELECT FROM directions ORDER BY v <#> '[0,0,0,0]' LIMIT 5) t;
+SELECT count(*) FROM (SELECT FROM directions ORDER BY v <#> '[0,0,0,0]' LIMIT 5) t;
+DROP INDEX directions_v_idx;
+CREATE INDEX ON directions USING ivfflat (v vector_cosine_ops) WITH (lists = 20);
+SELECT count(*) FROM (SELECT FROM directions ORDER BY v <=> '[0,0,0,0]' LIMIT 5) t;
+SELECT count(*) FROM (SELECT FROM directions ORDER BY v <=> '[0,0,0,0]' LIMIT 5) t;
+SELECT count(*) FROM (SELECT FROM directions ORDER BY v <=> '[0,0,0,0]' LIMIT 5) t;
+DROP TABLE directions;
+RESET ivfflat.probes;
+RESET enable_seqscan;
