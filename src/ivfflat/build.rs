@@ -202,6 +202,9 @@ impl Build<'_> {
         memory::check(sampled)?;
         memory::available(sampled)?;
         let mut sample = Sample::new(usize::from(self.shape.dims), width, self.shape.op.spherical);
+        if !sample.reserve(target) {
+            return Err(memory::OUT_OF_MEMORY);
+        }
         if let Some(call) = call {
             self.draw(space, call, target, &mut sample)?;
             if sample.len() < lists {
@@ -215,9 +218,9 @@ impl Build<'_> {
             memory::check(sampled.saturating_add(memory::of_clustering::<T>(lists, rows, dims, width)))?;
             let budget = settings::maintenance_work_mem() as u64;
             fitting = match plan::<T>(rows, lists, width as u64, threads, budget) {
-                Ok((plan, needed)) => {
+                Ok((plan, taken)) => {
                     // the sample, which the figure contains, is there already
-                    memory::available(needed)?;
+                    memory::available(taken)?;
                     plan
                 }
                 // without k-means there is nothing but the values, which have been checked

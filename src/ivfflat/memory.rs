@@ -1,11 +1,12 @@
 //! What a build may ask of maintenance_work_mem: pgvector's figures and pgvector's error. Its clustering keeps a bound
-//! per row and list and a distance per pair of lists; this one's needs a fraction of that, so what these figures allow
-//! fits. They are kept because users size the setting, and scripts read the message, by them.
+//! per row and list and a distance per pair of lists; the least that this one needs is a fraction of that, so what these
+//! figures allow fits. They are kept because users size the setting, and scripts read the message, by them.
 
 use pgrx::PgSqlErrorCode;
 use vector_index::ivf::load::value_size;
 use vector_index::ivf::sample::Stored;
 use vector_index::page::max_align;
+use vector_index::room::granted;
 
 use crate::error::Error;
 use crate::pg::settings;
@@ -69,9 +70,7 @@ pub fn check(needed: u64) -> Result<(), Error> {
 /// # Errors
 /// PostgreSQL's.
 pub fn available(needed: u64) -> Result<(), Error> {
-    let bytes = usize::try_from(needed).ok();
-    let granted = bytes.is_some_and(|bytes| Vec::<u8>::new().try_reserve_exact(bytes).is_ok());
-    if granted { Ok(()) } else { Err(OUT_OF_MEMORY) }
+    if usize::try_from(needed).is_ok_and(granted) { Ok(()) } else { Err(OUT_OF_MEMORY) }
 }
 
 /// PostgreSQL's error.

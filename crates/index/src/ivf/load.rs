@@ -15,6 +15,7 @@ use super::team::Team;
 use super::write::{Shape, write_entries, write_lists};
 use crate::blocks::Blocks;
 use crate::page::{Damage, Tid};
+use crate::room::granted;
 use crate::space::{Metric, varlena_header};
 
 /// An element of a value: what a value of it begins with.
@@ -192,14 +193,13 @@ impl<T: Element> Loader<T> {
         let (per_part, size) = (self.per_part(), self.entry_size);
         if self.entries.is_multiple_of(per_part) {
             let words = (per_part * size).div_ceil(8);
-            let mut part = u64::new_vec_zeroed(words);
-            if part.is_err() && self.entries > 0 {
+            if self.entries > 0 && !granted(words * 8) {
                 self.settle(team, runs)?;
                 self.write_run(runs);
-                part = u64::new_vec_zeroed(words);
             }
+            let part = u64::new_vec_zeroed(words).map_err(|_| OutOfMemory)?;
             self.parts.try_reserve(1).map_err(|_| OutOfMemory)?;
-            self.parts.push(part.map_err(|_| OutOfMemory)?);
+            self.parts.push(part);
         }
         let start = self.entries % per_part * size;
         if let Some(part) = self.parts.last_mut() {

@@ -278,9 +278,9 @@ impl<T: Stored> Sample<T> {
         self.rows.truncate(last * self.width);
     }
 
-    /// Takes memory for `rows` rows at once.
-    pub fn reserve(&mut self, rows: usize) {
-        self.rows.reserve_exact(rows.saturating_mul(self.width));
+    /// Takes memory for `rows` rows at once, so that it need not grow by doubling; answers whether there is as much.
+    pub fn reserve(&mut self, rows: usize) -> bool {
+        self.rows.try_reserve_exact(rows.saturating_mul(self.width)).is_ok()
     }
 
     /// The number of rows.
