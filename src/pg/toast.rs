@@ -7,8 +7,9 @@
 //! suggest (`toast_places`). A chunk says which value it belongs to and its number, so a wrong guess costs a look and
 //! cannot go unnoticed; then the index is asked, which also says where to look next time. Where guesses keep failing
 //! only few are made. A guess may read a page that the value turns out not to be on; if that page is damaged, the error
-//! names it. (A number is given to another value only when the toast index knows none of it, so a chunk that is found has
-//! the value that its row means, unless the numbers wrapped around while a chunk stayed whose index entry had gone.) Whatever is unusual (compressed values, other table access methods, lengths that do not add up) is left to
+//! names it. (A number is given to another value only when the toast index knows none of it, so a chunk that is found
+//! has the value that its row means, unless numbers wrapped around while a chunk stayed whose index entry had gone.)
+//! Whatever is unusual (compressed values, other table access methods, lengths that do not add up) is left to
 //! PostgreSQL, whose errors are the ones to be seen.
 //!
 //! State hangs on the function's own FmgrInfo and dies with the query. The two arguments have one each, so that

@@ -22,7 +22,7 @@ const PIVOTS: usize = 16;
 const BOUNDED: usize = 1024;
 /// What rounding adds to a distance or takes from it, relatively, at most: sums of 2,000 squares in many lanes stay
 /// well below.
-const ROUNDING: f32 = 2e-5;
+const SLACK: f32 = 2e-5;
 
 /// Where a list stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -349,13 +349,13 @@ impl Centres {
         self.order.extend(self.apart.iter().zip(&self.norms).enumerate().map(|(at, (apart, centre))| {
             let mut lower = [0f32; PIVOTS];
             for ((lower, to), apart) in lower.iter_mut().zip(&to).zip(apart) {
-                *lower = (to - apart).abs() - ROUNDING * (to + apart);
+                *lower = (to - apart).abs() - SLACK * (to + apart);
             }
             let lower = lower.iter().fold(0f32, |most, &lower| most.max(lower));
-            let square = lower * lower * (1.0 - ROUNDING);
+            let square = lower * lower * (1.0 - SLACK);
             // by the law of cosines
             let bound =
-                if euclidean { square } else { (square - norm - centre) / 2.0 - ROUNDING * (norm + centre) };
+                if euclidean { square } else { (square - norm - centre) / 2.0 - SLACK * (norm + centre) };
             let bound = if bound.is_nan() { f32::NEG_INFINITY } else { bound };
             u64::from(key(bound)) << 32 | at as u64
         }));

@@ -9,8 +9,8 @@
 //! ```
 //!
 //! Only centres whose lower bound is not above the least upper bound can be the nearest, mostly a few of hundreds, and
-//! only those are compared as floats. So what is found is what all distances would give, in the last bit, too:
-//! [`ROUNDING`] widens the bounds by what kernels may round.
+//! only those are compared as floats. So what is found is what all distances would give: [`ROUNDING`] widens the bounds by
+//! what kernels may round. (The kernels for one and for sixteen centres round differently in the last bit.)
 
 use vector_kernels::{ByteCode, CodeColumns, CodeHead, FEW, GROUP, Kernels, PANEL, ROUNDING};
 
@@ -242,7 +242,8 @@ pub struct Sieve<'a, L> {
 
 impl<'a, L: Lane> Sieve<'a, L> {
     /// Makes `out` squared distances between rows, at most eight, and the centres of a panel, each of which `centre` gives.
-    /// Those above a row's limit may be less than they are, but not less than the limit; columns that do not count are infinitely far.
+    /// Those above a row's limit may be less than they are, but not less than the limit; columns that do not count are
+    /// infinitely far.
     pub fn distances(
         &self,
         k: &Kernels,

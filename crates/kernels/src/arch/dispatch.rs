@@ -89,7 +89,7 @@ pub struct CodeColumns {
     pub norm: [f32; PANEL],
 }
 
-/// What sums of up to 2,000 products or squares in many lanes may round, relatively, with much to spare.
+/// What sums of up to 4,000 products or squares in many lanes may round, relatively, with much to spare.
 pub const ROUNDING: f32 = 4e-5;
 /// The same of the few operations that make a squared distance from an inner product of codes, relative to the squares.
 pub const FEW: f32 = 1e-6;
@@ -116,8 +116,9 @@ pub struct Kernels {
     // Contract of every pointer below: the CPU has the tier's features, each `*const` is readable and each
     // `*mut` writable for `usize` elements (`binary_quantize`: one byte per eight elements, rounded up), and
     // no `*mut` overlaps a `*const`. A panel kernel gets that many row pointers, each readable for the second
-    // `usize` of elements, a panel of PANEL columns of that length, and writes PANEL floats per row; one of bytes counts in groups of GROUP elements and writes PANEL integers per row. Bounds
-    // read that many heads and PANEL integers for each, and write as many floats.
+    // `usize` of elements, a panel of PANEL columns of that length, and writes PANEL floats per row; one of bytes
+    // counts in groups of GROUP elements and writes PANEL integers per row. Bounds read that many heads and PANEL
+    // integers for each, and write as many floats.
     pub(crate) tier: Tier,
     pub(crate) l2_squared_f32: Pair<f32, f32>,
     pub(crate) inner_product_f32: Pair<f32, f32>,

@@ -44,8 +44,8 @@ pub fn prefetch_line(p: *const u8) {
     }
 }
 
-#[cfg(any(miri, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
 /// Asks for nothing.
+#[cfg(any(miri, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
 #[inline(always)]
 pub fn prefetch_line(_: *const u8) {}
 
