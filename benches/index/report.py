@@ -117,10 +117,10 @@ def ladder_table(entry: dict) -> str:
 
 def tiles(entries: list[dict]) -> str:
     wanted = (("search CPU at recall 0.95", "CPU per query at recall 0.95"), ("build CPU", "CPU of a build"), ("insert CPU", "CPU of an insert"),
-              ("VACUUM after DELETE of a fifth, CPU", "CPU of VACUUM"), ("build WAL", "log of a build"), ("index, MB", "index size"))
+              ("VACUUM after DELETE of a fifth, CPU", "CPU of VACUUM"))
     out = []
     for entry in entries:
-        if "insert" not in entry["sides"]["ours"]:
+        if "writers" not in entry["sides"]["ours"]:
             continue
         for start, name in wanted:
             figure = next((f for f in figures.of_entry(entry) if f.name.startswith(start)), None)
