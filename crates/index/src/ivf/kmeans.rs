@@ -297,12 +297,7 @@ impl<'s, T: Stored> Lloyd<'s, T> {
     /// Gives every row its nearest centre; answers how many changed.
     fn assign(&mut self, team: &mut Team<'_>) -> usize {
         let chunk = chunk_rows(self.sample.width());
-        let lists_per_bound = self.panels_per_bound * PANEL;
-        let drift: Vec<f32> = self
-            .moved
-            .chunks(lists_per_bound)
-            .map(|moved| moved.iter().copied().fold(0.0, f32::max))
-            .collect();
+        let drift = self.drift();
         let (mut nearest, mut upper) = (core::mem::take(&mut self.nearest), core::mem::take(&mut self.upper));
         let mut lower = core::mem::take(&mut self.lower);
         let changes = AtomicUsize::new(0);
