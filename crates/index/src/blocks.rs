@@ -84,6 +84,14 @@ pub trait Blocks {
     fn pause(&mut self) -> Result<(), Self::Error> {
         Ok(())
     }
+
+    /// A step between two changes that has a name, at which a test can stop, cancel or kill the operation. No lock on a
+    /// block is held. Does nothing in shipped builds.
+    #[inline(always)]
+    fn fault_point(&mut self, name: &'static str) -> Result<(), Self::Error> {
+        let _ = name;
+        Ok(())
+    }
 }
 
 /// A block of a change.

@@ -286,6 +286,15 @@ impl<'a> Neighbours<'a> {
         }
         self.slots.get(layer_range(level, layer, m))
     }
+
+    /// The element's anchor: the first slot of layer 0, whatever the level. An anchor and the edge back from it are
+    /// never dropped, so that layer 0 stays connected (src/hnsw/README.md). `None` when the layer is empty, or when
+    /// the list is not one of `m` connections.
+    #[inline]
+    pub fn anchor(&self, m: usize) -> Option<Tid> {
+        let start = self.slots.len().checked_sub(layer_slots(m, 0))?;
+        self.slots.get(start).copied().filter(|tid| tid.is_valid())
+    }
 }
 
 /// The slots of a neighbour tuple, to be changed in place.
