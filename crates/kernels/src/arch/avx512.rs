@@ -320,7 +320,8 @@ unsafe fn plane_products(
             let weight = _mm512_set1_epi8(1 << p);
             let mut j = 0;
             // SAFETY: code `done + i` is one of the `count` that the caller vouches for, each of planes * n / 8 bytes;
-            // a step reads the 8 bytes for 64 elements, or what is left of the plane, and as much of the query's n.
+            // a step reads the 8 bytes for 64 elements, or the plane's last 8 when 64 were met before, or all of a plane of
+            // less than 8, and as much of the query's n.
             unsafe {
                 while n - j >= 64 {
                     let bytes = load_bytes(query.add(j).cast());
@@ -335,9 +336,15 @@ unsafe fn plane_products(
                     let bytes = tail_bytes(query.add(j).cast(), n - j);
                     for (i, sum) in sums.iter_mut().take(batch).enumerate() {
                         let plane = codes.add((done + i) * stride + p * (n / 8) + j / 8);
-                        let mut bits = [0u8; 8];
-                        core::ptr::copy_nonoverlapping(plane, bits.as_mut_ptr(), (n - j) / 8);
-                        let weights = _mm512_maskz_mov_epi8(u64::from_le_bytes(bits), weight);
+                        let bits = if j > 0 {
+                            // the eight bytes that end where the plane ends, without those that were met before
+                            plane.add((n - j) / 8).sub(8).cast::<u64>().read_unaligned() >> (64 - (n - j))
+                        } else {
+                            let mut bits = [0u8; 8];
+                            core::ptr::copy_nonoverlapping(plane, bits.as_mut_ptr(), n / 8);
+                            u64::from_le_bytes(bits)
+                        };
+                        let weights = _mm512_maskz_mov_epi8(bits, weight);
                         *sum = _mm512_dpbusd_epi32(*sum, weights, bytes);
                     }
                 }
