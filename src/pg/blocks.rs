@@ -1,6 +1,6 @@
 //! Blocks of an index behind `vector_index::blocks`: the buffer manager, its locks, generic WAL and page locks.
 //!
-//! Reading is the hot path of every search, so it calls the server without pgrx's guard: a server error in a read jumps
+//! Reading is the hot path of every search, so it calls the server without a guard: a server error in a read jumps
 //! over the frames between here and the callback's caller. The contract in `vector_index::blocks` keeps those free of
 //! anything that needs dropping. Changes go through the guard and unwind properly.
 
@@ -13,9 +13,11 @@ use vector_index::page::{Corruption, Damage, Tid};
 use vector_kernels::prefetch_line;
 
 use super::extend::Ahead;
+use super::interrupts;
 use super::raw;
 use super::recent;
 use super::relation::Rel;
+use super::server;
 
 /// Bytes of a block.
 pub const PAGE_SIZE: usize = pg_sys::BLCKSZ as usize;
@@ -146,7 +148,7 @@ impl<'r> IndexBlocks<'r> {
 
 fn bulk_ring() -> pg_sys::BufferAccessStrategy {
     // SAFETY: allocates in the current memory context; the server frees it with that.
-    unsafe { pg_sys::GetAccessStrategy(pg_sys::BufferAccessStrategyType::BAS_BULKREAD) }
+    unsafe { server::GetAccessStrategy(pg_sys::BufferAccessStrategyType::BAS_BULKREAD) }
 }
 
 /// A small ring of buffers for blocks that would otherwise push others out of the shared ones, or none. Lives as long as
@@ -163,7 +165,7 @@ impl Ring {
             if relation.blocks(ForkNumber::MAIN_FORKNUM) <= (pg_sys::NBuffers / 4).max(0) as u32 {
                 return Ring(core::ptr::null_mut());
             }
-            Ring(pg_sys::GetAccessStrategy(pg_sys::BufferAccessStrategyType::BAS_BULKREAD))
+            Ring(server::GetAccessStrategy(pg_sys::BufferAccessStrategyType::BAS_BULKREAD))
         }
     }
 }
@@ -263,13 +265,13 @@ impl<'r> Blocks for IndexBlocks<'r> {
 
     fn lock(&mut self, gate: Gate, hold: Hold) -> Result<(), Corruption> {
         // SAFETY: the relation is open; a heavyweight lock ends with the transaction at the latest.
-        unsafe { raw::LockPage(self.relation.as_ptr(), gate_page(gate), lock_mode(hold)) };
+        unsafe { server::LockPage(self.relation.as_ptr(), gate_page(gate), lock_mode(hold)) };
         Ok(())
     }
 
     fn unlock(&mut self, gate: Gate, hold: Hold) {
         // SAFETY: the caller holds it.
-        unsafe { raw::UnlockPage(self.relation.as_ptr(), gate_page(gate), lock_mode(hold)) };
+        unsafe { server::UnlockPage(self.relation.as_ptr(), gate_page(gate), lock_mode(hold)) };
     }
 
     fn pause(&mut self) -> Result<(), Corruption> {
@@ -278,7 +280,7 @@ impl<'r> Blocks for IndexBlocks<'r> {
             self.charged = self.hits;
             super::vacuum::delay_point();
         } else {
-            pgrx::check_for_interrupts!();
+            interrupts::check();
         }
         Ok(())
     }
@@ -336,14 +338,14 @@ impl IndexChange<'_> {
             // guarded: an error here must unwind and let go of what the change holds
             // SAFETY: the relation is open.
             *self.count =
-                unsafe { pg_sys::RelationGetNumberOfBlocksInFork(self.relation.as_ptr(), self.fork) };
+                unsafe { server::RelationGetNumberOfBlocksInFork(self.relation.as_ptr(), self.fork) };
             if block >= *self.count {
                 return Err(Damage::at(0, "block does not exist").on(block));
             }
         }
         // SAFETY: the relation is open and the block exists.
         Ok(unsafe {
-            pg_sys::ReadBufferExtended(
+            server::ReadBufferExtended(
                 self.relation.as_ptr(),
                 self.fork,
                 block,
@@ -356,7 +358,7 @@ impl IndexChange<'_> {
     fn release(&mut self) {
         for held in self.held.iter_mut().filter_map(Option::take) {
             // SAFETY: this change locked and pinned the buffer.
-            unsafe { pg_sys::UnlockReleaseBuffer(held.buffer) };
+            unsafe { server::UnlockReleaseBuffer(held.buffer) };
         }
     }
 }
@@ -367,14 +369,14 @@ impl Change for IndexChange<'_> {
     fn open(&mut self, block: u32) -> Result<Slot, Corruption> {
         let buffer = self.read_buffer(block)?;
         // SAFETY: pinned just now.
-        unsafe { pg_sys::LockBuffer(buffer, EXCLUSIVE) };
+        unsafe { server::LockBuffer(buffer, EXCLUSIVE) };
         Ok(self.hold(buffer, false))
     }
 
     fn extend(&mut self) -> Result<Slot, Corruption> {
         if let Some(buffer) = self.ahead.take(self.relation, self.fork) {
             // SAFETY: pinned just now, and nobody else knows the block.
-            unsafe { pg_sys::LockBuffer(buffer, EXCLUSIVE) };
+            unsafe { server::LockBuffer(buffer, EXCLUSIVE) };
             return Ok(self.hold(buffer, true));
         }
         let relation = self.relation.as_ptr();
@@ -382,16 +384,16 @@ impl Change for IndexChange<'_> {
         // SAFETY: the relation is open. P_NEW adds a zeroed block; the extension lock keeps others from adding the
         // same one, and nobody else knows the block before it is linked.
         let buffer = unsafe {
-            pg_sys::LockRelationForExtension(relation, extension);
-            let buffer = pg_sys::ReadBufferExtended(
+            server::LockRelationForExtension(relation, extension);
+            let buffer = server::ReadBufferExtended(
                 relation,
                 self.fork,
                 pg_sys::InvalidBlockNumber,
                 pg_sys::ReadBufferMode::RBM_NORMAL,
                 core::ptr::null_mut(),
             );
-            pg_sys::LockBuffer(buffer, EXCLUSIVE);
-            pg_sys::UnlockRelationForExtension(relation, extension);
+            server::LockBuffer(buffer, EXCLUSIVE);
+            server::UnlockRelationForExtension(relation, extension);
             buffer
         };
         Ok(self.hold(buffer, true))
@@ -400,7 +402,7 @@ impl Change for IndexChange<'_> {
     fn block(&self, slot: Slot) -> u32 {
         match self.held(slot) {
             // SAFETY: the buffer is pinned.
-            Some(held) => unsafe { pg_sys::BufferGetBlockNumber(held.buffer) },
+            Some(held) => unsafe { server::BufferGetBlockNumber(held.buffer) },
             None => pg_sys::InvalidBlockNumber,
         }
     }
@@ -426,9 +428,9 @@ impl Change for IndexChange<'_> {
                 // SAFETY: the relation is open; the buffer is pinned and locked exclusively, and registered once.
                 unsafe {
                     if self.log.is_null() {
-                        self.log = pg_sys::GenericXLogStart(self.relation.as_ptr());
+                        self.log = server::GenericXLogStart(self.relation.as_ptr());
                     }
-                    pg_sys::GenericXLogRegisterBuffer(self.log, held.buffer, flags).cast()
+                    server::GenericXLogRegisterBuffer(self.log, held.buffer, flags).cast()
                 }
             } else {
                 page_address(held.buffer)
@@ -443,13 +445,13 @@ impl Change for IndexChange<'_> {
             if !self.log.is_null() {
                 // SAFETY: the state was started by this change and is finished once.
                 unsafe {
-                    pg_sys::GenericXLogFinish(core::mem::replace(&mut self.log, core::ptr::null_mut()))
+                    server::GenericXLogFinish(core::mem::replace(&mut self.log, core::ptr::null_mut()))
                 };
             }
         } else {
             for held in self.held.iter().flatten().filter(|held| !held.image.is_null()) {
                 // SAFETY: pinned and locked exclusively.
-                unsafe { pg_sys::MarkBufferDirty(held.buffer) };
+                unsafe { server::MarkBufferDirty(held.buffer) };
             }
         }
         self.release();
@@ -467,7 +469,7 @@ impl Drop for IndexChange<'_> {
         }
         if !self.log.is_null() {
             // SAFETY: the state was started by this change and not finished.
-            unsafe { pg_sys::GenericXLogAbort(self.log) };
+            unsafe { server::GenericXLogAbort(self.log) };
         }
         self.release();
     }
