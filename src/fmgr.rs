@@ -19,6 +19,20 @@ use vector_index::space::{Metric, ValueKind};
 
 static VERSION_1: Pg_finfo_record = Pg_finfo_record { api_version: 1 };
 
+/// Called by the server when it loads the library.
+#[allow(non_snake_case)]
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn _PG_init() {
+    guard::install_panic_hook();
+    // SAFETY: called by the server; nothing needs dropping.
+    unsafe {
+        guard::entry(|| {
+            hnsw::register();
+            ivfflat::register();
+        });
+    }
+}
+
 /// An ordinary function: guarded, errors raised after the guard has returned.
 ///
 /// # Safety

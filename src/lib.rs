@@ -16,21 +16,6 @@ mod tests;
 
 pgrx::pg_module_magic!(name, version);
 
-/// Called by the server when it loads the library.
-#[allow(non_snake_case)]
-#[allow(unsafe_code)]
-#[unsafe(no_mangle)]
-pub extern "C-unwind" fn _PG_init() {
-    pg::guard::install_panic_hook();
-    // SAFETY: called by the server; nothing needs dropping.
-    unsafe {
-        pg::guard::entry(|| {
-            hnsw::register();
-            ivfflat::register();
-        });
-    }
-}
-
 pgrx::extension_sql_file!("../sql/vector.sql", name = "install", bootstrap);
 
 #[cfg(test)]

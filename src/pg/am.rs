@@ -295,8 +295,7 @@ unsafe extern "C-unwind" fn vacuum_cleanup(
     // SAFETY: the server passes an open index, and null or its statistics.
     unsafe {
         if !(*info).analyze_only && !stats.is_null() {
-            (*stats).num_pages =
-                guard::entry(|| Rel::new((*info).index).blocks(ForkNumber::MAIN_FORKNUM));
+            (*stats).num_pages = guard::entry(|| Rel::new((*info).index).blocks(ForkNumber::MAIN_FORKNUM));
         }
     }
     stats

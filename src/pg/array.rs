@@ -4,8 +4,8 @@ use pgrx::pg_sys::{self, Datum, Oid};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::call::Call;
-use super::{raw, server};
 use super::varlena::NewVarlena;
+use super::{raw, server};
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Clone, Copy)]
 #[repr(C)]

@@ -8,7 +8,7 @@ use core::ffi::c_int;
 use core::mem::ManuallyDrop;
 
 use pgrx::pg_sys::{self, Buffer, ForkNumber};
-use vector_index::blocks::{Blocks, Change, Gate, Hold, Slot};
+use vector_index::blocks::{Blocks, Change, FIFTH_BLOCK, Gate, Hold, Slot};
 use vector_index::page::{Corruption, Damage, Tid};
 use vector_kernels::prefetch_line;
 
@@ -320,12 +320,16 @@ pub struct IndexChange<'a> {
 }
 
 impl IndexChange<'_> {
-    fn hold(&mut self, buffer: Buffer, new: bool) -> Slot {
-        let place = self.held.iter().position(Option::is_none);
-        debug_assert!(place.is_some());
-        // a fifth block is a mistake in this project, not of the data; the last slot's block then stays unchanged
-        let place = place.unwrap_or(self.held.len() - 1);
-        self.held[place] = Some(Held { buffer, image: core::ptr::null_mut(), new });
+    /// Room for one more block. To be asked for before the block is locked.
+    fn room(&self) -> Result<usize, Corruption> {
+        let room = self.held.iter().position(Option::is_none);
+        room.ok_or(FIFTH_BLOCK.on(pg_sys::InvalidBlockNumber))
+    }
+
+    fn hold(&mut self, place: usize, buffer: Buffer, new: bool) -> Slot {
+        if let Some(held) = self.held.get_mut(place) {
+            *held = Some(Held { buffer, image: core::ptr::null_mut(), new });
+        }
         Slot(place)
     }
 
@@ -367,17 +371,19 @@ impl Change for IndexChange<'_> {
     type Error = Corruption;
 
     fn open(&mut self, block: u32) -> Result<Slot, Corruption> {
+        let room = self.room()?;
         let buffer = self.read_buffer(block)?;
         // SAFETY: pinned just now.
         unsafe { server::LockBuffer(buffer, EXCLUSIVE) };
-        Ok(self.hold(buffer, false))
+        Ok(self.hold(room, buffer, false))
     }
 
     fn extend(&mut self) -> Result<Slot, Corruption> {
+        let room = self.room()?;
         if let Some(buffer) = self.ahead.take(self.relation, self.fork) {
             // SAFETY: pinned just now, and nobody else knows the block.
             unsafe { server::LockBuffer(buffer, EXCLUSIVE) };
-            return Ok(self.hold(buffer, true));
+            return Ok(self.hold(room, buffer, true));
         }
         let relation = self.relation.as_ptr();
         let extension = pg_sys::ExclusiveLock as c_int;
@@ -396,7 +402,7 @@ impl Change for IndexChange<'_> {
             server::UnlockRelationForExtension(relation, extension);
             buffer
         };
-        Ok(self.hold(buffer, true))
+        Ok(self.hold(room, buffer, true))
     }
 
     fn block(&self, slot: Slot) -> u32 {

@@ -268,7 +268,7 @@ impl Blocks for ReadBlocks<'_> {
     }
 
     fn change(&mut self) -> Result<NoChange, Corruption> {
-        Err(Damage::at(0, "block that is only read").on(0))
+        Err(Damage::internal("change of blocks that are only read").on(0))
     }
 
     fn lock(&mut self, _: Gate, _: Hold) -> Result<(), Corruption> {

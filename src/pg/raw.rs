@@ -3,8 +3,8 @@
 use core::ffi::{c_char, c_int, c_void};
 
 use pgrx::pg_sys::{
-    Buffer, BufferAccessStrategy, Datum, ForkNumber, FunctionCallInfo, HeapTuple, MemoryContext, Oid, ReadBufferMode, Relation,
-    ScanDirection, ScanKeyData, Snapshot, SysScanDesc, varlena,
+    Buffer, BufferAccessStrategy, Datum, ForkNumber, FunctionCallInfo, HeapTuple, MemoryContext, Oid,
+    ReadBufferMode, Relation, ScanDirection, ScanKeyData, Snapshot, SysScanDesc, varlena,
 };
 
 unsafe extern "C-unwind" {

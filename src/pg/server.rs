@@ -10,10 +10,10 @@ use core::ffi::{c_char, c_int, c_void};
 use pgrx::pg_sys::{
     self, ArrayType, BufFile, Buffer, BufferAccessStrategy, BufferAccessStrategyType, Datum, ForkNumber,
     FunctionCallInfo, GenericCosts, GenericXLogState, GucContext, GucEnumAssignHook, GucEnumCheckHook,
-    GucIntAssignHook, GucIntCheckHook, GucRealAssignHook, GucRealCheckHook, GucShowHook, IndexInfo, IndexPath,
-    IndexScanDesc, MemoryContext, MemoryContextCallback, Oid, PGFunction, Page, PlannerInfo, ReadBufferMode,
-    Relation, Snapshot, TransactionId, TupleDesc, Tuplestorestate, TypeFuncClass, config_enum_entry, relopt_kind,
-    relopt_parse_elt, text, varlena,
+    GucIntAssignHook, GucIntCheckHook, GucRealAssignHook, GucRealCheckHook, GucShowHook, IndexInfo,
+    IndexPath, IndexScanDesc, MemoryContext, MemoryContextCallback, Oid, PGFunction, Page, PlannerInfo,
+    ReadBufferMode, Relation, Snapshot, TransactionId, TupleDesc, Tuplestorestate, TypeFuncClass,
+    config_enum_entry, relopt_kind, relopt_parse_elt, text, varlena,
 };
 
 use super::guard;
@@ -204,7 +204,9 @@ server! {
     fn BufFileClose(file: *mut BufFile);
     fn BufFileSeek(file: *mut BufFile, number: c_int, offset: libc::off_t, whence: c_int) -> c_int;
     fn BufFileRead(file: *mut BufFile, bytes: *mut c_void, size: usize) -> usize;
-    #[cfg(any(feature = "pg13", feature = "pg14", feature = "pg15"))]
+    #[cfg(feature = "pg13")]
+    fn BufFileWrite(file: *mut BufFile, bytes: *mut c_void, size: usize) -> usize;
+    #[cfg(any(feature = "pg14", feature = "pg15"))]
     fn BufFileWrite(file: *mut BufFile, bytes: *mut c_void, size: usize);
     #[cfg(not(any(feature = "pg13", feature = "pg14", feature = "pg15")))]
     fn BufFileWrite(file: *mut BufFile, bytes: *const c_void, size: usize);
@@ -226,6 +228,14 @@ server! {
     );
     fn cstring_to_text_with_len(text: *const c_char, length: c_int) -> *mut text;
     fn tuplestore_begin_heap(random: bool, between_transactions: bool, kilobytes: c_int) -> *mut Tuplestorestate;
+    #[cfg(not(any(feature = "pg17", feature = "pg18")))]
+    fn tuplestore_putvalues(
+        store: *mut Tuplestorestate,
+        descriptor: TupleDesc,
+        values: *mut Datum,
+        nulls: *mut bool,
+    );
+    #[cfg(any(feature = "pg17", feature = "pg18"))]
     fn tuplestore_putvalues(
         store: *mut Tuplestorestate,
         descriptor: TupleDesc,
