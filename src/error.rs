@@ -145,10 +145,10 @@ mod tests {
         ));
         // damage that only reads alike
         assert!(matches!(of(PageError::at(0, "out of memory")), Error::Corrupted(_)));
-        let Error::Message(code, message) = of(PageError::internal("no such state")) else {
-            panic!("an internal error")
-        };
-        assert_eq!(code, PgSqlErrorCode::ERRCODE_INTERNAL_ERROR);
-        assert_eq!(message, "hnsw index \"i\": no such state (block 3)");
+        let text = "hnsw index \"i\": no such state (block 3)";
+        let internal = of(PageError::internal("no such state"));
+        assert!(
+            matches!(internal, Error::Message(PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, ref message) if message == text)
+        );
     }
 }

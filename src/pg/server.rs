@@ -3,7 +3,8 @@
 //!
 //! Every declaration is compared with pgrx's, made from the headers of the server that is built for.
 
-#![allow(non_snake_case)]
+// the names and arguments are the server's
+#![allow(non_snake_case, clippy::too_many_arguments)]
 
 use core::ffi::{c_char, c_int, c_void};
 
