@@ -1,23 +1,37 @@
 //! The C symbols that `pg_proc` rows name, with the names pgvector gives them: a catalog written by pgvector
 //! finds every function here.
 //!
-//! `functions!` gives each symbol its version-1 info record and a body. Ordinary bodies run under pgrx's guard,
-//! which turns a Rust panic into an SQL error. Those under `hot` are called once per row and run bare. They must
+//! `functions!` gives each symbol its version-1 info record and a body. Ordinary bodies run under a guard,
+//! which turns a Rust panic into an SQL error and lets server errors unwind (`pg::guard`). Those under `hot` are called once per row and run bare. They must
 //! not panic: their bodies look at slices through checked views, call kernels, and fetch values stored out of
 //! line. That fetch may raise a server error, which jumps over them: they own nothing that needs dropping.
 
-use pgrx::pg_sys::submodules::panic::pgrx_extern_c_guard;
 use pgrx::pg_sys::{Datum, FunctionCallInfo, Pg_finfo_record};
 
 use crate::error::Error;
 use crate::pg::call::{Call, Return};
 use crate::pg::ereport::{self, IntoReport};
+use crate::pg::guard;
 use crate::types::{aggregate, bit, cast, dense, distance, sparse};
 use crate::{hnsw, ivfflat};
 use half::f16;
 use vector_index::space::{Metric, ValueKind};
 
 static VERSION_1: Pg_finfo_record = Pg_finfo_record { api_version: 1 };
+
+/// Called by the server when it loads the library.
+#[allow(non_snake_case)]
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn _PG_init() {
+    guard::install_panic_hook();
+    // SAFETY: called by the server; nothing needs dropping.
+    unsafe {
+        guard::entry(|| {
+            hnsw::register();
+            ivfflat::register();
+        });
+    }
+}
 
 /// An ordinary function: guarded, errors raised after the guard has returned.
 ///
@@ -26,7 +40,7 @@ static VERSION_1: Pg_finfo_record = Pg_finfo_record { api_version: 1 };
 unsafe fn guarded<R: Return>(fcinfo: FunctionCallInfo, body: fn(Call<'_>) -> Result<R, Error>) -> Datum {
     // SAFETY: the caller's contract; the closure owns nothing.
     let result = unsafe {
-        pgrx_extern_c_guard(move || {
+        guard::entry(move || {
             let call = Call::new(fcinfo);
             body(call).map(|value| value.into_datum(call)).map_err(Error::into_report)
         })
@@ -45,7 +59,7 @@ unsafe fn guarded<R: Return>(fcinfo: FunctionCallInfo, body: fn(Call<'_>) -> Res
 unsafe fn input(fcinfo: FunctionCallInfo, body: fn(Call<'_>) -> Result<Datum, Error>) -> Datum {
     // SAFETY: the caller's contract; the closure owns nothing.
     let (result, context) = unsafe {
-        pgrx_extern_c_guard(move || {
+        guard::entry(move || {
             let call = Call::new(fcinfo);
             (body(call).map_err(Error::into_report), call.context())
         })
@@ -86,7 +100,7 @@ unsafe fn hot<R: Return>(
 unsafe fn raise_value(error: vector_index::ValueError) -> ! {
     // SAFETY: into_report can only fail to allocate, which the guard turns into an error; the report is Copy.
     unsafe {
-        let report = pgrx_extern_c_guard(move || Error::from(error).into_report());
+        let report = guard::entry(move || Error::from(error).into_report());
         ereport::raise(report)
     }
 }

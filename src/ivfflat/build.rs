@@ -23,6 +23,7 @@ use crate::pg::am::{BuildCall, Built};
 use crate::pg::blocks::{IndexBlocks, PAGE_SIZE};
 use crate::pg::build::{self as pg_build, SignalsBlocked};
 use crate::pg::ereport::{self, IntoReport, Report};
+use crate::pg::interrupts;
 use crate::pg::relation::Rel;
 use crate::pg::sample::sample_table;
 use crate::pg::settings;
@@ -91,7 +92,7 @@ struct Backend;
 
 impl Host for Backend {
     fn tick(&mut self) {
-        pgrx::check_for_interrupts!();
+        interrupts::check();
     }
 
     fn spawn_with(&mut self, spawn: &mut dyn FnMut()) {

@@ -5,6 +5,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::call::Call;
 use super::varlena::NewVarlena;
+use super::{raw, server};
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Clone, Copy)]
 #[repr(C)]
@@ -73,7 +74,7 @@ impl<'a> Array<'a> {
     pub fn contains_nulls(&self) -> bool {
         // SAFETY: the bytes are a whole detoasted array; the function only reads.
         self.has_null_bitmap()
-            && unsafe { pg_sys::array_contains_nulls(self.bytes.as_ptr().cast_mut().cast()) }
+            && unsafe { server::array_contains_nulls(self.bytes.as_ptr().cast_mut().cast()) }
     }
 
     /// The elements in place, for a type of fixed width without NULLs; `None` if they are not there.
@@ -100,7 +101,7 @@ impl<'a> Array<'a> {
         // 'i'. The result array has `count` datums that point into the array, and lives in the current memory
         // context.
         let values = unsafe {
-            pg_sys::deconstruct_array(
+            server::deconstruct_array(
                 self.bytes.as_ptr().cast_mut().cast(),
                 pg_sys::NUMERICOID,
                 -1,
@@ -114,9 +115,11 @@ impl<'a> Array<'a> {
             if count == 0 { &[][..] } else { core::slice::from_raw_parts(values, count) }
         };
         values.iter().map(|&datum| {
-            // SAFETY: `datum` is a numeric, the one argument of numeric_float4, which never answers NULL.
-            let float = unsafe { pgrx::direct_function_call::<f32>(pg_sys::numeric_float4, &[Some(datum)]) };
-            float.unwrap_or(f32::NAN)
+            // SAFETY: `datum` is a numeric, the one argument of numeric_float4, which looks at nothing else of its call
+            // and answers a float4: the lower half of a datum.
+            let float =
+                unsafe { server::DirectFunctionCall1Coll(Some(raw::numeric_float4), Oid::INVALID, datum) };
+            f32::from_bits(float.value() as u32)
         })
     }
 }
@@ -157,7 +160,7 @@ pub fn typmods(call: Call<'_>) -> Vec<i32> {
     // SAFETY: argument 0 of a typmod input function is a cstring[]; the result has `count` integers in the
     // current memory context.
     unsafe {
-        let values = pg_sys::ArrayGetIntegerTypmods(bytes.as_ptr().cast_mut().cast(), &raw mut count);
+        let values = server::ArrayGetIntegerTypmods(bytes.as_ptr().cast_mut().cast(), &raw mut count);
         let count = usize::try_from(count).unwrap_or(0);
         if count == 0 { vec![] } else { core::slice::from_raw_parts(values, count).to_vec() }
     }

@@ -5,13 +5,15 @@ use core::any::Any;
 use core::ffi::{c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-use pgrx::pg_sys::submodules::panic::pgrx_extern_c_guard;
 use pgrx::pg_sys::{self, Datum, ForkNumber};
 use vector_index::page::Tid;
 
 use super::ereport::{self, Report};
+use super::guard;
+use super::interrupts;
 use super::raw;
 use super::relation::Rel;
+use super::server;
 use super::toast::{Fetcher, Later};
 use super::vacuum::tid;
 use super::varlena;
@@ -43,10 +45,10 @@ unsafe extern "C-unwind" fn row_callback(
     state: *mut c_void,
 ) {
     // SAFETY: the table's access method passes a TID and arrays of the index's columns, and `scan_table` the state,
-    // which nobody else uses during the scan. A panic in the closure (a server error among them) is carried over the
-    // table's C frames as a server error by the guard.
+    // which nobody else uses during the scan. A panic in the closure is carried over the table's C
+    // frames as a server error by the guard.
     unsafe {
-        let result = pgrx_extern_c_guard(|| {
+        let result = guard::entry(|| {
             let state = &mut *state.cast::<RowState<'_, '_>>();
             if !*isnull && !(state.wants)() {
                 return Ok(());
@@ -63,7 +65,7 @@ unsafe extern "C-unwind" fn row_callback(
             let result = (state.row)(tid(*item), value);
             pg_sys::MemoryContextSwitchTo(previous);
             if result.is_ok() {
-                pg_sys::MemoryContextReset(state.context);
+                server::MemoryContextReset(state.context);
             }
             result
         });
@@ -92,8 +94,8 @@ impl Values {
         // SAFETY: the row is there (it was, and the table is locked against vacuums); the value stays until the reset;
         // the guarded frame has nothing to drop.
         unsafe {
-            pg_sys::MemoryContextReset(self.context);
-            let value = pg_sys::submodules::ffi::pg_guard_ffi_boundary(|| {
+            server::MemoryContextReset(self.context);
+            let value = guard::call(|| {
                 let previous = pg_sys::MemoryContextSwitchTo(self.context);
                 let value = value_of(&mut self.fetcher, later.as_ptr());
                 pg_sys::MemoryContextSwitchTo(previous);
@@ -111,7 +113,7 @@ impl Values {
 unsafe fn row_context() -> pg_sys::MemoryContext {
     // SAFETY: the caller's contract.
     unsafe {
-        pg_sys::AllocSetContextCreateInternal(
+        server::AllocSetContextCreateInternal(
             pg_sys::CurrentMemoryContext,
             c"vector index build row".as_ptr(),
             pg_sys::ALLOCSET_DEFAULT_MINSIZE as usize,
@@ -170,7 +172,7 @@ pub(super) fn scan_part(
         let mut state = RowState { row, wants, defer, values, context };
         let routine = &*(*heap.as_ptr()).rd_tableam;
         let rows = match routine.index_build_range_scan {
-            Some(scan) => pg_sys::submodules::ffi::pg_guard_ffi_boundary(|| {
+            Some(scan) => guard::call(|| {
                 scan(
                     heap.as_ptr(),
                     index.as_ptr(),
@@ -187,7 +189,7 @@ pub(super) fn scan_part(
             }),
             None => 0.0,
         };
-        pg_sys::MemoryContextDelete(context);
+        server::MemoryContextDelete(context);
         rows
     }
 }
@@ -195,7 +197,7 @@ pub(super) fn scan_part(
 /// Sets a progress counter of CREATE INDEX (src/include/commands/progress.h).
 pub fn progress(counter: u32, value: i64) {
     // SAFETY: writes to this backend's own progress entry.
-    unsafe { pg_sys::pgstat_progress_update_param(counter as c_int, value) };
+    unsafe { server::pgstat_progress_update_param(counter as c_int, value) };
 }
 
 /// Logs a finished fork, when the relation needs it.
@@ -206,7 +208,7 @@ pub fn log_fork(index: Rel<'_>, fork: ForkNumber::Type) {
     }
     let blocks = index.blocks(fork);
     // SAFETY: the relation is open and no buffer of it is locked; pages have the standard layout.
-    unsafe { pg_sys::log_newpage_range(index.as_ptr(), fork, 0, blocks, true) };
+    unsafe { server::log_newpage_range(index.as_ptr(), fork, 0, blocks, true) };
 }
 
 /// How many threads a build may use: one in the backend's place, and one for every parallel worker that the settings
@@ -276,7 +278,7 @@ impl Interrupts {
     /// Serves interrupts; true when the work must stop because one of them is an error (a cancel, a timeout).
     pub fn poll(&mut self) -> bool {
         if self.caught.is_none() {
-            self.caught = catch_unwind(AssertUnwindSafe(check_for_interrupts)).err();
+            self.caught = catch_unwind(AssertUnwindSafe(interrupts::check)).err();
         }
         self.caught.is_some()
     }
@@ -287,8 +289,4 @@ impl Interrupts {
             resume_unwind(error);
         }
     }
-}
-
-fn check_for_interrupts() {
-    pgrx::check_for_interrupts!();
 }

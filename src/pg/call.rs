@@ -5,6 +5,7 @@ use core::marker::PhantomData;
 
 use pgrx::pg_sys::{self, Datum};
 
+use super::server;
 use super::varlena::{self, Scratch};
 
 /// The arguments of one call. Copying it is free; `'fc` ends with the call.
@@ -72,7 +73,7 @@ impl<'fc> Call<'fc> {
     pub fn varlena(&self, n: usize) -> &'fc [u8] {
         // SAFETY: the argument is a varlena (`new`); the guarded detoast leaves a value in the argument's own
         // memory or in the current memory context, both of which outlive the call.
-        unsafe { varlena::whole(pg_sys::pg_detoast_datum(self.datum(n).cast_mut_ptr())) }
+        unsafe { varlena::whole(server::pg_detoast_datum(self.datum(n).cast_mut_ptr())) }
     }
 
     /// As [`Self::varlena`], for functions called once per row: no guard, and a value stored with a short
@@ -110,7 +111,7 @@ impl<'fc> Call<'fc> {
             return None;
         }
         // SAFETY: fcinfo is live; a null second argument is allowed.
-        if unsafe { pg_sys::AggCheckCallContext(self.fcinfo, core::ptr::null_mut()) } == 0 {
+        if unsafe { server::AggCheckCallContext(self.fcinfo, core::ptr::null_mut()) } == 0 {
             return None;
         }
         let (state, input) = (self.datum(0), self.varlena(1));

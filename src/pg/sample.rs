@@ -9,6 +9,7 @@ use rand::{Rng, SeedableRng};
 
 use super::build::{Part, Values, scan_part};
 use super::ereport::Report;
+use super::interrupts;
 use super::relation::Rel;
 use super::toast::Later;
 
@@ -104,7 +105,7 @@ impl Pending {
         let mut values = Values::new();
         for (_, place) in order {
             if let Some(later) = pending.get(place).copied().flatten() {
-                pgrx::check_for_interrupts!();
+                interrupts::check();
                 values.show(later, |value| keep(place, value))?;
             }
         }

@@ -2,7 +2,7 @@
 
 use pgrx::pg_sys::{self, Datum, varlena};
 
-use super::{raw, toast};
+use super::{raw, server, toast};
 
 /// Bytes of the four-byte header.
 pub const HEADER: usize = 4;
@@ -122,10 +122,10 @@ pub fn decompress<R>(compressed: &[u8], look: impl FnOnce(&[u8]) -> R) -> R {
     // length that the header gives. Decompression checks what it reads, and makes the value in the current memory
     // context, where it is freed after the look.
     unsafe {
-        let value = pg_sys::pg_detoast_datum(compressed.as_ptr().cast_mut().cast());
+        let value = server::pg_detoast_datum(compressed.as_ptr().cast_mut().cast());
         let result = look(whole(value));
         if !core::ptr::eq(value.cast::<u8>(), compressed.as_ptr()) {
-            pg_sys::pfree(value.cast());
+            server::pfree(value.cast());
         }
         result
     }
@@ -164,7 +164,7 @@ impl NewVarlena {
         // SAFETY: palloc0 gives `size` zeroed bytes, MAXALIGNed, or raises. They live until their memory
         // context is reset, which does not happen while a function that made them runs; the reference does
         // not leave this value other than bounded by `&mut self`.
-        let bytes = unsafe { core::slice::from_raw_parts_mut(pg_sys::palloc0(size).cast::<u8>(), size) };
+        let bytes = unsafe { core::slice::from_raw_parts_mut(server::palloc0(size).cast::<u8>(), size) };
         bytes[..HEADER].copy_from_slice(&header_4b(size).to_ne_bytes());
         NewVarlena { bytes }
     }
@@ -192,7 +192,7 @@ pub fn cstring(capacity: usize, fill: impl FnOnce(&mut [u8]) -> usize) -> Datum 
     // SAFETY: palloc gives `capacity + 1` bytes or raises. They are written before they are read as a slice of
     // initialised bytes, and NUL ends the text that `fill` wrote.
     unsafe {
-        let start = pg_sys::palloc(capacity + 1).cast::<u8>();
+        let start = server::palloc(capacity + 1).cast::<u8>();
         start.write_bytes(0, capacity + 1);
         let len = fill(core::slice::from_raw_parts_mut(start, capacity)).min(capacity);
         start.add(len).write(0);

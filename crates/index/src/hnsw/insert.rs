@@ -166,7 +166,11 @@ pub(super) fn find_neighbours<B: Blocks, S: Space>(
     workspace.candidates.clear();
     let Some(entry) = entry else { return Ok(()) };
 
-    let query_damage = |_| Damage::at(0, "value of other dimensions").on(META_BLOCK);
+    // The value was looked at before: a row's by who inserts it, an element's by who repairs it.
+    let query_damage = |_| match repairing {
+        Some(tid) => Damage::at(tid.offset(), "value of other dimensions").on(tid.block()),
+        None => Damage::internal("value of other dimensions than the index").on(META_BLOCK),
+    };
     let Workspace { walk, pool, out, values, candidates, chosen, rest, selected, .. } = workspace;
     let mut store = PageStore::new(blocks, graph.space, Some(value), graph.m, walk).map_err(query_damage)?;
     if let Some(tid) = repairing {

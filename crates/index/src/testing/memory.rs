@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::lock::{Again, FairLock};
-use crate::blocks::{Blocks, Change, Gate, Hold, Slot};
-use crate::page::{Corruption, Damage, Tid};
+use crate::blocks::{Blocks, Change, FIFTH_BLOCK, Gate, Hold, Slot};
+use crate::page::{Corruption, Damage, INVALID_BLOCK, Tid};
 use crate::verify;
 
 /// Bytes of a block.
@@ -401,8 +401,12 @@ pub struct MemChange<'a> {
 }
 
 impl MemChange<'_> {
+    /// Whether there is room for one more block.
+    fn check_room(&self) -> Result<(), MemError> {
+        if self.held.len() < MAX_HELD { Ok(()) } else { Err(FIFTH_BLOCK.on(INVALID_BLOCK).into()) }
+    }
+
     fn hold(&mut self, number: u32, block: Arc<Block>, new: bool) -> Slot {
-        assert!(self.held.len() < MAX_HELD, "a change opens a fifth block, {number}");
         let held = self.held.iter().any(|held| held.number == number);
         assert!(!held, "a change opens block {number}, which it holds");
         if self.held.iter().any(|held| held.number > number) {
@@ -437,12 +441,14 @@ impl Change for MemChange<'_> {
 
     fn open(&mut self, block: u32) -> Result<Slot, MemError> {
         self.blocks.operate()?;
+        self.check_room()?;
         let found = self.blocks.store.block(block)?;
         Ok(self.hold(block, found, false))
     }
 
     fn extend(&mut self) -> Result<Slot, MemError> {
         self.blocks.operate()?;
+        self.check_room()?;
         let (number, block) = self.blocks.add();
         self.blocks.tally(|counts| counts.extended += 1);
         Ok(self.hold(number, block, true))
