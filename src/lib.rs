@@ -20,6 +20,7 @@ pgrx::pg_module_magic!(name, version);
 #[allow(non_snake_case)]
 #[pgrx::pg_guard]
 pub extern "C-unwind" fn _PG_init() {
+    pg::memory::make_reserve();
     hnsw::register();
     ivfflat::register();
 }

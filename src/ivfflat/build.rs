@@ -14,6 +14,7 @@ use vector_index::ivf::load::{Element, LoadOptions, Loader, OutOfMemory};
 use vector_index::ivf::sample::Sample;
 use vector_index::ivf::team::{Host, Team};
 use vector_index::page::Tid;
+use vector_index::room;
 use vector_index::space::{AnySpace, Space, ValueBuf, ValueKind};
 
 use super::opclass::OpClass;
@@ -92,6 +93,9 @@ struct Backend;
 impl Host for Backend {
     fn tick(&mut self) {
         pgrx::check_for_interrupts!();
+        if room::is_short() {
+            ereport::unwind(Error::from(OutOfMemory).into_report());
+        }
     }
 
     fn spawn_with(&mut self, spawn: &mut dyn FnMut()) {
@@ -206,7 +210,8 @@ impl Build<'_> {
             return Err(memory::OUT_OF_MEMORY);
         }
         if let Some(call) = call {
-            self.draw(space, call, target, &mut sample)?;
+            let memory = (settings::maintenance_work_mem() as u64).saturating_sub(sampled);
+            self.draw(space, call, (target, memory as usize), &mut sample)?;
             if sample.len() < lists {
                 little_data();
             }
@@ -232,7 +237,7 @@ impl Build<'_> {
             };
         }
         let task = Task { lists: lists as usize, seed: self.seed, plan: fitting };
-        Ok(kmeans(&sample, task, &mut self.team).centres)
+        Ok(kmeans(&sample, task, &mut self.team)?.centres)
     }
 
     /// Draws the sample. Rows that clustering cannot use take a place until all are drawn, so that others do not become
@@ -241,7 +246,7 @@ impl Build<'_> {
         &self,
         space: S,
         call: &BuildCall<'_>,
-        target: usize,
+        (target, memory): (usize, usize),
         sample: &mut Sample<T>,
     ) -> Result<(), Error>
     where
@@ -250,8 +255,9 @@ impl Build<'_> {
     {
         let op = OpClass { normalized: self.shape.op.spherical, ..self.shape.op };
         let mut buffer = ValueBuf::new();
-        let mut usable: Vec<bool> = Vec::new();
-        let drawn = sample_table(call.heap, call.index, call.info, target, self.seed, &mut |place, value| {
+        let mut usable: Vec<bool> = room::with_room(target)?;
+        let BuildCall { heap, index, info } = *call;
+        let drawn = sample_table(heap, index, info, target, memory, self.seed, &mut |place, value| {
             let mut keep = || -> Result<(), Error> {
                 space.view(value)?;
                 let value = op.form(value, &mut buffer)?;

@@ -110,7 +110,7 @@ impl<'a> Array<'a> {
                 core::ptr::null_mut(),
                 &raw mut count,
             );
-            let count = usize::try_from(count).unwrap_or(0);
+            let count = usize::try_from(count).unwrap_or(0).min(2);
             if count == 0 { &[][..] } else { core::slice::from_raw_parts(values, count) }
         };
         values.iter().map(|&datum| {
@@ -150,7 +150,8 @@ pub fn float8_mut(bytes: &mut [u8]) -> Option<&mut [f64]> {
     (plain && usize::try_from(header.dim) == Ok(data.len())).then_some(data)
 }
 
-/// The integers of a typmod array (`cstring[]`); raises PostgreSQL's own errors.
+/// The integers of a typmod array (`cstring[]`), the first two of them, for no type here has more than one; raises
+/// PostgreSQL's own errors.
 pub fn typmods(call: Call<'_>) -> Vec<i32> {
     let bytes = call.varlena(0);
     let mut count = 0;

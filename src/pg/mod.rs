@@ -15,6 +15,7 @@ pub mod call;
 pub mod ereport;
 mod extend;
 pub mod inspect;
+pub mod memory;
 pub mod prefetch;
 pub mod raw;
 pub mod recent;

@@ -188,6 +188,7 @@ fn ivf(space: Dense<f32>) -> Answer {
             Task { lists: LISTS, seed: 7, plan: Plan { bounds: 8, sums: true, codes: false } },
             &mut team,
         )
+        .map_err(|_| "out of memory")?
         .centres;
         Ok(())
     })?;

@@ -15,7 +15,8 @@ use super::team::Team;
 use super::write::{Shape, write_entries, write_lists};
 use crate::blocks::Blocks;
 use crate::page::{Damage, Tid};
-use crate::room::granted;
+pub use crate::room::OutOfMemory;
+use crate::room::{self, granted};
 use crate::space::{Metric, varlena_header};
 
 /// An element of a value: what a value of it begins with.
@@ -81,10 +82,6 @@ pub struct LoadOptions {
     /// bytes of memory
     pub memory: usize,
 }
-
-/// The system has no memory left.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OutOfMemory;
 
 /// Rows on their way into an index.
 pub struct Loader<T: Element> {
@@ -166,14 +163,15 @@ impl<T: Element> Loader<T> {
     /// Takes memory for rows to come.
     ///
     /// # Errors
-    /// The bytes needed, when there is not as much.
+    /// The bytes needed, when there is not as much, or the system has no memory.
     pub fn prepare(&mut self, threads: usize) -> Result<(), usize> {
         if self.lists.is_none() {
             let needed = self.fixed_memory(threads);
             if needed > self.options.memory {
                 return Err(needed);
             }
-            self.lists = Some(Lists::new(&self.centres, self.options.width, self.options.metric));
+            let lists = Lists::new(&self.centres, self.options.width, self.options.metric);
+            self.lists = Some(lists.map_err(|OutOfMemory| needed)?);
         }
         Ok(())
     }
@@ -198,8 +196,7 @@ impl<T: Element> Loader<T> {
                 self.write_run(runs);
             }
             let part = u64::new_vec_zeroed(words).map_err(|_| OutOfMemory)?;
-            self.parts.try_reserve(1).map_err(|_| OutOfMemory)?;
-            self.parts.push(part);
+            room::push(&mut self.parts, part)?;
         }
         let start = self.entries % per_part * size;
         if let Some(part) = self.parts.last_mut() {
@@ -208,7 +205,7 @@ impl<T: Element> Loader<T> {
         }
         self.entries += 1;
         if self.elements_at().is_none() {
-            self.staged.extend_from_slice(elements);
+            room::append(&mut self.staged, elements)?;
         }
         if self.waiting() >= self.stage_rows() { self.settle(team, runs) } else { Ok(()) }
     }
@@ -218,11 +215,11 @@ impl<T: Element> Loader<T> {
         let Some(lists) = &self.lists else { return Ok(()) };
         let (width, settled, waiting) = (self.options.width, self.entry_lists.len(), self.waiting());
         // for the order, too, which is made when there may be no memory left
-        self.entry_lists.try_reserve(waiting).map_err(|_| OutOfMemory)?;
-        self.order.try_reserve(settled + waiting).map_err(|_| OutOfMemory)?;
+        self.entry_lists.try_reserve(waiting)?;
+        self.order.try_reserve(settled + waiting)?;
         let mut own = core::mem::take(&mut self.own);
         own.clear();
-        own.resize(waiting, 0);
+        room::resize(&mut own, waiting, 0)?;
         let elements_at = self.elements_at();
         let row = |i: usize| -> &[T] {
             let Some(at) = elements_at else {
@@ -231,7 +228,7 @@ impl<T: Element> Loader<T> {
             let elements = self.entry((settled + i) as u32).get(at..at + width * size_of::<T>());
             <[T]>::ref_from_bytes(elements.unwrap_or_default()).unwrap_or_default()
         };
-        lists.assign(row, width, &mut own, team);
+        lists.assign(row, width, &mut own, team)?;
         for &list in &own {
             if let Some(count) = self.counts.get_mut(list as usize) {
                 *count += 1;

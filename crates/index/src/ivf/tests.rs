@@ -32,7 +32,7 @@ fn cluster<T: Stored + IntoBytes + Immutable>(
     let by = |codes| {
         // with one bound there is no memory for sums either
         let task = Task { lists, seed: 7, plan: Plan { bounds, sums: bounds > 1, codes } };
-        kmeans(sample, task, &mut Team::new(helpers, &mut Idle))
+        kmeans(sample, task, &mut Team::new(helpers, &mut Idle)).unwrap()
     };
     let (found, by_codes) = (by(false), by(true));
     // codes leave distances out and change nothing
@@ -195,7 +195,7 @@ fn inertia_is_below_that_of_plain_k_means() {
     let mut plain = Vec::new();
     for seed in 0..3 {
         let mut rng = SmallRng::seed_from_u64(seed);
-        let seeds = super::seed::seed(&sample, None, 30, &mut rng, &mut Team::new(0, &mut Idle));
+        let seeds = super::seed::seed(&sample, None, 30, &mut rng, &mut Team::new(0, &mut Idle)).unwrap();
         assert_eq!(seeds.rows.len(), 30);
         plain.push(textbook(&rows, seeds.rows.iter().map(|&r| rows[r as usize].clone()).collect()));
     }
@@ -209,7 +209,7 @@ fn seeds_tell_each_rows_nearest() {
     let mut rng = SmallRng::seed_from_u64(4);
     let rows = blobs(5, 30, 3, &mut rng);
     let sample = dense::<f32>(&rows, false);
-    let seeds = super::seed::seed(&sample, None, 37, &mut rng, &mut Team::new(1, &mut Idle));
+    let seeds = super::seed::seed(&sample, None, 37, &mut rng, &mut Team::new(1, &mut Idle)).unwrap();
     let mut different = seeds.rows.clone();
     different.sort_unstable();
     different.dedup();
