@@ -9,12 +9,12 @@ use pgrx::pg_sys::{
     PROGRESS_CREATEIDX_TUPLES_TOTAL,
 };
 use vector_index::ivf::candidates::Runs;
-use vector_index::ivf::kmeans::{Plan, Task, kmeans, plan};
-use vector_index::ivf::load::{Element, LoadOptions, Loader, OutOfMemory};
+use vector_index::ivf::kmeans::{self, Plan, Task, kmeans, plan};
+use vector_index::ivf::load::{Element, LoadOptions, Loader};
 use vector_index::ivf::sample::Sample;
 use vector_index::ivf::team::{Host, Team};
 use vector_index::page::Tid;
-use vector_index::room;
+use vector_index::room::{self, OutOfMemory};
 use vector_index::space::{AnySpace, Space, ValueBuf, ValueKind};
 
 use super::opclass::OpClass;
@@ -218,26 +218,23 @@ impl Build<'_> {
         }
         let (rows, lists) = (sample.len() as u64, lists as u64);
         let (dims, threads) = (u64::from(self.shape.dims), self.team.threads() as u64);
-        let mut fitting = Plan::LEAST;
+        let (mut helpers, mut fitting) = (0, Plan::LEAST);
         if rows > 0 {
             memory::check(sampled.saturating_add(memory::of_clustering::<T>(lists, rows, dims, width)))?;
             let budget = settings::maintenance_work_mem() as u64;
-            fitting = match plan::<T>(rows, lists, width as u64, threads, budget) {
-                Ok((plan, taken)) => {
-                    // the sample, which the figure contains, is there already
-                    memory::available(taken)?;
-                    plan
-                }
-                // without k-means there is nothing but the values, which have been checked
-                Err(_) if rows < lists => Plan::LEAST,
-                Err(needed) => {
-                    memory::check(needed)?;
-                    Plan::LEAST
-                }
-            };
+            // as many threads as fit; what fits pgvector's figure is built, if need be with a little more
+            let width = width as u64;
+            let fits = |threads| plan::<T>(rows, lists, width, threads, budget).map(|found| (threads, found));
+            let found = (1..=threads).rev().find_map(|threads| fits(threads).ok());
+            let least = || (1, (Plan::LEAST, kmeans::memory::<T>(rows, lists, width, 1)));
+            let (threads, (plan, taken)) = found.unwrap_or_else(least);
+            // the sample, which the figure contains, is there already
+            memory::available(taken)?;
+            (helpers, fitting) = (threads as usize - 1, plan);
         }
         let task = Task { lists: lists as usize, seed: self.seed, plan: fitting };
-        Ok(kmeans(&sample, task, &mut self.team)?.centres)
+        let mut backend = Backend;
+        Ok(kmeans(&sample, task, &mut Team::new(helpers, &mut backend))?.centres)
     }
 
     /// Draws the sample. Rows that clustering cannot use take a place until all are drawn, so that others do not become
@@ -306,13 +303,8 @@ impl Build<'_> {
         let mut add = |row: Tid, value: &[u8]| -> Result<(), Error> {
             space.view(value)?;
             if let Some(value) = op.form(value, &mut buffer)? {
-                loader.prepare(team.threads()).map_err(|needed| match memory::check(needed as u64) {
-                    Err(error) => error,
-                    Ok(()) => memory::OUT_OF_MEMORY,
-                })?;
-                loader
-                    .push(row, space.view(value)?, team, runs)
-                    .map_err(|OutOfMemory| memory::OUT_OF_MEMORY)?;
+                loader.prepare(team)?;
+                loader.push(row, space.view(value)?, team, runs)?;
             }
             Ok(())
         };

@@ -75,19 +75,11 @@ impl Assigned for u8 {
 }
 
 impl<L: Assigned> Lists<L> {
-    /// Lists around `centres`, one after the other as their type keeps them.
+    /// Lists around `centres`, one after the other as their type keeps them, with codes or without.
     ///
     /// # Errors
     /// No memory.
     pub fn new<T: Stored<Lane = L>>(
-        centres: &[T],
-        width: usize,
-        metric: Metric,
-    ) -> Result<Self, OutOfMemory> {
-        Self::with_codes(centres, width, metric, L::CODED && kernels().fast_byte_panels())
-    }
-
-    fn with_codes<T: Stored<Lane = L>>(
         centres: &[T],
         width: usize,
         metric: Metric,
@@ -113,10 +105,15 @@ impl<L: Assigned> Lists<L> {
         Ok(lists)
     }
 
-    /// Bytes of memory for `lists` lists.
-    pub fn memory(lists: u64, width: u64) -> u64 {
+    /// Whether codes pay.
+    pub fn coded() -> bool {
+        L::CODED && kernels().fast_byte_panels()
+    }
+
+    /// Bytes of memory for `lists` lists, with codes or without.
+    pub fn memory(lists: u64, width: u64, codes: bool) -> u64 {
         let panels = Panels::<L>::memory(lists, width);
-        if !(L::CODED && kernels().fast_byte_panels()) {
+        if !codes {
             return panels;
         }
         let rows = lists.saturating_mul(width).saturating_mul(size_of::<L>() as u64);
@@ -302,7 +299,7 @@ mod tests {
                     values[2][0] = f32::MAX;
                 }
                 let flat = centres.concat();
-                let coded = Lists::with_codes(&flat, dims, metric, true).unwrap();
+                let coded = Lists::new(&flat, dims, metric, true).unwrap();
                 assert_eq!(coded.coded.is_some(), spread < 1e16);
                 let mut found = vec![0; rows];
                 coded.assign(|at| &values[at], dims, &mut found, &mut Team::new(0, &mut Idle)).unwrap();

@@ -59,6 +59,11 @@ impl<'h> Team<'h> {
         self.helpers + 1
     }
 
+    /// From now on, no more than `threads` threads work.
+    pub fn limit(&mut self, threads: usize) {
+        self.helpers = self.helpers.min(threads.saturating_sub(1));
+    }
+
     /// Gives the host a chance, between two pieces of work that only the calling thread does.
     pub fn tick(&mut self) {
         self.host.tick();
