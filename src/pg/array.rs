@@ -110,7 +110,7 @@ impl<'a> Array<'a> {
                 core::ptr::null_mut(),
                 &raw mut count,
             );
-            let count = usize::try_from(count).unwrap_or(0).min(2);
+            let count = usize::try_from(count).unwrap_or(0);
             if count == 0 { &[][..] } else { core::slice::from_raw_parts(values, count) }
         };
         values.iter().map(|&datum| {
@@ -159,7 +159,7 @@ pub fn typmods(call: Call<'_>) -> Vec<i32> {
     // current memory context.
     unsafe {
         let values = pg_sys::ArrayGetIntegerTypmods(bytes.as_ptr().cast_mut().cast(), &raw mut count);
-        let count = usize::try_from(count).unwrap_or(0);
+        let count = usize::try_from(count).unwrap_or(0).min(2);
         if count == 0 { vec![] } else { core::slice::from_raw_parts(values, count).to_vec() }
     }
 }
