@@ -2,9 +2,10 @@
 
 use pgrx::PgSqlErrorCode;
 use vector_index::page::{BlockError, Cause, Corruption};
+use vector_index::room::OutOfMemory;
 use vector_index::{Kind, TextError, ValueError};
 
-use crate::pg::ereport::{IntoReport, Report};
+use crate::pg::ereport::{self, IntoReport, Report};
 use crate::pg::inspect::Refused;
 
 /// Why an SQL function fails.
@@ -64,6 +65,12 @@ impl From<ValueError> for Error {
     }
 }
 
+impl From<OutOfMemory> for Error {
+    fn from(OutOfMemory: OutOfMemory) -> Self {
+        Error::Fixed(PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY, "out of memory")
+    }
+}
+
 impl From<Refused> for Error {
     fn from(refused: Refused) -> Self {
         Error::Message(refused.code, refused.message)
@@ -88,7 +95,7 @@ impl Error {
     pub fn text(error: &TextError, text: &[u8]) -> Self {
         Error::Text(Box::new(TextReport {
             kind: error.kind(),
-            message: error.message(text),
+            message: error.message(text, ereport::quotable),
             detail: error.detail(),
         }))
     }

@@ -27,6 +27,7 @@ pub extern "C-unwind" fn _PG_init() {
     // SAFETY: called by the server; nothing needs dropping.
     unsafe {
         guard::entry(|| {
+            crate::pg::memory::make_reserve();
             hnsw::register();
             ivfflat::register();
         });

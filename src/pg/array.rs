@@ -153,7 +153,8 @@ pub fn float8_mut(bytes: &mut [u8]) -> Option<&mut [f64]> {
     (plain && usize::try_from(header.dim) == Ok(data.len())).then_some(data)
 }
 
-/// The integers of a typmod array (`cstring[]`); raises PostgreSQL's own errors.
+/// The integers of a typmod array (`cstring[]`), the first two of them, for no type here has more than one; raises
+/// PostgreSQL's own errors.
 pub fn typmods(call: Call<'_>) -> Vec<i32> {
     let bytes = call.varlena(0);
     let mut count = 0;
@@ -161,7 +162,7 @@ pub fn typmods(call: Call<'_>) -> Vec<i32> {
     // current memory context.
     unsafe {
         let values = server::ArrayGetIntegerTypmods(bytes.as_ptr().cast_mut().cast(), &raw mut count);
-        let count = usize::try_from(count).unwrap_or(0);
+        let count = usize::try_from(count).unwrap_or(0).min(2);
         if count == 0 { vec![] } else { core::slice::from_raw_parts(values, count).to_vec() }
     }
 }

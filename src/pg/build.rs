@@ -14,7 +14,7 @@ use super::interrupts;
 use super::raw;
 use super::relation::Rel;
 use super::server;
-use super::toast::{Fetcher, Later};
+use super::toast::{Fetcher, Later, Remains};
 use super::vacuum::tid;
 use super::varlena;
 
@@ -25,7 +25,7 @@ pub type Row<'a> = dyn FnMut(Tid, Option<&[u8]>) -> Result<(), Report> + 'a;
 /// Whether the row that comes next, which has a value, is to be fetched at all.
 pub(super) type Wants<'a> = dyn Fn() -> bool + 'a;
 
-/// Whether a value stored out of line is taken as it is, to be fetched later if at all.
+/// Whether a value stored out of line, of a living row, is taken as it is, to be fetched later if at all.
 pub(super) type Defer<'a> = dyn FnMut(Later) -> bool + 'a;
 
 struct RowState<'a, 'b> {
@@ -41,7 +41,7 @@ unsafe extern "C-unwind" fn row_callback(
     item: pg_sys::ItemPointer,
     values: *mut Datum,
     isnull: *mut bool,
-    _: bool,
+    alive: bool,
     state: *mut c_void,
 ) {
     // SAFETY: the table's access method passes a TID and arrays of the index's columns, and `scan_table` the state,
@@ -53,16 +53,21 @@ unsafe extern "C-unwind" fn row_callback(
             if !*isnull && !(state.wants)() {
                 return Ok(());
             }
+            // (the values of a dead row may be gone later)
             if !*isnull
+                && alive
                 && let Some(later) = Later::new((*values).cast_mut_ptr())
                 && (state.defer)(later)
             {
                 return Ok(());
             }
             let previous = pg_sys::MemoryContextSwitchTo(state.context);
-            let value =
-                if *isnull { None } else { Some(value_of(&mut state.values, (*values).cast_mut_ptr())) };
-            let result = (state.row)(tid(*item), value);
+            let value = match (*isnull, alive) {
+                (true, _) => Some(None),
+                (false, true) => Some(Some(value_of(&mut state.values, (*values).cast_mut_ptr()))),
+                (false, false) => value_of_dead(&mut state.values, (*values).cast_mut_ptr()).map(Some),
+            };
+            let result = value.map_or(Ok(()), |value| (state.row)(tid(*item), value));
             pg_sys::MemoryContextSwitchTo(previous);
             if result.is_ok() {
                 server::MemoryContextReset(state.context);
@@ -91,8 +96,8 @@ impl Values {
 
     /// Shows a value, whole. A server error unwinds.
     pub(super) fn show<R>(&mut self, later: Later, look: impl FnOnce(&[u8]) -> R) -> R {
-        // SAFETY: the row is there (it was, and the table is locked against vacuums); the value stays until the reset;
-        // the guarded frame has nothing to drop.
+        // SAFETY: the row is there (it was alive under the lock or the snapshot of the build, which still holds); the
+        // value stays until the reset; the guarded frame has nothing to drop.
         unsafe {
             server::MemoryContextReset(self.context);
             let value = guard::call(|| {
@@ -131,6 +136,25 @@ unsafe fn row_context() -> pg_sys::MemoryContext {
 unsafe fn value_of(fetcher: &mut Fetcher, datum: *mut pg_sys::varlena) -> &[u8] {
     // SAFETY: the caller's contract.
     unsafe { fetcher.fetch(datum).unwrap_or_else(|| varlena::whole(raw::pg_detoast_datum(datum))) }
+}
+
+/// The value of a row that was dead when the scan came by, whole; `None` when it is no longer there. A build looks at rows
+/// that an older snapshot may see. That can end meanwhile, and a toast table may be vacuumed apart from its table, or
+/// pruned by whoever reads it; then nobody sees the row, and the index need not have it.
+///
+/// # Safety
+/// As for [`value_of`].
+unsafe fn value_of_dead(fetcher: &mut Fetcher, datum: *mut pg_sys::varlena) -> Option<&[u8]> {
+    // SAFETY: the caller's contract.
+    unsafe {
+        match fetcher.fetch_of_dead(datum) {
+            Some(Remains::Gone) => None,
+            Some(Remains::Value(value)) => {
+                Some(varlena::whole(raw::pg_detoast_datum(value.as_ptr().cast_mut().cast())))
+            }
+            None => Some(varlena::whole(raw::pg_detoast_datum(datum))),
+        }
+    }
 }
 
 /// Which part of a table is scanned.
@@ -206,9 +230,20 @@ pub fn log_fork(index: Rel<'_>, fork: ForkNumber::Type) {
     if !init && !index.needs_wal() {
         return;
     }
-    let blocks = index.blocks(fork);
-    // SAFETY: the relation is open and no buffer of it is locked; pages have the standard layout.
-    unsafe { server::log_newpage_range(index.as_ptr(), fork, 0, blocks, true) };
+    let (blocks, run) = (index.blocks(fork), log_run());
+    for start in (0..blocks).step_by(run as usize) {
+        let end = start.saturating_add(run).min(blocks);
+        // SAFETY: the relation is open and no buffer of it is locked; pages have the standard layout.
+        unsafe { server::log_newpage_range(index.as_ptr(), fork, start, end, true) };
+    }
+}
+
+/// Blocks that are logged at once. The server pins all of a record's, up to 32, and with few shared buffers there are not
+/// as many for one backend.
+fn log_run() -> u32 {
+    // SAFETY: a plain variable, set when the server starts.
+    let buffers = unsafe { pg_sys::NBuffers };
+    if buffers >= 1024 { 1 << 16 } else { (buffers / 16).clamp(1, 32) as u32 }
 }
 
 /// How many threads a build may use: one in the backend's place, and one for every parallel worker that the settings

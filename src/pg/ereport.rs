@@ -23,6 +23,21 @@ fn copy_text(text: &[u8]) -> *const c_char {
     unsafe { server::pnstrdup(text.as_ptr().cast(), text.len()) }
 }
 
+/// Bytes of a literal that a message quotes, at most: any that somebody reads.
+const QUOTED: usize = 8 << 10;
+
+/// As much of a text in the server's encoding as a message quotes, whole characters.
+pub fn quotable(text: &[u8]) -> &[u8] {
+    if text.len() <= QUOTED {
+        return text;
+    }
+    let length = text.len().min(i32::MAX as usize) as i32;
+    // SAFETY: the text is readable for that length. Where it is not valid in the encoding the answer is some length up to
+    // the limit all the same.
+    let front = unsafe { pg_sys::pg_mbcliplen(text.as_ptr().cast(), length, QUOTED as i32) };
+    text.get(..usize::try_from(front).unwrap_or_default()).unwrap_or_default()
+}
+
 impl Report {
     /// A report with a message and nothing else.
     pub fn new(code: PgSqlErrorCode, message: &[u8]) -> Self {

@@ -18,6 +18,7 @@ mod extend;
 pub mod guard;
 pub mod inspect;
 pub mod interrupts;
+pub mod memory;
 pub mod prefetch;
 pub mod raw;
 pub mod recent;

@@ -4,7 +4,7 @@ use core::ffi::{c_char, c_int, c_void};
 
 use pgrx::pg_sys::{
     Buffer, BufferAccessStrategy, Datum, ForkNumber, FunctionCallInfo, HeapTuple, MemoryContext, Oid,
-    ReadBufferMode, Relation, ScanDirection, ScanKeyData, Snapshot, SysScanDesc, varlena,
+    ReadBufferMode, Relation, ScanDirection, ScanKeyData, Snapshot, SysScanDesc, TransactionId, varlena,
 };
 
 unsafe extern "C-unwind" {
@@ -25,6 +25,11 @@ unsafe extern "C-unwind" {
     pub fn GetCurrentTransactionStartTimestamp() -> i64;
     pub fn GetCurrentSubTransactionId() -> u32;
     pub fn GetCurrentStatementStartTimestamp() -> i64;
+
+    pub fn TransactionIdIsCurrentTransactionId(xid: TransactionId) -> bool;
+
+    // src/backend/access/transam/transam.c
+    pub fn TransactionIdDidCommit(xid: TransactionId) -> bool;
 
     // src/backend/access/table/table.c
     pub fn table_open(relation: Oid, lockmode: c_int) -> Relation;

@@ -6,7 +6,7 @@ use core::ffi::c_int;
 use pgrx::pg_sys;
 use vector_index::ivf::candidates::Runs;
 
-use super::server;
+use super::{ereport, memory, server};
 
 /// Runs, each in a file of its own. Files are closed by [`Runs::clear`]; after an error the server closes them itself,
 /// which is why dropping this does not.
@@ -30,6 +30,9 @@ impl Spill {
     }
 
     fn add_file(&mut self) {
+        if self.files.try_reserve(1).is_err() {
+            ereport::unwind(memory::wanting());
+        }
         // SAFETY: the context is alive (contract of `new`); what is made in it lives until the file is closed.
         let file = unsafe {
             let previous = pg_sys::MemoryContextSwitchTo(self.context);

@@ -152,6 +152,11 @@ pub fn header_4b(size: usize) -> u32 {
     if cfg!(target_endian = "little") { (size as u32) << 2 } else { size as u32 & 0x3fff_ffff }
 }
 
+/// The four-byte header of a value that is compressed in place, of `size` bytes.
+pub fn header_4b_compressed(size: usize) -> u32 {
+    if cfg!(target_endian = "little") { header_4b(size) | 2 } else { header_4b(size) | 1 << 30 }
+}
+
 /// A new value in the current memory context, zeroed, its header set. Aligned to 8 bytes.
 pub struct NewVarlena {
     bytes: &'static mut [u8],

@@ -3,7 +3,7 @@
 use half::f16;
 use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::{self, Datum};
-use vector_index::value::{self, check_nnz};
+use vector_index::value::{self, SPARSE_MAX_NNZ, check_nnz};
 use vector_index::{TypeName, ValueError};
 use vector_kernels::kernels;
 
@@ -91,13 +91,22 @@ pub fn array_to_dense<T: Element>(call: Call<'_>) -> Result<Datum, Error> {
 /// int4[], float4[], float8[] or numeric[] to a sparse vector.
 pub fn array_to_sparse(call: Call<'_>) -> Result<Datum, Error> {
     let array = array_argument(call, TypeName::Sparsevec)?;
-    let mut elements = Vec::with_capacity(array.len());
+    // an array may have more elements than a value, and more than there is memory for
+    let (mut stored, mut nnz, mut at) = (Vec::new(), 0i32, 0i32);
     each_element(array, |x| {
-        elements.push(x);
+        if x != 0.0 {
+            nnz = nnz.saturating_add(1);
+            if nnz <= SPARSE_MAX_NNZ {
+                stored.push((at, x));
+            }
+        }
+        at = at.saturating_add(1);
         Ok(())
     })?;
-    let value = to_sparse(elements.len(), elements.iter().copied())?;
-    elements.iter().try_for_each(|&x| value::check_element(TypeName::Sparsevec, x))?;
+    let dims = array.len() as i32; // checked above
+    check_nnz(nnz, dims)?;
+    let value = sparse::build_from(dims, stored.len(), stored.iter().copied())?;
+    stored.iter().try_for_each(|&(_, x)| value::check_element(TypeName::Sparsevec, x))?;
     Ok(value)
 }
 

@@ -171,7 +171,8 @@ const UPPER: usize = 14;
 const SPECIAL: usize = 16;
 const SIZE_VERSION: usize = 18;
 const LAYOUT_VERSION: u16 = 4;
-const LINE_POINTER: usize = 4;
+/// Bytes of a line pointer.
+pub const LINE_POINTER: usize = 4;
 const LP_NORMAL: u32 = 1;
 
 /// The special area: `next` u32, `unused` u16, `page_id` u16.

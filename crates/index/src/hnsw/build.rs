@@ -259,8 +259,11 @@ impl<S: Space> Builder<S> {
         let Params { m, ef_construction, threads, .. } = self.params;
         let mut scratches = Vec::new();
         for _ in 0..threads.max(1) {
-            let scratch = Scratch::new(nodes, m, ef_construction, self.top);
-            scratches.push(scratch.ok_or(BuildError::OutOfMemory)?);
+            let Some(scratch) = Scratch::new(nodes, m, ef_construction, self.top) else { break };
+            scratches.push(scratch);
+        }
+        if scratches.is_empty() {
+            return Err(BuildError::OutOfMemory);
         }
         let mut team = Team::new(stop, tick);
         let codes = self.codes(&mut scratches, &mut team)?;
