@@ -109,7 +109,8 @@ macro_rules! functions {
 }
 
 /// Declares functions of the list below once more, to compare addresses with: an operator class whose support function
-/// is ours gets the kernel behind it instead of calls through fmgr.
+/// is ours gets the kernel behind it instead of calls through fmgr. That these are our own addresses, even where
+/// another library of the backend exports the same names, is the linker's doing: see build.rs.
 macro_rules! distances {
     ($($symbol:ident => $kind:ident $metric:ident;)*) => {
         unsafe extern "C-unwind" {
