@@ -77,6 +77,19 @@ unsafe fn inline_value(datum: *mut varlena, scratch: &mut Scratch) -> Option<&[u
     }
 }
 
+/// The varlena itself if it needs no fetching, whatever its header; else a copy that does not.
+///
+/// # Safety
+/// `datum` is a varlena; a server error jumps over the caller's frames.
+#[inline]
+pub(super) unsafe fn fetched_hot(datum: *mut varlena) -> *mut varlena {
+    // SAFETY: a varlena has at least one byte; what is fetched lives in the current memory context.
+    unsafe {
+        let first = datum.cast::<u8>().read();
+        if is_4b_plain(first) || size_1b(first).is_some() { datum } else { raw::pg_detoast_datum(datum) }
+    }
+}
+
 /// Detoasts for a function called once per row.
 ///
 /// # Safety
@@ -169,6 +182,21 @@ impl NewVarlena {
         NewVarlena { bytes }
     }
 
+    /// As [`Self::zeroed`], without the guard.
+    ///
+    /// # Safety
+    /// A server error (no memory) jumps over the caller's frames.
+    #[inline]
+    pub(super) unsafe fn zeroed_hot(size: usize) -> Self {
+        let size = size.max(HEADER);
+        // SAFETY: as in `zeroed`, but for the jump, which the caller allows.
+        let bytes = unsafe { core::slice::from_raw_parts_mut(raw::palloc0(size).cast::<u8>(), size) };
+        if let Some(header) = bytes.first_chunk_mut() {
+            *header = header_4b(size).to_ne_bytes();
+        }
+        NewVarlena { bytes }
+    }
+
     /// All bytes, header first.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         self.bytes
@@ -180,27 +208,19 @@ impl NewVarlena {
     }
 }
 
-/// `bytes` as a bytea.
-pub fn bytea(payload: usize, fill: impl FnOnce(&mut [u8])) -> Datum {
-    let mut value = NewVarlena::zeroed(HEADER + payload);
-    fill(&mut value.bytes_mut()[HEADER..]);
-    value.into_datum()
-}
-
 /// A cstring of at most `capacity` bytes; `fill` writes it (without NUL) and answers its length.
-pub fn cstring(capacity: usize, fill: impl FnOnce(&mut [u8]) -> usize) -> Datum {
-    // SAFETY: palloc gives `capacity + 1` bytes or raises. They are written before they are read as a slice of
-    // initialised bytes, and NUL ends the text that `fill` wrote.
+///
+/// # Safety
+/// A server error (no memory) jumps over the caller's frames.
+#[inline]
+pub(super) unsafe fn cstring_hot(capacity: usize, fill: impl FnOnce(&mut [u8]) -> usize) -> Datum {
+    // SAFETY: palloc gives `capacity + 1` bytes or raises, which the caller allows. They are written before they are
+    // read as a slice of initialised bytes, and NUL ends the text that `fill` wrote.
     unsafe {
-        let start = pg_sys::palloc(capacity + 1).cast::<u8>();
+        let start = raw::palloc(capacity + 1).cast::<u8>();
         start.write_bytes(0, capacity + 1);
         let len = fill(core::slice::from_raw_parts_mut(start, capacity)).min(capacity);
         start.add(len).write(0);
         Datum::from(start)
     }
-}
-
-/// The datum of a value that a call already holds.
-pub fn same(value: &[u8]) -> Datum {
-    Datum::from(value.as_ptr())
 }
