@@ -100,11 +100,15 @@ impl<'fc> Call<'fc> {
         unsafe { varlena::detoast_prefix_hot(self.datum(n).cast_mut_ptr(), bytes, scratch) }
     }
 
-    /// Argument `n`, a varlena, as a result: itself, or what had to be fetched.
+    /// As [`Self::varlena_hot`], with the value as a result: the argument itself unless it had to be fetched.
     #[inline]
-    pub fn same_hot(&self, n: usize) -> Datum {
-        // SAFETY: the argument is a varlena (`new`), and the body may be jumped over (`new`).
-        unsafe { Datum::from(varlena::fetched_hot(self.datum(n).cast_mut_ptr())) }
+    pub fn kept_hot<'s>(&self, n: usize, scratch: &'s mut Scratch) -> (&'s [u8], Datum)
+    where
+        'fc: 's,
+    {
+        // SAFETY: the argument is a varlena (`new`) that outlives `'s`, and the body may be jumped over (`new`).
+        let (bytes, kept) = unsafe { varlena::kept_hot(self.datum(n).cast_mut_ptr(), scratch) };
+        (bytes, Datum::from(kept))
     }
 
     /// A new value of `size` bytes, header included, for the result.

@@ -70,23 +70,36 @@ unsafe fn inline_value(datum: *mut varlena, scratch: &mut Scratch) -> Option<&[u
             return Some(whole(datum));
         }
         let payload = size_1b(first)? - 1;
-        let to = scratch.0.as_mut_ptr().cast::<u8>();
-        to.cast::<u32>().write(header_4b(HEADER + payload));
-        core::ptr::copy_nonoverlapping(datum.cast::<u8>().add(1), to.add(HEADER), payload);
+        let (from, to) = (datum.cast::<u8>().add(1), scratch.0.as_mut_ptr().cast::<u8>());
+        let header = header_4b(HEADER + payload);
+        if payload >= 4 {
+            // The header and the dimensions behind it are read as one word at once: a processor passes on what it has
+            // just written only to a read of the same bytes.
+            to.cast::<[u32; 2]>().write([header, from.cast::<u32>().read_unaligned()]);
+            core::ptr::copy_nonoverlapping(from.add(4), to.add(HEADER + 4), payload - 4);
+        } else {
+            to.cast::<u32>().write(header);
+            core::ptr::copy_nonoverlapping(from, to.add(HEADER), payload);
+        }
         Some(core::slice::from_raw_parts(to, HEADER + payload))
     }
 }
 
-/// The varlena itself if it needs no fetching, whatever its header; else a copy that does not.
+/// The whole value, and the varlena that can be a result: itself unless it had to be fetched.
 ///
 /// # Safety
-/// `datum` is a varlena; a server error jumps over the caller's frames.
+/// `datum` is a varlena that outlives the bytes; a server error jumps over the caller's frames.
 #[inline]
-pub(super) unsafe fn fetched_hot(datum: *mut varlena) -> *mut varlena {
-    // SAFETY: a varlena has at least one byte; what is fetched lives in the current memory context.
+pub(super) unsafe fn kept_hot(datum: *mut varlena, scratch: &mut Scratch) -> (&[u8], *mut varlena) {
+    // SAFETY: the caller's contract; what is fetched lives in the current memory context.
     unsafe {
-        let first = datum.cast::<u8>().read();
-        if is_4b_plain(first) || size_1b(first).is_some() { datum } else { raw::pg_detoast_datum(datum) }
+        match inline_value(datum, scratch) {
+            Some(bytes) => (bytes, datum),
+            None => {
+                let fetched = raw::pg_detoast_datum(datum);
+                (whole(fetched), fetched)
+            }
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use half::f16;
 use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::{self, Datum};
-use vector_index::value::{self, SparseView, check_nnz};
+use vector_index::value::{self, DenseView, SparseView, check_nnz};
 use vector_index::{TypeName, ValueError};
 
 use super::element::{Element, argument_hot, build_hot};
@@ -24,18 +24,18 @@ fn check_result(ty: TypeName, dims: usize, typmod: i32) -> Result<(), ValueError
 #[inline]
 pub fn dense_typmod<T: Element>(call: Call<'_>) -> Result<Datum, ValueError> {
     let mut room = Scratch::new();
-    let v = argument_hot!(call, 0, T, room)?;
-    value::check_expected_dims(call.i32(1), v.dims())?;
-    Ok(call.same_hot(0))
+    let (bytes, value) = call.kept_hot(0, &mut room);
+    value::check_expected_dims(call.i32(1), DenseView::<T>::new(bytes)?.dims())?;
+    Ok(value)
 }
 
 /// A sparse vector to its own type with a modifier.
 #[inline]
 pub fn sparse_typmod(call: Call<'_>) -> Result<Datum, ValueError> {
     let mut room = Scratch::new();
-    let v = SparseView::new(call.varlena_hot(0, &mut room))?;
-    value::check_expected_dims(call.i32(1), v.dims())?;
-    Ok(call.same_hot(0))
+    let (bytes, value) = call.kept_hot(0, &mut room);
+    value::check_expected_dims(call.i32(1), SparseView::new(bytes)?.dims())?;
+    Ok(value)
 }
 
 /// The array in argument 0, its shape checked against the result's type.
