@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import tempfile
 from pathlib import Path
 
 import psycopg
 
 from harness import COLUMNS, OPCLASSES, Data, Score, Server, invariants, run
+from module import asked, can_compile, compiled
 
 ROWS = 300
 # What the loader looks up in each library by itself.
 OWN = {"Pg_magic_func", "_PG_init", "_PG_fini", "_init", "_fini"}
-HEAD = """#include "postgres.h"
-#include "fmgr.h"
-
-PG_MODULE_MAGIC;
-"""
 # A record that fmgr refuses, and a function that nobody may call.
 INFO = "const Pg_finfo_record *{name}(void); const Pg_finfo_record *{name}(void) {{ static const Pg_finfo_record none = {{99}}; return &none; }}\n"
 FUNCTION = 'Datum {name}(PG_FUNCTION_ARGS); Datum {name}(PG_FUNCTION_ARGS) {{ elog(ERROR, "{name} of another library was called"); }}\n'
-
-
-def asked(*command: str) -> str:
-    return subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
 
 
 def exported(library: Path) -> list[str]:
@@ -33,26 +24,16 @@ def exported(library: Path) -> list[str]:
     return sorted({words[2].partition("@")[0] for line in lines if len(words := line.split()) == 3 and words[1] in "TtDdBbRr"} - OWN)
 
 
-def other_library(prefix: str, names: list[str], directory: Path) -> Path:
-    headers = asked(f"{prefix}/bin/pg_config", "--includedir-server")
-    source, library = directory / "other.c", directory / "other.so"
-    source.write_text(HEAD + "".join((INFO if name.startswith("pg_finfo_") else FUNCTION).format(name=name) for name in names))
-    subprocess.run(["cc", "-shared", "-fPIC", "-w", f"-I{headers}", "-o", str(library), str(source)], check=True)
-    for path in (directory, library):
-        path.chmod(0o755)
-    return library
-
-
 def test(prefix: str, score: Score, ams: list[str], options) -> None:
-    if not all(shutil.which(program) for program in ("cc", "nm")):
+    if not can_compile(prefix) or not shutil.which("nm"):
         score.skip("symbols", "there is no C compiler here")
         return
     names = exported(Path(asked(f"{prefix}/bin/pg_config", "--pkglibdir")) / "vector.so")
     score.check("the library's symbols are known", {"l1_distance", "hamming_distance", "pg_finfo_hnswhandler"} <= set(names), len(names))
     with tempfile.TemporaryDirectory(prefix="vector-symbols-") as directory:
-        library = other_library(prefix, names, Path(directory))
-        # Without ".so", as one writes it in the configuration.
-        with Server(prefix, "symbols", {"session_preload_libraries": str(library.with_suffix(""))}) as server:
+        body = "".join((INFO if name.startswith("pg_finfo_") else FUNCTION).format(name=name) for name in names)
+        library = compiled(prefix, "other", body, Path(directory))
+        with Server(prefix, "symbols", {"session_preload_libraries": library}) as server:
             connection = server.connect()
             data = Data(options.seed)
             run(connection, "CREATE EXTENSION vector", f"CREATE TABLE t ({COLUMNS})")
