@@ -3,8 +3,9 @@
 //!
 //! `functions!` gives each symbol its version-1 info record and a body. Ordinary bodies run under a guard,
 //! which turns a Rust panic into an SQL error and lets server errors unwind (`pg::guard`). Those under `hot` are called once per row and run bare. They must
-//! not panic: their bodies look at slices through checked views, call kernels, and fetch values stored out of
-//! line. That fetch may raise a server error, which jumps over them: they own nothing that needs dropping.
+//! not panic: their bodies look at slices through checked views, call kernels, fetch values stored out of line and
+//! allocate their results. Both of these may raise a server error, which jumps over them: they own nothing that needs
+//! dropping.
 
 use pgrx::pg_sys::{Datum, FunctionCallInfo, Pg_finfo_record};
 
@@ -124,7 +125,8 @@ macro_rules! functions {
 }
 
 /// Declares functions of the list below once more, to compare addresses with: an operator class whose support function
-/// is ours gets the kernel behind it instead of calls through fmgr.
+/// is ours gets the kernel behind it instead of calls through fmgr. That these are our own addresses, even where
+/// another library of the backend exports the same names, is the linker's doing: see build.rs.
 macro_rules! distances {
     ($($symbol:ident => $kind:ident $metric:ident;)*) => {
         unsafe extern "C-unwind" {
@@ -163,52 +165,23 @@ functions! { input:
 
 functions! { guarded:
     vector_out => dense::output::<f32>;
-    vector_recv => dense::receive::<f32>;
     vector_send => dense::send::<f32>;
+    vector_recv => dense::receive::<f32>;
     vector_typmod_in => dense::typmod_in::<f32>;
-    vector_norm => dense::norm::<f32>;
-    l2_normalize => dense::l2_normalize::<f32>;
-    binary_quantize => dense::binary_quantize::<f32>;
-    subvector => dense::subvector::<f32>;
-    vector_add => dense::add::<f32>;
-    vector_sub => dense::sub::<f32>;
-    vector_mul => dense::mul::<f32>;
-    vector_concat => dense::concat::<f32>;
 
     halfvec_out => dense::output::<f16>;
-    halfvec_recv => dense::receive::<f16>;
     halfvec_send => dense::send::<f16>;
+    halfvec_recv => dense::receive::<f16>;
     halfvec_typmod_in => dense::typmod_in::<f16>;
-    halfvec_l2_norm => dense::norm::<f16>;
-    halfvec_l2_normalize => dense::l2_normalize::<f16>;
-    halfvec_binary_quantize => dense::binary_quantize::<f16>;
-    halfvec_subvector => dense::subvector::<f16>;
-    halfvec_add => dense::add::<f16>;
-    halfvec_sub => dense::sub::<f16>;
-    halfvec_mul => dense::mul::<f16>;
-    halfvec_concat => dense::concat::<f16>;
 
     sparsevec_out => sparse::output;
-    sparsevec_recv => sparse::receive;
     sparsevec_send => sparse::send;
+    sparsevec_recv => sparse::receive;
     sparsevec_typmod_in => sparse::typmod_in;
-    sparsevec_l2_norm => sparse::norm;
-    sparsevec_l2_normalize => sparse::l2_normalize;
 
-    vector => cast::dense_typmod::<f32>;
-    halfvec => cast::dense_typmod::<f16>;
-    sparsevec => cast::sparse_typmod;
     array_to_vector => cast::array_to_dense::<f32>;
     array_to_halfvec => cast::array_to_dense::<f16>;
     array_to_sparsevec => cast::array_to_sparse;
-    vector_to_float4 => cast::dense_to_float4::<f32>;
-    halfvec_to_float4 => cast::dense_to_float4::<f16>;
-    vector_to_halfvec => cast::vector_to_halfvec;
-    halfvec_to_vector => cast::halfvec_to_vector;
-    vector_to_sparsevec => cast::dense_to_sparse::<f32>;
-    halfvec_to_sparsevec => cast::dense_to_sparse::<f16>;
-    sparsevec_to_vector => cast::sparse_to_dense::<f32>;
-    sparsevec_to_halfvec => cast::sparse_to_dense::<f16>;
 
     vector_accum => aggregate::accumulate::<f32>;
     halfvec_accum => aggregate::accumulate::<f16>;
@@ -228,6 +201,39 @@ functions! { guarded:
 }
 
 functions! { hot:
+    vector_norm => dense::norm::<f32>;
+    l2_normalize => dense::l2_normalize::<f32>;
+    binary_quantize => dense::binary_quantize::<f32>;
+    subvector => dense::subvector::<f32>;
+    vector_add => dense::add::<f32>;
+    vector_sub => dense::sub::<f32>;
+    vector_mul => dense::mul::<f32>;
+    vector_concat => dense::concat::<f32>;
+
+    halfvec_l2_norm => dense::norm::<f16>;
+    halfvec_l2_normalize => dense::l2_normalize::<f16>;
+    halfvec_binary_quantize => dense::binary_quantize::<f16>;
+    halfvec_subvector => dense::subvector::<f16>;
+    halfvec_add => dense::add::<f16>;
+    halfvec_sub => dense::sub::<f16>;
+    halfvec_mul => dense::mul::<f16>;
+    halfvec_concat => dense::concat::<f16>;
+
+    sparsevec_l2_norm => sparse::norm;
+    sparsevec_l2_normalize => sparse::l2_normalize;
+
+    vector => cast::dense_typmod::<f32>;
+    halfvec => cast::dense_typmod::<f16>;
+    sparsevec => cast::sparse_typmod;
+    vector_to_float4 => cast::dense_to_float4::<f32>;
+    halfvec_to_float4 => cast::dense_to_float4::<f16>;
+    vector_to_halfvec => cast::vector_to_halfvec;
+    halfvec_to_vector => cast::halfvec_to_vector;
+    vector_to_sparsevec => cast::dense_to_sparse::<f32>;
+    halfvec_to_sparsevec => cast::dense_to_sparse::<f16>;
+    sparsevec_to_vector => cast::sparse_to_dense::<f32>;
+    sparsevec_to_halfvec => cast::sparse_to_dense::<f16>;
+
     l2_distance => distance::l2::<f32>;
     vector_l2_squared_distance => distance::l2_squared::<f32>;
     inner_product => distance::inner_product::<f32>;

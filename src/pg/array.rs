@@ -4,7 +4,6 @@ use pgrx::pg_sys::{self, Datum, Oid};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::call::Call;
-use super::varlena::NewVarlena;
 use super::{raw, server};
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Clone, Copy)]
@@ -125,12 +124,14 @@ impl<'a> Array<'a> {
 }
 
 /// A new one-dimensional array of a fixed-width type without NULLs.
-pub fn build<T: IntoBytes + FromBytes + KnownLayout>(
+#[inline]
+pub fn build_hot<T: IntoBytes + FromBytes + KnownLayout>(
+    call: Call<'_>,
     element_type: Oid,
     len: usize,
     fill: impl FnOnce(&mut [T]),
 ) -> Datum {
-    let mut value = NewVarlena::zeroed(size_of::<Header1>() + len * size_of::<T>());
+    let mut value = call.new_varlena_hot(size_of::<Header1>() + len * size_of::<T>());
     if let Ok((header, data)) = Header1::mut_from_prefix(value.bytes_mut()) {
         header.header.ndim = 1;
         header.header.elemtype = element_type.to_u32();

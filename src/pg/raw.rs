@@ -19,7 +19,12 @@ unsafe extern "C-unwind" {
     pub fn MemoryContextAlloc(context: MemoryContext, size: usize) -> *mut c_void;
     pub fn MemoryContextAllocZero(context: MemoryContext, size: usize) -> *mut c_void;
     pub fn MemoryContextAllocExtended(context: MemoryContext, size: usize, flags: c_int) -> *mut c_void;
+    pub fn palloc(size: usize) -> *mut c_void;
+    pub fn palloc0(size: usize) -> *mut c_void;
     pub fn pfree(pointer: *mut c_void);
+
+    // src/backend/executor/nodeAgg.c
+    pub fn AggCheckCallContext(fcinfo: FunctionCallInfo, context: *mut MemoryContext) -> c_int;
 
     // src/backend/access/transam/xact.c
     pub fn GetCurrentTransactionStartTimestamp() -> i64;

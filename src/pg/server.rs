@@ -45,7 +45,6 @@ macro_rules! server {
 
 // src/backend/utils/mmgr, src/backend/utils/fmgr
 server! {
-    fn palloc(size: usize) -> *mut c_void;
     fn palloc0(size: usize) -> *mut c_void;
     fn pfree(pointer: *mut c_void);
     fn pnstrdup(text: *const c_char, length: usize) -> *mut c_char;
@@ -66,7 +65,6 @@ server! {
         result: *mut Oid,
         descriptor: *mut TupleDesc,
     ) -> TypeFuncClass::Type;
-    fn AggCheckCallContext(fcinfo: FunctionCallInfo, context: *mut MemoryContext) -> c_int;
 }
 
 // src/backend/tcop, src/backend/utils/misc, src/backend/utils/init, src/backend/utils/time, src/backend/access/transam

@@ -2,7 +2,11 @@
 #![cfg(any(test, feature = "testing"))]
 
 pub mod hnsw;
+#[cfg(test)]
+mod hostile;
+pub mod ivf;
 mod lock;
 mod memory;
+pub mod operations;
 
 pub use memory::{Counts, MemBlocks, MemChange, MemError, PAGE_SIZE};
