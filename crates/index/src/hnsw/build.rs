@@ -5,6 +5,8 @@
 //! included. The threads share what does not change (values, levels) and lists of ids that are
 //! read without locks ([`graph`]). The element with the highest level goes first, so that the entry point never changes.
 
+#[cfg(test)]
+mod anchor_tests;
 mod arena;
 mod graph;
 mod insert;

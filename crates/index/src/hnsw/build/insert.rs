@@ -208,7 +208,11 @@ impl<S: Space, G: Score> Around<'_, S, G> {
         let (first, ground) = (self.shares.own, &self.elements.ground);
         let mut places = equals_share(ef);
         // one whose list is empty is not in the graph yet
-        if first == NONE || first == node || ground.ids(first as usize).next().is_none() || !pool.reserve(places) {
+        if first == NONE
+            || first == node
+            || ground.ids(first as usize).next().is_none()
+            || !pool.reserve(places)
+        {
             return;
         }
         for scored in pool.iter() {
@@ -598,12 +602,12 @@ fn closer_edge<G: Score>(score: G, edges: &[Edge], at: usize, known: usize) -> u
         .map_or(CHOSEN, |p| p as u8)
 }
 
-/// Finds `ef_construction` nodes near to `node`, nearest first, from `entry` down through the layers from `top`.
+/// Finds `ef` nodes near to `node`, nearest first, from `entry` down through the layers from `top`.
 pub(super) fn nearest<S: Space, G: Score>(
     elements: &Elements<S>,
     score: G,
     (node, entry): (u32, u32),
-    top: u8,
+    (top, ef): (u8, usize),
     scratch: &mut Scratch,
     stop: &AtomicBool,
     near: &mut Vec<Edge>,
@@ -613,8 +617,7 @@ pub(super) fn nearest<S: Space, G: Score>(
     let mut around = Around { elements, score, query, shares, visited, fresh, stop };
     around.start(entry, pool);
     for layer in (0..=top).rev() {
-        let ef = if layer > 0 { 1 } else { elements.ef_construction };
-        around.layer(pool, out, ef, layer)?;
+        around.layer(pool, out, if layer > 0 { 1 } else { ef }, layer)?;
     }
     near.clear();
     near.extend(pool.iter().map(|s| Edge { node: s.node, distance: s.distance, closer: CHOSEN }));

@@ -21,6 +21,8 @@ use crate::space::Space;
 const STRIDE: u32 = 4096;
 /// Children that a node of the tree takes while others may take them.
 const CHILDREN: usize = 2;
+/// Children that it may have where lists are short; in others a quarter of the list.
+const MOST: usize = 3;
 /// Steps down the tree that go to the nearest child.
 const NEAREST_STEPS: u32 = 4;
 
@@ -73,16 +75,16 @@ pub(super) fn span<S: Space>(
             if tree.len == nodes {
                 break;
             }
-            if node.is_multiple_of(STRIDE) {
+            // what is given edges takes its time
+            if node.is_multiple_of(STRIDE) || given == Lost::Whole && !tree.has(node) {
                 team.check()?;
             }
             if tree.has(node) {
                 continue;
             }
             let (anchor, mutual) = match tree.noted(node) {
-                Some((anchor, true)) => (anchor, true),
-                Some((anchor, false)) if given != Lost::None => (anchor, false),
-                None if given == Lost::Whole => (tree.find_anchor(node, entry, scratch, team)?, false),
+                Some((anchor, mutual)) if given != Lost::None || mutual => (anchor, mutual),
+                _ if given == Lost::Whole => (tree.find_anchor(node, entry, scratch, team)?, false),
                 _ => continue,
             };
             tree.grow(node, anchor, team)?;
@@ -126,11 +128,22 @@ impl<S: Space> Tree<'_, S> {
         let note = self.elements.rows.get(node).next;
         let from = note & !MUTUAL;
         // lists may have dropped edges since
-        (note != NONE && self.leads(from, node)).then(|| (from, note & MUTUAL != 0 && self.leads(node, from)))
+        let stands = note != NONE && self.leads(from, node) && self.takes(from);
+        stands.then(|| (from, note & MUTUAL != 0 && self.leads(node, from)))
+    }
+
+    /// Whether few enough nodes hang below `node` that its list can still change.
+    fn takes(&self, node: u32) -> bool {
+        self.below(node).count() < (self.elements.ground.slots() / 4).max(MOST)
     }
 
     /// Adds `start`, below `anchor`, and what mutual edges connect with it.
-    fn grow(&mut self, start: u32, anchor: u32, team: &mut Team<'_, impl FnMut() -> bool>) -> Result<(), Stop> {
+    fn grow(
+        &mut self,
+        start: u32,
+        anchor: u32,
+        team: &mut Team<'_, impl FnMut() -> bool>,
+    ) -> Result<(), Stop> {
         let Elements { ground, rows, .. } = &mut *self.elements;
         let row = rows.get_mut(start);
         (row.hash, row.next) = (anchor, NONE);
@@ -177,7 +190,8 @@ impl<S: Space> Tree<'_, S> {
         if !near.iter().any(|e| self.has(e.node)) {
             // The layers above may have led to what layer 0 does not.
             let exact = Exact(&*self.elements);
-            nearest(self.elements, exact, (node, entry), 0, scratch, team.stop(), &mut near)?;
+            let search = (0, self.elements.ef_construction);
+            nearest(self.elements, exact, (node, entry), search, scratch, team.stop(), &mut near)?;
         }
         near.retain(|e| self.has(e.node));
         let anchor = match near.iter().find(|e| self.spare(node, **e)) {
@@ -214,7 +228,7 @@ impl<S: Space> Tree<'_, S> {
         let owner = to.node;
         let full = self.elements.ground.lock(owner as usize).is_full();
         let spared = self.elements.rows.get(owner).next.wrapping_sub(NONE);
-        if full && spared as usize >= (self.elements.ground.slots() / 16).max(1) {
+        if full && spared as usize >= (self.elements.ground.slots() / 16).max(1) || !self.takes(owner) {
             return false;
         }
         let given = self.link(owner, Edge { node, ..to });
