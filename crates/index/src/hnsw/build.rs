@@ -8,6 +8,7 @@
 #[cfg(test)]
 mod anchor_tests;
 mod arena;
+mod equals;
 mod graph;
 mod insert;
 mod rows;

@@ -5,16 +5,13 @@
 //! lists are in the table, and the element can be weighed against them for nothing. And every list
 //! remembers for each edge which other edge is closer to it than the owner (or that none is), which is what
 //! algorithm 4 would find out again; adding an edge changes little of that.
-//!
-//! Nodes of equal value, of which there may be any number, are all alike to a search and would fill every queue and list
-//! that one of them is in. So each knows its likes, and they have at most half of its queue, and of its list. Those that it
-//! gets to know there are not the first that a search meets, always the same, but such as a random walk leads to.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Elements;
-use super::graph::{CHOSEN, EQUAL, Edge, Lists, Locked, rank};
-use super::rows::{NONE, Rows};
+use super::equals::{Shares, WALKS, share, wander};
+use super::graph::{CHOSEN, EQUAL, Edge, Locked, rank};
+use super::rows::NONE;
 use super::score::Score;
 use super::visited::{Met, Visited};
 use crate::hnsw::search::{Pool, Scored, Store, search_layer};
@@ -74,96 +71,12 @@ impl Scratch {
             selected: room((usize::from(top) + 2) * m)?,
         })
     }
-}
 
-impl Scratch {
     /// Takes the room for a list and that for the candidates of a selection; inserts are over.
     pub fn take_edges(&mut self) -> (Vec<Edge>, Vec<Edge>) {
         (core::mem::take(&mut self.edges), core::mem::take(&mut self.candidates))
     }
 }
-
-/// Keeps nodes of equal value from filling a queue: those beyond their share are passed over, which loses nothing, they
-/// being all alike.
-#[derive(Clone, Copy, Debug)]
-struct Shares {
-    /// whether any nodes have equal values
-    any: bool,
-    /// the first of the nodes that have the value of the one being inserted, or [`NONE`]
-    own: u32,
-    /// places in the queue
-    ef: usize,
-    /// first nodes of some values, and how many places the nodes of each have
-    taken: [(u32, u32); VALUES],
-}
-
-impl Shares {
-    fn new(any: bool, own: u32) -> Self {
-        Shares { any, own, ef: 0, taken: [(NONE, 0); VALUES] }
-    }
-
-    /// Counts anew, in a queue of `ef`.
-    fn restart(&mut self, ef: usize) {
-        self.ef = ef;
-        if self.any {
-            self.taken = [(NONE, 0); VALUES];
-        }
-    }
-
-    /// Whether a node is of a value that has its share of places; it takes one otherwise.
-    #[inline(always)]
-    fn used_up(&mut self, rows: &Rows, node: u32) -> bool {
-        if !self.any {
-            return false;
-        }
-        match rows.first(node) {
-            NONE => false,
-            first => self.count(first),
-        }
-    }
-
-    /// Whether the nodes of the value that `first` has are more than have places.
-    fn is_used_up(&self, first: u32) -> bool {
-        let share = self.share(first);
-        first != NONE && self.taken.iter().any(|&(value, taken)| value == first && taken as usize > share)
-    }
-
-    fn share(&self, first: u32) -> usize {
-        if first == self.own { equals_share(self.ef) } else { (self.ef / OTHERS).max(1) }
-    }
-
-    #[inline(never)]
-    fn count(&mut self, first: u32) -> bool {
-        let share = self.share(first);
-        let mut least = 0;
-        for at in 0..VALUES {
-            let (value, taken) = self.taken[at];
-            if value == first {
-                self.taken[at].1 += 1;
-                return taken as usize >= share;
-            }
-            if taken < self.taken[least].1 {
-                least = at;
-            }
-        }
-        self.taken[least] = (first, 1);
-        false
-    }
-}
-
-/// Values whose nodes are counted; those with the fewest give way.
-const VALUES: usize = 16;
-/// What part of the queue nodes of one value get in a search for a node of another one.
-const OTHERS: usize = 16;
-
-/// How many of `places` in a list or queue may go to nodes of equal value.
-fn equals_share(places: usize) -> usize {
-    (places / 2).max(1)
-}
-
-/// Random walks that an insert makes among the nodes of its value, and the steps of each.
-const WALKS: u32 = 4;
-const STEPS: u32 = 6;
 
 /// The graph as an insert sees it: distances are from the new element.
 struct Around<'a, S, G: Score> {
@@ -206,7 +119,7 @@ impl<S: Space, G: Score> Around<'_, S, G> {
     /// end at, and what these have edges to. `edges` is room for a list.
     fn meet_equals(&mut self, node: u32, pool: &mut Pool, ef: usize, edges: &mut Vec<Edge>) {
         let (first, ground) = (self.shares.own, &self.elements.ground);
-        let mut places = equals_share(ef);
+        let mut places = share(ef);
         // one whose list is empty is not in the graph yet
         if first == NONE
             || first == node
@@ -252,21 +165,6 @@ impl<S: Space, G: Score> Around<'_, S, G> {
             }
         }
     }
-}
-
-/// A random walk from `start` over edges between nodes of equal value. Answers where it ends, and in `edges` such edges from
-/// there.
-fn wander(ground: &Lists, start: u32, seed: u32, edges: &mut Vec<Edge>) -> u32 {
-    let mut at = start;
-    for step in 0..=STEPS {
-        ground.lock(at as usize).read(edges);
-        edges.retain(|e| e.closer == EQUAL);
-        if step < STEPS && !edges.is_empty() {
-            let turn = rank(seed, step) as usize % edges.len();
-            at = edges.get(turn).map_or(at, |e| e.node);
-        }
-    }
-    at
 }
 
 impl<S: Space, G: Score> Store for Around<'_, S, G> {
@@ -422,7 +320,7 @@ fn select<G: Score>(
         examined = at + 1;
         let candidate = candidates[at];
         if candidate.closer == EQUAL {
-            if equals < equals_share(slots) {
+            if equals < share(slots) {
                 equals += 1;
             } else {
                 candidates[at].closer = LEFT;
@@ -511,7 +409,7 @@ fn connect<S: Space, G: Score>(
 /// list, and of the edge that algorithm 4 would drop when the list is full.
 fn connect_equal(mut list: Locked<'_>, owner: u32, edge: Edge, at: usize, edges: &mut Vec<Edge>) {
     let equals = edges.iter().enumerate().filter(|(_, e)| e.closer == EQUAL);
-    let dropped = if equals.clone().count() >= equals_share(list.slots()) {
+    let dropped = if equals.clone().count() >= share(list.slots()) {
         let last = equals.max_by_key(|(_, e)| rank(owner, e.node));
         match last {
             Some((last, e)) if rank(owner, e.node) > rank(owner, edge.node) => Some(last),

@@ -26,13 +26,9 @@ const MOST: usize = 3;
 /// Steps down the tree that go to the nearest child.
 const NEAREST_STEPS: u32 = 4;
 
-/// What [`Tree`] notes of a node outside the tree: a node in the tree whose list leads to it. Nodes are below 2^31, so there
-/// is a bit for whether its own list leads back.
-const MUTUAL: u32 = 1 << 31;
-
 /// The tree while it grows. A node's anchor is kept in `hash`, which has served its purpose. `next` chains the nodes that the
-/// tree will grow from; then it counts, from [`NONE`] on, the edges that a node's list has spared. Outside the tree it is a
-/// note, or [`NONE`].
+/// tree will grow from; then it counts, from [`NONE`] on, the edges that a node's list has spared. For a node outside the tree it
+/// is one inside whose list leads there, or [`NONE`].
 struct Tree<'a, S> {
     elements: &'a mut Elements<S>,
     /// nodes in the tree
@@ -82,13 +78,17 @@ pub(super) fn span<S: Space>(
             if tree.has(node) {
                 continue;
             }
-            let (anchor, mutual) = match tree.noted(node) {
-                Some((anchor, mutual)) if given != Lost::None || mutual => (anchor, mutual),
-                _ if given == Lost::Whole => (tree.find_anchor(node, entry, scratch, team)?, false),
-                _ => continue,
+            let anchor = match given {
+                Lost::None => tree.mutual(node),
+                Lost::Half => tree.noted(node),
+                Lost::Whole => match tree.noted(node) {
+                    None => Some(tree.find_anchor(node, entry, scratch, team)?),
+                    noted => noted,
+                },
             };
+            let Some(anchor) = anchor else { continue };
             tree.grow(node, anchor, team)?;
-            if !mutual {
+            if given != Lost::None {
                 lost += 1;
                 let distance = tree.distance(node, anchor);
                 tree.link(node, Edge { node: anchor, distance, closer: CHOSEN });
@@ -123,13 +123,16 @@ impl<S: Space> Tree<'_, S> {
         score.distance(score.prepare(from), to)
     }
 
-    /// A node of the tree that leads to `node`, as far as it was noted and is still so, and whether `node` leads back.
-    fn noted(&self, node: u32) -> Option<(u32, bool)> {
-        let note = self.elements.rows.get(node).next;
-        let from = note & !MUTUAL;
-        // lists may have dropped edges since
-        let stands = note != NONE && self.leads(from, node) && self.takes(from);
-        stands.then(|| (from, note & MUTUAL != 0 && self.leads(node, from)))
+    /// The nearest node of the tree that has mutual edges with `node`.
+    fn mutual(&self, node: u32) -> Option<u32> {
+        let mut ids = self.elements.ground.ids(node as usize);
+        ids.find(|&id| self.has(id) && self.leads(id, node) && self.takes(id))
+    }
+
+    /// The node of the tree that was noted for `node`, if its list still leads there.
+    fn noted(&self, node: u32) -> Option<u32> {
+        let from = self.elements.rows.get(node).next;
+        (from != NONE && self.leads(from, node) && self.takes(from)).then_some(from)
     }
 
     /// Whether few enough nodes hang below `node` that its list can still change.
@@ -156,18 +159,14 @@ impl<S: Space> Tree<'_, S> {
             let mut children = 0;
             for id in ground.ids(head as usize) {
                 let row = rows.get_mut(id);
-                let noted_mutual = row.next != NONE && row.next & MUTUAL != 0;
-                if row.hash != NONE || children >= CHILDREN && noted_mutual {
+                if row.hash != NONE {
                     continue;
                 }
-                let mutual = ground.ids(id as usize).any(|back| back == head);
-                if mutual && children < CHILDREN {
+                if children < CHILDREN && ground.ids(id as usize).any(|back| back == head) {
                     (row.hash, row.next) = (head, NONE);
                     rows.get_mut(tail).next = id;
                     tail = id;
                     children += 1;
-                } else if mutual {
-                    row.next = head | MUTUAL;
                 } else if row.next == NONE {
                     row.next = head;
                 }
