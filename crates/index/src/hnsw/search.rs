@@ -127,6 +127,11 @@ impl Pool {
         self.entries.is_empty()
     }
 
+    /// Makes room for so many more candidates; answers false when there is no memory.
+    pub fn reserve(&mut self, more: usize) -> bool {
+        self.entries.try_reserve(more).is_ok()
+    }
+
     /// The number of candidates it has room for.
     pub fn capacity(&self) -> usize {
         self.entries.capacity()
