@@ -189,8 +189,8 @@ pub(super) fn find_neighbours<B: Blocks, S: Space>(
 
     let query_damage = |_| Damage::at(0, "value of other dimensions").on(META_BLOCK);
     let Workspace { walk, pool, out, values, candidates, chosen, rest, selected, .. } = workspace;
-    let mut store = PageStore::new(blocks, graph.space, Some(value), graph.m, walk).map_err(query_damage)?;
-    store = store.inserting(value);
+    let store = PageStore::new(blocks, graph.space, Some(value), graph.m, walk).map_err(query_damage)?;
+    let mut store = store.inserting(value);
     if let Some(tid) = repairing {
         store = store.repairing(tid);
     }
@@ -247,7 +247,7 @@ fn order_ties(walk: &Walk, candidates: &mut [Scored], owner: Tid) {
     }
 }
 
-impl<B: Blocks, S: Space> PageStore<'_, B, S> {
+impl<B: Blocks, S: Space> PageStore<'_, B, S, true> {
     pub(super) fn load_values(&mut self, values: &mut Values, nodes: &[Scored]) -> Result<(), B::Error> {
         let (blocks, walk) = self.parts();
         load_values(blocks, walk, values, nodes.iter().map(|scored| scored.node))

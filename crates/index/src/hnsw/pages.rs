@@ -256,8 +256,8 @@ impl Walk {
     }
 }
 
-/// The graph as one query sees it.
-pub struct PageStore<'s, B, S: Space> {
+/// The graph as one query sees it, or, with `INSERTS`, as an insert does, which looks for equal values.
+pub struct PageStore<'s, B, S: Space, const INSERTS: bool = false> {
     blocks: &'s mut B,
     space: S,
     /// `None`: a NULL query, to which everything is equally near
@@ -346,17 +346,20 @@ impl<'s, B: Blocks, S: Space> PageStore<'s, B, S> {
         Ok(PageStore { blocks, space, query, size, m, walk, repairing: None, alike: Alike::NONE })
     }
 
+    /// The same, for an insert of `value`, which is the query.
+    pub(super) fn inserting(self, value: &'s [u8]) -> PageStore<'s, B, S, true> {
+        let PageStore { blocks, space, query, size, m, walk, repairing, mut alike } = self;
+        if let Some(query) = query {
+            alike = Alike { value, distance: space.distance(query, query), left: 0 };
+        }
+        PageStore { blocks, space, query, size, m, walk, repairing, alike }
+    }
+}
+
+impl<'s, B: Blocks, S: Space, const INSERTS: bool> PageStore<'s, B, S, INSERTS> {
     /// The same, for the repair of the element at `tid`.
     pub fn repairing(self, tid: Tid) -> Self {
         PageStore { repairing: Some(tid), ..self }
-    }
-
-    /// The same, for an insert of `value`, which is the query.
-    pub(super) fn inserting(mut self, value: &'s [u8]) -> Self {
-        if let Some(query) = self.query {
-            self.alike = Alike { value, distance: self.space.distance(query, query), left: 0 };
-        }
-        self
     }
 
     /// Begins a layer of an insert's search: at most so many elements of the very value searched with take a place.
@@ -435,7 +438,7 @@ fn score<S: Space>(
     }
 }
 
-impl<B: Blocks, S: Space> Store for PageStore<'_, B, S> {
+impl<B: Blocks, S: Space, const INSERTS: bool> Store for PageStore<'_, B, S, INSERTS> {
     type Error = B::Error;
 
     #[inline]
@@ -465,7 +468,7 @@ impl<B: Blocks, S: Space> Store for PageStore<'_, B, S> {
                     return Ok(());
                 }
                 let distance = score(space, query, &element, tid)?;
-                if distance == alike.distance {
+                if INSERTS && distance == alike.distance {
                     return alike.push(walk, &element, tid, bound, out);
                 }
                 if distance < bound || bound == f32::INFINITY {
