@@ -5,7 +5,7 @@
 //! An anchor is written with its element, and changes afterwards only where somebody holds the update gate alone. Who
 //! shares the gate may rely on what he read.
 
-use super::connect::{Links, attach};
+use super::connect::{Below, Links, descend, make_edge};
 use super::insert::Graph;
 use super::layout::{Element, Neighbours, PAGE_ID, layer_range, neighbour_slots_mut};
 use super::pages::Node;
@@ -150,30 +150,49 @@ pub(super) fn set_anchor<B: Blocks>(
     change.commit()
 }
 
-/// Anchors an element at `start`, or at a living element below it: the edge from there first, then the anchor, so that
-/// the element hangs on one of both at every moment. `start` is not anchored below the element, unless anchors go round
-/// from one to the other. The caller holds the update gate alone.
+/// Whether something leads to an element already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Joined {
+    /// it hangs on its present anchor: the edge from the new one comes first, then the anchor
+    Yes,
+    /// nothing leads to it: as for an insert, the anchor comes first
+    No,
+}
+
+/// Anchors an element at `start`, or at a living element below it, so that it hangs on one anchor or the other at every
+/// moment. `start` is not anchored below the element, unless anchors go round from one to the other. The caller holds
+/// the update gate alone.
 pub(super) fn reanchor<B: Blocks, S: Space>(
     blocks: &mut B,
     graph: &Graph<S>,
     links: &mut Links,
-    member: &Member,
+    (member, joined): (&Member, Joined),
     value: &[u8],
     start: Member,
 ) -> Result<(), B::Error> {
     let mut start = start;
-    let at = loop {
+    let edge = loop {
         let begun = links.begin(member.tid, value, member.tid.packed());
         begun.map_err(|damage| damage.on(member.tid.block()))?;
-        match attach(blocks, graph, links, member.tid, start)? {
-            Ok(at) => break at,
-            Err(full) => {
+        match descend(blocks, graph, links, start, member.tid)? {
+            Below::Takes(edge) => break edge,
+            Below::Stuck(full) => {
                 evict(blocks, graph.m, &full, member.tid, links.slots_mut())?;
                 start = full;
             }
         }
     };
-    set_anchor(blocks, graph.m, member, at)
+    let anchor = edge.neighbour.tid;
+    match joined {
+        Joined::Yes => {
+            make_edge(blocks, graph.m, &edge, member.tid)?;
+            set_anchor(blocks, graph.m, member, anchor)
+        }
+        Joined::No => {
+            set_anchor(blocks, graph.m, member, anchor)?;
+            make_edge(blocks, graph.m, &edge, member.tid)
+        }
+    }
 }
 
 /// The list of `full` has its anchor and elements anchored at `full`, none of which lives: anchors one of them below

@@ -530,3 +530,72 @@ fn inserts_of_many_threads_beside_vacuums_lose_nothing() {
         table.check("a vacuum");
     }
 }
+
+/// Every element's rows, to see which place a row has.
+fn place_of(table: &mut Table, row: Tid) -> Option<u64> {
+    let shown = picture(&mut table.blocks, table.m);
+    shown.into_iter().find(|(_, element)| element.rows.contains(&row)).map(|(tid, _)| tid)
+}
+
+#[test]
+fn an_element_that_nothing_leads_to_is_fastened_before_others_hang_on_it() {
+    let m = 2;
+    let mut fastened = 0;
+    for seed in 0..12 {
+        let mut table = Table::new(m, 300 + seed);
+        (0..30).for_each(|_| table.insert());
+        // stopped behind its pair: the row is aborted, and no vacuum knows that yet
+        let stray = row(table.next);
+        table.blocks.stop_at(2);
+        table.insert_value(&vector(&[0.5, seed as f32, 0.75]));
+        table.blocks.fail_never();
+        let stray = place_of(&mut table, stray).unwrap();
+        table.dead.clear();
+        table.check("a stray element");
+        let leads = |table: &mut Table| {
+            let shown = picture(&mut table.blocks, m);
+            shown.values().any(|element| element.ground.contains(&stray) || element.upper.contains(&stray))
+        };
+        assert!(!leads(&mut table), "an element that was not joined is named");
+        // vacuums repair it, stopped or not, and inserts find it then
+        for round in 0..6 {
+            table.delete(0.2);
+            table.blocks.fail_at(if round % 2 == 0 { 100 + 60 * round } else { u64::MAX >> 1 });
+            let _ = table.vacuum();
+            table.blocks.fail_never();
+            table.check("a vacuum");
+            (0..6).for_each(|_| table.insert());
+            table.check("inserts");
+        }
+        fastened += usize::from(leads(&mut table));
+    }
+    assert!(fastened > 6, "{fastened}");
+}
+
+#[test]
+fn the_only_element_left_takes_what_comes() {
+    for (m, left) in [2, 4, 16].into_iter().flat_map(|m| [(m, 0), (m, 7), (m, 39)]) {
+        let mut table = Table::new(m, 40 + left as u64);
+        (0..40).for_each(|n| table.insert_value(&vector(&[n as f32, 1.0, 0.0])));
+        let kept = row(left).packed();
+        table.committed.remove(&kept);
+        table.delete(1.0);
+        table.committed.insert(kept);
+        table.vacuum().unwrap();
+        table.check("one is left");
+        assert_eq!(picture(&mut table.blocks, m).len(), 1);
+        (0..30).for_each(|_| table.insert());
+        table.check("inserts");
+    }
+}
+
+#[test]
+fn an_unusual_insert_leaves_no_memory_behind() {
+    let mut table = Table::new(16, 77);
+    (0..20).for_each(|_| table.insert());
+    let kept = table.workspace.allocated();
+    assert!(kept > 0);
+    table.workspace.links.slots_mut().reserve(4 << 20);
+    table.insert();
+    assert!(table.workspace.allocated() < 16 << 20, "{}", table.workspace.allocated());
+}

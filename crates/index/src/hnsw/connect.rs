@@ -159,8 +159,8 @@ enum Plan {
 
 /// A list that takes the new element.
 #[derive(Clone, Copy, Debug)]
-struct Edge {
-    neighbour: Member,
+pub(super) struct Edge {
+    pub(super) neighbour: Member,
     layer: u8,
     plan: Plan,
 }
@@ -360,7 +360,7 @@ fn one_change(edges: &[Edge]) -> usize {
 }
 
 /// Where the walk down from an element ends.
-enum Below {
+pub(super) enum Below {
     /// at a list that takes the new element
     Takes(Edge),
     /// at a full list whose children are all on their way out
@@ -370,7 +370,7 @@ enum Below {
 /// Walks from `start` down living children, those that are anchored at the element at hand and so keep its list full,
 /// until a list takes the new element; `avoid` is never stepped on. Anchors lead from a child to its parent, so the walk
 /// comes back to nothing but `start`, and ends: a leaf has room.
-fn descend<B: Blocks, S: Space>(
+pub(super) fn descend<B: Blocks, S: Space>(
     blocks: &mut B,
     graph: &Graph<S>,
     links: &mut Links,
@@ -408,26 +408,13 @@ fn descend<B: Blocks, S: Space>(
     }
 }
 
-/// Gives the element at `x` an edge from `start`, or from a living element anchored below it, and answers from which.
-/// The caller holds the update gate alone, and has begun `links` for it.
-pub(super) fn attach<B: Blocks, S: Space>(
-    blocks: &mut B,
-    graph: &Graph<S>,
-    links: &mut Links,
-    x: Tid,
-    start: Member,
-) -> Result<Result<Tid, Member>, B::Error> {
-    match descend(blocks, graph, links, start, x)? {
-        Below::Stuck(at) => Ok(Err(at)),
-        Below::Takes(edge) => {
-            let at = edge.neighbour.tid;
-            if edge.plan != Plan::Leave && !apply(blocks, graph.m, &[edge], x, Some(at))? {
-                let list = edge.neighbour.neighbour_tid;
-                return Err(Damage::at(list.offset(), "list changed under its lock").on(list.block()).into());
-            }
-            Ok(Ok(at))
-        }
+/// Makes an edge that [`descend`] found, to the element at `x`. The update gate is held alone since.
+pub(super) fn make_edge<B: Blocks>(blocks: &mut B, m: usize, edge: &Edge, x: Tid) -> Result<(), B::Error> {
+    let (at, list) = (edge.neighbour.tid, edge.neighbour.neighbour_tid);
+    if edge.plan != Plan::Leave && !apply(blocks, m, &[*edge], x, Some(at))? {
+        return Err(Damage::at(list.offset(), "list changed under its lock").on(list.block()).into());
     }
+    Ok(())
 }
 
 /// How many elements ahead of the one being read are asked for.

@@ -40,7 +40,7 @@ impl Workspace {
     }
 
     /// Bytes of memory that it holds, about.
-    fn allocated(&self) -> usize {
+    pub(super) fn allocated(&self) -> usize {
         let scored = self.pool.capacity() + self.out.capacity() + self.candidates.capacity();
         let places = self.chosen.capacity() + self.rest.capacity() + self.selected.capacity() * 2;
         self.walk.allocated()

@@ -18,6 +18,10 @@ pub(super) struct Lists {
     children: Vec<Tid>,
     /// all slots, as they will be
     new: Vec<Tid>,
+    /// the elements selected, with their layers; packed, so that looking for one is quick
+    selected: Vec<(u8, u64)>,
+    /// the slots of `old`, packed
+    before: Vec<u64>,
 }
 
 /// Finds new neighbours for an element, writes its whole list, and offers the element to them. What stays in the list
@@ -40,8 +44,9 @@ pub(super) fn relink<B: Blocks, S: Space>(
         return Ok(());
     }
     find_neighbours(blocks, graph, workspace, value, live.level, entry, Some(live.tid), live.tid)?;
-    find_children(blocks, graph.m, workspace, lists, dying, &live)?;
-    write_list(blocks, graph.m, workspace, lists, dying, &live)?;
+    pack(workspace, lists).map_err(|damage| damage.on(live.tid.block()))?;
+    find_children(blocks, graph.m, lists, dying, &live)?;
+    write_list(blocks, graph.m, lists, dying, &live)?;
     connect::connect(blocks, graph, workspace, value, live.tid)
 }
 
@@ -49,15 +54,14 @@ pub(super) fn relink<B: Blocks, S: Space>(
 pub(super) fn strip<B: Blocks>(
     blocks: &mut B,
     m: usize,
-    workspace: &mut Workspace,
     lists: &mut Lists,
     dying: &TidSet,
     live: &Member,
 ) -> Result<(), B::Error> {
-    workspace.selected.clear();
-    lists.old.clear();
+    lists.selected.clear();
+    lists.before.clear();
     lists.children.clear();
-    write_list(blocks, m, workspace, lists, dying, live)
+    write_list(blocks, m, lists, dying, live)
 }
 
 /// Copies all slots of an element's list; false when it is not its own any more.
@@ -80,28 +84,45 @@ fn copy_slots<B: Blocks>(
     })
 }
 
-/// The TIDs selected for a layer.
-fn selected(workspace: &Workspace, layer: u8) -> impl Iterator<Item = Tid> + Clone + '_ {
-    let of_layer = workspace.selected.iter().filter(move |(other, _)| *other == layer);
-    of_layer.filter_map(|(_, scored)| workspace.walk.node(scored.node)).map(|node| node.tid)
+/// Packs what the search selected, and the list before it.
+fn pack(workspace: &Workspace, lists: &mut Lists) -> Result<(), Damage> {
+    let Lists { old, selected, before, .. } = lists;
+    selected.clear();
+    before.clear();
+    let room = selected.try_reserve(workspace.selected.len()).and_then(|()| before.try_reserve(old.len()));
+    room.map_err(|_| Damage::OUT_OF_MEMORY)?;
+    before.extend(old.iter().map(|tid| tid.packed()));
+    let chosen = workspace.selected.iter();
+    let chosen = chosen.filter_map(|&(layer, scored)| Some((layer, workspace.walk.node(scored.node)?)));
+    selected.extend(chosen.map(|(layer, node)| (layer, node.tid.packed())));
+    Ok(())
+}
+
+/// Those selected for a layer. Layers come from the highest down, so they are neighbours.
+fn of_layer(selected: &[(u8, u64)], layer: u8) -> &[(u8, u64)] {
+    let start = selected.partition_point(|other| other.0 > layer);
+    let end = selected.partition_point(|other| other.0 >= layer);
+    selected.get(start..end).unwrap_or_default()
 }
 
 /// Finds the elements of the old list that are anchored at its owner. Those that are selected anyway stay in any case.
 fn find_children<B: Blocks>(
     blocks: &mut B,
     m: usize,
-    workspace: &Workspace,
     lists: &mut Lists,
     dying: &TidSet,
     live: &Member,
 ) -> Result<(), B::Error> {
-    let Lists { old, children, .. } = lists;
+    let Lists { old, children, selected, .. } = lists;
     children.clear();
     let ground = layer_range(live.level, 0, m);
     // the first is the anchor, which stays
     for at in ground.skip(1) {
         let Some(&tid) = old.get(at) else { break };
-        if !tid.is_valid() || dying.contains(tid) || selected(workspace, 0).any(|other| other == tid) {
+        if !tid.is_valid()
+            || dying.contains(tid)
+            || of_layer(selected, 0).iter().any(|other| other.1 == tid.packed())
+        {
             continue;
         }
         let Some(member) = read_member(blocks, tid)? else { continue };
@@ -117,14 +138,13 @@ fn find_children<B: Blocks>(
 fn write_list<B: Blocks>(
     blocks: &mut B,
     m: usize,
-    workspace: &Workspace,
     lists: &mut Lists,
     dying: &TidSet,
     live: &Member,
 ) -> Result<(), B::Error> {
     let at = live.neighbour_tid;
     let damage = |damage: Damage| damage.on(at.block());
-    let Lists { old, children, new } = lists;
+    let Lists { children, new, selected, before, .. } = lists;
     let mut change = blocks.change()?;
     let slot = change.open(at.block())?;
     {
@@ -139,10 +159,10 @@ fn write_list<B: Blocks>(
         for layer in 0..=live.level {
             let range = layer_range(live.level, layer, m);
             let current = list.slots.get(range.clone()).unwrap_or_default();
-            let before = old.get(range.clone()).unwrap_or(current);
+            let before = before.get(range.clone());
             let children = if layer == 0 { children.as_slice() } else { &[] };
             let out = new.get_mut(range).unwrap_or_default();
-            merge(current, before, children, dying, selected(workspace, layer), layer == 0, out);
+            merge(current, before, children, dying, of_layer(selected, layer), layer == 0, out);
         }
         if list.slots == new.as_slice() {
             return Ok(());
@@ -155,35 +175,55 @@ fn write_list<B: Blocks>(
 }
 
 /// One layer of a repaired list into `out`. Of `current`, all that must stay comes first, so that it has room: of the
-/// ground layer the anchor, then `children`, what is not in `before`, and what was selected again.
+/// ground layer the anchor, then `children`, what is not in `before`, and what was selected again. Without `before`,
+/// nothing is new.
 fn merge(
     current: &[Tid],
-    before: &[Tid],
+    before: Option<&[u64]>,
     children: &[Tid],
     dying: &TidSet,
-    selected: impl Iterator<Item = Tid> + Clone,
+    selected: &[(u8, u64)],
     ground: bool,
     out: &mut [Tid],
 ) {
     let mut count = 0;
     let mut add = |tid: Tid| {
-        let (added, rest) = out.split_at_mut(count);
-        if let Some(place) = rest.first_mut().filter(|_| !added.contains(&tid)) {
+        if let Some(place) = out.get_mut(count) {
             *place = tid;
             count += 1;
         }
     };
-    let living = || current.iter().copied().filter(|&tid| tid.is_valid() && !dying.contains(tid));
-    if let Some(&anchor) = current.first().filter(|&&tid| ground && tid.is_valid() && !dying.contains(tid)) {
-        add(anchor);
-    }
-    for tid in living() {
-        if children.contains(&tid) || !before.contains(&tid) || selected.clone().any(|other| other == tid) {
+    // a bit for each slot of the list that has its place already; lists have up to 200
+    let mut placed = [0u64; 4];
+    let mut take = |at: usize| {
+        let Some(word) = placed.get_mut(at / 64) else { return false };
+        let fresh = *word >> (at % 64) & 1 == 0;
+        *word |= 1 << (at % 64);
+        fresh
+    };
+    let living = |tid: Tid| tid.is_valid() && !dying.contains(tid);
+    let chosen = |packed: u64| selected.iter().any(|other| other.1 == packed);
+    for (at, &tid) in current.iter().enumerate() {
+        let packed = tid.packed();
+        let stays = (ground && at == 0)
+            || before.is_some_and(|before| !before.contains(&packed))
+            || children.contains(&tid)
+            || chosen(packed);
+        if stays && living(tid) && take(at) {
             add(tid);
         }
     }
-    selected.for_each(&mut add);
-    living().for_each(add);
+    for &(_, packed) in selected {
+        let tid = Tid::from_packed(packed);
+        if !current.contains(&tid) {
+            add(tid);
+        }
+    }
+    for (at, &tid) in current.iter().enumerate() {
+        if living(tid) && take(at) {
+            add(tid);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -202,9 +242,10 @@ mod tests {
         }
         let merged = |current: &[u32], before: &[u32], children: &[u32], selected: &[u32], ground| {
             let mut out = tids(&vec![0; current.len()]);
-            let selected = tids(selected);
-            let (current, before, children) = (tids(current), tids(before), tids(children));
-            merge(&current, &before, &children, &dying, selected.iter().copied(), ground, &mut out);
+            let selected: Vec<_> = tids(selected).iter().map(|tid| (0, tid.packed())).collect();
+            let before: Vec<_> = tids(before).iter().map(|tid| tid.packed()).collect();
+            let (current, children) = (tids(current), tids(children));
+            merge(&current, Some(&before), &children, &dying, &selected, ground, &mut out);
             out.iter().map(|tid| if tid.is_valid() { tid.block() } else { 0 }).collect::<Vec<_>>()
         };
         // anchor 5, child 2, newcomer 9; 3 and 7 go, 4 gives way to what was selected

@@ -4,7 +4,9 @@
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 
-use super::anchor::{Hanging, Member, anchor_of, copy_list, hanging, read_member, reanchor, set_anchor};
+use super::anchor::{
+    Hanging, Joined, Member, anchor_of, copy_list, hanging, read_member, reanchor, set_anchor,
+};
 use super::connect::TidHasher;
 use super::insert::{Graph, Workspace, find_neighbours, raise_entry_point, raises_entry, update_meta};
 use super::layout::{
@@ -255,6 +257,10 @@ impl Vacuum {
     ) -> Result<(), B::Error> {
         let anchor = anchor_of(blocks, graph.m, &live)?;
         let Some(anchor) = anchor.filter(|&anchor| self.dying.contains(anchor)) else { return Ok(()) };
+        if !matches!(hanging(blocks, graph.m, &live)?, Hanging::Fast) {
+            // left by an insert that was interrupted: nothing leads to it, or is anchored at it; it is fastened later
+            return Ok(());
+        }
         let above = match self.climb(blocks, graph.m, anchor)? {
             Above::Lives(tid) if tid != live.tid => read_member(blocks, tid)?.filter(|above| above.live),
             _ => None,
@@ -267,7 +273,7 @@ impl Vacuum {
         };
         if self.copy_value(blocks, &live)? {
             let links = &mut self.workspace.links;
-            reanchor(blocks, graph, links, &live, self.value.bytes(), above)?;
+            reanchor(blocks, graph, links, (&live, Joined::Yes), self.value.bytes(), above)?;
         }
         Ok(())
     }
@@ -332,8 +338,8 @@ impl Vacuum {
             match below {
                 Some(tid) => set_anchor(blocks, graph.m, &root, tid)?,
                 None => {
-                    let Vacuum { workspace, lists, dying, .. } = self;
-                    strip(blocks, graph.m, workspace, lists, dying, &root)?;
+                    let Vacuum { lists, dying, .. } = self;
+                    strip(blocks, graph.m, lists, dying, &root)?;
                 }
             }
         }
@@ -370,7 +376,7 @@ impl Vacuum {
             && self.copy_value(blocks, &live)?
         {
             let links = &mut self.workspace.links;
-            reanchor(blocks, graph, links, &live, self.value.bytes(), start)?;
+            reanchor(blocks, graph, links, (&live, Joined::No), self.value.bytes(), start)?;
         }
         blocks.unlock(Gate::Update, Hold::Exclusive);
         Ok(())
