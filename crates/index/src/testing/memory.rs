@@ -163,6 +163,8 @@ pub struct MemBlocks {
     held: Vec<(Gate, Hold)>,
     operations: u64,
     fail_at: u64,
+    steps: u64,
+    stop_at: u64,
 }
 
 impl MemBlocks {
@@ -183,7 +185,7 @@ impl MemBlocks {
     }
 
     fn of(store: Arc<Store>) -> Self {
-        MemBlocks { store, held: Vec::new(), operations: 0, fail_at: u64::MAX }
+        MemBlocks { store, held: Vec::new(), operations: 0, fail_at: u64::MAX, steps: 0, stop_at: u64::MAX }
     }
 
     /// Another handle on the same blocks, for another thread.
@@ -225,9 +227,14 @@ impl MemBlocks {
         self.fail_at = self.operations + n;
     }
 
+    /// Lets the `n`-th named step of this handle from now on fail (1: the next), and those after it succeed.
+    pub fn stop_at(&mut self, n: u64) {
+        self.stop_at = self.steps + n;
+    }
+
     /// Lets nothing fail any more.
     pub fn fail_never(&mut self) {
-        self.fail_at = u64::MAX;
+        (self.fail_at, self.stop_at) = (u64::MAX, u64::MAX);
     }
 
     /// Operations of this handle so far.
@@ -379,6 +386,11 @@ impl Blocks for MemBlocks {
         self.operate()?;
         self.tally(|counts| counts.pauses += 1);
         Ok(())
+    }
+
+    fn fault_point(&mut self, _: &'static str) -> Result<(), MemError> {
+        self.steps += 1;
+        if self.steps == self.stop_at || self.is_down() { Err(MemError::Injected) } else { Ok(()) }
     }
 }
 
