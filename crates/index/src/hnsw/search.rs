@@ -132,6 +132,11 @@ impl Pool {
         self.entries.capacity()
     }
 
+    /// Makes room for more candidates; false when there is no memory for them.
+    pub fn reserve(&mut self, more: usize) -> bool {
+        self.entries.try_reserve(more).is_ok()
+    }
+
     /// Forgets what was expanded, for the search of the next layer.
     pub fn restart(&mut self) {
         for entry in &mut self.entries {
