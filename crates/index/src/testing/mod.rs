@@ -4,5 +4,8 @@
 pub mod hnsw;
 mod lock;
 mod memory;
+pub mod schedules;
+mod stepped;
+mod turns;
 
 pub use memory::{Counts, MemBlocks, MemChange, MemError, PAGE_SIZE};
