@@ -25,7 +25,7 @@ INSERT INTO z SELECT i, (SELECT array_agg(random() * 4 - 2)::vector(10) FROM gen
 INSERT INTO z SELECT i + 1000000, array_fill(0.1::real, ARRAY[10])::vector FROM generate_series(1, 1000) i;
 SELECT reached('z', $$v <-> '[1,2,-1,0,1,1,1,0,0,1]'$$);
 SELECT reached('z', $$v <-> (SELECT v FROM z WHERE id = 1000001)$$);
-SELECT reached('z', $$v <-> NULL::vector$$);
+SELECT reached('z', $$v <-> (SELECT NULL::vector)$$);
 SELECT * FROM violations();
 DROP INDEX z_one_by_one;
 CREATE INDEX z_built ON z USING hnsw (v vector_l2_ops);
