@@ -127,14 +127,14 @@ impl Pool {
         self.entries.is_empty()
     }
 
+    /// Makes room for so many more candidates; answers false when there is no memory.
+    pub fn reserve(&mut self, more: usize) -> bool {
+        self.entries.try_reserve(more).is_ok()
+    }
+
     /// The number of candidates it has room for.
     pub fn capacity(&self) -> usize {
         self.entries.capacity()
-    }
-
-    /// Makes room for more candidates; false when there is no memory for them.
-    pub fn reserve(&mut self, more: usize) -> bool {
-        self.entries.try_reserve(more).is_ok()
     }
 
     /// Forgets what was expanded, for the search of the next layer.
