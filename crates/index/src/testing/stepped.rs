@@ -45,6 +45,11 @@ impl Stepped {
         Stepped { inner, turns, me, cancel: None }
     }
 
+    /// Blocks of their own with the bytes of this moment.
+    pub fn copy(&self) -> MemBlocks {
+        self.inner.copy()
+    }
+
     /// Begins an operation that ends so.
     pub fn begin(&mut self, fate: Fate) {
         self.inner.fail_never();

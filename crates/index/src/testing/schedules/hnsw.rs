@@ -1,7 +1,8 @@
 //! Schedules on an hnsw index. What must hold:
 //! - a scan that goes on returns every row that was committed and not deleted when it began, once;
 //! - no element is marked while somebody remembers it, nobody waits for ever, pages keep the store's protocol;
-//! - afterwards the check finds nothing, layer 0 leads to every row, and one more vacuum changes nothing of that.
+//! - at any moment, and afterwards, the check finds nothing and layer 0 leads to every row, and one more vacuum changes
+//!   nothing of that.
 #![cfg(any(test, feature = "testing"))]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -87,6 +88,12 @@ impl Method for Plan {
         let value = self.value(rng);
         let query = (!rng.random_bool(0.05)).then(|| value.bytes());
         scan(blocks, self, query, rng.random_range(1..6), found)
+    }
+
+    fn look(&self, mut blocks: MemBlocks, mut table: Table, rng: &mut SmallRng) -> Result<(), String> {
+        settled(&mut blocks, self, &table, rng).map_err(|what| format!("at this moment: {what}"))?;
+        vacuum(&mut blocks, self, &mut table)?;
+        settled(&mut blocks, self, &table, rng).map_err(|what| format!("after a crash and a vacuum: {what}"))
     }
 }
 

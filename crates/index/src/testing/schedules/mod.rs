@@ -39,8 +39,8 @@ impl Row {
     }
 }
 
-/// The table: which rows there are, and which of them whom.
-#[derive(Debug, Default)]
+/// The table: which rows there are, and who may see which.
+#[derive(Clone, Debug, Default)]
 struct Table {
     rows: Vec<Row>,
     /// heap TIDs that a vacuum set free
@@ -97,6 +97,15 @@ impl Table {
             !row.removed && (row.aborted || row.committed && row.deleted)
         };
         (0..self.rows.len()).filter(|at| gone(at) && !seen(at)).collect()
+    }
+
+    /// The table after a crash: what was not committed never will be, and nobody scans.
+    fn crashed(&self) -> Self {
+        let mut table = Table { snapshots: BTreeMap::new(), ..self.clone() };
+        for row in table.rows.iter_mut().filter(|row| !row.committed) {
+            row.aborted = true;
+        }
+        table
     }
 
     fn tids(&self, rows: &[usize]) -> HashSet<u64> {
@@ -183,6 +192,8 @@ struct Cast {
     inserters: usize,
     scanners: usize,
     vacuums: usize,
+    /// who looks whether all is well, in the middle of things
+    watchers: usize,
     /// inserts of each inserter
     each: usize,
     /// how often operations fail
@@ -197,6 +208,7 @@ impl Cast {
             inserters: rng.random_range(1..4),
             scanners: rng.random_range(0..3),
             vacuums: rng.random_range(0..2),
+            watchers: rng.random_range(0..2),
             each: rng.random_range(1..10),
             trouble: one_of(rng, &[0.0, 0.1, 0.5]),
             deletes: one_of(rng, &[0.0, 0.2, 0.6, 1.0]),
@@ -233,6 +245,8 @@ trait Method: Sync {
     fn vacuum(&self, blocks: &mut Stepped, dead: &HashSet<u64>) -> Result<(), MemError>;
     /// A scan that must find all rows of `found`.
     fn scan(&self, blocks: &mut Stepped, rng: &mut SmallRng, found: &mut Found<'_>) -> Result<(), String>;
+    /// Looks at the index as it stands, which is the index after a crash of this moment as well.
+    fn look(&self, blocks: MemBlocks, table: Table, rng: &mut SmallRng) -> Result<(), String>;
 }
 
 /// One thread's part in a schedule.
@@ -277,10 +291,11 @@ impl<M: Method> Actor<'_, M> {
 
     fn plays(&mut self) -> Result<(), String> {
         self.turns.begin(self.me).map_err(|Over| String::new())?;
-        let Cast { inserters, scanners, .. } = *self.method.cast();
+        let Cast { inserters, scanners, watchers, .. } = *self.method.cast();
         match self.me {
             me if me < inserters => self.inserts(),
             me if me < inserters + scanners => self.scans(),
+            me if me < inserters + scanners + watchers => self.watches(),
             _ => self.vacuums(),
         }
     }
@@ -332,6 +347,16 @@ impl<M: Method> Actor<'_, M> {
         Ok(())
     }
 
+    fn watches(&mut self) -> Result<(), String> {
+        for _ in 0..self.rng.random_range(1..8) {
+            self.linger(20)?;
+            let (copy, table, mut rng) = (self.blocks.copy(), self.table().crashed(), self.fork());
+            self.note("looks".into());
+            self.method.look(copy, table, &mut rng)?;
+        }
+        Ok(())
+    }
+
     fn scans(&mut self) -> Result<(), String> {
         for _ in 0..self.rng.random_range(1..4) {
             self.linger(60)?;
@@ -367,8 +392,8 @@ fn together<M: Method>(
     table: &Mutex<Table>,
     rng: &mut SmallRng,
 ) -> Result<u64, String> {
-    let Cast { inserters, scanners, vacuums, .. } = *method.cast();
-    let count = inserters + scanners + vacuums;
+    let Cast { inserters, scanners, vacuums, watchers, .. } = *method.cast();
+    let count = inserters + scanners + watchers + vacuums;
     let turns = Arc::new(Turns::new(seed, count));
     std::thread::scope(|scope| {
         for me in 0..count {
