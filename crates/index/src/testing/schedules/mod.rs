@@ -350,7 +350,8 @@ impl<M: Method> Actor<'_, M> {
     fn watches(&mut self) -> Result<(), String> {
         for _ in 0..self.rng.random_range(1..8) {
             self.linger(20)?;
-            let (copy, table, mut rng) = (self.blocks.copy(), self.table().crashed(), self.fork());
+            let mut rng = self.fork();
+            let (copy, table) = (self.blocks.copy(), self.table().crashed());
             self.note("looks".into());
             self.method.look(copy, table, &mut rng)?;
         }
