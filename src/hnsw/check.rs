@@ -3,7 +3,7 @@
 use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::Datum;
 use vector_index::blocks::Blocks;
-use vector_index::hnsw::check::{Census, CheckError, Found, Subject, check as check_index};
+use vector_index::hnsw::check::{Census, CheckError, Found, OutOfReach, Subject, check as check_index};
 use vector_index::hnsw::layout::{Element, META_BLOCK, PAGE_ID};
 use vector_index::hnsw::pages::read_meta;
 use vector_index::page::{INVALID_BLOCK, Page, Tid};
@@ -72,7 +72,7 @@ fn run(inspection: Inspection<'_>, deep: bool, report: &mut dyn FnMut(Violation)
     Ok(())
 }
 
-/// Looks whether each visible row of the table is in the index, with its value.
+/// Looks whether each visible row of the table is in the index, with its value, and whether searches come to it.
 fn compare(
     inspection: Inspection<'_>,
     op: OpClass,
@@ -81,7 +81,7 @@ fn compare(
     census: &Census,
     report: &mut dyn FnMut(Violation),
 ) -> Result<(), Error> {
-    let mut buffer = ValueBuf::new();
+    let (mut buffer, mut out_of_reach) = (ValueBuf::new(), OutOfReach::default());
     inspection.visible_rows(&mut |row, value| {
         let Some(value) = value else { return Ok(()) };
         let formed = match op.form(value, &mut buffer) {
@@ -96,11 +96,10 @@ fn compare(
         };
         match census.find(row) {
             None => report(Violation::of_index(format!("row {row} of the table is not in the index"))),
-            Some(Found { element, alone: true }) => {
-                let what = format!("no edge leads to the element of row {row} or from it");
-                report(Violation::at(element.block(), element.offset(), what));
-            }
-            Some(Found { element, .. }) => {
+            Some(Found { element, reached }) => {
+                if !reached {
+                    out_of_reach.note(row, element, report);
+                }
                 if !same_value(blocks, space, op.normalized, element, formed) {
                     let what = format!("row {row} of the table has another value");
                     report(Violation::at(element.block(), element.offset(), what));
@@ -109,6 +108,7 @@ fn compare(
         }
         Ok(())
     })?;
+    out_of_reach.end(report);
     let end = inspection.heap.blocks(pgrx::pg_sys::ForkNumber::MAIN_FORKNUM);
     for (row, element) in census.rows_from(end) {
         let what = format!("row {row} is behind the end of the table");

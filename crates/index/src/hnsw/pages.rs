@@ -1,9 +1,11 @@
 //! The graph on pages as a [`Store`]: what searches, inserts and vacuum walk.
 
-use super::layout::{Element, HEAP_TIDS, META_BLOCK, MetaPage, Neighbours, PAGE_ID, neighbours_size};
+use super::layout::{
+    Element, HEAP_TIDS, META_BLOCK, MetaPage, Neighbours, PAGE_ID, is_element, neighbours_size,
+};
 use super::search::{Pool, Scored, Store};
 use crate::blocks::Blocks;
-use crate::page::{Damage, Page, Tid};
+use crate::page::{Damage, FIRST_OFFSET, Page, Tid};
 use crate::space::Space;
 
 /// A set of TIDs that empties in no time: open addressing over (epoch, TID) words.
@@ -396,6 +398,35 @@ impl<'s, B: Blocks, S: Space, const INSERTS: bool> PageStore<'s, B, S, INSERTS> 
             let node = walk.add(found);
             walk.scored += 1;
             Ok(Some(Scored { distance, node }))
+        })
+    }
+
+    /// Scores the elements of a page that have rows and were not visited, for a pass over all pages; they become nodes.
+    /// They are not added to what was visited: a pass comes to each page once.
+    pub(super) fn pass(&mut self, block: u32, out: &mut Vec<Scored>) -> Result<(), B::Error> {
+        let (space, query, walk) = (self.space, self.query, &mut *self.walk);
+        self.blocks.read_in_passing(block, |bytes| {
+            // a block that a crash left without ever linking it
+            if Page::is_new(bytes) {
+                return Ok(());
+            }
+            let page = Page::new(bytes, PAGE_ID)?;
+            for offset in FIRST_OFFSET..=page.max_offset() {
+                let (item, tid) = (page.item(offset)?, Tid::new(block, offset));
+                if !is_element(item) || walk.visited.contains(tid) {
+                    continue;
+                }
+                let element = Element::new(item, offset)?;
+                if element.header.deleted != 0 || !element.header.is_live() {
+                    continue;
+                }
+                let distance = score(space, query, &element, tid)?;
+                let room = walk.nodes.try_reserve(1).and_then(|()| out.try_reserve(1));
+                room.map_err(|_| Damage::OUT_OF_MEMORY)?;
+                out.push(Scored { distance, node: walk.add(Node::new(tid, &element)) });
+                walk.scored += 1;
+            }
+            Ok(())
         })
     }
 

@@ -8,5 +8,8 @@ pub mod ivf;
 mod lock;
 mod memory;
 pub mod operations;
+pub mod schedules;
+mod stepped;
+mod turns;
 
 pub use memory::{Counts, MemBlocks, MemChange, MemError, PAGE_SIZE};

@@ -1,0 +1,273 @@
+//! What a deep check asks of the graph as a whole: that searches come everywhere. Layer 0 must lead from the entry point
+//! to every element that has rows, and back to the entry point from every element in which a descent can end, that is,
+//! which the layers above lead to from the entry point. So layer 0 leads everywhere from wherever a descent ends.
+
+use super::{Check, CheckError, Node, STRIDE, State, reserve};
+use crate::blocks::Blocks;
+use crate::hnsw::layout::layer_range;
+use crate::page::Tid;
+use crate::verify::Violation;
+
+/// Layer 0 leads here from the entry point.
+const REACHED: u8 = 1;
+/// A descent can end here.
+const END: u8 = 2;
+/// Layer 0 leads here from the entry point, or from where a descent can end.
+const WALKED: u8 = 4;
+/// Layer 0 leads from here to the entry point.
+const BACK: u8 = 8;
+
+/// So many of a kind are told one by one, and then how many there are.
+const TOLD: u64 = 10;
+
+/// Counts rows whose elements no search comes to, and tells of the first few one by one.
+#[derive(Debug, Default)]
+pub struct OutOfReach {
+    rows: u64,
+}
+
+impl OutOfReach {
+    /// A row of the table whose element is out of reach.
+    pub fn note(&mut self, row: Tid, element: Tid, report: &mut dyn FnMut(Violation)) {
+        self.rows += 1;
+        if self.rows <= TOLD {
+            let what =
+                format!("row {row} of the table is out of reach: no edges lead here from the entry point");
+            report(Violation::at(element.block(), element.offset(), what));
+        }
+    }
+
+    /// The end of the table: says how many rows there were.
+    pub fn end(self, report: &mut dyn FnMut(Violation)) {
+        if self.rows > 0 {
+            let what = format!(
+                "{} rows of the table are out of reach of searches; REINDEX makes every row reachable",
+                self.rows
+            );
+            report(Violation::of_index(what));
+        }
+    }
+}
+
+/// What is known of each element, and which are to be looked at.
+#[derive(Debug, Default)]
+struct Walk {
+    marks: Vec<u8>,
+    left: Vec<usize>,
+    edges: Vec<Tid>,
+    steps: usize,
+}
+
+impl Walk {
+    fn has(&self, at: usize, mark: u8) -> bool {
+        self.marks.get(at).is_some_and(|marks| marks & mark != 0)
+    }
+
+    /// Sets a mark; answers whether it was not set before.
+    fn mark(&mut self, at: usize, mark: u8) -> bool {
+        match self.marks.get_mut(at) {
+            Some(marks) => {
+                let new = *marks & mark == 0;
+                *marks |= mark;
+                new
+            }
+            None => false,
+        }
+    }
+
+    fn pause<B: Blocks>(&mut self, blocks: &mut B) -> Result<(), B::Error> {
+        self.steps = self.steps.wrapping_add(1);
+        if self.steps.is_multiple_of(STRIDE) { blocks.pause() } else { Ok(()) }
+    }
+}
+
+impl Check<'_> {
+    /// Walks from the entry point, tells what does not lead back to it, and notes what it does not lead to.
+    pub(super) fn reach<B: Blocks>(
+        &mut self,
+        blocks: &mut B,
+        entry: Option<usize>,
+    ) -> Result<(), CheckError<B::Error>> {
+        let mut walk = Walk::default();
+        reserve(&mut walk.marks, self.census.nodes.len())?;
+        walk.marks.resize(self.census.nodes.len(), 0);
+        if let Some(entry) = entry {
+            walk.mark(entry, REACHED | WALKED | END | BACK);
+            reserve(&mut walk.left, 1)?;
+            walk.left.push(entry);
+            self.spread(blocks, &mut walk, REACHED | WALKED)?;
+            let ends = self.descend(blocks, &mut walk, entry)?;
+            for &end in &ends {
+                if walk.mark(end, WALKED) {
+                    reserve(&mut walk.left, 1)?;
+                    walk.left.push(end);
+                }
+            }
+            self.spread(blocks, &mut walk, WALKED)?;
+            self.lead_back(blocks, &mut walk, &ends)?;
+        }
+        for (at, node) in self.census.nodes.iter().enumerate() {
+            if node.state == State::Live && !walk.has(at, REACHED) {
+                reserve(&mut self.census.unreached, 1)?;
+                self.census.unreached.push(node.tid().packed());
+            }
+        }
+        Ok(())
+    }
+
+    /// Follows layer 0 from what is left to be looked at, and marks what it leads to. An edge to where it is known that
+    /// the entry point comes next, as an edge back to where one came from often is, leads to the entry point, too.
+    fn spread<B: Blocks>(
+        &mut self,
+        blocks: &mut B,
+        walk: &mut Walk,
+        mark: u8,
+    ) -> Result<(), CheckError<B::Error>> {
+        while let Some(at) = walk.left.pop() {
+            walk.pause(blocks)?;
+            self.follow(blocks, at, 0, &mut walk.edges)?;
+            reserve(&mut walk.left, walk.edges.len())?;
+            let edges = core::mem::take(&mut walk.edges);
+            for &edge in &edges {
+                let Some(target) = self.walkable(edge, 0) else { continue };
+                if walk.has(target, BACK) {
+                    walk.mark(at, BACK);
+                }
+                if walk.mark(target, mark) {
+                    walk.left.push(target);
+                }
+            }
+            walk.edges = edges;
+        }
+        Ok(())
+    }
+
+    /// Follows the upper layers from the entry point, each from everything that those above lead to.
+    fn descend<B: Blocks>(
+        &mut self,
+        blocks: &mut B,
+        walk: &mut Walk,
+        entry: usize,
+    ) -> Result<Vec<usize>, CheckError<B::Error>> {
+        let mut ends = Vec::new();
+        reserve(&mut ends, 1)?;
+        ends.push(entry);
+        let top = self.census.nodes.get(entry).map_or(0, |node| node.level);
+        for layer in (1..=top).rev() {
+            let mut next = 0;
+            while let Some(&at) = ends.get(next) {
+                next += 1;
+                walk.pause(blocks)?;
+                self.follow(blocks, at, layer, &mut walk.edges)?;
+                reserve(&mut ends, walk.edges.len())?;
+                let edges = core::mem::take(&mut walk.edges);
+                for &edge in &edges {
+                    if let Some(target) = self.walkable(edge, layer)
+                        && walk.mark(target, END)
+                    {
+                        ends.push(target);
+                    }
+                }
+                walk.edges = edges;
+            }
+        }
+        Ok(ends)
+    }
+
+    /// Finds out which elements lead to the entry point, as far as the ends of descents need it: over those not known
+    /// yet, forwards and backwards, for as long as it makes more known. What does not is told.
+    fn lead_back<B: Blocks>(
+        &mut self,
+        blocks: &mut B,
+        walk: &mut Walk,
+        ends: &[usize],
+    ) -> Result<(), CheckError<B::Error>> {
+        let mut unknown = Vec::new();
+        for at in 0..walk.marks.len() {
+            if walk.has(at, WALKED) && !walk.has(at, BACK) {
+                reserve(&mut unknown, 1)?;
+                unknown.push(at);
+            }
+        }
+        while ends.iter().any(|&end| !walk.has(end, BACK)) {
+            let before = unknown.len();
+            for &at in &unknown {
+                walk.pause(blocks)?;
+                self.follow(blocks, at, 0, &mut walk.edges)?;
+                let back = |&edge: &Tid| self.walkable(edge, 0).is_some_and(|target| walk.has(target, BACK));
+                if walk.edges.iter().any(back) {
+                    walk.mark(at, BACK);
+                }
+            }
+            unknown.retain(|&at| !walk.has(at, BACK));
+            unknown.reverse();
+            if unknown.len() == before {
+                break;
+            }
+        }
+        let mut stray = 0u64;
+        for &end in ends.iter().filter(|&&end| !walk.has(end, BACK)) {
+            stray += 1;
+            if let Some(node) = self.census.nodes.get(end).copied().filter(|_| stray <= TOLD) {
+                self.tell(
+                    node.tid(),
+                    "a descent can end here, from where layer 0 does not lead to the entry point",
+                );
+            }
+        }
+        if stray > 0 {
+            let what = format!(
+                "{stray} elements in which a descent can end do not lead to the entry point; REINDEX makes every \
+                 row reachable"
+            );
+            (self.report)(Violation::of_index(what));
+        }
+        Ok(())
+    }
+
+    /// The element that an edge leads to, when searches walk on from there.
+    fn walkable(&self, edge: Tid, layer: u8) -> Option<usize> {
+        let (at, node) = self.node(edge)?;
+        (matches!(node.state, State::Live | State::Dying) && node.level >= layer).then_some(at)
+    }
+
+    /// The edges of an element in a layer. Those of a dying one were not looked at before: searches still pass through
+    /// it, so what is wrong with them is told.
+    fn follow<B: Blocks>(
+        &mut self,
+        blocks: &mut B,
+        at: usize,
+        layer: u8,
+        edges: &mut Vec<Tid>,
+    ) -> Result<(), CheckError<B::Error>> {
+        edges.clear();
+        let Some(&node) = self.census.nodes.get(at) else { return Ok(()) };
+        reserve(edges, self.m * 2)?;
+        self.edges_of(blocks, &node, layer, edges)?;
+        if node.state == State::Dying {
+            for &edge in edges.iter() {
+                if let Some(fault) = self.edge_fault(edge, layer) {
+                    self.tell(node.list, fault);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn edges_of<B: Blocks>(
+        &self,
+        blocks: &mut B,
+        node: &Node,
+        layer: u8,
+        edges: &mut Vec<Tid>,
+    ) -> Result<(), B::Error> {
+        let m = self.m;
+        self.read_list(blocks, node, |list, _| {
+            if list.slots.len() == (usize::from(node.level) + 2) * m {
+                let slots = list.slots.get(layer_range(node.level, layer, m)).unwrap_or_default();
+                edges.extend(slots.iter().take_while(|slot| slot.is_valid()));
+            }
+        })?;
+        Ok(())
+    }
+}
