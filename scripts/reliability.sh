@@ -9,12 +9,13 @@ pg=$repo_root/scripts/pg.sh
 
 usage() {
   cat <<'TEXT'
-usage: scripts/reliability.sh [NAME]... [--seconds N] [--rounds N] [--seed N] [--am hnsw|ivfflat]
+usage: scripts/reliability.sh [NAME]... [--seconds N] [--rounds N] [--clients N] [--seed N] [--am hnsw|ivfflat]
 
-  NAME        recall progress cancel reachable crash recovery standby replication upgrade_pg concurrency diskfull corruption;
-              all of them when none is named
+  NAME        recall progress cancel reachable isolation crash recovery standby replication upgrade_pg concurrency leaks memory buffers toast
+              symbols diskfull corruption; all of them when none is named
   --seconds   how long concurrent clients and drawn schedules work, per access method or test (15; minutes find more)
-  --rounds    how often crashes are tried, per access method (3)
+  --rounds    how often crashes are tried, per access method (3); the longer form of others where it is more
+  --clients   how many work at once in concurrency (8)
   --seed      of data and schedules (1)
 
 Environment:
@@ -51,9 +52,18 @@ wanted() { case ,$names, in ,, | *,"$1",*) return 0 ;; *) return 1 ;; esac }
 
 if [ -z "${RELIABILITY_AS_IS:-}" ]; then
   "$pg" install "$pg_config" >/dev/null
-  if wanted reachable; then
-    # Another build of the extension, in a server of its own.
-    faults=$("$pg" copy "$(major_of "$pg_config")" "$work/faults")
+  if wanted reachable || wanted isolation; then
+    # Another build of the extension, in a server of its own; a server that has been given is copied, unless it is the system's.
+    given=$(dirname "$("$pg_config" --bindir)")
+    case ${PG_CONFIG:+$given} in
+      "" | /usr | /usr/*) faults=$("$pg" copy "$(major_of "$pg_config")" "$work/faults") ;;
+      *)
+        faults=$work/faults
+        cp -a "$given" "$faults"
+        # a build for the embedded server of its major serves it as well
+        if [ "${given#"$VECTOR_CACHE"/}" != "$given" ]; then touch "$faults/.embedded"; fi
+        ;;
+    esac
     "$pg" install "$faults/bin/pg_config" --faults >/dev/null
     options+=(--faults "$faults")
   fi
