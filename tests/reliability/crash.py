@@ -112,7 +112,7 @@ def in_vacuum(server: Server, score: Score, opclass: Opclass, data: Data, whole:
     connection.close()
 
 
-def in_concurrent_build(server: Server, score: Score, opclass: Opclass, data: Data, whole: bool, random_: random.Random, statement: str, first: int) -> None:
+def in_concurrent_build(server: Server, score: Score, opclass: Opclass, data: Data, whole: bool, random_: random.Random, statement: str, first: int, pace: list[float]) -> None:
     """REINDEX or CREATE INDEX CONCURRENTLY while rows come: what was valid stays so, what is not can be rebuilt or dropped."""
     name = f"{opclass.am}: killed in {' '.join(statement.split()[:3])} ({'the server' if whole else 'a backend'})"
     connection, writer = server.connect(), server.connect()
@@ -138,7 +138,7 @@ def in_concurrent_build(server: Server, score: Score, opclass: Opclass, data: Da
     threads = [threading.Thread(target=work) for work in (build, write)]
     for thread in threads:
         thread.start()
-    done.wait(random_.random() * 0.8)
+    done.wait(random_.random() * pace[0])
     strike(server, connection.info.backend_pid, whole)
     for thread in threads:
         thread.join()
@@ -153,7 +153,11 @@ def in_concurrent_build(server: Server, score: Score, opclass: Opclass, data: Da
         run(connection, "REINDEX INDEX CONCURRENTLY i2")
         exact(score, f"{name}, the invalid index rebuilt", connection, opclass, wanted, index="i2")
         broken.remove("i2")
-    run(connection, *(f"DROP INDEX {index}" for index in broken), "DROP INDEX IF EXISTS i2", "REINDEX INDEX CONCURRENTLY i")
+    run(connection, *(f"DROP INDEX {index}" for index in broken), "DROP INDEX IF EXISTS i2")
+    started = time.monotonic()
+    run(connection, "REINDEX INDEX CONCURRENTLY i")
+    # how long the next one will take, about
+    pace[0] = time.monotonic() - started
     exact(score, f"{name}, built again", connection, opclass, wanted)
     connection.close()
 
@@ -193,14 +197,14 @@ def test(prefix: str, score: Score, ams: list[str], options) -> None:
             data.copy(connection, "t", 1, ROWS, "v")
             run(connection, f"CREATE INDEX i ON t USING {am} (v {opclass.name}){options_}")
             connection.close()
-            first = 100000
+            first, pace = 100000, [0.3]
             for whole in (False, True):
                 in_build(server, score, opclass, data, whole, random_)
             for number in range(options.rounds):
                 first = in_inserts(server, score, opclass, data, number % 2 == 0, random_, first)
                 in_vacuum(server, score, opclass, data, number % 2 == 1, random_, number)
                 statement = ("REINDEX INDEX CONCURRENTLY i", f"CREATE INDEX CONCURRENTLY i2 ON t USING {am} (v {opclass.name}){options_}")[number % 2]
-                in_concurrent_build(server, score, opclass, data, number % 4 > 1, random_, statement, first)
+                in_concurrent_build(server, score, opclass, data, number % 4 > 1, random_, statement, first, pace)
                 first += 10000
             unlogged(server, score, opclass, data)
             print(f"# {am}: {3 + 3 * options.rounds} servers and backends killed", flush=True)

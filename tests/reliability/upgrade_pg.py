@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 
-from harness import OPCLASSES, PLAIN, Data, Score, Server, exact, invariants, run
+from harness import OPCLASSES, Data, Score, Server, exact, run
 
 MODES = ["--copy", "--link"]
 
@@ -16,7 +16,7 @@ def upgrade(score: Score, old_prefix: str, new_prefix: str, mode: str, ams: list
     try:
         old.start()
         connection, data = old.connect(), Data(seed)
-        before = connection.execute("SHOW server_version").fetchone()[0]
+        before, sums = (connection.execute(f"SHOW {setting}").fetchone()[0] for setting in ("server_version", "data_checksums"))
         run(connection, "CREATE EXTENSION vector", "CREATE TABLE t (id int, v vector(16), h halfvec(16), s sparsevec(48), b bit(64))")
         data.copy(connection, "t", 1, 1500)
         run(connection, *(f"CREATE INDEX i{number} ON t USING {o.am} ({o.column} {o.name}){o.options}" for number, o in enumerate(opclasses)))
@@ -29,18 +29,16 @@ def upgrade(score: Score, old_prefix: str, new_prefix: str, mode: str, ams: list
         connection.close()
         old.stop()
 
-        # initdb of the new major, with the checksums of the old: none
+        # the new one must have checksums if the old has, and must not if not
         new.start()
         connection = new.connect()
         after = connection.execute("SHOW server_version").fetchone()[0]
-        sums = connection.execute("SHOW data_checksums").fetchone()[0]
+        same = connection.execute("SHOW data_checksums").fetchone()[0] == sums
         connection.close()
         new.stop()
         name = f"pg_upgrade {mode} from {before.split()[0]} to {after.split()[0]}"
-        if sums == "on":
-            done = new.tool("pg_checksums", "--disable", "-N", "-D", str(new.base / "data"))
-            if not score.check(f"{name}: checksums as in the old cluster", done.returncode == 0, done.stdout):
-                return
+        if not same:
+            new.checksums("--enable" if sums == "on" else "--disable", "-N")
         for server in (old, new):
             server.base.chmod(0o777)
         sockets = new.base / "u"
@@ -64,8 +62,6 @@ def upgrade(score: Score, old_prefix: str, new_prefix: str, mode: str, ams: list
         wanted = {number for number in wanted if number % 5}
         for number, opclass in enumerate(opclasses):
             exact(score, f"{name}, gone on: {opclass.am} {opclass.name}", connection, opclass, wanted, index=f"i{number}")
-            if opclass == PLAIN[opclass.am]:
-                invariants(score, f"{name}, gone on: {opclass.am}", connection, data, opclass, index=f"i{number}")
         connection.close()
         score.check(f"{name}: nothing unexpected in the log", not new.trouble(), new.trouble()[:3])
     finally:
