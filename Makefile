@@ -8,7 +8,7 @@ export PG_CONFIG
 given = PG_CONFIG="$(PG_CONFIG)"
 endif
 
-.PHONY: all build install installcheck demo demo-stop demo-clean test test-quick conformance differential upgrade reliability bench bench-full bench-gate bench-sql fmt lint clean help
+.PHONY: all build install installcheck demo demo-stop demo-clean test test-quick conformance differential upgrade reliability torture bench bench-full bench-gate bench-sql fmt lint clean help
 
 all: build
 
@@ -48,6 +48,9 @@ upgrade:
 reliability:
 	@$(given) scripts/reliability.sh
 
+torture:
+	@scripts/torture.sh $(ONLY) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
+
 bench:
 	@scripts/bench.sh all $(if $(ONLY),--only "$(ONLY)") $(if $(RESULTS),--publish)
 
@@ -84,6 +87,7 @@ help:
 	@echo 'make differential           generated SQL on the binary of pgvector and on this build, compared'
 	@echo 'make upgrade                from the versions of pgvector to this one, and back'
 	@echo 'make reliability            crashes, cancels, a standby, many clients, damaged files, recall floors'
+	@echo 'make torture                the long forms: MINUTES=30, SEED=..., ONLY="reachable crash" (scripts/torture.sh --help)'
 	@echo 'make bench                  hnsw and ivfflat beside pgvector, in minutes; report in results/ (RESULTS=1 writes benches/RESULTS.md)'
 	@echo 'make bench-full             the same for hours: all operator classes, a million rows, growth'
 	@echo 'make bench-gate             instructions of the pure crates against the committed counts'

@@ -142,3 +142,17 @@ regress_tests() {
   local file
   for file in "$repo_root"/tests/regress/sql/*.sql; do basename "$file" .sql; done
 }
+
+# count_outcomes LOG STATUS: prints "passed failed" of a run: its tests when it names them, else itself.
+count_outcomes() {
+  awk -v status="$2" '
+    /^test result: / { cargo = 1; match($0, /[0-9]+ passed/); p += substr($0, RSTART, RLENGTH); match($0, /[0-9]+ failed/); f += substr($0, RSTART, RLENGTH) }
+    /^ok( |$)/ { tp++ }
+    /^not ok( |$)/ { tf++ }
+    END {
+      if (!cargo) { p = tp; f = tf }
+      if (status != 0 && f == 0) f = 1
+      if (status == 0 && p == 0 && f == 0) p = 1
+      print p + 0, f + 0
+    }' "$1"
+}

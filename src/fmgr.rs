@@ -31,6 +31,8 @@ pub extern "C-unwind" fn _PG_init() {
             crate::pg::memory::make_reserve();
             hnsw::register();
             ivfflat::register();
+            #[cfg(feature = "fault_points")]
+            crate::pg::faults::register();
         });
     }
 }

@@ -15,6 +15,8 @@ pub mod build;
 pub mod call;
 pub mod ereport;
 mod extend;
+#[cfg(feature = "fault_points")]
+pub mod faults;
 pub mod guard;
 pub mod inspect;
 pub mod interrupts;

@@ -1,4 +1,4 @@
-"""kill -9 of a backend, or of the whole server, in the middle of a build, of inserts and of a vacuum; then recovery."""
+"""kill -9 of a backend, or of the whole server, in the middle of builds (concurrent ones too), of inserts and of vacuums; then recovery."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 
 import psycopg
 
-from harness import PLAIN, Data, Opclass, Score, Server, invariants, run
+from harness import PLAIN, Data, Opclass, Score, Server, exact, invariants, run
 
 ROWS = 6000
 
@@ -106,9 +106,59 @@ def in_vacuum(server: Server, score: Score, opclass: Opclass, data: Data, whole:
     connection.close()
     connection = server.connect()
     invariants(score, f"{name}, {'in the middle' if lost.is_set() else 'after its end'}", connection, data, opclass)
-    data.copy(connection, "t", 1_000_000 * (part + 1), 300, "v")
+    data.copy(connection, "t", 100_000_000 + 1000 * part, 300, "v")
     run(connection, "VACUUM t")
     invariants(score, f"{name}, inserted and vacuumed again", connection, data, opclass)
+    connection.close()
+
+
+def in_concurrent_build(server: Server, score: Score, opclass: Opclass, data: Data, whole: bool, random_: random.Random, statement: str, first: int, pace: list[float]) -> None:
+    """REINDEX or CREATE INDEX CONCURRENTLY while rows come: what was valid stays so, what is not can be rebuilt or dropped."""
+    name = f"{opclass.am}: killed in {' '.join(statement.split()[:3])} ({'the server' if whole else 'a backend'})"
+    connection, writer = server.connect(), server.connect()
+    lost, done = threading.Event(), threading.Event()
+
+    def build() -> None:
+        try:
+            run(connection, "SET maintenance_work_mem = '256MB'", statement)
+        except psycopg.OperationalError:
+            lost.set()
+        done.set()
+
+    def write() -> None:
+        try:
+            for number, row in enumerate(data.rows(400)):
+                if done.is_set():
+                    return
+                writer.execute(f"INSERT INTO t (id, v) VALUES ({first + number}, '{data.text(row, 'v')}')")
+                time.sleep(0.002)
+        except psycopg.OperationalError:
+            return
+
+    threads = [threading.Thread(target=work) for work in (build, write)]
+    for thread in threads:
+        thread.start()
+    done.wait(random_.random() * pace[0])
+    strike(server, connection.info.backend_pid, whole)
+    for thread in threads:
+        thread.join()
+    connection.close()
+    writer.close()
+    connection = server.connect()
+    name += "" if lost.is_set() else ", after its end"
+    wanted = {row[0] for row in connection.execute("SELECT id FROM t")}
+    exact(score, name, connection, opclass, wanted)
+    broken = [row[0] for row in connection.execute("SELECT indexrelid::regclass::text FROM pg_index WHERE indrelid = 't'::regclass AND NOT indisvalid")]
+    if "i2" in broken:
+        run(connection, "REINDEX INDEX CONCURRENTLY i2")
+        exact(score, f"{name}, the invalid index rebuilt", connection, opclass, wanted, index="i2")
+        broken.remove("i2")
+    run(connection, *(f"DROP INDEX {index}" for index in broken), "DROP INDEX IF EXISTS i2")
+    started = time.monotonic()
+    run(connection, "REINDEX INDEX CONCURRENTLY i")
+    # how long the next one will take, about
+    pace[0] = time.monotonic() - started
+    exact(score, f"{name}, built again", connection, opclass, wanted)
     connection.close()
 
 
@@ -134,18 +184,31 @@ def test(prefix: str, score: Score, ams: list[str], options) -> None:
     for am in ams:
         random_ = random.Random(options.seed)
         opclass, data = PLAIN[am], Data(options.seed)
-        with Server(prefix, "crash", {"max_wal_size": "64MB"}) as server:
+        options_ = opclass.options
+        # replay compares each page with what the server had when it wrote the record
+        with Server(prefix, "crash", {"max_wal_size": "256MB", "wal_consistency_checking": "all"}) as server:
+            if server.connect().execute("SHOW data_checksums").fetchone()[0] == "off":
+                server.stop()
+                server.checksums("--enable", "-N")
+                server.start()
             connection = server.connect()
             run(connection, "CREATE EXTENSION vector", "CREATE TABLE t (id int, v vector(16))", "CREATE TABLE big (id int, v vector(64))")
             Data(options.seed, 64).copy(connection, "big", 1, 2 * ROWS, "v")
             data.copy(connection, "t", 1, ROWS, "v")
-            run(connection, f"CREATE INDEX i ON t USING {am} (v {opclass.name}){opclass.options}")
+            run(connection, f"CREATE INDEX i ON t USING {am} (v {opclass.name}){options_}")
             connection.close()
-            first = 100000
+            first, pace = 100000, [0.3]
             for whole in (False, True):
                 in_build(server, score, opclass, data, whole, random_)
             for number in range(options.rounds):
                 first = in_inserts(server, score, opclass, data, number % 2 == 0, random_, first)
                 in_vacuum(server, score, opclass, data, number % 2 == 1, random_, number)
+                statement = ("REINDEX INDEX CONCURRENTLY i", f"CREATE INDEX CONCURRENTLY i2 ON t USING {am} (v {opclass.name}){options_}")[number % 2]
+                in_concurrent_build(server, score, opclass, data, number % 4 > 1, random_, statement, first, pace)
+                first += 10000
             unlogged(server, score, opclass, data)
+            print(f"# {am}: {3 + 3 * options.rounds} servers and backends killed", flush=True)
             score.check(f"{am}: nothing unexpected in the server's log", not server.trouble(), server.trouble()[:3])
+            server.stop()
+            done = server.checksums("--check")
+            score.check(f"{am}: every page has its checksum", done.returncode == 0, done.stdout if done.returncode else "")

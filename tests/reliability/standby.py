@@ -7,7 +7,8 @@ import time
 
 import psycopg
 
-from harness import ALL, FEW, PLAIN, Data, Opclass, Score, Server, by_index, invariants, run
+from harness import ALL, FEW, PLAIN, Data, Opclass, Score, Server, by_index, by_table, exact, invariants, run
+from recovery import Load
 
 
 def caught_up(primary: psycopg.Connection, standby: psycopg.Connection) -> None:
@@ -30,7 +31,12 @@ def answers(connection: psycopg.Connection, opclass: Opclass, queries: list[str]
     return found
 
 
-def cycle(score: Score, primary: psycopg.Connection, standby: psycopg.Connection, server: Server, data: Data, opclass: Opclass) -> None:
+def ids(connection: psycopg.Connection) -> set[int]:
+    by_table(connection)
+    return {row[0] for row in connection.execute("SELECT id FROM t")}
+
+
+def cycle(score: Score, primary: psycopg.Connection, standby: psycopg.Connection, server: Server, data: Data, opclass: Opclass, seconds: float) -> None:
     am = opclass.am
     queries = [data.text(row, opclass.column) for row in data.rows(10)]
 
@@ -49,7 +55,7 @@ def cycle(score: Score, primary: psycopg.Connection, standby: psycopg.Connection
         compare(f"after a vacuum {number + 1}")
 
     # Searches on the standby while the primary vacuums: recovery may cancel one, nothing else may happen.
-    done, outcomes = threading.Event(), {"answered": 0, "conflicts": 0}
+    done, outcomes = threading.Event(), {"answered": 0, "counted": 0, "conflicts": 0}
     problems: list[str] = []
 
     def search() -> None:
@@ -70,24 +76,50 @@ def cycle(score: Score, primary: psycopg.Connection, standby: psycopg.Connection
                 return
         connection.close()
 
-    searcher = threading.Thread(target=search)
-    searcher.start()
+    def count() -> None:
+        """In one snapshot the index knows the rows that the table has, at every moment of replay."""
+        connection = server.connect()
+        while not done.is_set():
+            try:
+                with connection.transaction():
+                    connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+                    by_table(connection)
+                    wanted = {row[0] for row in connection.execute("SELECT id FROM t")}
+                    by_index(connection, ALL[am])
+                    found = [row[0] for row in connection.execute(f"SELECT id FROM t ORDER BY v <-> '{queries[0]}'")]
+                outcomes["counted"] += 1
+                if len(found) != len(set(found)) or set(found) != wanted:
+                    problems.append(f"{len(wanted - set(found))} of {len(wanted)} rows missing, {len(set(found) - wanted)} not there, {len(found) - len(set(found))} twice")
+            except psycopg.errors.SerializationFailure:
+                outcomes["conflicts"] += 1
+            except psycopg.Error as error:
+                problems.append(f"{error.sqlstate} {error}"[:200])
+                return
+        connection.close()
+
+    watchers = [threading.Thread(target=watch) for watch in (search, count)]
+    for watcher in watchers:
+        watcher.start()
     try:
-        for number in range(4):
-            data.copy(primary, "t", 100000 * (number + 1), 500, "v")
-            run(primary, f"DELETE FROM t WHERE id % 5 = {number}", "VACUUM t")
+        end, number = time.monotonic() + seconds, 0
+        while number < 4 or time.monotonic() < end:
+            number += 1
+            data.copy(primary, "t", 100000 * number, 500, "v")
+            run(primary, f"DELETE FROM t WHERE id % 5 = {number % 5}", "VACUUM t")
         caught_up(primary, standby)
     finally:
         done.set()
-        searcher.join()
-    score.check(f"{am}: the standby searches while the primary vacuums", not problems and outcomes["answered"] > 20, problems[:3] or outcomes)
+        for watcher in watchers:
+            watcher.join()
+    found_enough = outcomes["answered"] > 20 and outcomes["counted"] > 0
+    score.check(f"{am}: the standby searches and counts while the primary vacuums", not problems and found_enough, problems[:3] or outcomes)
     compare("after all that")
     caught_up(primary, standby)
     invariants(score, f"{am}: on the standby", standby, data, opclass)
 
 
 def test(prefix: str, score: Score, ams: list[str], options) -> None:
-    settings = {"max_wal_size": "64MB", "max_standby_streaming_delay": "5s", "hot_standby": "on", "wal_level": "replica"}
+    settings = {"max_wal_size": "64MB", "max_standby_streaming_delay": "5s", "hot_standby": "on", "wal_level": "replica", "wal_consistency_checking": "all"}
     with Server(prefix, "primary", settings) as primary:
         connection = primary.connect()
         run(connection, "CREATE EXTENSION vector")
@@ -102,9 +134,18 @@ def test(prefix: str, score: Score, ams: list[str], options) -> None:
             with standby:
                 follower = standby.connect()
                 data = Data(options.seed)
-                cycle(score, connection, follower, standby, data, PLAIN[am])
-                run(follower, "SELECT pg_promote()")
-                data.copy(follower, "t", 1_000_000, 300, "v")
+                cycle(score, connection, follower, standby, data, PLAIN[am], options.seconds / 3)
+                # in the middle of what the primary does
+                with Load(primary, options.seed, 50_000_000) as load:
+                    load.done.wait(1)
+                    run(follower, "SELECT pg_promote()")
+                    standby.promoted(follower)
+                exact(score, f"{am}: on a standby promoted under load", follower, PLAIN[am], ids(follower))
+                with Load(standby, options.seed, 60_000_000) as load:
+                    load.done.wait(1)
+                score.check(f"{am}: the promoted standby goes on", not load.problems and load.changes > 0, load.problems[:2])
+                exact(score, f"{am}: on the promoted standby that went on", follower, PLAIN[am], ids(follower))
+                data.copy(follower, "t", 90_000_000, 300, "v")
                 run(follower, "DELETE FROM t WHERE id % 3 = 0", "VACUUM t")
                 invariants(score, f"{am}: on the promoted standby", follower, data, PLAIN[am])
                 follower.close()

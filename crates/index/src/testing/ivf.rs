@@ -61,7 +61,7 @@ pub fn build(values: &[ValueBuf]) -> MemBlocks {
     let options = LoadOptions { dims: DIMS, width: DIMS, metric: Metric::L2, memory: usize::MAX };
     let (mut loader, mut idle) = (Loader::new(options, centres), Idle);
     let mut team = Team::new(0, &mut idle);
-    loader.prepare(1).unwrap();
+    loader.prepare(&mut team).unwrap();
     for (n, value) in values.iter().enumerate() {
         loader.push(row(n), elements(value), &mut team, &mut Nothing).unwrap();
     }
