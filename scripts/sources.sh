@@ -20,7 +20,7 @@ source_place() {
 # source_package NAME FOLDER SUITE...: unpacks the original source of package NAME, of the first suite that has it, into FOLDER/SUITE
 # and prints that; at once when it is there already.
 source_package() {
-  local name=$1 folder=$2 suite uri apt
+  local name=$1 folder=$2 suite uri from apt
   shift 2
   for suite in "$@"; do
     if [ -d "$folder/$suite" ]; then printf '%s\n' "$folder/$suite"; return; fi
@@ -34,11 +34,12 @@ source_package() {
   apt=(apt-get -q -o "Dir::Etc::SourceList=$tmp/sources.list" -o "Dir::Etc::SourceParts=$tmp/none" -o "Dir::State::Lists=$tmp/lists"
     -o "Dir::Cache=$tmp/cache" -o "APT::Sandbox::User=$(id -un)" -o Acquire::Retries=3)
   for suite in "$@"; do
-    # The mirror is the one this machine already uses.
+    # The mirrors are those that this machine already uses. What has just been moved by a security update may be on that one only.
     # shellcheck disable=SC2016 # apt expands it
-    while IFS= read -r uri; do
-      say "Fetching the source package $name ($suite) ..."
-      printf 'deb-src %s %s %s %s\n' "$source_keyring" "$uri" "$suite" "$source_component" >"$tmp/sources.list"
+    while read -r uri; do
+      case $uri in *security*) from=$suite-security ;; *) from=$suite ;; esac
+      say "Fetching the source package $name ($from) ..."
+      printf 'deb-src %s %s %s %s\n' "$source_keyring" "$uri" "$from" "$source_component" >"$tmp/sources.list"
       if "${apt[@]}" update >"$tmp/log" 2>&1 && (cd "$tmp/download" && "${apt[@]}" source --download-only "$name" >>"$tmp/log" 2>&1); then
         tar -xf "$tmp"/download/"$name"_*.orig.tar.* -C "$tmp/source" --strip-components=1 --no-same-owner
         chmod -R go+rX "$tmp/source"
@@ -50,7 +51,7 @@ source_package() {
         return
       fi
       tail -n 3 "$tmp/log" >&2
-    done < <(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -v security | awk '!seen[$0]++')
+    done < <(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | awk '!seen[$0]++' | awk '/security/ { later = later $0 "\n"; next } { print } END { printf "%s", later }')
   done
   rm -rf "$tmp"
   trap - EXIT
