@@ -18,8 +18,10 @@ usage: scripts/pg.sh COMMAND ...
   peer 16|18                 unpack a PostgreSQL that carries pgvector, print its prefix
   peer-ours 16|18            a copy of that PostgreSQL without pgvector, to install this project into
   cassert 15|17|18           compile a PostgreSQL with assertions from the distribution's source package, once; print its prefix
-  build PG_CONFIG            build the extension for that PostgreSQL, print the library's path
-  install PG_CONFIG          build and install it there (DESTDIR is honoured)
+  build PG_CONFIG [--faults] build the extension for that PostgreSQL, print the library's path; with --faults one for tests, which can be
+                             stopped at named steps (src/pg/faults.rs)
+  install PG_CONFIG [--faults]
+                             build and install it there (DESTDIR is honoured)
   cluster start PG DIR [--fsync] [-c name=value]...
                              PG is a prefix or a pg_config; makes and starts a private cluster in DIR, Unix socket only
   cluster stop DIR [--remove]
@@ -375,18 +377,25 @@ staged_is_fresh() {
 }
 
 cmd_build() {
-  local pg_config major stage
+  local pg_config major stage features
   pg_config=$(pg_config_of "${1:?which pg_config?}")
   major=$(major_of "$pg_config")
   pg_config=$(build_pg_config "$pg_config")
   stage=$(stage_dir "$major")
+  features=pg$major
+  case ${2:-} in
+    "") ;;
+    # The release profile too: what it depends on is built already, and tests run at full speed.
+    --faults) stage=$stage-faults features="$features fault_points" ;;
+    *) die "unknown option: $2" ;;
+  esac
   if ! staged_is_fresh "$pg_config" "$stage"; then
     have cargo || die "cargo is missing" "Install Rust, or run \`make\` first as the user who has it."
     [ -f "$("$pg_config" --includedir-server)/postgres.h" ] ||
       die "PostgreSQL $major's server headers are missing" "On Debian or Ubuntu: apt-get install postgresql-server-dev-$major"
     has_libclang || die "libclang is missing" "Run: scripts/pg.sh deps    (or: apt-get install clang libclang-dev)"
     say "Building for $("$pg_config" --version) ..."
-    (cd "$repo_root" && PGRX_PG_CONFIG_PATH="$pg_config" cargo build --release --package vector --lib --no-default-features --features "pg$major") >&2 ||
+    (cd "$repo_root" && PGRX_PG_CONFIG_PATH="$pg_config" cargo build --release --package vector --lib --no-default-features --features "$features") >&2 ||
       die "the build for PostgreSQL $major failed"
     mkdir -p "$stage"
     cp "$(target_dir)/release/libvector.so" "$stage/vector.so.new"
@@ -409,7 +418,7 @@ put() {
 cmd_install() {
   local pg_config library pkglibdir extension script
   pg_config=$(pg_config_of "${1:?which pg_config?}")
-  library=$(cmd_build "$pg_config")
+  library=$(cmd_build "$pg_config" "${2:-}")
   pkglibdir=${DESTDIR:-}$("$pg_config" --pkglibdir)
   extension=${DESTDIR:-}$("$pg_config" --sharedir)/extension
   mkdir -p "$pkglibdir" "$extension" || die "cannot create $pkglibdir and $extension"

@@ -11,12 +11,16 @@ usage() {
   cat <<'TEXT'
 usage: scripts/reliability.sh [NAME]... [--seconds N] [--rounds N] [--seed N] [--am hnsw|ivfflat]
 
-  NAME        recall progress cancel crash standby concurrency diskfull corruption; all of them when none is named
-  --seconds   how long the concurrent clients work, per access method (15; minutes find more)
-  --rounds    how often each crash is tried, per access method (3)
+  NAME        recall progress cancel reachable crash recovery standby replication upgrade_pg concurrency diskfull corruption;
+              all of them when none is named
+  --seconds   how long concurrent clients and drawn schedules work, per access method or test (15; minutes find more)
+  --rounds    how often crashes are tried, per access method (3)
+  --seed      of data and schedules (1)
 
 Environment:
   PG_CONFIG            the PostgreSQL to test in, one built with assertions for instance; default: a copy of the embedded one of PG_MAJOR (17)
+  PG_MAJOR_OLD, PG_MAJOR_NEW
+                       the majors of upgrade_pg (14 and 18)
   RELIABILITY_AS_IS    when set, nothing is installed: the extension that PG_CONFIG has already is tested, pgvector itself for instance
 TEXT
 }
@@ -42,7 +46,25 @@ else
   prefix=$("$pg" copy "${PG_MAJOR:-17}" "$work/pg")
   pg_config=$prefix/bin/pg_config
 fi
-if [ -z "${RELIABILITY_AS_IS:-}" ]; then "$pg" install "$pg_config" >/dev/null; fi
+# wanted NAME: whether that test runs.
+wanted() { case ,$names, in ,, | *,"$1",*) return 0 ;; *) return 1 ;; esac }
+
+if [ -z "${RELIABILITY_AS_IS:-}" ]; then
+  "$pg" install "$pg_config" >/dev/null
+  if wanted reachable; then
+    # Another build of the extension, in a server of its own.
+    faults=$("$pg" copy "$(major_of "$pg_config")" "$work/faults")
+    "$pg" install "$faults/bin/pg_config" --faults >/dev/null
+    options+=(--faults "$faults")
+  fi
+  if wanted upgrade_pg; then
+    old=$("$pg" copy "${PG_MAJOR_OLD:-14}" "$work/old")
+    new=$("$pg" copy "${PG_MAJOR_NEW:-18}" "$work/new")
+    "$pg" install "$old/bin/pg_config" >/dev/null
+    "$pg" install "$new/bin/pg_config" >/dev/null
+    options+=(--old "$old" --new "$new")
+  fi
+fi
 export PYTHONDONTWRITEBYTECODE=1
 say "$("$pg_config" --version)"
 "$python" "$repo_root/tests/reliability/run.py" --prefix "$(dirname "$("$pg_config" --bindir)")" --only "$names" "${options[@]+"${options[@]}"}"

@@ -22,6 +22,8 @@ pgrx::pg_module_magic!(name, version);
 pub extern "C-unwind" fn _PG_init() {
     hnsw::register();
     ivfflat::register();
+    #[cfg(feature = "fault_points")]
+    pg::faults::register();
 }
 
 pgrx::extension_sql_file!("../sql/vector.sql", name = "install", bootstrap);

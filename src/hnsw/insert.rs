@@ -35,7 +35,7 @@ static INSERTER: PerBackend<Inserter> = PerBackend::new();
 pub fn insert(index: Rel<'_>, value: &[u8], row: Tid) -> Result<(), Error> {
     let op = OpClass::of(index)?;
     INSERTER.with(
-        || Inserter::new(rand::random()),
+        || Inserter::new(options::build_seed()),
         |inserter| {
             let mut blocks = IndexBlocks::new(index);
             let result = insert_formed(&mut blocks, op, inserter, value, row);

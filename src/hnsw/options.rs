@@ -94,7 +94,7 @@ pub fn register() {
     );
     settings::define_hidden_int(
         c"hnsw.build_seed",
-        c"Seed of the levels that builds draw; 0 takes another each time",
+        c"Seed of the levels that builds, and inserts of a session, draw; 0 takes another each time",
         &BUILD_SEED,
         (0, 0, i32::MAX),
     );
@@ -117,7 +117,7 @@ pub fn ef_search() -> i32 {
     EF_SEARCH.get()
 }
 
-/// The seed of a build.
+/// The seed of a build, or of the inserts of a session from its first one on.
 pub fn build_seed() -> u64 {
     match BUILD_SEED.get() {
         0 => rand::random(),

@@ -282,6 +282,12 @@ impl<'r> Blocks for IndexBlocks<'r> {
         }
         Ok(())
     }
+
+    #[cfg(feature = "fault_points")]
+    fn fault_point(&mut self, name: &'static str) -> Result<(), Corruption> {
+        super::faults::reach(name);
+        Ok(())
+    }
 }
 
 fn gate_page(gate: Gate) -> u32 {

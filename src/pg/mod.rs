@@ -14,6 +14,8 @@ pub mod build;
 pub mod call;
 pub mod ereport;
 mod extend;
+#[cfg(feature = "fault_points")]
+pub mod faults;
 pub mod inspect;
 pub mod prefetch;
 pub mod raw;

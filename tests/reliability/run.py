@@ -1,8 +1,8 @@
 """Reliability tests of the index access methods, each named after what it fears.
 
-    run.py --prefix PREFIX [--only NAME,...] [--am hnsw,ivfflat] [--seconds N] [--seed N]
+    run.py --prefix PREFIX [--faults PREFIX] [--old PREFIX --new PREFIX] [--only NAME,...] [--am hnsw,ivfflat] [--seconds N] [--rounds N] [--seed N]
 
-PREFIX is a PostgreSQL with the extension installed. Every test has its own private cluster.
+PREFIX is a PostgreSQL with the extension installed. Every test has its own private clusters.
 """
 
 from __future__ import annotations
@@ -16,16 +16,32 @@ sys.path.insert(0, __file__.rpartition("/")[0])
 
 from harness import Score
 
-TESTS = ["recall", "progress", "cancel", "crash", "standby", "concurrency", "diskfull", "corruption"]
+TESTS = [
+    "recall",
+    "progress",
+    "cancel",
+    "reachable",
+    "crash",
+    "recovery",
+    "standby",
+    "replication",
+    "upgrade_pg",
+    "concurrency",
+    "diskfull",
+    "corruption",
+]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--prefix", required=True, help="a PostgreSQL with the extension installed")
+    parser.add_argument("--faults", help="a PostgreSQL with a build of the extension that stops at fault points (reachable)")
+    parser.add_argument("--old", help="a PostgreSQL of an older major with the extension (upgrade_pg)")
+    parser.add_argument("--new", help="one of a newer major (upgrade_pg)")
     parser.add_argument("--only", default="", help="names of tests: " + ", ".join(TESTS))
     parser.add_argument("--am", default="hnsw,ivfflat", help="access methods")
-    parser.add_argument("--seconds", type=float, default=15, help="how long the concurrent clients work, per access method")
-    parser.add_argument("--rounds", type=int, default=3, help="how often each crash is tried, per access method")
+    parser.add_argument("--seconds", type=float, default=15, help="how long concurrent clients and drawn schedules work, per access method or test")
+    parser.add_argument("--rounds", type=int, default=3, help="how often crashes are tried, per access method")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     names = [name for name in options.only.split(",") if name] or TESTS

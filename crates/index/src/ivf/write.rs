@@ -65,6 +65,7 @@ pub fn insert<B: Blocks, S: Space>(
         None => find_list(blocks, space, view)?,
     };
     let insert_page = append(blocks, list.insert_page, &inserter.entry)?;
+    blocks.fault_point("ivfflat.insert.entry")?;
     if insert_page != list.insert_page {
         advance(blocks, list, insert_page)?;
     }
@@ -245,21 +246,25 @@ impl Vacuum {
             })?;
             self.kept += live as u64;
             chain.next = next;
-            if self.dead.is_empty() {
-                continue;
+            if !self.dead.is_empty() {
+                first_free = first_free.or(Some(block));
+                self.remove(blocks, block)?;
             }
-            self.removed += self.dead.len() as u64;
-            first_free = first_free.or(Some(block));
-            // Entries are only added since, behind the others. A scan keeps no pin on a page it has left, so the lock
-            // is enough.
-            let mut change = blocks.change()?;
-            let slot = change.open(block)?;
-            Page::new(change.bytes(slot), PAGE_ID).map_err(|d| d.on(block))?;
-            let mut page = PageMut::new(change.bytes_mut(slot)?, PAGE_ID).map_err(|d| d.on(block))?;
-            page.remove(&self.dead).map_err(|d| d.on(block))?;
-            change.commit()?;
+            blocks.fault_point("ivfflat.vacuum.page")?;
         }
         Ok(first_free)
+    }
+
+    /// Removes the dead entries of a page. Entries are only added since they were found, behind the others. A scan keeps
+    /// no pin on a page it has left, so the lock is enough.
+    fn remove<B: Blocks>(&mut self, blocks: &mut B, block: u32) -> Result<(), B::Error> {
+        self.removed += self.dead.len() as u64;
+        let mut change = blocks.change()?;
+        let slot = change.open(block)?;
+        Page::new(change.bytes(slot), PAGE_ID).map_err(|d| d.on(block))?;
+        let mut page = PageMut::new(change.bytes_mut(slot)?, PAGE_ID).map_err(|d| d.on(block))?;
+        page.remove(&self.dead).map_err(|d| d.on(block))?;
+        change.commit()
     }
 }
 
