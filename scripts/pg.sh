@@ -12,7 +12,8 @@ usage: scripts/pg.sh COMMAND ...
 
   deps [npm] [valgrind]      install the missing system packages (apt), nothing when all is there
   prefix MAJOR               unpack an embedded PostgreSQL 13..18 into the cache, print its prefix
-  copy MAJOR|peer-MAJOR DIR  a private copy of that embedded PostgreSQL, without the extension, in DIR; print its prefix
+  copy MAJOR|peer-MAJOR|cassert-MAJOR DIR
+                             a private copy of that PostgreSQL, without the extension, in DIR; print its prefix
   wheel REQUIREMENT DIR FOLDER...
                              unpack folders of a Python wheel into DIR, unless it exists
   peer 16|18                 unpack a PostgreSQL that carries pgvector, print its prefix
@@ -277,11 +278,15 @@ cmd_peer_ours() {
 
 # A copy is made for whoever installs something that others must not see, or must not disturb.
 cmd_copy() {
-  local name=${1:?which one? 13 to 18, peer-16 or peer-18} dir=${2:?which directory?} unit prefix
+  local name=${1:?which one? 13 to 18, peer-16 or peer-18, cassert-15, cassert-17 or cassert-18} dir=${2:?which directory?} unit prefix
   case $name in
     peer-*)
       prefix=$(cmd_peer_ours "${name#peer-}")
       unit=$VECTOR_CACHE/peer-ours/${name#peer-}
+      ;;
+    cassert-*)
+      prefix=$(cmd_cassert "${name#cassert-}")
+      unit=$prefix
       ;;
     *)
       prefix=$(embedded_prefix "$name")
