@@ -4,6 +4,8 @@
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
+# shellcheck source-path=SCRIPTDIR source=sources.sh
+. "$(dirname -- "${BASH_SOURCE[0]}")/sources.sh"
 pg=$repo_root/scripts/pg.sh
 
 usage() {
@@ -36,58 +38,19 @@ left_out() {
   return 1
 }
 
-# fetch: prints the folder of pgvector's unpacked source. Uses apt with directories of its own: the system's sources stay as they are.
+# fetch: prints the folder of pgvector's unpacked source.
 fetch() {
   if [ -n "${CONFORMANCE_DIR:-}" ]; then
     [ -d "$CONFORMANCE_DIR/test/sql" ] || die "CONFORMANCE_DIR=$CONFORMANCE_DIR has no test/sql"
     (cd "$CONFORMANCE_DIR" && pwd -P)
     return
   fi
-  local id suites component keyring="" file suite apt uri candidate final
-  have apt-get || die "pgvector's source package comes through apt, which this system has not" "Unpack pgvector's source and set CONFORMANCE_DIR to it."
-  # shellcheck source=/dev/null
-  id=$(. /etc/os-release && printf '%s' "${ID:-} ${ID_LIKE:-}")
-  case " $id " in
-    *" ubuntu "*) suites="resolute questing plucky"; component=universe; file=ubuntu-archive-keyring ;;
-    *) suites=trixie; component=main; file=debian-archive-keyring ;;
-  esac
-  suites=${CONFORMANCE_SUITE:-$suites}
-  for candidate in "/usr/share/keyrings/$file.pgp" "/usr/share/keyrings/$file.gpg"; do
-    if [ -e "$candidate" ]; then keyring="[signed-by=$candidate]"; break; fi
-  done
-
-  make_cache
-  for suite in $suites; do
-    final=$VECTOR_CACHE/pgvector-source/$suite
-    if [ -d "$final/test/sql" ]; then printf '%s\n' "$final"; return; fi
-  done
-
-  tmp=$(mktemp -d "$VECTOR_CACHE/unpack.XXXXXX")
-  trap 'rm -rf "$tmp"' EXIT
-  mkdir -p "$tmp/lists/partial" "$tmp/cache/archives/partial" "$tmp/download" "$tmp/source" "$tmp/none"
-  apt=(apt-get -q -o "Dir::Etc::SourceList=$tmp/sources.list" -o "Dir::Etc::SourceParts=$tmp/none" -o "Dir::State::Lists=$tmp/lists"
-    -o "Dir::Cache=$tmp/cache" -o "APT::Sandbox::User=$(id -un)" -o Acquire::Retries=3)
-  for suite in $suites; do
-    # The mirror is the one this machine already uses.
-    # shellcheck disable=SC2016 # apt expands it
-    while IFS= read -r uri; do
-      say "Fetching pgvector's source package ($suite) ..."
-      printf 'deb-src %s %s %s %s\n' "$keyring" "$uri" "$suite" "$component" >"$tmp/sources.list"
-      if "${apt[@]}" update >"$tmp/log" 2>&1 && (cd "$tmp/download" && "${apt[@]}" source --download-only pgvector >>"$tmp/log" 2>&1); then
-        tar -xzf "$tmp"/download/pgvector_*.orig.tar.gz -C "$tmp/source" --strip-components=1 --no-same-owner
-        chmod -R go+rX "$tmp/source"
-        final=$VECTOR_CACHE/pgvector-source/$suite
-        mkdir -p "$(dirname "$final")"
-        mv -T "$tmp/source" "$final" 2>/dev/null || [ -d "$final/test/sql" ] || die "cannot create $final"
-        rm -rf "$tmp"
-        trap - EXIT
-        printf '%s\n' "$final"
-        return
-      fi
-      tail -n 3 "$tmp/log" >&2
-    done < <(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -v security | awk '!seen[$0]++')
-  done
-  die "pgvector's source package could not be fetched ($suites)" "Unpack pgvector's source and set CONFORMANCE_DIR to it."
+  local suites=trixie
+  source_place
+  if [ "$source_family" = ubuntu ]; then suites="resolute questing plucky"; fi
+  # shellcheck disable=SC2086 # a list of names
+  source_package pgvector "$VECTOR_CACHE/pgvector-source" ${CONFORMANCE_SUITE:-$suites} ||
+    die "pgvector's source package could not be fetched (${CONFORMANCE_SUITE:-$suites})" "Unpack pgvector's source and set CONFORMANCE_DIR to it."
 }
 
 # --- TAP tests --------------------------------------------------------------------------------------------------------

