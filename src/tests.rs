@@ -10,6 +10,8 @@ mod tests {
     use pgrx::prelude::*;
     use vector_index::text;
 
+    use crate::pg::{guard, server};
+
     /// A small generator with a fixed seed, so that a failure can be repeated.
     struct Random(u64);
 
@@ -510,5 +512,82 @@ mod tests {
         }
         let detail = Spi::get_one::<String>("SELECT detail FROM pg_input_error_info('1]', 'vector')");
         assert_eq!(detail.unwrap().unwrap(), "Vector contents must start with \"[\".");
+    }
+
+    /// What our border raises when it ends `body`: the error's code, message and DETAIL.
+    fn raised<R>(
+        body: impl FnOnce() -> R + std::panic::UnwindSafe + std::panic::RefUnwindSafe,
+    ) -> (PgSqlErrorCode, String, Option<String>) {
+        PgTryBuilder::new(|| {
+            // SAFETY: the border's frame holds nothing once the body has ended, and pgrx's boundary lies round it.
+            unsafe { pg_sys::submodules::ffi::pg_guard_ffi_boundary(|| guard::entry(|| drop(body()))) };
+            (PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION, String::new(), None)
+        })
+        .catch_others(|error| match error {
+            pgrx::pg_sys::panic::CaughtError::PostgresError(report) => {
+                (report.sql_error_code(), report.message().to_owned(), report.detail().map(ToOwned::to_owned))
+            }
+            other => panic!("not the server's error: {other:?}"),
+        })
+        .execute()
+    }
+
+    #[pg_test]
+    fn a_panic_becomes_an_internal_error() {
+        let internal = PgSqlErrorCode::ERRCODE_INTERNAL_ERROR;
+        let text = "internal error of vector: odd 7".to_owned();
+        assert_eq!(raised(|| panic!("odd {}", 7)), (internal, text, None));
+    }
+
+    /// An error of the server unwinds what lies between, leaves the backend's state as it was, and arrives whole; the
+    /// border may lie round another one.
+    #[pg_test]
+    fn server_errors_unwind_and_arrive_whole() {
+        struct Count<'c>(&'c std::cell::Cell<u32>);
+        impl Drop for Count<'_> {
+            fn drop(&mut self) {
+                self.0.set(self.0.get() + 1);
+            }
+        }
+        // SAFETY: reads and sets variables of this backend; interrupts are let in again below.
+        let state = || unsafe {
+            (
+                pg_sys::InterruptHoldoffCount,
+                pg_sys::CurrentMemoryContext,
+                pg_sys::PG_exception_stack as usize,
+                pg_sys::error_context_stack as usize,
+            )
+        };
+        let dropped = std::cell::Cell::new(0);
+        let counter = std::panic::AssertUnwindSafe(&dropped);
+        let error = raised(move || {
+            let _outer = Count(*counter);
+            // SAFETY: the inner border is called as the server would, under a guard.
+            unsafe {
+                guard::call(|| {
+                    guard::entry(|| {
+                        let _inner = Count(*counter);
+                        pg_sys::InterruptHoldoffCount += 1;
+                        let before = state();
+                        let caught = std::panic::catch_unwind(|| server::table_open(pg_sys::Oid::INVALID, 0));
+                        assert_eq!(state(), before);
+                        pg_sys::InterruptHoldoffCount -= 1;
+                        std::panic::resume_unwind(caught.unwrap_err())
+                    })
+                })
+            }
+        });
+        assert_eq!(dropped.get(), 2);
+        assert_eq!(error.0, PgSqlErrorCode::ERRCODE_INTERNAL_ERROR);
+        assert!(error.1.contains("could not open relation with OID 0"), "{error:?}");
+        assert_eq!(error.2, None);
+        // the error stack of the server has five places
+        for _ in 0..20 {
+            let again = raised(|| {
+                // SAFETY: opens nothing.
+                unsafe { server::table_open(pg_sys::Oid::INVALID, 0) }
+            });
+            assert_eq!(again.1, error.1);
+        }
     }
 }
