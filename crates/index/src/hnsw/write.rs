@@ -128,6 +128,7 @@ impl Places {
         slots.resize((usize::from(level) + 2) * self.m, Tid::INVALID);
         for layer in 0..=level {
             let Some(list) = slots.get_mut(layer_range(level, layer, self.m)) else { continue };
+            // the anchor takes the first slot of layer 0
             for (slot, neighbour) in list.iter_mut().zip(node.neighbours(layer)) {
                 *slot = self.element(neighbour);
             }

@@ -1,3 +1,4 @@
+#![cfg(test)]
 #![allow(clippy::unwrap_used, clippy::panic)]
 //! From every element every other is reached, and lists have room for others than equal values.
 
