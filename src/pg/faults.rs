@@ -17,6 +17,7 @@ use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 use pgrx::{PgSqlErrorCode, pg_sys};
 
 use super::ereport::{self, Report};
+use super::server;
 
 /// The first key of the advisory lock that `wait` waits for the first time.
 pub const WAIT_KEY: u32 = 0x0FA1;
@@ -35,7 +36,7 @@ pub fn register() {
     let flags = (pg_sys::GUC_NO_SHOW_ALL | pg_sys::GUC_NOT_IN_SAMPLE) as i32;
     // SAFETY: texts and the variable are static; called once per process.
     unsafe {
-        pg_sys::DefineCustomStringVariable(
+        server::DefineCustomStringVariable(
             c"vector.fault_point".as_ptr(),
             c"Steps at which a test stops, fails or kills an operation".as_ptr(),
             core::ptr::null(),
@@ -173,7 +174,7 @@ fn wait(point: &str) {
     // SAFETY: plain variables of this backend; the text ends with NUL; a lock of the session on a tag that belongs to
     // users, taken and released at once. All guarded: a cancel unwinds.
     unsafe {
-        pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_RUNNING, shown.as_ptr().cast());
+        server::pgstat_report_activity(pg_sys::BackendState::STATE_RUNNING, shown.as_ptr().cast());
         // SET_LOCKTAG_ADVISORY (src/include/storage/lock.h) for two keys of four bytes
         let tag = pg_sys::LOCKTAG {
             locktag_field1: pg_sys::MyDatabaseId.into(),
@@ -184,8 +185,8 @@ fn wait(point: &str) {
             locktag_lockmethodid: pg_sys::USER_LOCKMETHOD as u8,
         };
         let share = pg_sys::ShareLock as pg_sys::LOCKMODE;
-        pg_sys::LockAcquire(&tag, share, true, false);
-        pg_sys::LockRelease(&tag, share, true);
+        server::LockAcquire(&tag, share, true, false);
+        server::LockRelease(&tag, share, true);
     }
 }
 

@@ -60,6 +60,7 @@ server! {
     fn MemoryContextRegisterResetCallback(context: MemoryContext, callback: *mut MemoryContextCallback);
     fn pg_detoast_datum(datum: *mut varlena) -> *mut varlena;
     fn DirectFunctionCall1Coll(function: PGFunction, collation: Oid, argument: Datum) -> Datum;
+    fn pg_mbcliplen(text: *const c_char, length: c_int, limit: c_int) -> c_int;
     fn get_call_result_type(
         fcinfo: FunctionCallInfo,
         result: *mut Oid,
@@ -243,4 +244,29 @@ server! {
     );
     fn genericcostestimate(root: *mut PlannerInfo, path: *mut IndexPath, loops: f64, costs: *mut GenericCosts);
     fn get_tablespace_page_costs(space: Oid, random: *mut f64, sequential: *mut f64);
+}
+
+// what only builds with named steps call
+#[cfg(feature = "fault_points")]
+server! {
+    fn DefineCustomStringVariable(
+        name: *const c_char,
+        short: *const c_char,
+        long: *const c_char,
+        value: *mut *mut c_char,
+        default: *const c_char,
+        context: GucContext::Type,
+        flags: c_int,
+        check: pg_sys::GucStringCheckHook,
+        assign: pg_sys::GucStringAssignHook,
+        show: GucShowHook,
+    );
+    fn pgstat_report_activity(state: pg_sys::BackendState::Type, text: *const c_char);
+    fn LockAcquire(
+        tag: *const pg_sys::LOCKTAG,
+        mode: pg_sys::LOCKMODE,
+        session: bool,
+        at_once: bool,
+    ) -> pg_sys::LockAcquireResult::Type;
+    fn LockRelease(tag: *const pg_sys::LOCKTAG, mode: pg_sys::LOCKMODE, session: bool) -> bool;
 }
