@@ -94,6 +94,7 @@ unsafe impl GlobalAlloc for Reserved {
         if !found.is_null() {
             return found;
         }
+        // SAFETY: as above.
         again(layout.size(), || unsafe { System.alloc(layout) })
     }
 
@@ -113,6 +114,7 @@ unsafe impl GlobalAlloc for Reserved {
         if !found.is_null() {
             return found;
         }
+        // SAFETY: as above.
         again(layout.size(), || unsafe { System.alloc_zeroed(layout) })
     }
 
@@ -126,6 +128,7 @@ unsafe impl GlobalAlloc for Reserved {
         if !found.is_null() {
             return found;
         }
+        // SAFETY: as above.
         again(size, || unsafe { System.realloc(place, layout, size) })
     }
 }
