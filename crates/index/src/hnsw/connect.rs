@@ -483,7 +483,7 @@ fn plan<B: Blocks, S: Space>(
             return Ok(plan);
         }
         let most = places - (places / 4).max(1);
-        if equal && !(must && equals < most) {
+        if equal && (!must || equals >= most) {
             return Ok(if must { Plan::Full } else { Plan::Leave });
         }
     }
@@ -517,7 +517,8 @@ fn weigh<B: Blocks, S: Space>(
         let place = links.load(blocks, tid)?;
         let kept = layer == 0 && at == 0;
         if !links.loaded(place).is_some_and(|loaded| loaded.member.live) {
-            if !kept && !(layer == 0 && links.is_child(blocks, graph.m, place, owner.tid)?) {
+            let child = layer == 0 && links.is_child(blocks, graph.m, place, owner.tid)?;
+            if !kept && !child {
                 return Ok(Some(Plan::Replace(tid)));
             }
             continue;

@@ -7,6 +7,7 @@ pub mod check;
 mod connect;
 pub mod insert;
 pub mod layout;
+mod orphans;
 pub mod pages;
 pub mod params;
 mod place;

@@ -4,17 +4,16 @@
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 
-use super::anchor::{
-    Hanging, Joined, Member, anchor_of, copy_list, hanging, read_member, reanchor, set_anchor,
-};
+use super::anchor::{Hanging, Joined, Member, hanging, read_member, reanchor};
 use super::connect::TidHasher;
 use super::insert::{Graph, Workspace, find_neighbours, raise_entry_point, raises_entry, update_meta};
 use super::layout::{
     Element, EntryPoint, HEAD_BLOCK, MAX_TUPLE_VERSION, META_BLOCK, Neighbours, PAGE_ID, clear_neighbours,
     element_header_mut, is_element,
 };
+use super::orphans::Above;
 use super::pages::{TidSet, read_meta};
-use super::repair::{Lists, relink, strip};
+use super::repair::{Lists, relink};
 use crate::blocks::{Blocks, Change, Gate, Hold, Slot};
 use crate::page::{Damage, FIRST_OFFSET, INVALID_BLOCK, Page, PageMut, Tid};
 use crate::space::{Space, ValueBuf};
@@ -28,42 +27,31 @@ pub struct Vacuumed {
     pub kept: u64,
 }
 
-/// Where the anchors of a dying element lead.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Above {
-    /// to this one, the first that lives
-    Lives(Tid),
-    /// to dying ones only
-    Nothing,
-    /// still on the way
-    OnTheWay,
-}
-
 /// The state of one vacuum. Everything in it that needs dropping stays in it while blocks are read.
 #[derive(Debug, Default)]
 pub struct Vacuum {
     /// elements that will be marked
-    dying: TidSet,
+    pub(super) dying: TidSet,
     /// the two live elements of the highest levels
-    highest: Option<Member>,
-    second: Option<Member>,
+    pub(super) highest: Option<Member>,
+    pub(super) second: Option<Member>,
     /// rows of a page, with the offsets of their elements; of these, in the end, the dead ones
-    rows: Vec<(u16, Tid)>,
+    pub(super) rows: Vec<(u16, Tid)>,
     /// elements of a page, with the numbers of their rows
-    seen: Vec<(Member, u64)>,
+    pub(super) seen: Vec<(Member, u64)>,
     /// live elements of a page whose lists must be looked at
-    broken: Vec<Member>,
+    pub(super) broken: Vec<Member>,
     /// where anchors lead from dying elements: to a living one, or nowhere
-    above: HashMap<u64, Above, BuildHasherDefault<TidHasher>>,
+    pub(super) above: HashMap<u64, Above, BuildHasherDefault<TidHasher>>,
     /// the way up at hand
-    path: Vec<Tid>,
+    pub(super) path: Vec<Tid>,
     /// the first orphan above which nothing lives
-    root: Option<Member>,
+    pub(super) root: Option<Member>,
     /// the value of the one being repaired
-    value: ValueBuf,
-    workspace: Workspace,
-    lists: Lists,
-    counted: Vacuumed,
+    pub(super) value: ValueBuf,
+    pub(super) workspace: Workspace,
+    pub(super) lists: Lists,
+    pub(super) counted: Vacuumed,
 }
 
 impl Vacuum {
@@ -192,159 +180,6 @@ impl Vacuum {
             }
         }
         Ok(())
-    }
-
-    /// Gives every living element whose anchor is dying a living one: the first above it. From then on living elements
-    /// hang together without the dying ones.
-    fn adopt_orphans<B: Blocks, S: Space>(
-        &mut self,
-        blocks: &mut B,
-        graph: &Graph<S>,
-    ) -> Result<(), B::Error> {
-        let mut pages = Pages::new();
-        while let Some(block) = pages.next(blocks)? {
-            blocks.pause()?;
-            self.find_orphans(blocks, graph.m, block)?;
-            if self.broken.is_empty() {
-                continue;
-            }
-            blocks.lock(Gate::Update, Hold::Exclusive)?;
-            for at in 0..self.broken.len() {
-                let Some(&live) = self.broken.get(at) else { break };
-                self.adopt(blocks, graph, live)?;
-            }
-            blocks.unlock(Gate::Update, Hold::Exclusive);
-            blocks.fault_point("hnsw.vacuum.orphan")?;
-        }
-        self.settle_root(blocks, graph)
-    }
-
-    /// Finds the living elements of a page whose anchors are dying, or whose lists stand on another page.
-    fn find_orphans<B: Blocks>(&mut self, blocks: &mut B, m: usize, block: u32) -> Result<(), B::Error> {
-        let (orphans, dying) = (&mut self.broken, &self.dying);
-        orphans.clear();
-        blocks.read_in_passing(block, |bytes| {
-            let mut damage = Ok(());
-            for_each_element(bytes, |offset, element| {
-                if element.header.deleted != 0 || !element.header.is_live() {
-                    return;
-                }
-                let live = Member::new(Tid::new(block, offset), &element);
-                let at = live.neighbour_tid;
-                if at.block() == block {
-                    let item = Page::new(bytes, PAGE_ID).and_then(|page| page.item(at.offset()));
-                    match item.and_then(|item| Neighbours::new(item, at.offset())) {
-                        Ok(list) if list.anchor(m).is_some_and(|anchor| dying.contains(anchor)) => {}
-                        Ok(_) => return,
-                        Err(found) => damage = damage.and(Err(found)),
-                    }
-                }
-                match orphans.try_reserve(1) {
-                    Ok(()) => orphans.push(live),
-                    Err(_) => damage = Err(Damage::OUT_OF_MEMORY),
-                }
-            })?;
-            damage
-        })
-    }
-
-    /// Anchors an orphan anew. The update gate is held alone.
-    fn adopt<B: Blocks, S: Space>(
-        &mut self,
-        blocks: &mut B,
-        graph: &Graph<S>,
-        live: Member,
-    ) -> Result<(), B::Error> {
-        let anchor = anchor_of(blocks, graph.m, &live)?;
-        let Some(anchor) = anchor.filter(|&anchor| self.dying.contains(anchor)) else { return Ok(()) };
-        if !matches!(hanging(blocks, graph.m, &live)?, Hanging::Fast) {
-            // left by an insert that was interrupted: nothing leads to it, or is anchored at it; it is fastened later
-            return Ok(());
-        }
-        let above = match self.climb(blocks, graph.m, anchor)? {
-            Above::Lives(tid) if tid != live.tid => read_member(blocks, tid)?.filter(|above| above.live),
-            _ => None,
-        };
-        // Where nothing lives above, all that lives hangs below such orphans: they gather below the first of them,
-        // which keeps its anchor until all the others are there.
-        let Some(above) = above.or(self.root).filter(|above| above.tid != live.tid) else {
-            self.root = Some(live);
-            return Ok(());
-        };
-        if self.copy_value(blocks, &live)? {
-            let links = &mut self.workspace.links;
-            reanchor(blocks, graph, links, (&live, Joined::Yes), self.value.bytes(), above)?;
-        }
-        Ok(())
-    }
-
-    /// Follows anchors from a dying element up to the first that lives. Every step is taken once in a vacuum: anchors of
-    /// dying elements change only to others below the same living one.
-    fn climb<B: Blocks>(&mut self, blocks: &mut B, m: usize, from: Tid) -> Result<Above, B::Error> {
-        self.path.clear();
-        let mut at = from;
-        let above = loop {
-            if !self.dying.contains(at) {
-                break Above::Lives(at);
-            }
-            match self.above.get(&at.packed()) {
-                Some(Above::OnTheWay) => break Above::Nothing,
-                Some(&known) => break known,
-                None => {}
-            }
-            let room = self.above.try_reserve(1).is_ok() && self.path.try_reserve(1).is_ok();
-            if !room {
-                return Err(Damage::OUT_OF_MEMORY.on(at.block()).into());
-            }
-            self.above.insert(at.packed(), Above::OnTheWay);
-            self.path.push(at);
-            let member = read_member(blocks, at)?;
-            let Some(member) = member else { break Above::Nothing };
-            match anchor_of(blocks, m, &member)? {
-                Some(anchor) => at = anchor,
-                None => break Above::Nothing,
-            }
-        };
-        for tid in &self.path {
-            // they are in it: no room is needed
-            self.above.insert(tid.packed(), above);
-        }
-        Ok(above)
-    }
-
-    /// Anchors the first orphan at an element below it, now that all that lives is below it; when nothing is, it is alone
-    /// and has no edges.
-    fn settle_root<B: Blocks, S: Space>(&mut self, blocks: &mut B, graph: &Graph<S>) -> Result<(), B::Error> {
-        let Some(root) = self.root else { return Ok(()) };
-        blocks.lock(Gate::Update, Hold::Exclusive)?;
-        let anchor = anchor_of(blocks, graph.m, &root)?;
-        if anchor.is_some_and(|anchor| self.dying.contains(anchor)) {
-            let mut below = None;
-            copy_list(blocks, graph.m, &root, 0, self.workspace.links.slots_mut())?;
-            for at in 1..self.workspace.links.slots_mut().len() {
-                let Some(&tid) = self.workspace.links.slots_mut().get(at) else { break };
-                if self.dying.contains(tid) {
-                    continue;
-                }
-                let Some(member) = read_member(blocks, tid)? else { continue };
-                let child = anchor_of(blocks, graph.m, &member)? == Some(root.tid);
-                if child || below.is_none() {
-                    below = Some(tid);
-                }
-                if child {
-                    break;
-                }
-            }
-            match below {
-                Some(tid) => set_anchor(blocks, graph.m, &root, tid)?,
-                None => {
-                    let Vacuum { lists, dying, .. } = self;
-                    strip(blocks, graph.m, lists, dying, &root)?;
-                }
-            }
-        }
-        blocks.unlock(Gate::Update, Hold::Exclusive);
-        blocks.fault_point("hnsw.vacuum.orphan")
     }
 
     /// Makes sure that a living element hangs on its anchor before anything is led to it: an insert that was interrupted
@@ -527,7 +362,7 @@ impl Vacuum {
     }
 
     /// Copies an element's value; false when another has its place.
-    fn copy_value<B: Blocks>(&mut self, blocks: &mut B, live: &Member) -> Result<bool, B::Error> {
+    pub(super) fn copy_value<B: Blocks>(&mut self, blocks: &mut B, live: &Member) -> Result<bool, B::Error> {
         let value = &mut self.value;
         blocks.read(live.tid.block(), |bytes| {
             let offset = live.tid.offset();
@@ -754,7 +589,10 @@ fn no_edge_to(item: &[u8], offset: u16, dying: &TidSet) -> Result<(), Damage> {
 }
 
 /// Every element tuple of a page.
-fn for_each_element<'a>(bytes: &'a [u8], mut each: impl FnMut(u16, Element<'a>)) -> Result<(), Damage> {
+pub(super) fn for_each_element<'a>(
+    bytes: &'a [u8],
+    mut each: impl FnMut(u16, Element<'a>),
+) -> Result<(), Damage> {
     // a block that a crash left without ever linking it
     if Page::is_new(bytes) {
         return Ok(());
@@ -835,17 +673,17 @@ fn remove_dead(bytes: &mut [u8], mut dead: &[(u16, Tid)]) -> Result<u64, Damage>
 }
 
 /// Goes over the element pages in their order, and over those that are added meanwhile.
-struct Pages {
+pub(super) struct Pages {
     next: u32,
     count: u32,
 }
 
 impl Pages {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Pages { next: HEAD_BLOCK, count: 0 }
     }
 
-    fn next<B: Blocks>(&mut self, blocks: &mut B) -> Result<Option<u32>, B::Error> {
+    pub(super) fn next<B: Blocks>(&mut self, blocks: &mut B) -> Result<Option<u32>, B::Error> {
         if self.next >= self.count {
             self.count = blocks.count()?;
             if self.next >= self.count {
