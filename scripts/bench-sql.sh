@@ -9,7 +9,7 @@ set -euo pipefail
 case ${1:-} in
   -h | --help | help)
     cat <<'TEXT'
-usage: scripts/bench-sql.sh [--suite exact,copy,aggregates,profile] [--rounds N] [--scale F] [--check]
+usage: scripts/bench-sql.sh [--suite exact,copy,aggregates,calls,text,profile] [--rounds N] [--scale F] [--check]
 
 Prints a table and writes every sample to results/bench-sql.json. Needs npm for the word vectors.
 VECTOR_OURS_16: a prefix to measure instead of installing this project's build.

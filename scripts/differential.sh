@@ -44,6 +44,7 @@ status=0
 for major in $majors; do
   peer_pair "$major"
   "$python" "$tool" --theirs "$theirs" --ours "$ours" "${arguments[@]+"${arguments[@]}"}" "$@" || status=1
+  "$python" "$repo_root/tests/differential/user_errors.py" --theirs "$theirs" --ours "$ours" || status=1
 done
 if [ "$mode" = full ]; then
   # Every tier answers alike; the server inherits the cap.

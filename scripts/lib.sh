@@ -54,17 +54,17 @@ server_user() {
   die "no ordinary user to run PostgreSQL as" "Set VECTOR_SERVER_USER to one."
 }
 
-# as_server COMMAND...: run as the server user. RUST_BACKTRACE would put backtraces into every error's DETAIL.
+# as_server COMMAND...: run as the server user, with RUST_BACKTRACE set: no error may show a backtrace, and every test is to notice one.
 as_server() {
   if ! is_root; then
-    env -u RUST_BACKTRACE "$@"
+    env RUST_BACKTRACE=1 "$@"
   else
     local user
     user=$(server_user)
     if have runuser; then
-      runuser -u "$user" -- env -u RUST_BACKTRACE HOME=/tmp "$@"
+      runuser -u "$user" -- env RUST_BACKTRACE=1 HOME=/tmp "$@"
     elif have setpriv; then
-      setpriv --reuid "$user" --regid "$(id -g "$user")" --clear-groups env -u RUST_BACKTRACE HOME=/tmp "$@"
+      setpriv --reuid "$user" --regid "$(id -g "$user")" --clear-groups env RUST_BACKTRACE=1 HOME=/tmp "$@"
     else
       die "neither runuser nor setpriv is there to leave root" "Install util-linux."
     fi
@@ -128,7 +128,7 @@ run_pg_regress() {
   regress=$(find_pg_regress "$pg_config")
   mkdir -p "$output/results"
   # Some tests write files below the current directory.
-  (cd "$output" && with_libraries_of "$pg_config" env -u RUST_BACKTRACE "$regress" --bindir="$("$pg_config" --bindir)" --inputdir="$input" --outputdir="$output" \
+  (cd "$output" && with_libraries_of "$pg_config" "$regress" --bindir="$("$pg_config" --bindir)" --inputdir="$input" --outputdir="$output" \
     --dbname=vector_regress --load-extension=vector ${PGHOST:+--host="$PGHOST"} --port="${PGPORT:-5432}" --user="${PGUSER:-postgres}" "$@") || status=$?
   if [ "$status" -ne 0 ] && [ -s "$output/regression.diffs" ]; then
     say "--- regression.diffs (first 200 lines of $output/regression.diffs)"

@@ -69,6 +69,13 @@ rule "src/pg uses neither types nor access methods" < <(
   files 'src/pg/*.rs' 'src/pg.rs' | code 'crate::(types|hnsw|ivfflat)([^a-zA-Z0-9_]|$)'
 )
 
+# pgrx's own wrappers keep a part of a server error only (src/pg/guard.rs); these are plain Rust or macros of the server.
+plain='(MemoryContextSwitchTo|TupleDescAttr|BufferGetPage)'
+rule "the server is called through src/pg/server.rs or raw.rs, and its errors pass our guard alone" < <(
+  files 'src/*.rs' | grep -vx 'src/tests\.rs' | code 'pg_sys::([a-zA-Z0-9_]+::)*[a-z_A-Z0-9]+\(' | grep -vE "pg_sys::$plain\\(|pg_sys::[A-Za-z0-9]+::default\\(|pg_sys::(Oid|TransactionId)::from|check_active_thread\\("
+  files 'src/*.rs' | grep -vx 'src/tests\.rs' | code 'pgrx_extern_c_guard|pg_guard|check_for_interrupts!|direct_function_call|PgTryBuilder|pgrx::(error|ereport|info|notice|warning|log|debug[0-9])!'
+)
+
 # --- unsafe -----------------------------------------------------------------------------------------------------------
 
 # A hot path of an access method may be added here by name, with its benchmark.
@@ -84,6 +91,21 @@ rule "no allow(clippy::unwrap_used) and the like outside tests" < <(
 rule "nothing unfinished, no ignored test" < <(
   files '*.rs' | code '(^|[^a-zA-Z0-9_])(todo|unimplemented)!|#\[ignore'
   files '*.rs' '*.py' '*.sql' '*.md' 'scripts/*' | xargs -r grep -nE '[F]IXME|[T]ODO' /dev/null
+)
+
+# --- memory -----------------------------------------------------------------------------------------------------------
+
+# Infallible growth ends the process, and with it every session of the server, when there is no memory: each place is looked at
+# once, and counted in scripts/growth.txt with the reason why it is no harm. room.rs is what is to be used instead.
+grows='vec!\[[^\]]*;|with_capacity\(|\.resize(_with)?\(|\.to_vec\(|\.to_owned\(|\.reserve(_exact)?\(|extend_from_slice\('
+grows=$grows'|\.extend\(|\.concat\(|\.repeat\(|\.collect\(\)|collect::<|\.push\(|\.push_str\(|(BinaryHeap|HashMap|HashSet|BTreeMap)::'
+rule "what grows without asking is listed with a reason" < <(
+  files 'crates/index/src/*.rs' 'src/*.rs' | grep -vE '^crates/index/src/(testing/.*|room)\.rs$|_tests\.rs$' |
+    shipped "${grows//\\/\\\\}" | awk -F: '
+      NR == FNR { if ($0 !~ /^#/) { split($0, word, " "); listed[word[2]] = word[1] } next }
+      { found[$1]++ }
+      END { for (file in found) if (found[file] > listed[file] + 0) {
+        print file ": " found[file] " places, " listed[file] + 0 " in scripts/growth.txt" } }' scripts/growth.txt -
 )
 
 # --- files ------------------------------------------------------------------------------------------------------------

@@ -1,10 +1,11 @@
 //! Errors of the extension and their way into PostgreSQL: the one place that knows SQLSTATEs.
 
 use pgrx::PgSqlErrorCode;
-use vector_index::page::{Corruption, Damage};
+use vector_index::page::{BlockError, Cause, Corruption};
+use vector_index::room::OutOfMemory;
 use vector_index::{Kind, TextError, ValueError};
 
-use crate::pg::ereport::{IntoReport, Report};
+use crate::pg::ereport::{self, IntoReport, Report};
 use crate::pg::inspect::Refused;
 
 /// Why an SQL function fails.
@@ -64,6 +65,12 @@ impl From<ValueError> for Error {
     }
 }
 
+impl From<OutOfMemory> for Error {
+    fn from(OutOfMemory: OutOfMemory) -> Self {
+        Error::Fixed(PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY, "out of memory")
+    }
+}
+
 impl From<Refused> for Error {
     fn from(refused: Refused) -> Self {
         Error::Message(refused.code, refused.message)
@@ -73,18 +80,22 @@ impl From<Refused> for Error {
 impl Error {
     /// The error for what an access method met in an index.
     #[cold]
-    pub fn of_index(method: &'static str, index: String, corruption: Corruption) -> Self {
-        if corruption.damage == Damage::OUT_OF_MEMORY {
-            return Error::Fixed(PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY, "out of memory");
+    pub fn of_index(method: &'static str, index: String, error: BlockError) -> Self {
+        match error.cause() {
+            Cause::Damage => Error::Corrupted(Box::new(CorruptIndex { method, index, corruption: error })),
+            Cause::OutOfMemory => Error::Fixed(PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY, "out of memory"),
+            Cause::Internal => Error::Message(
+                PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
+                format!("{method} index \"{index}\": {error}"),
+            ),
         }
-        Error::Corrupted(Box::new(CorruptIndex { method, index, corruption }))
     }
 
     /// The error for `text`, which could not be read.
     pub fn text(error: &TextError, text: &[u8]) -> Self {
         Error::Text(Box::new(TextReport {
             kind: error.kind(),
-            message: error.message(text),
+            message: error.message(text, ereport::quotable),
             detail: error.detail(),
         }))
     }
@@ -120,5 +131,31 @@ fn sqlstate(kind: Kind) -> PgSqlErrorCode {
         Kind::LimitExceeded => PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
         Kind::Protocol => PgSqlErrorCode::ERRCODE_PROTOCOL_VIOLATION,
         Kind::Corrupted => PgSqlErrorCode::ERRCODE_DATA_CORRUPTED,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vector_index::page::PageError;
+
+    fn of(error: PageError) -> Error {
+        Error::of_index("hnsw", "i".to_owned(), error.on(3))
+    }
+
+    #[test]
+    fn damage_want_of_memory_and_mistakes_are_told_apart() {
+        assert!(matches!(of(PageError::at(7, "no item")), Error::Corrupted(_)));
+        assert!(matches!(
+            of(PageError::OUT_OF_MEMORY),
+            Error::Fixed(PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY, "out of memory")
+        ));
+        // damage that only reads alike
+        assert!(matches!(of(PageError::at(0, "out of memory")), Error::Corrupted(_)));
+        let text = "hnsw index \"i\": no such state (block 3)";
+        let internal = of(PageError::internal("no such state"));
+        assert!(
+            matches!(internal, Error::Message(PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, ref message) if message == text)
+        );
     }
 }

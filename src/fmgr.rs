@@ -1,23 +1,39 @@
 //! The C symbols that `pg_proc` rows name, with the names pgvector gives them: a catalog written by pgvector
 //! finds every function here.
 //!
-//! `functions!` gives each symbol its version-1 info record and a body. Ordinary bodies run under pgrx's guard,
-//! which turns a Rust panic into an SQL error. Those under `hot` are called once per row and run bare. They must
-//! not panic: their bodies look at slices through checked views, call kernels, and fetch values stored out of
-//! line. That fetch may raise a server error, which jumps over them: they own nothing that needs dropping.
+//! `functions!` gives each symbol its version-1 info record and a body. Ordinary bodies run under a guard,
+//! which turns a Rust panic into an SQL error and lets server errors unwind (`pg::guard`). Those under `hot` are called once per row and run bare. They must
+//! not panic: their bodies look at slices through checked views, call kernels, fetch values stored out of line and
+//! allocate their results. Both of these may raise a server error, which jumps over them: they own nothing that needs
+//! dropping.
 
-use pgrx::pg_sys::submodules::panic::pgrx_extern_c_guard;
 use pgrx::pg_sys::{Datum, FunctionCallInfo, Pg_finfo_record};
 
 use crate::error::Error;
 use crate::pg::call::{Call, Return};
 use crate::pg::ereport::{self, IntoReport};
+use crate::pg::guard;
 use crate::types::{aggregate, bit, cast, dense, distance, sparse};
 use crate::{hnsw, ivfflat};
 use half::f16;
 use vector_index::space::{Metric, ValueKind};
 
 static VERSION_1: Pg_finfo_record = Pg_finfo_record { api_version: 1 };
+
+/// Called by the server when it loads the library.
+#[allow(non_snake_case)]
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn _PG_init() {
+    guard::install_panic_hook();
+    // SAFETY: called by the server; nothing needs dropping.
+    unsafe {
+        guard::entry(|| {
+            crate::pg::memory::make_reserve();
+            hnsw::register();
+            ivfflat::register();
+        });
+    }
+}
 
 /// An ordinary function: guarded, errors raised after the guard has returned.
 ///
@@ -26,7 +42,7 @@ static VERSION_1: Pg_finfo_record = Pg_finfo_record { api_version: 1 };
 unsafe fn guarded<R: Return>(fcinfo: FunctionCallInfo, body: fn(Call<'_>) -> Result<R, Error>) -> Datum {
     // SAFETY: the caller's contract; the closure owns nothing.
     let result = unsafe {
-        pgrx_extern_c_guard(move || {
+        guard::entry(move || {
             let call = Call::new(fcinfo);
             body(call).map(|value| value.into_datum(call)).map_err(Error::into_report)
         })
@@ -45,7 +61,7 @@ unsafe fn guarded<R: Return>(fcinfo: FunctionCallInfo, body: fn(Call<'_>) -> Res
 unsafe fn input(fcinfo: FunctionCallInfo, body: fn(Call<'_>) -> Result<Datum, Error>) -> Datum {
     // SAFETY: the caller's contract; the closure owns nothing.
     let (result, context) = unsafe {
-        pgrx_extern_c_guard(move || {
+        guard::entry(move || {
             let call = Call::new(fcinfo);
             (body(call).map_err(Error::into_report), call.context())
         })
@@ -86,7 +102,7 @@ unsafe fn hot<R: Return>(
 unsafe fn raise_value(error: vector_index::ValueError) -> ! {
     // SAFETY: into_report can only fail to allocate, which the guard turns into an error; the report is Copy.
     unsafe {
-        let report = pgrx_extern_c_guard(move || Error::from(error).into_report());
+        let report = guard::entry(move || Error::from(error).into_report());
         ereport::raise(report)
     }
 }
@@ -109,7 +125,8 @@ macro_rules! functions {
 }
 
 /// Declares functions of the list below once more, to compare addresses with: an operator class whose support function
-/// is ours gets the kernel behind it instead of calls through fmgr.
+/// is ours gets the kernel behind it instead of calls through fmgr. That these are our own addresses, even where
+/// another library of the backend exports the same names, is the linker's doing: see build.rs.
 macro_rules! distances {
     ($($symbol:ident => $kind:ident $metric:ident;)*) => {
         unsafe extern "C-unwind" {
@@ -148,52 +165,23 @@ functions! { input:
 
 functions! { guarded:
     vector_out => dense::output::<f32>;
-    vector_recv => dense::receive::<f32>;
     vector_send => dense::send::<f32>;
+    vector_recv => dense::receive::<f32>;
     vector_typmod_in => dense::typmod_in::<f32>;
-    vector_norm => dense::norm::<f32>;
-    l2_normalize => dense::l2_normalize::<f32>;
-    binary_quantize => dense::binary_quantize::<f32>;
-    subvector => dense::subvector::<f32>;
-    vector_add => dense::add::<f32>;
-    vector_sub => dense::sub::<f32>;
-    vector_mul => dense::mul::<f32>;
-    vector_concat => dense::concat::<f32>;
 
     halfvec_out => dense::output::<f16>;
-    halfvec_recv => dense::receive::<f16>;
     halfvec_send => dense::send::<f16>;
+    halfvec_recv => dense::receive::<f16>;
     halfvec_typmod_in => dense::typmod_in::<f16>;
-    halfvec_l2_norm => dense::norm::<f16>;
-    halfvec_l2_normalize => dense::l2_normalize::<f16>;
-    halfvec_binary_quantize => dense::binary_quantize::<f16>;
-    halfvec_subvector => dense::subvector::<f16>;
-    halfvec_add => dense::add::<f16>;
-    halfvec_sub => dense::sub::<f16>;
-    halfvec_mul => dense::mul::<f16>;
-    halfvec_concat => dense::concat::<f16>;
 
     sparsevec_out => sparse::output;
-    sparsevec_recv => sparse::receive;
     sparsevec_send => sparse::send;
+    sparsevec_recv => sparse::receive;
     sparsevec_typmod_in => sparse::typmod_in;
-    sparsevec_l2_norm => sparse::norm;
-    sparsevec_l2_normalize => sparse::l2_normalize;
 
-    vector => cast::dense_typmod::<f32>;
-    halfvec => cast::dense_typmod::<f16>;
-    sparsevec => cast::sparse_typmod;
     array_to_vector => cast::array_to_dense::<f32>;
     array_to_halfvec => cast::array_to_dense::<f16>;
     array_to_sparsevec => cast::array_to_sparse;
-    vector_to_float4 => cast::dense_to_float4::<f32>;
-    halfvec_to_float4 => cast::dense_to_float4::<f16>;
-    vector_to_halfvec => cast::vector_to_halfvec;
-    halfvec_to_vector => cast::halfvec_to_vector;
-    vector_to_sparsevec => cast::dense_to_sparse::<f32>;
-    halfvec_to_sparsevec => cast::dense_to_sparse::<f16>;
-    sparsevec_to_vector => cast::sparse_to_dense::<f32>;
-    sparsevec_to_halfvec => cast::sparse_to_dense::<f16>;
 
     vector_accum => aggregate::accumulate::<f32>;
     halfvec_accum => aggregate::accumulate::<f16>;
@@ -213,6 +201,39 @@ functions! { guarded:
 }
 
 functions! { hot:
+    vector_norm => dense::norm::<f32>;
+    l2_normalize => dense::l2_normalize::<f32>;
+    binary_quantize => dense::binary_quantize::<f32>;
+    subvector => dense::subvector::<f32>;
+    vector_add => dense::add::<f32>;
+    vector_sub => dense::sub::<f32>;
+    vector_mul => dense::mul::<f32>;
+    vector_concat => dense::concat::<f32>;
+
+    halfvec_l2_norm => dense::norm::<f16>;
+    halfvec_l2_normalize => dense::l2_normalize::<f16>;
+    halfvec_binary_quantize => dense::binary_quantize::<f16>;
+    halfvec_subvector => dense::subvector::<f16>;
+    halfvec_add => dense::add::<f16>;
+    halfvec_sub => dense::sub::<f16>;
+    halfvec_mul => dense::mul::<f16>;
+    halfvec_concat => dense::concat::<f16>;
+
+    sparsevec_l2_norm => sparse::norm;
+    sparsevec_l2_normalize => sparse::l2_normalize;
+
+    vector => cast::dense_typmod::<f32>;
+    halfvec => cast::dense_typmod::<f16>;
+    sparsevec => cast::sparse_typmod;
+    vector_to_float4 => cast::dense_to_float4::<f32>;
+    halfvec_to_float4 => cast::dense_to_float4::<f16>;
+    vector_to_halfvec => cast::vector_to_halfvec;
+    halfvec_to_vector => cast::halfvec_to_vector;
+    vector_to_sparsevec => cast::dense_to_sparse::<f32>;
+    halfvec_to_sparsevec => cast::dense_to_sparse::<f16>;
+    sparsevec_to_vector => cast::sparse_to_dense::<f32>;
+    sparsevec_to_halfvec => cast::sparse_to_dense::<f16>;
+
     l2_distance => distance::l2::<f32>;
     vector_l2_squared_distance => distance::l2_squared::<f32>;
     inner_product => distance::inner_product::<f32>;

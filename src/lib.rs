@@ -16,14 +16,6 @@ mod tests;
 
 pgrx::pg_module_magic!(name, version);
 
-/// Called by the server when it loads the library.
-#[allow(non_snake_case)]
-#[pgrx::pg_guard]
-pub extern "C-unwind" fn _PG_init() {
-    hnsw::register();
-    ivfflat::register();
-}
-
 pgrx::extension_sql_file!("../sql/vector.sql", name = "install", bootstrap);
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 """Benchmarks through SQL: pgvector and this project on the same server binary, side by side, in alternating rounds.
 
-    run.py --theirs PREFIX [--ours PREFIX] [--suite exact,copy,aggregates] [--rounds N] [--scale F] [--json FILE]
+    run.py --theirs PREFIX [--ours PREFIX] [--suite exact,copy,aggregates,calls,text] [--rounds N] [--scale F] [--json FILE]
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import aggregates
+import calls
 import copying
 import exact
 import measure
@@ -22,7 +23,7 @@ import profile as profiling
 from cluster import Cluster
 from measure import SETTINGS, Pair, Session
 
-SUITES = {"exact": exact.suite, "copy": copying.suite, "aggregates": aggregates.suite, "profile": profiling.suite}
+SUITES = {"exact": exact.suite, "copy": copying.suite, "aggregates": aggregates.suite, "calls": calls.calls, "text": calls.text, "profile": profiling.suite}
 
 
 def cpu_model() -> str:
@@ -36,7 +37,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--theirs", required=True, help="prefix of a PostgreSQL with pgvector")
     parser.add_argument("--ours", help="prefix of the same PostgreSQL with this project's build; without it, a baseline of pgvector alone")
-    parser.add_argument("--suite", default="exact,copy,aggregates", help=f"of {', '.join(SUITES)}")
+    parser.add_argument("--suite", default="exact,copy,aggregates,calls,text", help=f"of {', '.join(SUITES)}")
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--scale", type=float, default=1.0, help="share of the rows, for a quick look")
     parser.add_argument("--json", help="write every sample to this file")

@@ -8,7 +8,7 @@ use zerocopy::IntoBytes;
 libfuzzer_sys::fuzz_target!(|text: &[u8]| {
     let parsed = match parse_sparse(text, -1) {
         Ok(parsed) => parsed,
-        Err(error) => return assert!(!error.message(text).is_empty()),
+        Err(error) => return assert!(!error.message(text, |text| text).is_empty()),
     };
     let nnz = parsed.elements.len();
     // u64 words keep the bytes aligned as a varlena is

@@ -14,7 +14,7 @@ pub fn dense<T: TextElement + Default + PartialEq + core::fmt::Debug>(text: &[u8
             assert_eq!(again, elements);
         }
         Err(error) => {
-            assert!(!error.message(text).is_empty());
+            assert!(!error.message(text, |text| text).is_empty());
         }
     }
 }

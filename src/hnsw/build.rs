@@ -24,6 +24,7 @@ use crate::pg::am::{BuildCall, Built};
 use crate::pg::blocks::{IndexBlocks, PAGE_SIZE};
 use crate::pg::build::{self as pg_build, Interrupts, SignalsBlocked};
 use crate::pg::ereport::{self, IntoReport, Report};
+use crate::pg::interrupts;
 use crate::pg::relation::Rel;
 use crate::pg::settings;
 
@@ -267,7 +268,7 @@ fn write_graph<S: Space>(
         PageMut::init(bytes, PAGE_ID).set_contents(meta.as_bytes());
     })?;
     places.write(graph, |block, fill| {
-        pgrx::check_for_interrupts!();
+        interrupts::check();
         write_page(blocks, block, fill)
     })
 }

@@ -84,7 +84,7 @@ impl OpClass {
     pub fn form_query(&self, value: &[u8], buffer: &mut ValueBuf) -> Result<(), Error> {
         // a query without direction stays what it is: everything is equally near
         if !self.normalized || !normalize(self.kind, value, buffer)? {
-            buffer.copy_from(value);
+            buffer.try_copy_from(value)?;
         }
         Ok(())
     }

@@ -9,11 +9,12 @@ use pgrx::pg_sys::{
     PROGRESS_CREATEIDX_TUPLES_TOTAL,
 };
 use vector_index::ivf::candidates::Runs;
-use vector_index::ivf::kmeans::{Plan, Task, kmeans, plan};
-use vector_index::ivf::load::{Element, LoadOptions, Loader, OutOfMemory};
+use vector_index::ivf::kmeans::{self, Plan, Task, kmeans, plan};
+use vector_index::ivf::load::{Element, LoadOptions, Loader};
 use vector_index::ivf::sample::Sample;
 use vector_index::ivf::team::{Host, Team};
 use vector_index::page::Tid;
+use vector_index::room::{self, OutOfMemory};
 use vector_index::space::{AnySpace, Space, ValueBuf, ValueKind};
 
 use super::opclass::OpClass;
@@ -23,6 +24,7 @@ use crate::pg::am::{BuildCall, Built};
 use crate::pg::blocks::{IndexBlocks, PAGE_SIZE};
 use crate::pg::build::{self as pg_build, SignalsBlocked};
 use crate::pg::ereport::{self, IntoReport, Report};
+use crate::pg::interrupts;
 use crate::pg::relation::Rel;
 use crate::pg::sample::sample_table;
 use crate::pg::settings;
@@ -91,7 +93,10 @@ struct Backend;
 
 impl Host for Backend {
     fn tick(&mut self) {
-        pgrx::check_for_interrupts!();
+        interrupts::check();
+        if room::is_short() {
+            ereport::unwind(Error::from(OutOfMemory).into_report());
+        }
     }
 
     fn spawn_with(&mut self, spawn: &mut dyn FnMut()) {
@@ -206,33 +211,31 @@ impl Build<'_> {
             return Err(memory::OUT_OF_MEMORY);
         }
         if let Some(call) = call {
-            self.draw(space, call, target, &mut sample)?;
+            let memory = (settings::maintenance_work_mem() as u64).saturating_sub(sampled);
+            self.draw(space, call, (target, memory as usize), &mut sample)?;
             if sample.len() < lists {
                 little_data();
             }
         }
         let (rows, lists) = (sample.len() as u64, lists as u64);
         let (dims, threads) = (u64::from(self.shape.dims), self.team.threads() as u64);
-        let mut fitting = Plan::LEAST;
+        let (mut helpers, mut fitting) = (0, Plan::LEAST);
         if rows > 0 {
             memory::check(sampled.saturating_add(memory::of_clustering::<T>(lists, rows, dims, width)))?;
             let budget = settings::maintenance_work_mem() as u64;
-            fitting = match plan::<T>(rows, lists, width as u64, threads, budget) {
-                Ok((plan, taken)) => {
-                    // the sample, which the figure contains, is there already
-                    memory::available(taken)?;
-                    plan
-                }
-                // without k-means there is nothing but the values, which have been checked
-                Err(_) if rows < lists => Plan::LEAST,
-                Err(needed) => {
-                    memory::check(needed)?;
-                    Plan::LEAST
-                }
-            };
+            // as many threads as fit; what fits pgvector's figure is built, if need be with a little more
+            let width = width as u64;
+            let fits = |threads| plan::<T>(rows, lists, width, threads, budget).map(|found| (threads, found));
+            let found = (1..=threads).rev().find_map(|threads| fits(threads).ok());
+            let least = || (1, (Plan::LEAST, kmeans::memory::<T>(rows, lists, width, 1)));
+            let (threads, (plan, taken)) = found.unwrap_or_else(least);
+            // the sample, which the figure contains, is there already
+            memory::available(taken)?;
+            (helpers, fitting) = (threads as usize - 1, plan);
         }
         let task = Task { lists: lists as usize, seed: self.seed, plan: fitting };
-        Ok(kmeans(&sample, task, &mut self.team).centres)
+        let mut backend = Backend;
+        Ok(kmeans(&sample, task, &mut Team::new(helpers, &mut backend))?.centres)
     }
 
     /// Draws the sample. Rows that clustering cannot use take a place until all are drawn, so that others do not become
@@ -241,7 +244,7 @@ impl Build<'_> {
         &self,
         space: S,
         call: &BuildCall<'_>,
-        target: usize,
+        (target, memory): (usize, usize),
         sample: &mut Sample<T>,
     ) -> Result<(), Error>
     where
@@ -250,8 +253,9 @@ impl Build<'_> {
     {
         let op = OpClass { normalized: self.shape.op.spherical, ..self.shape.op };
         let mut buffer = ValueBuf::new();
-        let mut usable: Vec<bool> = Vec::new();
-        let drawn = sample_table(call.heap, call.index, call.info, target, self.seed, &mut |place, value| {
+        let mut usable: Vec<bool> = room::with_room(target)?;
+        let BuildCall { heap, index, info } = *call;
+        let drawn = sample_table(heap, index, info, target, memory, self.seed, &mut |place, value| {
             let mut keep = || -> Result<(), Error> {
                 space.view(value)?;
                 let value = op.form(value, &mut buffer)?;
@@ -300,13 +304,8 @@ impl Build<'_> {
         let mut add = |row: Tid, value: &[u8]| -> Result<(), Error> {
             space.view(value)?;
             if let Some(value) = op.form(value, &mut buffer)? {
-                loader.prepare(team.threads()).map_err(|needed| match memory::check(needed as u64) {
-                    Err(error) => error,
-                    Ok(()) => memory::OUT_OF_MEMORY,
-                })?;
-                loader
-                    .push(row, space.view(value)?, team, runs)
-                    .map_err(|OutOfMemory| memory::OUT_OF_MEMORY)?;
+                loader.prepare(team)?;
+                loader.push(row, space.view(value)?, team, runs)?;
             }
             Ok(())
         };

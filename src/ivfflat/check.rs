@@ -7,8 +7,9 @@ use vector_index::ivf::check::Check;
 use vector_index::ivf::layout::{Entry, META_BLOCK, PAGE_ID, Packed};
 use vector_index::ivf::scan::{Unpack, read_meta};
 use vector_index::page::{INVALID_BLOCK, Page, Tid};
+use vector_index::room::OutOfMemory;
 use vector_index::space::{AnySpace, Space, ValueBuf};
-use vector_index::verify::Violation;
+use vector_index::verify::{Violation, Violations};
 use vector_index::with_space;
 
 use super::opclass::{Decompress, OpClass};
@@ -43,7 +44,7 @@ fn put(rows: &mut Rows, violation: &Violation) {
     rows.put([block, offset, Cell::Text(&violation.what)]);
 }
 
-fn run(inspection: Inspection<'_>, deep: bool) -> Result<Vec<Violation>, Error> {
+fn run(inspection: Inspection<'_>, deep: bool) -> Result<Violations, Error> {
     let index = inspection.index;
     let op = OpClass::of(index)?;
     let mut blocks = ReadBlocks::new(index);
@@ -58,14 +59,10 @@ fn run(inspection: Inspection<'_>, deep: bool) -> Result<Vec<Violation>, Error> 
     let space = op.space(dims);
     let checked = with_space!(space, space => check.run(&mut blocks, space, deep, &mut Decompress));
     checked.map_err(|c| corrupted(index, c))?;
-    if check.out_of_memory {
-        return Err(Error::Fixed(PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY, "out of memory"));
+    if deep && dims > 0 && !check.out_of_memory() {
+        compare(inspection, op, &space, &mut blocks, &mut check)?;
     }
-    if deep && dims > 0 {
-        let more = compare(inspection, op, &space, &mut blocks, &check)?;
-        check.violations.extend(more);
-    }
-    Ok(check.violations)
+    if check.out_of_memory() { Err(OutOfMemory.into()) } else { Ok(check.violations) }
 }
 
 /// Looks whether each visible row of the table is in the index, with its value.
@@ -74,9 +71,9 @@ fn compare(
     op: OpClass,
     space: &AnySpace,
     blocks: &mut ReadBlocks<'_>,
-    check: &Check,
-) -> Result<Vec<Violation>, Error> {
-    let (mut found, mut buffer) = (Vec::new(), ValueBuf::new());
+    check: &mut Check,
+) -> Result<(), Error> {
+    let (mut found, mut buffer) = (core::mem::take(&mut check.violations), ValueBuf::new());
     inspection.visible_rows(&mut |row, value| {
         let Some(value) = value else { return Ok(()) };
         let violation = match op.form(value, &mut buffer) {
@@ -93,7 +90,9 @@ fn compare(
                 Some(_) => None,
             },
         };
-        found.extend(violation);
+        if let Some(violation) = violation {
+            found.push(violation);
+        }
         Ok(())
     })?;
     let end = inspection.heap.blocks(ForkNumber::MAIN_FORKNUM);
@@ -101,7 +100,8 @@ fn compare(
         let what = format!("row {row} is behind the end of the table");
         found.push(Violation::at(place.block(), place.offset(), what));
     }
-    Ok(found)
+    check.violations = found;
+    Ok(())
 }
 
 /// Whether the entry holds `value`. Entries that cannot be read have been told of.

@@ -1,6 +1,8 @@
-//! What a build may ask of maintenance_work_mem: pgvector's figures and pgvector's error. Its clustering keeps a bound
-//! per row and list and a distance per pair of lists; the least that this one needs is a fraction of that, so what these
-//! figures allow fits. They are kept because users size the setting, and scripts read the message, by them.
+//! What a build may ask of maintenance_work_mem: pgvector's figures and pgvector's error. They are kept because users size
+//! the setting, and scripts read the message, by them: what these figures allow is built. Mostly it needs far less (pgvector's
+//! clustering keeps a bound per row and list and a distance per pair of lists). Where it needs more (centres of long
+//! halfvecs, which clustering keeps as floats, and of few rows), there are fewer threads and smaller buffers, and what
+//! is then left above the setting, two bytes per element of a centre and a chunk of rows, is taken all the same.
 
 use pgrx::PgSqlErrorCode;
 use vector_index::ivf::load::value_size;

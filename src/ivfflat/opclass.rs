@@ -93,7 +93,7 @@ impl OpClass {
     pub fn form_query(&self, value: &[u8], buffer: &mut ValueBuf) -> Result<(), Error> {
         // a query without direction stays what it is: everything is equally near
         if !self.normalized || !normalize(self.kind, value, buffer)? {
-            buffer.copy_from(value);
+            buffer.try_copy_from(value)?;
         }
         Ok(())
     }
@@ -106,10 +106,7 @@ impl Unpack for Decompress {
     fn unpack(&mut self, compressed: &[u8], out: &mut ValueBuf) -> bool {
         // the header of a compressed value: its own length and that of what it stands for
         const HEADER: usize = 8;
-        if compressed.len() > HEADER {
-            varlena::decompress(compressed, |value| out.copy_from(value));
-        }
-        compressed.len() > HEADER
+        compressed.len() > HEADER && varlena::decompress(compressed, |value| out.try_copy_from(value).is_ok())
     }
 }
 

@@ -3,12 +3,13 @@
 
 use core::ffi::{CStr, c_char, c_int, c_void};
 
-use pgrx::pg_sys::submodules::panic::pgrx_extern_c_guard;
 use pgrx::pg_sys::{self, Datum, ForkNumber};
 use vector_index::page::Tid;
 
 use super::ereport::{self, Report};
+use super::guard;
 use super::relation::Rel;
+use super::server;
 use super::vacuum::{BulkDelete, item_pointer, tid};
 use super::varlena;
 
@@ -77,9 +78,9 @@ impl CostCall {
     pub fn with_index<R>(&self, look: impl FnOnce(Rel<'_>) -> R) -> R {
         // SAFETY: the planner holds a lock on the index; what is opened is closed, or by the transaction's end.
         unsafe {
-            let index = pg_sys::index_open((*(*self.path).indexinfo).indexoid, pg_sys::NoLock as c_int);
+            let index = server::index_open((*(*self.path).indexinfo).indexoid, pg_sys::NoLock as c_int);
             let result = look(Rel::new(index));
-            pg_sys::index_close(index, pg_sys::NoLock as c_int);
+            server::index_close(index, pg_sys::NoLock as c_int);
             result
         }
     }
@@ -88,7 +89,7 @@ impl CostCall {
     pub fn generic(&self) -> pg_sys::GenericCosts {
         let mut costs = pg_sys::GenericCosts::default();
         // SAFETY: the planner's own arguments, and a zeroed struct as the function asks.
-        unsafe { pg_sys::genericcostestimate(self.root, self.path, self.loop_count, &mut costs) };
+        unsafe { server::genericcostestimate(self.root, self.path, self.loop_count, &mut costs) };
         costs
     }
 
@@ -110,7 +111,7 @@ impl CostCall {
         // SAFETY: the path has its index; one of the two answers may be left out.
         unsafe {
             let space = (*(*self.path).indexinfo).reltablespace;
-            pg_sys::get_tablespace_page_costs(space, core::ptr::null_mut(), &mut cost);
+            server::get_tablespace_page_costs(space, core::ptr::null_mut(), &mut cost);
         }
         cost
     }
@@ -134,7 +135,7 @@ impl ScanCall<'_> {
                 return None;
             }
             // the executor has fetched it already; if ever not, the copy lives in the current memory context
-            Some(varlena::whole(pg_sys::pg_detoast_datum(key.sk_argument.cast_mut_ptr())))
+            Some(varlena::whole(server::pg_detoast_datum(key.sk_argument.cast_mut_ptr())))
         }
     }
 }
@@ -180,8 +181,8 @@ pub trait AccessMethod: 'static {
 /// The caller is a function that the server called and holds nothing that needs dropping.
 #[inline(always)]
 unsafe fn run<R, E: ereport::IntoReport>(body: impl FnOnce() -> Result<R, E>) -> R {
-    // SAFETY: the guard carries panics over as server errors; the report is Copy.
-    match unsafe { pgrx_extern_c_guard(|| body().map_err(ereport::IntoReport::into_report)) } {
+    // SAFETY: the caller's contract; the report is Copy.
+    match unsafe { guard::entry(|| body().map_err(ereport::IntoReport::into_report)) } {
         Ok(value) => value,
         // SAFETY: the caller's contract.
         Err(report) => unsafe { ereport::raise(report) },
@@ -198,7 +199,7 @@ unsafe extern "C-unwind" fn build<A: AccessMethod>(
         run(|| {
             let built = A::build(BuildCall { heap: Rel::new(heap), index: Rel::new(index), info })?;
             let result: *mut pg_sys::IndexBuildResult =
-                pg_sys::palloc0(size_of::<pg_sys::IndexBuildResult>()).cast();
+                server::palloc0(size_of::<pg_sys::IndexBuildResult>()).cast();
             (*result).heap_tuples = built.heap_rows;
             (*result).index_tuples = built.index_rows;
             Ok::<_, A::Error>(result)
@@ -225,11 +226,11 @@ unsafe fn insert_row<A: AccessMethod>(
                 return Ok(());
             }
             let given = (*values).cast_mut_ptr::<pg_sys::varlena>();
-            let value = pg_sys::pg_detoast_datum(given);
+            let value = server::pg_detoast_datum(given);
             let result = A::insert(Rel::new(index), varlena::whole(value), tid(*row));
             // rows of one statement share their memory
             if value != given {
-                pg_sys::pfree(value.cast());
+                server::pfree(value.cast());
             }
             result
         });
@@ -276,7 +277,7 @@ unsafe extern "C-unwind" fn bulk_delete<A: AccessMethod>(
     unsafe {
         run(|| {
             let stats = if stats.is_null() {
-                pg_sys::palloc0(size_of::<pg_sys::IndexBulkDeleteResult>()).cast()
+                server::palloc0(size_of::<pg_sys::IndexBulkDeleteResult>()).cast()
             } else {
                 stats
             };
@@ -294,8 +295,7 @@ unsafe extern "C-unwind" fn vacuum_cleanup(
     // SAFETY: the server passes an open index, and null or its statistics.
     unsafe {
         if !(*info).analyze_only && !stats.is_null() {
-            (*stats).num_pages =
-                pgrx_extern_c_guard(|| Rel::new((*info).index).blocks(ForkNumber::MAIN_FORKNUM));
+            (*stats).num_pages = guard::entry(|| Rel::new((*info).index).blocks(ForkNumber::MAIN_FORKNUM));
         }
     }
     stats
@@ -324,7 +324,7 @@ unsafe extern "C-unwind" fn options<A: AccessMethod>(
     validate: bool,
 ) -> *mut pg_sys::bytea {
     // SAFETY: called by the server; the body only calls guarded functions.
-    unsafe { pgrx_extern_c_guard(|| A::options(reloptions, validate)) }
+    unsafe { guard::entry(|| A::options(reloptions, validate)) }
 }
 
 unsafe extern "C-unwind" fn validate(_: pg_sys::Oid) -> bool {
@@ -348,7 +348,7 @@ unsafe extern "C-unwind" fn drop_scan<A: AccessMethod>(cell: *mut c_void) {
         let cell = cell.cast::<*mut Opaque<A::Scan>>();
         let opaque = core::mem::replace(&mut *cell, core::ptr::null_mut());
         if !opaque.is_null() {
-            pgrx_extern_c_guard(|| drop(Box::from_raw(opaque)));
+            guard::entry(|| drop(Box::from_raw(opaque)));
         }
     }
 }
@@ -362,13 +362,13 @@ unsafe extern "C-unwind" fn begin_scan<A: AccessMethod>(
     // in, so the callback runs when that ends.
     unsafe {
         run(|| {
-            let scan = pg_sys::RelationGetIndexScan(index, keys, order_bys);
-            let cell: *mut *mut Opaque<A::Scan> = pg_sys::palloc0(size_of::<*mut c_void>()).cast();
+            let scan = server::RelationGetIndexScan(index, keys, order_bys);
+            let cell: *mut *mut Opaque<A::Scan> = server::palloc0(size_of::<*mut c_void>()).cast();
             let callback: *mut pg_sys::MemoryContextCallback =
-                pg_sys::palloc0(size_of::<pg_sys::MemoryContextCallback>()).cast();
+                server::palloc0(size_of::<pg_sys::MemoryContextCallback>()).cast();
             (*callback).func = Some(drop_scan::<A>);
             (*callback).arg = cell.cast();
-            pg_sys::MemoryContextRegisterResetCallback(pg_sys::CurrentMemoryContext, callback);
+            server::MemoryContextRegisterResetCallback(pg_sys::CurrentMemoryContext, callback);
             let state = A::begin_scan(Rel::new(index))?;
             *cell = Box::into_raw(Box::new(Opaque { state, started: false }));
             (*scan).opaque = cell.cast();
@@ -394,7 +394,7 @@ unsafe extern "C-unwind" fn rescan<A: AccessMethod>(
 ) {
     // SAFETY: the server passes its scan and as many keys as it was begun with; source and target may be the same.
     unsafe {
-        pgrx_extern_c_guard(|| {
+        guard::entry(|| {
             if let Some(opaque) = opaque::<A>(scan) {
                 opaque.started = false;
                 A::rescan(&mut opaque.state);
@@ -470,7 +470,7 @@ unsafe fn count_scan(index: pg_sys::Relation) {
     unsafe {
         #[cfg(not(any(feature = "pg13", feature = "pg14")))]
         if (*index).pgstat_info.is_null() && (*index).pgstat_enabled {
-            pg_sys::pgstat_assoc_relation(index);
+            server::pgstat_assoc_relation(index);
         }
         if let Some(info) = (*index).pgstat_info.as_mut() {
             #[cfg(any(feature = "pg13", feature = "pg14", feature = "pg15"))]
@@ -488,7 +488,7 @@ unsafe fn count_scan(index: pg_sys::Relation) {
 unsafe extern "C-unwind" fn end_scan<A: AccessMethod>(scan: pg_sys::IndexScanDesc) {
     // SAFETY: the server ends a scan once; the cell stays for the memory's own callback and is empty then.
     unsafe {
-        pgrx_extern_c_guard(|| {
+        guard::entry(|| {
             if let Some(opaque) = opaque::<A>(scan) {
                 A::end_scan(&mut opaque.state);
             }
@@ -505,7 +505,7 @@ pub fn routine<A: AccessMethod>() -> Datum {
     // SAFETY: the allocation has the size of the node, zero is a valid value of each of its fields (false, no
     // callback), and the tag is its own.
     let routine = unsafe {
-        let node: *mut pg_sys::IndexAmRoutine = pg_sys::palloc0(size_of::<pg_sys::IndexAmRoutine>()).cast();
+        let node: *mut pg_sys::IndexAmRoutine = server::palloc0(size_of::<pg_sys::IndexAmRoutine>()).cast();
         (*node).type_ = pg_sys::NodeTag::T_IndexAmRoutine;
         &mut *node
     };

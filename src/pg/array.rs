@@ -4,7 +4,7 @@ use pgrx::pg_sys::{self, Datum, Oid};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::call::Call;
-use super::varlena::NewVarlena;
+use super::{raw, server};
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Clone, Copy)]
 #[repr(C)]
@@ -73,7 +73,7 @@ impl<'a> Array<'a> {
     pub fn contains_nulls(&self) -> bool {
         // SAFETY: the bytes are a whole detoasted array; the function only reads.
         self.has_null_bitmap()
-            && unsafe { pg_sys::array_contains_nulls(self.bytes.as_ptr().cast_mut().cast()) }
+            && unsafe { server::array_contains_nulls(self.bytes.as_ptr().cast_mut().cast()) }
     }
 
     /// The elements in place, for a type of fixed width without NULLs; `None` if they are not there.
@@ -100,7 +100,7 @@ impl<'a> Array<'a> {
         // 'i'. The result array has `count` datums that point into the array, and lives in the current memory
         // context.
         let values = unsafe {
-            pg_sys::deconstruct_array(
+            server::deconstruct_array(
                 self.bytes.as_ptr().cast_mut().cast(),
                 pg_sys::NUMERICOID,
                 -1,
@@ -114,20 +114,24 @@ impl<'a> Array<'a> {
             if count == 0 { &[][..] } else { core::slice::from_raw_parts(values, count) }
         };
         values.iter().map(|&datum| {
-            // SAFETY: `datum` is a numeric, the one argument of numeric_float4, which never answers NULL.
-            let float = unsafe { pgrx::direct_function_call::<f32>(pg_sys::numeric_float4, &[Some(datum)]) };
-            float.unwrap_or(f32::NAN)
+            // SAFETY: `datum` is a numeric, the one argument of numeric_float4, which looks at nothing else of its call
+            // and answers a float4: the lower half of a datum.
+            let float =
+                unsafe { server::DirectFunctionCall1Coll(Some(raw::numeric_float4), Oid::INVALID, datum) };
+            f32::from_bits(float.value() as u32)
         })
     }
 }
 
 /// A new one-dimensional array of a fixed-width type without NULLs.
-pub fn build<T: IntoBytes + FromBytes + KnownLayout>(
+#[inline]
+pub fn build_hot<T: IntoBytes + FromBytes + KnownLayout>(
+    call: Call<'_>,
     element_type: Oid,
     len: usize,
     fill: impl FnOnce(&mut [T]),
 ) -> Datum {
-    let mut value = NewVarlena::zeroed(size_of::<Header1>() + len * size_of::<T>());
+    let mut value = call.new_varlena_hot(size_of::<Header1>() + len * size_of::<T>());
     if let Ok((header, data)) = Header1::mut_from_prefix(value.bytes_mut()) {
         header.header.ndim = 1;
         header.header.elemtype = element_type.to_u32();
@@ -150,15 +154,16 @@ pub fn float8_mut(bytes: &mut [u8]) -> Option<&mut [f64]> {
     (plain && usize::try_from(header.dim) == Ok(data.len())).then_some(data)
 }
 
-/// The integers of a typmod array (`cstring[]`); raises PostgreSQL's own errors.
+/// The integers of a typmod array (`cstring[]`), the first two of them, for no type here has more than one; raises
+/// PostgreSQL's own errors.
 pub fn typmods(call: Call<'_>) -> Vec<i32> {
     let bytes = call.varlena(0);
     let mut count = 0;
     // SAFETY: argument 0 of a typmod input function is a cstring[]; the result has `count` integers in the
     // current memory context.
     unsafe {
-        let values = pg_sys::ArrayGetIntegerTypmods(bytes.as_ptr().cast_mut().cast(), &raw mut count);
-        let count = usize::try_from(count).unwrap_or(0);
+        let values = server::ArrayGetIntegerTypmods(bytes.as_ptr().cast_mut().cast(), &raw mut count);
+        let count = usize::try_from(count).unwrap_or(0).min(2);
         if count == 0 { vec![] } else { core::slice::from_raw_parts(values, count).to_vec() }
     }
 }

@@ -1,6 +1,6 @@
 //! `bit` values (src/include/utils/varbit.h): varlena header, length in bits, then the bits, first bit highest.
 
-use super::varlena::NewVarlena;
+use super::call::Call;
 use pgrx::pg_sys::Datum;
 
 const HEADER: usize = 8;
@@ -24,10 +24,14 @@ impl<'a> BitsView<'a> {
 }
 
 /// A new `bit` value of `len` bits; `fill` writes its bytes, which are zero before.
-pub fn build(len: usize, fill: impl FnOnce(&mut [u8])) -> Datum {
-    let mut value = NewVarlena::zeroed(HEADER + len.div_ceil(8));
-    let bytes = value.bytes_mut();
-    bytes[4..HEADER].copy_from_slice(&(len as u32).to_ne_bytes());
-    fill(&mut bytes[HEADER..]);
+#[inline]
+pub fn build_hot(call: Call<'_>, len: usize, fill: impl FnOnce(&mut [u8])) -> Datum {
+    let mut value = call.new_varlena_hot(HEADER + len.div_ceil(8));
+    if let Some((header, bytes)) = value.bytes_mut().split_first_chunk_mut::<HEADER>() {
+        if let Some(place) = header.last_chunk_mut() {
+            *place = (len as u32).to_ne_bytes();
+        }
+        fill(bytes);
+    }
     value.into_datum()
 }

@@ -1,6 +1,6 @@
 //! Blocks of an index behind `vector_index::blocks`: the buffer manager, its locks, generic WAL and page locks.
 //!
-//! Reading is the hot path of every search, so it calls the server without pgrx's guard: a server error in a read jumps
+//! Reading is the hot path of every search, so it calls the server without a guard: a server error in a read jumps
 //! over the frames between here and the callback's caller. The contract in `vector_index::blocks` keeps those free of
 //! anything that needs dropping. Changes go through the guard and unwind properly.
 
@@ -8,14 +8,16 @@ use core::ffi::c_int;
 use core::mem::ManuallyDrop;
 
 use pgrx::pg_sys::{self, Buffer, ForkNumber};
-use vector_index::blocks::{Blocks, Change, Gate, Hold, Slot};
+use vector_index::blocks::{Blocks, Change, FIFTH_BLOCK, Gate, Hold, Slot};
 use vector_index::page::{Corruption, Damage, Tid};
 use vector_kernels::prefetch_line;
 
 use super::extend::Ahead;
+use super::interrupts;
 use super::raw;
 use super::recent;
 use super::relation::Rel;
+use super::server;
 
 /// Bytes of a block.
 pub const PAGE_SIZE: usize = pg_sys::BLCKSZ as usize;
@@ -146,7 +148,7 @@ impl<'r> IndexBlocks<'r> {
 
 fn bulk_ring() -> pg_sys::BufferAccessStrategy {
     // SAFETY: allocates in the current memory context; the server frees it with that.
-    unsafe { pg_sys::GetAccessStrategy(pg_sys::BufferAccessStrategyType::BAS_BULKREAD) }
+    unsafe { server::GetAccessStrategy(pg_sys::BufferAccessStrategyType::BAS_BULKREAD) }
 }
 
 /// A small ring of buffers for blocks that would otherwise push others out of the shared ones, or none. Lives as long as
@@ -163,7 +165,7 @@ impl Ring {
             if relation.blocks(ForkNumber::MAIN_FORKNUM) <= (pg_sys::NBuffers / 4).max(0) as u32 {
                 return Ring(core::ptr::null_mut());
             }
-            Ring(pg_sys::GetAccessStrategy(pg_sys::BufferAccessStrategyType::BAS_BULKREAD))
+            Ring(server::GetAccessStrategy(pg_sys::BufferAccessStrategyType::BAS_BULKREAD))
         }
     }
 }
@@ -263,13 +265,13 @@ impl<'r> Blocks for IndexBlocks<'r> {
 
     fn lock(&mut self, gate: Gate, hold: Hold) -> Result<(), Corruption> {
         // SAFETY: the relation is open; a heavyweight lock ends with the transaction at the latest.
-        unsafe { raw::LockPage(self.relation.as_ptr(), gate_page(gate), lock_mode(hold)) };
+        unsafe { server::LockPage(self.relation.as_ptr(), gate_page(gate), lock_mode(hold)) };
         Ok(())
     }
 
     fn unlock(&mut self, gate: Gate, hold: Hold) {
         // SAFETY: the caller holds it.
-        unsafe { raw::UnlockPage(self.relation.as_ptr(), gate_page(gate), lock_mode(hold)) };
+        unsafe { server::UnlockPage(self.relation.as_ptr(), gate_page(gate), lock_mode(hold)) };
     }
 
     fn pause(&mut self) -> Result<(), Corruption> {
@@ -278,7 +280,7 @@ impl<'r> Blocks for IndexBlocks<'r> {
             self.charged = self.hits;
             super::vacuum::delay_point();
         } else {
-            pgrx::check_for_interrupts!();
+            interrupts::check();
         }
         Ok(())
     }
@@ -318,12 +320,16 @@ pub struct IndexChange<'a> {
 }
 
 impl IndexChange<'_> {
-    fn hold(&mut self, buffer: Buffer, new: bool) -> Slot {
-        let place = self.held.iter().position(Option::is_none);
-        debug_assert!(place.is_some());
-        // a fifth block is a mistake in this project, not of the data; the last slot's block then stays unchanged
-        let place = place.unwrap_or(self.held.len() - 1);
-        self.held[place] = Some(Held { buffer, image: core::ptr::null_mut(), new });
+    /// Room for one more block. To be asked for before the block is locked.
+    fn room(&self) -> Result<usize, Corruption> {
+        let room = self.held.iter().position(Option::is_none);
+        room.ok_or(FIFTH_BLOCK.on(pg_sys::InvalidBlockNumber))
+    }
+
+    fn hold(&mut self, place: usize, buffer: Buffer, new: bool) -> Slot {
+        if let Some(held) = self.held.get_mut(place) {
+            *held = Some(Held { buffer, image: core::ptr::null_mut(), new });
+        }
         Slot(place)
     }
 
@@ -336,14 +342,14 @@ impl IndexChange<'_> {
             // guarded: an error here must unwind and let go of what the change holds
             // SAFETY: the relation is open.
             *self.count =
-                unsafe { pg_sys::RelationGetNumberOfBlocksInFork(self.relation.as_ptr(), self.fork) };
+                unsafe { server::RelationGetNumberOfBlocksInFork(self.relation.as_ptr(), self.fork) };
             if block >= *self.count {
                 return Err(Damage::at(0, "block does not exist").on(block));
             }
         }
         // SAFETY: the relation is open and the block exists.
         Ok(unsafe {
-            pg_sys::ReadBufferExtended(
+            server::ReadBufferExtended(
                 self.relation.as_ptr(),
                 self.fork,
                 block,
@@ -356,7 +362,7 @@ impl IndexChange<'_> {
     fn release(&mut self) {
         for held in self.held.iter_mut().filter_map(Option::take) {
             // SAFETY: this change locked and pinned the buffer.
-            unsafe { pg_sys::UnlockReleaseBuffer(held.buffer) };
+            unsafe { server::UnlockReleaseBuffer(held.buffer) };
         }
     }
 }
@@ -365,42 +371,44 @@ impl Change for IndexChange<'_> {
     type Error = Corruption;
 
     fn open(&mut self, block: u32) -> Result<Slot, Corruption> {
+        let room = self.room()?;
         let buffer = self.read_buffer(block)?;
         // SAFETY: pinned just now.
-        unsafe { pg_sys::LockBuffer(buffer, EXCLUSIVE) };
-        Ok(self.hold(buffer, false))
+        unsafe { server::LockBuffer(buffer, EXCLUSIVE) };
+        Ok(self.hold(room, buffer, false))
     }
 
     fn extend(&mut self) -> Result<Slot, Corruption> {
+        let room = self.room()?;
         if let Some(buffer) = self.ahead.take(self.relation, self.fork) {
             // SAFETY: pinned just now, and nobody else knows the block.
-            unsafe { pg_sys::LockBuffer(buffer, EXCLUSIVE) };
-            return Ok(self.hold(buffer, true));
+            unsafe { server::LockBuffer(buffer, EXCLUSIVE) };
+            return Ok(self.hold(room, buffer, true));
         }
         let relation = self.relation.as_ptr();
         let extension = pg_sys::ExclusiveLock as c_int;
         // SAFETY: the relation is open. P_NEW adds a zeroed block; the extension lock keeps others from adding the
         // same one, and nobody else knows the block before it is linked.
         let buffer = unsafe {
-            pg_sys::LockRelationForExtension(relation, extension);
-            let buffer = pg_sys::ReadBufferExtended(
+            server::LockRelationForExtension(relation, extension);
+            let buffer = server::ReadBufferExtended(
                 relation,
                 self.fork,
                 pg_sys::InvalidBlockNumber,
                 pg_sys::ReadBufferMode::RBM_NORMAL,
                 core::ptr::null_mut(),
             );
-            pg_sys::LockBuffer(buffer, EXCLUSIVE);
-            pg_sys::UnlockRelationForExtension(relation, extension);
+            server::LockBuffer(buffer, EXCLUSIVE);
+            server::UnlockRelationForExtension(relation, extension);
             buffer
         };
-        Ok(self.hold(buffer, true))
+        Ok(self.hold(room, buffer, true))
     }
 
     fn block(&self, slot: Slot) -> u32 {
         match self.held(slot) {
             // SAFETY: the buffer is pinned.
-            Some(held) => unsafe { pg_sys::BufferGetBlockNumber(held.buffer) },
+            Some(held) => unsafe { server::BufferGetBlockNumber(held.buffer) },
             None => pg_sys::InvalidBlockNumber,
         }
     }
@@ -426,9 +434,9 @@ impl Change for IndexChange<'_> {
                 // SAFETY: the relation is open; the buffer is pinned and locked exclusively, and registered once.
                 unsafe {
                     if self.log.is_null() {
-                        self.log = pg_sys::GenericXLogStart(self.relation.as_ptr());
+                        self.log = server::GenericXLogStart(self.relation.as_ptr());
                     }
-                    pg_sys::GenericXLogRegisterBuffer(self.log, held.buffer, flags).cast()
+                    server::GenericXLogRegisterBuffer(self.log, held.buffer, flags).cast()
                 }
             } else {
                 page_address(held.buffer)
@@ -443,13 +451,13 @@ impl Change for IndexChange<'_> {
             if !self.log.is_null() {
                 // SAFETY: the state was started by this change and is finished once.
                 unsafe {
-                    pg_sys::GenericXLogFinish(core::mem::replace(&mut self.log, core::ptr::null_mut()))
+                    server::GenericXLogFinish(core::mem::replace(&mut self.log, core::ptr::null_mut()))
                 };
             }
         } else {
             for held in self.held.iter().flatten().filter(|held| !held.image.is_null()) {
                 // SAFETY: pinned and locked exclusively.
-                unsafe { pg_sys::MarkBufferDirty(held.buffer) };
+                unsafe { server::MarkBufferDirty(held.buffer) };
             }
         }
         self.release();
@@ -467,7 +475,7 @@ impl Drop for IndexChange<'_> {
         }
         if !self.log.is_null() {
             // SAFETY: the state was started by this change and not finished.
-            unsafe { pg_sys::GenericXLogAbort(self.log) };
+            unsafe { server::GenericXLogAbort(self.log) };
         }
         self.release();
     }

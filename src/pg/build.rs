@@ -5,14 +5,16 @@ use core::any::Any;
 use core::ffi::{c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-use pgrx::pg_sys::submodules::panic::pgrx_extern_c_guard;
 use pgrx::pg_sys::{self, Datum, ForkNumber};
 use vector_index::page::Tid;
 
 use super::ereport::{self, Report};
+use super::guard;
+use super::interrupts;
 use super::raw;
 use super::relation::Rel;
-use super::toast::{Fetcher, Later};
+use super::server;
+use super::toast::{Fetcher, Later, Remains};
 use super::vacuum::tid;
 use super::varlena;
 
@@ -23,7 +25,7 @@ pub type Row<'a> = dyn FnMut(Tid, Option<&[u8]>) -> Result<(), Report> + 'a;
 /// Whether the row that comes next, which has a value, is to be fetched at all.
 pub(super) type Wants<'a> = dyn Fn() -> bool + 'a;
 
-/// Whether a value stored out of line is taken as it is, to be fetched later if at all.
+/// Whether a value stored out of line, of a living row, is taken as it is, to be fetched later if at all.
 pub(super) type Defer<'a> = dyn FnMut(Later) -> bool + 'a;
 
 struct RowState<'a, 'b> {
@@ -39,31 +41,36 @@ unsafe extern "C-unwind" fn row_callback(
     item: pg_sys::ItemPointer,
     values: *mut Datum,
     isnull: *mut bool,
-    _: bool,
+    alive: bool,
     state: *mut c_void,
 ) {
     // SAFETY: the table's access method passes a TID and arrays of the index's columns, and `scan_table` the state,
-    // which nobody else uses during the scan. A panic in the closure (a server error among them) is carried over the
-    // table's C frames as a server error by the guard.
+    // which nobody else uses during the scan. A panic in the closure is carried over the table's C
+    // frames as a server error by the guard.
     unsafe {
-        let result = pgrx_extern_c_guard(|| {
+        let result = guard::entry(|| {
             let state = &mut *state.cast::<RowState<'_, '_>>();
             if !*isnull && !(state.wants)() {
                 return Ok(());
             }
+            // (the values of a dead row may be gone later)
             if !*isnull
+                && alive
                 && let Some(later) = Later::new((*values).cast_mut_ptr())
                 && (state.defer)(later)
             {
                 return Ok(());
             }
             let previous = pg_sys::MemoryContextSwitchTo(state.context);
-            let value =
-                if *isnull { None } else { Some(value_of(&mut state.values, (*values).cast_mut_ptr())) };
-            let result = (state.row)(tid(*item), value);
+            let value = match (*isnull, alive) {
+                (true, _) => Some(None),
+                (false, true) => Some(Some(value_of(&mut state.values, (*values).cast_mut_ptr()))),
+                (false, false) => value_of_dead(&mut state.values, (*values).cast_mut_ptr()).map(Some),
+            };
+            let result = value.map_or(Ok(()), |value| (state.row)(tid(*item), value));
             pg_sys::MemoryContextSwitchTo(previous);
             if result.is_ok() {
-                pg_sys::MemoryContextReset(state.context);
+                server::MemoryContextReset(state.context);
             }
             result
         });
@@ -89,11 +96,11 @@ impl Values {
 
     /// Shows a value, whole. A server error unwinds.
     pub(super) fn show<R>(&mut self, later: Later, look: impl FnOnce(&[u8]) -> R) -> R {
-        // SAFETY: the row is there (it was, and the table is locked against vacuums); the value stays until the reset;
-        // the guarded frame has nothing to drop.
+        // SAFETY: the row is there (it was alive under the lock or the snapshot of the build, which still holds); the
+        // value stays until the reset; the guarded frame has nothing to drop.
         unsafe {
-            pg_sys::MemoryContextReset(self.context);
-            let value = pg_sys::submodules::ffi::pg_guard_ffi_boundary(|| {
+            server::MemoryContextReset(self.context);
+            let value = guard::call(|| {
                 let previous = pg_sys::MemoryContextSwitchTo(self.context);
                 let value = value_of(&mut self.fetcher, later.as_ptr());
                 pg_sys::MemoryContextSwitchTo(previous);
@@ -111,7 +118,7 @@ impl Values {
 unsafe fn row_context() -> pg_sys::MemoryContext {
     // SAFETY: the caller's contract.
     unsafe {
-        pg_sys::AllocSetContextCreateInternal(
+        server::AllocSetContextCreateInternal(
             pg_sys::CurrentMemoryContext,
             c"vector index build row".as_ptr(),
             pg_sys::ALLOCSET_DEFAULT_MINSIZE as usize,
@@ -129,6 +136,25 @@ unsafe fn row_context() -> pg_sys::MemoryContext {
 unsafe fn value_of(fetcher: &mut Fetcher, datum: *mut pg_sys::varlena) -> &[u8] {
     // SAFETY: the caller's contract.
     unsafe { fetcher.fetch(datum).unwrap_or_else(|| varlena::whole(raw::pg_detoast_datum(datum))) }
+}
+
+/// The value of a row that was dead when the scan came by, whole; `None` when it is no longer there. A build looks at rows
+/// that an older snapshot may see. That can end meanwhile, and a toast table may be vacuumed apart from its table, or
+/// pruned by whoever reads it; then nobody sees the row, and the index need not have it.
+///
+/// # Safety
+/// As for [`value_of`].
+unsafe fn value_of_dead(fetcher: &mut Fetcher, datum: *mut pg_sys::varlena) -> Option<&[u8]> {
+    // SAFETY: the caller's contract.
+    unsafe {
+        match fetcher.fetch_of_dead(datum) {
+            Some(Remains::Gone) => None,
+            Some(Remains::Value(value)) => {
+                Some(varlena::whole(raw::pg_detoast_datum(value.as_ptr().cast_mut().cast())))
+            }
+            None => Some(varlena::whole(raw::pg_detoast_datum(datum))),
+        }
+    }
 }
 
 /// Which part of a table is scanned.
@@ -170,7 +196,7 @@ pub(super) fn scan_part(
         let mut state = RowState { row, wants, defer, values, context };
         let routine = &*(*heap.as_ptr()).rd_tableam;
         let rows = match routine.index_build_range_scan {
-            Some(scan) => pg_sys::submodules::ffi::pg_guard_ffi_boundary(|| {
+            Some(scan) => guard::call(|| {
                 scan(
                     heap.as_ptr(),
                     index.as_ptr(),
@@ -187,7 +213,7 @@ pub(super) fn scan_part(
             }),
             None => 0.0,
         };
-        pg_sys::MemoryContextDelete(context);
+        server::MemoryContextDelete(context);
         rows
     }
 }
@@ -195,7 +221,7 @@ pub(super) fn scan_part(
 /// Sets a progress counter of CREATE INDEX (src/include/commands/progress.h).
 pub fn progress(counter: u32, value: i64) {
     // SAFETY: writes to this backend's own progress entry.
-    unsafe { pg_sys::pgstat_progress_update_param(counter as c_int, value) };
+    unsafe { server::pgstat_progress_update_param(counter as c_int, value) };
 }
 
 /// Logs a finished fork, when the relation needs it.
@@ -204,9 +230,20 @@ pub fn log_fork(index: Rel<'_>, fork: ForkNumber::Type) {
     if !init && !index.needs_wal() {
         return;
     }
-    let blocks = index.blocks(fork);
-    // SAFETY: the relation is open and no buffer of it is locked; pages have the standard layout.
-    unsafe { pg_sys::log_newpage_range(index.as_ptr(), fork, 0, blocks, true) };
+    let (blocks, run) = (index.blocks(fork), log_run());
+    for start in (0..blocks).step_by(run as usize) {
+        let end = start.saturating_add(run).min(blocks);
+        // SAFETY: the relation is open and no buffer of it is locked; pages have the standard layout.
+        unsafe { server::log_newpage_range(index.as_ptr(), fork, start, end, true) };
+    }
+}
+
+/// Blocks that are logged at once. The server pins all of a record's, up to 32, and with few shared buffers there are not
+/// as many for one backend.
+fn log_run() -> u32 {
+    // SAFETY: a plain variable, set when the server starts.
+    let buffers = unsafe { pg_sys::NBuffers };
+    if buffers >= 1024 { 1 << 16 } else { (buffers / 16).clamp(1, 32) as u32 }
 }
 
 /// How many threads a build may use: one in the backend's place, and one for every parallel worker that the settings
@@ -276,7 +313,7 @@ impl Interrupts {
     /// Serves interrupts; true when the work must stop because one of them is an error (a cancel, a timeout).
     pub fn poll(&mut self) -> bool {
         if self.caught.is_none() {
-            self.caught = catch_unwind(AssertUnwindSafe(check_for_interrupts)).err();
+            self.caught = catch_unwind(AssertUnwindSafe(interrupts::check)).err();
         }
         self.caught.is_some()
     }
@@ -287,8 +324,4 @@ impl Interrupts {
             resume_unwind(error);
         }
     }
-}
-
-fn check_for_interrupts() {
-    pgrx::check_for_interrupts!();
 }

@@ -5,7 +5,8 @@ use core::marker::PhantomData;
 
 use pgrx::pg_sys::{self, Datum};
 
-use super::varlena::{self, Scratch};
+use super::{raw, server};
+use super::varlena::{self, NewVarlena, Scratch};
 
 /// The arguments of one call. Copying it is free; `'fc` ends with the call.
 #[derive(Clone, Copy)]
@@ -20,8 +21,8 @@ impl<'fc> Call<'fc> {
     /// # Safety
     /// `fcinfo` is a live call from fmgr to a function that is strict or reads no arguments, and whose declared
     /// argument types are those that the body reads (sql/vector.sql says so; only a superuser can declare
-    /// otherwise, as with any C function). `'fc` does not outlive the call. A body that reads arguments through
-    /// [`Self::varlena_hot`] or [`Self::varlena_prefix_hot`] holds nothing that needs dropping while it does.
+    /// otherwise, as with any C function). `'fc` does not outlive the call. A body holds nothing that needs dropping while
+    /// it calls a method whose name ends in `hot`.
     #[inline]
     pub unsafe fn new(fcinfo: pg_sys::FunctionCallInfo) -> Self {
         Call { fcinfo, lifetime: PhantomData }
@@ -72,7 +73,7 @@ impl<'fc> Call<'fc> {
     pub fn varlena(&self, n: usize) -> &'fc [u8] {
         // SAFETY: the argument is a varlena (`new`); the guarded detoast leaves a value in the argument's own
         // memory or in the current memory context, both of which outlive the call.
-        unsafe { varlena::whole(pg_sys::pg_detoast_datum(self.datum(n).cast_mut_ptr())) }
+        unsafe { varlena::whole(server::pg_detoast_datum(self.datum(n).cast_mut_ptr())) }
     }
 
     /// As [`Self::varlena`], for functions called once per row: no guard, and a value stored with a short
@@ -99,21 +100,58 @@ impl<'fc> Call<'fc> {
         unsafe { varlena::detoast_prefix_hot(self.datum(n).cast_mut_ptr(), bytes, scratch) }
     }
 
+    /// As [`Self::varlena_hot`], with the value as a result: the argument itself unless it had to be fetched.
+    #[inline]
+    pub fn kept_hot<'s>(&self, n: usize, scratch: &'s mut Scratch) -> (&'s [u8], Datum)
+    where
+        'fc: 's,
+    {
+        // SAFETY: the argument is a varlena (`new`) that outlives `'s`, and the body may be jumped over (`new`).
+        let (bytes, kept) = unsafe { varlena::kept_hot(self.datum(n).cast_mut_ptr(), scratch) };
+        (bytes, Datum::from(kept))
+    }
+
+    /// A new value of `size` bytes, header included, for the result.
+    #[inline]
+    pub fn new_varlena_hot(&self, size: usize) -> NewVarlena {
+        // SAFETY: the body may be jumped over (`new`).
+        unsafe { NewVarlena::zeroed_hot(size) }
+    }
+
+    /// A bytea of so many bytes for the result, which are zero until `fill` writes them.
+    #[inline]
+    pub fn bytea_hot(&self, payload: usize, fill: impl FnOnce(&mut [u8])) -> Datum {
+        let mut value = self.new_varlena_hot(varlena::HEADER + payload);
+        if let Some((_, bytes)) = value.bytes_mut().split_at_mut_checked(varlena::HEADER) {
+            fill(bytes);
+        }
+        value.into_datum()
+    }
+
+    /// A cstring of at most `capacity` bytes for the result; `fill` writes it (without NUL) and answers its length.
+    #[inline]
+    pub fn cstring_hot(&self, capacity: usize, fill: impl FnOnce(&mut [u8]) -> usize) -> Datum {
+        // SAFETY: the body may be jumped over (`new`).
+        unsafe { varlena::cstring_hot(capacity, fill) }
+    }
+
     /// Changes the transition value in argument 0 of an aggregate in place, with argument 1, another varlena:
     /// answers the value's datum and what `change` answered. `None`, and nothing done, when the function is called
     /// as an ordinary one, or when the transition value is not in its plain form.
     ///
     /// PostgreSQL lets a transition function do this (xaggr.sgml): the value belongs to the aggregate alone.
     /// `change` is a plain function, so that nothing can reach the value while it is being changed.
-    pub fn change_transition<R>(&self, change: fn(&mut [u8], &[u8]) -> R) -> Option<(Datum, R)> {
+    #[inline]
+    pub fn change_transition_hot<R>(&self, change: fn(&mut [u8], &[u8]) -> R) -> Option<(Datum, R)> {
         if self.context().is_null() {
             return None;
         }
         // SAFETY: fcinfo is live; a null second argument is allowed.
-        if unsafe { pg_sys::AggCheckCallContext(self.fcinfo, core::ptr::null_mut()) } == 0 {
+        if unsafe { raw::AggCheckCallContext(self.fcinfo, core::ptr::null_mut()) } == 0 {
             return None;
         }
-        let (state, input) = (self.datum(0), self.varlena(1));
+        let mut room = Scratch::new();
+        let (state, input) = (self.datum(0), self.varlena_hot(1, &mut room));
         if core::ptr::eq(state.cast_mut_ptr::<u8>(), input.as_ptr()) {
             return None;
         }
@@ -172,12 +210,14 @@ impl Return for f64 {
 }
 
 impl Return for i32 {
+    #[inline]
     fn into_datum(self, _: Call<'_>) -> Datum {
         Datum::from(self)
     }
 }
 
 impl Return for bool {
+    #[inline]
     fn into_datum(self, _: Call<'_>) -> Datum {
         Datum::from(self)
     }

@@ -4,7 +4,7 @@ use core::ffi::{CStr, c_char};
 
 use pgrx::{PgSqlErrorCode, pg_sys};
 
-use super::raw;
+use super::{guard, raw, server};
 
 /// A report whose texts live in the current memory context, so that raising it leaks nothing. It must stay
 /// `Copy`: [`raise`] jumps away over the caller's frames.
@@ -20,7 +20,22 @@ pub struct Report {
 fn copy_text(text: &[u8]) -> *const c_char {
     let text = text.split(|&c| c == 0).next().unwrap_or_default();
     // SAFETY: `text` is readable for its length; pnstrdup copies that much and ends it with NUL.
-    unsafe { pg_sys::pnstrdup(text.as_ptr().cast(), text.len()) }
+    unsafe { server::pnstrdup(text.as_ptr().cast(), text.len()) }
+}
+
+/// Bytes of a literal that a message quotes, at most: any that somebody reads.
+const QUOTED: usize = 8 << 10;
+
+/// As much of a text in the server's encoding as a message quotes, whole characters.
+pub fn quotable(text: &[u8]) -> &[u8] {
+    if text.len() <= QUOTED {
+        return text;
+    }
+    let length = text.len().min(i32::MAX as usize) as i32;
+    // SAFETY: the text is readable for that length. Where it is not valid in the encoding the answer is some length up to
+    // the limit all the same.
+    let front = unsafe { pg_sys::pg_mbcliplen(text.as_ptr().cast(), length, QUOTED as i32) };
+    text.get(..usize::try_from(front).unwrap_or_default()).unwrap_or_default()
 }
 
 impl Report {
@@ -85,11 +100,36 @@ pub unsafe fn raise(report: Report) -> ! {
     std::process::abort()
 }
 
+/// Raises an error with a text of the caller's; for [`guard`].
+///
+/// # Safety
+/// As for [`raise`]; `text` is a C string.
+pub(super) unsafe fn raise_text(code: PgSqlErrorCode, text: *const c_char) -> ! {
+    // SAFETY: the caller's contract; the text is copied before the frame that may hold it is left.
+    unsafe { raise(Report { code, message: text, detail: core::ptr::null(), hint: core::ptr::null() }) }
+}
+
+/// Ends the session with a text; for [`guard`].
+///
+/// # Safety
+/// `text` is a C string.
+pub(super) unsafe fn exit(text: *const c_char) -> ! {
+    let code = PgSqlErrorCode::ERRCODE_INTERNAL_ERROR;
+    // SAFETY: as in `raise`; at FATAL errfinish leaves the process.
+    unsafe {
+        if raw::errstart(pgrx::PgLogLevel::FATAL as i32, core::ptr::null()) {
+            Report { code, message: text, detail: core::ptr::null(), hint: core::ptr::null() }.fill();
+            raw::errfinish(FILE.as_ptr(), line!() as i32, c"exit".as_ptr());
+        }
+    }
+    std::process::abort()
+}
+
 /// Raises `report` so that frames in between unwind and may hold anything.
 #[cold]
 pub fn unwind(report: Report) -> ! {
     // SAFETY: between here and the boundary no frame holds anything.
-    unsafe { pg_sys::submodules::ffi::pg_guard_ffi_boundary(|| raise(report)) }
+    unsafe { guard::call(|| raise(report)) }
 }
 
 /// Sends `report` as a NOTICE.
@@ -106,7 +146,7 @@ fn send(level: pgrx::PgLogLevel, report: Report) {
     // SAFETY: the protocol of elog.c, at a level that comes back; what it may raise is caught by the boundary and
     // unwinds. `Report` is Copy.
     unsafe {
-        pg_sys::submodules::ffi::pg_guard_ffi_boundary(|| {
+        guard::call(|| {
             if raw::errstart(level as i32, core::ptr::null()) {
                 report.fill();
                 raw::errfinish(FILE.as_ptr(), line!() as i32, c"send".as_ptr());

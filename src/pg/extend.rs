@@ -7,6 +7,7 @@ mod ahead {
     use pgrx::pg_sys::{self, Buffer, ForkNumber};
 
     use crate::pg::relation::Rel;
+    use crate::pg::server;
 
     /// Blocks added at once. They are pinned until they are used, which the server bounds further.
     const BATCH: u32 = 64;
@@ -42,7 +43,7 @@ mod ahead {
                 // SAFETY: the relation is open; there is room for as many buffers as are asked for. Their pins go with
                 // the transaction should it fail.
                 unsafe {
-                    pg_sys::ExtendBufferedRelBy(
+                    server::ExtendBufferedRelBy(
                         bmr,
                         fork,
                         core::ptr::null_mut(),

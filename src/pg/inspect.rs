@@ -10,7 +10,9 @@ use zerocopy::IntoBytes;
 
 use super::blocks::PAGE_SIZE;
 use super::build::{self, Row};
+use super::interrupts;
 use super::relation::Rel;
+use super::server;
 
 /// Why an index cannot be looked at.
 #[derive(Debug)]
@@ -50,41 +52,41 @@ pub fn inspect<R>(
     // SAFETY: guarded calls, in the order that src/backend/commands/indexcmds.c follows: the table is locked before the
     // index. An error leaves by unwinding; the transaction's end closes and unlocks, and gives user and settings back.
     unsafe {
-        let lock = if pg_sys::RecoveryInProgress() {
+        let lock = if server::RecoveryInProgress() {
             pg_sys::AccessShareLock as c_int
         } else {
             pg_sys::ShareLock as c_int
         };
-        let heap_oid = pg_sys::IndexGetRelation(oid, true);
+        let heap_oid = server::IndexGetRelation(oid, true);
         if heap_oid == pg_sys::InvalidOid {
             // says what it is, or that there is none
-            let index = pg_sys::index_open(oid, pg_sys::AccessShareLock as c_int);
+            let index = server::index_open(oid, pg_sys::AccessShareLock as c_int);
             let name = Rel::new(index).name();
-            pg_sys::index_close(index, pg_sys::AccessShareLock as c_int);
+            server::index_close(index, pg_sys::AccessShareLock as c_int);
             return refused(
                 PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE,
                 format!("index \"{name}\" has no table"),
             );
         }
-        let heap = pg_sys::table_open(heap_oid, lock);
+        let heap = server::table_open(heap_oid, lock);
 
         let (mut user, mut context) = (pg_sys::InvalidOid, 0);
-        pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
+        server::GetUserIdAndSecContext(&mut user, &mut context);
         let restricted = context | pg_sys::SECURITY_RESTRICTED_OPERATION as c_int;
-        pg_sys::SetUserIdAndSecContext((*(*heap).rd_rel).relowner, restricted);
-        let settings = pg_sys::NewGUCNestLevel();
+        server::SetUserIdAndSecContext((*(*heap).rd_rel).relowner, restricted);
+        let settings = server::NewGUCNestLevel();
         #[cfg(any(feature = "pg17", feature = "pg18"))]
-        pg_sys::RestrictSearchPath();
+        server::RestrictSearchPath();
 
-        let index = pg_sys::index_open(oid, pg_sys::AccessShareLock as c_int);
+        let index = server::index_open(oid, pg_sys::AccessShareLock as c_int);
         let inspection = Inspection { index: Rel::new(index), heap: Rel::new(heap) };
-        let same = pg_sys::IndexGetRelation(oid, true) == heap_oid;
+        let same = server::IndexGetRelation(oid, true) == heap_oid;
         let result = inspection.check(method, same).map(|()| look(inspection));
 
-        pg_sys::index_close(index, pg_sys::AccessShareLock as c_int);
-        pg_sys::AtEOXact_GUC(false, settings);
-        pg_sys::SetUserIdAndSecContext(user, context);
-        pg_sys::table_close(heap, lock);
+        server::index_close(index, pg_sys::AccessShareLock as c_int);
+        server::AtEOXact_GUC(false, settings);
+        server::SetUserIdAndSecContext(user, context);
+        server::table_close(heap, lock);
         result
     }
 }
@@ -96,7 +98,7 @@ impl Inspection<'_> {
         let (kind, persistence, local, valid, own) = unsafe {
             let index = &*self.index.as_ptr();
             let class = &*index.rd_rel;
-            let own = pg_sys::get_am_name(class.relam);
+            let own = server::get_am_name(class.relam);
             let own = !own.is_null() && CStr::from_ptr(own).to_bytes() == method.as_bytes();
             (
                 class.relkind as u8,
@@ -141,16 +143,16 @@ impl Inspection<'_> {
             let index = &*self.index.as_ptr();
             if (*index.rd_index).indcheckxmin
                 && pg_sys::XactIsoLevel >= pg_sys::XACT_REPEATABLE_READ as c_int
-                && !pg_sys::TransactionIdPrecedes(
+                && !server::TransactionIdPrecedes(
                     made_by(index.rd_indextuple),
-                    (*pg_sys::GetTransactionSnapshot()).xmin,
+                    (*server::GetTransactionSnapshot()).xmin,
                 )
             {
                 let name = self.index.name();
                 let message = format!("the transaction's snapshot is older than index \"{name}\"");
                 return refused(PgSqlErrorCode::ERRCODE_T_R_SERIALIZATION_FAILURE, message);
             }
-            let info = pg_sys::BuildIndexInfo(self.index.as_ptr());
+            let info = server::BuildIndexInfo(self.index.as_ptr());
             (*info).ii_Concurrent = true;
             build::scan_table(self.heap, self.index, info, row);
         }
@@ -174,7 +176,7 @@ unsafe fn made_by(tuple: pg_sys::HeapTuple) -> pg_sys::TransactionId {
     }
 }
 
-/// The blocks of an index, to be read and not changed. Reading goes through pgrx's guard: a server error unwinds, so
+/// The blocks of an index, to be read and not changed. Reading goes through the guard: a server error unwinds, so
 /// readers may own what they like.
 pub struct ReadBlocks<'r> {
     relation: Rel<'r>,
@@ -187,7 +189,7 @@ impl<'r> ReadBlocks<'r> {
     /// The main fork, read through a small ring of buffers.
     pub fn new(relation: Rel<'r>) -> Self {
         // SAFETY: allocates in the current memory context, and is freed with that.
-        let strategy = unsafe { pg_sys::GetAccessStrategy(pg_sys::BufferAccessStrategyType::BAS_BULKREAD) };
+        let strategy = unsafe { server::GetAccessStrategy(pg_sys::BufferAccessStrategyType::BAS_BULKREAD) };
         ReadBlocks { relation, strategy, count: 0, page: vec![0; PAGE_SIZE / size_of::<u64>()] }
     }
 
@@ -251,22 +253,22 @@ impl Blocks for ReadBlocks<'_> {
         }
         // SAFETY: the relation is open and the block exists; the lock is held for the copy alone.
         unsafe {
-            let buffer = pg_sys::ReadBufferExtended(
+            let buffer = server::ReadBufferExtended(
                 self.relation.as_ptr(),
                 ForkNumber::MAIN_FORKNUM,
                 block,
                 pg_sys::ReadBufferMode::RBM_NORMAL,
                 self.strategy,
             );
-            pg_sys::LockBuffer(buffer, pg_sys::BUFFER_LOCK_SHARE as c_int);
+            server::LockBuffer(buffer, pg_sys::BUFFER_LOCK_SHARE as c_int);
             self.copy(buffer);
-            pg_sys::UnlockReleaseBuffer(buffer);
+            server::UnlockReleaseBuffer(buffer);
         }
         look(self.page.as_bytes()).map_err(|damage| damage.on(block))
     }
 
     fn change(&mut self) -> Result<NoChange, Corruption> {
-        Err(Damage::at(0, "block that is only read").on(0))
+        Err(Damage::internal("change of blocks that are only read").on(0))
     }
 
     fn lock(&mut self, _: Gate, _: Hold) -> Result<(), Corruption> {
@@ -276,7 +278,7 @@ impl Blocks for ReadBlocks<'_> {
     fn unlock(&mut self, _: Gate, _: Hold) {}
 
     fn pause(&mut self) -> Result<(), Corruption> {
-        pgrx::check_for_interrupts!();
+        interrupts::check();
         Ok(())
     }
 }

@@ -1,9 +1,10 @@
 //! PostgreSQL behind safe types. Nothing here knows vectors.
 //!
-//! Two ways of calling the server: through `pgrx::pg_sys`, whose guard turns a server error into a Rust panic
-//! that unwinds (and drops) properly, and, where a call per row would feel the guard's cost, through the few
-//! functions of [`raw`], whose errors jump over Rust frames and so may only be called where nothing on the
-//! stack needs dropping.
+//! Two ways of calling the server: through [`server`], whose functions have a guard that turns a server error into a
+//! Rust panic, which unwinds (and drops) properly and becomes the same error again at the border ([`guard`]); and,
+//! where a call per row would feel the guard's cost, through the few functions of [`raw`], whose errors jump over
+//! Rust frames and so may only be called where nothing on the stack needs dropping. Types, constants and variables
+//! come from `pgrx::pg_sys`; its functions are not called, since their guard keeps a part of an error only.
 
 pub mod am;
 pub mod array;
@@ -14,12 +15,16 @@ pub mod build;
 pub mod call;
 pub mod ereport;
 mod extend;
+pub mod guard;
 pub mod inspect;
+pub mod interrupts;
+pub mod memory;
 pub mod prefetch;
 pub mod raw;
 pub mod recent;
 pub mod relation;
 pub mod sample;
+pub mod server;
 pub mod settings;
 pub mod spill;
 pub mod srf;

@@ -1,10 +1,10 @@
-//! Direct declarations of server functions, without pgrx's guard. See the module `pg` for when they may be used.
+//! Direct declarations of server functions, without a guard. See the module `pg` for when they may be used.
 
 use core::ffi::{c_char, c_int, c_void};
 
 use pgrx::pg_sys::{
-    Buffer, BufferAccessStrategy, Datum, ForkNumber, HeapTuple, MemoryContext, Oid, ReadBufferMode, Relation,
-    ScanDirection, ScanKeyData, Snapshot, SysScanDesc, varlena,
+    Buffer, BufferAccessStrategy, Datum, ForkNumber, FunctionCallInfo, HeapTuple, MemoryContext, Oid,
+    ReadBufferMode, Relation, ScanDirection, ScanKeyData, Snapshot, SysScanDesc, TransactionId, varlena,
 };
 
 unsafe extern "C-unwind" {
@@ -12,16 +12,29 @@ unsafe extern "C-unwind" {
     pub fn pg_detoast_datum(datum: *mut varlena) -> *mut varlena;
     pub fn pg_detoast_datum_slice(datum: *mut varlena, first: i32, count: i32) -> *mut varlena;
 
+    // src/backend/utils/adt/numeric.c
+    pub fn numeric_float4(fcinfo: FunctionCallInfo) -> Datum;
+
     // src/backend/utils/mmgr/mcxt.c
     pub fn MemoryContextAlloc(context: MemoryContext, size: usize) -> *mut c_void;
     pub fn MemoryContextAllocZero(context: MemoryContext, size: usize) -> *mut c_void;
     pub fn MemoryContextAllocExtended(context: MemoryContext, size: usize, flags: c_int) -> *mut c_void;
+    pub fn palloc(size: usize) -> *mut c_void;
+    pub fn palloc0(size: usize) -> *mut c_void;
     pub fn pfree(pointer: *mut c_void);
+
+    // src/backend/executor/nodeAgg.c
+    pub fn AggCheckCallContext(fcinfo: FunctionCallInfo, context: *mut MemoryContext) -> c_int;
 
     // src/backend/access/transam/xact.c
     pub fn GetCurrentTransactionStartTimestamp() -> i64;
     pub fn GetCurrentSubTransactionId() -> u32;
     pub fn GetCurrentStatementStartTimestamp() -> i64;
+
+    pub fn TransactionIdIsCurrentTransactionId(xid: TransactionId) -> bool;
+
+    // src/backend/access/transam/transam.c
+    pub fn TransactionIdDidCommit(xid: TransactionId) -> bool;
 
     // src/backend/access/table/table.c
     pub fn table_open(relation: Oid, lockmode: c_int) -> Relation;
@@ -57,10 +70,6 @@ unsafe extern "C-unwind" {
     pub fn LockBuffer(buffer: Buffer, mode: c_int);
     pub fn UnlockReleaseBuffer(buffer: Buffer);
 
-    // src/backend/storage/lmgr/lmgr.c
-    pub fn LockPage(relation: Relation, block: u32, mode: c_int);
-    pub fn UnlockPage(relation: Relation, block: u32, mode: c_int);
-
     // src/backend/access/common/toast_internals.c
     pub fn toast_open_indexes(
         toast_relation: Relation,
@@ -95,6 +104,7 @@ unsafe extern "C-unwind" {
     pub fn errdetail_internal(format: *const c_char, ...) -> c_int;
     pub fn errhint(format: *const c_char, ...) -> c_int;
     pub fn errfinish(filename: *const c_char, lineno: c_int, funcname: *const c_char);
+    pub fn pg_re_throw() -> !;
 }
 
 #[cfg(any(feature = "pg16", feature = "pg17", feature = "pg18"))]

@@ -5,7 +5,7 @@ use core::marker::PhantomData;
 
 use pgrx::pg_sys::{self, ForkNumber};
 
-use super::raw;
+use super::server;
 
 /// An open relation. Copying it is free; `'r` ends with the callback.
 #[derive(Clone, Copy)]
@@ -42,11 +42,10 @@ impl<'r> Rel<'r> {
             .into_owned()
     }
 
-    /// The number of blocks of a fork.
-    #[inline]
+    /// The number of blocks of a fork. A server error (the file is gone) unwinds.
     pub fn blocks(self, fork: ForkNumber::Type) -> u32 {
         // SAFETY: the relation is open; the function looks at the file's size.
-        unsafe { raw::RelationGetNumberOfBlocksInFork(self.relation, fork) }
+        unsafe { server::RelationGetNumberOfBlocksInFork(self.relation, fork) }
     }
 
     /// Which file it is in.
@@ -95,10 +94,10 @@ impl<'r> Rel<'r> {
         // SAFETY: the relation is an open index with at least one column; the server checks that the access method
         // has a function of this number.
         unsafe {
-            if pg_sys::index_getprocid(self.relation, 1, number) == pg_sys::InvalidOid {
+            if server::index_getprocid(self.relation, 1, number) == pg_sys::InvalidOid {
                 return None;
             }
-            let info = pg_sys::index_getprocinfo(self.relation, 1, number);
+            let info = server::index_getprocinfo(self.relation, 1, number);
             (*info).fn_addr.map(|f| f as usize)
         }
     }

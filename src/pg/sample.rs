@@ -6,9 +6,11 @@ use core::cell::{Cell, RefCell};
 use pgrx::pg_sys::{self, ForkNumber};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
+use vector_index::room;
 
 use super::build::{Part, Values, scan_part};
 use super::ereport::Report;
+use super::interrupts;
 use super::relation::Rel;
 use super::toast::Later;
 
@@ -16,8 +18,8 @@ use super::toast::Later;
 pub type Keep<'a> = dyn FnMut(usize, &[u8]) -> Result<(), Report> + 'a;
 
 /// Shows `keep` rows that are not NULL, each with the place in the sample that it takes, maybe another's: after the last,
-/// the rows in places below `target` are the sample. Places come in any order. Values stored out of line are fetched
-/// when it is known which rows are in the sample.
+/// the rows in places below `target` are the sample. Places come in any order. Values of living rows that are stored out of
+/// line are fetched when it is known which rows are in the sample, as far as `memory` bytes suffice to remember them.
 ///
 /// # Errors
 /// The error of `keep`, for values fetched late; that for others is raised.
@@ -26,6 +28,7 @@ pub fn sample_table(
     index: Rel<'_>,
     info: *mut pg_sys::IndexInfo,
     target: usize,
+    memory: usize,
     seed: u64,
     keep: &mut Keep<'_>,
 ) -> Result<(), Report> {
@@ -47,14 +50,11 @@ pub fn sample_table(
         place.set(chosen as usize);
         chosen < target as u64
     };
-    let pending = Pending::default();
-    let mut defer = |later| {
-        pending.set(place.get(), Some(later));
-        true
-    };
+    let pending = Pending { places: RefCell::default(), most: memory / Pending::PLACE };
+    let mut defer = |later| pending.set(place.get(), later);
     let mut row = |_, value: Option<&[u8]>| match value {
         Some(value) => {
-            pending.set(place.get(), None);
+            pending.forget(place.get());
             keep(place.get(), value)
         }
         None => Ok(()),
@@ -78,33 +78,47 @@ pub fn sample_table(
 }
 
 /// Values that are not fetched yet, by the place that they take in the sample.
-#[derive(Default)]
-struct Pending(RefCell<Vec<Option<Later>>>);
+struct Pending {
+    places: RefCell<Vec<Option<Later>>>,
+    /// places that may be kept
+    most: usize,
+}
 
 impl Pending {
-    fn set(&self, place: usize, later: Option<Later>) {
-        let mut pending = self.0.borrow_mut();
-        if pending.len() <= place {
-            pending.resize(place + 1, None);
+    /// Bytes of a place, while it grows and with its part of the order.
+    const PLACE: usize = 2 * size_of::<Option<Later>>() + size_of::<u32>();
+
+    /// Takes a value for a place; false when there is no memory, and it has to be fetched now.
+    fn set(&self, place: usize, later: Later) -> bool {
+        let mut places = self.places.borrow_mut();
+        let longer = places.len().max(place + 1);
+        if longer > self.most || room::resize(&mut places, longer, None).is_err() {
+            return false;
         }
-        if let Some(pending) = pending.get_mut(place) {
-            *pending = later;
+        if let Some(pending) = places.get_mut(place) {
+            *pending = Some(later);
+        }
+        true
+    }
+
+    /// The place has another value now.
+    fn forget(&self, place: usize) {
+        if let Some(pending) = self.places.borrow_mut().get_mut(place) {
+            *pending = None;
         }
     }
 
-    /// Fetches them in the order in which they were stored.
+    /// Fetches them in the order in which they were stored; without memory for an order, as they come.
     fn fetch(self, keep: &mut Keep<'_>) -> Result<(), Report> {
-        let pending = self.0.into_inner();
-        let mut order: Vec<(u32, usize)> = pending
-            .iter()
-            .enumerate()
-            .filter_map(|(place, later)| later.map(|later| (later.number(), place)))
-            .collect();
-        order.sort_unstable();
+        let pending = self.places.into_inner();
+        let later = |place: usize| pending.get(place).copied().flatten();
+        let mut order = room::collected(0..pending.len() as u32).unwrap_or_default();
+        order.sort_unstable_by_key(|&place| later(place as usize).map(|later| later.number()));
         let mut values = Values::new();
-        for (_, place) in order {
-            if let Some(later) = pending.get(place).copied().flatten() {
-                pgrx::check_for_interrupts!();
+        for at in 0..pending.len() {
+            let place = order.get(at).map_or(at, |&place| place as usize);
+            if let Some(later) = later(place) {
+                interrupts::check();
                 values.show(later, |value| keep(place, value))?;
             }
         }

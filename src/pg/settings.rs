@@ -7,6 +7,7 @@ use pgrx::guc::GucSetting;
 use pgrx::pg_sys::{self, Datum};
 
 use super::relation::Rel;
+use super::server;
 use super::varlena;
 
 /// An integer setting that any user may change.
@@ -30,7 +31,7 @@ fn define_flagged_int(
 ) {
     // SAFETY: texts and the variable are static; called from _PG_init, once per process.
     unsafe {
-        pg_sys::DefineCustomIntVariable(
+        server::DefineCustomIntVariable(
             name.as_ptr(),
             description.as_ptr(),
             detail.map_or(core::ptr::null(), CStr::as_ptr),
@@ -84,7 +85,7 @@ pub fn define_real(
 ) {
     // SAFETY: as in `define_flagged_int`.
     unsafe {
-        pg_sys::DefineCustomRealVariable(
+        server::DefineCustomRealVariable(
             name.as_ptr(),
             description.as_ptr(),
             core::ptr::null(),
@@ -136,7 +137,7 @@ pub fn define_enum<const N: usize>(
 ) {
     // SAFETY: as in `define_flagged_int`; the entries are static and end with the mark.
     unsafe {
-        pg_sys::DefineCustomEnumVariable(
+        server::DefineCustomEnumVariable(
             name.as_ptr(),
             description.as_ptr(),
             core::ptr::null(),
@@ -157,9 +158,9 @@ pub fn reserve_prefix(prefix: &'static CStr) {
     // SAFETY: the text is static.
     unsafe {
         #[cfg(any(feature = "pg13", feature = "pg14"))]
-        pg_sys::EmitWarningsOnPlaceholders(prefix.as_ptr());
+        server::EmitWarningsOnPlaceholders(prefix.as_ptr());
         #[cfg(not(any(feature = "pg13", feature = "pg14")))]
-        pg_sys::MarkGUCPrefixReserved(prefix.as_ptr());
+        server::MarkGUCPrefixReserved(prefix.as_ptr());
     }
 }
 
@@ -192,10 +193,10 @@ impl Options {
     pub fn register(&self) {
         // SAFETY: texts are static; once per process.
         unsafe {
-            let kind = pg_sys::add_reloption_kind();
+            let kind = server::add_reloption_kind();
             for option in self.options {
                 let (default, min, max) = option.range;
-                pg_sys::add_int_reloption(
+                server::add_int_reloption(
                     kind as _,
                     option.name.as_ptr(),
                     option.description.as_ptr(),
@@ -243,7 +244,7 @@ impl Options {
         // SAFETY: the table describes a struct of `size` bytes with its header first; the guarded call copies what it
         // needs.
         unsafe {
-            pg_sys::build_reloptions(
+            server::build_reloptions(
                 reloptions,
                 validate,
                 self.kind.load(Ordering::Relaxed) as _,

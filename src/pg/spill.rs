@@ -6,6 +6,8 @@ use core::ffi::c_int;
 use pgrx::pg_sys;
 use vector_index::ivf::candidates::Runs;
 
+use super::{ereport, memory, server};
+
 /// Runs, each in a file of its own. Files are closed by [`Runs::clear`]; after an error the server closes them itself,
 /// which is why dropping this does not.
 pub struct Spill {
@@ -28,10 +30,13 @@ impl Spill {
     }
 
     fn add_file(&mut self) {
+        if self.files.try_reserve(1).is_err() {
+            ereport::unwind(memory::wanting());
+        }
         // SAFETY: the context is alive (contract of `new`); what is made in it lives until the file is closed.
         let file = unsafe {
             let previous = pg_sys::MemoryContextSwitchTo(self.context);
-            let file = pg_sys::BufFileCreateTemp(false);
+            let file = server::BufFileCreateTemp(false);
             pg_sys::MemoryContextSwitchTo(previous);
             file
         };
@@ -49,7 +54,7 @@ impl Runs for Spill {
             // SAFETY: the file is open and the bytes are readable. (Before PostgreSQL 16 the pointer is not const, and
             // the bytes are not written to either.)
             unsafe {
-                pg_sys::BufFileWrite(file.file, bytes.as_ptr().cast_mut().cast(), bytes.len());
+                server::BufFileWrite(file.file, bytes.as_ptr().cast_mut().cast(), bytes.len());
             }
         }
     }
@@ -63,10 +68,10 @@ impl Runs for Spill {
         // SAFETY: the file is open; the bytes are writable.
         unsafe {
             if !file.rewound {
-                pg_sys::BufFileSeek(file.file, 0, 0, libc::SEEK_SET as c_int);
+                server::BufFileSeek(file.file, 0, 0, libc::SEEK_SET as c_int);
                 file.rewound = true;
             }
-            pg_sys::BufFileRead(file.file, bytes.as_mut_ptr().cast(), bytes.len())
+            server::BufFileRead(file.file, bytes.as_mut_ptr().cast(), bytes.len())
         }
     }
 
@@ -74,7 +79,7 @@ impl Runs for Spill {
         self.writing = false;
         for file in core::mem::take(&mut self.files) {
             // SAFETY: open, and closed once.
-            unsafe { pg_sys::BufFileClose(file.file) };
+            unsafe { server::BufFileClose(file.file) };
         }
     }
 }

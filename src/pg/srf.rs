@@ -3,6 +3,7 @@
 use pgrx::pg_sys::{self, Datum};
 
 use super::call::Call;
+use super::server;
 
 /// One value of a row.
 #[derive(Clone, Copy, Debug)]
@@ -41,12 +42,12 @@ impl Rows {
             }
             let previous = pg_sys::MemoryContextSwitchTo((*(*info).econtext).ecxt_per_query_memory);
             let mut descriptor = core::ptr::null_mut();
-            let class = pg_sys::get_call_result_type(fcinfo, core::ptr::null_mut(), &mut descriptor);
+            let class = server::get_call_result_type(fcinfo, core::ptr::null_mut(), &mut descriptor);
             let fits = class == pg_sys::TypeFuncClass::TYPEFUNC_COMPOSITE
                 && usize::try_from((*descriptor).natts) == Ok(columns);
             if fits {
                 (*info).returnMode = materialize;
-                (*info).setResult = pg_sys::tuplestore_begin_heap(false, false, pg_sys::work_mem);
+                (*info).setResult = server::tuplestore_begin_heap(false, false, pg_sys::work_mem);
                 (*info).setDesc = descriptor;
             }
             pg_sys::MemoryContextSwitchTo(previous);
@@ -67,7 +68,7 @@ impl Rows {
                     let length = i32::try_from(text.len()).unwrap_or(0);
                     // SAFETY: the text is readable for that length, which the function copies.
                     *value = Datum::from(unsafe {
-                        pg_sys::cstring_to_text_with_len(text.as_ptr().cast(), length)
+                        server::cstring_to_text_with_len(text.as_ptr().cast(), length)
                     });
                 }
             }
@@ -76,7 +77,7 @@ impl Rows {
         // texts can go. The arrays have a value for each column.
         unsafe {
             if usize::try_from((*self.descriptor).natts) == Ok(N) {
-                pg_sys::tuplestore_putvalues(
+                server::tuplestore_putvalues(
                     self.store,
                     self.descriptor,
                     values.as_mut_ptr(),
@@ -85,7 +86,7 @@ impl Rows {
             }
             for (value, cell) in values.iter().zip(cells) {
                 if matches!(cell, Cell::Text(_)) {
-                    pg_sys::pfree(value.cast_mut_ptr());
+                    server::pfree(value.cast_mut_ptr());
                 }
             }
         }

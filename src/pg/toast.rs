@@ -7,8 +7,10 @@
 //! suggest (`toast_places`). A chunk says which value it belongs to and its number, so a wrong guess costs a look and
 //! cannot go unnoticed; then the index is asked, which also says where to look next time. Where guesses keep failing
 //! only few are made. A guess may read a page that the value turns out not to be on; if that page is damaged, the error
-//! names it. (A number is given to another value only when the toast index knows none of it, so a chunk that is found
-//! has the value that its row means, unless numbers wrapped around while a chunk stayed whose index entry had gone.)
+//! names it. A number is given to another value only when the toast index knows none of it, so a chunk that is found
+//! has the value that its row means, but for those that never had an index entry or lost it while they stayed: of a
+//! transaction that was aborted. So a chunk counts only when its inserter committed or is the current transaction; others
+//! are left to the index.
 //! Whatever is unusual (compressed values, other table access methods, lengths that do not add up) is left to
 //! PostgreSQL, whose errors are the ones to be seen.
 //!
@@ -21,7 +23,7 @@ use pgrx::pg_sys::{self, Datum, Oid, Relation, varlena};
 
 use super::raw;
 use super::toast_places::{self, Known};
-use super::varlena::{HEADER, header_4b};
+use super::varlena::{HEADER, header_4b, header_4b_compressed};
 
 /// Largest value that gets a buffer for as long as the query runs; the largest `vector` has 64,008 bytes, the
 /// largest `sparsevec` 128,016.
@@ -53,6 +55,16 @@ impl External {
     /// `datum` is a varlena.
     #[inline]
     unsafe fn read(datum: *const varlena) -> Option<Self> {
+        // SAFETY: the caller's contract.
+        unsafe { Self::read_any(datum) }.filter(|external| !external.is_compressed())
+    }
+
+    /// The pointer in `datum`, if it is one to a value on disk.
+    ///
+    /// # Safety
+    /// As for [`Self::read`].
+    #[inline]
+    unsafe fn read_any(datum: *const varlena) -> Option<Self> {
         let bytes: *const u8 = datum.cast();
         // SAFETY: an external value has a tag byte after the first, and the on-disk kind a pointer after that,
         // at any alignment.
@@ -60,9 +72,13 @@ impl External {
             if bytes.read() != EXTERNAL || bytes.add(1).read() != VARTAG_ONDISK {
                 return None;
             }
-            let external: External = bytes.add(2).cast::<External>().read_unaligned();
-            (external.len() + HEADER == external.raw_size.max(0) as usize).then_some(external)
+            Some(bytes.add(2).cast::<External>().read_unaligned())
         }
+    }
+
+    /// Whether the value is compressed: else its raw size is its own and that of a header.
+    fn is_compressed(&self) -> bool {
+        self.len() + HEADER != self.raw_size.max(0) as usize
     }
 
     /// Bytes of the value without header. (The two highest bits name the compression from PostgreSQL 14 on;
@@ -88,6 +104,8 @@ struct Slot {
     next: Place,
     /// Guesses in a row that failed.
     misses: u32,
+    /// A transaction that committed; 0 for none.
+    inserter: u32,
 }
 
 /// An item of a page.
@@ -143,6 +161,42 @@ impl Fetcher {
         Fetcher { slot: Slot::EMPTY, context }
     }
 
+    /// The value of a row that is dead, whose chunks may be removed at any time, compressed or not: only its header says.
+    /// `None` for values that are stored in another way. The bytes stay until the next call.
+    ///
+    /// # Safety
+    /// As for [`Self::fetch`].
+    pub unsafe fn fetch_of_dead(&mut self, datum: *const varlena) -> Option<Remains<'_>> {
+        // SAFETY: the caller's contract; the header of a compressed value says so, and the server decompresses by that.
+        unsafe {
+            let external = External::read_any(datum)?;
+            let size = HEADER + external.len();
+            if size > LARGEST {
+                return None;
+            }
+            let slot = &mut self.slot;
+            slot.value = Oid::INVALID;
+            slot.reserve(size, self.context);
+            slot.buffer.cast::<u32>().write(header_4b(size));
+            if external.is_compressed() {
+                slot.buffer.cast::<u32>().write(header_4b_compressed(size));
+            }
+            let lock = pg_sys::AccessShareLock as c_int;
+            let relation = raw::table_open(external.relation, lock);
+            let heap = (*(*relation).rd_rel).relam == Oid::from(pg_sys::BuiltinOid::HEAP_TABLE_AM_OID);
+            let found = heap && slot.fill_from_index(relation, &external);
+            raw::table_close(relation, lock);
+            if !heap {
+                return None;
+            }
+            Some(if found {
+                Remains::Value(core::slice::from_raw_parts(slot.buffer, size))
+            } else {
+                Remains::Gone
+            })
+        }
+    }
+
     /// As [`fetch`]. The bytes stay until the next call.
     ///
     /// # Safety
@@ -158,6 +212,14 @@ impl Fetcher {
             self.slot.value_of(&external, self.context)
         }
     }
+}
+
+/// What is left of a value whose row is dead.
+pub enum Remains<'a> {
+    /// all of it
+    Value(&'a [u8]),
+    /// not all of it
+    Gone,
 }
 
 /// A value stored out of line, to be fetched later.
@@ -200,6 +262,7 @@ impl Slot {
         capacity: 0,
         next: Place { block: u32::MAX, offset: 1 },
         misses: 0,
+        inserter: 0,
     };
 
     /// The value, whole, in a buffer of `context`.
@@ -340,7 +403,7 @@ impl Slot {
                 raw::LockBuffer(buffer, pg_sys::BUFFER_LOCK_SHARE as c_int);
                 let page = core::slice::from_raw_parts(pg_sys::BufferGetPage(buffer).cast::<u8>(), PAGE);
                 let seen = look_for(number, page);
-                let mut chunks = Chunks::new(self.buffer, external);
+                let mut chunks = Chunks::new(self.buffer, external, self.inserter);
                 let mut place = Place { block: guess.block, offset: 1 };
                 let mut progress = Progress::EndOfPage;
                 if let Seen::Here(offset) = seen {
@@ -348,6 +411,7 @@ impl Slot {
                     progress = chunks.take_from_page(page, &mut place.offset);
                 }
                 raw::UnlockReleaseBuffer(buffer);
+                self.inserter = chunks.inserter;
                 guess = match seen {
                     Seen::Here(_) => {
                         if attempt > 0 {
@@ -375,7 +439,7 @@ impl Slot {
     /// # Safety
     /// As for `guess`.
     unsafe fn fill_from_neighbour(&mut self, relation: Relation, external: &External) -> bool {
-        let chunks = Chunks::new(self.buffer, external);
+        let chunks = Chunks::new(self.buffer, external, self.inserter);
         // SAFETY: the caller's contract.
         self.next.block != u32::MAX && unsafe { self.follow(relation, chunks, self.next) }
     }
@@ -397,6 +461,7 @@ impl Slot {
                 let before = (chunks.sequence, place.offset);
                 let state = chunks.take_from_page(page, &mut place.offset);
                 raw::UnlockReleaseBuffer(buffer);
+                self.inserter = chunks.inserter;
                 match state {
                     Progress::Complete { last_item } => {
                         self.next = if last_item { place.next_page() } else { place };
@@ -424,7 +489,7 @@ impl Slot {
     /// # Safety
     /// As for `fill_from_neighbour`.
     unsafe fn fill_from_index(&mut self, relation: Relation, external: &External) -> bool {
-        let mut chunks = Chunks::new(self.buffer, external);
+        let mut chunks = Chunks::new(self.buffer, external, 0);
         let lock = pg_sys::AccessShareLock as c_int;
         let (mut complete, mut first) = (false, None);
         // SAFETY: the calls are those of heap_fetch_toast_slice; a tuple is looked at before the scan moves on.
@@ -450,7 +515,7 @@ impl Slot {
                     raw::systable_getnext_ordered(scan, pg_sys::ScanDirection::ForwardScanDirection).as_ref();
                 let Some(tuple) = tuple else { break };
                 let bytes = core::slice::from_raw_parts(tuple.t_data.cast::<u8>(), tuple.t_len as usize);
-                if !chunks.take(bytes) {
+                if !Chunk::new(bytes).is_some_and(|chunk| chunks.take(chunk)) {
                     complete = false;
                     break;
                 }
@@ -526,12 +591,35 @@ struct Chunks {
     sequence: i32,
     to: *mut u8,
     missing: usize,
+    /// A transaction that committed; 0 for none.
+    inserter: u32,
 }
 
 impl Chunks {
-    fn new(buffer: *mut u8, external: &External) -> Self {
+    fn new(buffer: *mut u8, external: &External, inserter: u32) -> Self {
         let to = buffer.wrapping_add(HEADER);
-        Chunks { value: external.value, sequence: 0, to, missing: external.len() }
+        Chunks { value: external.value, sequence: 0, to, missing: external.len(), inserter }
+    }
+
+    /// Whether the chunk's inserter committed or is this transaction: by the chunk's own hint, else by what the server
+    /// knows of transactions. (A transaction that is under way keeps its chunks to itself.)
+    fn counts(&mut self, chunk: &Chunk) -> bool {
+        if chunk.committed || (chunk.inserter != 0 && chunk.inserter == self.inserter) {
+            return true;
+        }
+        let inserter = pg_sys::TransactionId::from(chunk.inserter);
+        // SAFETY: both take any number; they may read the commit log, under a buffer's lock as the server itself does,
+        // and an error jumps over frames that hold nothing.
+        unsafe {
+            if raw::TransactionIdIsCurrentTransactionId(inserter) {
+                return true;
+            }
+            let committed = raw::TransactionIdDidCommit(inserter);
+            if committed {
+                self.inserter = chunk.inserter;
+            }
+            committed
+        }
     }
 
     fn complete(&self) -> bool {
@@ -543,7 +631,9 @@ impl Chunks {
     fn take_from_page(&mut self, page: &[u8], offset: &mut u16) -> Progress {
         let items = items_of(page);
         while *offset <= items {
-            if !tuple_of(page, *offset).is_some_and(|tuple| self.take(tuple)) && self.sequence > 0 {
+            let taken =
+                tuple_of(page, *offset).and_then(Chunk::new).is_some_and(|chunk| self.take_if_good(chunk));
+            if !taken && self.sequence > 0 {
                 return Progress::Stranger;
             }
             *offset += 1;
@@ -554,10 +644,18 @@ impl Chunks {
         Progress::EndOfPage
     }
 
-    /// Takes the tuple's data if it is the value's next chunk.
-    fn take(&mut self, tuple: &[u8]) -> bool {
-        let Some(chunk) = Chunk::new(tuple) else { return false };
-        if chunk.value != self.value.to_u32() || chunk.sequence != self.sequence {
+    fn is_next(&self, chunk: &Chunk) -> bool {
+        chunk.value == self.value.to_u32() && chunk.sequence == self.sequence
+    }
+
+    /// Takes a chunk that was not found through the index.
+    fn take_if_good(&mut self, chunk: Chunk) -> bool {
+        self.is_next(&chunk) && self.counts(&chunk) && self.take(chunk)
+    }
+
+    /// Takes the chunk's data if it is the value's next one.
+    fn take(&mut self, chunk: Chunk) -> bool {
+        if !self.is_next(&chunk) {
             return false;
         }
         let chunk = chunk.data;
@@ -590,14 +688,18 @@ struct Chunk<'a> {
     sequence: i32,
     /// a whole varlena, at least one byte
     data: &'a [u8],
+    /// the transaction that inserted it, and whether it is known to have committed
+    inserter: u32,
+    committed: bool,
 }
 
 impl<'a> Chunk<'a> {
-    /// HeapTupleHeaderData: t_infomask at 20, t_hoff at 22 (htup_details.h); a toast tuple has no NULLs and three
+    /// HeapTupleHeaderData: t_xmin at 0, t_infomask at 20, t_hoff at 22 (htup_details.h); a toast tuple has no NULLs and three
     /// columns: chunk_id oid, chunk_seq int4, chunk_data bytea.
     fn new(tuple: &'a [u8]) -> Option<Self> {
         const HAS_NULL: u16 = 0x0001;
         const XMIN: u16 = 0x0300;
+        const XMIN_COMMITTED: u16 = 0x0100; // also of a frozen one
         const XMIN_INVALID: u16 = 0x0200; // alone: inserted by a transaction that aborted
         if tuple.len() < 24 {
             return None;
@@ -610,6 +712,8 @@ impl<'a> Chunk<'a> {
             value: u32_at(tuple, data),
             sequence: u32_at(tuple, data + 4) as i32,
             data: &tuple[data + 8..],
+            inserter: u32_at(tuple, 0),
+            committed: infomask & XMIN_COMMITTED != 0,
         })
     }
 }

@@ -3,16 +3,18 @@
 use pgrx::pg_sys;
 use vector_index::page::Tid;
 
+use super::guard;
 use super::relation::Rel;
+use super::server;
 
 /// Rests when cost-based vacuum delay asks for it, and lets a cancel through.
 pub fn delay_point() {
     // SAFETY: may be called wherever interrupts may be served: no lock on a buffer is held.
     unsafe {
         #[cfg(feature = "pg18")]
-        pg_sys::vacuum_delay_point(false);
+        server::vacuum_delay_point(false);
         #[cfg(not(feature = "pg18"))]
-        pg_sys::vacuum_delay_point();
+        server::vacuum_delay_point();
     }
 }
 
@@ -52,14 +54,16 @@ impl<'v> BulkDelete<'v> {
         BulkDelete { index, callback, state, stats }
     }
 
-    /// Whether the row at `tid` is to go. Looks at a list in memory only: it raises nothing and may be asked while a
-    /// buffer is locked.
+    /// Whether the row at `tid` is to go. May be asked while a buffer is locked: the server's own access methods do, and
+    /// the callback takes no lock on a buffer. It looks at a list in memory, which in a parallel vacuum is shared and
+    /// may have to be mapped first: a server error is possible, if unlikely, and unwinds. What the page's lock and pin
+    /// protect is left as it is, and the transaction's end lets them go.
     #[inline]
     pub fn is_dead(&self, tid: Tid) -> bool {
         let mut item = item_pointer(tid);
         match self.callback {
             // SAFETY: the callback and its state come from one ambulkdelete call; it takes a TID.
-            Some(callback) => unsafe { callback(&mut item, self.state) },
+            Some(callback) => unsafe { guard::call(|| callback(&mut item, self.state)) },
             None => false,
         }
     }

@@ -2,7 +2,7 @@
 
 use pgrx::pg_sys::{self, Datum, varlena};
 
-use super::{raw, toast};
+use super::{raw, server, toast};
 
 /// Bytes of the four-byte header.
 pub const HEADER: usize = 4;
@@ -70,10 +70,36 @@ unsafe fn inline_value(datum: *mut varlena, scratch: &mut Scratch) -> Option<&[u
             return Some(whole(datum));
         }
         let payload = size_1b(first)? - 1;
-        let to = scratch.0.as_mut_ptr().cast::<u8>();
-        to.cast::<u32>().write(header_4b(HEADER + payload));
-        core::ptr::copy_nonoverlapping(datum.cast::<u8>().add(1), to.add(HEADER), payload);
+        let (from, to) = (datum.cast::<u8>().add(1), scratch.0.as_mut_ptr().cast::<u8>());
+        let header = header_4b(HEADER + payload);
+        if payload >= 4 {
+            // The header and the dimensions behind it are read as one word at once: a processor passes on what it has
+            // just written only to a read of the same bytes.
+            to.cast::<[u32; 2]>().write([header, from.cast::<u32>().read_unaligned()]);
+            core::ptr::copy_nonoverlapping(from.add(4), to.add(HEADER + 4), payload - 4);
+        } else {
+            to.cast::<u32>().write(header);
+            core::ptr::copy_nonoverlapping(from, to.add(HEADER), payload);
+        }
         Some(core::slice::from_raw_parts(to, HEADER + payload))
+    }
+}
+
+/// The whole value, and the varlena that can be a result: itself unless it had to be fetched.
+///
+/// # Safety
+/// `datum` is a varlena that outlives the bytes; a server error jumps over the caller's frames.
+#[inline]
+pub(super) unsafe fn kept_hot(datum: *mut varlena, scratch: &mut Scratch) -> (&[u8], *mut varlena) {
+    // SAFETY: the caller's contract; what is fetched lives in the current memory context.
+    unsafe {
+        match inline_value(datum, scratch) {
+            Some(bytes) => (bytes, datum),
+            None => {
+                let fetched = raw::pg_detoast_datum(datum);
+                (whole(fetched), fetched)
+            }
+        }
     }
 }
 
@@ -122,10 +148,10 @@ pub fn decompress<R>(compressed: &[u8], look: impl FnOnce(&[u8]) -> R) -> R {
     // length that the header gives. Decompression checks what it reads, and makes the value in the current memory
     // context, where it is freed after the look.
     unsafe {
-        let value = pg_sys::pg_detoast_datum(compressed.as_ptr().cast_mut().cast());
+        let value = server::pg_detoast_datum(compressed.as_ptr().cast_mut().cast());
         let result = look(whole(value));
         if !core::ptr::eq(value.cast::<u8>(), compressed.as_ptr()) {
-            pg_sys::pfree(value.cast());
+            server::pfree(value.cast());
         }
         result
     }
@@ -152,6 +178,11 @@ pub fn header_4b(size: usize) -> u32 {
     if cfg!(target_endian = "little") { (size as u32) << 2 } else { size as u32 & 0x3fff_ffff }
 }
 
+/// The four-byte header of a value that is compressed in place, of `size` bytes.
+pub fn header_4b_compressed(size: usize) -> u32 {
+    if cfg!(target_endian = "little") { header_4b(size) | 2 } else { header_4b(size) | 1 << 30 }
+}
+
 /// A new value in the current memory context, zeroed, its header set. Aligned to 8 bytes.
 pub struct NewVarlena {
     bytes: &'static mut [u8],
@@ -164,8 +195,23 @@ impl NewVarlena {
         // SAFETY: palloc0 gives `size` zeroed bytes, MAXALIGNed, or raises. They live until their memory
         // context is reset, which does not happen while a function that made them runs; the reference does
         // not leave this value other than bounded by `&mut self`.
-        let bytes = unsafe { core::slice::from_raw_parts_mut(pg_sys::palloc0(size).cast::<u8>(), size) };
+        let bytes = unsafe { core::slice::from_raw_parts_mut(server::palloc0(size).cast::<u8>(), size) };
         bytes[..HEADER].copy_from_slice(&header_4b(size).to_ne_bytes());
+        NewVarlena { bytes }
+    }
+
+    /// As [`Self::zeroed`], without the guard.
+    ///
+    /// # Safety
+    /// A server error (no memory) jumps over the caller's frames.
+    #[inline]
+    pub(super) unsafe fn zeroed_hot(size: usize) -> Self {
+        let size = size.max(HEADER);
+        // SAFETY: as in `zeroed`, but for the jump, which the caller allows.
+        let bytes = unsafe { core::slice::from_raw_parts_mut(raw::palloc0(size).cast::<u8>(), size) };
+        if let Some(header) = bytes.first_chunk_mut() {
+            *header = header_4b(size).to_ne_bytes();
+        }
         NewVarlena { bytes }
     }
 
@@ -180,27 +226,19 @@ impl NewVarlena {
     }
 }
 
-/// `bytes` as a bytea.
-pub fn bytea(payload: usize, fill: impl FnOnce(&mut [u8])) -> Datum {
-    let mut value = NewVarlena::zeroed(HEADER + payload);
-    fill(&mut value.bytes_mut()[HEADER..]);
-    value.into_datum()
-}
-
 /// A cstring of at most `capacity` bytes; `fill` writes it (without NUL) and answers its length.
-pub fn cstring(capacity: usize, fill: impl FnOnce(&mut [u8]) -> usize) -> Datum {
-    // SAFETY: palloc gives `capacity + 1` bytes or raises. They are written before they are read as a slice of
-    // initialised bytes, and NUL ends the text that `fill` wrote.
+///
+/// # Safety
+/// A server error (no memory) jumps over the caller's frames.
+#[inline]
+pub(super) unsafe fn cstring_hot(capacity: usize, fill: impl FnOnce(&mut [u8]) -> usize) -> Datum {
+    // SAFETY: palloc gives `capacity + 1` bytes or raises, which the caller allows. They are written before they are
+    // read as a slice of initialised bytes, and NUL ends the text that `fill` wrote.
     unsafe {
-        let start = pg_sys::palloc(capacity + 1).cast::<u8>();
+        let start = raw::palloc(capacity + 1).cast::<u8>();
         start.write_bytes(0, capacity + 1);
         let len = fill(core::slice::from_raw_parts_mut(start, capacity)).min(capacity);
         start.add(len).write(0);
         Datum::from(start)
     }
-}
-
-/// The datum of a value that a call already holds.
-pub fn same(value: &[u8]) -> Datum {
-    Datum::from(value.as_ptr())
 }

@@ -5,10 +5,11 @@ use pgrx::pg_sys::{self, Datum};
 use vector_index::ValueError;
 use vector_index::value::{DenseView, check_dims, check_element, check_expected_dims};
 
-use super::element::{Element, argument, build};
+use super::element::{Element, argument_hot, build_hot};
 use crate::error::Error;
 use crate::pg::array::{self, Array};
 use crate::pg::call::Call;
+use crate::pg::varlena::Scratch;
 
 /// A transition value: count and sums.
 struct State<'a> {
@@ -36,9 +37,9 @@ impl<'a> State<'a> {
 }
 
 /// A new transition value; fails when a sum overflows.
-fn build_state(count: f64, sums: impl ExactSizeIterator<Item = f64>) -> Result<Datum, Error> {
+fn build_state(call: Call<'_>, count: f64, sums: impl ExactSizeIterator<Item = f64>) -> Result<Datum, Error> {
     let mut overflow = false;
-    let datum = array::build::<f64>(pg_sys::FLOAT8OID, sums.len() + 1, |out| {
+    let datum = array::build_hot::<f64>(call, pg_sys::FLOAT8OID, sums.len() + 1, |out| {
         if let Some((first, rest)) = out.split_first_mut() {
             *first = count;
             for (slot, sum) in rest.iter_mut().zip(sums) {
@@ -52,21 +53,21 @@ fn build_state(count: f64, sums: impl ExactSizeIterator<Item = f64>) -> Result<D
 
 /// Transition function: (state, value). Within an aggregate the state is changed in place.
 pub fn accumulate<T: Element>(call: Call<'_>) -> Result<Datum, Error> {
-    if let Some((state, changed)) = call.change_transition(accumulate_in_place::<T>)
+    if let Some((state, changed)) = call.change_transition_hot(accumulate_in_place::<T>)
         && changed?
     {
         return Ok(state);
     }
     let state = State::argument(call, 0, T::ACCUM)?;
-    let value = argument::<T>(call, 1)?;
+    let mut room = Scratch::new();
+    let value = argument_hot!(call, 1, T, room)?;
     let count = state.count + 1.0;
     let elements = value.elements().iter().map(|x| f64::from(x.to_f32()));
     if state.sums.is_empty() {
-        return build_state(count, elements);
+        return build_state(call, count, elements);
     }
     check_expected_dims(state.dims(), value.dims())?;
-    let sums: Vec<f64> = state.sums.iter().zip(elements).map(|(sum, x)| sum + x).collect();
-    build_state(count, sums.into_iter())
+    build_state(call, count, state.sums.iter().zip(elements).map(|(sum, x)| sum + x))
 }
 
 /// False, and nothing done, when the state has no dimensions yet or is no state.
@@ -96,27 +97,26 @@ pub fn combine(call: Call<'_>) -> Result<Datum, Error> {
     let count = a.count + b.count;
     let ty = vector_index::TypeName::Vector;
     match (a.sums.is_empty(), b.sums.is_empty()) {
-        (true, true) => build_state(count, [].into_iter()),
+        (true, true) => build_state(call, count, [].into_iter()),
         (true, false) => {
             check_dims(ty, b.dims())?;
-            copy_state(count, b.sums)
+            copy_state(call, count, b.sums)
         }
         (false, true) => {
             check_dims(ty, a.dims())?;
-            copy_state(count, a.sums)
+            copy_state(call, count, a.sums)
         }
         (false, false) => {
             check_dims(ty, a.dims())?;
             check_expected_dims(a.dims(), b.dims())?;
-            let sums: Vec<f64> = a.sums.iter().zip(b.sums).map(|(a, b)| a + b).collect();
-            build_state(count, sums.into_iter())
+            build_state(call, count, a.sums.iter().zip(b.sums).map(|(a, b)| a + b))
         }
     }
 }
 
 /// A state with other sums as they are, infinite or not.
-fn copy_state(count: f64, sums: &[f64]) -> Result<Datum, Error> {
-    Ok(array::build::<f64>(pg_sys::FLOAT8OID, sums.len() + 1, |out| {
+fn copy_state(call: Call<'_>, count: f64, sums: &[f64]) -> Result<Datum, Error> {
+    Ok(array::build_hot::<f64>(call, pg_sys::FLOAT8OID, sums.len() + 1, |out| {
         if let Some((first, rest)) = out.split_first_mut() {
             *first = count;
             rest.copy_from_slice(sums);
@@ -131,7 +131,7 @@ pub fn average<T: Element>(call: Call<'_>) -> Result<Option<Datum>, Error> {
         return Ok(None);
     }
     check_dims(T::TYPE, state.dims())?;
-    build::<T>(state.sums.len(), |out| {
+    build_hot::<T, Error>(call, state.sums.len(), |out| {
         for (slot, sum) in out.iter_mut().zip(state.sums) {
             let mean = (sum / state.count) as f32;
             *slot = T::convert(mean)?;

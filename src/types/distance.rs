@@ -1,26 +1,19 @@
 //! Distances between two vectors of one type: called once per row, so without guard and without allocation.
 
 use vector_index::ValueError;
-use vector_index::value::{DenseView, SparseView};
+use vector_index::value::SparseView;
 use vector_kernels::sparse;
-use zerocopy::IntoBytes;
 
-use super::element::Element;
+use super::element::{Element, argument_hot};
 use crate::pg::call::Call;
-use crate::pg::prefetch::Stride;
 use crate::pg::varlena::Scratch;
-
-static LEFT: Stride = Stride::new();
-static RIGHT: Stride = Stride::new();
 
 #[inline(always)]
 fn dense<T: Element, R>(call: Call<'_>, kernel: impl FnOnce(&[T], &[T]) -> R) -> Result<R, ValueError> {
     let (mut room_a, mut room_b) = (Scratch::new(), Scratch::new());
-    let a = DenseView::<T>::new(call.varlena_hot(0, &mut room_a))?;
-    let b = DenseView::<T>::new(call.varlena_hot(1, &mut room_b))?;
+    let a = argument_hot!(call, 0, T, room_a)?;
+    let b = argument_hot!(call, 1, T, room_b)?;
     a.check_same_dims(&b)?;
-    LEFT.follow(a.elements().as_bytes());
-    RIGHT.follow(b.elements().as_bytes());
     Ok(kernel(a.elements(), b.elements()))
 }
 

@@ -7,10 +7,11 @@ use vector_index::text::TextElement;
 use vector_index::value::{DenseElement, DenseView};
 use vector_index::wire::WireElement;
 use vector_kernels::kernels;
+use zerocopy::IntoBytes;
 
-use crate::error::Error;
 use crate::pg::call::Call;
-use crate::pg::varlena::NewVarlena;
+use crate::pg::prefetch::Stride;
+use crate::pg::varlena::Scratch;
 
 /// An element type with its kernels.
 pub trait Element: DenseElement + TextElement + WireElement {
@@ -31,6 +32,10 @@ pub trait Element: DenseElement + TextElement + WireElement {
     fn binary_quantize(a: &[Self], out: &mut [u8]);
     /// The element for a computed value; fails where the type cannot hold a finite value.
     fn convert(value: f32) -> Result<Self, ValueError>;
+    /// The elements for computed values, as many as both slices have; fails as `convert` does.
+    fn convert_all(values: &[f32], out: &mut [Self]) -> Result<(), ValueError>;
+    /// Elements as f32 (exact), as many as both slices have.
+    fn widen(elements: &[Self], out: &mut [f32]);
 }
 
 macro_rules! kernel_calls {
@@ -59,8 +64,20 @@ impl Element for f32 {
         binary_quantize = binary_quantize_f32(a: &[f32], out: &mut [u8]) -> ();
     }
 
+    #[inline]
     fn convert(value: f32) -> Result<Self, ValueError> {
         Ok(value)
+    }
+
+    #[inline]
+    fn convert_all(values: &[f32], out: &mut [Self]) -> Result<(), ValueError> {
+        Self::widen(values, out);
+        Ok(())
+    }
+
+    #[inline]
+    fn widen(elements: &[Self], out: &mut [f32]) {
+        out.iter_mut().zip(elements).for_each(|(slot, &x)| *slot = x);
     }
 }
 
@@ -88,20 +105,55 @@ impl Element for f16 {
         }
         Ok(half)
     }
+
+    #[inline]
+    fn convert_all(values: &[f32], out: &mut [Self]) -> Result<(), ValueError> {
+        kernels().f32_to_f16(values, out);
+        // no early exit, so that the loop is a vector one
+        if out.iter().zip(values).fold(false, |found, (h, _)| found | h.is_infinite()) {
+            values.iter().try_for_each(|&x| Self::convert(x).map(drop))?;
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn widen(elements: &[Self], out: &mut [f32]) {
+        kernels().f16_to_f32(elements, out);
+    }
 }
 
-/// Argument `n` as a dense vector.
-pub fn argument<'fc, T: Element>(call: Call<'fc>, n: usize) -> Result<DenseView<'fc, T>, ValueError> {
-    DenseView::new(call.varlena(n))
+/// Room for an argument of a function that is called once per row, and where its last values lay: each function has its
+/// own memory of that, so that one does not disturb another's.
+macro_rules! argument_hot {
+    ($call:expr, $n:expr, $t:ty, $room:ident) => {{
+        static STRIDE: crate::pg::prefetch::Stride = crate::pg::prefetch::Stride::new();
+        $crate::types::element::dense_hot::<$t>($call, $n, &mut $room, &STRIDE)
+    }};
+}
+pub(super) use argument_hot;
+
+/// Argument `n` as a dense vector; the values of rows to come are asked for. See [`argument_hot!`].
+#[inline(always)]
+pub fn dense_hot<'s, 'fc: 's, T: Element>(
+    call: Call<'fc>,
+    n: usize,
+    room: &'s mut Scratch,
+    stride: &Stride,
+) -> Result<DenseView<'s, T>, ValueError> {
+    let view = DenseView::<T>::new(call.varlena_hot(n, room))?;
+    stride.follow(view.elements().as_bytes());
+    Ok(view)
 }
 
 /// A new dense vector of `dims` elements, at most [`vector_index::value::MAX_DIMS`], all zero until `fill` is
 /// done with them.
-pub fn build<T: Element>(
+#[inline]
+pub fn build_hot<T: Element, E: From<ValueError>>(
+    call: Call<'_>,
     dims: usize,
-    fill: impl FnOnce(&mut [T]) -> Result<(), Error>,
-) -> Result<Datum, Error> {
-    let mut value = NewVarlena::zeroed(DenseView::<T>::size(dims));
+    fill: impl FnOnce(&mut [T]) -> Result<(), E>,
+) -> Result<Datum, E> {
+    let mut value = call.new_varlena_hot(DenseView::<T>::size(dims));
     fill(DenseView::<T>::init(value.bytes_mut()).ok_or(ValueError::TooManyDims(T::TYPE))?)?;
     Ok(value.into_datum())
 }

@@ -9,14 +9,9 @@ use vector_kernels::kernels;
 
 use crate::error::Error;
 use crate::pg::call::Call;
-use crate::pg::varlena::{self, NewVarlena, Scratch};
+use crate::pg::varlena::{NewVarlena, Scratch};
 
-/// Argument `n` as a sparse vector.
-pub fn argument(call: Call<'_>, n: usize) -> Result<SparseView<'_>, ValueError> {
-    SparseView::new(call.varlena(n))
-}
-
-/// A new sparse vector; `fill` writes indices and values.
+/// A new sparse vector, made with the guard: the caller may hold what needs dropping. `fill` writes indices and values.
 pub fn build(
     dims: i32,
     nnz: usize,
@@ -28,36 +23,46 @@ pub fn build(
     Ok(value.into_datum())
 }
 
-/// A new sparse vector from ascending (index, value) pairs.
-pub fn build_from(dims: i32, nnz: usize, elements: impl Iterator<Item = (i32, f32)>) -> Result<Datum, Error> {
-    build(dims, nnz, |indices, values| {
-        for ((i, v), (index, value)) in indices.iter_mut().zip(values).zip(elements) {
-            (*i, *v) = (index, value);
-        }
-        Ok(())
-    })
+/// A new sparse vector; `fill` writes indices and values.
+#[inline]
+pub fn build_hot<E: From<ValueError>>(
+    call: Call<'_>,
+    dims: i32,
+    nnz: usize,
+    fill: impl FnOnce(&mut [i32], &mut [f32]) -> Result<(), E>,
+) -> Result<Datum, E> {
+    let mut value = call.new_varlena_hot(sparsevec_size(nnz));
+    let (indices, values) = sparsevec_parts_mut(value.bytes_mut(), dims).ok_or(ValueError::TooManyNnz)?;
+    fill(indices, values)?;
+    Ok(value.into_datum())
 }
 
 /// Text input: (cstring, oid, typmod).
 pub fn input(call: Call<'_>) -> Result<Datum, Error> {
     let literal = call.text(0);
     let sparse = text::parse_sparse(literal, call.i32(2)).map_err(|e| Error::text(&e, literal))?;
-    build_from(sparse.dims, sparse.elements.len(), sparse.elements.into_iter())
+    build(sparse.dims, sparse.elements.len(), |indices, values| {
+        for ((i, v), &(index, value)) in indices.iter_mut().zip(values).zip(&sparse.elements) {
+            (*i, *v) = (index, value);
+        }
+        Ok(())
+    })
 }
 
 /// Text output.
 pub fn output(call: Call<'_>) -> Result<Datum, Error> {
-    let v = argument(call, 0)?;
+    let mut room = Scratch::new();
+    let v = SparseView::new(call.varlena_hot(0, &mut room))?;
     let size = text::sparse_text_size(v.values().len());
-    Ok(varlena::cstring(size, |buffer| text::print_sparse(&v, buffer)))
+    Ok(call.cstring_hot(size, |buffer| text::print_sparse(&v, buffer)))
 }
 
 /// Binary input: (internal, oid, typmod).
 pub fn receive(call: Call<'_>) -> Result<Datum, Error> {
     let mut reader = wire::Reader::new(call.message());
     let (dims, nnz) = wire::read_sparse_header(&mut reader, call.i32(2))?;
-    let value = build(dims, nnz, |indices, values| {
-        Ok(wire::read_sparse_elements(&mut reader, dims, indices, values)?)
+    let value = build_hot::<ValueError>(call, dims, nnz, |indices, values| {
+        wire::read_sparse_elements(&mut reader, dims, indices, values)
     })?;
     call.advance_message(reader.consumed());
     Ok(value)
@@ -65,9 +70,10 @@ pub fn receive(call: Call<'_>) -> Result<Datum, Error> {
 
 /// Binary output.
 pub fn send(call: Call<'_>) -> Result<Datum, Error> {
-    let v = argument(call, 0)?;
+    let mut room = Scratch::new();
+    let v = SparseView::new(call.varlena_hot(0, &mut room))?;
     let size = wire::sparse_message_size(v.values().len());
-    Ok(varlena::bytea(size, |out| wire::write_sparse(v.dims(), v.indices(), v.values(), out)))
+    Ok(call.bytea_hot(size, |out| wire::write_sparse(v.dims(), v.indices(), v.values(), out)))
 }
 
 /// Type modifier input.
@@ -76,21 +82,44 @@ pub fn typmod_in(call: Call<'_>) -> Result<i32, Error> {
 }
 
 /// Euclidean norm.
-pub fn norm(call: Call<'_>) -> Result<f64, Error> {
-    Ok(kernels().norm_f32(argument(call, 0)?.values()))
+#[inline]
+pub fn norm(call: Call<'_>) -> Result<f64, ValueError> {
+    let mut room = Scratch::new();
+    Ok(kernels().norm_f32(SparseView::new(call.varlena_hot(0, &mut room))?.values()))
 }
 
 /// The vector divided by its Euclidean norm; elements that become zero are not stored.
-pub fn l2_normalize(call: Call<'_>) -> Result<Datum, Error> {
-    let v = argument(call, 0)?;
-    let mut scaled = vec![0f32; v.values().len()];
-    kernels().scale_f32(v.values(), kernels().norm_f32(v.values()), &mut scaled);
-    if scaled.iter().any(|x| x.is_infinite()) {
-        return Err(ValueError::Overflow.into());
+#[inline]
+pub fn l2_normalize(call: Call<'_>) -> Result<Datum, ValueError> {
+    let mut room = Scratch::new();
+    let v = SparseView::new(call.varlena_hot(0, &mut room))?;
+    let norm = kernels().norm_f32(v.values());
+    let mut zeros = 0;
+    let whole = build_hot(call, v.dims(), v.values().len(), |indices, values| {
+        kernels().scale_f32(v.values(), norm, values);
+        if values.iter().fold(false, |found, x| found | x.is_infinite()) {
+            return Err(ValueError::Overflow);
+        }
+        zeros = values.iter().map(|&x| usize::from(x == 0.0)).sum();
+        indices.iter_mut().zip(v.indices()).for_each(|(to, &from)| *to = from);
+        Ok(())
+    })?;
+    if zeros == 0 {
+        return Ok(whole);
     }
-    let nnz = scaled.iter().filter(|&&x| x != 0.0).count();
-    let kept = v.indices().iter().copied().zip(scaled).filter(|&(_, x)| x != 0.0);
-    build_from(v.dims(), nnz, kept)
+    build_hot(call, v.dims(), v.values().len().saturating_sub(zeros), |indices, values| {
+        let mut slots = indices.iter_mut().zip(values);
+        let mut scaled = [0f32; 64];
+        for (from, unscaled) in v.indices().chunks(64).zip(v.values().chunks(64)) {
+            kernels().scale_f32(unscaled, norm, &mut scaled);
+            for (&index, &x) in from.iter().zip(&scaled).filter(|&(_, &x)| x != 0.0) {
+                if let Some((i, value)) = slots.next() {
+                    (*i, *value) = (index, x);
+                }
+            }
+        }
+        Ok(())
+    })
 }
 
 /// The btree order.

@@ -1,4 +1,4 @@
-"""Damaged index files: bytes flipped while the server is down. Whatever is asked afterwards gets rows or an error about damage, never a crash, never no end."""
+"""Damaged index files: bytes flipped while the server is down, and single bits while it runs. Whatever is asked afterwards gets rows or an error about damage, never a crash, never no end."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 
 import psycopg
 
-from harness import ALL, FEW, PLAIN, Data, Opclass, Score, Server, by_index, index_problems, run
+import flips
+from harness import ALL, FEW, PLAIN, Data, Opclass, Score, Server, by_index, run
 
 PAGE = 8192
 COPIES = 48
@@ -145,3 +146,5 @@ def index_problems_absent(connection: psycopg.Connection, am: str) -> bool:
 def test(prefix: str, score: Score, ams: list[str], options) -> None:
     for am in ams:
         cycle(prefix, score, PLAIN[am], options)
+    # Single bits, of every field of every kind of tuple.
+    flips.test(prefix, score, ams, options)

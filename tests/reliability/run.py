@@ -16,7 +16,7 @@ sys.path.insert(0, __file__.rpartition("/")[0])
 
 from harness import Score
 
-TESTS = ["recall", "progress", "cancel", "crash", "standby", "concurrency", "diskfull", "corruption"]
+TESTS = ["recall", "progress", "cancel", "crash", "standby", "concurrency", "diskfull", "memory", "toast", "buffers", "corruption"]
 
 
 def main() -> int:

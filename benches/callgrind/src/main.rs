@@ -188,6 +188,7 @@ fn ivf(space: Dense<f32>) -> Answer {
             Task { lists: LISTS, seed: 7, plan: Plan { bounds: 8, sums: true, codes: false } },
             &mut team,
         )
+        .map_err(|_| "out of memory")?
         .centres;
         Ok(())
     })?;
@@ -195,7 +196,7 @@ fn ivf(space: Dense<f32>) -> Answer {
     measured("ivf load", &mut || {
         let options = LoadOptions { dims: DIMS, width: DIMS, metric: Metric::L2, memory: usize::MAX };
         let mut loader = Loader::new(options, std::mem::take(&mut centres));
-        loader.prepare(1).map_err(|needed| format!("{needed} bytes needed"))?;
+        loader.prepare(&mut team).map_err(|_| "out of memory")?;
         for (n, row) in table.iter().enumerate() {
             loader.push(tid(n), row, &mut team, &mut Roomy).map_err(|_| "out of memory")?;
         }

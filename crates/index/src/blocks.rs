@@ -5,7 +5,7 @@
 //! over the frames that called it, so code that reads blocks keeps everything that needs dropping in structures that
 //! outlive the call (a scan's state, a backend's workspace), never in its own frames.
 
-use crate::page::{Corruption, Damage, Tid};
+use crate::page::{Corruption, Damage, PageError, Tid};
 
 /// Locks that order whole operations against each other: heavyweight page locks in the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +93,9 @@ pub trait Blocks {
         Ok(())
     }
 }
+
+/// The error for a change that is asked for more blocks than it can have.
+pub const FIFTH_BLOCK: PageError = PageError::internal("a change opens a fifth block");
 
 /// A block of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

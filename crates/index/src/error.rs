@@ -175,15 +175,21 @@ impl TextError {
         }
     }
 
-    /// The message, given the text that was read.
-    pub fn message(&self, text: &[u8]) -> Vec<u8> {
+    /// The message, given the text that was read. `front` gives the front of a text that is longer than a message
+    /// should quote, cut where a character ends.
+    pub fn message(&self, text: &[u8], front: impl Fn(&[u8]) -> &[u8]) -> Vec<u8> {
+        let quoted = |text: &[u8]| {
+            let front = front(text);
+            let end: &[u8] = if front.len() < text.len() { b"...\"" } else { b"\"" };
+            [b"\"", front, end].concat()
+        };
         match self {
             TextError::Syntax { ty, .. } => {
-                [format!("invalid input syntax for type {ty}: \"").as_bytes(), text, b"\""].concat()
+                [format!("invalid input syntax for type {ty}: ").as_bytes(), &quoted(text)].concat()
             }
             TextError::NumberOutOfRange { ty, at } => {
                 let number = text.get(at.clone()).unwrap_or_default();
-                [b"\"", number, format!("\" is out of range for type {ty}").as_bytes()].concat()
+                [&quoted(number), format!(" is out of range for type {ty}").as_bytes()].concat()
             }
             TextError::Value(e) => e.to_string().into_bytes(),
         }

@@ -8,6 +8,7 @@ pub mod error;
 pub mod hnsw;
 pub mod ivf;
 pub mod page;
+pub mod quant;
 pub mod room;
 pub mod space;
 pub mod testing;

@@ -75,43 +75,95 @@ impl core::fmt::Display for Tid {
     }
 }
 
-/// What is wrong on a page, and at which offset (0: the page itself).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{what} at offset {offset}")]
-pub struct Damage {
-    /// the item, or 0
+/// Of what sort a [`PageError`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// the page is not what it should be
+    Damage,
+    /// there was no memory for what is on it
+    OutOfMemory,
+    /// a state that this project's code excludes, whatever is on the page
+    Internal,
+}
+
+/// Why a page or an item on it cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageError {
+    /// of what sort
+    pub cause: Cause,
+    /// the item; 0 for the page itself
     pub offset: u16,
     /// in words
     pub what: &'static str,
 }
 
-impl Damage {
-    /// Not damage of the page: there was no memory for what is on it.
-    pub const OUT_OF_MEMORY: Damage = Damage { offset: 0, what: "out of memory" };
+impl PageError {
+    /// There was no memory.
+    pub const OUT_OF_MEMORY: PageError =
+        PageError { cause: Cause::OutOfMemory, offset: 0, what: "out of memory" };
 
-    /// Damage of an item.
+    /// Damage of an item, or of the page (offset 0).
     #[cold]
     pub const fn at(offset: u16, what: &'static str) -> Self {
-        Damage { offset, what }
+        PageError { cause: Cause::Damage, offset, what }
+    }
+
+    /// A state that should not be.
+    #[cold]
+    pub const fn internal(what: &'static str) -> Self {
+        PageError { cause: Cause::Internal, offset: 0, what }
+    }
+
+    /// The error of block `block`.
+    pub const fn on(self, block: u32) -> BlockError {
+        BlockError { block, damage: self }
     }
 }
 
-/// Damage on a page, with its block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{} at block {block}, offset {}", .damage.what, .damage.offset)]
-pub struct Corruption {
+impl core::fmt::Display for PageError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self.cause {
+            Cause::Damage => write!(f, "{} at offset {}", self.what, self.offset),
+            Cause::OutOfMemory | Cause::Internal => f.write_str(self.what),
+        }
+    }
+}
+
+impl core::error::Error for PageError {}
+
+/// A [`PageError`] with its block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockError {
     /// the block
     pub block: u32,
     /// what is wrong there
-    pub damage: Damage,
+    pub damage: PageError,
 }
 
-impl Damage {
-    /// The damage on block `block`.
-    pub const fn on(self, block: u32) -> Corruption {
-        Corruption { block, damage: self }
+impl BlockError {
+    /// Of what sort it is.
+    pub const fn cause(&self) -> Cause {
+        self.damage.cause
     }
 }
+
+impl core::fmt::Display for BlockError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let PageError { cause, offset, what } = self.damage;
+        match cause {
+            Cause::Damage => write!(f, "{what} at block {}, offset {offset}", self.block),
+            Cause::OutOfMemory => f.write_str(what),
+            Cause::Internal => write!(f, "{what} (block {})", self.block),
+        }
+    }
+}
+
+impl core::error::Error for BlockError {}
+
+/// [`PageError`], where damage is what is looked for.
+pub type Damage = PageError;
+/// [`BlockError`], where damage is what is looked for.
+pub type Corruption = BlockError;
 
 const HEADER: usize = 24;
 const LOWER: usize = 12;
@@ -119,7 +171,8 @@ const UPPER: usize = 14;
 const SPECIAL: usize = 16;
 const SIZE_VERSION: usize = 18;
 const LAYOUT_VERSION: u16 = 4;
-const LINE_POINTER: usize = 4;
+/// Bytes of a line pointer.
+pub const LINE_POINTER: usize = 4;
 const LP_NORMAL: u32 = 1;
 
 /// The special area: `next` u32, `unused` u16, `page_id` u16.
@@ -464,6 +517,23 @@ mod tests {
 
     #[repr(align(8))]
     struct Room([u8; 8192]);
+
+    #[test]
+    fn errors_tell_what_they_are() {
+        let damage = PageError::at(7, "no item");
+        assert_eq!(damage.to_string(), "no item at offset 7");
+        assert_eq!(damage.on(3).to_string(), "no item at block 3, offset 7");
+        let memory = PageError::OUT_OF_MEMORY.on(3);
+        assert_eq!((memory.to_string().as_str(), memory.cause()), ("out of memory", Cause::OutOfMemory));
+        assert_ne!(PageError::at(0, "out of memory"), PageError::OUT_OF_MEMORY, "damage is what it says");
+        let mistake = PageError::internal("no such state").on(3);
+        assert_eq!(
+            (mistake.to_string().as_str(), mistake.cause()),
+            ("no such state (block 3)", Cause::Internal)
+        );
+        // errors are rare, and what carries them is on every hot path
+        assert_eq!(size_of::<PageError>(), 24);
+    }
 
     #[test]
     fn items_come_back_and_overwriting_moves_the_others() {

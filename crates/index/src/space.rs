@@ -5,6 +5,7 @@ use half::f16;
 use vector_kernels::{Kernels, kernels, sparse};
 
 use crate::error::{TypeName, ValueError};
+use crate::room::OutOfMemory;
 use crate::value::{DenseElement, DenseView, SparseView, sparsevec_parts_mut, sparsevec_size};
 
 /// How an index orders values. Indexes on cosine distance keep unit vectors and use the inner product.
@@ -304,7 +305,7 @@ impl ValueBuf {
         bytes.get(..self.len).unwrap_or_default()
     }
 
-    /// Makes it `len` zero bytes and gives them.
+    /// Makes it `len` zero bytes and gives them: as many as a value of an index has, at most 128 kB.
     pub fn reset(&mut self, len: usize) -> &mut [u8] {
         self.words.clear();
         self.words.resize(len.div_ceil(8), 0);
@@ -313,7 +314,18 @@ impl ValueBuf {
         &mut bytes[..len]
     }
 
-    /// Makes it a copy of `value`.
+    /// Makes it a copy of a value of any length.
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn try_copy_from(&mut self, value: &[u8]) -> Result<(), OutOfMemory> {
+        self.words.clear();
+        self.words.try_reserve(value.len().div_ceil(8))?;
+        self.copy_from(value);
+        Ok(())
+    }
+
+    /// Makes it a copy of `value`, which is one of an index: at most 128 kB.
     pub fn copy_from(&mut self, value: &[u8]) {
         self.reset(value.len()).copy_from_slice(value);
     }

@@ -26,6 +26,38 @@ impl Violation {
     }
 }
 
+/// Violations as they are found. When there is no memory for more, the rest is left out and [`Self::out_of_memory`] says
+/// so.
+#[derive(Debug, Default)]
+pub struct Violations {
+    found: Vec<Violation>,
+    lost: bool,
+}
+
+impl Violations {
+    /// Adds one.
+    pub fn push(&mut self, violation: Violation) {
+        if crate::room::is_short() || self.found.try_reserve(1).is_err() {
+            self.lost = true;
+            return;
+        }
+        self.found.push(violation);
+    }
+
+    /// Whether some were left out.
+    pub fn out_of_memory(&self) -> bool {
+        self.lost
+    }
+}
+
+impl core::ops::Deref for Violations {
+    type Target = [Violation];
+
+    fn deref(&self) -> &[Violation] {
+        &self.found
+    }
+}
+
 impl core::fmt::Display for Violation {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match (self.block, self.offset) {

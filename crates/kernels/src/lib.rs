@@ -26,7 +26,8 @@ mod arch;
 pub mod sparse;
 
 pub use arch::dispatch::{
-    ByteCode, CodeColumns, CodeHead, FEW, GROUP, Kernels, PANEL, ROUNDING, Tier, available, kernels,
+    ByteCode, CodeColumns, CodeHead, FEW, GROUP, Kernels, MAX_PLANES, PANEL, ROUNDING, Tier, available,
+    kernels,
 };
 pub use arch::prefetch::{prefetch, prefetch_first, prefetch_line};
 pub use half::f16;

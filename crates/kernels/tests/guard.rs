@@ -134,6 +134,12 @@ fn nothing_beyond_the_slices_is_touched() {
                 let floats = first.slice::<f32>(n, at_end);
                 floats.copy_from_slice(&random.floats(n));
                 k.encode_i8(floats, third.slice::<i8>(n, at_end));
+                let n8 = n / 8 * 8;
+                let (codes, query) =
+                    (first.slice::<u8>(3 * n8 / 8 * 2, at_end), second.slice::<i8>(n8, at_end));
+                let out = third.slice::<i32>(3, at_end);
+                assert_eq!(k.plane_products(codes, n8 / 8 * 2, 2, query, out), 3);
+                k.hadamard_f32(first.slice::<f32>(n, at_end));
                 let (a, b) = (first.slice::<u8>(n, at_end), second.slice::<u8>(n, at_end));
                 a.copy_from_slice(&random.bytes(n));
                 assert_eq!(k.jaccard_distance(a, b), support::jaccard(a, b));

@@ -3,7 +3,7 @@
 mod support;
 
 use support::{Random, lengths, same_f16, widened};
-use vector_kernels::{GROUP, Kernels, PANEL, available, f16};
+use vector_kernels::{GROUP, Kernels, MAX_PLANES, PANEL, available, f16};
 
 /// Offsets of a slice in its allocation, in elements. Odd ones break every alignment but the element's own.
 const OFFSETS: [(usize, usize); 3] = [(0, 0), (1, 3), (5, 2)];
@@ -271,5 +271,74 @@ fn unequal_lengths_use_the_common_prefix() {
             assert_eq!(bits[..want.len()], want);
             assert!(bits[want.len()..].iter().all(|x| *x == 0x55));
         }
+    }
+}
+
+/// Every number of planes, strides with and without a gap, lengths around every vector's; the code at odd addresses.
+#[test]
+fn plane_products() {
+    let lengths = if cfg!(miri) {
+        vec![0, 8, 40, 72]
+    } else {
+        vec![0, 8, 16, 24, 32, 56, 64, 72, 96, 120, 128, 384, 1544]
+    };
+    for k in available() {
+        let mut random = Random(7);
+        for &n in &lengths {
+            for planes in 0..=MAX_PLANES {
+                for (count, gap) in [(0, 0), (1, 0), (3, 5), (4, 0), (9, 3)] {
+                    let (size, query) = (planes * n / 8, random.signed(n + 7));
+                    let stride = size + gap;
+                    let codes = random.bytes(1 + stride * count);
+                    let mut out = vec![77; count + 1];
+                    let found = k.plane_products(&codes[1..], stride, planes, &query, &mut out[..count]);
+                    assert_eq!(found, count);
+                    for (i, product) in out[..count].iter().enumerate() {
+                        let code = &codes[1 + i * stride..];
+                        let bit = |p: usize, j: usize| i32::from(code[p * n / 8 + j / 8] >> (j % 8) & 1) << p;
+                        let element = |j: usize| (0..planes).map(|p| bit(p, j)).sum::<i32>();
+                        let want: i32 = (0..n).map(|j| element(j) * i32::from(query[j])).sum();
+                        assert_eq!(*product, want, "{} n {n} planes {planes}", k.tier().name());
+                    }
+                    assert_eq!(out[count], 77);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn plane_products_stop_where_codes_end() {
+    for k in available() {
+        let (query, mut out) = ([1i8; 64], [9; 4]);
+        // two whole codes of two planes and a part of a third
+        assert_eq!(k.plane_products(&[0xff; 16 * 2 + 15], 16, 2, &query, &mut out), 2);
+        assert_eq!(out, [192, 192, 9, 9]);
+        assert_eq!(k.plane_products(&[0xff; 15], 16, 2, &query, &mut out), 0);
+    }
+}
+
+/// The transform as its definition has it, every power of two; what lies beyond the power stays.
+#[test]
+fn hadamard() {
+    for k in available() {
+        let mut random = Random(8);
+        for log in 0..if cfg!(miri) { 5 } else { 12 } {
+            let n = 1usize << log;
+            let input = random.floats(n + n / 2);
+            let mut out = input.clone();
+            assert_eq!(k.hadamard_f32(&mut out), n);
+            for (i, x) in out[..n].iter().enumerate().step_by(n.div_ceil(64)) {
+                let sign = |j: usize| if (i & j).count_ones().is_multiple_of(2) { 1.0 } else { -1.0 };
+                let want: f64 = (0..n).map(|j| sign(j) * f64::from(input[j])).sum();
+                assert!(
+                    (f64::from(*x) - want).abs() < 1e-5 * n as f64,
+                    "{} of {n}: {x}, {want}",
+                    k.tier().name()
+                );
+            }
+            assert_eq!(out[n..], input[n..]);
+        }
+        assert_eq!(k.hadamard_f32(&mut []), 0);
     }
 }

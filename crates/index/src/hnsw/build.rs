@@ -5,15 +5,18 @@
 //! included. The threads share what does not change (values, levels) and lists of ids that are
 //! read without locks ([`graph`]). The element with the highest level goes first, so that the entry point never changes.
 
+#[cfg(test)]
+mod anchor_tests;
 mod arena;
+mod equals;
 mod graph;
 mod insert;
-mod repair;
 mod rows;
 mod score;
 mod team;
 #[cfg(test)]
 mod tests;
+mod tree;
 mod visited;
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -25,10 +28,10 @@ use rand::rngs::SmallRng;
 use self::arena::Values;
 use self::graph::Lists;
 use self::insert::{Scratch, Stop, insert};
-use self::repair::repair;
-use self::rows::{NONE, Rows};
+use self::rows::{Found, NONE, Rows};
 use self::score::{Codes, Exact, Probes, Score, centre};
 use self::team::Team;
+use self::tree::span;
 use super::layout::HEAP_TIDS;
 use super::params::{MAX_LEVEL, layer_slots, random_level};
 use crate::error::ValueError;
@@ -196,9 +199,10 @@ impl<S: Space> Builder<S> {
     /// When the bytes are no value of the space; the row is not taken then.
     pub fn push(&mut self, heap_tid: Tid, value: &[u8]) -> Result<Pushed, ValueError> {
         self.elements.space.view(value)?;
-        let Elements { values, rows, .. } = &mut self.elements;
+        let Elements { values, rows, .. } = &self.elements;
         let hash = rows::hash(value, self.hash_seed);
-        if let Some(at) = rows.find(hash, |at| values.get(at as usize) == value) {
+        let found = rows.find(hash, |at| values.get(at as usize) == value);
+        if let Found::Room(at) = found {
             let growth = rows.tid_growth();
             let scratch = self.scratch(self.len(), self.top);
             if !self.within_budget(growth, scratch) || !self.elements.rows.add_tid(at, heap_tid) {
@@ -223,11 +227,12 @@ impl<S: Space> Builder<S> {
         }
         let node = self.len() as u32;
         let Elements { values, rows, ground, upper, .. } = &mut self.elements;
+        let full = if let Found::Full(at) = found { Some(at) } else { None };
         // the row comes last: what fails before it leaves no element
         if !(values.push(value)
             && ground.extend(1)
             && upper.extend(layers)
-            && rows.push(heap_tid, level, first_upper as u32, hash))
+            && rows.push(heap_tid, level, first_upper as u32, hash, full))
         {
             self.params.budget = 0;
             return Ok(Pushed::Full);
@@ -259,8 +264,11 @@ impl<S: Space> Builder<S> {
         let Params { m, ef_construction, threads, .. } = self.params;
         let mut scratches = Vec::new();
         for _ in 0..threads.max(1) {
-            let scratch = Scratch::new(nodes, m, ef_construction, self.top);
-            scratches.push(scratch.ok_or(BuildError::OutOfMemory)?);
+            let Some(scratch) = Scratch::new(nodes, m, ef_construction, self.top) else { break };
+            scratches.push(scratch);
+        }
+        if scratches.is_empty() {
+            return Err(BuildError::OutOfMemory);
         }
         let mut team = Team::new(stop, tick);
         let codes = self.codes(&mut scratches, &mut team)?;
@@ -274,7 +282,7 @@ impl<S: Space> Builder<S> {
         drop(codes);
         let mut scratch = scratches.swap_remove(0);
         drop(scratches);
-        let lost = repair(&mut self.elements, self.entry, &mut scratch, &mut team)?;
+        let lost = span(&mut self.elements, self.entry, &mut scratch, &mut team)?;
         Ok(self.finish(lost))
     }
 
@@ -400,7 +408,7 @@ impl<S: Space> Graph<S> {
         self.entry
     }
 
-    /// How many elements no search would have found, had they not been given an edge.
+    /// How many elements were given an edge, there being no way of mutual edges to or from the others.
     pub fn reattached(&self) -> usize {
         self.lost
     }
@@ -437,10 +445,18 @@ impl<'a, S: Space> Element<'a, S> {
         self.elements.values.get(self.node as usize)
     }
 
-    /// Its neighbours in `layer`, nearest first; none above its level.
+    /// Its anchor: the neighbour in layer 0 that it hangs below in the tree that holds the graph together. The entry
+    /// point has one of those that hang below it, an element without others none.
+    pub fn anchor(&self) -> Option<u32> {
+        Some(self.elements.rows.get(self.node).hash).filter(|&anchor| anchor != NONE)
+    }
+
+    /// Its neighbours in `layer`, nearest first, in layer 0 the anchor before them; none above its level.
     pub fn neighbours(&self, layer: u8) -> impl Iterator<Item = u32> + 'a {
         let elements = self.elements;
         let list = (layer <= self.level()).then(|| elements.list(self.node, layer));
-        list.into_iter().flat_map(|(lists, at)| lists.ids(at))
+        let anchor = self.anchor().filter(|_| layer == 0);
+        let others = list.into_iter().flat_map(|(lists, at)| lists.ids(at));
+        anchor.into_iter().chain(others.filter(move |&node| Some(node) != anchor))
     }
 }

@@ -3,12 +3,13 @@
 
 use rand::Rng;
 
-use super::connect;
+use super::anchor::{evict, read_member, set_anchor};
+use super::connect::{self, Found};
 use super::layout::{Element, EntryPoint, HEAP_TIDS, META_BLOCK, MetaPage, PAGE_ID, element_header_mut};
 use super::pages::{PageStore, Walk, read_meta};
 use super::params::{layer_slots, max_level, random_level};
 use super::place::{self, Pair};
-use super::search::{Pool, Scored, Store, search_layer, select_neighbours};
+use super::search::{Pool, Scored, Store, equal_share, search_layer, select_sharing, tie_order};
 use crate::blocks::{Blocks, Change, Gate, Hold};
 use crate::page::{Damage, Page, PageMut, Tid};
 use crate::space::Space;
@@ -38,11 +39,24 @@ impl Workspace {
         Self::default()
     }
 
+    /// Bytes of memory that it holds, about.
+    pub(super) fn allocated(&self) -> usize {
+        let scored = self.pool.capacity() + self.out.capacity() + self.candidates.capacity();
+        let places = self.chosen.capacity() + self.rest.capacity() + self.selected.capacity() * 2;
+        self.walk.allocated()
+            + self.values.allocated()
+            + self.links.allocated()
+            + (scored + places) * size_of::<u64>()
+            + self.slots.capacity() * size_of::<Tid>()
+            + self.element.capacity()
+            + self.neighbours.capacity()
+    }
+
     /// Gives memory back that an unusually large insert took.
     pub fn trim(&mut self) {
         const KEPT: usize = 16 << 20;
-        if self.values.words.capacity() * 8 > KEPT {
-            self.values = Values::default();
+        if self.allocated() > KEPT {
+            *self = Self::default();
         }
     }
 }
@@ -59,6 +73,11 @@ impl Values {
     pub(super) fn clear(&mut self) {
         self.words.clear();
         self.places.clear();
+    }
+
+    /// Bytes of memory that it holds.
+    pub(super) fn allocated(&self) -> usize {
+        self.words.capacity() * size_of::<u64>() + self.places.capacity() * size_of::<(usize, usize)>()
     }
 
     pub(super) fn has(&self, node: u32) -> bool {
@@ -149,7 +168,8 @@ pub(super) fn load_values<B: Blocks>(
 }
 
 /// Finds neighbours for `value` in the layers up to `level` and leaves them in `workspace.selected`. `repairing` is
-/// the element itself when it is in the graph already.
+/// the element itself when it is in the graph already. `owner` decides between candidates that are equally near.
+#[allow(clippy::too_many_arguments)]
 pub(super) fn find_neighbours<B: Blocks, S: Space>(
     blocks: &mut B,
     graph: &Graph<S>,
@@ -158,6 +178,7 @@ pub(super) fn find_neighbours<B: Blocks, S: Space>(
     level: u8,
     entry: Option<EntryPoint>,
     repairing: Option<Tid>,
+    owner: Tid,
 ) -> Result<(), B::Error> {
     workspace.walk.clear();
     workspace.pool.clear();
@@ -166,9 +187,14 @@ pub(super) fn find_neighbours<B: Blocks, S: Space>(
     workspace.candidates.clear();
     let Some(entry) = entry else { return Ok(()) };
 
-    let query_damage = |_| Damage::at(0, "value of other dimensions").on(META_BLOCK);
+    // The value was looked at before: a row's by who inserts it, an element's by who repairs it.
+    let query_damage = |_| match repairing {
+        Some(tid) => Damage::at(tid.offset(), "value of other dimensions").on(tid.block()),
+        None => Damage::internal("value of other dimensions than the index").on(META_BLOCK),
+    };
     let Workspace { walk, pool, out, values, candidates, chosen, rest, selected, .. } = workspace;
-    let mut store = PageStore::new(blocks, graph.space, Some(value), graph.m, walk).map_err(query_damage)?;
+    let store = PageStore::new(blocks, graph.space, Some(value), graph.m, walk).map_err(query_damage)?;
+    let mut store = store.inserting(value);
     if let Some(tid) = repairing {
         store = store.repairing(tid);
     }
@@ -178,6 +204,7 @@ pub(super) fn find_neighbours<B: Blocks, S: Space>(
     pool.offer(scored, store.counts(scored.node), 1);
     for layer in (level + 1..=entry.level).rev() {
         store.walk().begin_layer(pool);
+        store.limit_equals(1);
         search_layer(&mut store, pool, out, 1, layer, None)?;
         pool.restart();
     }
@@ -186,6 +213,7 @@ pub(super) fn find_neighbours<B: Blocks, S: Space>(
     let ef = graph.ef_construction + usize::from(repairing.is_some());
     for layer in (0..=level.min(entry.level)).rev() {
         store.walk().begin_layer(pool);
+        store.limit_equals((ef / 2).max(1));
         search_layer(&mut store, pool, out, ef, layer, None)?;
         candidates.clear();
         for scored in pool.iter() {
@@ -195,12 +223,16 @@ pub(super) fn find_neighbours<B: Blocks, S: Space>(
             }
         }
         let slots = layer_slots(graph.m, layer);
+        order_ties(store.walk(), candidates, owner);
         if candidates.len() > slots {
             store.load_values(values, candidates)?;
         }
         // no block is read while this is alive
         let views = views(graph.space, values, candidates);
-        select_neighbours(candidates, slots, chosen, rest, |a, b| view_distance(graph.space, &views, a, b));
+        let (walk, share) = (store.walk(), equal_share(slots));
+        let equal = |at: usize| candidates.get(at).and_then(|c| walk.node(c.node)).is_some_and(|n| n.equal);
+        let distance = |a, b| view_distance(graph.space, &views, a, b);
+        select_sharing(candidates, slots, share, chosen, rest, equal, distance);
         drop(views);
         selected.extend(chosen.iter().filter_map(|&at| candidates.get(at)).map(|&scored| (layer, scored)));
         pool.restart();
@@ -208,7 +240,18 @@ pub(super) fn find_neighbours<B: Blocks, S: Space>(
     Ok(())
 }
 
-impl<B: Blocks, S: Space> PageStore<'_, B, S> {
+/// Puts candidates that are equally near into an order of the owner's own.
+fn order_ties(walk: &Walk, candidates: &mut [Scored], owner: Tid) {
+    let tied = candidates.windows(2).any(|pair| matches!(pair, [a, b] if a.distance == b.distance));
+    if tied {
+        let tid = |scored: &Scored| walk.node(scored.node).map_or(0, |node| node.tid.packed());
+        let key = |scored: &Scored| tie_order(owner.packed(), tid(scored));
+        candidates
+            .sort_unstable_by(|a, b| a.distance.total_cmp(&b.distance).then_with(|| key(a).cmp(&key(b))));
+    }
+}
+
+impl<B: Blocks, S: Space> PageStore<'_, B, S, true> {
     pub(super) fn load_values(&mut self, values: &mut Values, nodes: &[Scored]) -> Result<(), B::Error> {
         let (blocks, walk) = self.parts();
         load_values(blocks, walk, values, nodes.iter().map(|scored| scored.node))
@@ -230,6 +273,19 @@ pub(super) fn fill_slots(workspace: &mut Workspace, level: u8, m: usize) {
     }
 }
 
+/// Puts the anchor first in the list of layer 0, which ends the slots.
+fn anchor_first(slots: &mut [Tid], m: usize, anchor: Tid) {
+    let start = slots.len().saturating_sub(layer_slots(m, 0));
+    let ground = slots.get_mut(start..).unwrap_or_default();
+    // when it is none of the selected, the last of them has no place
+    let last = ground.len().saturating_sub(1);
+    let place = ground.iter().position(|&tid| tid == anchor || !tid.is_valid()).unwrap_or(last);
+    if let Some(upto) = ground.get_mut(..=place) {
+        upto.rotate_right(1);
+        upto[0] = anchor;
+    }
+}
+
 /// Inserts a row's value, a whole varlena as the index keeps it.
 ///
 /// # Errors
@@ -245,9 +301,9 @@ pub fn insert<B: Blocks, S: Space>(
     // Shared with other inserts: vacuum takes it alone to wait for those that may still link to dying elements.
     let mut hold = Hold::Shared;
     blocks.lock(Gate::Update, hold)?;
+    blocks.fault_point("hnsw.insert.begin")?;
     let mut meta = read_meta(blocks)?;
-    let page_size = blocks.page_size();
-    let level = random_level(rng, graph.m, max_level(page_size, graph.m));
+    let level = random_level(rng, graph.m, max_level(blocks.page_size(), graph.m));
     if raises_entry(&meta, level) {
         // Alone, so that the entry point stays what it was when the element was linked below it.
         blocks.unlock(Gate::Update, hold);
@@ -255,7 +311,16 @@ pub fn insert<B: Blocks, S: Space>(
         blocks.lock(Gate::Update, hold)?;
         meta = read_meta(blocks)?;
     }
-    insert_at_level(blocks, graph, workspace, value, row, level, &meta)?;
+    let new = New { value, row, level };
+    if insert_at_level(blocks, graph, workspace, &new, &meta, hold)? == Inserted::NotShared {
+        blocks.unlock(Gate::Update, hold);
+        hold = Hold::Exclusive;
+        blocks.lock(Gate::Update, hold)?;
+        meta = read_meta(blocks)?;
+        if insert_at_level(blocks, graph, workspace, &new, &meta, hold)? != Inserted::Done {
+            return Err(Damage::at(0, "no list takes a new element").on(META_BLOCK).into());
+        }
+    }
     blocks.unlock(Gate::Update, hold);
     workspace.trim();
     Ok(())
@@ -265,38 +330,121 @@ pub(super) fn raises_entry(meta: &MetaPage, level: u8) -> bool {
     i16::from(level) > meta.entry_level
 }
 
+/// What is inserted.
+struct New<'v> {
+    value: &'v [u8],
+    row: Tid,
+    level: u8,
+}
+
+/// How an attempt to insert ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Inserted {
+    /// the row is in the index
+    Done,
+    /// it is not: that takes the update gate alone
+    NotShared,
+}
+
+/// Inserts under the update gate, held as `hold` says. With it held alone, the row always gets in.
 fn insert_at_level<B: Blocks, S: Space>(
     blocks: &mut B,
     graph: &Graph<S>,
     workspace: &mut Workspace,
-    value: &[u8],
-    row: Tid,
-    level: u8,
+    new: &New<'_>,
     meta: &MetaPage,
-) -> Result<(), B::Error> {
+    hold: Hold,
+) -> Result<Inserted, B::Error> {
+    let &New { value, row, level } = new;
     let entry = meta.entry_point().map_err(|damage| damage.on(META_BLOCK))?;
-    find_neighbours(blocks, graph, workspace, value, level, entry, None)?;
-    let alone = !workspace.selected.iter().any(|(layer, _)| *layer == 0);
-    if alone && entry.is_some() {
+    find_neighbours(blocks, graph, workspace, value, level, entry, None, row)?;
+    let none_near = |workspace: &Workspace| !workspace.selected.iter().any(|(layer, _)| *layer == 0);
+    if none_near(workspace) && entry.is_some() {
         // All that is near is on its way out: a vacuum is at work where this row belongs. Search again and let only
         // living elements count, as its repairs do; they may be far.
-        find_neighbours(blocks, graph, workspace, value, level, entry, Some(Tid::INVALID))?;
+        let all = Some(Tid::INVALID);
+        find_neighbours(blocks, graph, workspace, value, level, entry, all, row)?;
     }
     if add_duplicate(blocks, workspace, value, row)? {
-        return Ok(());
+        return Ok(Inserted::Done);
+    }
+    let first = none_near(workspace);
+    if first {
+        // Nothing lives that can be found: this element begins the graph anew. Not beside another that does the same.
+        if hold == Hold::Shared {
+            return Ok(Inserted::NotShared);
+        }
+        workspace.selected.clear();
+    }
+    let mut found = connect::choose(blocks, graph, workspace, value, row)?;
+    while let Found::Stuck(at) = found {
+        if hold == Hold::Shared {
+            return Ok(Inserted::NotShared);
+        }
+        make_room(blocks, graph, workspace, at)?;
+        found = connect::choose(blocks, graph, workspace, value, row)?;
     }
     fill_slots(workspace, level, graph.m);
-    let Workspace { slots, element, neighbours, .. } = workspace;
+    let Workspace { slots, element, neighbours, links, .. } = workspace;
+    if let Some(anchor) = links.anchor() {
+        anchor_first(slots, graph.m, anchor);
+    }
     let mut pair = Pair { level, value, row, slots, element, neighbours };
     let placed = place::add_pair(blocks, &mut pair, graph.m, meta.insert_page)?;
     if placed.insert_page > meta.insert_page {
         advance_insert_page(blocks, meta.insert_page, placed.insert_page)?;
     }
-    connect::connect(blocks, graph, workspace, value, placed.tid)?;
-    if raises_entry(meta, level) {
-        raise_entry_point(blocks, EntryPoint { tid: placed.tid, level })?;
+    blocks.fault_point("hnsw.insert.pair")?;
+
+    // Nothing leads to the element before its anchor does.
+    while !connect::link_anchor(blocks, graph.m, workspace, placed.tid)? {
+        // others took the slot meanwhile, so the gate is shared
+        match connect::choose_again(blocks, graph, workspace)? {
+            Found::Anchor => {}
+            Found::Stuck(_) | Found::Nothing => {
+                disown(blocks, placed.tid)?;
+                return Ok(Inserted::NotShared);
+            }
+        }
+        if let (Some(anchor), Some(member)) = (workspace.links.anchor(), read_member(blocks, placed.tid)?) {
+            set_anchor(blocks, graph.m, &member, anchor)?;
+        }
     }
-    Ok(())
+    blocks.fault_point("hnsw.insert.anchored")?;
+    connect::link_others(blocks, graph.m, workspace, placed.tid)?;
+    blocks.fault_point("hnsw.insert.linked")?;
+    let own = EntryPoint { tid: placed.tid, level };
+    if first {
+        update_meta(blocks, |meta| {
+            meta.set_entry_point(Some(own));
+            true
+        })?;
+    } else if raises_entry(meta, level) {
+        raise_entry_point(blocks, own)?;
+    }
+    Ok(Inserted::Done)
+}
+
+/// Makes room in the list of an element whose children are all on their way out.
+fn make_room<B: Blocks, S: Space>(
+    blocks: &mut B,
+    graph: &Graph<S>,
+    workspace: &mut Workspace,
+    at: Tid,
+) -> Result<(), B::Error> {
+    match read_member(blocks, at)? {
+        Some(full) => evict(blocks, graph.m, &full, Tid::INVALID, workspace.links.slots_mut()),
+        None => Err(Damage::at(at.offset(), "edge to a deleted element").on(at.block()).into()),
+    }
+}
+
+/// Takes the row from a new element that nothing leads to: the next vacuum frees its place.
+fn disown<B: Blocks>(blocks: &mut B, at: Tid) -> Result<(), B::Error> {
+    let mut change = blocks.change()?;
+    let slot = change.open(at.block())?;
+    let bytes = change.bytes_mut(slot)?;
+    set_heap_tid(bytes, at.offset(), 0, Tid::INVALID).map_err(|damage| damage.on(at.block()))?;
+    change.commit()
 }
 
 /// Adds the row to an element with the very same value, when there is one with room.
@@ -306,21 +454,8 @@ fn add_duplicate<B: Blocks>(
     value: &[u8],
     row: Tid,
 ) -> Result<bool, B::Error> {
-    // candidates of layer 0, nearest first: equal values have equal distances
-    let candidates = &workspace.candidates;
-    let nearest = candidates.first().map(|scored| scored.distance);
-    for scored in candidates.iter().take_while(|scored| Some(scored.distance) == nearest) {
-        let Some(node) = workspace.walk.node(scored.node) else { break };
-        let at = node.tid;
-        // look under the shared lock first: most inserts are no duplicates
-        let same = blocks.read(at.block(), |bytes| {
-            let element = Element::new(Page::new(bytes, PAGE_ID)?.item(at.offset())?, at.offset())?;
-            Ok((element.value == value).then(|| element.header.live_heap_tids().len()))
-        })?;
-        let Some(rows) = same else { break };
-        if rows == 0 || rows == HEAP_TIDS {
-            continue;
-        }
+    for at in 0..workspace.walk.spare.len() {
+        let Some(&at) = workspace.walk.spare.get(at) else { break };
         let mut change = blocks.change()?;
         let slot = change.open(at.block())?;
         let free = {

@@ -1,5 +1,7 @@
 //! Hierarchical navigable small world graphs (Malkov and Yashunin, arXiv:1603.09320): pure algorithms over stores.
 
+mod anchor;
+mod anchor_tests;
 pub mod build;
 pub mod check;
 mod connect;
@@ -8,6 +10,7 @@ pub mod layout;
 pub mod pages;
 pub mod params;
 mod place;
+mod repair;
 pub mod scan;
 pub mod search;
 pub mod vacuum;

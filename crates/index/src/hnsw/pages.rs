@@ -151,6 +151,8 @@ pub struct Node {
     pub rows: u8,
     /// its rows
     pub heap_tids: [Tid; HEAP_TIDS],
+    /// whether its value is the very one that an insert searches with
+    pub equal: bool,
 }
 
 impl Node {
@@ -163,6 +165,7 @@ impl Node {
             version: header.version,
             rows: header.live_heap_tids().len() as u8,
             heap_tids: header.heap_tids,
+            equal: false,
         }
     }
 }
@@ -177,6 +180,8 @@ pub struct Walk {
     /// the elements scored in this layer
     pub visited: TidSet,
     slots: Vec<Tid>,
+    /// elements of the very value that an insert searches with, and with room for another row
+    pub(super) spare: Vec<Tid>,
     /// elements scored since the walk began
     pub scored: u64,
 }
@@ -184,7 +189,14 @@ pub struct Walk {
 impl Walk {
     /// Nothing seen.
     pub const fn new() -> Self {
-        Walk { nodes: Vec::new(), free: Vec::new(), visited: TidSet::new(), slots: Vec::new(), scored: 0 }
+        Walk {
+            nodes: Vec::new(),
+            free: Vec::new(),
+            visited: TidSet::new(),
+            slots: Vec::new(),
+            spare: Vec::new(),
+            scored: 0,
+        }
     }
 
     /// Forgets everything, for a new query.
@@ -192,6 +204,7 @@ impl Walk {
         self.nodes.clear();
         self.free.clear();
         self.visited.clear();
+        self.spare.clear();
         self.scored = 0;
     }
 
@@ -235,6 +248,7 @@ impl Walk {
         self.nodes.capacity() * size_of::<Node>()
             + self.free.capacity() * size_of::<u32>()
             + self.visited.slots.capacity() * size_of::<u64>()
+            + (self.slots.capacity() + self.spare.capacity()) * size_of::<Tid>()
     }
 
     /// Bytes of memory that the walk fills.
@@ -244,8 +258,8 @@ impl Walk {
     }
 }
 
-/// The graph as one query sees it.
-pub struct PageStore<'s, B, S: Space> {
+/// The graph as one query sees it, or, with `INSERTS`, as an insert does, which looks for equal values.
+pub struct PageStore<'s, B, S: Space, const INSERTS: bool = false> {
     blocks: &'s mut B,
     space: S,
     /// `None`: a NULL query, to which everything is equally near
@@ -256,7 +270,63 @@ pub struct PageStore<'s, B, S: Space> {
     walk: &'s mut Walk,
     /// an element that is being repaired: neither it nor elements without rows take a place in the result
     repairing: Option<Tid>,
+    alike: Alike<'s>,
 }
+
+/// What a search for an insert does with elements of the very value it searches with: it notices those with room for a
+/// row, and passes over those that would take more than a share of its queue, so that it finds others too.
+#[derive(Clone, Copy, Debug)]
+struct Alike<'s> {
+    /// the value, none for other searches
+    value: &'s [u8],
+    /// its distance from itself; NaN, which is no distance, for other searches
+    distance: f32,
+    /// how many more may take a place
+    left: usize,
+}
+
+impl Alike<'_> {
+    const NONE: Self = Alike { value: &[], distance: f32::NAN, left: 0 };
+
+    /// Whether an element as near as the value itself has that value; notices it when it has room for a row.
+    #[cold]
+    fn meet(&self, walk: &mut Walk, element: &Element<'_>, tid: Tid) -> Result<bool, Damage> {
+        if element.value != self.value {
+            return Ok(false);
+        }
+        let room = element.header.is_live() && !element.header.heap_tids[HEAP_TIDS - 1].is_valid();
+        if room && walk.spare.len() < SPARE && !walk.spare.contains(&tid) {
+            walk.spare.try_reserve(1).map_err(|_| Damage::OUT_OF_MEMORY)?;
+            walk.spare.push(tid);
+        }
+        Ok(true)
+    }
+
+    /// Adds an element as near as the value itself to what an expansion found, unless its likes have their share.
+    #[cold]
+    fn push(
+        &mut self,
+        walk: &mut Walk,
+        element: &Element<'_>,
+        tid: Tid,
+        bound: f32,
+        out: &mut Vec<Scored>,
+    ) -> Result<(), Damage> {
+        let mut node = Node::new(tid, element);
+        node.equal = self.meet(walk, element, tid)?;
+        if node.equal && node.rows > 0 {
+            let Some(left) = self.left.checked_sub(1) else { return Ok(()) };
+            self.left = left;
+        }
+        if self.distance < bound || bound == f32::INFINITY {
+            out.push(Scored { distance: self.distance, node: walk.add(node) });
+        }
+        Ok(())
+    }
+}
+
+/// Elements with room for a row that a search keeps in mind.
+const SPARE: usize = 8;
 
 /// Bytes of items that are asked for ahead of the one being scored. More at a time only fills the queue of misses.
 const AHEAD: usize = 2 << 10;
@@ -275,12 +345,28 @@ impl<'s, B: Blocks, S: Space> PageStore<'s, B, S> {
     ) -> Result<Self, crate::ValueError> {
         let size = super::layout::element_size(query.map_or(0, <[u8]>::len));
         let query = query.map(|value| space.view(value)).transpose()?;
-        Ok(PageStore { blocks, space, query, size, m, walk, repairing: None })
+        Ok(PageStore { blocks, space, query, size, m, walk, repairing: None, alike: Alike::NONE })
     }
 
+    /// The same, for an insert of `value`, which is the query.
+    pub(super) fn inserting(self, value: &'s [u8]) -> PageStore<'s, B, S, true> {
+        let PageStore { blocks, space, query, size, m, walk, repairing, mut alike } = self;
+        if let Some(query) = query {
+            alike = Alike { value, distance: space.distance(query, query), left: 0 };
+        }
+        PageStore { blocks, space, query, size, m, walk, repairing, alike }
+    }
+}
+
+impl<'s, B: Blocks, S: Space, const INSERTS: bool> PageStore<'s, B, S, INSERTS> {
     /// The same, for the repair of the element at `tid`.
     pub fn repairing(self, tid: Tid) -> Self {
         PageStore { repairing: Some(tid), ..self }
+    }
+
+    /// Begins a layer of an insert's search: at most so many elements of the very value searched with take a place.
+    pub(super) fn limit_equals(&mut self, left: usize) {
+        self.alike.left = left;
     }
 
     /// The blocks, and what was seen of them.
@@ -298,14 +384,18 @@ impl<'s, B: Blocks, S: Space> PageStore<'s, B, S> {
     /// # Errors
     /// When there is no element tuple.
     pub fn enter(&mut self, tid: Tid) -> Result<Option<Scored>, B::Error> {
-        let (space, query, walk) = (self.space, self.query, &mut *self.walk);
+        let (space, query, walk, alike) = (self.space, self.query, &mut *self.walk, self.alike);
         self.blocks.read(tid.block(), |bytes| {
             let element = Element::new(Page::new(bytes, PAGE_ID)?.item(tid.offset())?, tid.offset())?;
             if element.header.deleted != 0 {
                 return Ok(None);
             }
             let distance = score(space, query, &element, tid)?;
-            let node = walk.add(Node::new(tid, &element));
+            let mut found = Node::new(tid, &element);
+            if distance == alike.distance {
+                found.equal = alike.meet(walk, &element, tid)?;
+            }
+            let node = walk.add(found);
             walk.scored += 1;
             Ok(Some(Scored { distance, node }))
         })
@@ -379,7 +469,7 @@ fn score<S: Space>(
     }
 }
 
-impl<B: Blocks, S: Space> Store for PageStore<'_, B, S> {
+impl<B: Blocks, S: Space, const INSERTS: bool> Store for PageStore<'_, B, S, INSERTS> {
     type Error = B::Error;
 
     #[inline]
@@ -401,7 +491,7 @@ impl<B: Blocks, S: Space> Store for PageStore<'_, B, S> {
             if let Some(&next) = self.walk.slots.get(at + ahead) {
                 self.blocks.prefetch_item(next, self.size);
             }
-            let (space, query, walk) = (self.space, self.query, &mut *self.walk);
+            let (space, query, walk, alike) = (self.space, self.query, &mut *self.walk, &mut self.alike);
             self.blocks.read(tid.block(), |bytes| {
                 let element = Element::new(Page::unidentified(bytes)?.item(tid.offset())?, tid.offset())?;
                 // A standby replays the marking of deleted elements while its scans run; there is nothing to find.
@@ -409,6 +499,9 @@ impl<B: Blocks, S: Space> Store for PageStore<'_, B, S> {
                     return Ok(());
                 }
                 let distance = score(space, query, &element, tid)?;
+                if INSERTS && distance == alike.distance {
+                    return alike.push(walk, &element, tid, bound, out);
+                }
                 if distance < bound || bound == f32::INFINITY {
                     out.push(Scored { distance, node: walk.add(Node::new(tid, &element)) });
                 }

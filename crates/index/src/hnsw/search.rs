@@ -248,6 +248,21 @@ pub fn pop_discarded(discarded: &mut Discarded) -> Option<Scored> {
     discarded.pop().map(|Reverse(entry)| Entry(entry).scored())
 }
 
+/// Orders candidates that are equally far from `owner`: each owner prefers others of them. (Were it the order in which
+/// they were met, every list would drop the same one.)
+#[inline]
+pub fn tie_order(owner: u64, candidate: u64) -> u64 {
+    let product = (owner.rotate_left(29) ^ candidate).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    (product ^ product >> 31).wrapping_mul(0xD6E8_FEB8_6659_FD93)
+}
+
+/// The places of a list of `slots` that may go to elements of the very value of its owner: lists keep room for others,
+/// so that a cluster of equal rows has ways out.
+#[inline]
+pub const fn equal_share(slots: usize) -> usize {
+    if slots < 2 { 1 } else { slots / 2 }
+}
+
 /// Chooses up to `slots` of the candidates, nearest first, that are closer to the new element than to any chosen one
 /// (paper, algorithm 4), and fills what is left with the nearest of the others. `candidates` come nearest first;
 /// `distance` is that between two of them, by position.
@@ -256,17 +271,41 @@ pub fn select_neighbours(
     slots: usize,
     chosen: &mut Vec<usize>,
     rest: &mut Vec<usize>,
+    distance: impl FnMut(usize, usize) -> f32,
+) {
+    select_sharing(candidates, slots, slots, chosen, rest, |_| false, distance);
+}
+
+/// As [`select_neighbours`], with at most `share` of those that are `equal` to the new element.
+pub fn select_sharing(
+    candidates: &[Scored],
+    slots: usize,
+    share: usize,
+    chosen: &mut Vec<usize>,
+    rest: &mut Vec<usize>,
+    equal: impl Fn(usize) -> bool,
     mut distance: impl FnMut(usize, usize) -> f32,
 ) {
     chosen.clear();
     rest.clear();
+    let mut left = share;
+    // whether a candidate is beyond the share of the equal ones
+    let mut spare = |at: usize| {
+        let counted = equal(at);
+        let spare = counted && left == 0;
+        left -= usize::from(counted && !spare);
+        spare
+    };
     if candidates.len() <= slots {
-        chosen.extend(0..candidates.len());
+        chosen.extend((0..candidates.len()).filter(|&at| !spare(at)));
         return;
     }
     for (at, candidate) in candidates.iter().enumerate() {
         if chosen.len() >= slots {
             break;
+        }
+        if spare(at) {
+            continue;
         }
         if chosen.iter().all(|&other| distance(at, other) > candidate.distance) {
             chosen.push(at);
@@ -287,12 +326,24 @@ pub fn select_neighbours(
 pub fn select_dropped(
     candidates: &[Scored],
     memo: &mut Vec<Option<bool>>,
-    mut distance: impl FnMut(usize, usize) -> f32,
+    distance: impl FnMut(usize, usize) -> f32,
 ) -> Option<usize> {
-    let last = candidates.len().checked_sub(1)?;
     memo.clear();
     memo.resize(candidates.len(), None);
-    Some((1..=last).rev().find(|&at| !is_chosen(candidates, memo, at, &mut distance)).unwrap_or(last))
+    next_dropped(candidates, memo, |_| true, distance)
+}
+
+/// As [`select_dropped`], of those that may be dropped: the farthest of them that algorithm 4 would not choose, or else
+/// the farthest. What `memo` holds of the same candidates is kept from call to call.
+pub fn next_dropped(
+    candidates: &[Scored],
+    memo: &mut [Option<bool>],
+    may: impl Fn(usize) -> bool,
+    mut distance: impl FnMut(usize, usize) -> f32,
+) -> Option<usize> {
+    let worst = |at: &usize| may(*at) && !is_chosen(candidates, memo, *at, &mut distance);
+    let pruned = (1..candidates.len()).rev().find(worst);
+    pruned.or_else(|| (0..candidates.len()).rev().find(|&at| may(at)))
 }
 
 /// Whether algorithm 4 chooses a candidate: no chosen one before it is nearer to it than the element is.

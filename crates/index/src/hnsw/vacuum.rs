@@ -1,15 +1,20 @@
 //! Removing rows: their TIDs go, the graph is repaired around elements without rows, and only then are those marked as
-//! deleted, so that inserts may reuse them. src/hnsw/README.md has the argument why nothing dangles.
+//! deleted, so that inserts may reuse them. src/hnsw/README.md has the argument why nothing dangles and nothing is lost.
 
-use super::connect;
-use super::insert::{
-    Graph, Workspace, fill_slots, find_neighbours, raise_entry_point, raises_entry, update_meta,
+use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
+
+use super::anchor::{
+    Hanging, Joined, Member, anchor_of, copy_list, hanging, read_member, reanchor, set_anchor,
 };
+use super::connect::TidHasher;
+use super::insert::{Graph, Workspace, find_neighbours, raise_entry_point, raises_entry, update_meta};
 use super::layout::{
     Element, EntryPoint, HEAD_BLOCK, MAX_TUPLE_VERSION, META_BLOCK, Neighbours, PAGE_ID, clear_neighbours,
-    element_header_mut, is_element, layer_range, neighbour_slots_mut, write_neighbours,
+    element_header_mut, is_element,
 };
 use super::pages::{TidSet, read_meta};
+use super::repair::{Lists, relink, strip};
 use crate::blocks::{Blocks, Change, Gate, Hold, Slot};
 use crate::page::{Damage, FIRST_OFFSET, INVALID_BLOCK, Page, PageMut, Tid};
 use crate::space::{Space, ValueBuf};
@@ -23,21 +28,15 @@ pub struct Vacuumed {
     pub kept: u64,
 }
 
-/// An element whose list may need repair.
-#[derive(Clone, Copy, Debug)]
-struct Live {
-    tid: Tid,
-    neighbour_tid: Tid,
-    level: u8,
-    version: u8,
-}
-
-impl Live {
-    fn new(tid: Tid, element: &Element<'_>) -> Self {
-        let header = element.header;
-        let (neighbour_tid, level, version) = (header.neighbour_tid, header.level, header.version);
-        Live { tid, neighbour_tid, level, version }
-    }
+/// Where the anchors of a dying element lead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Above {
+    /// to this one, the first that lives
+    Lives(Tid),
+    /// to dying ones only
+    Nothing,
+    /// still on the way
+    OnTheWay,
 }
 
 /// The state of one vacuum. Everything in it that needs dropping stays in it while blocks are read.
@@ -46,13 +45,24 @@ pub struct Vacuum {
     /// elements that will be marked
     dying: TidSet,
     /// the two live elements of the highest levels
-    highest: Option<Live>,
-    second: Option<Live>,
+    highest: Option<Member>,
+    second: Option<Member>,
+    /// rows of a page, with the offsets of their elements; of these, in the end, the dead ones
+    rows: Vec<(u16, Tid)>,
+    /// elements of a page, with the numbers of their rows
+    seen: Vec<(Member, u64)>,
     /// live elements of a page whose lists must be looked at
-    broken: Vec<Live>,
+    broken: Vec<Member>,
+    /// where anchors lead from dying elements: to a living one, or nowhere
+    above: HashMap<u64, Above, BuildHasherDefault<TidHasher>>,
+    /// the way up at hand
+    path: Vec<Tid>,
+    /// the first orphan above which nothing lives
+    root: Option<Member>,
     /// the value of the one being repaired
     value: ValueBuf,
     workspace: Workspace,
+    lists: Lists,
     counted: Vacuumed,
 }
 
@@ -64,6 +74,9 @@ impl Vacuum {
 
     /// Removes the rows that `is_dead` names. May be interrupted anywhere: a later run finds what is left to do.
     ///
+    /// `is_dead` is asked while no lock on a block is held and no change is begun, and no frame here holds anything that
+    /// needs dropping: it may call the server, whose errors jump.
+    ///
     /// # Errors
     /// A damaged index.
     pub fn run<B: Blocks, S: Space>(
@@ -73,11 +86,14 @@ impl Vacuum {
         is_dead: &mut impl FnMut(Tid) -> bool,
     ) -> Result<Vacuumed, B::Error> {
         self.dying.clear();
+        self.above.clear();
         self.counted = Vacuumed::default();
-        (self.highest, self.second) = (None, None);
+        (self.highest, self.second, self.root) = (None, None, None);
         self.remove_rows(blocks, is_dead)?;
+        blocks.fault_point("hnsw.vacuum.rows")?;
         if !self.dying.is_empty() {
             self.repair(blocks, graph)?;
+            blocks.fault_point("hnsw.vacuum.repaired")?;
             self.mark(blocks)?;
         }
         Ok(self.counted)
@@ -85,6 +101,7 @@ impl Vacuum {
 
     // --- first pass: rows ---------------------------------------------------------------------------------------
 
+    /// `is_dead` may call the server, which may raise: it is asked while no lock is held and no change is begun.
     fn remove_rows<B: Blocks>(
         &mut self,
         blocks: &mut B,
@@ -93,50 +110,58 @@ impl Vacuum {
         let mut pages = Pages::new();
         while let Some(block) = pages.next(blocks)? {
             blocks.pause()?;
-            // most pages have nothing to remove and need no change
-            let any = blocks.read_in_passing(block, |bytes| {
-                let any = any_dead(bytes, is_dead)?;
-                if !any {
-                    self.note_elements(bytes, block)?;
+            let (rows, seen) = (&mut self.rows, &mut self.seen);
+            blocks.read_in_passing(block, |bytes| list_rows(bytes, block, rows, seen))?;
+            // by hand: nothing may wait to be dropped on a frame that an error of the server jumps over
+            let mut dead = 0;
+            for at in 0..self.rows.len() {
+                let Some(&row) = self.rows.get(at) else { break };
+                if is_dead(row.1) {
+                    self.rows.swap(dead, at);
+                    dead += 1;
                 }
-                Ok(any)
-            })?;
-            if any {
-                let mut change = blocks.change()?;
-                let slot = change.open(block)?;
-                let removed =
-                    remove_dead(change.bytes_mut(slot)?, is_dead).map_err(|damage| damage.on(block))?;
-                self.counted.removed += removed;
-                self.note_elements(change.bytes(slot), block).map_err(|damage| damage.on(block))?;
-                change.commit()?;
             }
+            self.rows.truncate(dead);
+            // most pages have nothing to remove and need no change
+            if self.rows.is_empty() {
+                for at in 0..self.seen.len() {
+                    let Some(&(member, rows)) = self.seen.get(at) else { break };
+                    self.note(member, rows).map_err(|damage| damage.on(block))?;
+                }
+                continue;
+            }
+            let mut change = blocks.change()?;
+            let slot = change.open(block)?;
+            let damage = |damage: Damage| damage.on(block);
+            self.counted.removed += remove_dead(change.bytes_mut(slot)?, &self.rows).map_err(damage)?;
+            self.note_elements(change.bytes(slot), block).map_err(damage)?;
+            change.commit()?;
         }
         Ok(())
     }
 
-    /// Notes which elements are dying, and the highest of the others.
     fn note_elements(&mut self, bytes: &[u8], block: u32) -> Result<(), Damage> {
         let mut room = Ok(());
         for_each_element(bytes, |offset, element| {
-            let tid = Tid::new(block, offset);
-            if element.header.deleted != 0 {
-                // of an earlier vacuum: nothing leads there, and an insert may take its place at any time
-                return;
-            }
-            self.counted.kept += element.header.live_heap_tids().len() as u64;
-            let live = Live::new(tid, &element);
-            if !element.header.is_live() {
-                room = room.and_then(|()| self.dying.reserve(1));
-                if room.is_ok() {
-                    self.dying.insert(tid);
-                }
-            } else if self.highest.is_none_or(|highest| live.level > highest.level) {
-                self.second = self.highest.replace(live);
-            } else if self.second.is_none_or(|second| live.level > second.level) {
-                self.second = Some(live);
+            // deleted ones are of an earlier vacuum: nothing leads there, and an insert may take its place at any time
+            if element.header.deleted == 0 && room.is_ok() {
+                let rows = element.header.live_heap_tids().len() as u64;
+                room = self.note(Member::new(Tid::new(block, offset), &element), rows);
             }
         })?;
         room
+    }
+
+    /// Notes which elements are dying, and the highest of the others.
+    fn note(&mut self, member: Member, rows: u64) -> Result<(), Damage> {
+        self.counted.kept += rows;
+        if !member.live {
+            self.dying.reserve(1)?;
+            self.dying.insert(member.tid);
+        } else {
+            rank(&mut self.highest, &mut self.second, member);
+        }
+        Ok(())
     }
 
     // --- second pass: the graph ---------------------------------------------------------------------------------
@@ -144,20 +169,222 @@ impl Vacuum {
     fn repair<B: Blocks, S: Space>(&mut self, blocks: &mut B, graph: &Graph<S>) -> Result<(), B::Error> {
         // Inserts that began before may still link to dying elements; those that begin now see them without rows.
         drain(blocks, Gate::Update)?;
+        self.adopt_orphans(blocks, graph)?;
+        // Scans that began before may have passed where the orphans hang now: until here they find them where they were.
+        drain(blocks, Gate::Scan)?;
         self.repair_entry_point(blocks, graph)?;
+        blocks.fault_point("hnsw.vacuum.entry")?;
         let mut pages = Pages::new();
         while let Some(block) = pages.next(blocks)? {
             blocks.pause()?;
             self.find_broken(blocks, graph.m, block)?;
+            let mut any = false;
             for at in 0..self.broken.len() {
                 let Some(&live) = self.broken.get(at) else { break };
                 // repairs of others may have mended it
                 if self.needs_repair(blocks, graph.m, &live)? {
                     self.repair_one(blocks, graph, live)?;
+                    any = true;
                 }
+            }
+            if any {
+                blocks.fault_point("hnsw.vacuum.repair")?;
             }
         }
         Ok(())
+    }
+
+    /// Gives every living element whose anchor is dying a living one: the first above it. From then on living elements
+    /// hang together without the dying ones.
+    fn adopt_orphans<B: Blocks, S: Space>(
+        &mut self,
+        blocks: &mut B,
+        graph: &Graph<S>,
+    ) -> Result<(), B::Error> {
+        let mut pages = Pages::new();
+        while let Some(block) = pages.next(blocks)? {
+            blocks.pause()?;
+            self.find_orphans(blocks, graph.m, block)?;
+            if self.broken.is_empty() {
+                continue;
+            }
+            blocks.lock(Gate::Update, Hold::Exclusive)?;
+            for at in 0..self.broken.len() {
+                let Some(&live) = self.broken.get(at) else { break };
+                self.adopt(blocks, graph, live)?;
+            }
+            blocks.unlock(Gate::Update, Hold::Exclusive);
+            blocks.fault_point("hnsw.vacuum.orphan")?;
+        }
+        self.settle_root(blocks, graph)
+    }
+
+    /// Finds the living elements of a page whose anchors are dying, or whose lists stand on another page.
+    fn find_orphans<B: Blocks>(&mut self, blocks: &mut B, m: usize, block: u32) -> Result<(), B::Error> {
+        let (orphans, dying) = (&mut self.broken, &self.dying);
+        orphans.clear();
+        blocks.read_in_passing(block, |bytes| {
+            let mut damage = Ok(());
+            for_each_element(bytes, |offset, element| {
+                if element.header.deleted != 0 || !element.header.is_live() {
+                    return;
+                }
+                let live = Member::new(Tid::new(block, offset), &element);
+                let at = live.neighbour_tid;
+                if at.block() == block {
+                    let item = Page::new(bytes, PAGE_ID).and_then(|page| page.item(at.offset()));
+                    match item.and_then(|item| Neighbours::new(item, at.offset())) {
+                        Ok(list) if list.anchor(m).is_some_and(|anchor| dying.contains(anchor)) => {}
+                        Ok(_) => return,
+                        Err(found) => damage = damage.and(Err(found)),
+                    }
+                }
+                match orphans.try_reserve(1) {
+                    Ok(()) => orphans.push(live),
+                    Err(_) => damage = Err(Damage::OUT_OF_MEMORY),
+                }
+            })?;
+            damage
+        })
+    }
+
+    /// Anchors an orphan anew. The update gate is held alone.
+    fn adopt<B: Blocks, S: Space>(
+        &mut self,
+        blocks: &mut B,
+        graph: &Graph<S>,
+        live: Member,
+    ) -> Result<(), B::Error> {
+        let anchor = anchor_of(blocks, graph.m, &live)?;
+        let Some(anchor) = anchor.filter(|&anchor| self.dying.contains(anchor)) else { return Ok(()) };
+        if !matches!(hanging(blocks, graph.m, &live)?, Hanging::Fast) {
+            // left by an insert that was interrupted: nothing leads to it, or is anchored at it; it is fastened later
+            return Ok(());
+        }
+        let above = match self.climb(blocks, graph.m, anchor)? {
+            Above::Lives(tid) if tid != live.tid => read_member(blocks, tid)?.filter(|above| above.live),
+            _ => None,
+        };
+        // Where nothing lives above, all that lives hangs below such orphans: they gather below the first of them,
+        // which keeps its anchor until all the others are there.
+        let Some(above) = above.or(self.root).filter(|above| above.tid != live.tid) else {
+            self.root = Some(live);
+            return Ok(());
+        };
+        if self.copy_value(blocks, &live)? {
+            let links = &mut self.workspace.links;
+            reanchor(blocks, graph, links, (&live, Joined::Yes), self.value.bytes(), above)?;
+        }
+        Ok(())
+    }
+
+    /// Follows anchors from a dying element up to the first that lives. Every step is taken once in a vacuum: anchors of
+    /// dying elements change only to others below the same living one.
+    fn climb<B: Blocks>(&mut self, blocks: &mut B, m: usize, from: Tid) -> Result<Above, B::Error> {
+        self.path.clear();
+        let mut at = from;
+        let above = loop {
+            if !self.dying.contains(at) {
+                break Above::Lives(at);
+            }
+            match self.above.get(&at.packed()) {
+                Some(Above::OnTheWay) => break Above::Nothing,
+                Some(&known) => break known,
+                None => {}
+            }
+            let room = self.above.try_reserve(1).is_ok() && self.path.try_reserve(1).is_ok();
+            if !room {
+                return Err(Damage::OUT_OF_MEMORY.on(at.block()).into());
+            }
+            self.above.insert(at.packed(), Above::OnTheWay);
+            self.path.push(at);
+            let member = read_member(blocks, at)?;
+            let Some(member) = member else { break Above::Nothing };
+            match anchor_of(blocks, m, &member)? {
+                Some(anchor) => at = anchor,
+                None => break Above::Nothing,
+            }
+        };
+        for tid in &self.path {
+            // they are in it: no room is needed
+            self.above.insert(tid.packed(), above);
+        }
+        Ok(above)
+    }
+
+    /// Anchors the first orphan at an element below it, now that all that lives is below it; when nothing is, it is alone
+    /// and has no edges.
+    fn settle_root<B: Blocks, S: Space>(&mut self, blocks: &mut B, graph: &Graph<S>) -> Result<(), B::Error> {
+        let Some(root) = self.root else { return Ok(()) };
+        blocks.lock(Gate::Update, Hold::Exclusive)?;
+        let anchor = anchor_of(blocks, graph.m, &root)?;
+        if anchor.is_some_and(|anchor| self.dying.contains(anchor)) {
+            let mut below = None;
+            copy_list(blocks, graph.m, &root, 0, self.workspace.links.slots_mut())?;
+            for at in 1..self.workspace.links.slots_mut().len() {
+                let Some(&tid) = self.workspace.links.slots_mut().get(at) else { break };
+                if self.dying.contains(tid) {
+                    continue;
+                }
+                let Some(member) = read_member(blocks, tid)? else { continue };
+                let child = anchor_of(blocks, graph.m, &member)? == Some(root.tid);
+                if child || below.is_none() {
+                    below = Some(tid);
+                }
+                if child {
+                    break;
+                }
+            }
+            match below {
+                Some(tid) => set_anchor(blocks, graph.m, &root, tid)?,
+                None => {
+                    let Vacuum { lists, dying, .. } = self;
+                    strip(blocks, graph.m, lists, dying, &root)?;
+                }
+            }
+        }
+        blocks.unlock(Gate::Update, Hold::Exclusive);
+        blocks.fault_point("hnsw.vacuum.orphan")
+    }
+
+    /// Makes sure that a living element hangs on its anchor before anything is led to it: an insert that was interrupted
+    /// may have left it without, and so may pgvector. Neither gate is held.
+    fn fasten<B: Blocks, S: Space>(
+        &mut self,
+        blocks: &mut B,
+        graph: &Graph<S>,
+        live: Member,
+        entry: Option<EntryPoint>,
+    ) -> Result<(), B::Error> {
+        blocks.lock(Gate::Update, Hold::Exclusive)?;
+        let start = match hanging(blocks, graph.m, &live)? {
+            Hanging::Fast => None,
+            Hanging::Loose(anchor) if anchor.live => Some(anchor),
+            _ if entry.is_some_and(|entry| entry.tid == live.tid) => None,
+            _ if self.copy_value(blocks, &live)? => {
+                // nowhere: at the nearest
+                let Vacuum { workspace, value, .. } = self;
+                let (value, own) = (value.bytes(), live.tid);
+                find_neighbours(blocks, graph, workspace, value, 0, entry, Some(own), own)?;
+                let nearest =
+                    workspace.selected.first().and_then(|(_, scored)| workspace.walk.node(scored.node));
+                nearest.map(Member::of_node)
+            }
+            _ => None,
+        };
+        if let Some(start) = start
+            && self.copy_value(blocks, &live)?
+        {
+            let links = &mut self.workspace.links;
+            reanchor(blocks, graph, links, (&live, Joined::No), self.value.bytes(), start)?;
+        }
+        blocks.unlock(Gate::Update, Hold::Exclusive);
+        Ok(())
+    }
+
+    /// Whether an element hangs on a living anchor, or on nothing because it is alone.
+    fn hangs<B: Blocks>(&self, blocks: &mut B, m: usize, live: &Member) -> Result<bool, B::Error> {
+        Ok(matches!(hanging(blocks, m, live)?, Hanging::Fast))
     }
 
     /// Finds the live elements of a page whose lists need repair, or stand on another page.
@@ -170,7 +397,7 @@ impl Vacuum {
                 if element.header.deleted != 0 || !element.header.is_live() {
                     return;
                 }
-                let live = Live::new(Tid::new(block, offset), &element);
+                let live = Member::new(Tid::new(block, offset), &element);
                 let at = live.neighbour_tid;
                 let needed = if at.block() == block {
                     let item = Page::new(bytes, PAGE_ID).and_then(|page| page.item(at.offset()));
@@ -188,7 +415,7 @@ impl Vacuum {
         })
     }
 
-    fn needs_repair<B: Blocks>(&self, blocks: &mut B, m: usize, live: &Live) -> Result<bool, B::Error> {
+    fn needs_repair<B: Blocks>(&self, blocks: &mut B, m: usize, live: &Member) -> Result<bool, B::Error> {
         let (at, dying) = (live.neighbour_tid, &self.dying);
         blocks.read(at.block(), |bytes| {
             list_needs_repair(Page::new(bytes, PAGE_ID)?.item(at.offset())?, m, live, dying)
@@ -199,21 +426,26 @@ impl Vacuum {
         &mut self,
         blocks: &mut B,
         graph: &Graph<S>,
-        live: Live,
+        live: Member,
     ) -> Result<(), B::Error> {
         let mut hold = Hold::Shared;
         blocks.lock(Gate::Update, hold)?;
         // the entry point of this moment, each time: inserts and this vacuum itself replace it
         let mut meta = read_meta(blocks)?;
-        if raises_entry(&meta, live.level) {
+        let fast = self.hangs(blocks, graph.m, &live)?;
+        if !fast || raises_entry(&meta, live.level) {
             blocks.unlock(Gate::Update, hold);
-            hold = Hold::Exclusive;
+            if !fast {
+                let entry = meta.entry_point().map_err(|damage| damage.on(META_BLOCK))?;
+                self.fasten(blocks, graph, live, entry)?;
+            }
+            hold = if raises_entry(&meta, live.level) { Hold::Exclusive } else { Hold::Shared };
             blocks.lock(Gate::Update, hold)?;
             meta = read_meta(blocks)?;
         }
         let entry = meta.entry_point().map_err(|damage| damage.on(META_BLOCK))?;
         self.relink(blocks, graph, live, entry)?;
-        if raises_entry(&meta, live.level) {
+        if hold == Hold::Exclusive && raises_entry(&meta, live.level) {
             raise_entry_point(blocks, EntryPoint { tid: live.tid, level: live.level })?;
         }
         blocks.unlock(Gate::Update, hold);
@@ -226,67 +458,98 @@ impl Vacuum {
         blocks: &mut B,
         graph: &Graph<S>,
     ) -> Result<(), B::Error> {
+        if self.highest.is_none() {
+            // All that lived at first is dying, and inserts have gone on since. Those that come during this pass find
+            // what it finds, or become the entry point themselves.
+            self.find_highest(blocks)?;
+        }
         let candidates = [self.highest, self.second];
         let replacement = |entry: Option<EntryPoint>| {
             candidates.into_iter().flatten().find(|live| entry.is_none_or(|entry| entry.tid != live.tid))
         };
 
         // the highest other element first, from the present entry point
-        blocks.lock(Gate::Update, Hold::Shared)?;
         let entry = entry_point(blocks)?;
-        if let (Some(entry), Some(other)) = (entry, replacement(entry))
-            && self.needs_repair(blocks, graph.m, &other)?
-        {
-            self.relink(blocks, graph, other, Some(entry))?;
+        if let Some(other) = replacement(entry) {
+            self.fasten(blocks, graph, other, entry)?;
+            blocks.lock(Gate::Update, Hold::Shared)?;
+            let entry = entry_point(blocks)?;
+            if entry.is_some() && self.needs_repair(blocks, graph.m, &other)? {
+                self.relink(blocks, graph, other, entry)?;
+            }
+            blocks.unlock(Gate::Update, Hold::Shared);
         }
-        blocks.unlock(Gate::Update, Hold::Shared);
 
         // then the entry point itself, from that one; alone, since it may be replaced
         blocks.lock(Gate::Update, Hold::Exclusive)?;
         let entry = entry_point(blocks)?;
-        if let Some(entry) = entry {
-            let other = replacement(Some(entry));
-            if self.dying.contains(entry.tid) {
-                // should an insert have taken the highest level since, it is the entry point already
-                update_meta(blocks, |meta| {
-                    meta.set_entry_point(other.map(|live| EntryPoint { tid: live.tid, level: live.level }));
-                    true
-                })?;
-            } else {
-                let live = blocks.read(entry.tid.block(), |bytes| {
-                    let offset = entry.tid.offset();
-                    let element = Element::new(Page::new(bytes, PAGE_ID)?.item(offset)?, offset)?;
-                    Ok(Live::new(entry.tid, &element))
-                })?;
-                if self.needs_repair(blocks, graph.m, &live)? {
-                    let from = other.map(|live| EntryPoint { tid: live.tid, level: live.level });
-                    self.relink(blocks, graph, live, from)?;
+        let other = replacement(entry).map(|live| EntryPoint { tid: live.tid, level: live.level });
+        match entry {
+            Some(entry) if !self.dying.contains(entry.tid) => {
+                let live = read_member(blocks, entry.tid)?;
+                if let Some(live) = live
+                    && self.needs_repair(blocks, graph.m, &live)?
+                {
+                    self.relink(blocks, graph, live, other)?;
                 }
             }
+            // should an insert have taken the highest level since, it is the entry point already
+            Some(_) => update_meta(blocks, |meta| {
+                meta.set_entry_point(other);
+                true
+            })?,
+            None if other.is_some() => update_meta(blocks, |meta| {
+                meta.set_entry_point(other);
+                true
+            })?,
+            None => {}
         }
         blocks.unlock(Gate::Update, Hold::Exclusive);
         Ok(())
     }
 
-    /// Copies the element's value and links it anew.
-    fn relink<B: Blocks, S: Space>(
-        &mut self,
-        blocks: &mut B,
-        graph: &Graph<S>,
-        live: Live,
-        entry: Option<EntryPoint>,
-    ) -> Result<(), B::Error> {
-        let Vacuum { workspace, value, dying, .. } = self;
-        let same = blocks.read(live.tid.block(), |bytes| {
+    /// Notes the living elements of the highest levels that are there now.
+    fn find_highest<B: Blocks>(&mut self, blocks: &mut B) -> Result<(), B::Error> {
+        let mut pages = Pages::new();
+        while let Some(block) = pages.next(blocks)? {
+            blocks.pause()?;
+            let (highest, second) = (&mut self.highest, &mut self.second);
+            blocks.read_in_passing(block, |bytes| {
+                for_each_element(bytes, |offset, element| {
+                    let member = Member::new(Tid::new(block, offset), &element);
+                    if member.live {
+                        rank(highest, second, member);
+                    }
+                })
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Copies an element's value; false when another has its place.
+    fn copy_value<B: Blocks>(&mut self, blocks: &mut B, live: &Member) -> Result<bool, B::Error> {
+        let value = &mut self.value;
+        blocks.read(live.tid.block(), |bytes| {
             let offset = live.tid.offset();
             let element = Element::new(Page::new(bytes, PAGE_ID)?.item(offset)?, offset)?;
             value.copy_from(element.value);
             Ok(element.header.deleted == 0 && element.header.version == live.version)
-        })?;
-        if !same {
+        })
+    }
+
+    /// Links an element anew.
+    fn relink<B: Blocks, S: Space>(
+        &mut self,
+        blocks: &mut B,
+        graph: &Graph<S>,
+        live: Member,
+        entry: Option<EntryPoint>,
+    ) -> Result<(), B::Error> {
+        if !self.copy_value(blocks, &live)? {
             return Ok(());
         }
-        relink(blocks, graph, workspace, dying, value.bytes(), live, entry)
+        let Vacuum { workspace, value, dying, lists, .. } = self;
+        relink(blocks, graph, workspace, lists, dying, value.bytes(), live, entry)
     }
 
     // --- third pass: marks --------------------------------------------------------------------------------------
@@ -295,6 +558,7 @@ impl Vacuum {
         // Inserts that began before the repair ended may have read edges to dying elements.
         drain(blocks, Gate::Update)?;
         self.confirm_repaired(blocks)?;
+        blocks.fault_point("hnsw.vacuum.confirmed")?;
         // Scans too; from here on none can come near.
         drain(blocks, Gate::Scan)?;
         let mut first_free = None;
@@ -312,11 +576,13 @@ impl Vacuum {
             })?;
             if any {
                 self.mark_page(blocks, block)?;
+                blocks.fault_point("hnsw.vacuum.mark")?;
             }
             if free && first_free.is_none() {
                 first_free = Some(block);
             }
         }
+        blocks.fault_point("hnsw.vacuum.marked")?;
         // last, when all that it promises is there
         if let Some(block) = first_free {
             update_meta(blocks, |meta| {
@@ -344,7 +610,7 @@ impl Vacuum {
                     }
                     let at = element.header.neighbour_tid;
                     if at.block() != block {
-                        elsewhere.push(Live::new(Tid::new(block, offset), &element));
+                        elsewhere.push(Member::new(Tid::new(block, offset), &element));
                         return;
                     }
                     let item = Page::new(bytes, PAGE_ID).and_then(|page| page.item(at.offset()));
@@ -459,6 +725,15 @@ fn mark_pair<C: Change>(
     Ok(())
 }
 
+/// Keeps the two of the highest levels, of equals the first.
+fn rank(highest: &mut Option<Member>, second: &mut Option<Member>, member: Member) {
+    if highest.is_none_or(|highest| member.level > highest.level) {
+        *second = highest.replace(member);
+    } else if second.is_none_or(|second| member.level > second.level) {
+        *second = Some(member);
+    }
+}
+
 /// Waits until nobody holds the gate.
 fn drain<B: Blocks>(blocks: &mut B, gate: Gate) -> Result<(), B::Error> {
     blocks.lock(gate, Hold::Exclusive)?;
@@ -476,85 +751,6 @@ fn no_edge_to(item: &[u8], offset: u16, dying: &TidSet) -> Result<(), Damage> {
         return Err(Damage::at(offset, "graph not repaired"));
     }
     Ok(())
-}
-
-/// Finds new neighbours for an element and writes its whole list, then offers it to them. The caller holds the update
-/// gate.
-fn relink<B: Blocks, S: Space>(
-    blocks: &mut B,
-    graph: &Graph<S>,
-    workspace: &mut Workspace,
-    dying: &TidSet,
-    value: &[u8],
-    live: Live,
-    entry: Option<EntryPoint>,
-) -> Result<(), B::Error> {
-    // the entry point is repaired from another, by `repair_entry_point`
-    let Some(entry) = entry.filter(|entry| entry.tid != live.tid) else {
-        return strip(blocks, graph.m, live, dying);
-    };
-    let entry = Some(entry);
-    find_neighbours(blocks, graph, workspace, value, live.level, entry, Some(live.tid))?;
-    fill_slots(workspace, live.level, graph.m);
-
-    let at = live.neighbour_tid;
-    let damage = |damage: Damage| damage.on(at.block());
-    let Workspace { slots, neighbours, .. } = workspace;
-    write_neighbours(live.version, slots, neighbours);
-    let mut change = blocks.change()?;
-    let slot = change.open(at.block())?;
-    let same = {
-        let item =
-            Page::new(change.bytes(slot), PAGE_ID).and_then(|page| page.item(at.offset())).map_err(damage)?;
-        let list = Neighbours::new(item, at.offset()).map_err(damage)?;
-        list.layer(live.level, live.version, 0, graph.m).is_some()
-    };
-    if !same {
-        return Ok(());
-    }
-    // upper layers above the entry point's level keep nothing; layers are written together
-    let mut page = PageMut::new(change.bytes_mut(slot)?, PAGE_ID).map_err(damage)?;
-    let item = page.item_mut(at.offset()).map_err(damage)?;
-    match item.get_mut(..neighbours.len()) {
-        Some(place) => place.copy_from_slice(neighbours),
-        None => return Err(damage(Damage::at(at.offset(), "invalid neighbour tuple")).into()),
-    }
-    change.commit()?;
-    connect::connect(blocks, graph, workspace, value, live.tid)
-}
-
-/// Removes the edges to dying elements from a list and keeps the others: there is nowhere to search for more.
-fn strip<B: Blocks>(blocks: &mut B, m: usize, live: Live, dying: &TidSet) -> Result<(), B::Error> {
-    let at = live.neighbour_tid;
-    let damage = |damage: Damage| damage.on(at.block());
-    let mut change = blocks.change()?;
-    let slot = change.open(at.block())?;
-    let strips = {
-        let item =
-            Page::new(change.bytes(slot), PAGE_ID).and_then(|page| page.item(at.offset())).map_err(damage)?;
-        let list = Neighbours::new(item, at.offset()).map_err(damage)?;
-        let own = list.layer(live.level, live.version, 0, m).is_some();
-        own && list.slots.iter().any(|&tid| tid.is_valid() && dying.contains(tid))
-    };
-    if !strips {
-        return Ok(());
-    }
-    let mut page = PageMut::new(change.bytes_mut(slot)?, PAGE_ID).map_err(damage)?;
-    let item = page.item_mut(at.offset()).map_err(damage)?;
-    let slots = neighbour_slots_mut(item, at.offset()).map_err(damage)?;
-    for layer in 0..=live.level {
-        let Some(list) = slots.get_mut(layer_range(live.level, layer, m)) else { continue };
-        let mut kept = 0;
-        for at in 0..list.len() {
-            let tid = list[at];
-            if tid.is_valid() && !dying.contains(tid) {
-                list[kept] = tid;
-                kept += 1;
-            }
-        }
-        list[kept..].fill(Tid::INVALID);
-    }
-    change.commit()
 }
 
 /// Every element tuple of a page.
@@ -575,7 +771,7 @@ fn for_each_element<'a>(bytes: &'a [u8], mut each: impl FnMut(u16, Element<'a>))
 
 /// Whether a list has an edge to a dying element, or so few edges that an insert during this vacuum may have left its
 /// element without good ones.
-fn list_needs_repair(item: &[u8], m: usize, live: &Live, dying: &TidSet) -> Result<bool, Damage> {
+fn list_needs_repair(item: &[u8], m: usize, live: &Member, dying: &TidSet) -> Result<bool, Damage> {
     let list = Neighbours::new(item, live.neighbour_tid.offset())?;
     let Some(ground) = list.layer(live.level, live.version, 0, m) else {
         // replaced since its element was read: new, and linked to living elements
@@ -585,32 +781,48 @@ fn list_needs_repair(item: &[u8], m: usize, live: &Live, dying: &TidSet) -> Resu
     Ok(few || list.slots.iter().any(|&tid| tid.is_valid() && dying.contains(tid)))
 }
 
-fn any_dead(bytes: &[u8], is_dead: &mut impl FnMut(Tid) -> bool) -> Result<bool, Damage> {
-    let mut any = false;
-    for_each_element(bytes, |_, element| {
+/// Copies the rows of a page, each with its element's offset, and its elements that are not deleted.
+fn list_rows(
+    bytes: &[u8],
+    block: u32,
+    rows: &mut Vec<(u16, Tid)>,
+    seen: &mut Vec<(Member, u64)>,
+) -> Result<(), Damage> {
+    rows.clear();
+    seen.clear();
+    let mut room = Ok(());
+    for_each_element(bytes, |offset, element| {
         let header = element.header;
-        any |= header.deleted == 0 && header.live_heap_tids().iter().any(|&row| is_dead(row));
+        if header.deleted != 0 || room.is_err() {
+            return;
+        }
+        let live = header.live_heap_tids();
+        room = rows.try_reserve(live.len()).and_then(|()| seen.try_reserve(1));
+        if room.is_ok() {
+            rows.extend(live.iter().map(|&row| (offset, row)));
+            seen.push((Member::new(Tid::new(block, offset), &element), live.len() as u64));
+        }
     })?;
-    Ok(any)
+    room.map_err(|_| Damage::OUT_OF_MEMORY)
 }
 
-/// Removes dead rows from the elements of a page and moves the others to the front; answers how many went.
-fn remove_dead(bytes: &mut [u8], is_dead: &mut impl FnMut(Tid) -> bool) -> Result<u64, Damage> {
+/// Removes rows, which come in the order of their elements, from a page and moves the others to the front; answers how
+/// many went.
+fn remove_dead(bytes: &mut [u8], mut dead: &[(u16, Tid)]) -> Result<u64, Damage> {
     let mut page = PageMut::new(bytes, PAGE_ID)?;
     let mut removed = 0;
-    for offset in FIRST_OFFSET..=page.as_page().max_offset() {
-        let item = page.item_mut(offset)?;
-        if !is_element(item) {
-            continue;
-        }
-        let (header, _) = element_header_mut(item, offset)?;
+    while let Some(&(offset, _)) = dead.first() {
+        let count = dead.iter().take_while(|row| row.0 == offset).count();
+        let (own, others) = dead.split_at(count);
+        dead = others;
+        let (header, _) = element_header_mut(page.item_mut(offset)?, offset)?;
         if header.deleted != 0 {
             continue;
         }
         let mut kept = 0;
         for at in 0..header.live_heap_tids().len() {
             let row = header.heap_tids[at];
-            if is_dead(row) {
+            if own.iter().any(|dead| dead.1 == row) {
                 removed += 1;
             } else {
                 header.heap_tids[kept] = row;

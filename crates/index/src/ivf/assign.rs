@@ -8,6 +8,7 @@ use super::kmeans::chunk_rows;
 use super::sample::{Lane, Loaded, Panels, Stored};
 use super::seed::least;
 use super::team::Team;
+use crate::room::{self, OutOfMemory};
 use crate::space::Metric;
 
 /// The centres of an index, as stored: rows belong to the nearest by the operator class's own distance. Of several
@@ -74,16 +75,22 @@ impl Assigned for u8 {
 }
 
 impl<L: Assigned> Lists<L> {
-    /// Lists around `centres`, one after the other as their type keeps them.
-    pub fn new<T: Stored<Lane = L>>(centres: &[T], width: usize, metric: Metric) -> Self {
-        Self::with_codes(centres, width, metric, L::CODED && kernels().fast_byte_panels())
-    }
-
-    fn with_codes<T: Stored<Lane = L>>(centres: &[T], width: usize, metric: Metric, codes: bool) -> Self {
+    /// Lists around `centres`, one after the other as their type keeps them, with codes or without.
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn new<T: Stored<Lane = L>>(
+        centres: &[T],
+        width: usize,
+        metric: Metric,
+        codes: bool,
+    ) -> Result<Self, OutOfMemory> {
         let count = centres.len() / width.max(1);
-        let mut lists = Lists { centres: Panels::zeros(count, width), coded: None, metric };
-        let mut coded = codes.then(|| (CentreCodes::zeros(count, width), Vec::with_capacity(count * width)));
-        let (mut lanes, mut room) = (vec![L::default(); width], Vec::new());
+        let mut lists = Lists { centres: Panels::zeros(count, width)?, coded: None, metric };
+        // without memory for them it goes without
+        let memory = || Some((CentreCodes::zeros(count, width).ok()?, room::with_room(count * width).ok()?));
+        let mut coded: Option<(CentreCodes, Vec<L>)> = codes.then(memory).flatten();
+        let (mut lanes, mut room) = (room::filled(L::default(), width)?, Vec::new());
         for (at, centre) in centres.chunks_exact(width.max(1)).enumerate() {
             T::load(kernels(), centre, &mut lanes);
             lists.centres.set(at, &lanes);
@@ -95,13 +102,18 @@ impl<L: Assigned> Lists<L> {
             }
         }
         lists.coded = coded;
-        lists
+        Ok(lists)
     }
 
-    /// Bytes of memory for `lists` lists.
-    pub fn memory(lists: u64, width: u64) -> u64 {
+    /// Whether codes pay.
+    pub fn coded() -> bool {
+        L::CODED && kernels().fast_byte_panels()
+    }
+
+    /// Bytes of memory for `lists` lists, with codes or without.
+    pub fn memory(lists: u64, width: u64, codes: bool) -> u64 {
         let panels = Panels::<L>::memory(lists, width);
-        if !(L::CODED && kernels().fast_byte_panels()) {
+        if !codes {
             return panels;
         }
         let rows = lists.saturating_mul(width).saturating_mul(size_of::<L>() as u64);
@@ -109,22 +121,32 @@ impl<L: Assigned> Lists<L> {
     }
 
     /// Writes the number of each row's list to `out`. `row` gives row `i` of `out.len()`.
+    ///
+    /// # Errors
+    /// No memory.
     pub fn assign<'r, T: Stored<Lane = L>>(
         &self,
         row: impl Fn(usize) -> &'r [T] + Sync,
         width: usize,
         out: &mut [u32],
         team: &mut Team<'_>,
-    ) {
+    ) -> Result<(), OutOfMemory> {
         let chunk = chunk_rows(width);
         team.each(
             out.chunks_mut(chunk).enumerate(),
-            || Room {
-                rows: Loaded::default(),
-                best: vec![f32::INFINITY; chunk],
-                distances: [[0f32; PANEL]; 8],
-                codes: RowCodes::default(),
-                candidates: Vec::new(),
+            || {
+                let mut codes = RowCodes::default();
+                if self.coded.is_some() {
+                    codes.clear(width);
+                    codes.reserve(chunk)?;
+                }
+                Ok(Room {
+                    rows: Loaded::with_room::<T>(chunk, width)?,
+                    best: room::filled(f32::INFINITY, chunk)?,
+                    distances: [[0f32; PANEL]; 8],
+                    codes,
+                    candidates: Vec::new(),
+                })
             },
             |room, (at, lists), beat| {
                 room.rows.clear(width);
@@ -135,7 +157,7 @@ impl<L: Assigned> Lists<L> {
                     self.by_panels(room, lists, beat);
                 }
             },
-        );
+        )
     }
 
     fn by_panels(&self, room: &mut Room<'_, L>, lists: &mut [u32], beat: &mut dyn FnMut() -> bool) {
@@ -277,10 +299,10 @@ mod tests {
                     values[2][0] = f32::MAX;
                 }
                 let flat = centres.concat();
-                let coded = Lists::with_codes(&flat, dims, metric, true);
+                let coded = Lists::new(&flat, dims, metric, true).unwrap();
                 assert_eq!(coded.coded.is_some(), spread < 1e16);
                 let mut found = vec![0; rows];
-                coded.assign(|at| &values[at], dims, &mut found, &mut Team::new(0, &mut Idle));
+                coded.assign(|at| &values[at], dims, &mut found, &mut Team::new(0, &mut Idle)).unwrap();
                 for (value, &found) in values.iter().zip(&found) {
                     let best = nearest(metric, &centres, value);
                     let distance = |at: u32| f32::one(metric, kernels(), value, &centres[at as usize]);

@@ -3,6 +3,7 @@
 //! candidates. What exceeds the memory allowed goes to sorted runs outside.
 
 use crate::page::Tid;
+use crate::room::{self, OutOfMemory};
 
 /// Where runs that do not fit in memory are kept. Errors leave by unwinding or by a jump, as the store likes.
 pub trait Runs {
@@ -63,7 +64,36 @@ impl Candidates {
         }
     }
 
-    /// Adds a candidate.
+    /// Makes room for `count` candidates. When the system has no memory although more would be allowed, those that are
+    /// here go to a run first.
+    ///
+    /// # Errors
+    /// No memory even so.
+    #[inline]
+    pub fn make_room(&mut self, count: usize, runs: &mut dyn Runs) -> Result<(), OutOfMemory> {
+        let left = self.keys.capacity().min(self.rows.capacity()).saturating_sub(self.keys.len());
+        if left >= count { Ok(()) } else { self.grow(count, runs) }
+    }
+
+    #[cold]
+    fn grow(&mut self, count: usize, runs: &mut dyn Runs) -> Result<(), OutOfMemory> {
+        // it doubles; writing a run takes memory, too
+        let bytes = self.keys.len().saturating_mul(2 * CANDIDATE);
+        if (bytes <= room::SMALL || room::granted(bytes)) && self.try_grow(count).is_ok() {
+            return Ok(());
+        }
+        if !self.keys.is_empty() {
+            self.spill(runs)?;
+        }
+        self.try_grow(count)
+    }
+
+    fn try_grow(&mut self, count: usize) -> Result<(), OutOfMemory> {
+        self.keys.try_reserve(count)?;
+        Ok(self.rows.try_reserve(count)?)
+    }
+
+    /// Adds a candidate, for which there is room ([`Self::make_room`]).
     #[inline(always)]
     pub fn push(&mut self, distance: f32, row: Tid) {
         self.keys.push(u64::from(key(distance)) << 32 | self.rows.len() as u64);
@@ -71,17 +101,19 @@ impl Candidates {
     }
 
     /// Writes a run when more than `memory` bytes are in use.
+    ///
+    /// # Errors
+    /// No memory.
     #[inline]
-    pub fn spill_beyond(&mut self, memory: usize, runs: &mut dyn Runs) {
-        if self.keys.len() * CANDIDATE > memory {
-            self.spill(runs);
-        }
+    pub fn spill_beyond(&mut self, memory: usize, runs: &mut dyn Runs) -> Result<(), OutOfMemory> {
+        if self.keys.len() * CANDIDATE > memory { self.spill(runs) } else { Ok(()) }
     }
 
     #[cold]
-    fn spill(&mut self, runs: &mut dyn Runs) {
+    fn spill(&mut self, runs: &mut dyn Runs) -> Result<(), OutOfMemory> {
+        self.runs.try_reserve(1)?;
         self.keys.sort_unstable();
-        let mut block = Vec::with_capacity(BLOCK);
+        let mut block = room::with_room(BLOCK)?;
         for keys in self.keys.chunks(BLOCK / RECORD) {
             block.clear();
             for key in keys {
@@ -95,6 +127,7 @@ impl Candidates {
         self.runs.push(Run { block: Vec::new(), at: 0 });
         self.keys.clear();
         self.rows.clear();
+        Ok(())
     }
 
     /// The nearest candidate that was not given out yet.
@@ -209,6 +242,19 @@ mod tests {
     }
 
     #[test]
+    fn without_memory_candidates_go_to_runs() {
+        let (mut candidates, mut runs) = (Candidates::default(), Kept::default());
+        candidates.make_room(3, &mut runs).unwrap();
+        (0..3).for_each(|i| candidates.push(-(i as f32), Tid::new(i, 1)));
+        assert_eq!(candidates.make_room(usize::MAX / 2, &mut runs), Err(OutOfMemory));
+        assert_eq!(runs.0.len(), 1, "a run was written");
+        candidates.make_room(1, &mut runs).unwrap();
+        candidates.push(-0.5, Tid::new(9, 1));
+        let found: Vec<u32> = core::iter::from_fn(|| candidates.pop(&mut runs)).map(Tid::block).collect();
+        assert_eq!(found, [2, 1, 9, 0]);
+    }
+
+    #[test]
     fn candidates_come_in_order_from_memory_and_from_runs() {
         for memory in [usize::MAX, 100_000, 2_000, 300] {
             let (mut candidates, mut runs) = (Candidates::default(), Kept::default());
@@ -217,8 +263,9 @@ mod tests {
                 let count = 5000 - 2490 * round;
                 let place = |i: u32| (i * 7919 + round) % count;
                 for i in 0..count {
+                    candidates.make_room(1, &mut runs).unwrap();
                     candidates.push(place(i) as f32 - 100.0, Tid::new(place(i), 1));
-                    candidates.spill_beyond(memory, &mut runs);
+                    candidates.spill_beyond(memory, &mut runs).unwrap();
                 }
                 let found: Vec<u32> =
                     core::iter::from_fn(|| candidates.pop(&mut runs)).map(Tid::block).collect();

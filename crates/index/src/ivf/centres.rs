@@ -14,6 +14,7 @@ use super::scan::{BAD_CENTRE, Chain};
 use super::seed::least;
 use crate::blocks::Blocks;
 use crate::page::{Damage, FIRST_OFFSET, Page};
+use crate::room::{self, OutOfMemory, append};
 use crate::space::{Metric, Space};
 
 /// Centres whose distances to all others are known, at most.
@@ -80,7 +81,8 @@ impl Centres {
         codes + panels + self.words.len() * 8 + self.places.len() * each + self.pivots.len() * 4
     }
 
-    /// Reads the centres of an index; there are none afterwards when they would take more than `most` bytes.
+    /// Reads the centres of an index; there are none afterwards when they would take more than `most` bytes, or more than
+    /// the system has.
     ///
     /// # Errors
     /// A damaged list page.
@@ -93,16 +95,26 @@ impl Centres {
         self.clear();
         let mut chain = Chain::new(HEAD_BLOCK);
         while let Some(block) = chain.step(blocks)? {
+            // items and bytes of a page, at most
+            let (items, words) = (blocks.page_size() / 4, blocks.page_size() / 8);
+            let room = self.places.try_reserve(items).and(self.words.try_reserve(words + items));
+            if room.is_err() || room::is_short() {
+                self.clear();
+                return Ok(());
+            }
             chain.next = blocks.read(block, |bytes| self.add_page(bytes, block, space))?;
             if self.memory() > most {
                 self.clear();
                 return Ok(());
             }
         }
-        self.measure(space);
+        if self.measure(space).is_err() {
+            self.clear();
+        }
         Ok(())
     }
 
+    /// Adds the centres of a page, for which there is room.
     fn add_page<S: Space>(&mut self, bytes: &[u8], block: u32, space: S) -> Result<u32, Damage> {
         let page = Page::new(bytes, PAGE_ID)?;
         for offset in FIRST_OFFSET..=page.max_offset() {
@@ -128,32 +140,31 @@ impl Centres {
 
     /// Chooses pivots, evenly among the centres (neighbours in number are neighbours in space where a build numbered
     /// them so), and measures from there.
-    fn measure<S: Space>(&mut self, space: S) {
+    fn measure<S: Space>(&mut self, space: S) -> Result<(), OutOfMemory> {
         let lists = self.places.len();
         if !matches!(space.metric(), Metric::L2 | Metric::InnerProduct) {
-            return;
+            return Ok(());
         }
-        if kernels().fast_byte_panels() && self.encode(space) {
-            return;
+        if kernels().fast_byte_panels() && self.encode(space)? {
+            return Ok(());
         }
         if self.value_size < BOUNDED {
-            self.lay_out(space);
-            return;
+            return self.lay_out(space);
         }
-        if lists >= 4 * PIVOTS {
-            self.measure_bounds(space);
-        }
+        if lists >= 4 * PIVOTS { self.measure_bounds(space) } else { Ok(()) }
     }
 
-    fn measure_bounds<S: Space>(&mut self, space: S) {
+    fn measure_bounds<S: Space>(&mut self, space: S) -> Result<(), OutOfMemory> {
         let lists = self.places.len();
         let mut wide = core::mem::take(&mut self.wide);
-        let dense = (0..PIVOTS).all(|pivot| {
+        let mut dense = true;
+        for pivot in 0..PIVOTS {
             let centre = self.view(space, (2 * pivot + 1) * lists / (2 * PIVOTS));
-            let dense = centre.is_some_and(|centre| space.widen(centre, &mut wide));
-            self.pivots.extend_from_slice(&wide);
-            dense
-        });
+            dense &= centre.is_some_and(|centre| space.widen(centre, &mut wide));
+            append(&mut self.pivots, &wide)?;
+        }
+        self.apart.try_reserve_exact(lists)?;
+        self.norms.try_reserve_exact(lists)?;
         for at in 0..if dense { lists } else { 0 } {
             if self.view(space, at).is_some_and(|centre| space.widen(centre, &mut wide)) {
                 self.norms.push(kernels().inner_product_f32(&wide, &wide));
@@ -161,20 +172,29 @@ impl Centres {
             }
         }
         self.wide = wide;
+        Ok(())
     }
 
     /// Makes codes; false when there are values without.
-    fn encode<S: Space>(&mut self, space: S) -> bool {
+    fn encode<S: Space>(&mut self, space: S) -> Result<bool, OutOfMemory> {
         let (mut wide, mut room, lists) = (core::mem::take(&mut self.wide), Vec::new(), self.places.len());
         let mut codes: Option<CentreCodes> = None;
-        let coded = (0..lists).all(|at| {
-            let dense = self.view(space, at).is_some_and(|centre| space.widen(centre, &mut wide));
-            let codes = codes.get_or_insert_with(|| CentreCodes::zeros(lists, wide.len()));
-            dense && codes.set(at, &mut room, |out| f32::encode(kernels(), &wide, out))
-        });
+        let mut coded = true;
+        for at in 0..lists {
+            coded = self.view(space, at).is_some_and(|centre| space.widen(centre, &mut wide));
+            if at == 0 {
+                codes = Some(CentreCodes::zeros(lists, wide.len())?);
+            }
+            let set =
+                |codes: &mut CentreCodes| codes.set(at, &mut room, |out| f32::encode(kernels(), &wide, out));
+            coded = coded && codes.as_mut().is_some_and(set);
+            if !coded {
+                break;
+            }
+        }
         self.wide = wide;
         self.codes = codes.filter(|_| coded);
-        coded
+        Ok(coded)
     }
 
     /// Makes `nearest` those that may be among the `count` nearest by their codes, without their distances; false when
@@ -240,16 +260,22 @@ impl Centres {
     }
 
     /// Puts short values into panels.
-    fn lay_out<S: Space>(&mut self, space: S) {
+    fn lay_out<S: Space>(&mut self, space: S) -> Result<(), OutOfMemory> {
         let (mut wide, lists) = (core::mem::take(&mut self.wide), self.places.len());
         let mut panels: Option<Panels<f32>> = None;
         for at in 0..lists {
             if !self.view(space, at).is_some_and(|centre| space.widen(centre, &mut wide)) {
-                return;
+                return Ok(());
             }
-            panels.get_or_insert_with(|| Panels::zeros(lists, wide.len())).set(at, &wide);
+            if at == 0 {
+                panels = Some(Panels::zeros(lists, wide.len())?);
+            }
+            if let Some(panels) = &mut panels {
+                panels.set(at, &wide);
+            }
         }
         (self.wide, self.panels, self.words) = (wide, panels, Vec::new());
+        Ok(())
     }
 
     /// All distances to a value, by panels; false when there are none.
@@ -419,9 +445,9 @@ mod tests {
             }
             match way {
                 // as on a processor that is not fast with codes
-                0 if dims == 300 => centres.measure_bounds(space),
-                0 => centres.lay_out(space),
-                _ => assert!(centres.encode(space)),
+                0 if dims == 300 => centres.measure_bounds(space).unwrap(),
+                0 => centres.lay_out(space).unwrap(),
+                _ => assert!(centres.encode(space).unwrap()),
             }
             assert_eq!(
                 (centres.apart.len(), centres.panels.is_some(), centres.codes.is_some()),
@@ -470,7 +496,7 @@ mod tests {
                 PageMut::init(bytes, PAGE_ID).append(&item);
                 centres.add_page(bytes, at as u32 + 1, space).unwrap();
             }
-            assert!(centres.encode(space));
+            assert!(centres.encode(space).unwrap());
             let zero = value(&[0.0; 20]);
             for count in 1..=lists / 4 {
                 let mut some = Vec::new();

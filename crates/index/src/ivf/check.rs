@@ -4,9 +4,10 @@
 use super::layout::{Entry, HEAD_BLOCK, List, META_BLOCK, MetaPage, PAGE_ID, Packed, entry_size, list_size};
 use super::scan::{BAD_CENTRE, BAD_VALUE, Unpack};
 use crate::blocks::Blocks;
-use crate::page::{FIRST_OFFSET, INVALID_BLOCK, Tid};
+use crate::page::{Damage, FIRST_OFFSET, INVALID_BLOCK, Tid};
+use crate::room::{is_short, push, resize};
 use crate::space::{Space, ValueBuf};
-use crate::verify::{self, Violation};
+use crate::verify::{self, Violation, Violations};
 
 /// Which blocks a walk has come by.
 struct Seen(Vec<u64>);
@@ -27,7 +28,7 @@ impl Seen {
 #[derive(Debug, Default)]
 pub struct Check {
     /// what does not hold
-    pub violations: Vec<Violation>,
+    pub violations: Violations,
     /// start page, insert page and place of each list
     lists: Vec<(u32, u32, u32, u16)>,
     seen: Vec<u64>,
@@ -36,8 +37,8 @@ pub struct Check {
     pub entries: u64,
     /// with `deep`: row and place of each entry, by row at last
     census: Vec<(u64, u64)>,
-    /// whether there was too little memory for that
-    pub out_of_memory: bool,
+    /// whether there was too little memory for all of that
+    short: bool,
 }
 
 impl Check {
@@ -55,7 +56,8 @@ impl Check {
     ) -> Result<(), B::Error> {
         let count = blocks.count()?;
         self.seen.clear();
-        self.seen.resize(count as usize / 64 + 1, 0);
+        resize(&mut self.seen, count as usize / 64 + 1, 0)
+            .map_err(|_| Damage::OUT_OF_MEMORY.on(META_BLOCK))?;
         let mut seen = Seen(core::mem::take(&mut self.seen));
         let result = self.walk(blocks, space, deep, unpack, count, &mut seen);
         self.seen = core::mem::take(&mut seen.0);
@@ -119,6 +121,11 @@ impl Check {
         Ok(())
     }
 
+    /// Whether there was too little memory for everything that was to be kept.
+    pub fn out_of_memory(&self) -> bool {
+        self.short || self.violations.out_of_memory()
+    }
+
     /// Where the index has a row, as far as the deep check saw.
     pub fn find(&self, row: Tid) -> Option<Tid> {
         let at = self.census.partition_point(|entry| entry.0 < row.packed());
@@ -149,7 +156,8 @@ impl Check {
                     } else if item.len() < list_size(list.centre.len()) {
                         self.violations.push(Violation::at(block, offset, "list is shorter than its centre"));
                     }
-                    self.lists.push((list.head.start_page, list.head.insert_page, block, offset));
+                    let list = (list.head.start_page, list.head.insert_page, block, offset);
+                    self.short |= push(&mut self.lists, list).is_err();
                 }
                 Err(damage) => self.violations.push(Violation::at(block, offset, damage.what)),
             }
@@ -218,10 +226,8 @@ impl Check {
             self.entries += 1;
             match Entry::new(item, offset) {
                 Ok(entry) if deep => {
-                    self.out_of_memory |= self.census.try_reserve(1).is_err();
-                    if !self.out_of_memory {
-                        self.census.push((entry.row.packed(), Tid::new(block, offset).packed()));
-                    }
+                    let place = (entry.row.packed(), Tid::new(block, offset).packed());
+                    self.short = self.short || is_short() || push(&mut self.census, place).is_err();
                     let good = match entry.value {
                         Packed::Compressed(value) => {
                             unpack.unpack(value, &mut self.unpacked)

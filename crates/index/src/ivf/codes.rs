@@ -16,6 +16,7 @@ use vector_kernels::{ByteCode, CodeColumns, CodeHead, FEW, GROUP, Kernels, PANEL
 
 use super::sample::{Lane, Panels};
 use super::seed::least;
+use crate::room::{self, OutOfMemory};
 use crate::space::Metric;
 
 /// A signed byte becomes an unsigned one in panels.
@@ -58,9 +59,12 @@ impl RowCodes {
     }
 
     /// Takes memory for `rows` rows at once.
-    pub fn reserve(&mut self, rows: usize) {
-        self.bytes.reserve_exact(rows.saturating_mul(self.width));
-        self.heads.reserve_exact(rows);
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn reserve(&mut self, rows: usize) -> Result<(), OutOfMemory> {
+        self.bytes.try_reserve_exact(rows.saturating_mul(self.width))?;
+        Ok(self.heads.try_reserve_exact(rows)?)
     }
 
     /// Adds a row by what makes its code; false, and the row is one of zeros, when it has none.
@@ -90,11 +94,15 @@ pub struct CentreCodes {
 
 impl CentreCodes {
     /// Codes of zeros.
-    pub fn zeros(count: usize, width: usize) -> Self {
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn zeros(count: usize, width: usize) -> Result<Self, OutOfMemory> {
         let (size, panels) = (PANEL * padded(width), count.div_ceil(PANEL));
         let (zeros, none) = ([0.0; PANEL], [f32::NEG_INFINITY; PANEL]);
         let columns = CodeColumns { scale: zeros, square: zeros, error: none, norm: zeros };
-        CentreCodes { size, bytes: vec![OFFSET as u8; panels * size], columns: vec![columns; panels] }
+        let bytes = room::filled(OFFSET as u8, panels * size)?;
+        Ok(CentreCodes { size, bytes, columns: room::filled(columns, panels)? })
     }
 
     /// Bytes of memory that [`Self::zeros`] takes.

@@ -24,11 +24,13 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use vector_kernels::{PANEL, kernels};
 
-use super::codes::{Asking, CentreCodes, RowCodes, Sieve};
+use super::codes::{Asking, RowCodes, Sieve};
 use super::means::{Mean, Means, move_to_mean};
+pub use super::plan::{Plan, memory, plan, scratch};
 use super::sample::{Centres, Lane, Loaded, Sample, Stored};
 use super::seed::{Seeds, least, seed};
 use super::team::Team;
+use crate::room::{self, OutOfMemory};
 
 /// Steps after which clustering ends at the latest: pgvector's limit.
 const STEPS: u32 = 500;
@@ -57,75 +59,6 @@ pub struct Task {
     pub plan: Plan,
 }
 
-/// What clustering keeps beside the least that it needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Plan {
-    /// lower bounds per row
-    pub bounds: usize,
-    /// sums of clusters, so that only rows which change sides are read
-    pub sums: bool,
-    /// codes of rows and centres
-    pub codes: bool,
-}
-
-impl Plan {
-    /// The least.
-    pub const LEAST: Self = Plan { bounds: 1, sums: false, codes: false };
-}
-
-/// Memory that `rows` rows of `width` elements and their clustering into `lists` need, in bytes, with one bound per row,
-/// the result included.
-pub fn memory<T: Stored>(rows: u64, lists: u64, width: u64, threads: u64) -> u64 {
-    let values = rows.saturating_add(lists).saturating_mul(width).saturating_mul(size_of::<T>() as u64);
-    // nearest centre and distance, which is where clustering ends when there are no more rows than lists
-    let seeding = values.saturating_add(rows.saturating_mul(8)).saturating_add(scratch::<T>(width, threads));
-    if rows < lists {
-        return seeding;
-    }
-    // order of rows, one bound; for jumps: error, cost, heir
-    let per_row = rows.saturating_mul(20);
-    let per_list = lists.saturating_mul(64);
-    let centres = Centres::<T::Lane>::memory(lists, width);
-    [per_row, per_list, centres].iter().fold(seeding, |sum, &part| sum.saturating_add(part))
-}
-
-/// Memory of the threads that work on rows of `width` elements.
-pub fn scratch<T: Stored>(width: u64, threads: u64) -> u64 {
-    let lane = size_of::<T::Lane>() as u64;
-    let sums = (T::Lane::sums(width as usize) as u64).saturating_mul(8);
-    let chunk =
-        (chunk_rows(width as usize) as u64).saturating_mul(width.saturating_mul(lane).saturating_add(256));
-    threads.saturating_mul(sums.saturating_add(chunk))
-}
-
-/// What fits into `budget` bytes, and how many of them it takes.
-///
-/// # Errors
-/// The bytes needed, when clustering does not fit at all.
-pub fn plan<T: Stored>(
-    rows: u64,
-    lists: u64,
-    width: u64,
-    threads: u64,
-    budget: u64,
-) -> Result<(Plan, u64), u64> {
-    let needed = memory::<T>(rows, lists, width, threads);
-    let mut left = budget.checked_sub(needed).ok_or(needed)?;
-    let groups = lists.div_ceil(PANEL as u64);
-    let of_sums = Means::<<T::Lane as Lane>::Sum>::memory(rows, lists, T::Lane::sums(width as usize) as u64);
-    let sums = of_sums <= left / 2;
-    left -= if sums { of_sums } else { 0 };
-    let of_codes = RowCodes::memory(rows, width).saturating_add(CentreCodes::memory(lists, width));
-    let codes = T::Lane::CODED && kernels().fast_byte_panels() && of_codes <= left / 2;
-    left -= if codes { of_codes } else { 0 };
-    let bounds = (1 + left / (4 * rows.max(1))).min(groups).max(1);
-    let taken = needed
-        .saturating_add(if sums { of_sums } else { 0 })
-        .saturating_add(if codes { of_codes } else { 0 })
-        .saturating_add((bounds - 1).saturating_mul(4 * rows));
-    Ok((Plan { bounds: bounds as usize, sums, codes }, taken))
-}
-
 /// The result of clustering.
 #[derive(Debug)]
 pub struct Clusters<T> {
@@ -138,16 +71,22 @@ pub struct Clusters<T> {
 }
 
 /// Clusters the rows. When there are fewer different rows than lists, the centres left over are random.
-pub fn kmeans<T: Stored>(sample: &Sample<T>, task: Task, team: &mut Team<'_>) -> Clusters<T> {
+///
+/// # Errors
+/// No memory.
+pub fn kmeans<T: Stored>(
+    sample: &Sample<T>,
+    task: Task,
+    team: &mut Team<'_>,
+) -> Result<Clusters<T>, OutOfMemory> {
     let mut rng = SmallRng::seed_from_u64(task.seed);
-    let mut found =
-        Clusters { centres: Vec::with_capacity(task.lists * sample.width()), steps: 0, panels: 0 };
+    let mut found = Clusters { centres: room::with_room(task.lists * sample.width())?, steps: 0, panels: 0 };
     let mut seeds = Seeds { rows: Vec::new(), nearest: Vec::new(), distances: Vec::new() };
     let codes = if task.plan.codes { sample.codes(|| team.tick()) } else { None };
     if !sample.is_empty() {
-        seeds = seed(sample, codes.as_ref(), task.lists, &mut rng, team);
+        seeds = seed(sample, codes.as_ref(), task.lists, &mut rng, team)?;
     }
-    let mut value = vec![T::Lane::default(); sample.width()];
+    let mut value = room::filled(T::Lane::default(), sample.width())?;
     if seeds.rows.len() < task.lists {
         // every different row is its own centre
         seeds.rows.iter().for_each(|&row| found.centres.extend_from_slice(sample.row(row as usize)));
@@ -161,20 +100,20 @@ pub fn kmeans<T: Stored>(sample: &Sample<T>, task: Task, team: &mut Team<'_>) ->
                 team.tick();
             }
         }
-        return found;
+        return Ok(found);
     }
-    let mut centres = Centres::zeros(task.lists, sample.width(), codes.is_some());
+    let mut centres = Centres::zeros(task.lists, sample.width(), codes.is_some())?;
     for (at, &row) in seeds.rows.iter().enumerate() {
         T::load(kernels(), sample.row(row as usize), &mut value);
         centres.set(at, &value);
     }
-    let mut lloyd = Lloyd::new(sample, codes, centres, seeds, task.plan);
+    let mut lloyd = Lloyd::new(sample, codes, centres, seeds, task.plan)?;
     let (mut steps, mut round) = (0, 0);
     while steps < STEPS {
         steps += 1;
-        let changes = lloyd.assign(team);
-        let refilled = lloyd.refill();
-        lloyd.move_centres(team);
+        let changes = lloyd.assign(team)?;
+        let refilled = lloyd.refill()?;
+        lloyd.move_centres(team)?;
         let settled =
             steps > 1 && !refilled && changes <= if round < ROUNDS { sample.len() / SETTLED } else { 0 };
         if settled && round == ROUNDS {
@@ -184,7 +123,7 @@ pub fn kmeans<T: Stored>(sample: &Sample<T>, task: Task, team: &mut Team<'_>) ->
             // rounded to nearest
             let share = ROUNDS * JUMPERS;
             let count = (task.lists * (ROUNDS - round) + share / 2) / share;
-            lloyd.jump(count, team, &mut rng);
+            lloyd.jump(count, team, &mut rng)?;
             round += 1;
         }
     }
@@ -192,7 +131,7 @@ pub fn kmeans<T: Stored>(sample: &Sample<T>, task: Task, team: &mut Team<'_>) ->
         T::store(kernels(), lloyd.centres.row(at), &mut found.centres);
     }
     (found.steps, found.panels) = (steps, lloyd.panels.into_inner());
-    found
+    Ok(found)
 }
 
 struct Lloyd<'s, T: Stored> {
@@ -261,29 +200,29 @@ impl<'s, T: Stored> Lloyd<'s, T> {
         centres: Centres<T::Lane>,
         seeds: Seeds,
         plan: Plan,
-    ) -> Self {
+    ) -> Result<Self, OutOfMemory> {
         let (rows, lists) = (sample.len(), centres.count());
         let panels_per_bound = centres.panels().len().div_ceil(plan.bounds.max(1));
         let bounds = centres.panels().len().div_ceil(panels_per_bound.max(1));
         let mut upper = seeds.distances;
         upper.iter_mut().for_each(|d| *d = d.sqrt());
-        Lloyd {
+        Ok(Lloyd {
             sample,
             codes,
             nearest: seeds.nearest,
             upper,
             // nothing is known yet
-            lower: vec![0.0; rows * bounds],
+            lower: room::filled(0.0, rows * bounds)?,
             bounds,
             panels_per_bound,
-            moved: vec![0.0; lists],
-            dirty: (0..lists).map(|_| AtomicBool::new(true)).collect(),
-            order: vec![0; rows],
-            starts: vec![0; lists + 1],
-            means: plan.sums.then(|| Means::new(rows, lists, T::Lane::sums(sample.width()))),
+            moved: room::filled(0.0, lists)?,
+            dirty: room::collected((0..lists).map(|_| AtomicBool::new(true)))?,
+            order: room::filled(0, rows)?,
+            starts: room::filled(0, lists + 1)?,
+            means: if plan.sums { Means::new(rows, lists, T::Lane::sums(sample.width())).ok() } else { None },
             panels: AtomicUsize::new(0),
             centres,
-        }
+        })
     }
 
     fn sieve(&self) -> Sieve<'_, T::Lane> {
@@ -295,7 +234,7 @@ impl<'s, T: Stored> Lloyd<'s, T> {
     }
 
     /// Gives every row its nearest centre; answers how many changed.
-    fn assign(&mut self, team: &mut Team<'_>) -> usize {
+    fn assign(&mut self, team: &mut Team<'_>) -> Result<usize, OutOfMemory> {
         let chunk = chunk_rows(self.sample.width());
         let drift = self.drift();
         let (mut nearest, mut upper) = (core::mem::take(&mut self.nearest), core::mem::take(&mut self.upper));
@@ -304,15 +243,17 @@ impl<'s, T: Stored> Lloyd<'s, T> {
         let rows = nearest.chunks_mut(chunk).zip(upper.chunks_mut(chunk));
         let chunks = rows.zip(lower.chunks_mut(chunk * self.bounds)).enumerate();
         let this = &*self;
-        team.each(
+        let done = team.each(
             chunks,
-            || Active {
-                rows: Vec::new(),
-                best: Vec::new(),
-                loaded: Loaded::default(),
-                asking: Vec::new(),
-                found: Vec::new(),
-                out: vec![[0.0; PANEL]; chunk],
+            || {
+                Ok(Active {
+                    rows: room::with_room(chunk)?,
+                    best: room::with_room(chunk)?,
+                    loaded: Loaded::with_room::<T>(chunk, this.sample.width())?,
+                    asking: room::with_room(chunk)?,
+                    found: room::with_room(chunk)?,
+                    out: room::filled([0.0; PANEL], chunk)?,
+                })
             },
             |active, (at, ((nearest, upper), lower)), beat| {
                 let changed = this.assign_chunk(active, at * chunk, nearest, upper, lower, &drift, beat);
@@ -320,7 +261,7 @@ impl<'s, T: Stored> Lloyd<'s, T> {
             },
         );
         (self.nearest, self.upper, self.lower) = (nearest, upper, lower);
-        changes.into_inner()
+        done.map(|()| changes.into_inner())
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -444,15 +385,15 @@ impl<'s, T: Stored> Lloyd<'s, T> {
     }
 
     /// Gives centres without rows the rows that are farthest from their own centres. Answers whether there were any.
-    fn refill(&mut self) -> bool {
+    fn refill(&mut self) -> Result<bool, OutOfMemory> {
         self.order_rows();
         let empty: Vec<u32> = (0..self.centres.count() as u32)
             .filter(|&c| self.starts[c as usize] == self.starts[c as usize + 1])
             .collect();
         if empty.is_empty() {
-            return false;
+            return Ok(false);
         }
-        let mut far: Vec<u32> = (0..self.sample.len() as u32).collect();
+        let mut far = room::collected(0..self.sample.len() as u32)?;
         let by_distance =
             |a: &u32, b: &u32| self.upper[*b as usize].total_cmp(&self.upper[*a as usize]).then(a.cmp(b));
         let candidates = (4 * empty.len()).min(far.len());
@@ -483,18 +424,18 @@ impl<'s, T: Stored> Lloyd<'s, T> {
             self.dirty[centre as usize].store(true, Relaxed);
         }
         self.order_rows();
-        true
+        Ok(true)
     }
 
     /// Moves up to `count` of the centres that are missed least to rows of the clusters with the largest error.
-    fn jump(&mut self, count: usize, team: &mut Team<'_>, rng: &mut SmallRng) {
+    fn jump(&mut self, count: usize, team: &mut Team<'_>, rng: &mut SmallRng) -> Result<(), OutOfMemory> {
         if count == 0 {
-            return;
+            return Ok(());
         }
-        self.measure(team);
+        self.measure(team)?;
         let lists = self.centres.count();
         // few rows and a small error make a centre likely to be cheap to miss
-        let mut error = vec![0f64; lists];
+        let mut error = room::filled(0f64, lists)?;
         for (own, upper) in self.nearest.iter().zip(&self.upper) {
             error[*own as usize] += f64::from(*upper) * f64::from(*upper);
         }
@@ -508,19 +449,20 @@ impl<'s, T: Stored> Lloyd<'s, T> {
         cheap.truncate(SURVEYED * count);
         let mut bad = by(&error).into_iter().rev();
         // what it really costs to miss them, and who inherits their rows
-        let rows: Vec<u32> = cheap.iter().flat_map(|&centre| self.members(centre)).copied().collect();
-        let surveyed = self.survey(&rows, team);
-        let mut heirs = vec![Vec::new(); lists];
+        let mut rows = room::with_room(cheap.iter().map(|&centre| self.members(centre).len()).sum())?;
+        cheap.iter().for_each(|&centre| rows.extend_from_slice(self.members(centre)));
+        let surveyed = self.survey(&rows, team)?;
+        let mut heirs = room::filled(Vec::new(), lists)?;
         cheap.iter().for_each(|&centre| cost[centre] = 0.0);
         for (&row, found) in rows.iter().zip(&surveyed) {
             let own = self.nearest[row as usize] as usize;
             // measured before
             let upper = self.upper[row as usize];
             cost[own] += f64::from(found.second - upper * upper);
-            heirs[own].push(found.heir);
+            room::push(&mut heirs[own], found.heir)?;
         }
         cheap.sort_unstable_by(|&a, &b| cost[a].total_cmp(&cost[b]).then(a.cmp(&b)));
-        let (mut involved, mut jumps) = (vec![false; lists], Vec::new());
+        let (mut involved, mut jumps) = (room::filled(false, lists)?, room::with_room(count)?);
         for centre in cheap {
             if jumps.len() == count {
                 break;
@@ -544,11 +486,11 @@ impl<'s, T: Stored> Lloyd<'s, T> {
                 jumps.push((centre as u32, row));
             }
         }
-        self.land(&jumps, team);
+        self.land(&jumps, team)
     }
 
     /// Lets the bounds know how far centres have moved; upper ones become the distances themselves.
-    fn measure(&mut self, team: &mut Team<'_>) {
+    fn measure(&mut self, team: &mut Team<'_>) -> Result<(), OutOfMemory> {
         let drift = self.drift();
         for lower in self.lower.chunks_mut(self.bounds) {
             lower.iter_mut().zip(&drift).for_each(|(bound, drift)| *bound -= drift);
@@ -557,7 +499,7 @@ impl<'s, T: Stored> Lloyd<'s, T> {
         let (sample, centres, chunk) = (self.sample, &self.centres, chunk_rows(self.sample.width()));
         team.each(
             self.nearest.chunks(chunk).zip(self.upper.chunks_mut(chunk)).enumerate(),
-            Loaded::default,
+            || Loaded::with_room::<T>(1, sample.width()),
             |room, (at, (nearest, upper)), _| {
                 for (i, (own, upper)) in nearest.iter().zip(upper).enumerate() {
                     room.clear(sample.width());
@@ -565,7 +507,7 @@ impl<'s, T: Stored> Lloyd<'s, T> {
                     *upper = T::Lane::distance(kernels(), room.row(0), centres.row(*own as usize)).sqrt();
                 }
             },
-        );
+        )
     }
 
     /// How far the centres under each bound moved at most.
@@ -576,17 +518,17 @@ impl<'s, T: Stored> Lloyd<'s, T> {
 
     /// Puts centres on rows, and brings nearest centres and bounds up to date with the distances to these alone: as a
     /// move, so far a jump would leave nothing of the bounds.
-    fn land(&mut self, jumps: &[(u32, u32)], team: &mut Team<'_>) {
+    fn land(&mut self, jumps: &[(u32, u32)], team: &mut Team<'_>) -> Result<(), OutOfMemory> {
         let width = self.sample.width();
-        let mut landed = Centres::zeros(jumps.len(), width, self.codes.is_some());
-        let mut value = vec![T::Lane::default(); width];
+        let mut landed = Centres::zeros(jumps.len(), width, self.codes.is_some())?;
+        let mut value = room::filled(T::Lane::default(), width)?;
         for (at, &(centre, row)) in jumps.iter().enumerate() {
             T::load(kernels(), self.sample.row(row as usize), &mut value);
             self.centres.set(centre as usize, &value);
             landed.set(at, &value);
             self.dirty[centre as usize].store(true, Relaxed);
         }
-        let mut jumped = vec![false; self.centres.count()];
+        let mut jumped = room::filled(false, self.centres.count())?;
         jumps.iter().for_each(|&(centre, _)| jumped[centre as usize] = true);
         let chunk = chunk_rows(width);
         let (mut nearest, mut upper) = (core::mem::take(&mut self.nearest), core::mem::take(&mut self.upper));
@@ -595,9 +537,9 @@ impl<'s, T: Stored> Lloyd<'s, T> {
         let chunks = rows.zip(lower.chunks_mut(chunk * self.bounds)).enumerate();
         let this = &*self;
         let sieve = Sieve { panels: landed.panels(), codes: landed.codes().zip(this.codes.as_ref()) };
-        team.each(
+        let done = team.each(
             chunks,
-            || (Loaded::default(), [[0f32; PANEL]; 8]),
+            || Ok((Loaded::with_room::<T>(chunk, width)?, [[0f32; PANEL]; 8])),
             |(room, out), (at, ((nearest, upper), lower)), beat| {
                 room.clear(width);
                 (0..nearest.len()).for_each(|i| room.push(this.sample.row(at * chunk + i)));
@@ -629,6 +571,7 @@ impl<'s, T: Stored> Lloyd<'s, T> {
             },
         );
         (self.nearest, self.upper, self.lower) = (nearest, upper, lower);
+        done
     }
 
     /// Takes the squared distances of a row to centres that have jumped into account.
@@ -664,12 +607,12 @@ impl<'s, T: Stored> Lloyd<'s, T> {
     }
 
     /// For each of `rows`, the nearest centre but its own.
-    fn survey(&self, rows: &[u32], team: &mut Team<'_>) -> Vec<Surveyed> {
+    fn survey(&self, rows: &[u32], team: &mut Team<'_>) -> Result<Vec<Surveyed>, OutOfMemory> {
         let chunk = chunk_rows(self.sample.width());
-        let mut found = vec![Surveyed { second: f32::INFINITY, heir: 0 }; rows.len()];
+        let mut found = room::filled(Surveyed { second: f32::INFINITY, heir: 0 }, rows.len())?;
         team.each(
             found.chunks_mut(chunk).zip(rows.chunks(chunk)),
-            || (Loaded::default(), [[0f32; PANEL]; 8]),
+            || Ok((Loaded::with_room::<T>(chunk, self.sample.width())?, [[0f32; PANEL]; 8])),
             |(room, out), (found, rows), beat| {
                 room.clear(self.sample.width());
                 rows.iter().for_each(|&row| room.push(self.sample.row(row as usize)));
@@ -697,8 +640,8 @@ impl<'s, T: Stored> Lloyd<'s, T> {
                     }
                 }
             },
-        );
-        found
+        )?;
+        Ok(found)
     }
 
     /// Orders rows by centre.
@@ -719,9 +662,9 @@ impl<'s, T: Stored> Lloyd<'s, T> {
     }
 
     /// Moves every centre whose rows changed to their mean.
-    fn move_centres(&mut self, team: &mut Team<'_>) {
+    fn move_centres(&mut self, team: &mut Team<'_>) -> Result<(), OutOfMemory> {
         let (sample, dirty, starts, order) = (self.sample, &self.dirty, &self.starts, &self.order);
-        let mut means = Vec::new();
+        let mut means = room::with_room(self.moved.len())?;
         if let Some(kept) = &mut self.means {
             kept.follow(&self.nearest);
             means.extend(kept.each().map(Some));
@@ -730,7 +673,7 @@ impl<'s, T: Stored> Lloyd<'s, T> {
         let groups = self.centres.groups_mut().zip(self.moved.chunks_mut(PANEL)).zip(means.chunks_mut(PANEL));
         team.each(
             groups.enumerate(),
-            || (vec![T::Lane::default(); sample.width()], Vec::new()),
+            || Ok((room::filled(T::Lane::default(), sample.width())?, Vec::new())),
             |(room, sums), (at, ((mut group, moved), means)), beat| {
                 for (column, (moved, mean)) in moved.iter_mut().zip(means).enumerate() {
                     let centre = at * PANEL + column;
@@ -751,9 +694,10 @@ impl<'s, T: Stored> Lloyd<'s, T> {
                     };
                 }
             },
-        );
+        )?;
         let moved = &self.moved;
         self.centres.recode(|at| moved.get(at).is_some_and(|&moved| moved > 0.0));
+        Ok(())
     }
 }
 

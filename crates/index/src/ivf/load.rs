@@ -15,7 +15,8 @@ use super::team::Team;
 use super::write::{Shape, write_entries, write_lists};
 use crate::blocks::Blocks;
 use crate::page::{Damage, Tid};
-use crate::room::granted;
+pub use crate::room::OutOfMemory;
+use crate::room::{self, granted};
 use crate::space::{Metric, varlena_header};
 
 /// An element of a value: what a value of it begins with.
@@ -66,6 +67,8 @@ const STAGE: usize = 4 << 20;
 const AHEAD: usize = 4 << 10;
 /// Bytes of a part of the store.
 const PART: usize = 1 << 20;
+/// Rows that wait for their lists, at least.
+const LEAST_ROWS: usize = 16;
 /// Less memory for entries than this makes no sense.
 const LEAST: usize = 256 << 10;
 
@@ -82,10 +85,6 @@ pub struct LoadOptions {
     pub memory: usize,
 }
 
-/// The system has no memory left.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OutOfMemory;
-
 /// Rows on their way into an index.
 pub struct Loader<T: Element> {
     options: LoadOptions,
@@ -100,6 +99,9 @@ pub struct Loader<T: Element> {
     /// room for their order
     order: Vec<u32>,
     own: Vec<u32>,
+    /// rows that may wait; bytes of all but the entries
+    stage_rows: usize,
+    fixed: usize,
     /// the values of these, where elements of entries are not aligned
     staged: Vec<T>,
     /// entries per list: of each run, and of all
@@ -121,6 +123,8 @@ impl<T: Element> Loader<T> {
             entry_lists: Vec::new(),
             order: Vec::new(),
             own: Vec::new(),
+            stage_rows: LEAST_ROWS,
+            fixed: 0,
             staged: Vec::new(),
             runs: Vec::new(),
             counts: vec![0; lists],
@@ -148,33 +152,41 @@ impl<T: Element> Loader<T> {
         at.is_multiple_of(align_of::<T>()).then_some(at)
     }
 
-    fn stage_rows(&self) -> usize {
-        let row = self.options.width * size_of::<T>() + 16;
-        (STAGE.min(self.options.memory / 8) / row).max(64)
+    /// Bytes of a row that waits for its list.
+    fn staged_row(&self) -> usize {
+        self.options.width * size_of::<T>() + 16
     }
 
-    fn fixed_memory(&self, threads: usize) -> usize {
+    /// Bytes beside the entries: centres, what threads work with, rows that wait.
+    fn fixed_memory(&self, threads: usize, codes: bool, stage: usize) -> usize {
         let (lists, width) = (self.counts.len() as u64, self.options.width as u64);
-        let stage = self.stage_rows() * (self.options.width * size_of::<T>() + 16);
         let centres =
-            Lists::<T::Lane>::memory(lists, width).saturating_add(scratch::<T>(width, threads as u64));
+            Lists::<T::Lane>::memory(lists, width, codes).saturating_add(scratch::<T>(width, threads as u64));
         usize::try_from(centres)
             .unwrap_or(usize::MAX)
-            .saturating_add(stage + self.centres.len() * size_of::<T>())
+            .saturating_add(stage * self.staged_row() + self.centres.len() * size_of::<T>())
     }
 
-    /// Takes memory for rows to come.
+    /// Takes memory for rows to come. Where little is allowed, fewer threads work, then without codes, then one alone on
+    /// a few rows at a time: with the least that there is to do it with, even if that is more than is allowed.
     ///
     /// # Errors
-    /// The bytes needed, when there is not as much.
-    pub fn prepare(&mut self, threads: usize) -> Result<(), usize> {
-        if self.lists.is_none() {
-            let needed = self.fixed_memory(threads);
-            if needed > self.options.memory {
-                return Err(needed);
-            }
-            self.lists = Some(Lists::new(&self.centres, self.options.width, self.options.metric));
+    /// No memory.
+    pub fn prepare(&mut self, team: &mut Team<'_>) -> Result<(), OutOfMemory> {
+        if self.lists.is_some() {
+            return Ok(());
         }
+        let (most, row) = (self.options.memory, self.staged_row());
+        let (stage, fast) = ((STAGE.min(most / 8) / row).max(LEAST_ROWS), Lists::<T::Lane>::coded());
+        let ways = [fast, false]
+            .into_iter()
+            .flat_map(|codes| (1..=team.threads()).rev().map(move |threads| (threads, codes, stage)));
+        let fits = |&(threads, codes, stage): &_| self.fixed_memory(threads, codes, stage) <= most;
+        let (threads, codes, stage) = ways.into_iter().find(fits).unwrap_or((1, false, LEAST_ROWS));
+        team.limit(threads);
+        self.stage_rows = stage;
+        self.fixed = self.fixed_memory(threads, codes, stage);
+        self.lists = Some(Lists::new(&self.centres, self.options.width, self.options.metric, codes)?);
         Ok(())
     }
 
@@ -195,11 +207,10 @@ impl<T: Element> Loader<T> {
             let words = (per_part * size).div_ceil(8);
             if self.entries > 0 && !granted(words * 8) {
                 self.settle(team, runs)?;
-                self.write_run(runs);
+                self.write_run(runs)?;
             }
             let part = u64::new_vec_zeroed(words).map_err(|_| OutOfMemory)?;
-            self.parts.try_reserve(1).map_err(|_| OutOfMemory)?;
-            self.parts.push(part);
+            room::push(&mut self.parts, part)?;
         }
         let start = self.entries % per_part * size;
         if let Some(part) = self.parts.last_mut() {
@@ -208,9 +219,9 @@ impl<T: Element> Loader<T> {
         }
         self.entries += 1;
         if self.elements_at().is_none() {
-            self.staged.extend_from_slice(elements);
+            room::append(&mut self.staged, elements)?;
         }
-        if self.waiting() >= self.stage_rows() { self.settle(team, runs) } else { Ok(()) }
+        if self.waiting() >= self.stage_rows { self.settle(team, runs) } else { Ok(()) }
     }
 
     /// Gives the waiting entries their lists.
@@ -218,11 +229,11 @@ impl<T: Element> Loader<T> {
         let Some(lists) = &self.lists else { return Ok(()) };
         let (width, settled, waiting) = (self.options.width, self.entry_lists.len(), self.waiting());
         // for the order, too, which is made when there may be no memory left
-        self.entry_lists.try_reserve(waiting).map_err(|_| OutOfMemory)?;
-        self.order.try_reserve(settled + waiting).map_err(|_| OutOfMemory)?;
+        self.entry_lists.try_reserve(waiting)?;
+        self.order.try_reserve(settled + waiting)?;
         let mut own = core::mem::take(&mut self.own);
         own.clear();
-        own.resize(waiting, 0);
+        room::resize(&mut own, waiting, 0)?;
         let elements_at = self.elements_at();
         let row = |i: usize| -> &[T] {
             let Some(at) = elements_at else {
@@ -231,7 +242,7 @@ impl<T: Element> Loader<T> {
             let elements = self.entry((settled + i) as u32).get(at..at + width * size_of::<T>());
             <[T]>::ref_from_bytes(elements.unwrap_or_default()).unwrap_or_default()
         };
-        lists.assign(row, width, &mut own, team);
+        lists.assign(row, width, &mut own, team)?;
         for &list in &own {
             if let Some(count) = self.counts.get_mut(list as usize) {
                 *count += 1;
@@ -242,9 +253,9 @@ impl<T: Element> Loader<T> {
         self.staged.clear();
         // an entry, its list, its place in the order
         let used = self.parts.len() * self.per_part() * self.entry_size + self.entry_lists.len() * 8;
-        let least = self.options.memory.saturating_sub(self.fixed_memory(team.threads())).max(LEAST);
+        let least = self.options.memory.saturating_sub(self.fixed).max(LEAST);
         if used + PART.min(least / 2) > least {
-            self.write_run(runs);
+            self.write_run(runs)?;
         }
         Ok(())
     }
@@ -257,17 +268,14 @@ impl<T: Element> Loader<T> {
     }
 
     /// Orders the stored entries by list; answers how many each list has.
-    fn arrange(&mut self) -> Vec<u32> {
-        let mut counts = vec![0u32; self.counts.len()];
+    fn arrange(&mut self) -> Result<Vec<u32>, OutOfMemory> {
+        let mut counts = room::filled(0u32, self.counts.len())?;
         self.entry_lists.iter().for_each(|&list| counts[list as usize] += 1);
         let mut next = 0;
-        let mut starts: Vec<u32> = counts
-            .iter()
-            .map(|count| {
-                next += count;
-                next - count
-            })
-            .collect();
+        let mut starts = room::collected(counts.iter().map(|count| {
+            next += count;
+            next - count
+        }))?;
         self.order.clear();
         self.order.resize(self.entry_lists.len(), 0);
         for (at, &list) in self.entry_lists.iter().enumerate() {
@@ -275,12 +283,13 @@ impl<T: Element> Loader<T> {
             self.order[*place as usize] = at as u32;
             *place += 1;
         }
-        counts
+        Ok(counts)
     }
 
     #[cold]
-    fn write_run(&mut self, runs: &mut dyn Runs) {
-        let counts = self.arrange();
+    fn write_run(&mut self, runs: &mut dyn Runs) -> Result<(), OutOfMemory> {
+        let counts = self.arrange()?;
+        self.runs.try_reserve(1)?;
         self.order.iter().for_each(|&at| runs.write(self.entry(at)));
         runs.end_run();
         self.runs.push(counts);
@@ -288,6 +297,7 @@ impl<T: Element> Loader<T> {
         self.entry_lists.clear();
         self.order.clear();
         self.entries = 0;
+        Ok(())
     }
 
     /// Writes the index: meta page, lists, entries. `done` is told how many rows are written.
@@ -304,7 +314,7 @@ impl<T: Element> Loader<T> {
     ) -> Result<(), B::Error> {
         self.settle(team, runs).map_err(|OutOfMemory| Damage::OUT_OF_MEMORY.on(META_BLOCK))?;
         self.lists = None;
-        let in_memory = self.arrange();
+        let in_memory = self.arrange().map_err(|OutOfMemory| Damage::OUT_OF_MEMORY.on(META_BLOCK))?;
         let (dims, width) = (self.options.dims, self.options.width);
         let shape = Shape { dimensions: dims as u16, value_size: value_size::<T>(width), page_size };
         let heads = write_lists(blocks, shape, &self.counts, |list, out| {

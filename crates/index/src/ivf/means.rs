@@ -2,6 +2,7 @@
 //! others need not be read again. What additions and subtractions round is forgotten when sums are made anew.
 
 use super::sample::{Group, Lane, Loaded, Sample, Stored};
+use crate::room::{self, OutOfMemory};
 use vector_kernels::kernels;
 
 /// Steps after which sums are made anew.
@@ -33,15 +34,19 @@ pub(super) struct Mean<'a, S> {
 
 impl<S: Copy + Default> Means<S> {
     /// No row yet.
-    pub fn new(rows: usize, lists: usize, per_centre: usize) -> Self {
-        Means {
-            sums: vec![S::default(); lists * per_centre],
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn new(rows: usize, lists: usize, per_centre: usize) -> Result<Self, OutOfMemory> {
+        Ok(Means {
+            sums: room::filled(S::default(), lists * per_centre)?,
             per_centre: per_centre.max(1),
-            holder: vec![NOWHERE; rows],
-            changes: Vec::new(),
-            starts: vec![0; lists + 2],
+            holder: room::filled(NOWHERE, rows)?,
+            // each row leaves one centre and comes to another
+            changes: room::with_room(2 * rows)?,
+            starts: room::filled(0, lists + 2)?,
             steps: 0,
-        }
+        })
     }
 
     /// Bytes of memory, at most.

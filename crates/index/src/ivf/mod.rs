@@ -11,6 +11,7 @@ pub mod kmeans;
 pub mod layout;
 pub mod load;
 mod means;
+mod plan;
 pub mod sample;
 pub mod scan;
 pub mod seed;

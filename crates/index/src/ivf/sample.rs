@@ -8,6 +8,7 @@ use rand::rngs::SmallRng;
 use vector_kernels::{ByteCode, Kernels, PANEL, kernels};
 
 use super::codes::{CentreCodes, RowCodes};
+use crate::room::{self, OutOfMemory};
 
 /// What centres are made of and distances are computed on: `f32`, or bytes of eight bits.
 pub trait Lane: Copy + Default + Send + Sync + 'static {
@@ -308,11 +309,11 @@ impl<T: Stored> Sample<T> {
         self.normalized
     }
 
-    /// Codes of all rows; none when a row has none. `tick` is called every so often.
+    /// Codes of all rows; none when a row has none, or without memory. `tick` is called every so often.
     pub fn codes(&self, mut tick: impl FnMut()) -> Option<RowCodes> {
-        let (mut codes, mut room) = (RowCodes::default(), Loaded::default());
+        let (mut codes, mut room) = (RowCodes::default(), Loaded::with_room::<T>(1, self.width).ok()?);
         codes.clear(self.width);
-        codes.reserve(self.len());
+        codes.reserve(self.len()).ok()?;
         for (at, row) in self.rows.chunks_exact(self.width).enumerate() {
             room.clear(self.width);
             room.push(row);
@@ -343,8 +344,12 @@ pub struct Panels<L> {
 
 impl<L: Lane> Panels<L> {
     /// Values of zeros.
-    pub fn zeros(count: usize, width: usize) -> Self {
-        Panels { count, width, lanes: vec![L::default(); count.div_ceil(PANEL) * PANEL * width] }
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn zeros(count: usize, width: usize) -> Result<Self, OutOfMemory> {
+        let lanes = room::filled(L::default(), count.div_ceil(PANEL) * PANEL * width)?;
+        Ok(Panels { count, width, lanes })
     }
 
     /// Bytes of memory that [`Self::zeros`] takes.
@@ -401,12 +406,15 @@ pub struct Centres<L> {
 
 impl<L: Lane> Centres<L> {
     /// Centres of zeros, with codes or without.
-    pub fn zeros(count: usize, width: usize, codes: bool) -> Self {
-        Centres {
-            rows: vec![L::default(); count * width],
-            panels: Panels::zeros(count, width),
-            codes: codes.then(|| CentreCodes::zeros(count, width)),
-        }
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn zeros(count: usize, width: usize, codes: bool) -> Result<Self, OutOfMemory> {
+        Ok(Centres {
+            rows: room::filled(L::default(), count * width)?,
+            panels: Panels::zeros(count, width)?,
+            codes: codes.then(|| CentreCodes::zeros(count, width)).transpose()?,
+        })
     }
 
     /// Bytes of memory that [`Self::zeros`] takes, without codes.
@@ -492,7 +500,8 @@ impl<L: Lane> Group<'_, L> {
     }
 }
 
-/// Rows in lanes, to be compared with panels: as they are where they are kept so, otherwise copied.
+/// Rows in lanes, to be compared with panels: as they are where they are kept so, otherwise copied. Whoever adds more than
+/// a few has made room for them.
 #[derive(Debug)]
 pub struct Loaded<'r, L> {
     width: usize,
@@ -507,6 +516,19 @@ impl<L> Default for Loaded<'_, L> {
 }
 
 impl<'r, L: Lane> Loaded<'r, L> {
+    /// Room for `rows` rows of `width` elements of this type.
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn with_room<T: Stored<Lane = L>>(rows: usize, width: usize) -> Result<Self, OutOfMemory> {
+        let plain = T::plain(&[]).is_some();
+        Ok(Loaded {
+            width,
+            lanes: room::with_room(if plain { 0 } else { rows * width })?,
+            plain: room::with_room(if plain { rows } else { 0 })?,
+        })
+    }
+
     /// No rows.
     pub fn clear(&mut self, width: usize) {
         self.width = width;

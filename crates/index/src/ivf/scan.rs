@@ -4,7 +4,7 @@ use super::candidates::{Candidates, Runs, key};
 use super::centres::Centres;
 use super::layout::{Entry, HEAD_BLOCK, List, META_BLOCK, MetaPage, PAGE_ID, Packed};
 use crate::blocks::Blocks;
-use crate::page::{Damage, FIRST_OFFSET, INVALID_BLOCK, Page, Tid};
+use crate::page::{Damage, FIRST_OFFSET, INVALID_BLOCK, LINE_POINTER, Page, Tid};
 use crate::space::{Space, ValueBuf};
 use vector_kernels::prefetch;
 
@@ -237,11 +237,16 @@ impl Scan {
                     blocks.prefetch_item(Tid::new(next, offset), size);
                 }
                 blocks.prefetch_blocks(&[Tid::new(next.saturating_add(1), FIRST_OFFSET)]);
+                let most = blocks.page_size() / LINE_POINTER;
+                self.candidates
+                    .make_room(most, services.runs)
+                    .map_err(|_| Damage::OUT_OF_MEMORY.on(block))?;
                 let (candidates, unpacked, unpack) =
                     (&mut self.candidates, &mut self.unpacked, &mut *services.unpack);
                 (chain.next, size) = blocks
                     .read(block, |bytes| score_page(bytes, space, query, candidates, unpacked, unpack))?;
-                candidates.spill_beyond(settings.memory, services.runs);
+                let spilled = candidates.spill_beyond(settings.memory, services.runs);
+                spilled.map_err(|_| Damage::OUT_OF_MEMORY.on(block))?;
             }
             blocks.pause()?;
         }

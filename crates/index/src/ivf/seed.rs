@@ -14,6 +14,7 @@ use super::codes::{Asking, RowCodes, Sieve};
 use super::kmeans::chunk_rows;
 use super::sample::{Centres, Lane, Loaded, Sample, Stored};
 use super::team::Team;
+use crate::room::{self, OutOfMemory};
 
 /// The rows that are the first centres.
 #[derive(Debug)]
@@ -44,23 +45,28 @@ pub(super) fn least(distances: &[f32; PANEL]) -> f32 {
 const REJECTIONS: u32 = 64;
 
 /// Chooses up to `count` centres among the rows of a sample that is not empty.
+///
+/// # Errors
+/// No memory.
 pub fn seed<T: Stored>(
     sample: &Sample<T>,
     codes: Option<&RowCodes>,
     count: usize,
     rng: &mut SmallRng,
     team: &mut Team<'_>,
-) -> Seeds {
+) -> Result<Seeds, OutOfMemory> {
     let (rows, chunk) = (sample.len(), chunk_rows(sample.width()));
     let mut seeds = Seeds {
-        rows: vec![rng.random_range(0..rows.max(1) as u32)],
-        nearest: vec![0; rows],
-        distances: vec![f32::INFINITY; rows],
+        rows: room::with_room(count.max(1))?,
+        nearest: room::filled(0, rows)?,
+        distances: room::filled(f32::INFINITY, rows)?,
     };
-    let mut sums = vec![0f64; rows.div_ceil(chunk)];
-    let mut batch = seeds.rows.clone();
+    seeds.rows.push(rng.random_range(0..rows.max(1) as u32));
+    let mut sums = room::filled(0f64, rows.div_ceil(chunk))?;
+    let mut batch = room::with_room(PANEL)?;
+    batch.extend_from_slice(&seeds.rows);
     loop {
-        fold(sample, codes, &batch, &mut seeds, &mut sums, team);
+        fold(sample, codes, &batch, &mut seeds, &mut sums, team)?;
         batch.clear();
         let mut rejected = 0;
         while batch.len() < PANEL && seeds.rows.len() + batch.len() < count && rejected < REJECTIONS {
@@ -81,13 +87,13 @@ pub fn seed<T: Stored>(
         seeds.rows.extend(&batch);
     }
     let order = arrange(sample, &seeds.rows, team);
-    let mut places = vec![0u32; order.len()];
+    let mut places = room::filled(0u32, order.len())?;
     for (place, &old) in order.iter().enumerate() {
         places[old as usize] = place as u32;
     }
     seeds.nearest.iter_mut().for_each(|nearest| *nearest = places[*nearest as usize]);
-    seeds.rows = order.iter().map(|&old| seeds.rows[old as usize]).collect();
-    seeds
+    seeds.rows = room::collected(order.iter().map(|&old| seeds.rows[old as usize]))?;
+    Ok(seeds)
 }
 
 /// Takes `batch`, the last of the centres, into the distances.
@@ -98,12 +104,11 @@ fn fold<T: Stored>(
     seeds: &mut Seeds,
     sums: &mut [f64],
     team: &mut Team<'_>,
-) {
+) -> Result<(), OutOfMemory> {
     let (width, chunk) = (sample.width(), chunk_rows(sample.width()));
     let first = seeds.rows.len().saturating_sub(batch.len());
-    let mut centres = Centres::zeros(batch.len(), width, codes.is_some());
-    let mut room = Loaded::default();
-    room.clear(width);
+    let mut centres = Centres::zeros(batch.len(), width, codes.is_some())?;
+    let mut room = Loaded::with_room::<T>(batch.len(), width)?;
     for (column, &row) in batch.iter().enumerate() {
         room.push(sample.row(row as usize));
         centres.set(column, room.row(column));
@@ -112,7 +117,7 @@ fn fold<T: Stored>(
     let chunks = seeds.nearest.chunks_mut(chunk).zip(seeds.distances.chunks_mut(chunk)).zip(sums).enumerate();
     team.each(
         chunks,
-        || (Loaded::default(), [[0f32; PANEL]; 8]),
+        || Ok((Loaded::with_room::<T>(chunk, width)?, [[0f32; PANEL]; 8])),
         |(room, out), (at, ((nearest, distances), sum)), _| {
             room.clear(width);
             (0..nearest.len()).for_each(|i| room.push(sample.row(at * chunk + i)));
@@ -137,7 +142,7 @@ fn fold<T: Stored>(
             }
             *sum = distances.iter().map(|&d| f64::from(d)).sum();
         },
-    );
+    )
 }
 
 /// A row with a probability in proportion to its distance; `None` when all distances are zero.

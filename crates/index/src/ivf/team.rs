@@ -6,6 +6,8 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::room::OutOfMemory;
+
 /// What the calling thread owes to the program that it belongs to: a PostgreSQL backend.
 pub trait Host {
     /// Called every few milliseconds, by the calling thread only. It may unwind: helpers are stopped and joined then.
@@ -34,6 +36,8 @@ pub struct Team<'h> {
 }
 
 const TICK: Duration = Duration::from_millis(10);
+/// Stack of a helper, which needs little.
+const STACK: usize = 512 << 10;
 
 /// Tells helpers to stop, however the calling thread leaves.
 struct StopOnDrop<'a>(&'a AtomicBool);
@@ -55,6 +59,11 @@ impl<'h> Team<'h> {
         self.helpers + 1
     }
 
+    /// From now on, no more than `threads` threads work.
+    pub fn limit(&mut self, threads: usize) {
+        self.helpers = self.helpers.min(threads.saturating_sub(1));
+    }
+
     /// Gives the host a chance, between two pieces of work that only the calling thread does.
     pub fn tick(&mut self) {
         self.host.tick();
@@ -62,13 +71,18 @@ impl<'h> Team<'h> {
 
     /// Does `work` on every chunk, in any order, each thread with scratch memory of its own. `work` calls its last
     /// argument every millisecond or so and returns early, leaving its chunk half done, when that answers false: the
-    /// calling thread is unwinding then, and nobody will look at the results.
+    /// calling thread is unwinding then, and nobody will look at the results. Where there is no memory for a helper's stack
+    /// or scratch, the others do its part.
+    ///
+    /// # Errors
+    /// No memory for the calling thread's scratch; nothing was done then, or only a part.
     pub fn each<C, S>(
         &mut self,
         chunks: impl Iterator<Item = C> + Send,
-        scratch: impl Fn() -> S + Sync,
+        scratch: impl Fn() -> Result<S, OutOfMemory> + Sync,
         work: impl Fn(&mut S, C, &mut dyn FnMut() -> bool) + Sync,
-    ) where
+    ) -> Result<(), OutOfMemory>
+    where
         C: Send,
     {
         // the calling thread takes one
@@ -76,7 +90,7 @@ impl<'h> Team<'h> {
         let (queue, stop) = (Mutex::new(chunks), AtomicBool::new(false));
         let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
         let help = || {
-            let mut scratch = scratch();
+            let Ok(mut scratch) = scratch() else { return };
             while !stop.load(Relaxed) {
                 let Some(chunk) = next() else { break };
                 work(&mut scratch, chunk, &mut || !stop.load(Relaxed));
@@ -84,13 +98,15 @@ impl<'h> Team<'h> {
         };
         thread::scope(|scope| {
             let _stop = StopOnDrop(&stop);
+            let mut scratch = scratch()?;
             let mut handles = Vec::new();
             let helpers = self.helpers.min(others);
-            if helpers > 0 {
+            if helpers > 0 && handles.try_reserve(helpers).is_ok() {
                 self.host.spawn_with(&mut || {
                     for _ in 0..helpers {
                         // too few threads on this machine: the others do the work
-                        let Ok(handle) = thread::Builder::new().spawn_scoped(scope, help) else { break };
+                        let thread = thread::Builder::new().stack_size(STACK);
+                        let Ok(handle) = thread.spawn_scoped(scope, help) else { break };
                         handles.push(handle);
                     }
                 });
@@ -103,7 +119,6 @@ impl<'h> Team<'h> {
                 }
                 true
             };
-            let mut scratch = scratch();
             while let Some(chunk) = next() {
                 work(&mut scratch, chunk, &mut beat);
                 beat();
@@ -112,7 +127,8 @@ impl<'h> Team<'h> {
                 thread::sleep(Duration::from_micros(200));
                 beat();
             }
-        });
+            Ok(())
+        })
     }
 }
 
@@ -125,16 +141,30 @@ mod tests {
     fn every_chunk_is_worked_on_once() {
         for helpers in [0, 3] {
             let mut numbers = vec![0; 1000];
-            Team::new(helpers, &mut Idle).each(
-                numbers.chunks_mut(7),
-                || (),
-                |(), chunk, beat| {
-                    assert!(beat());
-                    chunk.iter_mut().for_each(|n| *n += 1);
-                },
-            );
+            Team::new(helpers, &mut Idle)
+                .each(
+                    numbers.chunks_mut(7),
+                    || Ok(()),
+                    |(), chunk, beat| {
+                        assert!(beat());
+                        chunk.iter_mut().for_each(|n| *n += 1);
+                    },
+                )
+                .unwrap();
             assert!(numbers.iter().all(|&n| n == 1));
         }
+    }
+
+    #[test]
+    fn without_room_for_all_the_others_do_the_work() {
+        let (mut numbers, given) = ([0; 500], std::sync::atomic::AtomicUsize::new(0));
+        // the calling thread asks first, then one helper of three gets something
+        let scratch = || if given.fetch_add(1, Relaxed) < 2 { Ok(()) } else { Err(OutOfMemory) };
+        let work = |(): &mut (), chunk: &mut [i32], _: &mut dyn FnMut() -> bool| chunk.fill(1);
+        Team::new(3, &mut Idle).each(numbers.chunks_mut(3), scratch, work).unwrap();
+        assert!(numbers.iter().all(|&n| n == 1));
+        let none = Team::new(3, &mut Idle).each(numbers.chunks_mut(3), || Err(OutOfMemory), work);
+        assert_eq!(none, Err(OutOfMemory));
     }
 
     struct Cancelled;
@@ -153,7 +183,8 @@ mod tests {
     fn a_tick_that_unwinds_stops_the_helpers() {
         let mut host = Cancelled;
         let endless = |(): &mut (), _: usize, beat: &mut dyn FnMut() -> bool| while beat() {};
-        let result = catch_unwind(AssertUnwindSafe(|| Team::new(2, &mut host).each(0..100, || (), endless)));
+        let result =
+            catch_unwind(AssertUnwindSafe(|| Team::new(2, &mut host).each(0..100, || Ok(()), endless)));
         assert!(result.is_err());
     }
 }

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::lock::{Again, FairLock};
-use crate::blocks::{Blocks, Change, Gate, Hold, Slot};
-use crate::page::{Corruption, Damage, Tid};
+use crate::blocks::{Blocks, Change, FIFTH_BLOCK, Gate, Hold, Slot};
+use crate::page::{Corruption, Damage, INVALID_BLOCK, Tid};
 use crate::verify;
 
 /// Bytes of a block.
@@ -163,6 +163,8 @@ pub struct MemBlocks {
     held: Vec<(Gate, Hold)>,
     operations: u64,
     fail_at: u64,
+    steps: u64,
+    stop_at: u64,
 }
 
 impl MemBlocks {
@@ -183,7 +185,7 @@ impl MemBlocks {
     }
 
     fn of(store: Arc<Store>) -> Self {
-        MemBlocks { store, held: Vec::new(), operations: 0, fail_at: u64::MAX }
+        MemBlocks { store, held: Vec::new(), operations: 0, fail_at: u64::MAX, steps: 0, stop_at: u64::MAX }
     }
 
     /// Another handle on the same blocks, for another thread.
@@ -225,9 +227,14 @@ impl MemBlocks {
         self.fail_at = self.operations + n;
     }
 
+    /// Lets the `n`-th named step of this handle from now on fail (1: the next), and those after it succeed.
+    pub fn stop_at(&mut self, n: u64) {
+        self.stop_at = self.steps + n;
+    }
+
     /// Lets nothing fail any more.
     pub fn fail_never(&mut self) {
-        self.fail_at = u64::MAX;
+        (self.fail_at, self.stop_at) = (u64::MAX, u64::MAX);
     }
 
     /// Operations of this handle so far.
@@ -380,6 +387,11 @@ impl Blocks for MemBlocks {
         self.tally(|counts| counts.pauses += 1);
         Ok(())
     }
+
+    fn fault_point(&mut self, _: &'static str) -> Result<(), MemError> {
+        self.steps += 1;
+        if self.steps == self.stop_at || self.is_down() { Err(MemError::Injected) } else { Ok(()) }
+    }
 }
 
 /// A block that a change holds: its bytes as they will be.
@@ -401,8 +413,12 @@ pub struct MemChange<'a> {
 }
 
 impl MemChange<'_> {
+    /// Whether there is room for one more block.
+    fn check_room(&self) -> Result<(), MemError> {
+        if self.held.len() < MAX_HELD { Ok(()) } else { Err(FIFTH_BLOCK.on(INVALID_BLOCK).into()) }
+    }
+
     fn hold(&mut self, number: u32, block: Arc<Block>, new: bool) -> Slot {
-        assert!(self.held.len() < MAX_HELD, "a change opens a fifth block, {number}");
         let held = self.held.iter().any(|held| held.number == number);
         assert!(!held, "a change opens block {number}, which it holds");
         if self.held.iter().any(|held| held.number > number) {
@@ -437,12 +453,14 @@ impl Change for MemChange<'_> {
 
     fn open(&mut self, block: u32) -> Result<Slot, MemError> {
         self.blocks.operate()?;
+        self.check_room()?;
         let found = self.blocks.store.block(block)?;
         Ok(self.hold(block, found, false))
     }
 
     fn extend(&mut self) -> Result<Slot, MemError> {
         self.blocks.operate()?;
+        self.check_room()?;
         let (number, block) = self.blocks.add();
         self.blocks.tally(|counts| counts.extended += 1);
         Ok(self.hold(number, block, true))

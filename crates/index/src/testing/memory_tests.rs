@@ -1,7 +1,7 @@
 #![cfg(test)]
 
 use super::*;
-use crate::page::PageMut;
+use crate::page::{Cause, PageMut};
 
 const ID: u16 = 0xff90;
 
@@ -132,16 +132,20 @@ fn a_block_is_not_opened_twice() {
 }
 
 #[test]
-#[should_panic(expected = "a fifth block")]
 fn a_change_has_four_blocks() {
     let mut blocks = three_blocks();
     for byte in 3..5 {
         add_page(&mut blocks, byte);
     }
     let mut change = blocks.change().unwrap();
-    for block in 0..5 {
-        let _ = change.open(block);
+    let slots: Vec<_> = (0..4).map(|block| change.open(block).unwrap()).collect();
+    for fifth in [change.open(4), change.extend()] {
+        let Err(MemError::Corrupt(error)) = fifth else { panic!("{fifth:?}") };
+        assert_eq!(error.cause(), Cause::Internal);
+        assert_eq!(error.to_string(), "a change opens a fifth block (block 4294967295)");
     }
+    // those that it holds are as they were
+    assert_eq!(slots.iter().map(|&slot| change.block(slot)).collect::<Vec<_>>(), [0, 1, 2, 3]);
 }
 
 #[test]

@@ -2,8 +2,12 @@
 #![cfg(any(test, feature = "testing"))]
 
 pub mod hnsw;
+#[cfg(test)]
+mod hostile;
+pub mod ivf;
 mod lock;
 mod memory;
+pub mod operations;
 pub mod schedules;
 mod stepped;
 mod turns;

@@ -3,6 +3,7 @@
 //! Numbers are read as C's `strtof` reads them and printed as PostgreSQL prints a float4, so that text written
 //! by any pgvector reads the same here and the other way round.
 
+mod integer;
 mod number;
 mod parse;
 mod print;

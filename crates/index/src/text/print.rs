@@ -1,5 +1,6 @@
 //! Values to text.
 
+use super::integer;
 use super::shortest::{Decimal, F32_ROOM, MAX_F32_TEXT, print_decimal, put};
 use crate::value::{DenseElement, SparseView};
 
@@ -34,10 +35,25 @@ impl Out<'_> {
         }
     }
 
+    /// A byte and a whole number as [`integer::magnitude`] found it.
     #[inline]
-    fn float(&mut self, value: f32, decimal: Decimal) {
+    fn whole(&mut self, separator: u8, value: f32, magnitude: u32) {
+        let room = self.buffer.get_mut(self.len..).and_then(|b| b.first_chunk_mut::<{ integer::ROOM + 1 }>());
+        if let Some([first, rest @ ..]) = room {
+            *first = separator;
+            self.len += 1 + integer::print(magnitude, value.is_sign_negative(), rest);
+        }
+    }
+
+    /// A byte and the element behind it.
+    #[inline]
+    fn number(&mut self, separator: u8, number: &Number) {
+        if number.magnitude != integer::NONE {
+            return self.whole(separator, number.value, number.magnitude);
+        }
+        self.byte(separator);
         if let Some(room) = self.buffer.get_mut(self.len..).and_then(|b| b.first_chunk_mut()) {
-            self.len += print_decimal(value, decimal, room);
+            self.len += print_decimal(number.value, number.decimal, room);
         }
     }
 
@@ -53,19 +69,58 @@ impl Out<'_> {
     }
 }
 
+/// Elements that are worked out together: the processor overlaps the steps of several better than the stages of one.
+const TOGETHER: usize = 32;
+
+/// An element on its way to text.
+#[derive(Clone, Copy, Default)]
+struct Number {
+    value: f32,
+    magnitude: u32,
+    decimal: Decimal,
+}
+
+/// Elements on their way to text.
+struct Numbers {
+    /// all are whole numbers, whose decimals are not worked out
+    whole: bool,
+    numbers: [Number; TOGETHER],
+}
+
+impl Numbers {
+    fn new() -> Self {
+        Numbers { whole: true, numbers: [Number::default(); TOGETHER] }
+    }
+
+    /// Takes at most [`TOGETHER`] elements, and answers them worked out.
+    #[inline]
+    fn of(&mut self, elements: impl ExactSizeIterator<Item = f32>) -> &[Number] {
+        let len = elements.len().min(TOGETHER);
+        let numbers = &mut self.numbers[..len];
+        self.whole = true;
+        for (number, value) in numbers.iter_mut().zip(elements) {
+            number.value = value;
+            number.magnitude = integer::magnitude(value);
+            self.whole &= number.magnitude != integer::NONE;
+        }
+        if !self.whole {
+            for number in &mut *numbers {
+                number.decimal = Decimal::of(number.value);
+            }
+        }
+        numbers
+    }
+}
+
 /// Prints a dense vector into `buffer`, which has [`dense_text_size`] bytes, and answers how many it took.
 pub fn print_dense<T: DenseElement>(elements: &[T], buffer: &mut [u8]) -> usize {
     let mut out = Out { buffer, len: 0 };
-    let mut decimals = [Decimal::default(); 32];
+    let mut numbers = Numbers::new();
     let mut separator = b'[';
-    for chunk in elements.chunks(decimals.len()) {
-        for (decimal, element) in decimals.iter_mut().zip(chunk) {
-            *decimal = Decimal::of(element.to_f32());
-        }
-        for (&decimal, element) in decimals.iter().zip(chunk) {
-            out.byte(separator);
+    for chunk in elements.chunks(TOGETHER) {
+        for number in numbers.of(chunk.iter().map(|x| x.to_f32())) {
+            out.number(separator, number);
             separator = b',';
-            out.float(element.to_f32(), decimal);
         }
     }
     if elements.is_empty() {
@@ -78,19 +133,14 @@ pub fn print_dense<T: DenseElement>(elements: &[T], buffer: &mut [u8]) -> usize 
 /// Prints a sparse vector into `buffer`, which has [`sparse_text_size`] bytes, and answers how many it took.
 pub fn print_sparse(value: &SparseView<'_>, buffer: &mut [u8]) -> usize {
     let mut out = Out { buffer, len: 0 };
-    let mut decimals = [Decimal::default(); 32];
+    let mut numbers = Numbers::new();
     let mut separator = b'{';
-    let chunks = value.indices().chunks(decimals.len()).zip(value.values().chunks(decimals.len()));
-    for (indices, values) in chunks {
-        for (decimal, &element) in decimals.iter_mut().zip(values) {
-            *decimal = Decimal::of(element);
-        }
-        for ((&decimal, &element), &index) in decimals.iter().zip(values).zip(indices) {
+    for (indices, values) in value.indices().chunks(TOGETHER).zip(value.values().chunks(TOGETHER)) {
+        for (number, &index) in numbers.of(values.iter().copied()).iter().zip(indices) {
             out.byte(separator);
             separator = b',';
             out.integer(i64::from(index) + 1);
-            out.byte(b':');
-            out.float(element, decimal);
+            out.number(b':', number);
         }
     }
     if value.values().is_empty() {

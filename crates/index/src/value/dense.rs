@@ -31,6 +31,8 @@ pub trait DenseElement: Copy + FromBytes + IntoBytes + Immutable + KnownLayout +
     fn is_infinite(self) -> bool;
     /// Zero of either sign.
     fn is_zero(self) -> bool;
+    /// The order of numbers; zeros are equal, and NaN, which no value holds, is equal to whatever it meets or anywhere.
+    fn order(self, other: Self) -> Ordering;
 }
 
 impl DenseElement for f32 {
@@ -50,6 +52,10 @@ impl DenseElement for f32 {
     #[inline]
     fn is_zero(self) -> bool {
         self == 0.0
+    }
+    #[inline]
+    fn order(self, other: Self) -> Ordering {
+        self.partial_cmp(&other).unwrap_or(Ordering::Equal)
     }
 }
 
@@ -71,6 +77,15 @@ impl DenseElement for f16 {
     fn is_zero(self) -> bool {
         self.to_bits() & 0x7fff == 0
     }
+    #[inline]
+    fn order(self, other: Self) -> Ordering {
+        // sign and magnitude, as the bits have them, are an integer in the same order
+        let number = |half: f16| {
+            let magnitude = i32::from(half.to_bits() & 0x7fff);
+            if half.is_sign_negative() { -magnitude } else { magnitude }
+        };
+        number(self).cmp(&number(other))
+    }
 }
 
 /// A dense vector in place.
@@ -83,6 +98,9 @@ pub struct DenseView<'a, T> {
 pub type VectorView<'a> = DenseView<'a, f32>;
 /// A `halfvec` in place.
 pub type HalfvecView<'a> = DenseView<'a, f16>;
+
+/// Elements that are compared one by one.
+const FIRST: usize = 4;
 
 impl<'a, T: DenseElement> DenseView<'a, T> {
     /// The view of a whole, uncompressed varlena with a four-byte header, 4-byte aligned.
@@ -124,16 +142,15 @@ impl<'a, T: DenseElement> DenseView<'a, T> {
 
     /// The btree order: elements first, then the number of dimensions, as PostgreSQL orders arrays.
     pub fn compare(&self, other: &Self) -> Ordering {
-        for (a, b) in self.elements.iter().zip(other.elements) {
-            let (a, b) = (a.to_f32(), b.to_f32());
-            if a < b {
-                return Ordering::Less;
-            }
-            if a > b {
-                return Ordering::Greater;
-            }
-        }
-        self.elements.len().cmp(&other.elements.len())
+        let first = |a: &[T], b: &[T]| a.iter().zip(b).map(|(&a, &b)| a.order(b)).find(|order| order.is_ne());
+        // Most vectors differ at once; where they do not, equal bytes are passed over many at a time.
+        let split = |elements: &'a [T]| elements.split_at(elements.len().min(FIRST));
+        let ((a, rest_a), (b, rest_b)) = (split(self.elements), split(other.elements));
+        let mut chunks =
+            rest_a.chunks(64).zip(rest_b.chunks(64)).filter(|(a, b)| a.as_bytes() != b.as_bytes());
+        first(a, b)
+            .or_else(|| chunks.find_map(|(a, b)| first(a, b)))
+            .unwrap_or(self.elements.len().cmp(&other.elements.len()))
     }
 
     /// The elements of a value that [`Self::new`] accepts, to be changed in place.

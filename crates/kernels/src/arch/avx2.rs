@@ -234,10 +234,58 @@ vocabulary! {
 float_kernels!("avx2,fma,f16c,popcnt,bmi2");
 byte_kernels!("avx2,fma,f16c,popcnt,bmi2");
 bit_kernels!("avx2,fma,f16c,popcnt,bmi2");
+/// 32 bits of a plane become bytes: each byte is looked up eight times over, and compared with its own bit. Then two
+/// neighbouring products sum to 16 bits (at most 2 * 8 * 128) and four to 32. The rest goes the scalar way.
+#[target_feature(enable = "avx2,fma,f16c,popcnt,bmi2")]
+unsafe fn plane_products(
+    codes: *const u8,
+    stride: usize,
+    count: usize,
+    planes: usize,
+    query: *const i8,
+    n: usize,
+    out: *mut i32,
+) {
+    let spread = _mm256_setr_epi64x(0, 0x0101_0101_0101_0101, 0x0202_0202_0202_0202, 0x0303_0303_0303_0303);
+    let select = _mm256_set1_epi64x(0x8040_2010_0804_0201_u64 as i64);
+    let pairs = _mm256_set1_epi16(1);
+    let whole = n & !31;
+    for i in 0..count {
+        let (mut sum, mut rest) = (products_zero(), 0);
+        for p in 0..planes {
+            let weight = _mm256_set1_epi8(1 << p);
+            // SAFETY: code i is one of the `count` that the caller vouches for, each of planes * n / 8 bytes; a step
+            // reads four of a plane's bytes for 32 of the query's n; the rest, less than 32, is left to the scalar kernel.
+            unsafe {
+                let plane = codes.add(i * stride + p * (n / 8));
+                let mut j = 0;
+                while j < whole {
+                    let bits = _mm256_set1_epi32(plane.add(j / 8).cast::<i32>().read_unaligned());
+                    let bytes = _mm256_and_si256(_mm256_shuffle_epi8(bits, spread), select);
+                    let weights = _mm256_and_si256(_mm256_cmpeq_epi8(bytes, select), weight);
+                    let query = _mm256_loadu_si256(query.add(j).cast());
+                    let products = _mm256_maddubs_epi16(weights, query);
+                    sum = _mm256_add_epi32(sum, _mm256_madd_epi16(products, pairs));
+                    j += 32;
+                }
+                if whole < n {
+                    let mut tail = 0;
+                    let plane = plane.add(whole / 8);
+                    scalar::plane_products(plane, 0, 1, 1, query.add(whole), n - whole, &raw mut tail);
+                    rest += tail << p;
+                }
+            }
+        }
+        // SAFETY: i is below `count`, for which the caller has places.
+        unsafe { *out.add(i) = products_total(sum, products_zero()) + rest };
+    }
+}
+
 compiled_kernels! { "avx2,fma,f16c,popcnt,bmi2";
     inner_product_byte_panel(rows: *const *const i8, count: usize, panel: *const u8, n: usize, out: *mut i32);
     code_l2_bounds(rows: *const CodeHead, n: usize, columns: *const CodeColumns, products: *const i32, out: *mut f32);
     code_inner_product_bounds(rows: *const CodeHead, n: usize, columns: *const CodeColumns, products: *const i32, out: *mut f32);
     encode_i8(a: *const f32, out: *mut i8, n: usize) -> ByteCode;
+    hadamard_f32(a: *mut f32, n: usize);
 }
 kernel_table!(Avx2);

@@ -295,9 +295,73 @@ unsafe fn inner_product_byte_panel(
     }
 }
 
+/// Codes that meet the query at once.
+const PLANE_CODES: usize = 4;
+
+/// A bit of a plane becomes the weight of the plane in its byte, or zero, and one instruction multiplies 64 of them with
+/// the query's bytes.
+#[target_feature(
+    enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vpopcntdq,avx2,fma,f16c,popcnt,bmi2"
+)]
+unsafe fn plane_products(
+    codes: *const u8,
+    stride: usize,
+    count: usize,
+    planes: usize,
+    query: *const i8,
+    n: usize,
+    out: *mut i32,
+) {
+    let mut done = 0;
+    while done < count {
+        let batch = PLANE_CODES.min(count - done);
+        let mut sums = [_mm512_setzero_si512(); PLANE_CODES];
+        for p in 0..planes {
+            let weight = _mm512_set1_epi8(1 << p);
+            let mut j = 0;
+            // SAFETY: code `done + i` is one of the `count` that the caller vouches for, each of planes * n / 8 bytes;
+            // a step reads the 8 bytes for 64 elements, or the plane's last 8 when 64 were met before, or all of a plane of
+            // less than 8, and as much of the query's n.
+            unsafe {
+                while n - j >= 64 {
+                    let bytes = load_bytes(query.add(j).cast());
+                    for (i, sum) in sums.iter_mut().take(batch).enumerate() {
+                        let plane = codes.add((done + i) * stride + p * (n / 8) + j / 8);
+                        let bits = plane.cast::<u64>().read_unaligned();
+                        *sum = _mm512_dpbusd_epi32(*sum, _mm512_maskz_mov_epi8(bits, weight), bytes);
+                    }
+                    j += 64;
+                }
+                if j < n {
+                    let bytes = tail_bytes(query.add(j).cast(), n - j);
+                    for (i, sum) in sums.iter_mut().take(batch).enumerate() {
+                        let plane = codes.add((done + i) * stride + p * (n / 8) + j / 8);
+                        let bits = if j > 0 {
+                            // the eight bytes that end where the plane ends, without those that were met before
+                            plane.add((n - j) / 8).sub(8).cast::<u64>().read_unaligned() >> (64 - (n - j))
+                        } else {
+                            let mut bits = [0u8; 8];
+                            core::ptr::copy_nonoverlapping(plane, bits.as_mut_ptr(), n / 8);
+                            u64::from_le_bytes(bits)
+                        };
+                        let weights = _mm512_maskz_mov_epi8(bits, weight);
+                        *sum = _mm512_dpbusd_epi32(*sum, weights, bytes);
+                    }
+                }
+            }
+        }
+        for (i, sum) in sums.iter().take(batch).enumerate() {
+            // SAFETY: done + i is below `count`, for which the caller has places.
+            unsafe { *out.add(done + i) = _mm512_reduce_add_epi32(*sum) };
+        }
+        done += batch;
+    }
+}
+
 compiled_kernels! { "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vpopcntdq,avx2,fma,f16c,popcnt,bmi2";
     code_l2_bounds(rows: *const CodeHead, n: usize, columns: *const CodeColumns, products: *const i32, out: *mut f32);
     code_inner_product_bounds(rows: *const CodeHead, n: usize, columns: *const CodeColumns, products: *const i32, out: *mut f32);
     encode_i8(a: *const f32, out: *mut i8, n: usize) -> ByteCode;
+    hadamard_f32(a: *mut f32, n: usize);
 }
 kernel_table!(Avx512);

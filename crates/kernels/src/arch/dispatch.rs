@@ -94,6 +94,9 @@ pub const ROUNDING: f32 = 4e-5;
 /// The same of the few operations that make a squared distance from an inner product of codes, relative to the squares.
 pub const FEW: f32 = 1e-6;
 
+/// Bit planes of a code, at most.
+pub const MAX_PLANES: usize = 4;
+
 /// Vectors handed to a panel kernel at a time.
 const BATCH: usize = 8;
 
@@ -102,6 +105,8 @@ type Single<T, R> = unsafe fn(*const T, usize) -> R;
 type Panel = unsafe fn(*const *const f32, usize, *const f32, usize, *mut f32);
 type BytePanel = unsafe fn(*const *const i8, usize, *const u8, usize, *mut i32);
 type CodeBounds = unsafe fn(*const CodeHead, usize, *const CodeColumns, *const i32, *mut f32);
+type PlaneProducts = unsafe fn(*const u8, usize, usize, usize, *const i8, usize, *mut i32);
+type InPlace = unsafe fn(*mut f32, usize);
 type Encode = unsafe fn(*const f32, *mut i8, usize) -> ByteCode;
 type Map<T, U> = unsafe fn(*const T, *mut U, usize);
 type Map2<T> = unsafe fn(*const T, *const T, *mut T, usize);
@@ -118,7 +123,8 @@ pub struct Kernels {
     // no `*mut` overlaps a `*const`. A panel kernel gets that many row pointers, each readable for the second
     // `usize` of elements, a panel of PANEL columns of that length, and writes PANEL floats per row; one of bytes
     // counts in groups of GROUP elements and writes PANEL integers per row. Bounds read that many heads and PANEL
-    // integers for each, and write as many floats.
+    // integers for each, and write as many floats. `plane_products` gets codes, their stride, their count, their
+    // planes (at most MAX_PLANES), a query of a multiple of eight bytes and its length; `hadamard_f32` a power of two.
     pub(crate) tier: Tier,
     pub(crate) l2_squared_f32: Pair<f32, f32>,
     pub(crate) inner_product_f32: Pair<f32, f32>,
@@ -141,6 +147,8 @@ pub struct Kernels {
     pub(crate) code_l2_bounds: CodeBounds,
     pub(crate) code_inner_product_bounds: CodeBounds,
     pub(crate) encode_i8: Encode,
+    pub(crate) plane_products: PlaneProducts,
+    pub(crate) hadamard_f32: InPlace,
     pub(crate) hamming: Pair<u8, u64>,
     pub(crate) jaccard_distance: Pair<u8, f64>,
     pub(crate) add_f32: Map2<f32>,
@@ -389,6 +397,50 @@ impl Kernels {
         // SAFETY: both slices hold at least n elements and `&mut` cannot overlap `&`; a table is reachable only on a CPU
         // with its features.
         unsafe { (self.encode_i8)(a.as_ptr(), out.as_mut_ptr(), n) }
+    }
+
+    /// Inner products of a query in signed bytes with codes of a few bits an element, in *planes*: the lowest bits of all
+    /// elements, then the next higher ones, up to [`MAX_PLANES`]; element `j` is bit `j % 8` of byte `j / 8` of its plane.
+    /// Code `i` begins at `i * stride` and its planes follow each other, `query.len() / 8` bytes each. Fills as much of
+    /// `out` as there are whole codes; counts in whole bytes of a plane; beyond 2^20 elements it may wrap around. Returns
+    /// the number of products.
+    pub fn plane_products(
+        &self,
+        codes: &[u8],
+        stride: usize,
+        planes: usize,
+        query: &[i8],
+        out: &mut [i32],
+    ) -> usize {
+        let (planes, n) = (planes.min(MAX_PLANES), query.len() & !7);
+        let size = planes * (n / 8);
+        let whole = match codes.len().checked_sub(size) {
+            Some(rest) if stride > 0 => rest / stride + 1,
+            // one code, again and again
+            Some(_) => usize::MAX,
+            None => 0,
+        };
+        let count = out.len().min(whole);
+        // SAFETY: `count` codes of `size` bytes, `stride` apart, lie in `codes`; the query has n bytes, a multiple of
+        // eight, `out` at least `count` places and `&mut` overlaps no `&`; a table is reachable only on a CPU with its
+        // features.
+        unsafe {
+            (self.plane_products)(codes.as_ptr(), stride, count, planes, query.as_ptr(), n, out.as_mut_ptr());
+        }
+        count
+    }
+
+    /// The fast Walsh-Hadamard transform of the first 2^k elements, as many as there are, in place: a rotation (and
+    /// reflection) that also multiplies lengths by the root of 2^k. Returns 2^k.
+    pub fn hadamard_f32(&self, a: &mut [f32]) -> usize {
+        let n = match a.len() {
+            0 => return 0,
+            n => 1usize << n.ilog2(),
+        };
+        // SAFETY: the slice holds at least n elements, a power of two; a table is reachable only on a CPU with its
+        // features.
+        unsafe { (self.hadamard_f32)(a.as_mut_ptr(), n) };
+        n
     }
 
     /// Whether panels of bytes are several times as fast as panels of floats in this tier.

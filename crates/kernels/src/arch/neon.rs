@@ -204,5 +204,7 @@ compiled_kernels! { "neon";
     code_l2_bounds(rows: *const CodeHead, n: usize, columns: *const CodeColumns, products: *const i32, out: *mut f32);
     code_inner_product_bounds(rows: *const CodeHead, n: usize, columns: *const CodeColumns, products: *const i32, out: *mut f32);
     encode_i8(a: *const f32, out: *mut i8, n: usize) -> ByteCode;
+    plane_products(codes: *const u8, stride: usize, count: usize, planes: usize, query: *const i8, n: usize, out: *mut i32);
+    hadamard_f32(a: *mut f32, n: usize);
 }
 kernel_table!(Neon);

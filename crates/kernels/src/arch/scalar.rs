@@ -305,6 +305,67 @@ pub(super) unsafe fn encode_i8(a: *const f32, out: *mut i8, n: usize) -> ByteCod
     ByteCode { scale, error, sum, squares: square }
 }
 
+/// Adds up the query's bytes under the bits of each plane.
+#[inline(always)]
+pub(super) unsafe fn plane_products(
+    codes: *const u8,
+    stride: usize,
+    count: usize,
+    planes: usize,
+    query: *const i8,
+    n: usize,
+    out: *mut i32,
+) {
+    // SAFETY: the caller passes `count` codes of planes * n / 8 bytes, `stride` apart, a query of n bytes, a multiple of
+    // eight, and `count` writable places (the contract of `Kernels`).
+    unsafe {
+        let (query, _) = from_raw_parts(query, n).as_chunks::<8>();
+        for i in 0..count {
+            let mut total = 0i32;
+            for p in 0..planes {
+                let plane = from_raw_parts(codes.add(i * stride + p * query.len()), query.len());
+                let mut lanes = [0i32; 8];
+                for (bits, query) in plane.iter().zip(query) {
+                    for (j, lane) in lanes.iter_mut().enumerate() {
+                        *lane += i32::from(query[j]) & -i32::from(bits >> j & 1);
+                    }
+                }
+                total += lanes.iter().sum::<i32>() << p;
+            }
+            *out.add(i) = total;
+        }
+    }
+}
+
+/// Butterflies of ever larger distance: every tier's, compiled with its features.
+#[inline(always)]
+pub(super) unsafe fn hadamard_f32(a: *mut f32, n: usize) {
+    // SAFETY: the caller passes n writable elements (the contract of `Kernels`).
+    let a = unsafe { from_raw_parts_mut(a, n) };
+    let mut half = 1;
+    if n >= 8 {
+        // the three smallest distances at once, while eight elements are at hand
+        for block in a.as_chunks_mut::<8>().0 {
+            let [a, b, c, d, e, f, g, h] = *block;
+            let (ae, be, ce, de) = (a + e, b + f, c + g, d + h);
+            let (ai, bi, ci, di) = (a - e, b - f, c - g, d - h);
+            let (p, q, r, s) = (ae + ce, be + de, ae - ce, be - de);
+            let (t, u, v, w) = (ai + ci, bi + di, ai - ci, bi - di);
+            *block = [p + q, p - q, r + s, r - s, t + u, t - u, v + w, v - w];
+        }
+        half = 8;
+    }
+    while half < n {
+        for block in a.chunks_exact_mut(2 * half) {
+            let (low, high) = block.split_at_mut(half);
+            for (x, y) in low.iter_mut().zip(high) {
+                (*x, *y) = (*x + *y, *x - *y);
+            }
+        }
+        half *= 2;
+    }
+}
+
 unsafe fn norm<T: Element>(a: *const T, n: usize) -> f64 {
     // SAFETY: the caller passes a pointer readable for n elements (the contract of `Kernels`).
     let a = unsafe { from_raw_parts(a, n) };
@@ -393,6 +454,8 @@ pub(crate) static KERNELS: Kernels = Kernels {
     code_l2_bounds,
     code_inner_product_bounds,
     encode_i8,
+    plane_products,
+    hadamard_f32,
     hamming,
     jaccard_distance,
     add_f32: add::<f32>,

@@ -439,6 +439,8 @@ macro_rules! kernel_table {
             code_l2_bounds,
             code_inner_product_bounds,
             encode_i8,
+            plane_products,
+            hadamard_f32,
             hamming,
             jaccard_distance,
             add_f32,

@@ -14,12 +14,32 @@ pub(super) struct Edge {
     pub node: u32,
     /// its distance from the list's owner
     pub distance: f32,
-    /// the position in the list of the edge that is closer to this one than the owner is, or [`CHOSEN`]
+    /// the position in the list of the edge that is closer to this one than the owner is, or [`CHOSEN`], or [`EQUAL`]
     pub closer: u8,
 }
 
 /// Stands for no closer edge: the heuristic has chosen this one.
 pub(super) const CHOSEN: u8 = u8::MAX;
+/// Marks an edge to a node of the owner's value. The heuristic passes over such nodes: to it they would be closer to
+/// everything.
+pub(super) const EQUAL: u8 = u8::MAX - 1;
+
+impl Edge {
+    /// Whether the heuristic has not chosen this edge.
+    #[inline(always)]
+    pub fn is_pruned(&self) -> bool {
+        self.closer < EQUAL
+    }
+}
+
+/// The order among equal distances from `owner`, another one for each owner, so that not all lists drop the same node. It is
+/// that of the edge back, too: edges are rather kept at both ends.
+#[inline]
+pub(super) fn rank(owner: u32, node: u32) -> u32 {
+    let ends = u64::from(owner.min(node)) << 32 | u64::from(owner.max(node));
+    let product = u128::from(ends ^ 0xa076_1d64_78bd_642f) * u128::from(0xe703_7ed1_a0b4_28db_u64);
+    (product as u64 ^ (product >> 64) as u64) as u32
+}
 
 /// Ids in a cache line.
 const LINE: usize = 16;
@@ -129,6 +149,11 @@ pub(super) struct Locked<'a> {
 }
 
 impl Locked<'_> {
+    /// The number of edges the list may have.
+    pub fn slots(&self) -> usize {
+        self.slots
+    }
+
     /// Whether no edge can be added.
     #[inline(always)]
     pub fn is_full(&self) -> bool {

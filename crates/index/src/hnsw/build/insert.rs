@@ -9,7 +9,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Elements;
-use super::graph::{CHOSEN, Edge};
+use super::equals::{Shares, WALKS, share, wander};
+use super::graph::{CHOSEN, EQUAL, Edge, Locked, rank};
+use super::rows::NONE;
 use super::score::Score;
 use super::visited::{Met, Visited};
 use crate::hnsw::search::{Pool, Scored, Store, search_layer};
@@ -57,7 +59,10 @@ impl Scratch {
         }
         Some(Scratch {
             visited: Visited::new(Visited::slots(nodes, m, ef))?,
-            pool: Pool::new(),
+            pool: {
+                let mut pool = Pool::new();
+                pool.reserve(ef + 1 + 2 * m).then_some(pool)?
+            },
             out: room(2 * m)?,
             fresh: room(2 * m)?,
             candidates: room(ef + 1)?,
@@ -66,6 +71,11 @@ impl Scratch {
             selected: room((usize::from(top) + 2) * m)?,
         })
     }
+
+    /// Takes the room for a list and that for the candidates of a selection; inserts are over.
+    pub fn take_edges(&mut self) -> (Vec<Edge>, Vec<Edge>) {
+        (core::mem::take(&mut self.edges), core::mem::take(&mut self.candidates))
+    }
 }
 
 /// The graph as an insert sees it: distances are from the new element.
@@ -73,6 +83,7 @@ struct Around<'a, S, G: Score> {
     elements: &'a Elements<S>,
     score: G,
     query: G::Prepared,
+    shares: Shares,
     visited: &'a mut Visited,
     fresh: &'a mut Vec<(u32, u32)>,
     stop: &'a AtomicBool,
@@ -93,11 +104,66 @@ impl<'a, S: Space, G: Score> Around<'a, S, G> {
     /// Searches one layer from what is in `pool`.
     fn layer(&mut self, pool: &mut Pool, out: &mut Vec<Scored>, ef: usize, layer: u8) -> Result<(), Stop> {
         pool.restart();
+        self.shares.restart(ef);
         for scored in pool.iter() {
             // met anew in this layer
             let _ = self.visited.meet(scored.node, layer);
+            let _ = self.shares.used_up(&self.elements.rows, scored.node);
         }
         search_layer(self, pool, out, ef, layer, None)
+    }
+}
+
+impl<S: Space, G: Score> Around<'_, S, G> {
+    /// Puts into `pool`, for the search of layer 0, nodes equal to `node`: those that random walks from the first of them
+    /// end at, and what these have edges to. `edges` is room for a list.
+    fn meet_equals(&mut self, node: u32, pool: &mut Pool, ef: usize, edges: &mut Vec<Edge>) {
+        let (first, ground) = (self.shares.own, &self.elements.ground);
+        let mut places = share(ef);
+        // one whose list is empty is not in the graph yet
+        if first == NONE
+            || first == node
+            || ground.ids(first as usize).next().is_none()
+            || !pool.reserve(places)
+        {
+            return;
+        }
+        for scored in pool.iter() {
+            let _ = self.visited.meet(scored.node, 0);
+            places = places.saturating_sub(usize::from(self.elements.rows.first(scored.node) == first));
+        }
+        // not 0 in every metric
+        let distance = self.score.distance(self.query, node);
+        for walk in 0..WALKS {
+            let end = wander(ground, first, rank(node, walk), edges);
+            for id in edges.iter().map(|e| e.node).chain([end]).filter(|&id| id != node) {
+                if places == 0 {
+                    return;
+                }
+                match self.visited.meet(id, 0) {
+                    Met::New(slot) => self.visited.set(slot, distance),
+                    Met::Known(_) => {}
+                    Met::Before => continue,
+                }
+                pool.offer(Scored { distance, node: id }, true, ef);
+                places -= 1;
+            }
+        }
+    }
+
+    /// Exchanges candidates of values that have used up their share of the queue for others of the same values. A search
+    /// always meets the same ones first, and the others would have no edges but among themselves.
+    fn scatter(&self, node: u32, candidates: &mut [Edge], edges: &mut Vec<Edge>) {
+        let rows = &self.elements.rows;
+        for at in 0..candidates.len() {
+            let Edge { node: found, closer, .. } = candidates[at];
+            if closer != EQUAL && self.shares.is_used_up(rows.first(found)) {
+                let end = wander(&self.elements.ground, found, rank(node, found), edges);
+                if end != node && !candidates.iter().any(|e| e.node == end) {
+                    candidates[at].node = end;
+                }
+            }
+        }
     }
 }
 
@@ -126,8 +192,11 @@ impl<S: Space, G: Score> Store for Around<'_, S, G> {
                     self.fresh.push((id, slot as u32));
                 }
                 Met::Known(distance) if within(distance) => {
-                    lists.prefetch(elements.list(id, layer).1);
-                    out.push(Scored { distance, node: id });
+                    let scored = Scored { distance, node: id };
+                    if !self.shares.used_up(&elements.rows, id) {
+                        lists.prefetch(elements.list(id, layer).1);
+                        out.push(scored);
+                    }
                 }
                 _ => {}
             }
@@ -135,10 +204,11 @@ impl<S: Space, G: Score> Store for Around<'_, S, G> {
         for &(id, slot) in self.fresh.iter() {
             let distance = self.score.distance(self.query, id);
             self.visited.set(slot as usize, distance);
-            if within(distance) {
+            let scored = Scored { distance, node: id };
+            if within(distance) && !self.shares.used_up(&elements.rows, id) {
                 // likely to be expanded soon
                 lists.prefetch(elements.list(id, layer).1);
-                out.push(Scored { distance, node: id });
+                out.push(scored);
             }
         }
         Ok(())
@@ -158,19 +228,33 @@ pub(super) fn insert<S: Space, G: Score>(
     let top = elements.rows.get(entry).level;
     let Scratch { visited, pool, out, fresh, candidates, chosen, edges, selected } = scratch;
     selected.clear();
-    let mut around = Around { elements, score, query: score.prepare(node), visited, fresh, stop };
+    let query = score.prepare(node);
+    let own = elements.rows.first(node);
+    let shares = Shares::new(elements.rows.any_equal(), own);
+    let mut around = Around { elements, score, query, shares, visited, fresh, stop };
     around.start(entry, pool);
     // down to the element's own layers along the nearest, then with the whole queue
     let mut lengths = [0u8; 64];
     for layer in (0..=top).rev() {
         let ef = if layer > level { 1 } else { elements.ef_construction };
+        if layer == 0 {
+            around.meet_equals(node, pool, ef, edges);
+        }
         around.layer(pool, out, ef, layer)?;
         if layer > level {
             continue;
         }
         let slots = elements.lists(layer).slots();
         candidates.clear();
-        candidates.extend(pool.iter().map(|s| Edge { node: s.node, distance: s.distance, closer: CHOSEN }));
+        candidates.extend(pool.iter().map(|s| {
+            let equal = own != NONE && elements.rows.first(s.node) == own;
+            let closer = if equal { EQUAL } else { CHOSEN };
+            Edge { node: s.node, distance: s.distance, closer }
+        }));
+        if layer == 0 && around.shares.any {
+            around.scatter(node, candidates, edges);
+        }
+        order_ties(node, candidates);
         let from = selected.len();
         select(score, candidates, slots, chosen, selected);
         if let Some(length) = lengths.get_mut(usize::from(layer)) {
@@ -202,9 +286,18 @@ pub(super) fn insert<S: Space, G: Score>(
     Ok(())
 }
 
+/// Puts candidates that are equally far from `node` in the order of their ranks.
+fn order_ties(node: u32, candidates: &mut [Edge]) {
+    for ties in candidates.chunk_by_mut(|a, b| a.distance == b.distance) {
+        if ties.len() > 1 {
+            ties.sort_unstable_by_key(|e| rank(node, e.node));
+        }
+    }
+}
+
 /// Appends to `selected` up to `slots` of the candidates, which come nearest first: those that no chosen one
-/// is closer to than the new element is (paper, algorithm 4), and then the nearest of the others. They stay in
-/// order of their distances.
+/// is closer to than the new element is (paper, algorithm 4), and then the nearest of the others; of those of equal value,
+/// which are marked, no more than their share. They stay in order of their distances.
 fn select<G: Score>(
     score: G,
     candidates: &mut [Edge],
@@ -213,18 +306,27 @@ fn select<G: Score>(
     selected: &mut Vec<Edge>,
 ) {
     /// Examined, and not taken.
-    const LEFT: u8 = u8::MAX - 1;
+    const LEFT: u8 = EQUAL - 1;
     let base = selected.len();
     chosen.clear();
     let mut order: [u16; 256] = [0; 256];
     let mut taken = 0usize;
+    let mut equals = 0usize;
     let mut examined = 0usize;
     for at in 0..candidates.len() {
-        if taken == slots {
+        if taken + equals == slots {
             break;
         }
         examined = at + 1;
         let candidate = candidates[at];
+        if candidate.closer == EQUAL {
+            if equals < share(slots) {
+                equals += 1;
+            } else {
+                candidates[at].closer = LEFT;
+            }
+            continue;
+        }
         let mut closer = CHOSEN;
         let from = score.prepare(candidate.node);
         for (rank, &other) in order[..taken].iter().enumerate() {
@@ -240,15 +342,17 @@ fn select<G: Score>(
         }
     }
     // keep the nearest of the others; ranks among the chosen become positions in the list
-    let mut spare = slots - taken;
+    let mut spare = slots - taken - equals;
     for candidate in &mut candidates[..examined] {
-        if candidate.closer == CHOSEN {
-            chosen.push((selected.len() - base) as u8);
-        } else if spare > 0 {
-            spare -= 1;
-            candidate.closer = chosen.get(usize::from(candidate.closer)).copied().unwrap_or(LEFT);
-        } else {
-            continue;
+        match candidate.closer {
+            CHOSEN => chosen.push((selected.len() - base) as u8),
+            EQUAL => {}
+            LEFT => continue,
+            closer if spare > 0 => {
+                spare -= 1;
+                candidate.closer = chosen.get(usize::from(closer)).copied().unwrap_or(CHOSEN);
+            }
+            _ => continue,
         }
         selected.push(*candidate);
     }
@@ -270,9 +374,13 @@ fn connect<S: Space, G: Score>(
     list.read(edges);
     let query = score.prepare(edge.node);
     let from_edge = |node: u32| met.distance(node).unwrap_or_else(|| score.distance(query, node));
-    let at = edges.partition_point(|e| e.distance < edge.distance);
     // Two inserts at the same time may select each other.
     if edges.iter().any(|e| e.node == edge.node) {
+        return;
+    }
+    let at = place(edges, owner, edge);
+    if edge.closer == EQUAL {
+        connect_equal(list, owner, edge, at, edges);
         return;
     }
     let closer = edges[..at]
@@ -280,33 +388,77 @@ fn connect<S: Space, G: Score>(
         .position(|e| e.closer == CHOSEN && from_edge(e.node) <= edge.distance)
         .map_or(CHOSEN, |p| p as u8);
     let full = list.is_full();
-    if full && closer != CHOSEN && edges[at..].iter().all(|e| e.closer == CHOSEN) {
+    if full && closer != CHOSEN && !edges[at..].iter().any(Edge::is_pruned) {
         // it would be the one to drop
         return;
     }
-    for e in edges.iter_mut() {
-        if e.closer != CHOSEN && usize::from(e.closer) >= at {
-            e.closer += 1;
-        }
-    }
-    edges.insert(at, Edge { closer, ..edge });
+    add(edges, at, Edge { closer, ..edge });
     if closer == CHOSEN {
         review(score, edges, at, from_edge);
     }
     let mut from = at;
     if full {
-        let dropped = edges.iter().rposition(|e| e.closer != CHOSEN).unwrap_or(edges.len() - 1);
+        let dropped = droppable(edges).unwrap_or(at);
         remove(edges, dropped);
         from = at.min(dropped);
     }
     list.write(edges, from);
 }
 
+/// Adds an edge to a node of the owner's value, at `at`: in the place of another one when they have their share of the
+/// list, and of the edge that algorithm 4 would drop when the list is full.
+fn connect_equal(mut list: Locked<'_>, owner: u32, edge: Edge, at: usize, edges: &mut Vec<Edge>) {
+    let equals = edges.iter().enumerate().filter(|(_, e)| e.closer == EQUAL);
+    let dropped = if equals.clone().count() >= share(list.slots()) {
+        let last = equals.max_by_key(|(_, e)| rank(owner, e.node));
+        match last {
+            Some((last, e)) if rank(owner, e.node) > rank(owner, edge.node) => Some(last),
+            _ => return,
+        }
+    } else if list.is_full() {
+        droppable(edges)
+    } else {
+        None
+    };
+    let (mut at, mut from) = (at, at);
+    if let Some(dropped) = dropped {
+        remove(edges, dropped);
+        at -= usize::from(dropped < at);
+        from = at.min(dropped);
+    }
+    add(edges, at, edge);
+    list.write(edges, from);
+}
+
+/// Where an edge belongs among those of `owner`.
+fn place(edges: &[Edge], owner: u32, edge: Edge) -> usize {
+    let at = edges.partition_point(|e| e.distance < edge.distance);
+    let ties = edges[at..].iter().take_while(|e| e.distance == edge.distance);
+    at + ties.take_while(|e| rank(owner, e.node) < rank(owner, edge.node)).count()
+}
+
+/// The edge of a full list to drop: the last pruned one, or else the last but those to nodes of equal value, which are not
+/// the whole list.
+fn droppable(edges: &[Edge]) -> Option<usize> {
+    let pruned = edges.iter().rposition(Edge::is_pruned);
+    pruned.or_else(|| edges.iter().rposition(|e| e.closer != EQUAL))
+}
+
+/// Adds an edge.
+pub(super) fn add(edges: &mut Vec<Edge>, at: usize, edge: Edge) {
+    for e in edges.iter_mut() {
+        if e.is_pruned() && usize::from(e.closer) >= at {
+            e.closer += 1;
+        }
+    }
+    edges.insert(at, edge);
+}
+
 /// Removes an edge that is not closer to any other.
 pub(super) fn remove(edges: &mut Vec<Edge>, dropped: usize) {
     edges.remove(dropped);
     for e in edges.iter_mut() {
-        if e.closer != CHOSEN && usize::from(e.closer) > dropped {
+        if e.is_pruned() && usize::from(e.closer) > dropped {
             e.closer -= 1;
         }
     }
@@ -324,7 +476,7 @@ fn review<G: Score>(score: G, edges: &mut [Edge], new: usize, from_new: impl Fn(
             } else if raised {
                 edges[at].closer = closer_edge(score, edges, at, new);
             }
-        } else if edges[usize::from(edge.closer)].closer != CHOSEN {
+        } else if edge.is_pruned() && edges[usize::from(edge.closer)].closer != CHOSEN {
             // what was closer has lost its place
             let closer = if from_new(edge.node) <= edge.distance {
                 new as u8
@@ -348,22 +500,22 @@ fn closer_edge<G: Score>(score: G, edges: &[Edge], at: usize, known: usize) -> u
         .map_or(CHOSEN, |p| p as u8)
 }
 
-/// Finds `ef_construction` nodes near to `node`, nearest first, from `entry` down through the layers from `top`.
+/// Finds `ef` nodes near to `node`, nearest first, from `entry` down through the layers from `top`.
 pub(super) fn nearest<S: Space, G: Score>(
     elements: &Elements<S>,
     score: G,
     (node, entry): (u32, u32),
-    top: u8,
+    (top, ef): (u8, usize),
     scratch: &mut Scratch,
     stop: &AtomicBool,
     near: &mut Vec<Edge>,
 ) -> Result<(), Stop> {
     let Scratch { visited, pool, out, fresh, .. } = scratch;
-    let mut around = Around { elements, score, query: score.prepare(node), visited, fresh, stop };
+    let (query, shares) = (score.prepare(node), Shares::new(false, NONE));
+    let mut around = Around { elements, score, query, shares, visited, fresh, stop };
     around.start(entry, pool);
     for layer in (0..=top).rev() {
-        let ef = if layer > 0 { 1 } else { elements.ef_construction };
-        around.layer(pool, out, ef, layer)?;
+        around.layer(pool, out, if layer > 0 { 1 } else { ef }, layer)?;
     }
     near.clear();
     near.extend(pool.iter().map(|s| Edge { node: s.node, distance: s.distance, closer: CHOSEN }));

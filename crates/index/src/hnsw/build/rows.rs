@@ -19,7 +19,7 @@ pub(super) struct Row {
     more: u32,
     /// its list of layer 1 among those of the upper layers; the layers above follow
     pub upper: u32,
-    /// the value's hash; later its parent in a walk over the graph
+    /// the value's hash; later the element's anchor
     pub hash: u32,
     /// the next element of the bucket; later the next of the walk's queue
     pub next: u32,
@@ -43,10 +43,25 @@ impl Default for More {
     }
 }
 
+/// What the table knows of a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// no element has it
+    Nothing,
+    /// an element that has it and room for a heap TID
+    Room(u32),
+    /// the latest element that has it, all of them being full
+    Full(u32),
+}
+
 /// The elements in the order of their first heap TID.
 #[derive(Debug)]
 pub(super) struct Rows {
     rows: Arena<Row>,
+    /// one per row: the first element with its value plus one, or 0 where no other has it
+    firsts: Arena<u32>,
+    /// whether some have the same value
+    any_equal: bool,
     more: Arena<More>,
     /// one per row: a bucket's latest element, plus one
     buckets: Arena<u32>,
@@ -55,7 +70,13 @@ pub(super) struct Rows {
 impl Rows {
     /// No rows.
     pub fn new(chunk: usize) -> Self {
-        Rows { rows: Arena::new(1, chunk), more: Arena::new(1, chunk), buckets: Arena::new(1, chunk) }
+        Rows {
+            rows: Arena::new(1, chunk),
+            firsts: Arena::new(1, chunk),
+            any_equal: false,
+            more: Arena::new(1, chunk),
+            buckets: Arena::new(1, chunk),
+        }
     }
 
     /// The number of elements.
@@ -73,9 +94,21 @@ impl Rows {
         self.rows.first_mut(at as usize)
     }
 
+    /// Whether some elements have the same value.
+    #[inline(always)]
+    pub fn any_equal(&self) -> bool {
+        self.any_equal
+    }
+
+    /// The first of the elements that have the value of this one; [`NONE`] when it is the only one.
+    #[inline(always)]
+    pub fn first(&self, at: u32) -> u32 {
+        self.firsts.first(at as usize).wrapping_sub(1)
+    }
+
     /// Bytes that one more element would allocate.
     pub fn growth(&self) -> usize {
-        self.rows.growth(1) + self.buckets.growth(1)
+        self.rows.growth(1) + self.firsts.growth(1) + self.buckets.growth(1)
     }
 
     /// Bytes that one more heap TID of an element would allocate.
@@ -91,33 +124,42 @@ impl Rows {
         if at < buckets { at } else { at & (upper / 2 - 1) }
     }
 
-    /// An element with `hash` that `same` takes for equal and that has room for a heap TID. Full ones on the way are
-    /// forgotten: nothing can be added to them.
-    pub fn find(&mut self, hash: u32, same: impl Fn(u32) -> bool) -> Option<u32> {
+    /// Looks for an element with `hash` that `same` takes for equal.
+    pub fn find(&self, hash: u32, same: impl Fn(u32) -> bool) -> Found {
         if self.buckets.len() == 0 {
-            return None;
+            return Found::Nothing;
         }
-        let bucket = Self::bucket(hash, self.buckets.len());
-        let mut before = NONE;
-        let mut at = self.buckets.first(bucket).wrapping_sub(1);
+        let mut at = self.buckets.first(Self::bucket(hash, self.buckets.len())).wrapping_sub(1);
         while at != NONE {
-            let row = *self.get(at);
-            if usize::from(row.tids) >= HEAP_TIDS {
-                match before {
-                    NONE => *self.buckets.first_mut(bucket) = row.next.wrapping_add(1),
-                    _ => self.get_mut(before).next = row.next,
-                }
-            } else if row.hash == hash && same(at) {
-                return Some(at);
-            } else {
-                before = at;
+            let row = self.get(at);
+            if row.hash == hash && same(at) {
+                let full = usize::from(row.tids) >= HEAP_TIDS;
+                return if full { Found::Full(at) } else { Found::Room(at) };
             }
             at = row.next;
         }
-        None
+        Found::Nothing
     }
 
-    /// Adds a heap TID to an element that [`Self::find`] has found; answers false when there is no memory.
+    /// Takes an element out of its bucket.
+    fn forget(&mut self, forgotten: u32) {
+        let row = *self.get(forgotten);
+        let bucket = Self::bucket(row.hash, self.buckets.len());
+        let mut at = self.buckets.first(bucket).wrapping_sub(1);
+        if at == forgotten {
+            *self.buckets.first_mut(bucket) = row.next.wrapping_add(1);
+            return;
+        }
+        while at != NONE {
+            let next = self.get(at).next;
+            if next == forgotten {
+                self.get_mut(at).next = row.next;
+            }
+            at = next;
+        }
+    }
+
+    /// Adds a heap TID to an element in which [`Self::find`] has found room; answers false when there is no memory.
     pub fn add_tid(&mut self, at: u32, tid: Tid) -> bool {
         let entry = self.more.len();
         if !self.more.extend(1) {
@@ -131,17 +173,25 @@ impl Rows {
         true
     }
 
-    /// Adds an element; answers false when there is no memory.
-    pub fn push(&mut self, tid: Tid, level: u8, upper: u32, hash: u32) -> bool {
-        if !self.rows.extend(1) {
-            return false;
-        }
-        if !self.buckets.extend(1) {
+    /// Adds an element, whose value `full` has, too; answers false when there is no memory.
+    pub fn push(&mut self, tid: Tid, level: u8, upper: u32, hash: u32, full: Option<u32>) -> bool {
+        if !(self.rows.extend(1) && self.firsts.extend(1) && self.buckets.extend(1)) {
             return false;
         }
         let at = self.rows.len() - 1;
         let buckets = self.buckets.len();
         self.split(buckets);
+        if let Some(full) = full {
+            // nothing can be added to it; the table keeps the latest element of each value
+            self.forget(full);
+            let first = match self.first(full) {
+                NONE => full,
+                first => first,
+            };
+            *self.firsts.first_mut(full as usize) = first + 1;
+            *self.firsts.first_mut(at) = first + 1;
+            self.any_equal = true;
+        }
         let bucket = Self::bucket(hash, buckets);
         let next = self.buckets.first(bucket).wrapping_sub(1);
         *self.rows.first_mut(at) = Row { tid, level, tids: 1, more: NONE, upper, hash, next };

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
+use super::anchor_tests::{held_together, recall};
 use super::visited::{Met, Visited};
 use super::*;
 use crate::hnsw::params::max_level;
@@ -11,10 +12,10 @@ use crate::value::{sparsevec_parts_mut, sparsevec_size};
 use crate::with_space;
 
 /// A small generator (splitmix64).
-struct Random(u64);
+pub(super) struct Random(pub u64);
 
 impl Random {
-    fn bits(&mut self) -> u64 {
+    pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -22,16 +23,16 @@ impl Random {
     }
 
     /// Between -1 and 1.
-    fn unit(&mut self) -> f32 {
+    pub fn unit(&mut self) -> f32 {
         (self.bits() >> 40) as f32 / (1u64 << 23) as f32 - 1.0
     }
 
-    fn floats(&mut self, n: usize) -> Vec<f32> {
+    pub fn floats(&mut self, n: usize) -> Vec<f32> {
         (0..n).map(|_| self.unit()).collect()
     }
 }
 
-fn value(kind: ValueKind, elements: &[f32]) -> ValueBuf {
+pub(super) fn value(kind: ValueKind, elements: &[f32]) -> ValueBuf {
     let mut buf = ValueBuf::new();
     let payload: Vec<u8> = match kind {
         ValueKind::Vector => elements.iter().flat_map(|x| x.to_ne_bytes()).collect(),
@@ -60,12 +61,12 @@ fn value(kind: ValueKind, elements: &[f32]) -> ValueBuf {
     buf
 }
 
-fn space(kind: ValueKind, metric: Metric, dims: usize) -> AnySpace {
+pub(super) fn space(kind: ValueKind, metric: Metric, dims: usize) -> AnySpace {
     let bits = if kind == ValueKind::Bit { 8 } else { 1 };
     AnySpace::new(kind, metric, (dims * bits) as i32)
 }
 
-fn params(m: usize, threads: usize) -> Params {
+pub(super) fn params(m: usize, threads: usize) -> Params {
     Params {
         m,
         ef_construction: 4 * m,
@@ -77,7 +78,7 @@ fn params(m: usize, threads: usize) -> Params {
     }
 }
 
-fn built<S: Space>(space: S, params: Params, values: &[ValueBuf]) -> Graph<S> {
+pub(super) fn built<S: Space>(space: S, params: Params, values: &[ValueBuf]) -> Graph<S> {
     let mut builder = Builder::new(space, params);
     for (row, value) in values.iter().enumerate() {
         assert_ne!(builder.push(Tid::new(row as u32, 1), value.bytes()).unwrap(), Pushed::Full);
@@ -88,7 +89,7 @@ fn built<S: Space>(space: S, params: Params, values: &[ValueBuf]) -> Graph<S> {
     graph
 }
 
-fn check<S: Space>(graph: &Graph<S>, m: usize, values: &[ValueBuf]) {
+pub(super) fn check<S: Space>(graph: &Graph<S>, m: usize, values: &[ValueBuf]) {
     let mut tids = HashSet::new();
     let top = graph.elements().map(|e| e.level()).max();
     assert_eq!(graph.entry().map(|e| graph.element(e).unwrap().level()), top);
@@ -111,33 +112,7 @@ fn check<S: Space>(graph: &Graph<S>, m: usize, values: &[ValueBuf]) {
     }
     assert_eq!(tids.len(), values.len());
     assert!(graph.element(graph.len() as u32).is_none());
-    let mut reached: Vec<u32> = graph.entry().into_iter().collect();
-    let mut seen: HashSet<u32> = reached.iter().copied().collect();
-    while let Some(node) = reached.pop() {
-        reached.extend(graph.element(node).unwrap().neighbours(0).filter(|n| seen.insert(*n)));
-    }
-    assert_eq!(seen.len(), graph.len(), "some elements cannot be reached");
-}
-
-/// The share of the ten nearest of some of the values that a search with the queue of the build finds.
-fn recall<S: Space>(graph: &Graph<S>) -> f64 {
-    let elements = &graph.elements;
-    let mut scratch = Scratch::new(graph.len(), 16, 40, 63).unwrap();
-    let (mut found, mut wanted) = (0, 0);
-    for node in (0..graph.len() as u32).step_by(17) {
-        let exact = Exact(elements);
-        let mut all: Vec<f32> =
-            (0..graph.len() as u32).map(|other| exact.distance(exact.prepare(node), other)).collect();
-        all.sort_by(f32::total_cmp);
-        let bound = all[9.min(all.len() - 1)];
-        let mut near = Vec::new();
-        let (entry, stop) = (graph.entry().unwrap(), AtomicBool::new(false));
-        let top = graph.element(entry).unwrap().level();
-        insert::nearest(elements, exact, (node, entry), top, &mut scratch, &stop, &mut near).unwrap();
-        found += near.iter().take(10).filter(|e| e.distance <= bound).count();
-        wanted += 10.min(all.len());
-    }
-    f64::from(found as u32) / f64::from(wanted as u32)
+    held_together(graph, m);
 }
 
 const SPACES: [(ValueKind, Metric); 12] = [
@@ -188,7 +163,7 @@ fn searches_find_what_is_near() {
         for threads in [0, 3] {
             let AnySpace::Vector(space) = space(ValueKind::Vector, metric, 8) else { unreachable!() };
             let graph = built(space, params(8, threads), &values);
-            let recall = recall(&graph);
+            let recall = recall(&graph, 32, |_| true);
             assert!(recall >= least, "{metric:?} on {threads} threads: {recall}");
         }
     }
@@ -228,6 +203,8 @@ fn equal_values_share_elements_up_to_ten_rows() {
     let expected: [Vec<u32>; 4] =
         [[0, 1, 2].into_iter().chain(4..11).collect(), vec![3], (11..21).collect(), (21..26).collect()];
     assert_eq!(rows, expected);
+    let firsts: Vec<u32> = (0..4).map(|node| graph.elements.rows.first(node)).collect();
+    assert_eq!(firsts, [0, NONE, 0, 0]);
 }
 
 #[test]
@@ -251,12 +228,11 @@ fn vectors_that_nobody_is_near_leave_the_others_their_edges() {
         .collect();
     let AnySpace::Vector(space) = space(ValueKind::Vector, Metric::InnerProduct, 3) else { unreachable!() };
     for threads in [0, 2] {
-        let mut graph = built(space, params(16, threads), &values);
+        let graph = built(space, params(16, threads), &values);
         check(&graph, 16, &values);
         assert!(graph.reattached() > values.len() / 2);
         // a short queue needs good lists
-        graph.elements.ef_construction = 20;
-        let recall = recall(&graph);
+        let recall = recall(&graph, 20, |_| true);
         assert!(recall >= 0.995, "{recall} on {threads} threads, {} lost", graph.reattached());
     }
 }
@@ -393,7 +369,7 @@ fn codes_are_used_where_they_are_true() {
         let (graph, used) = coded(metric, rows);
         assert_eq!(used, expected, "{metric:?} {:?}", &rows[0][..2]);
         if metric != Metric::InnerProduct && rows[0][0].abs() < 1e6 {
-            let recall = recall(&graph);
+            let recall = recall(&graph, 32, |_| true);
             assert!(recall > 0.95, "{metric:?} {:?}: {recall}", &rows[0][..2]);
         }
     }
@@ -450,6 +426,46 @@ fn nodes_are_met_once_in_a_layer() {
 }
 
 #[test]
+fn values_are_told_apart_however_their_hashes_collide() {
+    let mut random = Random(14);
+    let mut rows = Rows::new(4096);
+    // by value: its first element and the rows that all of them have
+    let mut model = std::collections::HashMap::<u64, (u32, usize)>::new();
+    let mut values = Vec::new();
+    for n in 0..20_000u32 {
+        // some values are rare, some have many rows
+        let value = random.bits() % (1 + random.bits() % 300);
+        let hash = (value % 40) as u32;
+        let tid = Tid::new(n, 1);
+        let found = rows.find(hash, |at| values[at as usize] == value);
+        let (first, count) = model.entry(value).or_insert((values.len() as u32, 0));
+        match found {
+            Found::Room(at) => {
+                assert!(*count % HEAP_TIDS != 0 && values[at as usize] == value);
+                assert!(rows.add_tid(at, tid));
+            }
+            Found::Full(at) => {
+                assert!(*count % HEAP_TIDS == 0 && *count > 0 && values[at as usize] == value);
+                values.push(value);
+                assert!(rows.push(tid, 0, 0, hash, Some(at)));
+                assert_eq!(rows.first(values.len() as u32 - 1), *first);
+            }
+            Found::Nothing => {
+                assert_eq!(*count, 0);
+                values.push(value);
+                assert!(rows.push(tid, 0, 0, hash, None));
+            }
+        }
+        *count += 1;
+    }
+    assert!(rows.any_equal());
+    for (at, value) in (0..).zip(&values) {
+        let (first, count) = model[value];
+        assert_eq!(rows.first(at), if count > HEAP_TIDS { first } else { NONE });
+    }
+}
+
+#[test]
 fn rows_are_found_by_their_hashes() {
     let mut rows = Rows::new(4096);
     let mut random = Random(12);
@@ -457,8 +473,10 @@ fn rows_are_found_by_their_hashes() {
     for (at, &hash) in hashes.iter().enumerate() {
         let same = |other: u32| hashes[other as usize] == hash && other % 3 == at as u32 % 3;
         let found = rows.find(hash, same);
-        assert_eq!(found.is_some(), (0..at as u32).any(same), "row {at}");
-        assert!(found.is_none_or(same));
-        assert!(rows.push(Tid::new(at as u32, 1), 0, 0, hash));
+        match found {
+            Found::Room(found) => assert!(same(found)),
+            _ => assert!(!(0..at as u32).any(same), "row {at}: {found:?}"),
+        }
+        assert!(rows.push(Tid::new(at as u32, 1), 0, 0, hash, None));
     }
 }

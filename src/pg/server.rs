@@ -1,0 +1,246 @@
+//! The functions of the server that this extension calls, each under [`guard::call`]: an error unwinds. (pgrx's own
+//! wrappers keep a part of an error only, in UTF-8.)
+//!
+//! Every declaration is compared with pgrx's, made from the headers of the server that is built for.
+
+// the names and arguments are the server's
+#![allow(non_snake_case, clippy::too_many_arguments)]
+
+use core::ffi::{c_char, c_int, c_void};
+
+use pgrx::pg_sys::{
+    self, ArrayType, BufFile, Buffer, BufferAccessStrategy, BufferAccessStrategyType, Datum, ForkNumber,
+    FunctionCallInfo, GenericCosts, GenericXLogState, GucContext, GucEnumAssignHook, GucEnumCheckHook,
+    GucIntAssignHook, GucIntCheckHook, GucRealAssignHook, GucRealCheckHook, GucShowHook, IndexInfo,
+    IndexPath, IndexScanDesc, MemoryContext, MemoryContextCallback, Oid, PGFunction, Page, PlannerInfo,
+    ReadBufferMode, Relation, Snapshot, TransactionId, TupleDesc, Tuplestorestate, TypeFuncClass,
+    config_enum_entry, relopt_kind, relopt_parse_elt, text, varlena,
+};
+
+use super::guard;
+
+macro_rules! server {
+    ($(
+        $(#[$attribute:meta])*
+        fn $name:ident($($argument:ident: $type:ty),* $(,)?) $(-> $result:ty)?;
+    )*) => { $(
+        $(#[$attribute])*
+        const _: unsafe fn($($type),*) $(-> $result)? = pg_sys::$name;
+
+        /// The server's function of this name; an error unwinds.
+        ///
+        /// # Safety
+        /// The function's own contract.
+        $(#[$attribute])*
+        #[inline]
+        pub unsafe fn $name($($argument: $type),*) $(-> $result)? {
+            unsafe extern "C-unwind" {
+                fn $name($($argument: $type),*) $(-> $result)?;
+            }
+            // SAFETY: the caller keeps the function's contract; the arguments are plain values.
+            unsafe { guard::call(|| $name($($argument),*)) }
+        }
+    )* };
+}
+
+// src/backend/utils/mmgr, src/backend/utils/fmgr
+server! {
+    fn palloc0(size: usize) -> *mut c_void;
+    fn pfree(pointer: *mut c_void);
+    fn pnstrdup(text: *const c_char, length: usize) -> *mut c_char;
+    fn AllocSetContextCreateInternal(
+        parent: MemoryContext,
+        name: *const c_char,
+        minimum: usize,
+        first: usize,
+        largest: usize,
+    ) -> MemoryContext;
+    fn MemoryContextReset(context: MemoryContext);
+    fn MemoryContextDelete(context: MemoryContext);
+    fn MemoryContextRegisterResetCallback(context: MemoryContext, callback: *mut MemoryContextCallback);
+    fn pg_detoast_datum(datum: *mut varlena) -> *mut varlena;
+    fn DirectFunctionCall1Coll(function: PGFunction, collation: Oid, argument: Datum) -> Datum;
+    fn get_call_result_type(
+        fcinfo: FunctionCallInfo,
+        result: *mut Oid,
+        descriptor: *mut TupleDesc,
+    ) -> TypeFuncClass::Type;
+}
+
+// src/backend/tcop, src/backend/utils/misc, src/backend/utils/init, src/backend/utils/time, src/backend/access/transam
+server! {
+    fn ProcessInterrupts();
+    fn DefineCustomIntVariable(
+        name: *const c_char,
+        short: *const c_char,
+        long: *const c_char,
+        value: *mut c_int,
+        default: c_int,
+        smallest: c_int,
+        largest: c_int,
+        context: GucContext::Type,
+        flags: c_int,
+        check: GucIntCheckHook,
+        assign: GucIntAssignHook,
+        show: GucShowHook,
+    );
+    fn DefineCustomRealVariable(
+        name: *const c_char,
+        short: *const c_char,
+        long: *const c_char,
+        value: *mut f64,
+        default: f64,
+        smallest: f64,
+        largest: f64,
+        context: GucContext::Type,
+        flags: c_int,
+        check: GucRealCheckHook,
+        assign: GucRealAssignHook,
+        show: GucShowHook,
+    );
+    fn DefineCustomEnumVariable(
+        name: *const c_char,
+        short: *const c_char,
+        long: *const c_char,
+        value: *mut c_int,
+        default: c_int,
+        options: *const config_enum_entry,
+        context: GucContext::Type,
+        flags: c_int,
+        check: GucEnumCheckHook,
+        assign: GucEnumAssignHook,
+        show: GucShowHook,
+    );
+    #[cfg(any(feature = "pg13", feature = "pg14"))]
+    fn EmitWarningsOnPlaceholders(class: *const c_char);
+    #[cfg(not(any(feature = "pg13", feature = "pg14")))]
+    fn MarkGUCPrefixReserved(class: *const c_char);
+    fn NewGUCNestLevel() -> c_int;
+    fn AtEOXact_GUC(commit: bool, level: c_int);
+    #[cfg(any(feature = "pg17", feature = "pg18"))]
+    fn RestrictSearchPath();
+    fn GetUserIdAndSecContext(user: *mut Oid, context: *mut c_int);
+    fn SetUserIdAndSecContext(user: Oid, context: c_int);
+    fn RecoveryInProgress() -> bool;
+    fn GetTransactionSnapshot() -> Snapshot;
+    fn TransactionIdPrecedes(one: TransactionId, other: TransactionId) -> bool;
+}
+
+// src/backend/access, src/backend/catalog, src/backend/commands, src/backend/utils/activity
+server! {
+    fn table_open(relation: Oid, mode: c_int) -> Relation;
+    fn table_close(relation: Relation, mode: c_int);
+    fn index_open(relation: Oid, mode: c_int) -> Relation;
+    fn index_close(relation: Relation, mode: c_int);
+    fn index_getprocid(index: Relation, attribute: i16, number: u16) -> Oid;
+    fn index_getprocinfo(index: Relation, attribute: i16, number: u16) -> *mut pg_sys::FmgrInfo;
+    fn IndexGetRelation(index: Oid, missing_ok: bool) -> Oid;
+    fn BuildIndexInfo(index: Relation) -> *mut IndexInfo;
+    fn get_am_name(method: Oid) -> *mut c_char;
+    fn RelationGetIndexScan(index: Relation, keys: c_int, order_bys: c_int) -> IndexScanDesc;
+    fn add_reloption_kind() -> relopt_kind::Type;
+    fn add_int_reloption(
+        kinds: u32,
+        name: *const c_char,
+        description: *const c_char,
+        default: c_int,
+        smallest: c_int,
+        largest: c_int,
+        mode: c_int,
+    );
+    fn build_reloptions(
+        options: Datum,
+        validate: bool,
+        kind: relopt_kind::Type,
+        size: usize,
+        elements: *const relopt_parse_elt,
+        count: c_int,
+    ) -> *mut c_void;
+    fn GenericXLogStart(relation: Relation) -> *mut GenericXLogState;
+    fn GenericXLogRegisterBuffer(state: *mut GenericXLogState, buffer: Buffer, flags: c_int) -> Page;
+    fn GenericXLogFinish(state: *mut GenericXLogState) -> u64;
+    fn GenericXLogAbort(state: *mut GenericXLogState);
+    fn log_newpage_range(relation: Relation, fork: ForkNumber::Type, first: u32, end: u32, standard: bool);
+    #[cfg(feature = "pg18")]
+    fn vacuum_delay_point(analyze: bool);
+    #[cfg(not(feature = "pg18"))]
+    fn vacuum_delay_point();
+    fn pgstat_progress_update_param(index: c_int, value: i64);
+    #[cfg(not(any(feature = "pg13", feature = "pg14")))]
+    fn pgstat_assoc_relation(relation: Relation);
+}
+
+// src/backend/storage
+server! {
+    fn RelationGetNumberOfBlocksInFork(relation: Relation, fork: ForkNumber::Type) -> u32;
+    fn GetAccessStrategy(kind: BufferAccessStrategyType::Type) -> BufferAccessStrategy;
+    fn ReadBufferExtended(
+        relation: Relation,
+        fork: ForkNumber::Type,
+        block: u32,
+        mode: ReadBufferMode::Type,
+        strategy: BufferAccessStrategy,
+    ) -> Buffer;
+    fn LockBuffer(buffer: Buffer, mode: c_int);
+    fn UnlockReleaseBuffer(buffer: Buffer);
+    fn MarkBufferDirty(buffer: Buffer);
+    fn BufferGetBlockNumber(buffer: Buffer) -> u32;
+    #[cfg(not(any(feature = "pg13", feature = "pg14", feature = "pg15")))]
+    fn ExtendBufferedRelBy(
+        relation: pg_sys::BufferManagerRelation,
+        fork: ForkNumber::Type,
+        strategy: BufferAccessStrategy,
+        flags: u32,
+        by: u32,
+        buffers: *mut Buffer,
+        extended_by: *mut u32,
+    ) -> u32;
+    fn LockPage(relation: Relation, block: u32, mode: c_int);
+    fn UnlockPage(relation: Relation, block: u32, mode: c_int);
+    fn LockRelationForExtension(relation: Relation, mode: c_int);
+    fn UnlockRelationForExtension(relation: Relation, mode: c_int);
+    fn BufFileCreateTemp(between_transactions: bool) -> *mut BufFile;
+    fn BufFileClose(file: *mut BufFile);
+    fn BufFileSeek(file: *mut BufFile, number: c_int, offset: libc::off_t, whence: c_int) -> c_int;
+    fn BufFileRead(file: *mut BufFile, bytes: *mut c_void, size: usize) -> usize;
+    #[cfg(feature = "pg13")]
+    fn BufFileWrite(file: *mut BufFile, bytes: *mut c_void, size: usize) -> usize;
+    #[cfg(any(feature = "pg14", feature = "pg15"))]
+    fn BufFileWrite(file: *mut BufFile, bytes: *mut c_void, size: usize);
+    #[cfg(not(any(feature = "pg13", feature = "pg14", feature = "pg15")))]
+    fn BufFileWrite(file: *mut BufFile, bytes: *const c_void, size: usize);
+}
+
+// src/backend/utils/adt, src/backend/utils/sort, src/backend/utils/cache, src/backend/optimizer
+server! {
+    fn ArrayGetIntegerTypmods(array: *mut ArrayType, count: *mut c_int) -> *mut i32;
+    fn array_contains_nulls(array: *mut ArrayType) -> bool;
+    fn deconstruct_array(
+        array: *mut ArrayType,
+        element: Oid,
+        length: c_int,
+        by_value: bool,
+        alignment: c_char,
+        elements: *mut *mut Datum,
+        nulls: *mut *mut bool,
+        count: *mut c_int,
+    );
+    fn cstring_to_text_with_len(text: *const c_char, length: c_int) -> *mut text;
+    fn tuplestore_begin_heap(random: bool, between_transactions: bool, kilobytes: c_int) -> *mut Tuplestorestate;
+    #[cfg(not(any(feature = "pg17", feature = "pg18")))]
+    fn tuplestore_putvalues(
+        store: *mut Tuplestorestate,
+        descriptor: TupleDesc,
+        values: *mut Datum,
+        nulls: *mut bool,
+    );
+    #[cfg(any(feature = "pg17", feature = "pg18"))]
+    fn tuplestore_putvalues(
+        store: *mut Tuplestorestate,
+        descriptor: TupleDesc,
+        values: *const Datum,
+        nulls: *const bool,
+    );
+    fn genericcostestimate(root: *mut PlannerInfo, path: *mut IndexPath, loops: f64, costs: *mut GenericCosts);
+    fn get_tablespace_page_costs(space: Oid, random: *mut f64, sequential: *mut f64);
+}
