@@ -1,6 +1,9 @@
 //! What a deep check asks of the graph as a whole: that searches come everywhere. Layer 0 must lead from the entry point
 //! to every element that has rows, and back to the entry point from every element in which a descent can end, that is,
 //! which the layers above lead to from the entry point. So layer 0 leads everywhere from wherever a descent ends.
+//!
+//! A vacuum at work, or interrupted, may have an entry point without rows, to which nothing need lead any more. In its
+//! place, then, is any element with rows: layer 0 must lead from it to all others that have rows.
 
 use super::{Check, CheckError, Node, STRIDE, State, reserve};
 use crate::blocks::Blocks;
@@ -12,10 +15,12 @@ use crate::verify::Violation;
 const REACHED: u8 = 1;
 /// A descent can end here.
 const END: u8 = 2;
-/// Layer 0 leads here from the entry point, or from where a descent can end.
+/// Layer 0 leads here from where a descent can end.
 const WALKED: u8 = 4;
-/// Layer 0 leads from here to the entry point.
+/// Layer 0 leads from here to the goal: the entry point, or an element with rows in its place.
 const BACK: u8 = 8;
+/// Layer 0 leads here from the goal.
+const FROM_GOAL: u8 = 16;
 
 /// So many of a kind are told one by one, and then how many there are.
 const TOLD: u64 = 10;
@@ -91,23 +96,30 @@ impl Check<'_> {
         let mut walk = Walk::default();
         reserve(&mut walk.marks, self.census.nodes.len())?;
         walk.marks.resize(self.census.nodes.len(), 0);
+        let mut goal = None;
         if let Some(entry) = entry {
-            walk.mark(entry, REACHED | WALKED | END | BACK);
-            reserve(&mut walk.left, 1)?;
-            walk.left.push(entry);
-            self.spread(blocks, &mut walk, REACHED | WALKED)?;
-            let ends = self.descend(blocks, &mut walk, entry)?;
-            for &end in &ends {
-                if walk.mark(end, WALKED) {
-                    reserve(&mut walk.left, 1)?;
-                    walk.left.push(end);
-                }
+            let lives = self.census.nodes.get(entry).is_some_and(|node| node.state == State::Live);
+            walk.mark(entry, END | if lives { BACK } else { 0 });
+            self.spread_from(blocks, &mut walk, &[entry], REACHED)?;
+            goal = match lives {
+                true => Some(entry),
+                false => self.census.nodes.iter().enumerate().find_map(|(at, node)| {
+                    (node.state == State::Live && walk.has(at, REACHED)).then_some(at)
+                }),
+            };
+            if let Some(goal) = goal.filter(|&goal| goal != entry) {
+                walk.mark(goal, BACK);
+                self.spread_from(blocks, &mut walk, &[goal], FROM_GOAL)?;
             }
-            self.spread(blocks, &mut walk, WALKED)?;
-            self.lead_back(blocks, &mut walk, &ends)?;
+            let ends = self.descend(blocks, &mut walk, entry)?;
+            self.spread_from(blocks, &mut walk, &ends, WALKED)?;
+            if goal.is_some() {
+                self.lead_back(blocks, &mut walk, &ends)?;
+            }
         }
+        let from_goal = if goal == entry { REACHED } else { FROM_GOAL };
         for (at, node) in self.census.nodes.iter().enumerate() {
-            if node.state == State::Live && !walk.has(at, REACHED) {
+            if node.state == State::Live && !(walk.has(at, REACHED) && walk.has(at, from_goal)) {
                 reserve(&mut self.census.unreached, 1)?;
                 self.census.unreached.push(node.tid().packed());
             }
@@ -115,25 +127,36 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// Follows layer 0 from what is left to be looked at, and marks what it leads to. An edge to where it is known that
-    /// the entry point comes next, as an edge back to where one came from often is, leads to the entry point, too.
-    fn spread<B: Blocks>(
+    /// Follows layer 0 from `starts` and marks what it leads to. An edge to where it is known that the goal comes next, as
+    /// an edge back to where one came from often is, leads to the goal, too.
+    fn spread_from<B: Blocks>(
         &mut self,
         blocks: &mut B,
         walk: &mut Walk,
+        starts: &[usize],
         mark: u8,
     ) -> Result<(), CheckError<B::Error>> {
+        for &start in starts {
+            if walk.mark(start, mark) && !(mark == WALKED && walk.has(start, REACHED)) {
+                reserve(&mut walk.left, 1)?;
+                walk.left.push(start);
+            }
+        }
         while let Some(at) = walk.left.pop() {
             walk.pause(blocks)?;
             self.follow(blocks, at, 0, &mut walk.edges)?;
             reserve(&mut walk.left, walk.edges.len())?;
             let edges = core::mem::take(&mut walk.edges);
+            if mark != FROM_GOAL {
+                self.tell_of_edges(at, 0, &edges);
+            }
             for &edge in &edges {
                 let Some(target) = self.walkable(edge, 0) else { continue };
                 if walk.has(target, BACK) {
                     walk.mark(at, BACK);
                 }
-                if walk.mark(target, mark) {
+                // what the entry point leads to was walked already, and need not be for the ends of descents
+                if walk.mark(target, mark) && !(mark == WALKED && walk.has(target, REACHED)) {
                     walk.left.push(target);
                 }
             }
@@ -161,6 +184,7 @@ impl Check<'_> {
                 self.follow(blocks, at, layer, &mut walk.edges)?;
                 reserve(&mut ends, walk.edges.len())?;
                 let edges = core::mem::take(&mut walk.edges);
+                self.tell_of_edges(at, layer, &edges);
                 for &edge in &edges {
                     if let Some(target) = self.walkable(edge, layer)
                         && walk.mark(target, END)
@@ -184,7 +208,7 @@ impl Check<'_> {
     ) -> Result<(), CheckError<B::Error>> {
         let mut unknown = Vec::new();
         for at in 0..walk.marks.len() {
-            if walk.has(at, WALKED) && !walk.has(at, BACK) {
+            if walk.has(at, WALKED | REACHED) && !walk.has(at, BACK) {
                 reserve(&mut unknown, 1)?;
                 unknown.push(at);
             }
@@ -209,10 +233,14 @@ impl Check<'_> {
         for &end in ends.iter().filter(|&&end| !walk.has(end, BACK)) {
             stray += 1;
             if let Some(node) = self.census.nodes.get(end).copied().filter(|_| stray <= TOLD) {
-                self.tell(
-                    node.tid(),
-                    "a descent can end here, from where layer 0 does not lead to the entry point",
-                );
+                let what = match node.state {
+                    State::Dying => {
+                        "a descent can end in this element, which has no rows, from where layer 0 does not lead to \
+                         the entry point"
+                    }
+                    _ => "a descent can end here, from where layer 0 does not lead to the entry point",
+                };
+                self.tell(node.tid(), what);
             }
         }
         if stray > 0 {
@@ -231,10 +259,21 @@ impl Check<'_> {
         (matches!(node.state, State::Live | State::Dying) && node.level >= layer).then_some(at)
     }
 
-    /// The edges of an element in a layer. Those of a dying one were not looked at before: searches still pass through
-    /// it, so what is wrong with them is told.
+    /// Tells what is wrong with the edges of a dying element, which were not looked at before: searches still pass
+    /// through it.
+    fn tell_of_edges(&mut self, at: usize, layer: u8, edges: &[Tid]) {
+        let dying = |node: &&Node| node.state == State::Dying;
+        let Some(list) = self.census.nodes.get(at).filter(dying).map(|node| node.list) else { return };
+        for &edge in edges {
+            if let Some(fault) = self.edge_fault(edge, layer) {
+                self.tell(list, fault);
+            }
+        }
+    }
+
+    /// The edges of an element in a layer.
     fn follow<B: Blocks>(
-        &mut self,
+        &self,
         blocks: &mut B,
         at: usize,
         layer: u8,
@@ -243,26 +282,8 @@ impl Check<'_> {
         edges.clear();
         let Some(&node) = self.census.nodes.get(at) else { return Ok(()) };
         reserve(edges, self.m * 2)?;
-        self.edges_of(blocks, &node, layer, edges)?;
-        if node.state == State::Dying {
-            for &edge in edges.iter() {
-                if let Some(fault) = self.edge_fault(edge, layer) {
-                    self.tell(node.list, fault);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn edges_of<B: Blocks>(
-        &self,
-        blocks: &mut B,
-        node: &Node,
-        layer: u8,
-        edges: &mut Vec<Tid>,
-    ) -> Result<(), B::Error> {
         let m = self.m;
-        self.read_list(blocks, node, |list, _| {
+        self.read_list(blocks, &node, |list, _| {
             if list.slots.len() == (usize::from(node.level) + 2) * m {
                 let slots = list.slots.get(layer_range(node.level, layer, m)).unwrap_or_default();
                 edges.extend(slots.iter().take_while(|slot| slot.is_valid()));
