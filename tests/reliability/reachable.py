@@ -338,7 +338,8 @@ def schedules(server: Server, score: Score, ams: list[str], seed: int, seconds: 
         if failures >= 3:
             break
         forget(server, tables)
-    score.check(f"reachable: {number} schedules from seed {seed}", failures == 0, ", ".join(f"{count} {name}" for name, count in sorted(total.items())))
+    score.check(f"reachable: {number} schedules from seed {seed}", failures == 0, f"{failures} failed" if failures else "")
+    print("# done: " + ", ".join(f"{count} {name}" for name, count in sorted(total.items())), flush=True)
 
 
 def forget(server: Server, tables: list[Table]) -> None:
