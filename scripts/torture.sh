@@ -72,7 +72,7 @@ step() {
   passed=$((passed + p)) failed=$((failed + f))
   # What was done is worth more than how many checks said so.
   while IFS= read -r line; do counts+=("$name: ${line#\# }"); done < <(
-    grep -E '^# (stopped at|.* (killed|clients|executions))|^ok - reachable: [0-9]+ schedules|^# left out|schedules, [0-9]+ steps' "$log" || true
+    grep -E '^# (stopped at|done:|left out|.* killed$)|s of [0-9]+ clients|^ok - reachable: [0-9]+ schedules|[0-9]+ schedules' "$log" || true
   )
   if [ "$status" -eq 0 ] && [ "$f" -eq 0 ]; then
     printf 'ok, %d passed in %d s\n' "$p" $((SECONDS - began))

@@ -189,20 +189,3 @@ fn wait(point: &str) {
         server::LockRelease(&tag, share, true);
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rules_are_read() {
-        let rule = |text| Rule::parse(text).map(|rule| (rule.point, rule.action, rule.nth));
-        assert_eq!(rule("hnsw.vacuum.rows:wait"), Some(("hnsw.vacuum.rows", Action::Wait, None)));
-        assert_eq!(rule(" a*:kill:3 "), Some(("a*", Action::Kill, Some(3))));
-        for wrong in ["", "a", "a:", ":wait", "a:wait:0", "a:wait:x", "a:wait:1:2", "a:sleep"] {
-            assert_eq!(rule(wrong), None, "{wrong}");
-        }
-        let all = Rule::parse("hnsw.*:error").unwrap_or(Rule { point: "", action: Action::Wait, nth: None });
-        assert!(all.names("hnsw.insert.pair") && !all.names("ivfflat.insert.entry"));
-    }
-}

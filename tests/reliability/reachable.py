@@ -25,6 +25,8 @@ TRIED = {
 }
 KINDS = ["near", "near", "far", "equal", "equal", "outside"]
 MOST_ROWS = 1200
+# The first three are rules for fault points.
+RULES = ["hnsw.insert.pair:wait", " hnsw.*:kill:3 , a:error", "", "a", "a:", ":wait", "a:wait:0", "a:wait:x", "a:wait:1:2", "a:sleep", "a:wait,b"]
 # Nobody waits for long in foreground: what a stopped session blocks is given up and tried another time.
 WAIT = "100ms"
 TYPES = {"v": "vector(16)", "h": "halfvec(16)", "s": "sparsevec(48)", "b": "bit(64)"}
@@ -336,7 +338,8 @@ def schedules(server: Server, score: Score, ams: list[str], seed: int, seconds: 
         if failures >= 3:
             break
         forget(server, tables)
-    score.check(f"reachable: {number} schedules from seed {seed}", failures == 0, ", ".join(f"{count} {name}" for name, count in sorted(total.items())))
+    score.check(f"reachable: {number} schedules from seed {seed}", failures == 0, f"{failures} failed" if failures else "")
+    print("# done: " + ", ".join(f"{count} {name}" for name, count in sorted(total.items())), flush=True)
 
 
 def forget(server: Server, tables: list[Table]) -> None:
@@ -349,6 +352,14 @@ def forget(server: Server, tables: list[Table]) -> None:
     connection.close()
 
 
+def taken(connection: psycopg.Connection, rule: str) -> bool:
+    try:
+        run(connection, f"SET vector.fault_point = '{rule}'", "RESET vector.fault_point")
+    except psycopg.errors.InvalidParameterValue:
+        return False
+    return True
+
+
 def test(prefix: str, score: Score, ams: list[str], options) -> None:
     prefix = getattr(options, "faults", None) or prefix
     settings = {"max_prepared_transactions": "20", "max_wal_size": "256MB", "restart_after_crash": "on"}
@@ -358,10 +369,15 @@ def test(prefix: str, score: Score, ams: list[str], options) -> None:
         if not available(connection):
             score.skip("reachable", "the extension was built without fault points")
             return
+        refused = [rule for rule in RULES if not taken(connection, rule)]
+        score.check("reachable: rules for fault points are read, others refused", refused == RULES[3:], refused)
         connection.close()
         windows.scripted(server, score, ams, options.seed)
         total: Counter[str] = Counter()
         points: Counter[str] = Counter()
         schedules(server, score, ams, options.seed, max(20.0, options.seconds), 400, total, points)
         print("# stopped at: " + ", ".join(f"{name} {count}" for name, count in sorted(points.items())), flush=True)
+        if options.seconds >= 300:
+            unmet = {point for kind, known in POINTS.items() if kind.split(".")[0] in ams for point in known} - set(points)
+            score.check("reachable: schedules stopped at every fault point", not unmet, sorted(unmet) or "")
         score.check("reachable: nothing unexpected in the server's log", not server.trouble(), server.trouble()[:3])
