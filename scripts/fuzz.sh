@@ -46,5 +46,5 @@ for target in "${targets[@]}"; do
   say "=== $target, $seconds s"
   mkdir -p "fuzz/corpus/$target"
   "${cargo[@]}" fuzz run --fuzz-dir fuzz "$target" "fuzz/corpus/$target" "fuzz/seeds/$target" -- \
-    "${parallel[@]+"${parallel[@]}"}" -max_total_time="$seconds" -rss_limit_mb=2048 -timeout=20 -print_final_stats=1
+    "${parallel[@]+"${parallel[@]}"}" -max_total_time="$seconds" -rss_limit_mb=2048 -timeout=60 -print_final_stats=1
 done

@@ -33,15 +33,18 @@ bindir=$("$pg_config" --bindir)
 "$pg" cluster start "$pg_config" "$cluster" -c autovacuum=off -c max_parallel_workers_per_gather=0 -c jit=off
 "$pg" cluster stop "$cluster"
 mkdir "$work/logs"
+# The server's user may not be able to read the checkout.
+cp "$repo_root/tests/reliability/valgrind.supp" "$work/valgrind.supp"
+chmod 644 "$work/valgrind.supp"
 if is_root; then chown "$(server_user)" "$work/logs"; fi
 cat >"$work/postgres" <<WRAPPER
 #!/bin/sh
 exec env VECTOR_SIMD=avx2 valgrind --quiet --trace-children=yes --leak-check=no --track-origins=no --read-var-info=no --num-callers=30 \\
-  --vgdb=no --log-file='$work/logs/%p.log' --suppressions='$repo_root/tests/reliability/valgrind.supp' '$bindir/postgres' "\$@"
+  --vgdb=no --log-file='$work/logs/%p.log' --suppressions='$work/valgrind.supp' '$bindir/postgres' "\$@"
 WRAPPER
 chmod 755 "$work/postgres"
 with_libraries_of "$pg_config" as_server "$bindir/pg_ctl" -p "$work/postgres" -D "$cluster/data" -l "$cluster/data/server.log" -w -t 300 start \
-  </dev/null >"$work/start.log" 2>&1 || { cat "$work/start.log" >&2; die "the server did not start under valgrind"; }
+  </dev/null >"$work/start.log" 2>&1 || { cat "$work/start.log" "$work/logs"/* >&2 || true; as_server tail -n 20 "$cluster/data/server.log" >&2 || true; die "the server did not start under valgrind"; }
 eval "$("$pg" cluster env "$cluster")"
 
 if [ $# -eq 0 ]; then

@@ -33,6 +33,7 @@ TESTS = [
     "buffers",
     "toast",
     "symbols",
+    "hostile",
     "diskfull",
     "corruption",
 ]
