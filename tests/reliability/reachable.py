@@ -25,6 +25,8 @@ TRIED = {
 }
 KINDS = ["near", "near", "far", "equal", "equal", "outside"]
 MOST_ROWS = 1200
+# A scan with a queue for all elements walks everything that the graph leads to, and nothing helps it as an iterative scan's last pass does.
+GRAPH, QUEUE = ["SET hnsw.iterative_scan = off", "SET hnsw.ef_search = 1000"], 1000
 # The first three are rules for fault points.
 RULES = ["hnsw.insert.pair:wait", " hnsw.*:kill:3 , a:error", "", "a", "a:", ":wait", "a:wait:0", "a:wait:x", "a:wait:1:2", "a:sleep", "a:wait,b"]
 # Nobody waits for long in foreground: what a stopped session blocks is given up and tried another time.
@@ -53,6 +55,8 @@ class Table:
     pool: list[np.ndarray] = field(default_factory=list)
     reach: float = 10.0
     prepared: dict[str, dict[int, str]] = field(default_factory=dict)
+    # no more elements than this have rows, dead ones included
+    bound: int = 0
     # whether an insert may have left an element behind that no row refers to; the next whole vacuum removes it
     untidy: bool = False
 
@@ -77,6 +81,7 @@ class Table:
     def new(self, count: int, kind: str) -> dict[int, str]:
         first = self.next_id
         self.next_id += count
+        self.bound += count
         return {first + n: self.value(kind) for n in range(count)}
 
     def insert(self, rows: dict[int, str]) -> str:
@@ -104,14 +109,17 @@ class Driver:
         self.reader = self.server.connect()
         # levels of new elements follow from the seed
         run(self.main, f"SET hnsw.build_seed = {self.rng.randrange(1, 1 << 30)}", f"SET lock_timeout = '{WAIT}'", "SET max_parallel_maintenance_workers = 0")
+        self.walker = self.server.connect()
         by_index(self.reader, [*ALL["hnsw"], *ALL["ivfflat"], "SET work_mem = '64MB'"])
-        run(self.reader, "SET lock_timeout = '10s'", "SET enable_sort = off")
+        by_index(self.walker, GRAPH)
+        for connection in (self.reader, self.walker):
+            run(connection, "SET lock_timeout = '10s'", "SET enable_sort = off")
 
     def session(self, am: str) -> Session:
         return Session(self.server, self.control, f"SET hnsw.build_seed = {self.rng.randrange(1, 1 << 30)}", "SET lock_timeout = '20s'", "SET enable_seqscan = off", *ALL[am])
 
     def close(self) -> None:
-        for connection in (self.control, self.main, self.reader):
+        for connection in (self.control, self.main, self.reader, self.walker):
             connection.close()
 
     def say(self, what: str) -> None:
@@ -127,6 +135,9 @@ class Driver:
         self.counts["scans"] += 1
         self.counts["rows counted"] += len(found)
         self.compare(table, found, set(table.rows), f"a scan{beside} from {query[:60]}")
+        if table.opclass.am == "hnsw" and table.bound <= QUEUE:
+            self.counts["walks of the graph"] += 1
+            self.compare(table, [row[0] for row in self.walker.execute(question)], set(table.rows), f"a walk of the graph{beside} from {query[:60]}")
 
     def compare(self, table: Table, found: list[int], wanted: set[int], what: str) -> None:
         missing, extra = wanted - set(found), set(found) - wanted
@@ -213,6 +224,7 @@ class Driver:
             return
         kind = self.rng.choice(KINDS)
         rows = {number: table.value(kind) for number in numbers}
+        table.bound += len(numbers)
         self.say(f"{table.name}: update of {len(numbers)} to {kind}")
         values = ", ".join(f"({number}, '{value}'::{TYPES[table.opclass.column]})" for number, value in rows.items())
         if self.attempt("update", f"UPDATE {table.name} t SET e = x.e FROM (VALUES {values}) x (id, e) WHERE t.id = x.id"):
@@ -233,6 +245,12 @@ class Driver:
     def vacuum_words(self, table: Table) -> str:
         return f"VACUUM (INDEX_CLEANUP ON, TRUNCATE OFF) {table.name}"
 
+    def vacuumed(self, table: Table) -> None:
+        """The vacuum came to its end with nobody else at work; who is prepared may still keep it from removing rows."""
+        table.untidy = bool(table.prepared)
+        if not any(other.prepared for other in self.tables):
+            table.bound = len(table.rows)
+
     def vacuum(self, table: Table) -> None:
         """With its cost delays now and then; or ended by an error in the middle."""
         rule, am = "", table.opclass.am
@@ -244,7 +262,7 @@ class Driver:
         run(self.main, f"SET vector.fault_point = '{rule}'", f"SET vacuum_cost_delay = {1 if slow else 0}", "SET lock_timeout = '20s'")
         try:
             self.main.execute(self.vacuum_words(table))
-            table.untidy = bool(table.prepared)
+            self.vacuumed(table)
         except psycopg.errors.SystemError:
             self.counts["vacuums ended by an error"] += 1
         finally:
@@ -256,7 +274,7 @@ class Driver:
             return
         self.say(f"{table.name}: reindex")
         run(self.main, f"SET maintenance_work_mem = '{self.rng.choice(('1MB', '64MB'))}'", "SET client_min_messages = warning", f"REINDEX INDEX {table.index}")
-        table.untidy = bool(table.prepared)
+        self.vacuumed(table)
 
     def quick(self, table: Table) -> None:
         """Something beside a stopped session."""
@@ -287,7 +305,7 @@ class Driver:
                 self.end_prepared(table)
             self.check(table)
             self.main.execute(self.vacuum_words(table))
-            table.untidy = False
+            self.vacuumed(table)
             self.check(table)
             self.check_structure(table)
 

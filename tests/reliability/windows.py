@@ -236,6 +236,14 @@ def count(reader: psycopg.Connection) -> int:
     return reader.execute("SELECT count(*) FROM (SELECT id FROM q ORDER BY v <-> '[0.5,0.5,0.5,0.5]') x").fetchone()[0]
 
 
+def sessions(server: Server) -> list[psycopg.Connection]:
+    """One for control, one that writes, one that scans without limits, one that only walks the graph."""
+    control, main, reader, walker = (server.connect() for _ in range(4))
+    by_index(reader, [*ALL["hnsw"], *ALL["ivfflat"]])
+    by_index(walker, ["SET hnsw.iterative_scan = off", "SET hnsw.ef_search = 1000", *ALL["ivfflat"]])
+    return [control, main, reader, walker]
+
+
 def fill(connection: psycopg.Connection, first: int, many: int) -> None:
     connection.execute(f"INSERT INTO q SELECT {first} + i, ARRAY[random(), random(), random(), random()]::vector FROM generate_series(1, {many}) i")
 
@@ -246,8 +254,7 @@ def reload(server: Server, am: str, point: str, ending: str, keep: int, seed: in
     where the vacuum stopped."""
     problems: list[str] = []
     stops: Counter[str] = Counter()
-    control, main, reader = (server.connect() for _ in range(3))
-    by_index(reader, [*ALL["hnsw"], *ALL["ivfflat"]])
+    control, main, reader, walker = sessions(server)
     rows = 0
 
     def load(first: int, many: int, moment: str) -> None:
@@ -257,13 +264,15 @@ def reload(server: Server, am: str, point: str, ending: str, keep: int, seed: in
         look(f"{many} more {moment}")
 
     def look(moment: str) -> None:
-        seen = count(reader)
-        if seen != rows:
-            problems.append(f"{moment}: {seen} of {rows}")
+        # all elements fit the queue of a walk, the dying ones too
+        for how, session in (("", reader), (" by a walk of the graph", walker)):
+            seen = count(session)
+            if seen != rows:
+                problems.append(f"{moment}: {seen} of {rows}{how}")
 
     run(main, "DROP TABLE IF EXISTS q", "CREATE TABLE q (id int, v vector(4))", f"SELECT setseed({1 / (seed + 1)})", f"SET hnsw.build_seed = {seed + 1}")
-    fill(main, 0, 1000)
-    run(main, f"CREATE INDEX qi ON q USING {am} (v {PLAIN[am].name}){PLAIN[am].options}", "DELETE FROM q WHERE id BETWEEN 400 AND 600", "VACUUM q")
+    fill(main, 0, 600)
+    run(main, f"CREATE INDEX qi ON q USING {am} (v {PLAIN[am].name}){PLAIN[am].options}", "DELETE FROM q WHERE id BETWEEN 240 AND 360", "VACUUM q")
     run(main, "DELETE FROM q" + (f" WHERE id % {keep} <> 0" if keep else ""))
     rows = main.execute("SELECT count(*) FROM q").fetchone()[0]
     vacuum = "VACUUM (INDEX_CLEANUP ON, TRUNCATE OFF) q"
@@ -287,8 +296,7 @@ def reload(server: Server, am: str, point: str, ending: str, keep: int, seed: in
             state = "idle"
         else:
             server.kill_backend(session.pid)
-            control, main, reader = (server.connect() for _ in range(3))
-            by_index(reader, [*ALL["hnsw"], *ALL["ivfflat"]])
+            control, main, reader, walker = sessions(server)
             state = "idle"
         look(f"after a vacuum that was {ending} at {session.point}")
     if session.error is not None and ending not in ("cancelled", "killed"):
@@ -303,7 +311,7 @@ def reload(server: Server, am: str, point: str, ending: str, keep: int, seed: in
     look("after a third of them went")
     problems += index_problems(reader, am, "qi") or []
     run(main, "DROP TABLE q")
-    for connection in (control, main, reader):
+    for connection in (control, main, reader, walker):
         connection.close()
     return problems, set(stops)
 
