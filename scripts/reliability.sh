@@ -12,7 +12,7 @@ usage() {
 usage: scripts/reliability.sh [NAME]... [--seconds N] [--rounds N] [--clients N] [--seed N] [--am hnsw|ivfflat]
 
   NAME        recall progress cancel reachable isolation crash recovery standby replication upgrade_pg concurrency leaks memory buffers toast
-              symbols diskfull corruption; all of them when none is named
+              symbols hostile diskfull corruption; all of them when none is named
   --seconds   how long concurrent clients and drawn schedules work, per access method or test (15; minutes find more)
   --rounds    how often crashes are tried, per access method (3); the longer form of others where it is more
   --clients   how many work at once in concurrency (8)

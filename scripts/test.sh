@@ -16,7 +16,8 @@ usage: scripts/test.sh [all|quick]
   all     (default) every phase for every major of PG_MAJORS ("13 14 15 16 17 18")
   quick   format, lints, pure crates, and one major (17, or the first of PG_MAJORS)
 
-Phases: deps format lint clippy-pure clippy MAJOR, pure TIER, gate, regress MAJOR, tools, pgrx MAJOR, differential, conformance, upgrade, reliability
+Phases: deps format lint clippy-pure clippy MAJOR, pure TIER, gate, regress MAJOR, tools, pgrx MAJOR, docs,
+clients, differential, conformance, upgrade, reliability
 
 Environment: PG_MAJORS, PG_CONFIG (taken for its major), VECTOR_CACHE, CARGO_TARGET_DIR.
 TEXT
@@ -172,6 +173,8 @@ phase_differential() { "$repo_root/scripts/differential.sh" quick; }
 phase_conformance() { "$repo_root/scripts/conformance.sh"; }
 phase_upgrade() { "$repo_root/scripts/upgrade.sh"; }
 phase_reliability() { "$repo_root/scripts/reliability.sh"; }
+phase_clients() { "$repo_root/scripts/clients.sh"; }
+phase_docs() { "$repo_root/scripts/docs.sh"; }
 
 # --- the runner -------------------------------------------------------------------------------------------------------
 
@@ -249,7 +252,9 @@ run() {
       phase 30 conformance || true
       phase 20 upgrade || true
       if [ -x scripts/differential.sh ]; then phase 20 differential || true; fi
-      phase 30 reliability || true
+      phase 10 docs || true
+      phase 15 clients || true
+      phase 40 reliability || true
     fi
   fi
 
