@@ -14,9 +14,8 @@ usage: scripts/clients.sh [PART]...
   suite    the tests in the source package of Python's pgvector, unmodified
   node     pgvector with pg
   rust     pgvector with tokio-postgres
-  crate    the tests inside the crate pgvector, unmodified: compiles sqlx and diesel for minutes, so only when it is named
 
-Without a PART: python, suite, node, rust.
+Without a PART: all of them.
 
 Environment:
   PG_CONFIG      the PostgreSQL to test in; default: a copy of the embedded one of PG_MAJOR (17)
@@ -27,7 +26,7 @@ TEXT
 parts=()
 for part in "$@"; do
   case $part in
-    python | suite | node | rust | crate) parts+=("$part") ;;
+    python | suite | node | rust) parts+=("$part") ;;
     -h | --help | help) usage; exit 0 ;;
     *) usage >&2; exit 2 ;;
   esac
@@ -40,7 +39,7 @@ mkdir -p "$cache"
 
 # --- what is fetched, once ---------------------------------------------------------------------------------------------
 
-# same FILE...: whether the files that DIR was made from are those of now.
+# made_from DIR FILE...: whether DIR was made from those files as they are now.
 made_from() {
   local dir=$1
   shift
@@ -100,16 +99,6 @@ prepare_rust() {
   with_cargo test --locked --no-run -q >&2 || die "the clients in Rust could not be compiled"
 }
 
-# A copy, because cargo writes beside a package's manifest.
-prepare_crate() {
-  local source dir=$cache/crate
-  with_cargo fetch --locked >&2
-  source=$(with_cargo metadata --locked --format-version 1 | python3 -c 'import json, sys; print(next(p["manifest_path"] for p in json.load(sys.stdin)["packages"] if p["name"] == "pgvector"))')
-  if [ ! -d "$dir" ]; then cp -a "$(dirname "$source")" "$dir"; fi
-  say "Compiling the tests of the crate pgvector (minutes) ..."
-  (cd "$dir" && CARGO_TARGET_DIR="$cache/crate-target" CARGO_PROFILE_DEV_DEBUG=0 cargo test --no-run -q --lib --features postgres,halfvec) >&2 || die "the crate's tests could not be compiled"
-}
-
 # --- what is run -------------------------------------------------------------------------------------------------------
 
 passed=0 failed=0
@@ -118,7 +107,7 @@ passed=0 failed=0
 report() {
   local part=$1 status=$2 log=$3 lines p f
   lines=$(awk -v part="$part" '
-    / (PASSED|FAILED|ERROR)( |$)/ && $1 ~ /::/ { word = $0; sub(/.* (PASSED|FAILED|ERROR).*/, "&", word); ok = $0 ~ / PASSED/; sub(/ (PASSED|FAILED|ERROR).*/, ""); print (ok ? "ok" : "not ok") " - " part ": " $0; next }
+    / (PASSED|FAILED|ERROR)( |$)/ && $1 ~ /::/ { ok = $0 ~ / PASSED/; sub(/ (PASSED|FAILED|ERROR).*/, ""); print (ok ? "ok" : "not ok") " - " part ": " $0; next }
     /^(not )?ok [0-9]+ - / { ok = /^ok/; sub(/^(not )?ok [0-9]+ - /, ""); print (ok ? "ok" : "not ok") " - " part ": " $0; next }
     /^test .* \.\.\. (ok|FAILED)$/ { ok = / ok$/; sub(/^test /, ""); sub(/ \.\.\. .*/, ""); print (ok ? "ok" : "not ok") " - " part ": " $0 }' "$log")
   p=$(grep -c '^ok' <<<"$lines" || true)
@@ -135,7 +124,7 @@ report() {
 
 run_python() { "$cache/venv/bin/pytest" -v --tb=short --color=no -c "$tests/python/pytest.ini" --rootdir "$tests/python" "$tests/python"; }
 
-# The suites connect as their user likes: a database of the name they expect, localhost, their own user.
+# The suite connects as it likes: a database of the name they expect, localhost, their own user.
 run_suite() {
   local suite
   suite=$(echo "$cache"/pgvector-[0-9]*)
@@ -145,12 +134,6 @@ run_suite() {
 
 run_node() { (cd "$cache/node" && node --test --test-reporter=tap); }
 run_rust() { with_cargo test --locked --offline --test clients; }
-
-run_crate() {
-  createdb pgvector_rust_test
-  (unset PGUSER PGDATABASE && cd "$cache/crate" && export USER="${USER:-$(id -un)}" &&
-    CARGO_TARGET_DIR="$cache/crate-target" CARGO_PROFILE_DEV_DEBUG=0 cargo test --offline --lib --features postgres,halfvec)
-}
 
 # In a network of its own, so that localhost is the private server's.
 serve() {

@@ -17,6 +17,8 @@ from faults import POINTS, Session, available
 from harness import ALL, PLAIN, Data, Score, Server, by_index, by_table, index_problems, run
 
 ROWS = 600
+# Transactions of one writer, at most.
+MOST = 80
 VACUUM = "VACUUM (INDEX_CLEANUP ON, TRUNCATE OFF) t"
 ANYWHERE = "[" + ",".join(["0.5"] * 16) + "]"
 
@@ -30,7 +32,7 @@ class Stage:
         self.main, self.control, self.reader = (server.connect() for _ in range(3))
         # What waits for something that never comes must say so.
         for connection in (self.main, self.reader):
-            run(connection, "SET statement_timeout = '60s'")
+            run(connection, "SET statement_timeout = '120s'")
         self.sessions: list[Session] = []
         self.next = 1_000_000
 
@@ -384,13 +386,17 @@ def beside_writers(stage: Stage, writers: int, seconds: float, body: Callable[[]
         try:
             with stage.server.connect() as connection:
                 run(connection, "SET statement_timeout = '60s'")
-                while not done.is_set():
+                # A slow build beside them must end.
+                for _ in range(MOST):
+                    if done.is_set():
+                        break
                     values = ", ".join(f"({first + n}, '{data.text(row, 'v')}')" for n, row in enumerate(data.rows(rows)))
                     with connection.transaction(force_rollback=first % 7 == 3):
                         run(connection, f"INSERT INTO t VALUES {values}")
                         run(connection, f"UPDATE t SET v = v + v WHERE id BETWEEN {first - 2 * rows} AND {first - 2 * rows + 3}")
                         run(connection, f"DELETE FROM t WHERE id BETWEEN {first - 5 * rows} AND {first - 5 * rows + 8}")
                     first += rows
+                    time.sleep(0.01)
         except psycopg.Error as error:
             problems.append(f"{error.sqlstate} {error}"[:200])
 
