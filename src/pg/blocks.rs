@@ -8,7 +8,7 @@ use core::ffi::c_int;
 use core::mem::ManuallyDrop;
 
 use pgrx::pg_sys::{self, Buffer, ForkNumber};
-use vector_index::blocks::{Blocks, Change, FIFTH_BLOCK, Gate, Hold, Slot};
+use vector_index::blocks::{Blocks, Change, FIFTH_BLOCK, LockMode, OperationLock, Slot};
 use vector_index::page::{Corruption, Damage, Tid};
 use vector_kernels::prefetch_line;
 
@@ -263,15 +263,15 @@ impl<'r> Blocks for IndexBlocks<'r> {
         self.ahead.want(blocks);
     }
 
-    fn lock(&mut self, gate: Gate, hold: Hold) -> Result<(), Corruption> {
+    fn lock(&mut self, lock: OperationLock, mode: LockMode) -> Result<(), Corruption> {
         // SAFETY: the relation is open; a heavyweight lock ends with the transaction at the latest.
-        unsafe { server::LockPage(self.relation.as_ptr(), gate_page(gate), lock_mode(hold)) };
+        unsafe { server::LockPage(self.relation.as_ptr(), gate_page(lock), lock_mode(mode)) };
         Ok(())
     }
 
-    fn unlock(&mut self, gate: Gate, hold: Hold) {
+    fn unlock(&mut self, lock: OperationLock, mode: LockMode) {
         // SAFETY: the caller holds it.
-        unsafe { server::UnlockPage(self.relation.as_ptr(), gate_page(gate), lock_mode(hold)) };
+        unsafe { server::UnlockPage(self.relation.as_ptr(), gate_page(lock), lock_mode(mode)) };
     }
 
     fn pause(&mut self) -> Result<(), Corruption> {
@@ -292,17 +292,17 @@ impl<'r> Blocks for IndexBlocks<'r> {
     }
 }
 
-fn gate_page(gate: Gate) -> u32 {
-    match gate {
-        Gate::Update => 0,
-        Gate::Scan => 1,
+fn gate_page(lock: OperationLock) -> u32 {
+    match lock {
+        OperationLock::Update => 0,
+        OperationLock::Scan => 1,
     }
 }
 
-fn lock_mode(hold: Hold) -> c_int {
-    match hold {
-        Hold::Shared => pg_sys::ShareLock as c_int,
-        Hold::Exclusive => pg_sys::ExclusiveLock as c_int,
+fn lock_mode(mode: LockMode) -> c_int {
+    match mode {
+        LockMode::Shared => pg_sys::ShareLock as c_int,
+        LockMode::Exclusive => pg_sys::ExclusiveLock as c_int,
     }
 }
 
@@ -332,7 +332,7 @@ impl IndexChange<'_> {
         room.ok_or(FIFTH_BLOCK.on(pg_sys::InvalidBlockNumber))
     }
 
-    fn hold(&mut self, place: usize, buffer: Buffer, new: bool) -> Slot {
+    fn mode(&mut self, place: usize, buffer: Buffer, new: bool) -> Slot {
         if let Some(held) = self.held.get_mut(place) {
             *held = Some(Held { buffer, image: core::ptr::null_mut(), new });
         }
@@ -381,7 +381,7 @@ impl Change for IndexChange<'_> {
         let buffer = self.read_buffer(block)?;
         // SAFETY: pinned just now.
         unsafe { server::LockBuffer(buffer, EXCLUSIVE) };
-        Ok(self.hold(room, buffer, false))
+        Ok(self.mode(room, buffer, false))
     }
 
     fn extend(&mut self) -> Result<Slot, Corruption> {
@@ -389,7 +389,7 @@ impl Change for IndexChange<'_> {
         if let Some(buffer) = self.ahead.take(self.relation, self.fork) {
             // SAFETY: pinned just now, and nobody else knows the block.
             unsafe { server::LockBuffer(buffer, EXCLUSIVE) };
-            return Ok(self.hold(room, buffer, true));
+            return Ok(self.mode(room, buffer, true));
         }
         let relation = self.relation.as_ptr();
         let extension = pg_sys::ExclusiveLock as c_int;
@@ -408,7 +408,7 @@ impl Change for IndexChange<'_> {
             server::UnlockRelationForExtension(relation, extension);
             buffer
         };
-        Ok(self.hold(room, buffer, true))
+        Ok(self.mode(room, buffer, true))
     }
 
     fn block(&self, slot: Slot) -> u32 {

@@ -5,8 +5,8 @@ use core::marker::PhantomData;
 
 use pgrx::pg_sys::{self, Datum};
 
-use super::{raw, server};
 use super::varlena::{self, NewVarlena, Scratch};
+use super::{raw, server};
 
 /// The arguments of one call. Copying it is free; `'fc` ends with the call.
 #[derive(Clone, Copy)]

@@ -4,7 +4,7 @@ use core::ffi::{CStr, c_int};
 
 use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::{self, Buffer, ForkNumber};
-use vector_index::blocks::{Blocks, Change, Gate, Hold, Slot};
+use vector_index::blocks::{Blocks, Change, LockMode, OperationLock, Slot};
 use vector_index::page::{Corruption, Damage};
 use zerocopy::IntoBytes;
 
@@ -271,11 +271,11 @@ impl Blocks for ReadBlocks<'_> {
         Err(Damage::internal("change of blocks that are only read").on(0))
     }
 
-    fn lock(&mut self, _: Gate, _: Hold) -> Result<(), Corruption> {
+    fn lock(&mut self, _: OperationLock, _: LockMode) -> Result<(), Corruption> {
         Ok(())
     }
 
-    fn unlock(&mut self, _: Gate, _: Hold) {}
+    fn unlock(&mut self, _: OperationLock, _: LockMode) {}
 
     fn pause(&mut self) -> Result<(), Corruption> {
         interrupts::check();

@@ -1,6 +1,6 @@
 //! Blocks in memory that cost next to nothing: what is counted is the algorithm.
 
-use vector_index::blocks::{Blocks, Change, Gate, Hold, Slot};
+use vector_index::blocks::{Blocks, Change, LockMode, OperationLock, Slot};
 use vector_index::page::{Corruption, Damage};
 use zerocopy::IntoBytes;
 
@@ -45,11 +45,11 @@ impl Blocks for Plain {
         Ok(Held { blocks: self, held: Vec::new() })
     }
 
-    fn lock(&mut self, _: Gate, _: Hold) -> Result<(), Corruption> {
+    fn lock(&mut self, _: OperationLock, _: LockMode) -> Result<(), Corruption> {
         Ok(())
     }
 
-    fn unlock(&mut self, _: Gate, _: Hold) {}
+    fn unlock(&mut self, _: OperationLock, _: LockMode) {}
 }
 
 /// A change: copies of blocks until its commit.

@@ -9,16 +9,16 @@ use crate::page::{Corruption, Damage, PageError, Tid};
 
 /// Locks that order whole operations against each other: heavyweight page locks in the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Gate {
+pub enum OperationLock {
     /// inserts share it; raising the entry point and draining inserts take it exclusively
     Update,
     /// scans share it; vacuum drains them by taking it exclusively
     Scan,
 }
 
-/// How a gate is held.
+/// How a operation lock is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hold {
+pub enum LockMode {
     /// with others
     Shared,
     /// alone
@@ -74,11 +74,11 @@ pub trait Blocks {
         let _ = blocks;
     }
 
-    /// Takes a gate. Errors and the end of the transaction release it too.
-    fn lock(&mut self, gate: Gate, hold: Hold) -> Result<(), Self::Error>;
+    /// Takes a operation lock. Errors and the end of the transaction release it too.
+    fn lock(&mut self, lock: OperationLock, mode: LockMode) -> Result<(), Self::Error>;
 
-    /// Releases a gate taken with [`Self::lock`].
-    fn unlock(&mut self, gate: Gate, hold: Hold);
+    /// Releases a operation lock taken with [`Self::lock`].
+    fn unlock(&mut self, lock: OperationLock, mode: LockMode);
 
     /// A place where a long operation may be cancelled or paused.
     fn pause(&mut self) -> Result<(), Self::Error> {

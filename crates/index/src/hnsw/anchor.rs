@@ -2,8 +2,8 @@
 //! are never dropped: that to the anchor, and that back from it. So whoever follows anchors goes up a tree, and every
 //! edge of that tree is walked both ways (src/hnsw/README.md has the argument).
 //!
-//! An anchor is written with its element, and changes afterwards only where somebody holds the update gate alone. Who
-//! shares the gate may rely on what he read.
+//! An anchor is written with its element, and changes afterwards only where somebody holds the update lock alone. Who
+//! shares the operation lock may rely on what he read.
 
 use super::connect::{Below, Links, descend, make_edge};
 use super::insert::Graph;
@@ -108,7 +108,7 @@ pub(super) enum Hanging {
     Nowhere,
 }
 
-/// Looks at an element's anchor. The caller holds the update gate.
+/// Looks at an element's anchor. The caller holds the update lock.
 pub(super) fn hanging<B: Blocks>(blocks: &mut B, m: usize, member: &Member) -> Result<Hanging, B::Error> {
     let Some(anchor) = anchor_of(blocks, m, member)? else { return Ok(Hanging::Nowhere) };
     let Some(anchor) = read_member(blocks, anchor)? else { return Ok(Hanging::Nowhere) };
@@ -116,7 +116,7 @@ pub(super) fn hanging<B: Blocks>(blocks: &mut B, m: usize, member: &Member) -> R
 }
 
 /// Makes `anchor` the first edge of an element in layer 0: by exchange when the list has it, else in place of the first.
-/// Nobody shares the update gate, or the element is not yet to be found.
+/// Nobody shares the update lock, or the element is not yet to be found.
 pub(super) fn set_anchor<B: Blocks>(
     blocks: &mut B,
     m: usize,
@@ -161,7 +161,7 @@ pub(super) enum Joined {
 
 /// Anchors an element at `start`, or at a living element below it, so that it hangs on one anchor or the other at every
 /// moment. `start` is not anchored below the element, unless anchors go round from one to the other. The caller holds
-/// the update gate alone.
+/// the update lock alone.
 pub(super) fn reanchor<B: Blocks, S: Space>(
     blocks: &mut B,
     graph: &Graph<S>,
@@ -196,7 +196,7 @@ pub(super) fn reanchor<B: Blocks, S: Space>(
 }
 
 /// The list of `full` has its anchor and elements anchored at `full`, none of which lives: anchors one of them below
-/// another, so that its slot may be taken. `avoid` is not touched. The caller holds the update gate alone.
+/// another, so that its slot may be taken. `avoid` is not touched. The caller holds the update lock alone.
 pub(super) fn evict<B: Blocks>(
     blocks: &mut B,
     m: usize,

@@ -10,7 +10,7 @@ use super::insert::{Graph, Workspace, insert};
 use super::layout::{Element, HEAD_BLOCK, Neighbours, PAGE_ID, is_element, layer_range};
 use super::pages::read_meta;
 use super::vacuum::{Vacuum, Vacuumed};
-use crate::blocks::{Blocks, Gate, Hold};
+use crate::blocks::{Blocks, LockMode, OperationLock};
 use crate::page::{Damage, FIRST_OFFSET, Page, Tid};
 use crate::space::{AnySpace, Dense, Metric, ValueBuf, ValueKind};
 use crate::testing::hnsw::{build, row, vector};
@@ -335,9 +335,10 @@ struct Visited<'h> {
 
 impl Visited<'_> {
     fn visit(&mut self, name: &'static str) -> Result<(), MemError> {
-        let gates = [Gate::Update, Gate::Scan];
-        let held = |gate| self.inner.holds(gate, Hold::Shared) || self.inner.holds(gate, Hold::Exclusive);
-        if gates.into_iter().any(held) {
+        let locks = [OperationLock::Update, OperationLock::Scan];
+        let held =
+            |lock| self.inner.holds(lock, LockMode::Shared) || self.inner.holds(lock, LockMode::Exclusive);
+        if locks.into_iter().any(held) {
             return Ok(());
         }
         let mut other = self.inner.share();
@@ -364,11 +365,11 @@ impl Blocks for Visited<'_> {
     fn change(&mut self) -> Result<MemChange<'_>, MemError> {
         self.inner.change()
     }
-    fn lock(&mut self, gate: Gate, hold: Hold) -> Result<(), MemError> {
-        self.inner.lock(gate, hold)
+    fn lock(&mut self, lock: OperationLock, mode: LockMode) -> Result<(), MemError> {
+        self.inner.lock(lock, mode)
     }
-    fn unlock(&mut self, gate: Gate, hold: Hold) {
-        self.inner.unlock(gate, hold);
+    fn unlock(&mut self, lock: OperationLock, mode: LockMode) {
+        self.inner.unlock(lock, mode);
     }
     fn pause(&mut self) -> Result<(), MemError> {
         self.visit("pause")

@@ -37,7 +37,7 @@ impl Hasher for TidHasher {
 #[derive(Clone, Copy, Debug)]
 struct Loaded {
     member: Member,
-    /// its anchor, when that was looked at; under the update gate it stays what it is
+    /// its anchor, when that was looked at; under the update lock it stays what it is
     anchor: Option<Option<Tid>>,
     /// whether its value is that of the list's owner
     equal: bool,
@@ -183,7 +183,7 @@ pub(super) enum Found {
     Anchor,
     /// nowhere: there is no living element
     Nothing,
-    /// below this one, when somebody who holds the update gate alone makes room in its list
+    /// below this one, when somebody who holds the update lock alone makes room in its list
     Stuck(Tid),
 }
 
@@ -408,7 +408,7 @@ pub(super) fn descend<B: Blocks, S: Space>(
     }
 }
 
-/// Makes an edge that [`descend`] found, to the element at `x`. The update gate is held alone since.
+/// Makes an edge that [`descend`] found, to the element at `x`. The update lock is held alone since.
 pub(super) fn make_edge<B: Blocks>(blocks: &mut B, m: usize, edge: &Edge, x: Tid) -> Result<(), B::Error> {
     let (at, list) = (edge.neighbour.tid, edge.neighbour.neighbour_tid);
     if edge.plan != Plan::Leave && !apply(blocks, m, &[*edge], x, Some(at))? {

@@ -10,7 +10,7 @@ use super::pages::{PageStore, Walk, read_meta};
 use super::params::{layer_slots, max_level, random_level};
 use super::place::{self, Pair};
 use super::search::{Pool, Scored, Store, equal_share, search_layer, select_sharing, tie_order};
-use crate::blocks::{Blocks, Change, Gate, Hold};
+use crate::blocks::{Blocks, Change, LockMode, OperationLock};
 use crate::page::{Damage, Page, PageMut, Tid};
 use crate::space::Space;
 
@@ -299,29 +299,29 @@ pub fn insert<B: Blocks, S: Space>(
     rng: &mut impl Rng,
 ) -> Result<(), B::Error> {
     // Shared with other inserts: vacuum takes it alone to wait for those that may still link to dying elements.
-    let mut hold = Hold::Shared;
-    blocks.lock(Gate::Update, hold)?;
+    let mut mode = LockMode::Shared;
+    blocks.lock(OperationLock::Update, mode)?;
     blocks.fault_point("hnsw.insert.begin")?;
     let mut meta = read_meta(blocks)?;
     let level = random_level(rng, graph.m, max_level(blocks.page_size(), graph.m));
     if raises_entry(&meta, level) {
         // Alone, so that the entry point stays what it was when the element was linked below it.
-        blocks.unlock(Gate::Update, hold);
-        hold = Hold::Exclusive;
-        blocks.lock(Gate::Update, hold)?;
+        blocks.unlock(OperationLock::Update, mode);
+        mode = LockMode::Exclusive;
+        blocks.lock(OperationLock::Update, mode)?;
         meta = read_meta(blocks)?;
     }
     let new = New { value, row, level };
-    if insert_at_level(blocks, graph, workspace, &new, &meta, hold)? == Inserted::NotShared {
-        blocks.unlock(Gate::Update, hold);
-        hold = Hold::Exclusive;
-        blocks.lock(Gate::Update, hold)?;
+    if insert_at_level(blocks, graph, workspace, &new, &meta, mode)? == Inserted::NotShared {
+        blocks.unlock(OperationLock::Update, mode);
+        mode = LockMode::Exclusive;
+        blocks.lock(OperationLock::Update, mode)?;
         meta = read_meta(blocks)?;
-        if insert_at_level(blocks, graph, workspace, &new, &meta, hold)? != Inserted::Done {
+        if insert_at_level(blocks, graph, workspace, &new, &meta, mode)? != Inserted::Done {
             return Err(Damage::at(0, "no list takes a new element").on(META_BLOCK).into());
         }
     }
-    blocks.unlock(Gate::Update, hold);
+    blocks.unlock(OperationLock::Update, mode);
     workspace.trim();
     Ok(())
 }
@@ -342,18 +342,18 @@ struct New<'v> {
 enum Inserted {
     /// the row is in the index
     Done,
-    /// it is not: that takes the update gate alone
+    /// it is not: that takes the update lock alone
     NotShared,
 }
 
-/// Inserts under the update gate, held as `hold` says. With it held alone, the row always gets in.
+/// Inserts under the update lock, held as `mode` says. With it held alone, the row always gets in.
 fn insert_at_level<B: Blocks, S: Space>(
     blocks: &mut B,
     graph: &Graph<S>,
     workspace: &mut Workspace,
     new: &New<'_>,
     meta: &MetaPage,
-    hold: Hold,
+    mode: LockMode,
 ) -> Result<Inserted, B::Error> {
     let &New { value, row, level } = new;
     let entry = meta.entry_point().map_err(|damage| damage.on(META_BLOCK))?;
@@ -371,14 +371,14 @@ fn insert_at_level<B: Blocks, S: Space>(
     let first = none_near(workspace);
     if first {
         // Nothing lives that can be found: this element begins the graph anew. Not beside another that does the same.
-        if hold == Hold::Shared {
+        if mode == LockMode::Shared {
             return Ok(Inserted::NotShared);
         }
         workspace.selected.clear();
     }
     let mut found = connect::choose(blocks, graph, workspace, value, row)?;
     while let Found::Stuck(at) = found {
-        if hold == Hold::Shared {
+        if mode == LockMode::Shared {
             return Ok(Inserted::NotShared);
         }
         make_room(blocks, graph, workspace, at)?;
@@ -398,7 +398,7 @@ fn insert_at_level<B: Blocks, S: Space>(
 
     // Nothing leads to the element before its anchor does.
     while !connect::link_anchor(blocks, graph.m, workspace, placed.tid)? {
-        // others took the slot meanwhile, so the gate is shared
+        // others took the slot meanwhile, so the operation lock is shared
         match connect::choose_again(blocks, graph, workspace)? {
             Found::Anchor => {}
             Found::Stuck(_) | Found::Nothing => {
@@ -514,7 +514,7 @@ fn advance_insert_page<B: Blocks>(blocks: &mut B, from: u32, to: u32) -> Result<
     })
 }
 
-/// Makes an element the entry point, unless there is a higher one. The caller holds the update gate alone.
+/// Makes an element the entry point, unless there is a higher one. The caller holds the update lock alone.
 pub(super) fn raise_entry_point<B: Blocks>(blocks: &mut B, entry: EntryPoint) -> Result<(), B::Error> {
     update_meta(blocks, |meta| {
         let higher = raises_entry(meta, entry.level);

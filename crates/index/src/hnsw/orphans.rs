@@ -7,7 +7,7 @@ use super::insert::Graph;
 use super::layout::{Neighbours, PAGE_ID};
 use super::repair::strip;
 use super::vacuum::{Pages, Vacuum, for_each_element};
-use crate::blocks::{Blocks, Gate, Hold};
+use crate::blocks::{Blocks, LockMode, OperationLock};
 use crate::page::{Damage, Page, Tid};
 use crate::space::Space;
 
@@ -37,12 +37,12 @@ impl Vacuum {
             if self.broken.is_empty() {
                 continue;
             }
-            blocks.lock(Gate::Update, Hold::Exclusive)?;
+            blocks.lock(OperationLock::Update, LockMode::Exclusive)?;
             for at in 0..self.broken.len() {
                 let Some(&live) = self.broken.get(at) else { break };
                 self.adopt(blocks, graph, live)?;
             }
-            blocks.unlock(Gate::Update, Hold::Exclusive);
+            blocks.unlock(OperationLock::Update, LockMode::Exclusive);
             blocks.fault_point("hnsw.vacuum.orphan")?;
         }
         self.settle_root(blocks, graph)
@@ -77,7 +77,7 @@ impl Vacuum {
         })
     }
 
-    /// Anchors an orphan anew. The update gate is held alone.
+    /// Anchors an orphan anew. The update lock is held alone.
     fn adopt<B: Blocks, S: Space>(
         &mut self,
         blocks: &mut B,
@@ -145,7 +145,7 @@ impl Vacuum {
     /// and has no edges.
     fn settle_root<B: Blocks, S: Space>(&mut self, blocks: &mut B, graph: &Graph<S>) -> Result<(), B::Error> {
         let Some(root) = self.root else { return Ok(()) };
-        blocks.lock(Gate::Update, Hold::Exclusive)?;
+        blocks.lock(OperationLock::Update, LockMode::Exclusive)?;
         let anchor = anchor_of(blocks, graph.m, &root)?;
         if anchor.is_some_and(|anchor| self.dying.contains(anchor)) {
             let mut below = None;
@@ -172,7 +172,7 @@ impl Vacuum {
                 }
             }
         }
-        blocks.unlock(Gate::Update, Hold::Exclusive);
+        blocks.unlock(OperationLock::Update, LockMode::Exclusive);
         blocks.fault_point("hnsw.vacuum.orphan")
     }
 }

@@ -26,7 +26,7 @@ pub(super) struct Lists {
 
 /// Finds new neighbours for an element, writes its whole list, and offers the element to them. What stays in the list
 /// besides them: the anchor, first; every element that is anchored here; what others wrote into it since the search
-/// began; and of the rest what there is room for. The caller holds the update gate.
+/// began; and of the rest what there is room for. The caller holds the update lock.
 #[allow(clippy::too_many_arguments)]
 pub(super) fn relink<B: Blocks, S: Space>(
     blocks: &mut B,

@@ -4,7 +4,7 @@
 use super::layout::{HEAD_BLOCK, META_BLOCK};
 use super::pages::{PageStore, Walk, read_meta};
 use super::search::{Discarded, Pool, Scored, pop_discarded, search_layer};
-use crate::blocks::{Blocks, Gate, Hold};
+use crate::blocks::{Blocks, LockMode, OperationLock};
 use crate::page::{Corruption, Damage, Tid};
 use crate::space::Space;
 
@@ -138,9 +138,9 @@ impl Scan {
         if !self.started {
             self.iterative = settings.iterative != IterativeScan::Off;
             // Shared with other scans; vacuum waits for all of them before it marks what they may still reach.
-            blocks.lock(Gate::Scan, Hold::Shared)?;
+            blocks.lock(OperationLock::Scan, LockMode::Shared)?;
             let begun = self.begin(blocks, space, query, settings.ef_search);
-            blocks.unlock(Gate::Scan, Hold::Shared);
+            blocks.unlock(OperationLock::Scan, LockMode::Shared);
             begun?;
             self.started = true;
         }
@@ -272,12 +272,12 @@ impl Scan {
         blocks.pause()?;
         blocks.fault_point("hnsw.scan.batch")?;
         // Elements seen before may have been deleted and replaced since; their neighbour tuples tell by their version.
-        blocks.lock(Gate::Scan, Hold::Shared)?;
+        blocks.lock(OperationLock::Scan, LockMode::Shared)?;
         let mut store =
             PageStore::new(blocks, space, query, self.m, &mut self.walk).map_err(ScanError::Query)?;
         let discarded = Some(&mut self.discarded);
         let found = search_layer(&mut store, &mut self.pool, &mut self.out, ef, 0, discarded);
-        blocks.unlock(Gate::Scan, Hold::Shared);
+        blocks.unlock(OperationLock::Scan, LockMode::Shared);
         found?;
         Ok(true)
     }

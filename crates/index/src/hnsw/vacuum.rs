@@ -14,7 +14,7 @@ use super::layout::{
 use super::orphans::Above;
 use super::pages::{TidSet, read_meta};
 use super::repair::{Lists, relink};
-use crate::blocks::{Blocks, Change, Gate, Hold, Slot};
+use crate::blocks::{Blocks, Change, LockMode, OperationLock, Slot};
 use crate::page::{Damage, FIRST_OFFSET, INVALID_BLOCK, Page, PageMut, Tid};
 use crate::space::{Space, ValueBuf};
 
@@ -156,10 +156,10 @@ impl Vacuum {
 
     fn repair<B: Blocks, S: Space>(&mut self, blocks: &mut B, graph: &Graph<S>) -> Result<(), B::Error> {
         // Inserts that began before may still link to dying elements; those that begin now see them without rows.
-        drain(blocks, Gate::Update)?;
+        drain(blocks, OperationLock::Update)?;
         self.adopt_orphans(blocks, graph)?;
         // Scans that began before may have passed where the orphans hang now: until here they find them where they were.
-        drain(blocks, Gate::Scan)?;
+        drain(blocks, OperationLock::Scan)?;
         self.repair_entry_point(blocks, graph)?;
         blocks.fault_point("hnsw.vacuum.entry")?;
         let mut pages = Pages::new();
@@ -191,7 +191,7 @@ impl Vacuum {
         live: Member,
         entry: Option<EntryPoint>,
     ) -> Result<(), B::Error> {
-        blocks.lock(Gate::Update, Hold::Exclusive)?;
+        blocks.lock(OperationLock::Update, LockMode::Exclusive)?;
         let start = match hanging(blocks, graph.m, &live)? {
             Hanging::Fast => None,
             Hanging::Loose(anchor) if anchor.live => Some(anchor),
@@ -213,7 +213,7 @@ impl Vacuum {
             let links = &mut self.workspace.links;
             reanchor(blocks, graph, links, (&live, Joined::No), self.value.bytes(), start)?;
         }
-        blocks.unlock(Gate::Update, Hold::Exclusive);
+        blocks.unlock(OperationLock::Update, LockMode::Exclusive);
         Ok(())
     }
 
@@ -263,27 +263,27 @@ impl Vacuum {
         graph: &Graph<S>,
         live: Member,
     ) -> Result<(), B::Error> {
-        let mut hold = Hold::Shared;
-        blocks.lock(Gate::Update, hold)?;
+        let mut mode = LockMode::Shared;
+        blocks.lock(OperationLock::Update, mode)?;
         // the entry point of this moment, each time: inserts and this vacuum itself replace it
         let mut meta = read_meta(blocks)?;
         let fast = self.hangs(blocks, graph.m, &live)?;
         if !fast || raises_entry(&meta, live.level) {
-            blocks.unlock(Gate::Update, hold);
+            blocks.unlock(OperationLock::Update, mode);
             if !fast {
                 let entry = meta.entry_point().map_err(|damage| damage.on(META_BLOCK))?;
                 self.fasten(blocks, graph, live, entry)?;
             }
-            hold = if raises_entry(&meta, live.level) { Hold::Exclusive } else { Hold::Shared };
-            blocks.lock(Gate::Update, hold)?;
+            mode = if raises_entry(&meta, live.level) { LockMode::Exclusive } else { LockMode::Shared };
+            blocks.lock(OperationLock::Update, mode)?;
             meta = read_meta(blocks)?;
         }
         let entry = meta.entry_point().map_err(|damage| damage.on(META_BLOCK))?;
         self.relink(blocks, graph, live, entry)?;
-        if hold == Hold::Exclusive && raises_entry(&meta, live.level) {
+        if mode == LockMode::Exclusive && raises_entry(&meta, live.level) {
             raise_entry_point(blocks, EntryPoint { tid: live.tid, level: live.level })?;
         }
-        blocks.unlock(Gate::Update, hold);
+        blocks.unlock(OperationLock::Update, mode);
         Ok(())
     }
 
@@ -307,16 +307,16 @@ impl Vacuum {
         let entry = entry_point(blocks)?;
         if let Some(other) = replacement(entry) {
             self.fasten(blocks, graph, other, entry)?;
-            blocks.lock(Gate::Update, Hold::Shared)?;
+            blocks.lock(OperationLock::Update, LockMode::Shared)?;
             let entry = entry_point(blocks)?;
             if entry.is_some() && self.needs_repair(blocks, graph.m, &other)? {
                 self.relink(blocks, graph, other, entry)?;
             }
-            blocks.unlock(Gate::Update, Hold::Shared);
+            blocks.unlock(OperationLock::Update, LockMode::Shared);
         }
 
         // then the entry point itself, from that one; alone, since it may be replaced
-        blocks.lock(Gate::Update, Hold::Exclusive)?;
+        blocks.lock(OperationLock::Update, LockMode::Exclusive)?;
         let entry = entry_point(blocks)?;
         let other = replacement(entry).map(|live| EntryPoint { tid: live.tid, level: live.level });
         match entry {
@@ -339,7 +339,7 @@ impl Vacuum {
             })?,
             None => {}
         }
-        blocks.unlock(Gate::Update, Hold::Exclusive);
+        blocks.unlock(OperationLock::Update, LockMode::Exclusive);
         Ok(())
     }
 
@@ -391,11 +391,11 @@ impl Vacuum {
 
     fn mark<B: Blocks>(&mut self, blocks: &mut B) -> Result<(), B::Error> {
         // Inserts that began before the repair ended may have read edges to dying elements.
-        drain(blocks, Gate::Update)?;
+        drain(blocks, OperationLock::Update)?;
         self.confirm_repaired(blocks)?;
         blocks.fault_point("hnsw.vacuum.confirmed")?;
         // Scans too; from here on none can come near.
-        drain(blocks, Gate::Scan)?;
+        drain(blocks, OperationLock::Scan)?;
         let mut first_free = None;
         let mut pages = Pages::new();
         while let Some(block) = pages.next(blocks)? {
@@ -569,10 +569,10 @@ fn rank(highest: &mut Option<Member>, second: &mut Option<Member>, member: Membe
     }
 }
 
-/// Waits until nobody holds the gate.
-fn drain<B: Blocks>(blocks: &mut B, gate: Gate) -> Result<(), B::Error> {
-    blocks.lock(gate, Hold::Exclusive)?;
-    blocks.unlock(gate, Hold::Exclusive);
+/// Waits until nobody holds the operation lock.
+fn drain<B: Blocks>(blocks: &mut B, lock: OperationLock) -> Result<(), B::Error> {
+    blocks.lock(lock, LockMode::Exclusive)?;
+    blocks.unlock(lock, LockMode::Exclusive);
     Ok(())
 }
 

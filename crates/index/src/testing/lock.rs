@@ -7,7 +7,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
-use crate::blocks::Hold;
+use crate::blocks::LockMode;
 
 /// Who waits longer waits for ever.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -23,7 +23,7 @@ pub(super) enum Again {
 
 #[derive(Debug, Default)]
 struct State {
-    holders: Vec<(ThreadId, Hold)>,
+    holders: Vec<(ThreadId, LockMode)>,
     waiting: VecDeque<u64>,
     tickets: u64,
 }
@@ -47,15 +47,15 @@ impl FairLock {
     }
 
     /// Takes it; waits for its turn.
-    pub(super) fn lock(&self, hold: Hold) {
+    pub(super) fn lock(&self, mode: LockMode) {
         let me = std::thread::current().id();
         let mut state = self.state();
         if let Some(&(_, held)) = state.holders.iter().find(|holder| holder.0 == me) {
-            if self.again == Again::Never || held != hold {
+            if self.again == Again::Never || held != mode {
                 drop(state);
-                panic!("{}: taken {hold:?} by a thread that holds it {held:?}", self.name);
+                panic!("{}: taken {mode:?} by a thread that holds it {held:?}", self.name);
             }
-            state.holders.push((me, hold));
+            state.holders.push((me, mode));
             return;
         }
         let ticket = state.tickets;
@@ -63,13 +63,13 @@ impl FairLock {
         state.waiting.push_back(ticket);
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let free = match hold {
-                Hold::Shared => state.holders.iter().all(|holder| holder.1 == Hold::Shared),
-                Hold::Exclusive => state.holders.is_empty(),
+            let free = match mode {
+                LockMode::Shared => state.holders.iter().all(|holder| holder.1 == LockMode::Shared),
+                LockMode::Exclusive => state.holders.is_empty(),
             };
             if free && state.waiting.front() == Some(&ticket) {
                 state.waiting.pop_front();
-                state.holders.push((me, hold));
+                state.holders.push((me, mode));
                 // the next in line may share it
                 self.changed.notify_all();
                 return;
@@ -86,10 +86,10 @@ impl FairLock {
     }
 
     /// Lets it go.
-    pub(super) fn unlock(&self, hold: Hold) {
+    pub(super) fn unlock(&self, mode: LockMode) {
         let me = std::thread::current().id();
         let mut state = self.state();
-        let held = state.holders.iter().position(|&holder| holder == (me, hold));
+        let held = state.holders.iter().position(|&holder| holder == (me, mode));
         match held {
             Some(at) => {
                 state.holders.swap_remove(at);
@@ -97,7 +97,7 @@ impl FairLock {
             }
             None => {
                 drop(state);
-                panic!("{}: released {hold:?} by a thread that does not hold it so", self.name);
+                panic!("{}: released {mode:?} by a thread that does not hold it so", self.name);
             }
         }
     }
@@ -118,15 +118,15 @@ mod tests {
                 scope.spawn(move || {
                     for round in 0..200 {
                         if (thread + round) % 3 == 0 {
-                            lock.lock(Hold::Exclusive);
+                            lock.lock(LockMode::Exclusive);
                             assert_eq!(inside.swap(-1, Ordering::SeqCst), 0);
                             inside.store(0, Ordering::SeqCst);
-                            lock.unlock(Hold::Exclusive);
+                            lock.unlock(LockMode::Exclusive);
                         } else {
-                            lock.lock(Hold::Shared);
+                            lock.lock(LockMode::Shared);
                             assert!(inside.fetch_add(1, Ordering::SeqCst) >= 0);
                             inside.fetch_sub(1, Ordering::SeqCst);
-                            lock.unlock(Hold::Shared);
+                            lock.unlock(LockMode::Shared);
                         }
                     }
                 });
@@ -138,23 +138,23 @@ mod tests {
     fn who_waits_alone_is_not_overtaken() {
         let lock = FairLock::new("lock".into(), Again::Never);
         let order = Mutex::new(Vec::new());
-        lock.lock(Hold::Shared);
+        lock.lock(LockMode::Shared);
         std::thread::scope(|scope| {
-            for (ticket, hold) in [(0, Hold::Exclusive), (1, Hold::Shared)] {
+            for (ticket, mode) in [(0, LockMode::Exclusive), (1, LockMode::Shared)] {
                 while lock.state().waiting.len() < ticket {
                     std::thread::yield_now();
                 }
                 let (lock, order) = (&lock, &order);
                 scope.spawn(move || {
-                    lock.lock(hold);
+                    lock.lock(mode);
                     order.lock().unwrap().push(ticket);
-                    lock.unlock(hold);
+                    lock.unlock(mode);
                 });
             }
             while lock.state().waiting.len() < 2 {
                 std::thread::yield_now();
             }
-            lock.unlock(Hold::Shared);
+            lock.unlock(LockMode::Shared);
         });
         assert_eq!(*order.lock().unwrap(), [0, 1]);
     }
@@ -163,16 +163,16 @@ mod tests {
     #[should_panic(expected = "holds it Shared")]
     fn a_page_is_not_taken_twice() {
         let lock = FairLock::new("page".into(), Again::Never);
-        lock.lock(Hold::Shared);
-        lock.lock(Hold::Shared);
+        lock.lock(LockMode::Shared);
+        lock.lock(LockMode::Shared);
     }
 
     #[test]
     #[should_panic(expected = "taken Exclusive")]
     fn a_gate_counts_but_is_not_upgraded() {
         let lock = FairLock::new("gate".into(), Again::SameMode);
-        lock.lock(Hold::Shared);
-        lock.lock(Hold::Shared);
-        lock.lock(Hold::Exclusive);
+        lock.lock(LockMode::Shared);
+        lock.lock(LockMode::Shared);
+        lock.lock(LockMode::Exclusive);
     }
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::lock::{Again, FairLock};
-use crate::blocks::{Blocks, Change, FIFTH_BLOCK, Gate, Hold, Slot};
+use crate::blocks::{Blocks, Change, FIFTH_BLOCK, LockMode, OperationLock, Slot};
 use crate::page::{Corruption, Damage, INVALID_BLOCK, Tid};
 use crate::verify;
 
@@ -44,8 +44,8 @@ pub struct Counts {
     pub extended: u64,
     /// blocks opened by a change that held a higher one: safe only where no other change does it the other way
     pub descending: u64,
-    /// gates taken
-    pub gates: u64,
+    /// operation locks taken
+    pub locks: u64,
     /// calls of `pause`
     pub pauses: u64,
 }
@@ -97,7 +97,7 @@ struct Journal {
 struct Store {
     page_id: u16,
     blocks: RwLock<Vec<Arc<Block>>>,
-    gates: [FairLock; 2],
+    locks: [FairLock; 2],
     counts: Mutex<Counts>,
     journal: Mutex<Option<Journal>>,
     operations: AtomicU64,
@@ -115,8 +115,8 @@ impl Store {
         Arc::new(Store {
             page_id,
             blocks: RwLock::new(blocks),
-            gates: [Gate::Update, Gate::Scan]
-                .map(|gate| FairLock::new(format!("gate {gate:?}"), Again::SameMode)),
+            locks: [OperationLock::Update, OperationLock::Scan]
+                .map(|lock| FairLock::new(format!("gate {lock:?}"), Again::SameMode)),
             counts: Mutex::default(),
             journal: Mutex::new(None),
             operations: AtomicU64::new(0),
@@ -140,10 +140,10 @@ impl Store {
         blocks.iter().map(|block| block.copy()).collect()
     }
 
-    fn gate(&self, gate: Gate) -> &FairLock {
-        match gate {
-            Gate::Update => &self.gates[0],
-            Gate::Scan => &self.gates[1],
+    fn lock(&self, lock: OperationLock) -> &FairLock {
+        match lock {
+            OperationLock::Update => &self.locks[0],
+            OperationLock::Scan => &self.locks[1],
         }
     }
 
@@ -160,7 +160,7 @@ impl Store {
 #[derive(Debug)]
 pub struct MemBlocks {
     store: Arc<Store>,
-    held: Vec<(Gate, Hold)>,
+    held: Vec<(OperationLock, LockMode)>,
     operations: u64,
     fail_at: u64,
     steps: u64,
@@ -291,15 +291,15 @@ impl MemBlocks {
         Self::of(Store::new(self.store.page_id, pages))
     }
 
-    /// Whether this handle holds a gate.
-    pub fn holds(&self, gate: Gate, hold: Hold) -> bool {
-        self.held.contains(&(gate, hold))
+    /// Whether this handle holds a operation lock.
+    pub fn holds(&self, lock: OperationLock, mode: LockMode) -> bool {
+        self.held.contains(&(lock, mode))
     }
 
-    /// Releases the gates that this handle holds.
+    /// Releases the operation locks that this handle holds.
     pub fn end_transaction(&mut self) {
-        for (gate, hold) in self.held.drain(..) {
-            self.store.gate(gate).unlock(hold);
+        for (lock, mode) in self.held.drain(..) {
+            self.store.lock(lock).unlock(mode);
         }
     }
 
@@ -329,7 +329,7 @@ struct Reading<'b>(&'b Block);
 
 impl Drop for Reading<'_> {
     fn drop(&mut self) {
-        self.0.lock.unlock(Hold::Shared);
+        self.0.lock.unlock(LockMode::Shared);
     }
 }
 
@@ -350,7 +350,7 @@ impl Blocks for MemBlocks {
         self.operate()?;
         let block = self.store.block(number)?;
         self.tally(|counts| counts.reads += 1);
-        block.lock.lock(Hold::Shared);
+        block.lock.lock(LockMode::Shared);
         let reading = Reading(&block);
         let result = look(&block.bytes.read().unwrap_or_else(PoisonError::into_inner).0);
         drop(reading);
@@ -366,20 +366,20 @@ impl Blocks for MemBlocks {
         Ok(MemChange { blocks: self, held: Vec::new(), committed: false })
     }
 
-    fn lock(&mut self, gate: Gate, hold: Hold) -> Result<(), MemError> {
+    fn lock(&mut self, lock: OperationLock, mode: LockMode) -> Result<(), MemError> {
         self.operate()?;
-        self.store.gate(gate).lock(hold);
-        self.held.push((gate, hold));
-        self.tally(|counts| counts.gates += 1);
+        self.store.lock(lock).lock(mode);
+        self.held.push((lock, mode));
+        self.tally(|counts| counts.locks += 1);
         Ok(())
     }
 
-    fn unlock(&mut self, gate: Gate, hold: Hold) {
-        let Some(at) = self.held.iter().position(|held| *held == (gate, hold)) else {
-            panic!("gate {gate:?} is released {hold:?} and not held so");
+    fn unlock(&mut self, lock: OperationLock, mode: LockMode) {
+        let Some(at) = self.held.iter().position(|held| *held == (lock, mode)) else {
+            panic!("gate {lock:?} is released {mode:?} and not held so");
         };
         self.held.swap_remove(at);
-        self.store.gate(gate).unlock(hold);
+        self.store.lock(lock).unlock(mode);
     }
 
     fn pause(&mut self) -> Result<(), MemError> {
@@ -418,13 +418,13 @@ impl MemChange<'_> {
         if self.held.len() < MAX_HELD { Ok(()) } else { Err(FIFTH_BLOCK.on(INVALID_BLOCK).into()) }
     }
 
-    fn hold(&mut self, number: u32, block: Arc<Block>, new: bool) -> Slot {
+    fn mode(&mut self, number: u32, block: Arc<Block>, new: bool) -> Slot {
         let held = self.held.iter().any(|held| held.number == number);
         assert!(!held, "a change opens block {number}, which it holds");
         if self.held.iter().any(|held| held.number > number) {
             self.blocks.tally(|counts| counts.descending += 1);
         }
-        block.lock.lock(Hold::Exclusive);
+        block.lock.lock(LockMode::Exclusive);
         let bytes = block.copy();
         self.held.push(Held { number, block, bytes, new, changed: false });
         Slot(self.held.len() - 1)
@@ -455,7 +455,7 @@ impl Change for MemChange<'_> {
         self.blocks.operate()?;
         self.check_room()?;
         let found = self.blocks.store.block(block)?;
-        Ok(self.hold(block, found, false))
+        Ok(self.mode(block, found, false))
     }
 
     fn extend(&mut self) -> Result<Slot, MemError> {
@@ -463,7 +463,7 @@ impl Change for MemChange<'_> {
         self.check_room()?;
         let (number, block) = self.blocks.add();
         self.blocks.tally(|counts| counts.extended += 1);
-        Ok(self.hold(number, block, true))
+        Ok(self.mode(number, block, true))
     }
 
     fn block(&self, slot: Slot) -> u32 {
@@ -515,7 +515,7 @@ impl Change for MemChange<'_> {
 impl Drop for MemChange<'_> {
     fn drop(&mut self) {
         for held in &self.held {
-            held.block.lock.unlock(Hold::Exclusive);
+            held.block.lock.unlock(LockMode::Exclusive);
         }
         if !self.committed {
             self.blocks.tally(|counts| counts.dropped += 1);

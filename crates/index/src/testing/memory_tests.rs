@@ -95,12 +95,12 @@ fn failures_come_when_asked_for() {
 fn gates_are_released_at_the_end_of_a_transaction() {
     let blocks = three_blocks();
     let mut other = blocks.share();
-    other.lock(Gate::Update, Hold::Exclusive).unwrap();
-    assert!(other.holds(Gate::Update, Hold::Exclusive));
+    other.lock(OperationLock::Update, LockMode::Exclusive).unwrap();
+    assert!(other.holds(OperationLock::Update, LockMode::Exclusive));
     drop(other);
     let mut again = blocks.share();
-    again.lock(Gate::Update, Hold::Exclusive).unwrap();
-    again.unlock(Gate::Update, Hold::Exclusive);
+    again.lock(OperationLock::Update, LockMode::Exclusive).unwrap();
+    again.unlock(OperationLock::Update, LockMode::Exclusive);
 }
 
 #[test]
@@ -171,8 +171,8 @@ fn an_added_block_is_initialised() {
 #[should_panic(expected = "not held so")]
 fn a_gate_is_released_as_it_was_taken() {
     let mut blocks = three_blocks();
-    blocks.lock(Gate::Scan, Hold::Shared).unwrap();
-    blocks.unlock(Gate::Scan, Hold::Exclusive);
+    blocks.lock(OperationLock::Scan, LockMode::Shared).unwrap();
+    blocks.unlock(OperationLock::Scan, LockMode::Exclusive);
 }
 
 #[test]

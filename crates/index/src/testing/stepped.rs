@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::memory::{MemBlocks, MemChange, MemError};
 use super::turns::{Over, Turns};
-use crate::blocks::{Blocks, Change, Gate, Hold, Slot};
+use crate::blocks::{Blocks, Change, LockMode, OperationLock, Slot};
 use crate::hnsw::layout::{self, Element, META_BLOCK, MetaPage, is_element};
 use crate::page::{Damage, FIRST_OFFSET, Page, Tid};
 
@@ -124,19 +124,19 @@ impl Blocks for Stepped {
         Ok(SteppedChange { inner: self.inner.change()?, turns, me, before: Vec::new() })
     }
 
-    fn lock(&mut self, gate: Gate, hold: Hold) -> Result<(), MemError> {
-        self.turns.lock(self.me, gate, hold)?;
+    fn lock(&mut self, lock: OperationLock, mode: LockMode) -> Result<(), MemError> {
+        self.turns.lock(self.me, lock, mode)?;
         // granted there, so granted here
-        let taken = self.inner.lock(gate, hold);
+        let taken = self.inner.lock(lock, mode);
         if taken.is_err() {
-            self.turns.unlock(self.me, gate, hold);
+            self.turns.unlock(self.me, lock, mode);
         }
         taken
     }
 
-    fn unlock(&mut self, gate: Gate, hold: Hold) {
-        self.inner.unlock(gate, hold);
-        self.turns.unlock(self.me, gate, hold);
+    fn unlock(&mut self, lock: OperationLock, mode: LockMode) {
+        self.inner.unlock(lock, mode);
+        self.turns.unlock(self.me, lock, mode);
     }
 
     fn pause(&mut self) -> Result<(), MemError> {

@@ -2,8 +2,8 @@
 //! know nothing of it are interleaved step by step, and the same seed gives the same interleaving.
 //!
 //! A model checker for threads (loom, shuttle) would replace the locks and atomics of what it checks. Here those are the
-//! blocks, the gates and nothing else, all behind one trait, so it is enough that a store lets others go first before
-//! each of its calls; and the gates must be known here, so that who waits is not drawn, and that nobody can go on is seen.
+//! blocks, the operation locks and nothing else, all behind one trait, so it is enough that a store lets others go first before
+//! each of its calls; and the operation locks must be known here, so that who waits is not drawn, and that nobody can go on is seen.
 #![cfg(any(test, feature = "testing"))]
 
 use std::collections::HashSet;
@@ -12,7 +12,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
-use crate::blocks::{Gate, Hold};
+use crate::blocks::{LockMode, OperationLock};
 use crate::page::Tid;
 
 /// Who needs more steps is in a loop.
@@ -27,15 +27,15 @@ pub struct Over;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Standing {
     Ready,
-    Waiting(Gate, Hold, u64),
+    Waiting(OperationLock, LockMode, u64),
     Done,
 }
 
 #[derive(Debug)]
 struct Actor {
     standing: Standing,
-    held: Vec<(Gate, Hold)>,
-    /// elements that lists named, or the meta page, since it holds a gate
+    held: Vec<(OperationLock, LockMode)>,
+    /// elements that lists named, or the meta page, since it holds a operation lock
     told: HashSet<u64>,
 }
 
@@ -63,13 +63,14 @@ pub struct Turns {
 
 impl State {
     /// Whether a request is granted: who asked before and cannot go along with it comes first, as in the server.
-    fn is_granted(&self, me: usize, gate: Gate, hold: Hold, ticket: u64) -> bool {
-        let alone = hold == Hold::Exclusive;
+    fn is_granted(&self, me: usize, lock: OperationLock, mode: LockMode, ticket: u64) -> bool {
+        let alone = mode == LockMode::Exclusive;
         self.actors.iter().enumerate().all(|(at, actor)| {
-            let holds = actor.held.iter().any(|held| held.0 == gate && (alone || held.1 == Hold::Exclusive));
+            let holds =
+                actor.held.iter().any(|held| held.0 == lock && (alone || held.1 == LockMode::Exclusive));
             let before = match actor.standing {
                 Standing::Waiting(other, wanted, earlier) => {
-                    other == gate && earlier < ticket && (alone || wanted == Hold::Exclusive)
+                    other == lock && earlier < ticket && (alone || wanted == LockMode::Exclusive)
                 }
                 _ => false,
             };
@@ -80,7 +81,7 @@ impl State {
     fn can_run(&self, me: usize) -> bool {
         match self.actors.get(me).map(|actor| actor.standing) {
             Some(Standing::Ready) => true,
-            Some(Standing::Waiting(gate, hold, ticket)) => self.is_granted(me, gate, hold, ticket),
+            Some(Standing::Waiting(lock, mode, ticket)) => self.is_granted(me, lock, mode, ticket),
             _ => false,
         }
     }
@@ -172,15 +173,15 @@ impl Turns {
         self.wait(me, state).map(|_| ())
     }
 
-    /// Takes a gate when it is granted; others run meanwhile.
-    pub fn lock(&self, me: usize, gate: Gate, hold: Hold) -> Result<(), Over> {
+    /// Takes a operation lock when it is granted; others run meanwhile.
+    pub fn lock(&self, me: usize, lock: OperationLock, mode: LockMode) -> Result<(), Over> {
         self.step(me)?;
         let mut state = self.state();
         let ticket = state.tickets;
         state.tickets += 1;
-        if !state.is_granted(me, gate, hold, ticket) {
+        if !state.is_granted(me, lock, mode, ticket) {
             if let Some(actor) = state.actors.get_mut(me) {
-                actor.standing = Standing::Waiting(gate, hold, ticket);
+                actor.standing = Standing::Waiting(lock, mode, ticket);
             }
             state.draw();
             self.wake(&state);
@@ -188,15 +189,15 @@ impl Turns {
         }
         if let Some(actor) = state.actors.get_mut(me) {
             actor.standing = Standing::Ready;
-            actor.held.push((gate, hold));
+            actor.held.push((lock, mode));
         }
         Ok(())
     }
 
-    /// Releases a gate.
-    pub fn unlock(&self, me: usize, gate: Gate, hold: Hold) {
+    /// Releases a operation lock.
+    pub fn unlock(&self, me: usize, lock: OperationLock, mode: LockMode) {
         if let Some(actor) = self.state().actors.get_mut(me) {
-            if let Some(at) = actor.held.iter().position(|held| *held == (gate, hold)) {
+            if let Some(at) = actor.held.iter().position(|held| *held == (lock, mode)) {
                 actor.held.swap_remove(at);
             }
             if actor.held.is_empty() {
