@@ -333,7 +333,7 @@ mod tests {
                 FROM generate_series(1, 200) i;
              CREATE FUNCTION pages(query text) RETURNS int LANGUAGE plpgsql AS $$ DECLARE plan json; BEGIN
                 EXECUTE 'EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) ' || query INTO plan;
-                RETURN (plan->0->'Plan'->>'Shared Hit Blocks')::int + (plan->0->'Plan'->>'Shared Read Blocks')::int;
+                RETURN (plan->0->'Plan'->>'Shared Hit BlockStore')::int + (plan->0->'Plan'->>'Shared Read BlockStore')::int;
              END $$",
         )
         .unwrap();

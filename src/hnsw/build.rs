@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::{self, ForkNumber, PROGRESS_CREATEIDX_SUBPHASE, PROGRESS_CREATEIDX_TUPLES_DONE};
-use vector_index::blocks::{Blocks, Change};
+use vector_index::blocks::{BlockStore, PageUpdate};
 use vector_index::hnsw::build::{self, BuildError, Builder, Params, Pushed};
 use vector_index::hnsw::insert::Graph;
 use vector_index::hnsw::layout::{EntryPoint, HEAD_BLOCK, META_BLOCK, MetaPage, PAGE_ID};
@@ -122,7 +122,7 @@ fn write_page(
     block: u32,
     fill: &mut dyn FnMut(&mut [u8]),
 ) -> Result<(), Corruption> {
-    let mut change = blocks.change()?;
+    let mut change = blocks.update()?;
     let slot = change.extend()?;
     if change.block(slot) != block {
         return Err(Damage::at(0, "block where the build expects none").on(block));

@@ -2,7 +2,7 @@
 
 use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::Datum;
-use vector_index::blocks::Blocks;
+use vector_index::blocks::BlockStore;
 use vector_index::hnsw::check::{Census, CheckError, Found, OutOfReach, Subject, check as check_index};
 use vector_index::hnsw::layout::{Element, META_BLOCK, PAGE_ID};
 use vector_index::hnsw::pages::read_meta;
@@ -61,7 +61,7 @@ fn run(inspection: Inspection<'_>, deep: bool, report: &mut dyn FnMut(Violation)
     let subject = Subject { space: op.space(dims), unit: op.normalized };
     let census = match check_index(&mut blocks, &subject, deep, report) {
         Ok(census) => census,
-        Err(CheckError::Blocks(corruption)) => return Err(corrupted(index, corruption)),
+        Err(CheckError::Store(corruption)) => return Err(corrupted(index, corruption)),
         Err(CheckError::OutOfMemory) => {
             return Err(Error::Fixed(PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY, "out of memory"));
         }

@@ -67,7 +67,7 @@ impl HnswScan {
         let found = with_space!(self.space, space => self.scan.next(&mut blocks, space, query, &settings));
         blocks.count_hits();
         found.map_err(|error| match error {
-            ScanError::Blocks(corruption) => corrupted(call.index, corruption),
+            ScanError::Store(corruption) => corrupted(call.index, corruption),
             ScanError::Query(error) => Error::Value(query_error(error)),
         })
     }

@@ -2,7 +2,7 @@
 
 use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::{Datum, ForkNumber};
-use vector_index::blocks::Blocks;
+use vector_index::blocks::BlockStore;
 use vector_index::ivf::check::Check;
 use vector_index::ivf::layout::{Entry, META_BLOCK, PAGE_ID, Packed};
 use vector_index::ivf::scan::{Unpack, read_meta};

@@ -50,7 +50,7 @@ fn insert_formed(
         |blocks, centres| with_space!(space, space => write::insert(blocks, space, value, row, inserter, centres)),
     );
     added.map_err(|c| corrupted(index, c))?.map_err(|error| match error {
-        InsertError::Blocks(corruption) => corrupted(index, corruption),
+        InsertError::Store(corruption) => corrupted(index, corruption),
         InsertError::Value(error) => Error::Value(error),
     })
 }

@@ -85,7 +85,7 @@ impl IvfScan {
         });
         blocks.count_hits();
         found.map_err(|error| match error {
-            ScanError::Blocks(corruption) => corrupted(call.index, corruption),
+            ScanError::Store(corruption) => corrupted(call.index, corruption),
             ScanError::Query(error) => Error::Value(error),
         })
     }

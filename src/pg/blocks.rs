@@ -8,7 +8,7 @@ use core::ffi::c_int;
 use core::mem::ManuallyDrop;
 
 use pgrx::pg_sys::{self, Buffer, ForkNumber};
-use vector_index::blocks::{Blocks, Change, FIFTH_BLOCK, LockMode, OperationLock, Slot};
+use vector_index::blocks::{BlockStore, FIFTH_BLOCK, LockMode, OperationLock, PageRef, PageUpdate};
 use vector_index::page::{Corruption, Damage, Tid};
 use vector_kernels::prefetch_line;
 
@@ -186,9 +186,9 @@ fn page_address(buffer: Buffer) -> *mut u8 {
 const SHARE: c_int = pg_sys::BUFFER_LOCK_SHARE as c_int;
 const EXCLUSIVE: c_int = pg_sys::BUFFER_LOCK_EXCLUSIVE as c_int;
 
-impl<'r> Blocks for IndexBlocks<'r> {
+impl<'r> BlockStore for IndexBlocks<'r> {
     type Error = Corruption;
-    type Change<'a>
+    type Update<'a>
         = IndexChange<'a>
     where
         Self: 'a;
@@ -247,7 +247,7 @@ impl<'r> Blocks for IndexBlocks<'r> {
         }
     }
 
-    fn change(&mut self) -> Result<IndexChange<'_>, Corruption> {
+    fn update(&mut self) -> Result<IndexChange<'_>, Corruption> {
         Ok(IndexChange {
             relation: self.relation,
             fork: self.fork,
@@ -332,14 +332,14 @@ impl IndexChange<'_> {
         room.ok_or(FIFTH_BLOCK.on(pg_sys::InvalidBlockNumber))
     }
 
-    fn mode(&mut self, place: usize, buffer: Buffer, new: bool) -> Slot {
+    fn mode(&mut self, place: usize, buffer: Buffer, new: bool) -> PageRef {
         if let Some(held) = self.held.get_mut(place) {
             *held = Some(Held { buffer, image: core::ptr::null_mut(), new });
         }
-        Slot(place)
+        PageRef(place)
     }
 
-    fn held(&self, slot: Slot) -> Option<&Held> {
+    fn held(&self, slot: PageRef) -> Option<&Held> {
         self.held.get(slot.0).and_then(Option::as_ref)
     }
 
@@ -373,10 +373,10 @@ impl IndexChange<'_> {
     }
 }
 
-impl Change for IndexChange<'_> {
+impl PageUpdate for IndexChange<'_> {
     type Error = Corruption;
 
-    fn open(&mut self, block: u32) -> Result<Slot, Corruption> {
+    fn open(&mut self, block: u32) -> Result<PageRef, Corruption> {
         let room = self.room()?;
         let buffer = self.read_buffer(block)?;
         // SAFETY: pinned just now.
@@ -384,7 +384,7 @@ impl Change for IndexChange<'_> {
         Ok(self.mode(room, buffer, false))
     }
 
-    fn extend(&mut self) -> Result<Slot, Corruption> {
+    fn extend(&mut self) -> Result<PageRef, Corruption> {
         let room = self.room()?;
         if let Some(buffer) = self.ahead.take(self.relation, self.fork) {
             // SAFETY: pinned just now, and nobody else knows the block.
@@ -411,7 +411,7 @@ impl Change for IndexChange<'_> {
         Ok(self.mode(room, buffer, true))
     }
 
-    fn block(&self, slot: Slot) -> u32 {
+    fn block(&self, slot: PageRef) -> u32 {
         match self.held(slot) {
             // SAFETY: the buffer is pinned.
             Some(held) => unsafe { server::BufferGetBlockNumber(held.buffer) },
@@ -419,7 +419,7 @@ impl Change for IndexChange<'_> {
         }
     }
 
-    fn bytes(&self, slot: Slot) -> &[u8] {
+    fn bytes(&self, slot: PageRef) -> &[u8] {
         match self.held(slot) {
             Some(held) => {
                 let start =
@@ -432,7 +432,7 @@ impl Change for IndexChange<'_> {
         }
     }
 
-    fn bytes_mut(&mut self, slot: Slot) -> Result<&mut [u8], Corruption> {
+    fn bytes_mut(&mut self, slot: PageRef) -> Result<&mut [u8], Corruption> {
         let Some(held) = self.held.get_mut(slot.0).and_then(Option::as_mut) else { return Ok(&mut []) };
         if held.image.is_null() {
             held.image = if self.logged {

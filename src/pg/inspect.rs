@@ -4,7 +4,7 @@ use core::ffi::{CStr, c_int};
 
 use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::{self, Buffer, ForkNumber};
-use vector_index::blocks::{Blocks, Change, LockMode, OperationLock, Slot};
+use vector_index::blocks::{BlockStore, LockMode, OperationLock, PageRef, PageUpdate};
 use vector_index::page::{Corruption, Damage};
 use zerocopy::IntoBytes;
 
@@ -205,21 +205,21 @@ impl<'r> ReadBlocks<'r> {
 /// The change of blocks that are not changed: there is none.
 pub enum NoChange {}
 
-impl Change for NoChange {
+impl PageUpdate for NoChange {
     type Error = Corruption;
-    fn open(&mut self, _: u32) -> Result<Slot, Corruption> {
+    fn open(&mut self, _: u32) -> Result<PageRef, Corruption> {
         match *self {}
     }
-    fn extend(&mut self) -> Result<Slot, Corruption> {
+    fn extend(&mut self) -> Result<PageRef, Corruption> {
         match *self {}
     }
-    fn block(&self, _: Slot) -> u32 {
+    fn block(&self, _: PageRef) -> u32 {
         match *self {}
     }
-    fn bytes(&self, _: Slot) -> &[u8] {
+    fn bytes(&self, _: PageRef) -> &[u8] {
         match *self {}
     }
-    fn bytes_mut(&mut self, _: Slot) -> Result<&mut [u8], Corruption> {
+    fn bytes_mut(&mut self, _: PageRef) -> Result<&mut [u8], Corruption> {
         match *self {}
     }
     fn commit(self) -> Result<(), Corruption> {
@@ -227,9 +227,9 @@ impl Change for NoChange {
     }
 }
 
-impl Blocks for ReadBlocks<'_> {
+impl BlockStore for ReadBlocks<'_> {
     type Error = Corruption;
-    type Change<'a>
+    type Update<'a>
         = NoChange
     where
         Self: 'a;
@@ -267,7 +267,7 @@ impl Blocks for ReadBlocks<'_> {
         look(self.page.as_bytes()).map_err(|damage| damage.on(block))
     }
 
-    fn change(&mut self) -> Result<NoChange, Corruption> {
+    fn update(&mut self) -> Result<NoChange, Corruption> {
         Err(Damage::internal("change of blocks that are only read").on(0))
     }
 

@@ -1,6 +1,6 @@
 //! Blocks in memory that cost next to nothing: what is counted is the algorithm.
 
-use vector_index::blocks::{Blocks, Change, LockMode, OperationLock, Slot};
+use vector_index::blocks::{BlockStore, LockMode, OperationLock, PageRef, PageUpdate};
 use vector_index::page::{Corruption, Damage};
 use zerocopy::IntoBytes;
 
@@ -21,9 +21,9 @@ impl Plain {
     }
 }
 
-impl Blocks for Plain {
+impl BlockStore for Plain {
     type Error = Corruption;
-    type Change<'a> = Held<'a>;
+    type Update<'a> = Held<'a>;
 
     fn page_size(&self) -> usize {
         PAGE_SIZE
@@ -41,7 +41,7 @@ impl Blocks for Plain {
         look(self.page(block)?.as_bytes()).map_err(|damage| damage.on(block))
     }
 
-    fn change(&mut self) -> Result<Held<'_>, Corruption> {
+    fn update(&mut self) -> Result<Held<'_>, Corruption> {
         Ok(Held { blocks: self, held: Vec::new() })
     }
 
@@ -59,31 +59,31 @@ pub struct Held<'a> {
     held: Vec<(u32, Page)>,
 }
 
-impl Change for Held<'_> {
+impl PageUpdate for Held<'_> {
     type Error = Corruption;
 
-    fn open(&mut self, block: u32) -> Result<Slot, Corruption> {
+    fn open(&mut self, block: u32) -> Result<PageRef, Corruption> {
         let page = *self.blocks.page(block)?;
         self.held.push((block, page));
-        Ok(Slot(self.held.len() - 1))
+        Ok(PageRef(self.held.len() - 1))
     }
 
-    fn extend(&mut self) -> Result<Slot, Corruption> {
+    fn extend(&mut self) -> Result<PageRef, Corruption> {
         let added =
             self.held.iter().filter(|(number, _)| *number as usize >= self.blocks.pages.len()).count();
         self.held.push(((self.blocks.pages.len() + added) as u32, [0; PAGE_SIZE / 8]));
-        Ok(Slot(self.held.len() - 1))
+        Ok(PageRef(self.held.len() - 1))
     }
 
-    fn block(&self, slot: Slot) -> u32 {
+    fn block(&self, slot: PageRef) -> u32 {
         self.held.get(slot.0).map_or(u32::MAX, |held| held.0)
     }
 
-    fn bytes(&self, slot: Slot) -> &[u8] {
+    fn bytes(&self, slot: PageRef) -> &[u8] {
         self.held.get(slot.0).map_or(&[], |held| held.1.as_bytes())
     }
 
-    fn bytes_mut(&mut self, slot: Slot) -> Result<&mut [u8], Corruption> {
+    fn bytes_mut(&mut self, slot: PageRef) -> Result<&mut [u8], Corruption> {
         let held = self.held.get_mut(slot.0);
         held.map(|held| held.1.as_mut_bytes()).ok_or_else(|| Damage::at(0, "no such slot").on(u32::MAX))
     }

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
-use vector_index::blocks::{Blocks, Change};
+use vector_index::blocks::{BlockStore, PageUpdate};
 use vector_index::hnsw::build::{Builder, Graph as Built, Params};
 use vector_index::hnsw::insert::{Graph, Workspace, insert};
 use vector_index::hnsw::layout::{EntryPoint, MetaPage, PAGE_ID};
@@ -97,8 +97,8 @@ fn written<S: Space>(graph: &Built<S>, dims: usize) -> Result<Plain, Box<dyn Err
     Ok(blocks)
 }
 
-fn add<B: Blocks>(blocks: &mut B, fill: impl FnOnce(&mut [u8])) -> Result<(), B::Error> {
-    let mut change = blocks.change()?;
+fn add<B: BlockStore>(blocks: &mut B, fill: impl FnOnce(&mut [u8])) -> Result<(), B::Error> {
+    let mut change = blocks.update()?;
     let slot = change.extend()?;
     fill(change.bytes_mut(slot)?);
     change.commit()

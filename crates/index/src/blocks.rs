@@ -26,11 +26,11 @@ pub enum LockMode {
 }
 
 /// The blocks of one index.
-pub trait Blocks {
+pub trait BlockStore {
     /// Why a block cannot be had.
     type Error: From<Corruption>;
     /// One logged change of up to four blocks.
-    type Change<'a>: Change<Error = Self::Error>
+    type Update<'a>: PageUpdate<Error = Self::Error>
     where
         Self: 'a;
 
@@ -67,9 +67,9 @@ pub trait Blocks {
     }
 
     /// Begins a change. Dropping it without commit undoes it.
-    fn change(&mut self) -> Result<Self::Change<'_>, Self::Error>;
+    fn update(&mut self) -> Result<Self::Update<'_>, Self::Error>;
 
-    /// Says that exactly so many blocks more will be added by [`Change::extend`]. A hint.
+    /// Says that exactly so many blocks more will be added by [`PageUpdate::extend`]. A hint.
     fn will_extend(&mut self, blocks: u32) {
         let _ = blocks;
     }
@@ -99,23 +99,23 @@ pub const FIFTH_BLOCK: PageError = PageError::internal("a change opens a fifth b
 
 /// A block of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Slot(pub usize);
+pub struct PageRef(pub usize);
 
 /// A change of up to four blocks that become visible and durable together.
-pub trait Change {
+pub trait PageUpdate {
     /// Why it fails.
     type Error: From<Corruption>;
 
     /// Locks a block exclusively. The caller never asks for a block that the change holds already.
-    fn open(&mut self, block: u32) -> Result<Slot, Self::Error>;
+    fn open(&mut self, block: u32) -> Result<PageRef, Self::Error>;
     /// Adds a block to the index; its bytes are zero.
-    fn extend(&mut self) -> Result<Slot, Self::Error>;
+    fn extend(&mut self) -> Result<PageRef, Self::Error>;
     /// The number of a block.
-    fn block(&self, slot: Slot) -> u32;
+    fn block(&self, slot: PageRef) -> u32;
     /// The bytes of a block.
-    fn bytes(&self, slot: Slot) -> &[u8];
+    fn bytes(&self, slot: PageRef) -> &[u8];
     /// The bytes of a block, to be changed: from here on the block is part of the change.
-    fn bytes_mut(&mut self, slot: Slot) -> Result<&mut [u8], Self::Error>;
+    fn bytes_mut(&mut self, slot: PageRef) -> Result<&mut [u8], Self::Error>;
     /// Makes the change and lets all blocks go.
     fn commit(self) -> Result<(), Self::Error>;
 }

@@ -9,7 +9,7 @@ use super::connect::{Below, Links, descend, make_edge};
 use super::insert::Graph;
 use super::layout::{Element, Neighbours, PAGE_ID, layer_range, neighbour_slots_mut};
 use super::pages::Node;
-use crate::blocks::{Blocks, Change};
+use crate::blocks::{BlockStore, PageUpdate};
 use crate::page::{Damage, Page, PageMut, Tid};
 use crate::space::Space;
 
@@ -46,7 +46,7 @@ impl Member {
 }
 
 /// Reads an element; `None` when it is marked as deleted.
-pub(super) fn read_member<B: Blocks>(blocks: &mut B, tid: Tid) -> Result<Option<Member>, B::Error> {
+pub(super) fn read_member<B: BlockStore>(blocks: &mut B, tid: Tid) -> Result<Option<Member>, B::Error> {
     blocks.read(tid.block(), |bytes| {
         let element = Element::new(Page::new(bytes, PAGE_ID)?.item(tid.offset())?, tid.offset())?;
         Ok((element.header.deleted == 0).then(|| Member::new(tid, &element)))
@@ -55,7 +55,7 @@ pub(super) fn read_member<B: Blocks>(blocks: &mut B, tid: Tid) -> Result<Option<
 
 /// Copies the edges of a layer. False, and none, when the list is not the element's any more.
 #[inline]
-pub(super) fn copy_list<B: Blocks>(
+pub(super) fn copy_list<B: BlockStore>(
     blocks: &mut B,
     m: usize,
     member: &Member,
@@ -76,7 +76,7 @@ pub(super) fn copy_list<B: Blocks>(
 
 /// The anchor of an element. `None` when it has no edge, or is not there any more.
 #[inline]
-pub(super) fn anchor_of<B: Blocks>(
+pub(super) fn anchor_of<B: BlockStore>(
     blocks: &mut B,
     m: usize,
     member: &Member,
@@ -89,7 +89,7 @@ pub(super) fn anchor_of<B: Blocks>(
 }
 
 /// Whether the element's list in layer 0 names `edge`.
-fn has_edge<B: Blocks>(blocks: &mut B, m: usize, member: &Member, edge: Tid) -> Result<bool, B::Error> {
+fn has_edge<B: BlockStore>(blocks: &mut B, m: usize, member: &Member, edge: Tid) -> Result<bool, B::Error> {
     let at = member.neighbour_tid;
     blocks.read(at.block(), |bytes| {
         let list = Neighbours::new(Page::unidentified(bytes)?.item(at.offset())?, at.offset())?;
@@ -109,7 +109,7 @@ pub(super) enum Hanging {
 }
 
 /// Looks at an element's anchor. The caller holds the update lock.
-pub(super) fn hanging<B: Blocks>(blocks: &mut B, m: usize, member: &Member) -> Result<Hanging, B::Error> {
+pub(super) fn hanging<B: BlockStore>(blocks: &mut B, m: usize, member: &Member) -> Result<Hanging, B::Error> {
     let Some(anchor) = anchor_of(blocks, m, member)? else { return Ok(Hanging::Nowhere) };
     let Some(anchor) = read_member(blocks, anchor)? else { return Ok(Hanging::Nowhere) };
     Ok(if has_edge(blocks, m, &anchor, member.tid)? { Hanging::Fast } else { Hanging::Loose(anchor) })
@@ -117,7 +117,7 @@ pub(super) fn hanging<B: Blocks>(blocks: &mut B, m: usize, member: &Member) -> R
 
 /// Makes `anchor` the first edge of an element in layer 0: by exchange when the list has it, else in place of the first.
 /// Nobody shares the update lock, or the element is not yet to be found.
-pub(super) fn set_anchor<B: Blocks>(
+pub(super) fn set_anchor<B: BlockStore>(
     blocks: &mut B,
     m: usize,
     member: &Member,
@@ -125,7 +125,7 @@ pub(super) fn set_anchor<B: Blocks>(
 ) -> Result<(), B::Error> {
     let at = member.neighbour_tid;
     let damage = |damage: Damage| damage.on(at.block());
-    let mut change = blocks.change()?;
+    let mut change = blocks.update()?;
     let slot = change.open(at.block())?;
     let place = {
         let item = Page::new(change.bytes(slot), PAGE_ID).and_then(|page| page.item(at.offset()));
@@ -162,7 +162,7 @@ pub(super) enum Joined {
 /// Anchors an element at `start`, or at a living element below it, so that it hangs on one anchor or the other at every
 /// moment. `start` is not anchored below the element, unless anchors go round from one to the other. The caller holds
 /// the update lock alone.
-pub(super) fn reanchor<B: Blocks, S: Space>(
+pub(super) fn reanchor<B: BlockStore, S: Space>(
     blocks: &mut B,
     graph: &Graph<S>,
     links: &mut Links,
@@ -197,7 +197,7 @@ pub(super) fn reanchor<B: Blocks, S: Space>(
 
 /// The list of `full` has its anchor and elements anchored at `full`, none of which lives: anchors one of them below
 /// another, so that its slot may be taken. `avoid` is not touched. The caller holds the update lock alone.
-pub(super) fn evict<B: Blocks>(
+pub(super) fn evict<B: BlockStore>(
     blocks: &mut B,
     m: usize,
     full: &Member,
@@ -224,7 +224,7 @@ pub(super) fn evict<B: Blocks>(
 
 /// The first element that is anchored at `owner` and in its list behind the anchor, but none of `but`, nor a living one
 /// when `dying`.
-fn child<B: Blocks>(
+fn child<B: BlockStore>(
     blocks: &mut B,
     m: usize,
     owner: &Member,
@@ -244,7 +244,7 @@ fn child<B: Blocks>(
 }
 
 /// Gives `owner` an edge to `new`, in a free slot or that of any edge that need not be kept; false when there is none.
-fn take_any<B: Blocks>(
+fn take_any<B: BlockStore>(
     blocks: &mut B,
     m: usize,
     owner: &Member,
@@ -270,7 +270,7 @@ fn take_any<B: Blocks>(
     let Some(place) = place else { return Ok(false) };
     let at = owner.neighbour_tid;
     let damage = |damage: Damage| damage.on(at.block());
-    let mut change = blocks.change()?;
+    let mut change = blocks.update()?;
     let slot = change.open(at.block())?;
     let mut page = PageMut::new(change.bytes_mut(slot)?, PAGE_ID).map_err(damage)?;
     let item = page.item_mut(at.offset()).map_err(damage)?;

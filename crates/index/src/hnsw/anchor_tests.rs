@@ -10,7 +10,7 @@ use super::insert::{Graph, Workspace, insert};
 use super::layout::{Element, HEAD_BLOCK, Neighbours, PAGE_ID, is_element, layer_range};
 use super::pages::read_meta;
 use super::vacuum::{Vacuum, Vacuumed};
-use crate::blocks::{Blocks, LockMode, OperationLock};
+use crate::blocks::{BlockStore, LockMode, OperationLock};
 use crate::page::{Damage, FIRST_OFFSET, Page, Tid};
 use crate::space::{AnySpace, Dense, Metric, ValueBuf, ValueKind};
 use crate::testing::hnsw::{build, row, vector};
@@ -346,9 +346,9 @@ impl Visited<'_> {
     }
 }
 
-impl Blocks for Visited<'_> {
+impl BlockStore for Visited<'_> {
     type Error = MemError;
-    type Change<'a>
+    type Update<'a>
         = MemChange<'a>
     where
         Self: 'a;
@@ -362,8 +362,8 @@ impl Blocks for Visited<'_> {
     fn read<R>(&mut self, block: u32, look: impl FnOnce(&[u8]) -> Result<R, Damage>) -> Result<R, MemError> {
         self.inner.read(block, look)
     }
-    fn change(&mut self) -> Result<MemChange<'_>, MemError> {
-        self.inner.change()
+    fn update(&mut self) -> Result<MemChange<'_>, MemError> {
+        self.inner.update()
     }
     fn lock(&mut self, lock: OperationLock, mode: LockMode) -> Result<(), MemError> {
         self.inner.lock(lock, mode)

@@ -9,7 +9,7 @@ use super::insert::{Graph, Values, Workspace, pair_distance, view_distance, view
 use super::layout::{Element, ElementHeader, Neighbours, PAGE_ID, layer_range, neighbour_slots_mut};
 use super::params::layer_slots;
 use super::search::{Scored, equal_share, next_dropped, tie_order};
-use crate::blocks::{Blocks, Change, Slot};
+use crate::blocks::{BlockStore, PageRef, PageUpdate};
 use crate::page::{Damage, Page, PageMut, Tid};
 use crate::space::Space;
 
@@ -103,7 +103,7 @@ impl Links {
     }
 
     /// Reads an element, unless it was read before, and answers its place.
-    fn load<B: Blocks>(&mut self, blocks: &mut B, tid: Tid) -> Result<u32, B::Error> {
+    fn load<B: BlockStore>(&mut self, blocks: &mut B, tid: Tid) -> Result<u32, B::Error> {
         if let Some(&place) = self.places.get(&tid.packed()) {
             return Ok(place);
         }
@@ -127,7 +127,7 @@ impl Links {
     }
 
     /// Whether the element at `place` is anchored at `owner`.
-    fn is_child<B: Blocks>(
+    fn is_child<B: BlockStore>(
         &mut self,
         blocks: &mut B,
         m: usize,
@@ -190,7 +190,7 @@ pub(super) enum Found {
 /// Chooses, for the new element whose neighbours are in `workspace.selected`, which of their lists take it, and its
 /// anchor, whose list must: the nearest neighbour with a slot that may be taken, or an element anchored below the
 /// nearest. Changes nothing.
-pub(super) fn choose<B: Blocks, S: Space>(
+pub(super) fn choose<B: BlockStore, S: Space>(
     blocks: &mut B,
     graph: &Graph<S>,
     workspace: &mut Workspace,
@@ -205,7 +205,7 @@ pub(super) fn choose<B: Blocks, S: Space>(
 }
 
 /// Chooses an anchor below the nearest neighbour.
-fn choose_below<B: Blocks, S: Space>(
+fn choose_below<B: BlockStore, S: Space>(
     blocks: &mut B,
     graph: &Graph<S>,
     workspace: &mut Workspace,
@@ -232,7 +232,7 @@ fn set_anchor_edge(links: &mut Links, edge: Edge) {
 }
 
 /// Chooses the anchor anew, when others took the slot that was chosen before.
-pub(super) fn choose_again<B: Blocks, S: Space>(
+pub(super) fn choose_again<B: BlockStore, S: Space>(
     blocks: &mut B,
     graph: &Graph<S>,
     workspace: &mut Workspace,
@@ -254,7 +254,7 @@ pub(super) fn choose_again<B: Blocks, S: Space>(
 
 /// Chooses which of the neighbours' lists take the element at `tid`; when it is new and has a `row` only, its anchor
 /// among them.
-fn offer_all<B: Blocks, S: Space>(
+fn offer_all<B: BlockStore, S: Space>(
     blocks: &mut B,
     graph: &Graph<S>,
     workspace: &mut Workspace,
@@ -285,7 +285,7 @@ fn offer_all<B: Blocks, S: Space>(
 
 /// Makes the edge from the anchor chosen, and those that its change has room for. False, and nothing is changed, when
 /// the anchor's list has no such slot any more.
-pub(super) fn link_anchor<B: Blocks>(
+pub(super) fn link_anchor<B: BlockStore>(
     blocks: &mut B,
     m: usize,
     workspace: &mut Workspace,
@@ -313,7 +313,7 @@ pub(super) fn link_anchor<B: Blocks>(
 }
 
 /// Makes the edges that are left.
-pub(super) fn link_others<B: Blocks>(
+pub(super) fn link_others<B: BlockStore>(
     blocks: &mut B,
     m: usize,
     workspace: &Workspace,
@@ -329,7 +329,7 @@ pub(super) fn link_others<B: Blocks>(
 }
 
 /// Offers the element at `tid`, which is anchored, to the neighbours in `workspace.selected`.
-pub(super) fn connect<B: Blocks, S: Space>(
+pub(super) fn connect<B: BlockStore, S: Space>(
     blocks: &mut B,
     graph: &Graph<S>,
     workspace: &mut Workspace,
@@ -370,7 +370,7 @@ pub(super) enum Below {
 /// Walks from `start` down living children, those that are anchored at the element at hand and so keep its list full,
 /// until a list takes the new element; `avoid` is never stepped on. Anchors lead from a child to its parent, so the walk
 /// comes back to nothing but `start`, and ends: a leaf has room.
-pub(super) fn descend<B: Blocks, S: Space>(
+pub(super) fn descend<B: BlockStore, S: Space>(
     blocks: &mut B,
     graph: &Graph<S>,
     links: &mut Links,
@@ -409,7 +409,12 @@ pub(super) fn descend<B: Blocks, S: Space>(
 }
 
 /// Makes an edge that [`descend`] found, to the element at `x`. The update lock is held alone since.
-pub(super) fn make_edge<B: Blocks>(blocks: &mut B, m: usize, edge: &Edge, x: Tid) -> Result<(), B::Error> {
+pub(super) fn make_edge<B: BlockStore>(
+    blocks: &mut B,
+    m: usize,
+    edge: &Edge,
+    x: Tid,
+) -> Result<(), B::Error> {
     let (at, list) = (edge.neighbour.tid, edge.neighbour.neighbour_tid);
     if edge.plan != Plan::Leave && !apply(blocks, m, &[*edge], x, Some(at))? {
         return Err(Damage::at(list.offset(), "list changed under its lock").on(list.block()).into());
@@ -423,7 +428,7 @@ const AHEAD: usize = 4;
 /// Choosing takes time, so it happens before the list is locked; [`apply`] looks again at what it finds then.
 ///
 /// Of layer 0, a list keeps its owner's anchor and every element that is anchored at its owner.
-fn plan<B: Blocks, S: Space>(
+fn plan<B: BlockStore, S: Space>(
     blocks: &mut B,
     graph: &Graph<S>,
     links: &mut Links,
@@ -495,7 +500,7 @@ fn plan<B: Blocks, S: Space>(
 
 /// Loads what a list names into `links.candidates`, with its distance from the owner. Answers at once when it names an
 /// element on its way out that it need not keep: those go first.
-fn weigh<B: Blocks, S: Space>(
+fn weigh<B: BlockStore, S: Space>(
     blocks: &mut B,
     graph: &Graph<S>,
     links: &mut Links,
@@ -534,7 +539,7 @@ fn weigh<B: Blocks, S: Space>(
 }
 
 /// Of `links.candidates`, the one to drop, only equals of the owner when `equals`; [`Plan::Full`] when all are kept.
-fn drop_one<B: Blocks, S: Space>(
+fn drop_one<B: BlockStore, S: Space>(
     blocks: &mut B,
     graph: &Graph<S>,
     links: &mut Links,
@@ -570,15 +575,15 @@ fn drop_one<B: Blocks, S: Space>(
 
 /// Changes one slot of each list, where that still makes sense under its lock. Edges of one block are neighbours here.
 /// When `anchor`'s list has no place any more, nothing is changed, and the answer is false.
-fn apply<B: Blocks>(
+fn apply<B: BlockStore>(
     blocks: &mut B,
     m: usize,
     edges: &[Edge],
     new: Tid,
     anchor: Option<Tid>,
 ) -> Result<bool, B::Error> {
-    let mut change = blocks.change()?;
-    let mut open: Option<(u32, Slot)> = None;
+    let mut change = blocks.update()?;
+    let mut open: Option<(u32, PageRef)> = None;
     let mut changed = false;
     for edge in edges {
         let Edge { neighbour, layer, plan } = edge;

@@ -10,7 +10,7 @@ use super::pages::{PageStore, Walk, read_meta};
 use super::params::{layer_slots, max_level, random_level};
 use super::place::{self, Pair};
 use super::search::{Pool, Scored, Store, equal_share, search_layer, select_sharing, tie_order};
-use crate::blocks::{Blocks, Change, LockMode, OperationLock};
+use crate::blocks::{BlockStore, LockMode, OperationLock, PageUpdate};
 use crate::page::{Damage, Page, PageMut, Tid};
 use crate::space::Space;
 
@@ -148,7 +148,7 @@ pub(super) fn view_distance<S: Space>(space: S, views: &[Option<S::View<'_>>], a
 }
 
 /// Copies the values of nodes that are not loaded yet.
-pub(super) fn load_values<B: Blocks>(
+pub(super) fn load_values<B: BlockStore>(
     blocks: &mut B,
     walk: &Walk,
     values: &mut Values,
@@ -170,7 +170,7 @@ pub(super) fn load_values<B: Blocks>(
 /// Finds neighbours for `value` in the layers up to `level` and leaves them in `workspace.selected`. `repairing` is
 /// the element itself when it is in the graph already. `owner` decides between candidates that are equally near.
 #[allow(clippy::too_many_arguments)]
-pub(super) fn find_neighbours<B: Blocks, S: Space>(
+pub(super) fn find_neighbours<B: BlockStore, S: Space>(
     blocks: &mut B,
     graph: &Graph<S>,
     workspace: &mut Workspace,
@@ -251,7 +251,7 @@ fn order_ties(walk: &Walk, candidates: &mut [Scored], owner: Tid) {
     }
 }
 
-impl<B: Blocks, S: Space> PageStore<'_, B, S, true> {
+impl<B: BlockStore, S: Space> PageStore<'_, B, S, true> {
     pub(super) fn load_values(&mut self, values: &mut Values, nodes: &[Scored]) -> Result<(), B::Error> {
         let (blocks, walk) = self.parts();
         load_values(blocks, walk, values, nodes.iter().map(|scored| scored.node))
@@ -290,7 +290,7 @@ fn anchor_first(slots: &mut [Tid], m: usize, anchor: Tid) {
 ///
 /// # Errors
 /// A damaged index. What was written up to then is consistent: at worst an element that nothing leads to.
-pub fn insert<B: Blocks, S: Space>(
+pub fn insert<B: BlockStore, S: Space>(
     blocks: &mut B,
     graph: &Graph<S>,
     workspace: &mut Workspace,
@@ -347,7 +347,7 @@ enum Inserted {
 }
 
 /// Inserts under the update lock, held as `mode` says. With it held alone, the row always gets in.
-fn insert_at_level<B: Blocks, S: Space>(
+fn insert_at_level<B: BlockStore, S: Space>(
     blocks: &mut B,
     graph: &Graph<S>,
     workspace: &mut Workspace,
@@ -426,7 +426,7 @@ fn insert_at_level<B: Blocks, S: Space>(
 }
 
 /// Makes room in the list of an element whose children are all on their way out.
-fn make_room<B: Blocks, S: Space>(
+fn make_room<B: BlockStore, S: Space>(
     blocks: &mut B,
     graph: &Graph<S>,
     workspace: &mut Workspace,
@@ -439,8 +439,8 @@ fn make_room<B: Blocks, S: Space>(
 }
 
 /// Takes the row from a new element that nothing leads to: the next vacuum frees its place.
-fn disown<B: Blocks>(blocks: &mut B, at: Tid) -> Result<(), B::Error> {
-    let mut change = blocks.change()?;
+fn disown<B: BlockStore>(blocks: &mut B, at: Tid) -> Result<(), B::Error> {
+    let mut change = blocks.update()?;
     let slot = change.open(at.block())?;
     let bytes = change.bytes_mut(slot)?;
     set_heap_tid(bytes, at.offset(), 0, Tid::INVALID).map_err(|damage| damage.on(at.block()))?;
@@ -448,7 +448,7 @@ fn disown<B: Blocks>(blocks: &mut B, at: Tid) -> Result<(), B::Error> {
 }
 
 /// Adds the row to an element with the very same value, when there is one with room.
-fn add_duplicate<B: Blocks>(
+fn add_duplicate<B: BlockStore>(
     blocks: &mut B,
     workspace: &Workspace,
     value: &[u8],
@@ -456,7 +456,7 @@ fn add_duplicate<B: Blocks>(
 ) -> Result<bool, B::Error> {
     for at in 0..workspace.walk.spare.len() {
         let Some(&at) = workspace.walk.spare.get(at) else { break };
-        let mut change = blocks.change()?;
+        let mut change = blocks.update()?;
         let slot = change.open(at.block())?;
         let free = {
             let damage = |d: Damage| d.on(at.block());
@@ -486,11 +486,11 @@ fn set_heap_tid(bytes: &mut [u8], offset: u16, at: usize, row: Tid) -> Result<()
 }
 
 /// Changes the meta page.
-pub(super) fn update_meta<B: Blocks>(
+pub(super) fn update_meta<B: BlockStore>(
     blocks: &mut B,
     update: impl FnOnce(&mut MetaPage) -> bool,
 ) -> Result<(), B::Error> {
-    let mut change = blocks.change()?;
+    let mut change = blocks.update()?;
     let slot = change.open(META_BLOCK)?;
     let mut meta = MetaPage::read(change.bytes(slot)).map_err(|damage| damage.on(META_BLOCK))?;
     if !update(&mut meta) {
@@ -504,7 +504,7 @@ pub(super) fn update_meta<B: Blocks>(
 
 /// Moves the insert page forward from where this insert found it. Where somebody has moved it meanwhile it stays: a
 /// vacuum moves it back, to room that would otherwise wait for the next vacuum.
-fn advance_insert_page<B: Blocks>(blocks: &mut B, from: u32, to: u32) -> Result<(), B::Error> {
+fn advance_insert_page<B: BlockStore>(blocks: &mut B, from: u32, to: u32) -> Result<(), B::Error> {
     update_meta(blocks, |meta| {
         let forward = meta.insert_page == from && to > from;
         if forward {
@@ -515,7 +515,7 @@ fn advance_insert_page<B: Blocks>(blocks: &mut B, from: u32, to: u32) -> Result<
 }
 
 /// Makes an element the entry point, unless there is a higher one. The caller holds the update lock alone.
-pub(super) fn raise_entry_point<B: Blocks>(blocks: &mut B, entry: EntryPoint) -> Result<(), B::Error> {
+pub(super) fn raise_entry_point<B: BlockStore>(blocks: &mut B, entry: EntryPoint) -> Result<(), B::Error> {
     update_meta(blocks, |meta| {
         let higher = raises_entry(meta, entry.level);
         if higher {

@@ -7,7 +7,7 @@ use super::insert::Graph;
 use super::layout::{Neighbours, PAGE_ID};
 use super::repair::strip;
 use super::vacuum::{Pages, Vacuum, for_each_element};
-use crate::blocks::{Blocks, LockMode, OperationLock};
+use crate::blocks::{BlockStore, LockMode, OperationLock};
 use crate::page::{Damage, Page, Tid};
 use crate::space::Space;
 
@@ -25,7 +25,7 @@ pub(super) enum Above {
 impl Vacuum {
     /// Gives every living element whose anchor is dying a living one: the first above it. From then on living elements
     /// hang together without the dying ones.
-    pub(super) fn adopt_orphans<B: Blocks, S: Space>(
+    pub(super) fn adopt_orphans<B: BlockStore, S: Space>(
         &mut self,
         blocks: &mut B,
         graph: &Graph<S>,
@@ -49,7 +49,7 @@ impl Vacuum {
     }
 
     /// Finds the living elements of a page whose anchors are dying, or whose lists stand on another page.
-    fn find_orphans<B: Blocks>(&mut self, blocks: &mut B, m: usize, block: u32) -> Result<(), B::Error> {
+    fn find_orphans<B: BlockStore>(&mut self, blocks: &mut B, m: usize, block: u32) -> Result<(), B::Error> {
         let (orphans, dying) = (&mut self.broken, &self.dying);
         orphans.clear();
         blocks.read_in_passing(block, |bytes| {
@@ -78,7 +78,7 @@ impl Vacuum {
     }
 
     /// Anchors an orphan anew. The update lock is held alone.
-    fn adopt<B: Blocks, S: Space>(
+    fn adopt<B: BlockStore, S: Space>(
         &mut self,
         blocks: &mut B,
         graph: &Graph<S>,
@@ -109,7 +109,7 @@ impl Vacuum {
 
     /// Follows anchors from a dying element up to the first that lives. Every step is taken once in a vacuum: anchors of
     /// dying elements change only to others below the same living one.
-    fn climb<B: Blocks>(&mut self, blocks: &mut B, m: usize, from: Tid) -> Result<Above, B::Error> {
+    fn climb<B: BlockStore>(&mut self, blocks: &mut B, m: usize, from: Tid) -> Result<Above, B::Error> {
         self.path.clear();
         let mut at = from;
         let above = loop {
@@ -143,7 +143,11 @@ impl Vacuum {
 
     /// Anchors the first orphan at an element below it, now that all that lives is below it; when nothing is, it is alone
     /// and has no edges.
-    fn settle_root<B: Blocks, S: Space>(&mut self, blocks: &mut B, graph: &Graph<S>) -> Result<(), B::Error> {
+    fn settle_root<B: BlockStore, S: Space>(
+        &mut self,
+        blocks: &mut B,
+        graph: &Graph<S>,
+    ) -> Result<(), B::Error> {
         let Some(root) = self.root else { return Ok(()) };
         blocks.lock(OperationLock::Update, LockMode::Exclusive)?;
         let anchor = anchor_of(blocks, graph.m, &root)?;

@@ -4,7 +4,7 @@ use super::layout::{
     Element, HEAP_TIDS, META_BLOCK, MetaPage, Neighbours, PAGE_ID, is_element, neighbours_size,
 };
 use super::search::{Pool, Scored, Store};
-use crate::blocks::Blocks;
+use crate::blocks::BlockStore;
 use crate::page::{Damage, FIRST_OFFSET, Page, Tid};
 use crate::space::Space;
 
@@ -331,7 +331,7 @@ const SPARE: usize = 8;
 /// Bytes of items that are asked for ahead of the one being scored. More at a time only fills the queue of misses.
 const AHEAD: usize = 2 << 10;
 
-impl<'s, B: Blocks, S: Space> PageStore<'s, B, S> {
+impl<'s, B: BlockStore, S: Space> PageStore<'s, B, S> {
     /// The graph in `blocks`, whose elements have `m` connections, scored against `query`, a whole varlena.
     ///
     /// # Errors
@@ -358,7 +358,7 @@ impl<'s, B: Blocks, S: Space> PageStore<'s, B, S> {
     }
 }
 
-impl<'s, B: Blocks, S: Space, const INSERTS: bool> PageStore<'s, B, S, INSERTS> {
+impl<'s, B: BlockStore, S: Space, const INSERTS: bool> PageStore<'s, B, S, INSERTS> {
     /// The same, for the repair of the element at `tid`.
     pub fn repairing(self, tid: Tid) -> Self {
         PageStore { repairing: Some(tid), ..self }
@@ -469,7 +469,7 @@ fn score<S: Space>(
     }
 }
 
-impl<B: Blocks, S: Space, const INSERTS: bool> Store for PageStore<'_, B, S, INSERTS> {
+impl<B: BlockStore, S: Space, const INSERTS: bool> Store for PageStore<'_, B, S, INSERTS> {
     type Error = B::Error;
 
     #[inline]
@@ -535,7 +535,7 @@ impl<B: Blocks, S: Space, const INSERTS: bool> Store for PageStore<'_, B, S, INS
 ///
 /// # Errors
 /// When block 0 is none.
-pub fn read_meta<B: Blocks>(blocks: &mut B) -> Result<MetaPage, B::Error> {
+pub fn read_meta<B: BlockStore>(blocks: &mut B) -> Result<MetaPage, B::Error> {
     blocks.read(META_BLOCK, MetaPage::read)
 }
 

@@ -4,7 +4,7 @@ use super::layout::{
     Element, ElementHeader, Neighbours, PAGE_ID, element_size, is_element, neighbours_size, write_element,
     write_neighbours,
 };
-use crate::blocks::{Blocks, Change, Slot};
+use crate::blocks::{BlockStore, PageRef, PageUpdate};
 use crate::page::{
     Corruption, Damage, FIRST_OFFSET, INVALID_BLOCK, Page, PageMut, Tid, max_align, max_item_size,
 };
@@ -113,7 +113,7 @@ fn look(bytes: &[u8], block: u32, sizes: Sizes) -> Result<Look, Damage> {
 }
 
 /// Writes a pair and links it nowhere yet. Looks for room from `insert_page` on.
-pub(super) fn add_pair<B: Blocks>(
+pub(super) fn add_pair<B: BlockStore>(
     blocks: &mut B,
     pair: &mut Pair<'_>,
     m: usize,
@@ -159,7 +159,7 @@ pub(super) fn check_next(block: u32, next: u32) -> Result<(), Corruption> {
 }
 
 /// A page near the end of the chain, at or behind `from`: the last block of the index, when it is in the chain.
-fn last_block<B: Blocks>(blocks: &mut B, from: u32) -> Result<u32, B::Error> {
+fn last_block<B: BlockStore>(blocks: &mut B, from: u32) -> Result<u32, B::Error> {
     let last = blocks.count()?.saturating_sub(1);
     if last <= from {
         return Ok(from);
@@ -171,14 +171,14 @@ fn last_block<B: Blocks>(blocks: &mut B, from: u32) -> Result<u32, B::Error> {
 }
 
 /// Puts the pair on the page, or behind it when it is the last one. `None` when others took the room meanwhile.
-fn try_page<B: Blocks>(
+fn try_page<B: BlockStore>(
     blocks: &mut B,
     pair: &mut Pair<'_>,
     block: u32,
     sizes: Sizes,
 ) -> Result<Option<Tid>, B::Error> {
     let most = max_item_size(blocks.page_size());
-    let mut change = blocks.change()?;
+    let mut change = blocks.update()?;
     let slot = change.open(block)?;
     let seen = look(change.bytes(slot), block, sizes).map_err(|damage| damage.on(block))?;
     match seen.room {
@@ -202,7 +202,7 @@ fn try_page<B: Blocks>(
                 return Ok(None);
             }
             drop(change);
-            change = blocks.change()?;
+            change = blocks.update()?;
             let again = change.open(block)?;
             let page = Page::new(change.bytes(again), PAGE_ID).map_err(|damage| damage.on(block))?;
             if page.next() != INVALID_BLOCK {
@@ -229,10 +229,10 @@ fn try_page<B: Blocks>(
 }
 
 /// Puts the pair on a new page behind `last`, or on two when it does not fit one.
-fn extend<C: Change>(
+fn extend<C: PageUpdate>(
     change: &mut C,
     pair: &mut Pair<'_>,
-    last: Slot,
+    last: PageRef,
     sizes: Sizes,
     most: usize,
 ) -> Result<Tid, C::Error> {
@@ -242,7 +242,7 @@ fn extend<C: Change>(
 }
 
 /// Adds an empty page behind `last`.
-fn new_page<C: Change>(change: &mut C, last: Slot) -> Result<Slot, C::Error> {
+fn new_page<C: PageUpdate>(change: &mut C, last: PageRef) -> Result<PageRef, C::Error> {
     let slot = change.extend()?;
     let (block, last_block) = (change.block(slot), change.block(last));
     PageMut::init(change.bytes_mut(slot)?, PAGE_ID);
@@ -252,7 +252,12 @@ fn new_page<C: Change>(change: &mut C, last: Slot) -> Result<Slot, C::Error> {
 }
 
 /// Writes both tuples behind the items of their pages.
-fn append<C: Change>(change: &mut C, pair: &mut Pair<'_>, slot: Slot, other: Slot) -> Result<Tid, C::Error> {
+fn append<C: PageUpdate>(
+    change: &mut C,
+    pair: &mut Pair<'_>,
+    slot: PageRef,
+    other: PageRef,
+) -> Result<Tid, C::Error> {
     let (block, other_block) = (change.block(slot), change.block(other));
     let next_offset = |bytes: &[u8], block: u32| {
         Page::new(bytes, PAGE_ID).map(|page| page.max_offset() + 1).map_err(|damage| damage.on(block))
@@ -274,7 +279,7 @@ fn write_tuples(pair: &mut Pair<'_>, version: u8, neighbour_tid: Tid) {
     write_neighbours(version, pair.slots, pair.neighbours);
 }
 
-fn add_item<C: Change>(change: &mut C, slot: Slot, block: u32, item: &[u8]) -> Result<(), C::Error> {
+fn add_item<C: PageUpdate>(change: &mut C, slot: PageRef, block: u32, item: &[u8]) -> Result<(), C::Error> {
     let mut page = PageMut::new(change.bytes_mut(slot)?, PAGE_ID).map_err(|damage| damage.on(block))?;
     match page.append(item) {
         Some(_) => Ok(()),
@@ -283,11 +288,11 @@ fn add_item<C: Change>(change: &mut C, slot: Slot, block: u32, item: &[u8]) -> R
 }
 
 /// Overwrites a deleted pair; false, and nothing changed, when the neighbour tuple does not fit.
-fn reuse<C: Change>(
+fn reuse<C: PageUpdate>(
     change: &mut C,
     pair: &mut Pair<'_>,
-    (slot, offset): (Slot, u16),
-    (other, neighbour_tid): (Slot, Tid),
+    (slot, offset): (PageRef, u16),
+    (other, neighbour_tid): (PageRef, Tid),
     version: u8,
     sizes: Sizes,
 ) -> Result<bool, C::Error> {
@@ -307,9 +312,9 @@ fn reuse<C: Change>(
     Ok(true)
 }
 
-fn overwrite<C: Change>(
+fn overwrite<C: PageUpdate>(
     change: &mut C,
-    slot: Slot,
+    slot: PageRef,
     block: u32,
     offset: u16,
     item: &[u8],

@@ -5,7 +5,7 @@ use super::connect;
 use super::insert::{Graph, Workspace, find_neighbours};
 use super::layout::{EntryPoint, Neighbours, PAGE_ID, layer_range, neighbour_slots_mut};
 use super::pages::TidSet;
-use crate::blocks::{Blocks, Change};
+use crate::blocks::{BlockStore, PageUpdate};
 use crate::page::{Damage, Page, PageMut, Tid};
 use crate::space::Space;
 
@@ -28,7 +28,7 @@ pub(super) struct Lists {
 /// besides them: the anchor, first; every element that is anchored here; what others wrote into it since the search
 /// began; and of the rest what there is room for. The caller holds the update lock.
 #[allow(clippy::too_many_arguments)]
-pub(super) fn relink<B: Blocks, S: Space>(
+pub(super) fn relink<B: BlockStore, S: Space>(
     blocks: &mut B,
     graph: &Graph<S>,
     workspace: &mut Workspace,
@@ -51,7 +51,7 @@ pub(super) fn relink<B: Blocks, S: Space>(
 }
 
 /// Removes the edges to dying elements from a list and keeps the others in their order.
-pub(super) fn strip<B: Blocks>(
+pub(super) fn strip<B: BlockStore>(
     blocks: &mut B,
     m: usize,
     lists: &mut Lists,
@@ -65,7 +65,7 @@ pub(super) fn strip<B: Blocks>(
 }
 
 /// Copies all slots of an element's list; false when it is not its own any more.
-fn copy_slots<B: Blocks>(
+fn copy_slots<B: BlockStore>(
     blocks: &mut B,
     m: usize,
     live: &Member,
@@ -106,7 +106,7 @@ fn of_layer(selected: &[(u8, u64)], layer: u8) -> &[(u8, u64)] {
 }
 
 /// Finds the elements of the old list that are anchored at its owner. Those that are selected anyway stay in any case.
-fn find_children<B: Blocks>(
+fn find_children<B: BlockStore>(
     blocks: &mut B,
     m: usize,
     lists: &mut Lists,
@@ -135,7 +135,7 @@ fn find_children<B: Blocks>(
 }
 
 /// Writes the list, every layer of it, as [`merge`] says.
-fn write_list<B: Blocks>(
+fn write_list<B: BlockStore>(
     blocks: &mut B,
     m: usize,
     lists: &mut Lists,
@@ -145,7 +145,7 @@ fn write_list<B: Blocks>(
     let at = live.neighbour_tid;
     let damage = |damage: Damage| damage.on(at.block());
     let Lists { children, new, selected, before, .. } = lists;
-    let mut change = blocks.change()?;
+    let mut change = blocks.update()?;
     let slot = change.open(at.block())?;
     {
         let item = Page::new(change.bytes(slot), PAGE_ID).and_then(|page| page.item(at.offset()));

@@ -4,7 +4,7 @@
 use super::layout::{HEAD_BLOCK, META_BLOCK};
 use super::pages::{PageStore, Walk, read_meta};
 use super::search::{Discarded, Pool, Scored, pop_discarded, search_layer};
-use crate::blocks::{Blocks, LockMode, OperationLock};
+use crate::blocks::{BlockStore, LockMode, OperationLock};
 use crate::page::{Corruption, Damage, Tid};
 use crate::space::Space;
 
@@ -69,14 +69,14 @@ const TRIES: usize = 8;
 #[derive(Debug)]
 pub enum ScanError<E> {
     /// a block
-    Blocks(E),
+    Store(E),
     /// the query does not fit the index
     Query(crate::ValueError),
 }
 
 impl<E> From<E> for ScanError<E> {
     fn from(e: E) -> Self {
-        ScanError::Blocks(e)
+        ScanError::Store(e)
     }
 }
 
@@ -128,7 +128,7 @@ impl Scan {
     ///
     /// # Errors
     /// A damaged block, or a query of other dimensions.
-    pub fn next<B: Blocks, S: Space>(
+    pub fn next<B: BlockStore, S: Space>(
         &mut self,
         blocks: &mut B,
         space: S,
@@ -191,7 +191,7 @@ impl Scan {
         }
     }
 
-    fn begin<B: Blocks, S: Space>(
+    fn begin<B: BlockStore, S: Space>(
         &mut self,
         blocks: &mut B,
         space: S,
@@ -244,7 +244,7 @@ impl Scan {
     }
 
     /// Finds more results; false when there are none.
-    fn resume<B: Blocks, S: Space>(
+    fn resume<B: BlockStore, S: Space>(
         &mut self,
         blocks: &mut B,
         space: S,
@@ -285,7 +285,7 @@ impl Scan {
     /// Goes on with the pass over the pages until there are results for a batch; false when it is over. No edge is
     /// followed, so vacuum need not wait for it: an element is read and scored at once, under its page's lock.
     #[cold]
-    fn pass<B: Blocks, S: Space>(
+    fn pass<B: BlockStore, S: Space>(
         &mut self,
         blocks: &mut B,
         space: S,

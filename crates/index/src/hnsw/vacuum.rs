@@ -14,7 +14,7 @@ use super::layout::{
 use super::orphans::Above;
 use super::pages::{TidSet, read_meta};
 use super::repair::{Lists, relink};
-use crate::blocks::{Blocks, Change, LockMode, OperationLock, Slot};
+use crate::blocks::{BlockStore, LockMode, OperationLock, PageRef, PageUpdate};
 use crate::page::{Damage, FIRST_OFFSET, INVALID_BLOCK, Page, PageMut, Tid};
 use crate::space::{Space, ValueBuf};
 
@@ -67,7 +67,7 @@ impl Vacuum {
     ///
     /// # Errors
     /// A damaged index.
-    pub fn run<B: Blocks, S: Space>(
+    pub fn run<B: BlockStore, S: Space>(
         &mut self,
         blocks: &mut B,
         graph: &Graph<S>,
@@ -90,7 +90,7 @@ impl Vacuum {
     // --- first pass: rows ---------------------------------------------------------------------------------------
 
     /// `is_dead` may call the server, which may raise: it is asked while no lock is held and no change is begun.
-    fn remove_rows<B: Blocks>(
+    fn remove_rows<B: BlockStore>(
         &mut self,
         blocks: &mut B,
         is_dead: &mut impl FnMut(Tid) -> bool,
@@ -118,7 +118,7 @@ impl Vacuum {
                 }
                 continue;
             }
-            let mut change = blocks.change()?;
+            let mut change = blocks.update()?;
             let slot = change.open(block)?;
             let damage = |damage: Damage| damage.on(block);
             self.counted.removed += remove_dead(change.bytes_mut(slot)?, &self.rows).map_err(damage)?;
@@ -154,7 +154,7 @@ impl Vacuum {
 
     // --- second pass: the graph ---------------------------------------------------------------------------------
 
-    fn repair<B: Blocks, S: Space>(&mut self, blocks: &mut B, graph: &Graph<S>) -> Result<(), B::Error> {
+    fn repair<B: BlockStore, S: Space>(&mut self, blocks: &mut B, graph: &Graph<S>) -> Result<(), B::Error> {
         // Inserts that began before may still link to dying elements; those that begin now see them without rows.
         drain(blocks, OperationLock::Update)?;
         self.adopt_orphans(blocks, graph)?;
@@ -184,7 +184,7 @@ impl Vacuum {
 
     /// Makes sure that a living element hangs on its anchor before anything is led to it: an insert that was interrupted
     /// may have left it without, and so may pgvector. Neither gate is held.
-    fn fasten<B: Blocks, S: Space>(
+    fn fasten<B: BlockStore, S: Space>(
         &mut self,
         blocks: &mut B,
         graph: &Graph<S>,
@@ -218,12 +218,12 @@ impl Vacuum {
     }
 
     /// Whether an element hangs on a living anchor, or on nothing because it is alone.
-    fn hangs<B: Blocks>(&self, blocks: &mut B, m: usize, live: &Member) -> Result<bool, B::Error> {
+    fn hangs<B: BlockStore>(&self, blocks: &mut B, m: usize, live: &Member) -> Result<bool, B::Error> {
         Ok(matches!(hanging(blocks, m, live)?, Hanging::Fast))
     }
 
     /// Finds the live elements of a page whose lists need repair, or stand on another page.
-    fn find_broken<B: Blocks>(&mut self, blocks: &mut B, m: usize, block: u32) -> Result<(), B::Error> {
+    fn find_broken<B: BlockStore>(&mut self, blocks: &mut B, m: usize, block: u32) -> Result<(), B::Error> {
         let (broken, dying) = (&mut self.broken, &self.dying);
         broken.clear();
         blocks.read_in_passing(block, |bytes| {
@@ -250,14 +250,14 @@ impl Vacuum {
         })
     }
 
-    fn needs_repair<B: Blocks>(&self, blocks: &mut B, m: usize, live: &Member) -> Result<bool, B::Error> {
+    fn needs_repair<B: BlockStore>(&self, blocks: &mut B, m: usize, live: &Member) -> Result<bool, B::Error> {
         let (at, dying) = (live.neighbour_tid, &self.dying);
         blocks.read(at.block(), |bytes| {
             list_needs_repair(Page::new(bytes, PAGE_ID)?.item(at.offset())?, m, live, dying)
         })
     }
 
-    fn repair_one<B: Blocks, S: Space>(
+    fn repair_one<B: BlockStore, S: Space>(
         &mut self,
         blocks: &mut B,
         graph: &Graph<S>,
@@ -288,7 +288,7 @@ impl Vacuum {
     }
 
     /// Makes sure that the entry point lives and is well connected before everything else is repaired from it.
-    fn repair_entry_point<B: Blocks, S: Space>(
+    fn repair_entry_point<B: BlockStore, S: Space>(
         &mut self,
         blocks: &mut B,
         graph: &Graph<S>,
@@ -344,7 +344,7 @@ impl Vacuum {
     }
 
     /// Notes the living elements of the highest levels that are there now.
-    fn find_highest<B: Blocks>(&mut self, blocks: &mut B) -> Result<(), B::Error> {
+    fn find_highest<B: BlockStore>(&mut self, blocks: &mut B) -> Result<(), B::Error> {
         let mut pages = Pages::new();
         while let Some(block) = pages.next(blocks)? {
             blocks.pause()?;
@@ -362,7 +362,11 @@ impl Vacuum {
     }
 
     /// Copies an element's value; false when another has its place.
-    pub(super) fn copy_value<B: Blocks>(&mut self, blocks: &mut B, live: &Member) -> Result<bool, B::Error> {
+    pub(super) fn copy_value<B: BlockStore>(
+        &mut self,
+        blocks: &mut B,
+        live: &Member,
+    ) -> Result<bool, B::Error> {
         let value = &mut self.value;
         blocks.read(live.tid.block(), |bytes| {
             let offset = live.tid.offset();
@@ -373,7 +377,7 @@ impl Vacuum {
     }
 
     /// Links an element anew.
-    fn relink<B: Blocks, S: Space>(
+    fn relink<B: BlockStore, S: Space>(
         &mut self,
         blocks: &mut B,
         graph: &Graph<S>,
@@ -389,7 +393,7 @@ impl Vacuum {
 
     // --- third pass: marks --------------------------------------------------------------------------------------
 
-    fn mark<B: Blocks>(&mut self, blocks: &mut B) -> Result<(), B::Error> {
+    fn mark<B: BlockStore>(&mut self, blocks: &mut B) -> Result<(), B::Error> {
         // Inserts that began before the repair ended may have read edges to dying elements.
         drain(blocks, OperationLock::Update)?;
         self.confirm_repaired(blocks)?;
@@ -430,7 +434,7 @@ impl Vacuum {
     }
 
     /// Looks at every edge of every live element: none leads to a dying one.
-    fn confirm_repaired<B: Blocks>(&mut self, blocks: &mut B) -> Result<(), B::Error> {
+    fn confirm_repaired<B: BlockStore>(&mut self, blocks: &mut B) -> Result<(), B::Error> {
         let mut pages = Pages::new();
         while let Some(block) = pages.next(blocks)? {
             blocks.pause()?;
@@ -467,15 +471,15 @@ impl Vacuum {
     }
 
     /// Marks the dying elements of a page, as many to a change as its blocks allow.
-    fn mark_page<B: Blocks>(&self, blocks: &mut B, block: u32) -> Result<(), B::Error> {
+    fn mark_page<B: BlockStore>(&self, blocks: &mut B, block: u32) -> Result<(), B::Error> {
         /// the page and three pages of neighbour tuples
         const OTHERS: usize = 3;
         let damage = |damage: Damage| damage.on(block);
         let mut from = FIRST_OFFSET;
         loop {
-            let mut change = blocks.change()?;
+            let mut change = blocks.update()?;
             let slot = change.open(block)?;
-            let mut others: [Option<(u32, Slot)>; OTHERS] = [None; OTHERS];
+            let mut others: [Option<(u32, PageRef)>; OTHERS] = [None; OTHERS];
             let last = Page::new(change.bytes(slot), PAGE_ID).map_err(damage)?.max_offset();
             let mut offset = from;
             while offset <= last {
@@ -505,12 +509,12 @@ impl Vacuum {
 }
 
 /// The slot of a block in a change, opened when it is not yet; `None` when the change is full.
-fn other_slot<C: Change>(
+fn other_slot<C: PageUpdate>(
     change: &mut C,
-    others: &mut [Option<(u32, Slot)>],
-    own: (u32, Slot),
+    others: &mut [Option<(u32, PageRef)>],
+    own: (u32, PageRef),
     block: u32,
-) -> Result<Option<Slot>, C::Error> {
+) -> Result<Option<PageRef>, C::Error> {
     if block == own.0 {
         return Ok(Some(own.1));
     }
@@ -537,11 +541,11 @@ fn other_slot<C: Change>(
 
 /// Marks an element as deleted, zeroes its value, empties its list, and gives both a new version: a scan that goes on
 /// later and remembers the element sees that the list is not its own any more.
-fn mark_pair<C: Change>(
+fn mark_pair<C: PageUpdate>(
     change: &mut C,
-    (block, slot): (u32, Slot),
+    (block, slot): (u32, PageRef),
     offset: u16,
-    other: Slot,
+    other: PageRef,
     at: Tid,
 ) -> Result<(), C::Error> {
     let damage = |damage: Damage| damage.on(block);
@@ -570,13 +574,13 @@ fn rank(highest: &mut Option<Member>, second: &mut Option<Member>, member: Membe
 }
 
 /// Waits until nobody holds the operation lock.
-fn drain<B: Blocks>(blocks: &mut B, lock: OperationLock) -> Result<(), B::Error> {
+fn drain<B: BlockStore>(blocks: &mut B, lock: OperationLock) -> Result<(), B::Error> {
     blocks.lock(lock, LockMode::Exclusive)?;
     blocks.unlock(lock, LockMode::Exclusive);
     Ok(())
 }
 
-fn entry_point<B: Blocks>(blocks: &mut B) -> Result<Option<EntryPoint>, B::Error> {
+fn entry_point<B: BlockStore>(blocks: &mut B) -> Result<Option<EntryPoint>, B::Error> {
     Ok(read_meta(blocks)?.entry_point().map_err(|damage| damage.on(META_BLOCK))?)
 }
 
@@ -683,7 +687,7 @@ impl Pages {
         Pages { next: HEAD_BLOCK, count: 0 }
     }
 
-    pub(super) fn next<B: Blocks>(&mut self, blocks: &mut B) -> Result<Option<u32>, B::Error> {
+    pub(super) fn next<B: BlockStore>(&mut self, blocks: &mut B) -> Result<Option<u32>, B::Error> {
         if self.next >= self.count {
             self.count = blocks.count()?;
             if self.next >= self.count {

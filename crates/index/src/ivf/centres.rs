@@ -12,7 +12,7 @@ use super::layout::{HEAD_BLOCK, List, PAGE_ID};
 use super::sample::{Lane, Panels};
 use super::scan::{BAD_CENTRE, Chain};
 use super::seed::least;
-use crate::blocks::Blocks;
+use crate::blocks::BlockStore;
 use crate::page::{Damage, FIRST_OFFSET, Page};
 use crate::room::{self, OutOfMemory, append};
 use crate::space::{Metric, Space};
@@ -86,7 +86,7 @@ impl Centres {
     ///
     /// # Errors
     /// A damaged list page.
-    pub fn load<B: Blocks, S: Space>(
+    pub fn load<B: BlockStore, S: Space>(
         &mut self,
         blocks: &mut B,
         space: S,

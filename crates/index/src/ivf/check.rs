@@ -3,7 +3,7 @@
 
 use super::layout::{Entry, HEAD_BLOCK, List, META_BLOCK, MetaPage, PAGE_ID, Packed, entry_size, list_size};
 use super::scan::{BAD_CENTRE, BAD_VALUE, Unpack};
-use crate::blocks::Blocks;
+use crate::blocks::BlockStore;
 use crate::page::{Damage, FIRST_OFFSET, INVALID_BLOCK, Tid};
 use crate::room::{is_short, push, resize};
 use crate::space::{Space, ValueBuf};
@@ -47,7 +47,7 @@ impl Check {
     ///
     /// # Errors
     /// A block that cannot be had at all.
-    pub fn run<B: Blocks, S: Space>(
+    pub fn run<B: BlockStore, S: Space>(
         &mut self,
         blocks: &mut B,
         space: S,
@@ -64,7 +64,7 @@ impl Check {
         result
     }
 
-    fn walk<B: Blocks, S: Space>(
+    fn walk<B: BlockStore, S: Space>(
         &mut self,
         blocks: &mut B,
         space: S,
@@ -167,7 +167,7 @@ impl Check {
 
     /// Checks a list's entries.
     #[allow(clippy::too_many_arguments)]
-    fn chain<B: Blocks, S: Space>(
+    fn chain<B: BlockStore, S: Space>(
         &mut self,
         blocks: &mut B,
         at: usize,
@@ -251,7 +251,7 @@ impl Check {
     }
 
     /// Checks pages that no chain leads to: such as a crash leaves, empty.
-    fn strays<B: Blocks>(&mut self, blocks: &mut B, count: u32, seen: &mut Seen) -> Result<(), B::Error> {
+    fn strays<B: BlockStore>(&mut self, blocks: &mut B, count: u32, seen: &mut Seen) -> Result<(), B::Error> {
         for block in 0..count {
             if !seen.note(block) {
                 continue;

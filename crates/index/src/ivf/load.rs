@@ -13,7 +13,7 @@ use super::layout::{META_BLOCK, elements_at, entry_size, write_entry_of};
 use super::sample::Stored;
 use super::team::Team;
 use super::write::{Shape, write_entries, write_lists};
-use crate::blocks::Blocks;
+use crate::blocks::BlockStore;
 use crate::page::{Damage, Tid};
 pub use crate::room::OutOfMemory;
 use crate::room::{self, granted};
@@ -304,7 +304,7 @@ impl<T: Element> Loader<T> {
     ///
     /// # Errors
     /// A file that cannot be extended, no memory.
-    pub fn write<B: Blocks>(
+    pub fn write<B: BlockStore>(
         mut self,
         blocks: &mut B,
         page_size: usize,

@@ -3,7 +3,7 @@
 use super::candidates::{Candidates, Runs, key};
 use super::centres::Centres;
 use super::layout::{Entry, HEAD_BLOCK, List, META_BLOCK, MetaPage, PAGE_ID, Packed};
-use crate::blocks::Blocks;
+use crate::blocks::BlockStore;
 use crate::page::{Damage, FIRST_OFFSET, INVALID_BLOCK, LINE_POINTER, Page, Tid};
 use crate::space::{Space, ValueBuf};
 use vector_kernels::prefetch;
@@ -43,14 +43,14 @@ pub struct Scan {
 #[derive(Debug)]
 pub enum ScanError<E> {
     /// a block
-    Blocks(E),
+    Store(E),
     /// the query does not fit the index
     Query(crate::ValueError),
 }
 
 impl<E> From<E> for ScanError<E> {
     fn from(e: E) -> Self {
-        ScanError::Blocks(e)
+        ScanError::Store(e)
     }
 }
 
@@ -66,7 +66,7 @@ pub struct Services<'a> {
 ///
 /// # Errors
 /// A block that is none.
-pub fn read_meta<B: Blocks>(blocks: &mut B) -> Result<MetaPage, B::Error> {
+pub fn read_meta<B: BlockStore>(blocks: &mut B) -> Result<MetaPage, B::Error> {
     blocks.read(META_BLOCK, MetaPage::read)
 }
 
@@ -82,7 +82,7 @@ impl Chain {
     }
 
     /// The block to read next.
-    pub(super) fn step<B: Blocks>(&mut self, blocks: &mut B) -> Result<Option<u32>, B::Error> {
+    pub(super) fn step<B: BlockStore>(&mut self, blocks: &mut B) -> Result<Option<u32>, B::Error> {
         if self.next == INVALID_BLOCK {
             return Ok(None);
         }
@@ -115,7 +115,7 @@ impl Scan {
     /// # Errors
     /// A damaged block, or a query of other dimensions.
     #[inline]
-    pub fn next<B: Blocks, S: Space>(
+    pub fn next<B: BlockStore, S: Space>(
         &mut self,
         blocks: &mut B,
         space: S,
@@ -167,7 +167,7 @@ impl Scan {
     }
 
     /// Collects all lists with the distances of their centres.
-    fn find_lists<B: Blocks, S: Space>(
+    fn find_lists<B: BlockStore, S: Space>(
         &mut self,
         blocks: &mut B,
         space: S,
@@ -209,7 +209,7 @@ impl Scan {
     }
 
     /// Collects the entries of the next batch of lists.
-    fn search<B: Blocks, S: Space>(
+    fn search<B: BlockStore, S: Space>(
         &mut self,
         blocks: &mut B,
         space: S,

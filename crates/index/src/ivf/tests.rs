@@ -17,7 +17,7 @@ use super::sample::{Lane, Sample, Stored};
 use super::scan::{Scan, ScanSettings, Services, Unpack, read_meta};
 use super::team::{Idle, Team};
 use super::write::{Inserter, Vacuum, insert};
-use crate::blocks::{Blocks, Change};
+use crate::blocks::{BlockStore, PageUpdate};
 use crate::page::{PageMut, Tid};
 use crate::space::{AnySpace, Dense, Metric, ValueBuf, ValueKind, varlena_header};
 use crate::testing::{MemBlocks, PAGE_SIZE};
@@ -531,7 +531,7 @@ fn damage_is_told_and_survived() {
 fn chains_that_lead_into_themselves_end() {
     let mut blocks = build(&vec![vec![0.0, 1.0]; 3], 1);
     let last = blocks.count().unwrap() - 1;
-    let mut change = blocks.change().unwrap();
+    let mut change = blocks.update().unwrap();
     let slot = change.open(last).unwrap();
     PageMut::new(change.bytes_mut(slot).unwrap(), PAGE_ID).unwrap().set_next(last);
     change.commit().unwrap();

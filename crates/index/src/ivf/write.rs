@@ -9,7 +9,7 @@ use super::layout::{
 };
 use super::scan::{BAD_CENTRE, Chain, read_meta};
 use crate::ValueError;
-use crate::blocks::{Blocks, Change};
+use crate::blocks::{BlockStore, PageUpdate};
 use crate::page::{Damage, FIRST_OFFSET, INVALID_BLOCK, Page, PageMut, Tid, max_item_size};
 use crate::space::Space;
 use zerocopy::IntoBytes;
@@ -18,14 +18,14 @@ use zerocopy::IntoBytes;
 #[derive(Debug)]
 pub enum InsertError<E> {
     /// a block
-    Blocks(E),
+    Store(E),
     /// the value does not fit the index
     Value(ValueError),
 }
 
 impl<E> From<E> for InsertError<E> {
     fn from(e: E) -> Self {
-        InsertError::Blocks(e)
+        InsertError::Store(e)
     }
 }
 
@@ -49,7 +49,7 @@ pub struct Inserter {
 ///
 /// # Errors
 /// A damaged block, or a value of other dimensions.
-pub fn insert<B: Blocks, S: Space>(
+pub fn insert<B: BlockStore, S: Space>(
     blocks: &mut B,
     space: S,
     value: &[u8],
@@ -73,7 +73,7 @@ pub fn insert<B: Blocks, S: Space>(
 }
 
 /// The nearest list by the centres kept, when there are any. The list's page must still say the same.
-fn known_list<B: Blocks, S: Space>(
+fn known_list<B: BlockStore, S: Space>(
     blocks: &mut B,
     space: S,
     value: S::View<'_>,
@@ -92,7 +92,11 @@ fn known_list<B: Blocks, S: Space>(
     Ok(Some(Place { block, offset, insert_page: head.insert_page }))
 }
 
-fn find_list<B: Blocks, S: Space>(blocks: &mut B, space: S, value: S::View<'_>) -> Result<Place, B::Error> {
+fn find_list<B: BlockStore, S: Space>(
+    blocks: &mut B,
+    space: S,
+    value: S::View<'_>,
+) -> Result<Place, B::Error> {
     let mut nearest = (f32::INFINITY, Place { block: 0, offset: 0, insert_page: INVALID_BLOCK });
     let mut chain = Chain::new(HEAD_BLOCK);
     while let Some(block) = chain.step(blocks)? {
@@ -120,13 +124,13 @@ fn find_list<B: Blocks, S: Space>(blocks: &mut B, space: S, value: S::View<'_>) 
 }
 
 /// Adds an entry to the first page from `start` on with room for it; answers which.
-fn append<B: Blocks>(blocks: &mut B, start: u32, entry: &[u8]) -> Result<u32, B::Error> {
+fn append<B: BlockStore>(blocks: &mut B, start: u32, entry: &[u8]) -> Result<u32, B::Error> {
     let mut chain = Chain::new(start);
     loop {
         let Some(block) = chain.step(blocks)? else {
             return Err(Damage::at(0, "list without pages").on(start).into());
         };
-        let mut change = blocks.change()?;
+        let mut change = blocks.update()?;
         let slot = change.open(block)?;
         let page = Page::new(change.bytes(slot), PAGE_ID).map_err(|d| d.on(block))?;
         if page.free_space() >= entry.len() {
@@ -152,19 +156,19 @@ fn append<B: Blocks>(blocks: &mut B, start: u32, entry: &[u8]) -> Result<u32, B:
 
 /// Moves a list's insert page forward to `insert_page`, unless a vacuum has moved it back meanwhile: pages of a list
 /// lie in the order of their numbers.
-fn advance<B: Blocks>(blocks: &mut B, list: Place, insert_page: u32) -> Result<(), B::Error> {
+fn advance<B: BlockStore>(blocks: &mut B, list: Place, insert_page: u32) -> Result<(), B::Error> {
     set_insert_page(blocks, list.block, list.offset, |current| {
         (current >= list.insert_page && insert_page > current).then_some(insert_page)
     })
 }
 
-fn set_insert_page<B: Blocks>(
+fn set_insert_page<B: BlockStore>(
     blocks: &mut B,
     block: u32,
     offset: u16,
     choose: impl FnOnce(u32) -> Option<u32>,
 ) -> Result<(), B::Error> {
-    let mut change = blocks.change()?;
+    let mut change = blocks.update()?;
     let slot = change.open(block)?;
     let page = Page::new(change.bytes(slot), PAGE_ID).map_err(|d| d.on(block))?;
     let list = page.item(offset).and_then(|item| List::new(item, offset)).map_err(|d| d.on(block))?;
@@ -194,7 +198,7 @@ impl Vacuum {
     ///
     /// # Errors
     /// A damaged block.
-    pub fn run<B: Blocks>(
+    pub fn run<B: BlockStore>(
         &mut self,
         blocks: &mut B,
         is_dead: &mut dyn FnMut(Tid) -> bool,
@@ -224,7 +228,7 @@ impl Vacuum {
     }
 
     /// Cleans one list; answers the first page that has room now.
-    fn list<B: Blocks>(
+    fn list<B: BlockStore>(
         &mut self,
         blocks: &mut B,
         start: u32,
@@ -257,9 +261,9 @@ impl Vacuum {
 
     /// Removes the dead entries of a page. Entries are only added since they were found, behind the others. A scan keeps
     /// no pin on a page it has left, so the lock is enough.
-    fn remove<B: Blocks>(&mut self, blocks: &mut B, block: u32) -> Result<(), B::Error> {
+    fn remove<B: BlockStore>(&mut self, blocks: &mut B, block: u32) -> Result<(), B::Error> {
         self.removed += self.dead.len() as u64;
-        let mut change = blocks.change()?;
+        let mut change = blocks.update()?;
         let slot = change.open(block)?;
         Page::new(change.bytes(slot), PAGE_ID).map_err(|d| d.on(block))?;
         let mut page = PageMut::new(change.bytes_mut(slot)?, PAGE_ID).map_err(|d| d.on(block))?;
@@ -284,7 +288,7 @@ pub struct Shape {
 ///
 /// # Errors
 /// A file that cannot be extended, more pages than there are block numbers.
-pub fn write_lists<B: Blocks>(
+pub fn write_lists<B: BlockStore>(
     blocks: &mut B,
     shape: Shape,
     counts: &[u32],
@@ -326,7 +330,7 @@ pub fn write_lists<B: Blocks>(
 ///
 /// # Errors
 /// A file that cannot be extended.
-pub fn write_entries<'e, B: Blocks>(
+pub fn write_entries<'e, B: BlockStore>(
     blocks: &mut B,
     head: ListHead,
     size: usize,
@@ -350,12 +354,12 @@ pub fn write_entries<'e, B: Blocks>(
 }
 
 /// Adds a page that must become block `expected`.
-fn add_page<B: Blocks>(
+fn add_page<B: BlockStore>(
     blocks: &mut B,
     expected: u32,
     fill: impl FnOnce(&mut [u8]) -> bool,
 ) -> Result<(), B::Error> {
-    let mut change = blocks.change()?;
+    let mut change = blocks.update()?;
     let slot = change.extend()?;
     let block = change.block(slot);
     if block != expected || !fill(change.bytes_mut(slot)?) {

@@ -9,7 +9,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 use super::memory::{MemBlocks, PAGE_SIZE};
-use crate::blocks::{Blocks, Change};
+use crate::blocks::{BlockStore, PageUpdate};
 use crate::hnsw::build::{Builder, Params};
 use crate::hnsw::check::{Subject, check};
 use crate::hnsw::insert::{Graph, Workspace, insert};
@@ -74,7 +74,7 @@ pub fn build<S: Space>(space: S, dims: u32, graph: &Graph<S>, values: &[ValueBuf
         }),
     );
     let mut blocks = MemBlocks::new(PAGE_ID);
-    let mut change = blocks.change().unwrap();
+    let mut change = blocks.update().unwrap();
     let slot = change.extend().unwrap();
     assert_eq!(change.block(slot), META_BLOCK);
     PageMut::init(change.bytes_mut(slot).unwrap(), PAGE_ID)
@@ -82,7 +82,7 @@ pub fn build<S: Space>(space: S, dims: u32, graph: &Graph<S>, values: &[ValueBuf
     change.commit().unwrap();
     places
         .write(&built, |block, fill| {
-            let mut change = blocks.change()?;
+            let mut change = blocks.update()?;
             let slot = change.extend()?;
             assert_eq!(change.block(slot), block);
             fill(change.bytes_mut(slot)?);

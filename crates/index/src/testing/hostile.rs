@@ -8,7 +8,7 @@ use rand::{Rng, SeedableRng};
 
 use super::operations::{Operation, hnsw_operations, ivf_operations};
 use super::{MemBlocks, PAGE_SIZE, hnsw, ivf};
-use crate::blocks::Blocks;
+use crate::blocks::BlockStore;
 use crate::page::Page;
 
 /// How much more than usual is asked for.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::lock::{Again, FairLock};
-use crate::blocks::{Blocks, Change, FIFTH_BLOCK, LockMode, OperationLock, Slot};
+use crate::blocks::{BlockStore, FIFTH_BLOCK, LockMode, OperationLock, PageRef, PageUpdate};
 use crate::page::{Corruption, Damage, INVALID_BLOCK, Tid};
 use crate::verify;
 
@@ -333,9 +333,9 @@ impl Drop for Reading<'_> {
     }
 }
 
-impl Blocks for MemBlocks {
+impl BlockStore for MemBlocks {
     type Error = MemError;
-    type Change<'a> = MemChange<'a>;
+    type Update<'a> = MemChange<'a>;
 
     fn page_size(&self) -> usize {
         PAGE_SIZE
@@ -361,7 +361,7 @@ impl Blocks for MemBlocks {
         assert!(tid.is_valid(), "an invalid TID is prefetched");
     }
 
-    fn change(&mut self) -> Result<MemChange<'_>, MemError> {
+    fn update(&mut self) -> Result<MemChange<'_>, MemError> {
         self.operate()?;
         Ok(MemChange { blocks: self, held: Vec::new(), committed: false })
     }
@@ -418,7 +418,7 @@ impl MemChange<'_> {
         if self.held.len() < MAX_HELD { Ok(()) } else { Err(FIFTH_BLOCK.on(INVALID_BLOCK).into()) }
     }
 
-    fn mode(&mut self, number: u32, block: Arc<Block>, new: bool) -> Slot {
+    fn mode(&mut self, number: u32, block: Arc<Block>, new: bool) -> PageRef {
         let held = self.held.iter().any(|held| held.number == number);
         assert!(!held, "a change opens block {number}, which it holds");
         if self.held.iter().any(|held| held.number > number) {
@@ -427,10 +427,10 @@ impl MemChange<'_> {
         block.lock.lock(LockMode::Exclusive);
         let bytes = block.copy();
         self.held.push(Held { number, block, bytes, new, changed: false });
-        Slot(self.held.len() - 1)
+        PageRef(self.held.len() - 1)
     }
 
-    fn held(&self, slot: Slot) -> &Held {
+    fn held(&self, slot: PageRef) -> &Held {
         match self.held.get(slot.0) {
             Some(held) => held,
             None => panic!("a change has no slot {}", slot.0),
@@ -448,17 +448,17 @@ impl MemChange<'_> {
     }
 }
 
-impl Change for MemChange<'_> {
+impl PageUpdate for MemChange<'_> {
     type Error = MemError;
 
-    fn open(&mut self, block: u32) -> Result<Slot, MemError> {
+    fn open(&mut self, block: u32) -> Result<PageRef, MemError> {
         self.blocks.operate()?;
         self.check_room()?;
         let found = self.blocks.store.block(block)?;
         Ok(self.mode(block, found, false))
     }
 
-    fn extend(&mut self) -> Result<Slot, MemError> {
+    fn extend(&mut self) -> Result<PageRef, MemError> {
         self.blocks.operate()?;
         self.check_room()?;
         let (number, block) = self.blocks.add();
@@ -466,15 +466,15 @@ impl Change for MemChange<'_> {
         Ok(self.mode(number, block, true))
     }
 
-    fn block(&self, slot: Slot) -> u32 {
+    fn block(&self, slot: PageRef) -> u32 {
         self.held(slot).number
     }
 
-    fn bytes(&self, slot: Slot) -> &[u8] {
+    fn bytes(&self, slot: PageRef) -> &[u8] {
         &self.held(slot).bytes.0
     }
 
-    fn bytes_mut(&mut self, slot: Slot) -> Result<&mut [u8], MemError> {
+    fn bytes_mut(&mut self, slot: PageRef) -> Result<&mut [u8], MemError> {
         self.blocks.operate()?;
         self.held(slot);
         let held = &mut self.held[slot.0];

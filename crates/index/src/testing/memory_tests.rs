@@ -7,7 +7,7 @@ const ID: u16 = 0xff90;
 
 /// Adds a block with one item of `byte`s.
 fn add_page(blocks: &mut MemBlocks, byte: u8) -> u32 {
-    let mut change = blocks.change().unwrap();
+    let mut change = blocks.update().unwrap();
     let slot = change.extend().unwrap();
     let block = change.block(slot);
     let mut page = PageMut::init(change.bytes_mut(slot).unwrap(), ID);
@@ -33,12 +33,12 @@ fn byte_of(blocks: &mut MemBlocks, block: u32) -> u8 {
 #[test]
 fn changes_are_seen_when_committed_and_undone_when_dropped() {
     let mut blocks = three_blocks();
-    let mut change = blocks.change().unwrap();
+    let mut change = blocks.update().unwrap();
     let slot = change.open(1).unwrap();
     change.bytes_mut(slot).unwrap()[8184 - 16] = 9;
     drop(change);
     assert_eq!(byte_of(&mut blocks, 1), 1);
-    let mut change = blocks.change().unwrap();
+    let mut change = blocks.update().unwrap();
     let slots = [change.open(1).unwrap(), change.open(2).unwrap()];
     for slot in slots {
         change.bytes_mut(slot).unwrap()[8184 - 16] = 9;
@@ -52,7 +52,7 @@ fn changes_are_seen_when_committed_and_undone_when_dropped() {
 #[test]
 fn an_extension_outlives_its_change() {
     let mut blocks = three_blocks();
-    let mut change = blocks.change().unwrap();
+    let mut change = blocks.update().unwrap();
     change.extend().unwrap();
     drop(change);
     assert_eq!(blocks.count(), Ok(4));
@@ -64,7 +64,7 @@ fn recovery_finds_what_was_committed_up_to_any_point() {
     let mut blocks = three_blocks();
     blocks.record();
     for byte in 10..13 {
-        let mut change = blocks.change().unwrap();
+        let mut change = blocks.update().unwrap();
         let slot = change.open(1).unwrap();
         change.bytes_mut(slot).unwrap()[8184 - 16] = byte;
         change.commit().unwrap();
@@ -111,7 +111,7 @@ fn changes_of_two_threads_do_not_mix() {
             let mut mine = blocks.share();
             scope.spawn(move || {
                 for _ in 0..100 {
-                    let mut change = mine.change().unwrap();
+                    let mut change = mine.update().unwrap();
                     let slot = change.open(1).unwrap();
                     change.bytes_mut(slot).unwrap()[8184 - 16] += 1;
                     change.commit().unwrap();
@@ -126,7 +126,7 @@ fn changes_of_two_threads_do_not_mix() {
 #[should_panic(expected = "which it holds")]
 fn a_block_is_not_opened_twice() {
     let mut blocks = three_blocks();
-    let mut change = blocks.change().unwrap();
+    let mut change = blocks.update().unwrap();
     change.open(1).unwrap();
     let _ = change.open(1);
 }
@@ -137,7 +137,7 @@ fn a_change_has_four_blocks() {
     for byte in 3..5 {
         add_page(&mut blocks, byte);
     }
-    let mut change = blocks.change().unwrap();
+    let mut change = blocks.update().unwrap();
     let slots: Vec<_> = (0..4).map(|block| change.open(block).unwrap()).collect();
     for fifth in [change.open(4), change.extend()] {
         let Err(MemError::Corrupt(error)) = fifth else { panic!("{fifth:?}") };
@@ -152,7 +152,7 @@ fn a_change_has_four_blocks() {
 #[should_panic(expected = "after a change")]
 fn a_sound_page_stays_sound() {
     let mut blocks = three_blocks();
-    let mut change = blocks.change().unwrap();
+    let mut change = blocks.update().unwrap();
     let slot = change.open(1).unwrap();
     change.bytes_mut(slot).unwrap()[13] = 0xff;
     let _ = change.commit();
@@ -162,7 +162,7 @@ fn a_sound_page_stays_sound() {
 #[should_panic(expected = "was added and left as it was")]
 fn an_added_block_is_initialised() {
     let mut blocks = three_blocks();
-    let mut change = blocks.change().unwrap();
+    let mut change = blocks.update().unwrap();
     change.extend().unwrap();
     let _ = change.commit();
 }
@@ -181,7 +181,7 @@ fn no_change_waits_for_its_own_reader() {
     let blocks = three_blocks();
     let mut other = blocks.share();
     let _ = blocks.share().read(1, |_| {
-        let _ = other.change().and_then(|mut change| change.open(1));
+        let _ = other.update().and_then(|mut change| change.open(1));
         Ok(())
     });
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::memory::{MemBlocks, MemChange, MemError};
 use super::turns::{Over, Turns};
-use crate::blocks::{Blocks, Change, LockMode, OperationLock, Slot};
+use crate::blocks::{BlockStore, LockMode, OperationLock, PageRef, PageUpdate};
 use crate::hnsw::layout::{self, Element, META_BLOCK, MetaPage, is_element};
 use crate::page::{Damage, FIRST_OFFSET, Page, Tid};
 
@@ -84,9 +84,9 @@ impl Stepped {
     }
 }
 
-impl Blocks for Stepped {
+impl BlockStore for Stepped {
     type Error = MemError;
-    type Change<'a> = SteppedChange<'a>;
+    type Update<'a> = SteppedChange<'a>;
 
     fn page_size(&self) -> usize {
         self.inner.page_size()
@@ -118,10 +118,10 @@ impl Blocks for Stepped {
         self.inner.prefetch_item(tid, size);
     }
 
-    fn change(&mut self) -> Result<SteppedChange<'_>, MemError> {
+    fn update(&mut self) -> Result<SteppedChange<'_>, MemError> {
         self.step()?;
         let (turns, me) = (&self.turns, self.me);
-        Ok(SteppedChange { inner: self.inner.change()?, turns, me, before: Vec::new() })
+        Ok(SteppedChange { inner: self.inner.update()?, turns, me, before: Vec::new() })
     }
 
     fn lock(&mut self, lock: OperationLock, mode: LockMode) -> Result<(), MemError> {
@@ -157,7 +157,7 @@ pub struct SteppedChange<'a> {
     turns: &'a Turns,
     me: usize,
     /// elements of its blocks that were not deleted before it
-    before: Vec<(Slot, Vec<u16>)>,
+    before: Vec<(PageRef, Vec<u16>)>,
 }
 
 /// The elements of a page that are not deleted, by offset; none of a page without elements.
@@ -172,10 +172,10 @@ fn present(bytes: &[u8]) -> Vec<u16> {
     (FIRST_OFFSET..=page.max_offset()).filter(is_present).collect()
 }
 
-impl Change for SteppedChange<'_> {
+impl PageUpdate for SteppedChange<'_> {
     type Error = MemError;
 
-    fn open(&mut self, block: u32) -> Result<Slot, MemError> {
+    fn open(&mut self, block: u32) -> Result<PageRef, MemError> {
         let slot = self.inner.open(block)?;
         if block != META_BLOCK {
             self.before.push((slot, present(self.inner.bytes(slot))));
@@ -183,19 +183,19 @@ impl Change for SteppedChange<'_> {
         Ok(slot)
     }
 
-    fn extend(&mut self) -> Result<Slot, MemError> {
+    fn extend(&mut self) -> Result<PageRef, MemError> {
         self.inner.extend()
     }
 
-    fn block(&self, slot: Slot) -> u32 {
+    fn block(&self, slot: PageRef) -> u32 {
         self.inner.block(slot)
     }
 
-    fn bytes(&self, slot: Slot) -> &[u8] {
+    fn bytes(&self, slot: PageRef) -> &[u8] {
         self.inner.bytes(slot)
     }
 
-    fn bytes_mut(&mut self, slot: Slot) -> Result<&mut [u8], MemError> {
+    fn bytes_mut(&mut self, slot: PageRef) -> Result<&mut [u8], MemError> {
         self.inner.bytes_mut(slot)
     }
 

@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::tests::{Random, built, check, params, space};
 use super::*;
-use crate::blocks::Blocks;
+use crate::blocks::BlockStore;
 use crate::hnsw::insert::Graph as Inserting;
 use crate::hnsw::layout::{self, META_BLOCK, MetaPage, Neighbours, is_element};
 use crate::hnsw::search::{Pool, Scored};
@@ -157,7 +157,7 @@ fn large_lists_and_few_elements_are_held_together() {
 
 /// Lists as they stand on the pages, by element tuple, and the entry point.
 fn read_lists(
-    blocks: &mut impl Blocks<Error: std::fmt::Debug>,
+    blocks: &mut impl BlockStore<Error: std::fmt::Debug>,
     m: usize,
 ) -> (Vec<Vec<u32>>, Vec<Option<u32>>, u32) {
     let entry = blocks.read(META_BLOCK, |bytes| MetaPage::read(bytes)?.entry_point()).unwrap().unwrap().tid;

@@ -1,14 +1,14 @@
 //! The second pass: every list of every element, and the entry point.
 
 use super::{Check, Node, STRIDE, State};
-use crate::blocks::Blocks;
+use crate::blocks::BlockStore;
 use crate::hnsw::layout::{META_BLOCK, MetaPage, Neighbours, PAGE_ID, layer_range, neighbours_size};
 use crate::page::{Page, Tid};
 use crate::verify::Violation;
 
 impl Check<'_> {
     /// Reads the list of a node and passes it on, when it is one.
-    pub(super) fn read_list<B: Blocks, R>(
+    pub(super) fn read_list<B: BlockStore, R>(
         &self,
         blocks: &mut B,
         node: &Node,
@@ -26,7 +26,7 @@ impl Check<'_> {
         })
     }
 
-    pub(super) fn edges<B: Blocks>(&mut self, blocks: &mut B) -> Result<(), B::Error> {
+    pub(super) fn edges<B: BlockStore>(&mut self, blocks: &mut B) -> Result<(), B::Error> {
         let mut slots = Vec::new();
         for at in 0..self.census.nodes.len() {
             if at.is_multiple_of(STRIDE) {

@@ -35,7 +35,7 @@ pub use reach::OutOfReach;
 
 use super::layout::{HEAD_BLOCK, META_BLOCK, MetaPage, PAGE_ID};
 use super::params::{MAX_EF_CONSTRUCTION, MIN_EF_CONSTRUCTION, max_level};
-use crate::blocks::Blocks;
+use crate::blocks::BlockStore;
 use crate::page::{INVALID_BLOCK, Tid};
 use crate::space::AnySpace;
 use crate::verify::{self, Violation};
@@ -166,14 +166,14 @@ impl Census {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CheckError<E> {
     /// a block cannot be read
-    Blocks(E),
+    Store(E),
     /// the elements do not fit the memory there is
     OutOfMemory,
 }
 
 impl<E> From<E> for CheckError<E> {
     fn from(e: E) -> Self {
-        CheckError::Blocks(e)
+        CheckError::Store(e)
     }
 }
 
@@ -187,7 +187,7 @@ fn reserve<T, E>(vec: &mut Vec<T>, more: usize) -> Result<(), CheckError<E>> {
 ///
 /// # Errors
 /// A block that cannot be read, or too little memory.
-pub fn check<B: Blocks>(
+pub fn check<B: BlockStore>(
     blocks: &mut B,
     subject: &Subject,
     deep: bool,
@@ -221,7 +221,7 @@ pub fn check<B: Blocks>(
 }
 
 /// The meta page, when the rest can be looked at with what it says.
-fn check_meta<B: Blocks>(
+fn check_meta<B: BlockStore>(
     blocks: &mut B,
     count: u32,
     report: &mut dyn FnMut(Violation),

@@ -6,7 +6,7 @@
 //! place, then, is any element with rows: layer 0 must lead from it to all others that have rows.
 
 use super::{Check, CheckError, Node, STRIDE, State, reserve};
-use crate::blocks::Blocks;
+use crate::blocks::BlockStore;
 use crate::hnsw::layout::layer_range;
 use crate::page::Tid;
 use crate::verify::Violation;
@@ -80,7 +80,7 @@ impl Walk {
         }
     }
 
-    fn pause<B: Blocks>(&mut self, blocks: &mut B) -> Result<(), B::Error> {
+    fn pause<B: BlockStore>(&mut self, blocks: &mut B) -> Result<(), B::Error> {
         self.steps = self.steps.wrapping_add(1);
         if self.steps.is_multiple_of(STRIDE) { blocks.pause() } else { Ok(()) }
     }
@@ -88,7 +88,7 @@ impl Walk {
 
 impl Check<'_> {
     /// Walks from the entry point, tells what does not lead back to it, and notes what it does not lead to.
-    pub(super) fn reach<B: Blocks>(
+    pub(super) fn reach<B: BlockStore>(
         &mut self,
         blocks: &mut B,
         entry: Option<usize>,
@@ -129,7 +129,7 @@ impl Check<'_> {
 
     /// Follows layer 0 from `starts` and marks what it leads to. An edge to where it is known that the goal comes next, as
     /// an edge back to where one came from often is, leads to the goal, too.
-    fn spread_from<B: Blocks>(
+    fn spread_from<B: BlockStore>(
         &mut self,
         blocks: &mut B,
         walk: &mut Walk,
@@ -166,7 +166,7 @@ impl Check<'_> {
     }
 
     /// Follows the upper layers from the entry point, each from everything that those above lead to.
-    fn descend<B: Blocks>(
+    fn descend<B: BlockStore>(
         &mut self,
         blocks: &mut B,
         walk: &mut Walk,
@@ -200,7 +200,7 @@ impl Check<'_> {
 
     /// Finds out which elements lead to the entry point, as far as the ends of descents need it: over those not known
     /// yet, forwards and backwards, for as long as it makes more known. What does not is told.
-    fn lead_back<B: Blocks>(
+    fn lead_back<B: BlockStore>(
         &mut self,
         blocks: &mut B,
         walk: &mut Walk,
@@ -272,7 +272,7 @@ impl Check<'_> {
     }
 
     /// The edges of an element in a layer.
-    fn follow<B: Blocks>(
+    fn follow<B: BlockStore>(
         &self,
         blocks: &mut B,
         at: usize,

@@ -2,7 +2,7 @@
 
 use super::values::value_fault;
 use super::{Check, CheckError, DAMAGED, List, Node, Row, State, reserve};
-use crate::blocks::Blocks;
+use crate::blocks::BlockStore;
 use crate::hnsw::layout::{
     ELEMENT_HEADER, Element, HEAD_BLOCK, HEAP_TIDS, MAX_TUPLE_VERSION, META_BLOCK, MetaPage, Neighbours,
     PAGE_ID, element_size, is_element,
@@ -12,7 +12,7 @@ use crate::verify::{self, Violation};
 
 impl Check<'_> {
     /// Reads every block once and notes its tuples.
-    pub(super) fn pages<B: Blocks>(&mut self, blocks: &mut B) -> Result<(), CheckError<B::Error>> {
+    pub(super) fn pages<B: BlockStore>(&mut self, blocks: &mut B) -> Result<(), CheckError<B::Error>> {
         reserve(&mut self.next, self.count as usize)?;
         reserve(&mut self.first, self.count as usize)?;
         self.next.push(META_BLOCK);

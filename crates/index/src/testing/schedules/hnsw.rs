@@ -13,7 +13,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 use super::{Cast, Found, Method, Table, Values, one_of, together, unexpected};
-use crate::blocks::Blocks;
+use crate::blocks::BlockStore;
 use crate::hnsw::check::{OutOfReach, Subject, check};
 use crate::hnsw::insert::{Graph, Workspace, insert};
 use crate::hnsw::scan::{IterativeScan, Scan, ScanError, ScanSettings};
@@ -97,7 +97,7 @@ impl Method for Plan {
     }
 }
 
-fn scan<B: Blocks<Error = MemError>>(
+fn scan<B: BlockStore<Error = MemError>>(
     blocks: &mut B,
     plan: &Plan,
     query: Option<&[u8]>,
@@ -111,7 +111,7 @@ fn scan<B: Blocks<Error = MemError>>(
         match scan.next(blocks, plan.graph.space, query, &settings) {
             Ok(Some(tid)) => found.add(tid)?,
             Ok(None) => return Ok(()),
-            Err(ScanError::Blocks(error)) => return unexpected("scan", &error),
+            Err(ScanError::Store(error)) => return unexpected("scan", &error),
             Err(ScanError::Query(error)) => return Err(error.to_string()),
         }
     }

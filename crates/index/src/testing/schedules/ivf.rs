@@ -11,7 +11,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 use super::{Cast, Found, Method, Table, Values, one_of, together, unexpected};
-use crate::blocks::Blocks;
+use crate::blocks::BlockStore;
 use crate::ivf::candidates::Runs;
 use crate::ivf::centres::Centres;
 use crate::ivf::check::Check;
@@ -106,7 +106,7 @@ impl Method for Plan {
             }
         }
         insert(blocks, self.space, value.bytes(), row, inserter, centres).map_err(|error| match error {
-            InsertError::Blocks(error) => error,
+            InsertError::Store(error) => error,
             InsertError::Value(_) => MemError::Corrupt(Damage::at(0, "value of other dimensions").on(0)),
         })
     }
@@ -132,7 +132,7 @@ impl Method for Plan {
     }
 }
 
-fn scan<B: Blocks<Error = MemError>>(
+fn scan<B: BlockStore<Error = MemError>>(
     blocks: &mut B,
     plan: &Plan,
     query: Option<&[u8]>,
@@ -148,7 +148,7 @@ fn scan<B: Blocks<Error = MemError>>(
         match scan.next(blocks, plan.space, query, &settings, &mut services) {
             Ok(Some(tid)) => found.add(tid)?,
             Ok(None) => return Ok(()),
-            Err(ScanError::Blocks(error)) => return unexpected("scan", &error),
+            Err(ScanError::Store(error)) => return unexpected("scan", &error),
             Err(ScanError::Query(error)) => return Err(error.to_string()),
         }
     }
