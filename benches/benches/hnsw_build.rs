@@ -17,7 +17,7 @@ use cpu_time::ProcessTime;
 use half::f16;
 use vector_index::hnsw::build::{Builder, Graph, Params, Pushed};
 use vector_index::hnsw::params::max_level;
-use vector_index::hnsw::search::{Pool, Scored, Store, search_layer};
+use vector_index::hnsw::search::{CandidateQueue, Scored, Store, search_layer};
 use vector_index::page::Tid;
 use vector_index::space::{AnySpace, Metric, Space, ValueBuf, ValueKind, normalize, varlena_header};
 use vector_index::with_space;
@@ -149,7 +149,7 @@ fn measure<S: Space>(
     }
     let mut store =
         Query { space, graph, query: views[0], visited: vec![0; graph.len()], stamp: 0, distances: 0 };
-    let (mut pool, mut out) = (Pool::new(), Vec::new());
+    let (mut pool, mut out) = (CandidateQueue::new(), Vec::new());
     let top = graph.element(entry).map_or(0, |e| e.level());
     for ef in [10, 20, 40, 100, 200, 400] {
         let mut right = 0;
@@ -185,7 +185,7 @@ trait ExtendOne {
     fn extend_one(&mut self, scored: Option<Scored>);
 }
 
-impl ExtendOne for Pool {
+impl ExtendOne for CandidateQueue {
     fn extend_one(&mut self, scored: Option<Scored>) {
         if let Some(scored) = scored {
             self.offer(scored, true, 1);

@@ -6,10 +6,10 @@ use rand::Rng;
 use super::anchor::{evict, read_member, set_anchor};
 use super::connect::{self, Found};
 use super::layout::{Element, EntryPoint, HEAP_TIDS, META_BLOCK, MetaPage, PAGE_ID, element_header_mut};
-use super::pages::{PageStore, Walk, read_meta};
+use super::pages::{PageStore, Traversal, read_meta};
 use super::params::{layer_slots, max_level, random_level};
 use super::place::{self, Pair};
-use super::search::{Pool, Scored, Store, equal_share, search_layer, select_sharing, tie_order};
+use super::search::{CandidateQueue, Scored, Store, equal_share, search_layer, select_sharing, tie_order};
 use crate::blocks::{BlockStore, LockMode, OperationLock, PageUpdate};
 use crate::page::{Damage, Page, PageMut, Tid};
 use crate::space::Space;
@@ -18,8 +18,8 @@ use crate::space::Space;
 /// blocks are read.
 #[derive(Debug, Default)]
 pub struct Workspace {
-    pub(super) walk: Walk,
-    pub(super) pool: Pool,
+    pub(super) walk: Traversal,
+    pub(super) pool: CandidateQueue,
     pub(super) out: Vec<Scored>,
     pub(super) values: Values,
     pub(super) candidates: Vec<Scored>,
@@ -150,7 +150,7 @@ pub(super) fn view_distance<S: Space>(space: S, views: &[Option<S::View<'_>>], a
 /// Copies the values of nodes that are not loaded yet.
 pub(super) fn load_values<B: BlockStore>(
     blocks: &mut B,
-    walk: &Walk,
+    walk: &Traversal,
     values: &mut Values,
     nodes: impl Iterator<Item = u32>,
 ) -> Result<(), B::Error> {
@@ -201,7 +201,7 @@ pub(super) fn find_neighbours<B: BlockStore, S: Space>(
     let Some(scored) = store.enter(entry.tid)? else {
         return Err(Damage::at(entry.tid.offset(), "deleted entry point").on(entry.tid.block()).into());
     };
-    pool.offer(scored, store.counts(scored.node), 1);
+    pool.offer(scored, store.accepts(scored.node), 1);
     for layer in (level + 1..=entry.level).rev() {
         store.walk().begin_layer(pool);
         store.limit_equals(1);
@@ -241,7 +241,7 @@ pub(super) fn find_neighbours<B: BlockStore, S: Space>(
 }
 
 /// Puts candidates that are equally near into an order of the owner's own.
-fn order_ties(walk: &Walk, candidates: &mut [Scored], owner: Tid) {
+fn order_ties(walk: &Traversal, candidates: &mut [Scored], owner: Tid) {
     let tied = candidates.windows(2).any(|pair| matches!(pair, [a, b] if a.distance == b.distance));
     if tied {
         let tid = |scored: &Scored| walk.node(scored.node).map_or(0, |node| node.tid.packed());

@@ -3,7 +3,7 @@
 use super::layout::{
     Element, HEAP_TIDS, META_BLOCK, MetaPage, Neighbours, PAGE_ID, is_element, neighbours_size,
 };
-use super::search::{Pool, Scored, Store};
+use super::search::{CandidateQueue, Scored, Store};
 use crate::blocks::BlockStore;
 use crate::page::{Damage, FIRST_OFFSET, Page, Tid};
 use crate::space::Space;
@@ -172,7 +172,7 @@ impl Node {
 
 /// What a walk over the pages has seen; reused from search to search, so that nothing is allocated per element.
 #[derive(Debug, Default)]
-pub struct Walk {
+pub struct Traversal {
     /// the elements seen that were near enough; a [`Scored::node`] is a position here
     nodes: Vec<Node>,
     /// the positions whose elements nobody needs any more
@@ -186,10 +186,10 @@ pub struct Walk {
     pub scored: u64,
 }
 
-impl Walk {
+impl Traversal {
     /// Nothing seen.
     pub const fn new() -> Self {
-        Walk {
+        Traversal {
             nodes: Vec::new(),
             free: Vec::new(),
             visited: TidSet::new(),
@@ -209,7 +209,7 @@ impl Walk {
     }
 
     /// Begins a layer: what is in `pool` counts as visited, nothing else.
-    pub fn begin_layer(&mut self, pool: &Pool) {
+    pub fn begin_layer(&mut self, pool: &CandidateQueue) {
         self.visited.clear();
         for scored in pool.iter() {
             if let Some(node) = self.nodes.get(scored.node as usize) {
@@ -267,7 +267,7 @@ pub struct PageStore<'s, B, S: Space, const INSERTS: bool = false> {
     /// bytes of an element tuple like the query's, for prefetching
     size: usize,
     m: usize,
-    walk: &'s mut Walk,
+    walk: &'s mut Traversal,
     /// an element that is being repaired: neither it nor elements without rows take a place in the result
     repairing: Option<Tid>,
     alike: Alike<'s>,
@@ -290,7 +290,7 @@ impl Alike<'_> {
 
     /// Whether an element as near as the value itself has that value; notices it when it has room for a row.
     #[cold]
-    fn meet(&self, walk: &mut Walk, element: &Element<'_>, tid: Tid) -> Result<bool, Damage> {
+    fn meet(&self, walk: &mut Traversal, element: &Element<'_>, tid: Tid) -> Result<bool, Damage> {
         if element.value != self.value {
             return Ok(false);
         }
@@ -306,7 +306,7 @@ impl Alike<'_> {
     #[cold]
     fn push(
         &mut self,
-        walk: &mut Walk,
+        walk: &mut Traversal,
         element: &Element<'_>,
         tid: Tid,
         bound: f32,
@@ -341,7 +341,7 @@ impl<'s, B: BlockStore, S: Space> PageStore<'s, B, S> {
         space: S,
         query: Option<&'s [u8]>,
         m: usize,
-        walk: &'s mut Walk,
+        walk: &'s mut Traversal,
     ) -> Result<Self, crate::ValueError> {
         let size = super::layout::element_size(query.map_or(0, <[u8]>::len));
         let query = query.map(|value| space.view(value)).transpose()?;
@@ -370,12 +370,12 @@ impl<'s, B: BlockStore, S: Space, const INSERTS: bool> PageStore<'s, B, S, INSER
     }
 
     /// The blocks, and what was seen of them.
-    pub(super) fn parts(&mut self) -> (&mut B, &Walk) {
+    pub(super) fn parts(&mut self) -> (&mut B, &Traversal) {
         (self.blocks, self.walk)
     }
 
     /// What was seen.
-    pub fn walk(&mut self) -> &mut Walk {
+    pub fn walk(&mut self) -> &mut Traversal {
         self.walk
     }
 
@@ -512,7 +512,7 @@ impl<B: BlockStore, S: Space, const INSERTS: bool> Store for PageStore<'_, B, S,
     }
 
     #[inline(always)]
-    fn foresee(&mut self, node: u32) {
+    fn prefetch_node(&mut self, node: u32) {
         if let Some(node) = self.walk.nodes.get(node as usize) {
             self.blocks.prefetch_item(node.neighbour_tid, neighbours_size(0, self.m));
         }
@@ -523,7 +523,7 @@ impl<B: BlockStore, S: Space, const INSERTS: bool> Store for PageStore<'_, B, S,
     }
 
     #[inline(always)]
-    fn counts(&self, node: u32) -> bool {
+    fn accepts(&self, node: u32) -> bool {
         match (self.repairing, self.walk.nodes.get(node as usize)) {
             (Some(repairing), Some(node)) => node.rows > 0 && node.tid != repairing,
             _ => true,

@@ -2,8 +2,8 @@
 //! did not lead to. src/hnsw/README.md has the argument why no row is missed and none comes twice.
 
 use super::layout::{HEAD_BLOCK, META_BLOCK};
-use super::pages::{PageStore, Walk, read_meta};
-use super::search::{Discarded, Pool, Scored, pop_discarded, search_layer};
+use super::pages::{PageStore, Traversal, read_meta};
+use super::search::{CandidateQueue, Discarded, Scored, pop_discarded, search_layer};
 use crate::blocks::{BlockStore, LockMode, OperationLock};
 use crate::page::{Corruption, Damage, Tid};
 use crate::space::Space;
@@ -35,8 +35,8 @@ pub struct ScanSettings {
 /// The state of one scan. Everything in it that needs dropping stays in it while blocks are read.
 #[derive(Debug)]
 pub struct Scan {
-    walk: Walk,
-    pool: Pool,
+    walk: Traversal,
+    pool: CandidateQueue,
     out: Vec<Scored>,
     discarded: Discarded,
     m: usize,
@@ -90,8 +90,8 @@ impl Scan {
     /// A scan that has not begun.
     pub const fn new() -> Self {
         Scan {
-            walk: Walk::new(),
-            pool: Pool::new(),
+            walk: Traversal::new(),
+            pool: CandidateQueue::new(),
             out: Vec::new(),
             discarded: Discarded::new(),
             m: 0,

@@ -23,7 +23,7 @@ pub trait Store {
     fn expand(&mut self, node: u32, layer: u8, bound: f32, out: &mut Vec<Scored>) -> Result<(), Self::Error>;
 
     /// Says that `node` may be the next to be expanded: time to ask for what that reads.
-    fn foresee(&mut self, node: u32) {
+    fn prefetch_node(&mut self, node: u32) {
         let _ = node;
     }
 
@@ -32,7 +32,7 @@ pub trait Store {
 
     /// Whether a node fills a place in the result. Those that do not (elements being deleted, during their own
     /// repair) still lead to others.
-    fn counts(&self, node: u32) -> bool {
+    fn accepts(&self, node: u32) -> bool {
         let _ = node;
         true
     }
@@ -80,7 +80,7 @@ impl Entry {
 /// The best candidates so far, nearest first: both queues of algorithm 2 in one sorted array, since a candidate that
 /// leaves the result is never expanded afterwards.
 #[derive(Debug, Default)]
-pub struct Pool {
+pub struct CandidateQueue {
     entries: Vec<Entry>,
     /// everything before it is expanded
     cursor: usize,
@@ -94,10 +94,10 @@ pub struct Pool {
 /// Candidates that fell out of the result, nearest first, for a later continuation.
 pub type Discarded = BinaryHeap<Reverse<u64>>;
 
-impl Pool {
+impl CandidateQueue {
     /// An empty pool.
     pub const fn new() -> Self {
-        Pool { entries: Vec::new(), cursor: 0, counted: 0, ties: Vec::new() }
+        CandidateQueue { entries: Vec::new(), cursor: 0, counted: 0, ties: Vec::new() }
     }
 
     /// Empties it.
@@ -181,7 +181,7 @@ impl Pool {
 
     /// The nearest candidate that was not expanded, were the search to find no nearer one.
     #[inline(always)]
-    fn foreseen(&self) -> Option<u32> {
+    fn next_candidate(&self) -> Option<u32> {
         let rest = self.entries.get(self.cursor..)?;
         rest.iter().find(|entry| !entry.expanded()).map(|entry| entry.scored().node)
     }
@@ -215,7 +215,7 @@ impl Pool {
 /// one expansion. With `discarded`, every scored candidate ends either in the pool or there.
 pub fn search_layer<S: Store>(
     store: &mut S,
-    pool: &mut Pool,
+    pool: &mut CandidateQueue,
     out: &mut Vec<Scored>,
     ef: usize,
     layer: u8,
@@ -224,8 +224,8 @@ pub fn search_layer<S: Store>(
     while let Some(node) = pool.next() {
         let bound = if discarded.is_some() { f32::INFINITY } else { pool.bound(ef) };
         out.clear();
-        if let Some(next) = pool.foreseen() {
-            store.foresee(next);
+        if let Some(next) = pool.next_candidate() {
+            store.prefetch_node(next);
         }
         store.expand(node, layer, bound, out)?;
         let mut room = pool.entries.try_reserve(out.len());
@@ -234,7 +234,7 @@ pub fn search_layer<S: Store>(
         }
         room.map_err(|_| store.out_of_memory())?;
         for &scored in out.iter() {
-            let rest = pool.offer(scored, store.counts(scored.node), ef);
+            let rest = pool.offer(scored, store.accepts(scored.node), ef);
             if let (Some(rest), Some(heap)) = (rest, discarded.as_deref_mut()) {
                 heap.push(Reverse(Entry::new(rest).0));
             }
@@ -406,7 +406,7 @@ mod tests {
     fn a_line_is_walked_to_the_query() {
         let mut line = Line { n: 1000, query: 700.2, visited: vec![false; 1000] };
         line.visited[0] = true;
-        let mut pool = Pool::new();
+        let mut pool = CandidateQueue::new();
         pool.offer(Scored { distance: 700.2, node: 0 }, true, 4);
         let mut discarded = Discarded::new();
         search_layer(&mut line, &mut pool, &mut Vec::new(), 4, 0, Some(&mut discarded)).unwrap();
@@ -419,7 +419,7 @@ mod tests {
 
     #[test]
     fn uncounted_candidates_take_no_place() {
-        let mut pool = Pool::new();
+        let mut pool = CandidateQueue::new();
         for node in 0..10 {
             pool.offer(Scored { distance: node as f32, node }, node % 2 == 0, 2);
         }

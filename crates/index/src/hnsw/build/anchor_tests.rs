@@ -9,7 +9,7 @@ use super::*;
 use crate::blocks::BlockStore;
 use crate::hnsw::insert::Graph as Inserting;
 use crate::hnsw::layout::{self, META_BLOCK, MetaPage, Neighbours, is_element};
-use crate::hnsw::search::{Pool, Scored};
+use crate::hnsw::search::{CandidateQueue, Scored};
 use crate::page::Page;
 use crate::space::{AnySpace, Dense, ValueBuf, ValueKind};
 use crate::testing::hnsw::vector;
@@ -218,7 +218,7 @@ pub(super) fn recall<S: Space>(graph: &Graph<S>, ef: usize, asked: impl Fn(u32) 
     let mut scratch = Scratch::new(graph.len(), 16, 2 * ef, 63).unwrap();
     let (mut found, mut wanted, mut near) = (0u32, 0u32, Vec::new());
     for node in (0..nodes).filter(|&node| asked(node)).step_by(17) {
-        let mut nearest = Pool::new();
+        let mut nearest = CandidateQueue::new();
         for other in 0..nodes {
             nearest.offer(
                 Scored { distance: exact.distance(exact.prepare(node), other), node: other },

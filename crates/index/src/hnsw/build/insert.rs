@@ -14,7 +14,7 @@ use super::graph::{CHOSEN, EQUAL, Edge, Locked, rank};
 use super::rows::NONE;
 use super::score::Score;
 use super::visited::{Met, Visited};
-use crate::hnsw::search::{Pool, Scored, Store, search_layer};
+use crate::hnsw::search::{CandidateQueue, Scored, Store, search_layer};
 use crate::space::Space;
 
 /// The build was told to stop.
@@ -28,7 +28,7 @@ const AHEAD: usize = 4;
 #[derive(Debug)]
 pub(super) struct Scratch {
     visited: Visited,
-    pool: Pool,
+    pool: CandidateQueue,
     out: Vec<Scored>,
     fresh: Vec<(u32, u32)>,
     /// the candidates of a selection, and what was decided about them
@@ -60,7 +60,7 @@ impl Scratch {
         Some(Scratch {
             visited: Visited::new(Visited::slots(nodes, m, ef))?,
             pool: {
-                let mut pool = Pool::new();
+                let mut pool = CandidateQueue::new();
                 pool.reserve(ef + 1 + 2 * m).then_some(pool)?
             },
             out: room(2 * m)?,
@@ -91,7 +91,7 @@ struct Around<'a, S, G: Score> {
 
 impl<'a, S: Space, G: Score> Around<'a, S, G> {
     /// A search for `node` that begins with `entry`, the only one in `pool`.
-    fn start(&mut self, entry: u32, pool: &mut Pool) {
+    fn start(&mut self, entry: u32, pool: &mut CandidateQueue) {
         self.visited.clear();
         pool.clear();
         let distance = self.score.distance(self.query, entry);
@@ -102,7 +102,13 @@ impl<'a, S: Space, G: Score> Around<'a, S, G> {
     }
 
     /// Searches one layer from what is in `pool`.
-    fn layer(&mut self, pool: &mut Pool, out: &mut Vec<Scored>, ef: usize, layer: u8) -> Result<(), Stop> {
+    fn layer(
+        &mut self,
+        pool: &mut CandidateQueue,
+        out: &mut Vec<Scored>,
+        ef: usize,
+        layer: u8,
+    ) -> Result<(), Stop> {
         pool.restart();
         self.shares.restart(ef);
         for scored in pool.iter() {
@@ -117,7 +123,7 @@ impl<'a, S: Space, G: Score> Around<'a, S, G> {
 impl<S: Space, G: Score> Around<'_, S, G> {
     /// Puts into `pool`, for the search of layer 0, nodes equal to `node`: those that random walks from the first of them
     /// end at, and what these have edges to. `edges` is room for a list.
-    fn meet_equals(&mut self, node: u32, pool: &mut Pool, ef: usize, edges: &mut Vec<Edge>) {
+    fn meet_equals(&mut self, node: u32, pool: &mut CandidateQueue, ef: usize, edges: &mut Vec<Edge>) {
         let (first, ground) = (self.shares.own, &self.elements.ground);
         let mut places = share(ef);
         // one whose list is empty is not in the graph yet

@@ -15,7 +15,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::Elements;
 use super::arena::Arena;
-use crate::hnsw::search::{Pool, Scored};
+use crate::hnsw::search::{CandidateQueue, Scored};
 use crate::space::{Metric, Space};
 
 /// Distances between nodes.
@@ -274,7 +274,7 @@ impl Probes {
         let node = (probe * (nodes / PROBES).max(1)) as u32;
         let exact = Exact(elements);
         let (value, code) = (exact.prepare(node), codes.prepare(node));
-        let (mut nearest, mut among) = (Pool::new(), Pool::new());
+        let (mut nearest, mut among) = (CandidateQueue::new(), CandidateQueue::new());
         for other in (0..nodes as u32).filter(|&other| other != node) {
             if stop.load(Relaxed) {
                 return false;

@@ -56,14 +56,14 @@ impl OutOfReach {
 
 /// What is known of each element, and which are to be looked at.
 #[derive(Debug, Default)]
-struct Walk {
+struct Traversal {
     marks: Vec<u8>,
     left: Vec<usize>,
     edges: Vec<Tid>,
     steps: usize,
 }
 
-impl Walk {
+impl Traversal {
     fn has(&self, at: usize, mark: u8) -> bool {
         self.marks.get(at).is_some_and(|marks| marks & mark != 0)
     }
@@ -93,7 +93,7 @@ impl Check<'_> {
         blocks: &mut B,
         entry: Option<usize>,
     ) -> Result<(), CheckError<B::Error>> {
-        let mut walk = Walk::default();
+        let mut walk = Traversal::default();
         reserve(&mut walk.marks, self.census.nodes.len())?;
         walk.marks.resize(self.census.nodes.len(), 0);
         let mut goal = None;
@@ -132,7 +132,7 @@ impl Check<'_> {
     fn spread_from<B: BlockStore>(
         &mut self,
         blocks: &mut B,
-        walk: &mut Walk,
+        walk: &mut Traversal,
         starts: &[usize],
         mark: u8,
     ) -> Result<(), CheckError<B::Error>> {
@@ -169,7 +169,7 @@ impl Check<'_> {
     fn descend<B: BlockStore>(
         &mut self,
         blocks: &mut B,
-        walk: &mut Walk,
+        walk: &mut Traversal,
         entry: usize,
     ) -> Result<Vec<usize>, CheckError<B::Error>> {
         let mut ends = Vec::new();
@@ -203,7 +203,7 @@ impl Check<'_> {
     fn lead_back<B: BlockStore>(
         &mut self,
         blocks: &mut B,
-        walk: &mut Walk,
+        walk: &mut Traversal,
         ends: &[usize],
     ) -> Result<(), CheckError<B::Error>> {
         let mut unknown = Vec::new();
