@@ -5,10 +5,10 @@ use rand::Rng;
 
 use super::anchor::{evict, read_member, set_anchor};
 use super::connect::{self, Found};
+use super::free_space::{self, NewNode};
 use super::layout::{Element, EntryPoint, HEAP_TIDS, META_BLOCK, MetaPage, PAGE_ID, element_header_mut};
 use super::pages::{PageStore, Traversal, read_meta};
 use super::params::{layer_slots, max_level, random_level};
-use super::place::{self, Pair};
 use super::search::{CandidateQueue, Scored, Store, equal_share, search_layer, select_sharing, tie_order};
 use crate::blocks::{BlockStore, LockMode, OperationLock, PageUpdate};
 use crate::page::{Damage, Page, PageMut, Tid};
@@ -389,8 +389,8 @@ fn insert_at_level<B: BlockStore, S: Space>(
     if let Some(anchor) = links.anchor() {
         anchor_first(slots, graph.m, anchor);
     }
-    let mut pair = Pair { level, value, row, slots, element, neighbours };
-    let placed = place::add_pair(blocks, &mut pair, graph.m, meta.insert_page)?;
+    let mut pair = NewNode { level, value, row, slots, element, neighbours };
+    let placed = free_space::add_pair(blocks, &mut pair, graph.m, meta.insert_page)?;
     if placed.insert_page > meta.insert_page {
         advance_insert_page(blocks, meta.insert_page, placed.insert_page)?;
     }

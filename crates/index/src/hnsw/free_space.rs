@@ -12,7 +12,7 @@ use crate::page::{
 const LINE_POINTER: usize = 4;
 
 /// A new element, and room to write its tuples.
-pub(super) struct Pair<'a> {
+pub(super) struct NewNode<'a> {
     pub level: u8,
     pub value: &'a [u8],
     pub row: Tid,
@@ -47,7 +47,7 @@ impl Sizes {
 
 /// What a page has for a pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Room {
+enum Fit {
     /// free space for both tuples
     Append,
     /// the place of a deleted pair
@@ -58,7 +58,7 @@ enum Room {
 
 /// What a look at a page found.
 struct Look {
-    room: Room,
+    room: Fit,
     /// whether a level 0 element of this size would find room
     usable: bool,
     /// free space for the element alone
@@ -70,16 +70,16 @@ struct Look {
 /// deleted pairs, most of which fit; an odd size must not walk the whole index for one that does.
 const WALK: usize = 16;
 
-fn look(bytes: &[u8], block: u32, sizes: Sizes) -> Result<Look, Damage> {
+fn inspect_page(bytes: &[u8], block: u32, sizes: Sizes) -> Result<Look, Damage> {
     let page = Page::new(bytes, PAGE_ID)?;
     let (free, exact) = (page.free_space(), page.exact_free_space());
     let mut look = Look {
-        room: if free >= sizes.together() { Room::Append } else { Room::None },
+        room: if free >= sizes.together() { Fit::Append } else { Fit::None },
         usable: free >= sizes.element + sizes.smallest + LINE_POINTER,
         fits_element: free >= sizes.element,
         next: page.next(),
     };
-    if look.room == Room::Append {
+    if look.room == Fit::Append {
         return Ok(look);
     }
     for offset in FIRST_OFFSET..=page.max_offset() {
@@ -105,8 +105,8 @@ fn look(bytes: &[u8], block: u32, sizes: Sizes) -> Result<Look, Damage> {
             (element_room >= sizes.element, element_room >= sizes.element)
         };
         look.usable |= usable;
-        if fits && look.room == Room::None {
-            look.room = Room::Reuse { offset, neighbour_tid: at, version: header.version };
+        if fits && look.room == Fit::None {
+            look.room = Fit::Reuse { offset, neighbour_tid: at, version: header.version };
         }
     }
     Ok(look)
@@ -115,7 +115,7 @@ fn look(bytes: &[u8], block: u32, sizes: Sizes) -> Result<Look, Damage> {
 /// Writes a pair and links it nowhere yet. Looks for room from `insert_page` on.
 pub(super) fn add_pair<B: BlockStore>(
     blocks: &mut B,
-    pair: &mut Pair<'_>,
+    pair: &mut NewNode<'_>,
     m: usize,
     insert_page: u32,
 ) -> Result<Placed, B::Error> {
@@ -128,12 +128,12 @@ pub(super) fn add_pair<B: BlockStore>(
     let mut first_usable = None;
     let mut walked = 0;
     loop {
-        let seen = blocks.read(block, |bytes| look(bytes, block, sizes))?;
+        let seen = blocks.read(block, |bytes| inspect_page(bytes, block, sizes))?;
         if seen.usable && first_usable.is_none() {
             first_usable = Some(block);
         }
         let last = seen.next == INVALID_BLOCK;
-        if seen.room != Room::None || last {
+        if seen.room != Fit::None || last {
             if let Some(tid) = try_page(blocks, pair, block, sizes)? {
                 // without a usable page on the way, the next insert begins where this one ended
                 let insert_page = first_usable.unwrap_or(tid.block());
@@ -173,24 +173,24 @@ fn last_block<B: BlockStore>(blocks: &mut B, from: u32) -> Result<u32, B::Error>
 /// Puts the pair on the page, or behind it when it is the last one. `None` when others took the room meanwhile.
 fn try_page<B: BlockStore>(
     blocks: &mut B,
-    pair: &mut Pair<'_>,
+    pair: &mut NewNode<'_>,
     block: u32,
     sizes: Sizes,
 ) -> Result<Option<Tid>, B::Error> {
     let most = max_item_size(blocks.page_size());
     let mut change = blocks.update()?;
     let slot = change.open(block)?;
-    let seen = look(change.bytes(slot), block, sizes).map_err(|damage| damage.on(block))?;
+    let seen = inspect_page(change.bytes(slot), block, sizes).map_err(|damage| damage.on(block))?;
     match seen.room {
-        Room::Append => {
+        Fit::Append => {
             let tid = append(&mut change, pair, slot, slot)?;
             change.commit()?;
             return Ok(Some(tid));
         }
-        Room::Reuse { offset, neighbour_tid, .. } if neighbour_tid.block() < block => {
+        Fit::Reuse { offset, neighbour_tid, .. } if neighbour_tid.block() < block => {
             return Err(Damage::at(offset, "neighbour tuple before its element").on(block).into());
         }
-        Room::Reuse { offset, neighbour_tid, version } => {
+        Fit::Reuse { offset, neighbour_tid, version } => {
             let other =
                 if neighbour_tid.block() == block { slot } else { change.open(neighbour_tid.block())? };
             if reuse(&mut change, pair, (slot, offset), (other, neighbour_tid), version, sizes)? {
@@ -212,7 +212,7 @@ fn try_page<B: BlockStore>(
             change.commit()?;
             return Ok(Some(tid));
         }
-        Room::None => {}
+        Fit::None => {}
     }
     if seen.next != INVALID_BLOCK {
         return Ok(None);
@@ -231,7 +231,7 @@ fn try_page<B: BlockStore>(
 /// Puts the pair on a new page behind `last`, or on two when it does not fit one.
 fn extend<C: PageUpdate>(
     change: &mut C,
-    pair: &mut Pair<'_>,
+    pair: &mut NewNode<'_>,
     last: PageRef,
     sizes: Sizes,
     most: usize,
@@ -254,7 +254,7 @@ fn new_page<C: PageUpdate>(change: &mut C, last: PageRef) -> Result<PageRef, C::
 /// Writes both tuples behind the items of their pages.
 fn append<C: PageUpdate>(
     change: &mut C,
-    pair: &mut Pair<'_>,
+    pair: &mut NewNode<'_>,
     slot: PageRef,
     other: PageRef,
 ) -> Result<Tid, C::Error> {
@@ -273,7 +273,7 @@ fn append<C: PageUpdate>(
     Ok(Tid::new(block, offset))
 }
 
-fn write_tuples(pair: &mut Pair<'_>, version: u8, neighbour_tid: Tid) {
+fn write_tuples(pair: &mut NewNode<'_>, version: u8, neighbour_tid: Tid) {
     let header = ElementHeader::new(pair.level, version, &[pair.row], neighbour_tid);
     write_element(&header, pair.value, pair.element);
     write_neighbours(version, pair.slots, pair.neighbours);
@@ -290,7 +290,7 @@ fn add_item<C: PageUpdate>(change: &mut C, slot: PageRef, block: u32, item: &[u8
 /// Overwrites a deleted pair; false, and nothing changed, when the neighbour tuple does not fit.
 fn reuse<C: PageUpdate>(
     change: &mut C,
-    pair: &mut Pair<'_>,
+    pair: &mut NewNode<'_>,
     (slot, offset): (PageRef, u16),
     (other, neighbour_tid): (PageRef, Tid),
     version: u8,
