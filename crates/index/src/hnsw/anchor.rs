@@ -5,7 +5,7 @@
 //! An anchor is written with its element, and changes afterwards only where somebody holds the update lock alone. Who
 //! shares the operation lock may rely on what he read.
 
-use super::connect::{Below, Links, descend, make_edge};
+use super::backlinks::{Below, NeighbourCache, descend, make_edge};
 use super::insert::Graph;
 use super::layout::{Element, Neighbours, PAGE_ID, layer_range, neighbour_slots_mut};
 use super::pages::Node;
@@ -165,7 +165,7 @@ pub(super) enum Joined {
 pub(super) fn reanchor<B: BlockStore, S: Space>(
     blocks: &mut B,
     graph: &Graph<S>,
-    links: &mut Links,
+    links: &mut NeighbourCache,
     (member, joined): (&Member, Joined),
     value: &[u8],
     start: Member,

@@ -4,7 +4,7 @@
 use rand::Rng;
 
 use super::anchor::{evict, read_member, set_anchor};
-use super::connect::{self, Found};
+use super::backlinks::{self, Found};
 use super::free_space::{self, NewNode};
 use super::layout::{Element, EntryPoint, HEAP_TIDS, META_BLOCK, MetaPage, PAGE_ID, element_header_mut};
 use super::pages::{PageStore, Traversal, read_meta};
@@ -30,7 +30,7 @@ pub struct Workspace {
     pub(super) slots: Vec<Tid>,
     pub(super) element: Vec<u8>,
     pub(super) neighbours: Vec<u8>,
-    pub(super) links: connect::Links,
+    pub(super) links: backlinks::NeighbourCache,
 }
 
 impl Workspace {
@@ -376,13 +376,13 @@ fn insert_at_level<B: BlockStore, S: Space>(
         }
         workspace.selected.clear();
     }
-    let mut found = connect::choose(blocks, graph, workspace, value, row)?;
+    let mut found = backlinks::choose(blocks, graph, workspace, value, row)?;
     while let Found::Stuck(at) = found {
         if mode == LockMode::Shared {
             return Ok(Inserted::NotShared);
         }
         make_room(blocks, graph, workspace, at)?;
-        found = connect::choose(blocks, graph, workspace, value, row)?;
+        found = backlinks::choose(blocks, graph, workspace, value, row)?;
     }
     fill_slots(workspace, level, graph.m);
     let Workspace { slots, element, neighbours, links, .. } = workspace;
@@ -397,9 +397,9 @@ fn insert_at_level<B: BlockStore, S: Space>(
     blocks.fault_point("hnsw.insert.pair")?;
 
     // Nothing leads to the element before its anchor does.
-    while !connect::link_anchor(blocks, graph.m, workspace, placed.tid)? {
+    while !backlinks::link_anchor(blocks, graph.m, workspace, placed.tid)? {
         // others took the slot meanwhile, so the operation lock is shared
-        match connect::choose_again(blocks, graph, workspace)? {
+        match backlinks::choose_again(blocks, graph, workspace)? {
             Found::Anchor => {}
             Found::Stuck(_) | Found::Nothing => {
                 disown(blocks, placed.tid)?;
@@ -411,7 +411,7 @@ fn insert_at_level<B: BlockStore, S: Space>(
         }
     }
     blocks.fault_point("hnsw.insert.anchored")?;
-    connect::link_others(blocks, graph.m, workspace, placed.tid)?;
+    backlinks::link_others(blocks, graph.m, workspace, placed.tid)?;
     blocks.fault_point("hnsw.insert.linked")?;
     let own = EntryPoint { tid: placed.tid, level };
     if first {

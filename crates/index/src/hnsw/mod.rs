@@ -2,9 +2,9 @@
 
 mod anchor;
 mod anchor_tests;
+mod backlinks;
 pub mod build;
 pub mod check;
-mod connect;
 mod free_space;
 pub mod insert;
 pub mod layout;

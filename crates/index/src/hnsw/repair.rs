@@ -1,7 +1,7 @@
 //! What a vacuum does to the list of a living element around those that are dying.
 
 use super::anchor::{Member, anchor_of, read_member};
-use super::connect;
+use super::backlinks;
 use super::insert::{Graph, Workspace, find_neighbours};
 use super::layout::{EntryPoint, Neighbours, PAGE_ID, layer_range, neighbour_slots_mut};
 use super::pages::TidSet;
@@ -47,7 +47,7 @@ pub(super) fn relink<B: BlockStore, S: Space>(
     pack(workspace, lists).map_err(|damage| damage.on(live.tid.block()))?;
     find_children(blocks, graph.m, lists, dying, &live)?;
     write_list(blocks, graph.m, lists, dying, &live)?;
-    connect::connect(blocks, graph, workspace, value, live.tid)
+    backlinks::connect(blocks, graph, workspace, value, live.tid)
 }
 
 /// Removes the edges to dying elements from a list and keeps the others in their order.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 
 use super::anchor::{Hanging, Joined, Member, hanging, read_member, reanchor};
-use super::connect::TidHasher;
+use super::backlinks::TidHasher;
 use super::insert::{Graph, Workspace, find_neighbours, raise_entry_point, raises_entry, update_meta};
 use super::layout::{
     Element, EntryPoint, HEAD_BLOCK, MAX_TUPLE_VERSION, META_BLOCK, Neighbours, PAGE_ID, clear_neighbours,

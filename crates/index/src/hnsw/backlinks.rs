@@ -47,7 +47,7 @@ struct Loaded {
 
 /// What one insert has read of its neighbours' neighbours: many are the same.
 #[derive(Debug, Default)]
-pub(super) struct Links {
+pub(super) struct NeighbourCache {
     /// position in `loaded` and `values`, by packed TID
     places: HashMap<u64, u32, BuildHasherDefault<TidHasher>>,
     loaded: Vec<Loaded>,
@@ -65,7 +65,7 @@ pub(super) struct Links {
 /// The new element's place among the loaded.
 const NEW: u32 = 0;
 
-impl Links {
+impl NeighbourCache {
     /// Begins the choices for an element that stands at `tid`, or nowhere yet. `seed` tells it from others of its value.
     pub(super) fn begin(&mut self, tid: Tid, value: &[u8], seed: u64) -> Result<(), Damage> {
         self.seed = seed;
@@ -179,7 +179,7 @@ struct Offer {
 /// Where a new element finds its anchor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Found {
-    /// somewhere: [`Links::anchor`]
+    /// somewhere: [`NeighbourCache::anchor`]
     Anchor,
     /// nowhere: there is no living element
     Nothing,
@@ -225,7 +225,7 @@ fn choose_below<B: BlockStore, S: Space>(
     }
 }
 
-fn set_anchor_edge(links: &mut Links, edge: Edge) {
+fn set_anchor_edge(links: &mut NeighbourCache, edge: Edge) {
     links.edges.retain(|other| other.layer != 0 || other.neighbour.tid != edge.neighbour.tid);
     links.edges.push(edge);
     links.anchor = Some(edge.neighbour.tid);
@@ -373,7 +373,7 @@ pub(super) enum Below {
 pub(super) fn descend<B: BlockStore, S: Space>(
     blocks: &mut B,
     graph: &Graph<S>,
-    links: &mut Links,
+    links: &mut NeighbourCache,
     start: Member,
     avoid: Tid,
 ) -> Result<Below, B::Error> {
@@ -431,7 +431,7 @@ const AHEAD: usize = 4;
 fn plan<B: BlockStore, S: Space>(
     blocks: &mut B,
     graph: &Graph<S>,
-    links: &mut Links,
+    links: &mut NeighbourCache,
     neighbour: &Member,
     layer: u8,
     offer: Offer,
@@ -470,7 +470,7 @@ fn plan<B: BlockStore, S: Space>(
         (new.equal, new.kept) = (equal, must);
     }
     let owner = neighbour.tid.packed();
-    let Links { candidates, memo, loaded, seed, .. } = links;
+    let NeighbourCache { candidates, memo, loaded, seed, .. } = links;
     let tie = |scored: &Scored| match loaded.get(scored.node as usize) {
         Some(loaded) if scored.node != NEW => tie_order(owner, loaded.member.tid.packed()),
         _ => tie_order(owner, *seed),
@@ -503,7 +503,7 @@ fn plan<B: BlockStore, S: Space>(
 fn weigh<B: BlockStore, S: Space>(
     blocks: &mut B,
     graph: &Graph<S>,
-    links: &mut Links,
+    links: &mut NeighbourCache,
     owner: &Member,
     layer: u8,
     own: u32,
@@ -542,13 +542,13 @@ fn weigh<B: BlockStore, S: Space>(
 fn drop_one<B: BlockStore, S: Space>(
     blocks: &mut B,
     graph: &Graph<S>,
-    links: &mut Links,
+    links: &mut NeighbourCache,
     owner: Tid,
     layer: u8,
     equals: bool,
 ) -> Result<Plan, B::Error> {
     loop {
-        let Links { candidates, memo, values, loaded, .. } = links;
+        let NeighbourCache { candidates, memo, values, loaded, .. } = links;
         let may = |at: usize| {
             let loaded = candidates.get(at).and_then(|scored| loaded.get(scored.node as usize));
             loaded.is_some_and(|loaded| !loaded.kept && (loaded.equal || !equals))
