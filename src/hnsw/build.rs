@@ -7,10 +7,10 @@ use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::{self, ForkNumber, PROGRESS_CREATEIDX_SUBPHASE, PROGRESS_CREATEIDX_TUPLES_DONE};
 use vector_index::blocks::{BlockStore, PageUpdate};
 use vector_index::hnsw::build::{self, BuildError, Builder, Params, Pushed};
+use vector_index::hnsw::bulk_write::PagePlan;
 use vector_index::hnsw::insert::Graph;
 use vector_index::hnsw::layout::{EntryPoint, HEAD_BLOCK, META_BLOCK, MetaPage, PAGE_ID};
 use vector_index::hnsw::params::max_level;
-use vector_index::hnsw::write::Places;
 use vector_index::page::{Corruption, Damage, PageMut, Tid};
 use vector_index::space::{Space, ValueBuf};
 use vector_index::with_space;
@@ -257,7 +257,7 @@ fn write_graph<S: Space>(
     shape: Shape,
     graph: &build::Graph<S>,
 ) -> Result<(), Corruption> {
-    let places = Places::new(graph, shape.m, PAGE_SIZE).map_err(|damage| damage.on(META_BLOCK))?;
+    let places = PagePlan::new(graph, shape.m, PAGE_SIZE).map_err(|damage| damage.on(META_BLOCK))?;
     let mut meta = shape.meta();
     meta.insert_page = places.last();
     let entry = graph.entry().and_then(|node| graph.element(node));

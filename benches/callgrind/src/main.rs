@@ -14,12 +14,12 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use vector_index::blocks::{BlockStore, PageUpdate};
 use vector_index::hnsw::build::{Builder, Graph as Built, Params};
+use vector_index::hnsw::bulk_write::PagePlan;
 use vector_index::hnsw::insert::{Graph, Workspace, insert};
 use vector_index::hnsw::layout::{EntryPoint, MetaPage, PAGE_ID};
 use vector_index::hnsw::params::max_level;
 use vector_index::hnsw::scan::{IterativeScan, Scan, ScanSettings};
 use vector_index::hnsw::vacuum::Vacuum;
-use vector_index::hnsw::write::Places;
 use vector_index::ivf::candidates::Runs;
 use vector_index::ivf::kmeans::{Plan, Task, kmeans};
 use vector_index::ivf::load::{LoadOptions, Loader};
@@ -85,7 +85,7 @@ fn built<S: Space>(space: S, values: &[ValueBuf], coded: bool) -> Result<Built<S
 
 fn written<S: Space>(graph: &Built<S>, dims: usize) -> Result<Plain, Box<dyn Error>> {
     let mut blocks = Plain::default();
-    let places = Places::new(graph, M, PAGE_SIZE).map_err(|damage| damage.on(0))?;
+    let places = PagePlan::new(graph, M, PAGE_SIZE).map_err(|damage| damage.on(0))?;
     let mut meta = MetaPage::new(dims as u32, M as u16, EF_CONSTRUCTION as u16);
     meta.insert_page = places.last();
     meta.set_entry_point(graph.entry().and_then(|node| {

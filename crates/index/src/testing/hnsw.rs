@@ -11,13 +11,13 @@ use rand::{Rng, SeedableRng};
 use super::memory::{MemBlocks, PAGE_SIZE};
 use crate::blocks::{BlockStore, PageUpdate};
 use crate::hnsw::build::{Builder, Params};
+use crate::hnsw::bulk_write::PagePlan;
 use crate::hnsw::check::{Subject, check};
 use crate::hnsw::insert::{Graph, Workspace, insert};
 use crate::hnsw::layout::{EntryPoint, META_BLOCK, MetaPage, PAGE_ID};
 use crate::hnsw::params::max_level;
 use crate::hnsw::scan::{IterativeScan, Scan, ScanSettings};
 use crate::hnsw::vacuum::Vacuum;
-use crate::hnsw::write::Places;
 use crate::page::{PageMut, Tid};
 use crate::space::{AnySpace, Dense, Metric, Space, ValueBuf, ValueKind, varlena_header};
 use crate::value::VectorView;
@@ -63,7 +63,7 @@ pub fn build<S: Space>(space: S, dims: u32, graph: &Graph<S>, values: &[ValueBuf
         builder.push(row(n), value.bytes()).unwrap();
     }
     let built = builder.build(&AtomicBool::new(false), &AtomicU64::new(0), || false).unwrap();
-    let places = Places::new(&built, m, PAGE_SIZE).unwrap();
+    let places = PagePlan::new(&built, m, PAGE_SIZE).unwrap();
 
     let mut meta = MetaPage::new(dims, m as u16, ef_construction as u16);
     meta.insert_page = places.last();

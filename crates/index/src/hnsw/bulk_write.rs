@@ -12,7 +12,7 @@ const LINE_POINTER: usize = 4;
 
 /// Where the tuples of all elements go.
 #[derive(Debug)]
-pub struct Places {
+pub struct PagePlan {
     /// element tuples, packed
     elements: Vec<u64>,
     /// whether the neighbour tuple is the first item of the page after its element's
@@ -23,10 +23,10 @@ pub struct Places {
     last: u32,
 }
 
-/// Bytes that [`Places`] needs per element.
+/// Bytes that [`PagePlan`] needs per element.
 pub const PLACES_BYTES: usize = size_of::<u64>() + size_of::<bool>();
 
-impl Places {
+impl PagePlan {
     /// Computes all places.
     ///
     /// # Errors
@@ -56,7 +56,7 @@ impl Places {
                 free = (empty & !7) - neighbours - LINE_POINTER;
             }
         }
-        Ok(Places { elements, apart, page_size, m, last: block })
+        Ok(PagePlan { elements, apart, page_size, m, last: block })
     }
 
     /// The element tuple of a node.
