@@ -12,7 +12,7 @@ use vector_index::ivf::candidates::Runs;
 use vector_index::ivf::kmeans::{self, Plan, Task, kmeans, plan};
 use vector_index::ivf::load::{Element, LoadOptions, Loader};
 use vector_index::ivf::sample::Sample;
-use vector_index::ivf::team::{Host, Team};
+use vector_index::ivf::workers::{Coordinator, Workers};
 use vector_index::page::Tid;
 use vector_index::room::{self, OutOfMemory};
 use vector_index::space::{AnySpace, Space, ValueBuf, ValueKind};
@@ -91,8 +91,8 @@ impl Shape {
 /// A backend as the host of threads.
 struct Backend;
 
-impl Host for Backend {
-    fn tick(&mut self) {
+impl Coordinator for Backend {
+    fn poll(&mut self) {
         interrupts::check();
         if room::is_short() {
             ereport::unwind(Error::from(OutOfMemory).into_report());
@@ -132,7 +132,7 @@ fn build_fork(index: Rel<'_>, fork: ForkNumber::Type, call: Option<&BuildCall<'_
         } else {
             IndexBlocks::building(index)
         },
-        team: Team::new(threads - 1, &mut backend),
+        workers: Workers::new(threads - 1, &mut backend),
         seed: options::build_seed(),
     };
     match shape.op.space(shape.dims) {
@@ -150,7 +150,7 @@ struct Build<'b> {
     shape: Shape,
     index: Rel<'b>,
     blocks: IndexBlocks<'b>,
-    team: Team<'b>,
+    workers: Workers<'b>,
     seed: u64,
 }
 
@@ -180,7 +180,7 @@ impl Build<'_> {
         let index_rows = loader.count();
         pg_build::progress(PROGRESS_CREATEIDX_TUPLES_TOTAL, index_rows as i64);
         let mut done = |rows| pg_build::progress(PROGRESS_CREATEIDX_TUPLES_DONE, rows as i64);
-        let written = loader.write(&mut self.blocks, PAGE_SIZE, &mut self.team, &mut spill, &mut done);
+        let written = loader.write(&mut self.blocks, PAGE_SIZE, &mut self.workers, &mut spill, &mut done);
         written.map_err(|c| corrupted(self.index, c))?;
         spill.clear();
         self.blocks.count_hits();
@@ -218,7 +218,7 @@ impl Build<'_> {
             }
         }
         let (rows, lists) = (sample.len() as u64, lists as u64);
-        let (dims, threads) = (u64::from(self.shape.dims), self.team.threads() as u64);
+        let (dims, threads) = (u64::from(self.shape.dims), self.workers.threads() as u64);
         let (mut helpers, mut fitting) = (0, Plan::LEAST);
         if rows > 0 {
             memory::check(sampled.saturating_add(memory::of_clustering::<T>(lists, rows, dims, width)))?;
@@ -235,7 +235,7 @@ impl Build<'_> {
         }
         let task = Task { lists: lists as usize, seed: self.seed, plan: fitting };
         let mut backend = Backend;
-        Ok(kmeans(&sample, task, &mut Team::new(helpers, &mut backend))?.centres)
+        Ok(kmeans(&sample, task, &mut Workers::new(helpers, &mut backend))?.centres)
     }
 
     /// Draws the sample. Rows that clustering cannot use take a place until all are drawn, so that others do not become
@@ -297,15 +297,15 @@ impl Build<'_> {
         S: for<'v> Space<View<'v> = &'v [T]>,
     {
         pg_build::progress(PROGRESS_CREATEIDX_SUBPHASE, ASSIGNING);
-        pg_build::tell_threads(self.team.threads());
+        pg_build::tell_threads(self.workers.threads());
         let op = self.shape.op;
         let mut buffer = ValueBuf::new();
-        let team = &mut self.team;
+        let workers = &mut self.workers;
         let mut add = |row: Tid, value: &[u8]| -> Result<(), Error> {
             space.view(value)?;
             if let Some(value) = op.form(value, &mut buffer)? {
-                loader.prepare(team)?;
-                loader.push(row, space.view(value)?, team, runs)?;
+                loader.prepare(workers)?;
+                loader.push(row, space.view(value)?, workers, runs)?;
             }
             Ok(())
         };

@@ -25,7 +25,7 @@ use vector_index::ivf::kmeans::{Plan, Task, kmeans};
 use vector_index::ivf::load::{LoadOptions, Loader};
 use vector_index::ivf::sample::Sample;
 use vector_index::ivf::scan as ivf_scan;
-use vector_index::ivf::team::{Idle, Team};
+use vector_index::ivf::workers::{Idle, Workers};
 use vector_index::page::{PageMut, Tid};
 use vector_index::space::{AnySpace, Dense, Metric, Space, ValueBuf, ValueKind};
 use vector_index::text::{dense_capacity, dense_text_size, parse_dense, parse_sparse, print_dense};
@@ -180,13 +180,13 @@ fn ivf(space: Dense<f32>) -> Answer {
     let mut sample = Sample::new(DIMS, DIMS, false);
     table.iter().for_each(|row| sample.push(row, 0.0));
     let mut idle = Idle;
-    let mut team = Team::new(0, &mut idle);
+    let mut workers = Workers::new(0, &mut idle);
     let mut centres = Vec::new();
     measured("k-means", &mut || {
         centres = kmeans(
             &sample,
             Task { lists: LISTS, seed: 7, plan: Plan { bounds: 8, sums: true, codes: false } },
-            &mut team,
+            &mut workers,
         )
         .map_err(|_| "out of memory")?
         .centres;
@@ -196,11 +196,11 @@ fn ivf(space: Dense<f32>) -> Answer {
     measured("ivf load", &mut || {
         let options = LoadOptions { dims: DIMS, width: DIMS, metric: Metric::L2, memory: usize::MAX };
         let mut loader = Loader::new(options, std::mem::take(&mut centres));
-        loader.prepare(&mut team).map_err(|_| "out of memory")?;
+        loader.prepare(&mut workers).map_err(|_| "out of memory")?;
         for (n, row) in table.iter().enumerate() {
-            loader.push(tid(n), row, &mut team, &mut Roomy).map_err(|_| "out of memory")?;
+            loader.push(tid(n), row, &mut workers, &mut Roomy).map_err(|_| "out of memory")?;
         }
-        loader.write(&mut blocks, PAGE_SIZE, &mut team, &mut Roomy, &mut |_| ())?;
+        loader.write(&mut blocks, PAGE_SIZE, &mut workers, &mut Roomy, &mut |_| ())?;
         Ok(())
     })?;
     measured("ivf search", &mut || {

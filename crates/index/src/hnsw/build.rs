@@ -13,11 +13,11 @@ mod graph;
 mod insert;
 mod rows;
 mod score;
-mod team;
 #[cfg(test)]
 mod tests;
 mod tree;
 mod visited;
+mod workers;
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -30,8 +30,8 @@ use self::graph::Lists;
 use self::insert::{Scratch, Stop, insert};
 use self::rows::{Found, NONE, Rows};
 use self::score::{Codes, Exact, Probes, Score, centre};
-use self::team::Team;
 use self::tree::span;
+use self::workers::Workers;
 use super::layout::HEAP_TIDS;
 use super::params::{MAX_LEVEL, layer_slots, random_level};
 use crate::error::ValueError;
@@ -246,7 +246,7 @@ impl<S: Space> Builder<S> {
     }
 
     /// Builds the graph on the threads that the parameters ask for, or on as many as can be started. The calling
-    /// thread waits, runs `tick` every ten milliseconds or so, and stops the build when `tick` answers true or `stop`
+    /// thread waits, runs `poll` every ten milliseconds or so, and stops the build when `poll` answers true or `stop`
     /// is set; that takes a few milliseconds. `progress` counts inserted elements.
     ///
     /// # Errors
@@ -255,7 +255,7 @@ impl<S: Space> Builder<S> {
         mut self,
         stop: &AtomicBool,
         progress: &AtomicU64,
-        tick: impl FnMut() -> bool,
+        poll: impl FnMut() -> bool,
     ) -> Result<Graph<S>, BuildError> {
         let nodes = self.len();
         if self.entry == NONE {
@@ -270,19 +270,19 @@ impl<S: Space> Builder<S> {
         if scratches.is_empty() {
             return Err(BuildError::OutOfMemory);
         }
-        let mut team = Team::new(stop, tick);
-        let codes = self.codes(&mut scratches, &mut team)?;
+        let mut workers = Workers::new(stop, poll);
+        let codes = self.codes(&mut scratches, &mut workers)?;
         progress.fetch_add(1, Ordering::Relaxed);
         let work = Work { elements: &self.elements, entry: self.entry, next: AtomicU32::new(0), progress };
         match &codes {
-            Some(codes) => work.share(codes, &mut scratches, threads, &mut team),
-            None => work.share(Exact(&self.elements), &mut scratches, threads, &mut team),
+            Some(codes) => work.share(codes, &mut scratches, threads, &mut workers),
+            None => work.share(Exact(&self.elements), &mut scratches, threads, &mut workers),
         }
-        team.check()?;
+        workers.check()?;
         drop(codes);
         let mut scratch = scratches.swap_remove(0);
         drop(scratches);
-        let lost = span(&mut self.elements, self.entry, &mut scratch, &mut team)?;
+        let lost = span(&mut self.elements, self.entry, &mut scratch, &mut workers)?;
         Ok(self.finish(lost))
     }
 
@@ -290,7 +290,7 @@ impl<S: Space> Builder<S> {
     fn codes<T: FnMut() -> bool>(
         &self,
         scratches: &mut [Scratch],
-        team: &mut Team<'_, T>,
+        workers: &mut Workers<'_, T>,
     ) -> Result<Option<Codes>, BuildError> {
         let Elements { space, .. } = &self.elements;
         let (nodes, metric) = (self.len(), space.metric());
@@ -307,7 +307,7 @@ impl<S: Space> Builder<S> {
         {
             let (encoder, pieces) = codes.pieces();
             let pieces = Mutex::new(pieces);
-            team.run(self.params.threads, scratches, |_, stop| {
+            workers.run(self.params.threads, scratches, |_, stop| {
                 let piece = pieces.lock().unwrap_or_else(PoisonError::into_inner).next();
                 let Some((first, blocks)) = piece else { return false };
                 let mut value = Vec::new();
@@ -321,14 +321,14 @@ impl<S: Space> Builder<S> {
                 true
             });
         }
-        team.check()?;
+        workers.check()?;
         if !all.into_inner() {
             return Ok(None);
         }
         let probes = Probes::default();
         let threads = self.params.threads;
-        team.run(threads, scratches, |_, stop| probes.step(&self.elements, &codes, stop));
-        team.check()?;
+        workers.run(threads, scratches, |_, stop| probes.step(&self.elements, &codes, stop));
+        workers.check()?;
         Ok(probes.faithful().then_some(codes))
     }
 
@@ -358,10 +358,10 @@ impl<S: Space> Work<'_, S> {
         score: G,
         scratches: &mut [Scratch],
         threads: usize,
-        team: &mut Team<'_, T>,
+        workers: &mut Workers<'_, T>,
     ) {
         let nodes = self.elements.rows.len() as u32;
-        team.run(threads, scratches, |scratch, stop| {
+        workers.run(threads, scratches, |scratch, stop| {
             let node = self.next.fetch_add(1, Ordering::Relaxed);
             if node >= nodes {
                 return false;

@@ -7,7 +7,7 @@ use super::codes::{CentreCodes, RowCodes, widened};
 use super::kmeans::chunk_rows;
 use super::sample::{Lane, Loaded, Panels, Stored};
 use super::seed::least;
-use super::team::Team;
+use super::workers::Workers;
 use crate::room::{self, OutOfMemory};
 use crate::space::Metric;
 
@@ -129,10 +129,10 @@ impl<L: Assigned> Lists<L> {
         row: impl Fn(usize) -> &'r [T] + Sync,
         width: usize,
         out: &mut [u32],
-        team: &mut Team<'_>,
+        workers: &mut Workers<'_>,
     ) -> Result<(), OutOfMemory> {
         let chunk = chunk_rows(width);
-        team.each(
+        workers.each(
             out.chunks_mut(chunk).enumerate(),
             || {
                 let mut codes = RowCodes::default();
@@ -257,7 +257,7 @@ mod tests {
     use rand::{Rng, SeedableRng};
 
     use super::*;
-    use crate::ivf::team::Idle;
+    use crate::ivf::workers::Idle;
 
     /// The list that a scan would look at first.
     fn nearest(metric: Metric, centres: &[Vec<f32>], row: &[f32]) -> u32 {
@@ -302,7 +302,7 @@ mod tests {
                 let coded = Lists::new(&flat, dims, metric, true).unwrap();
                 assert_eq!(coded.coded.is_some(), spread < 1e16);
                 let mut found = vec![0; rows];
-                coded.assign(|at| &values[at], dims, &mut found, &mut Team::new(0, &mut Idle)).unwrap();
+                coded.assign(|at| &values[at], dims, &mut found, &mut Workers::new(0, &mut Idle)).unwrap();
                 for (value, &found) in values.iter().zip(&found) {
                     let best = nearest(metric, &centres, value);
                     let distance = |at: u32| f32::one(metric, kernels(), value, &centres[at as usize]);

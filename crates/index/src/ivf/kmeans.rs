@@ -29,7 +29,7 @@ use super::means::{Mean, Means, move_to_mean};
 pub use super::plan::{Plan, memory, plan, scratch};
 use super::sample::{Centres, Lane, Loaded, Sample, Stored};
 use super::seed::{Seeds, least, seed};
-use super::team::Team;
+use super::workers::Workers;
 use crate::room::{self, OutOfMemory};
 
 /// Steps after which clustering ends at the latest: pgvector's limit.
@@ -77,14 +77,14 @@ pub struct Clusters<T> {
 pub fn kmeans<T: Stored>(
     sample: &Sample<T>,
     task: Task,
-    team: &mut Team<'_>,
+    workers: &mut Workers<'_>,
 ) -> Result<Clusters<T>, OutOfMemory> {
     let mut rng = SmallRng::seed_from_u64(task.seed);
     let mut found = Clusters { centres: room::with_room(task.lists * sample.width())?, steps: 0, panels: 0 };
     let mut seeds = Seeds { rows: Vec::new(), nearest: Vec::new(), distances: Vec::new() };
-    let codes = if task.plan.codes { sample.codes(|| team.tick()) } else { None };
+    let codes = if task.plan.codes { sample.codes(|| workers.poll()) } else { None };
     if !sample.is_empty() {
-        seeds = seed(sample, codes.as_ref(), task.lists, &mut rng, team)?;
+        seeds = seed(sample, codes.as_ref(), task.lists, &mut rng, workers)?;
     }
     let mut value = room::filled(T::Lane::default(), sample.width())?;
     if seeds.rows.len() < task.lists {
@@ -97,7 +97,7 @@ pub fn kmeans<T: Stored>(
             }
             T::store(kernels(), &value, &mut found.centres);
             if at % 256 == 0 {
-                team.tick();
+                workers.poll();
             }
         }
         return Ok(found);
@@ -111,9 +111,9 @@ pub fn kmeans<T: Stored>(
     let (mut steps, mut round) = (0, 0);
     while steps < STEPS {
         steps += 1;
-        let changes = lloyd.assign(team)?;
+        let changes = lloyd.assign(workers)?;
         let refilled = lloyd.refill()?;
-        lloyd.move_centres(team)?;
+        lloyd.move_centres(workers)?;
         let settled =
             steps > 1 && !refilled && changes <= if round < ROUNDS { sample.len() / SETTLED } else { 0 };
         if settled && round == ROUNDS {
@@ -123,7 +123,7 @@ pub fn kmeans<T: Stored>(
             // rounded to nearest
             let share = ROUNDS * JUMPERS;
             let count = (task.lists * (ROUNDS - round) + share / 2) / share;
-            lloyd.jump(count, team, &mut rng)?;
+            lloyd.jump(count, workers, &mut rng)?;
             round += 1;
         }
     }
@@ -234,7 +234,7 @@ impl<'s, T: Stored> Lloyd<'s, T> {
     }
 
     /// Gives every row its nearest centre; answers how many changed.
-    fn assign(&mut self, team: &mut Team<'_>) -> Result<usize, OutOfMemory> {
+    fn assign(&mut self, workers: &mut Workers<'_>) -> Result<usize, OutOfMemory> {
         let chunk = chunk_rows(self.sample.width());
         let drift = self.drift();
         let (mut nearest, mut upper) = (core::mem::take(&mut self.nearest), core::mem::take(&mut self.upper));
@@ -243,7 +243,7 @@ impl<'s, T: Stored> Lloyd<'s, T> {
         let rows = nearest.chunks_mut(chunk).zip(upper.chunks_mut(chunk));
         let chunks = rows.zip(lower.chunks_mut(chunk * self.bounds)).enumerate();
         let this = &*self;
-        let done = team.each(
+        let done = workers.each(
             chunks,
             || {
                 Ok(Active {
@@ -428,11 +428,16 @@ impl<'s, T: Stored> Lloyd<'s, T> {
     }
 
     /// Moves up to `count` of the centres that are missed least to rows of the clusters with the largest error.
-    fn jump(&mut self, count: usize, team: &mut Team<'_>, rng: &mut SmallRng) -> Result<(), OutOfMemory> {
+    fn jump(
+        &mut self,
+        count: usize,
+        workers: &mut Workers<'_>,
+        rng: &mut SmallRng,
+    ) -> Result<(), OutOfMemory> {
         if count == 0 {
             return Ok(());
         }
-        self.measure(team)?;
+        self.measure(workers)?;
         let lists = self.centres.count();
         // few rows and a small error make a centre likely to be cheap to miss
         let mut error = room::filled(0f64, lists)?;
@@ -451,7 +456,7 @@ impl<'s, T: Stored> Lloyd<'s, T> {
         // what it really costs to miss them, and who inherits their rows
         let mut rows = room::with_room(cheap.iter().map(|&centre| self.members(centre).len()).sum())?;
         cheap.iter().for_each(|&centre| rows.extend_from_slice(self.members(centre)));
-        let surveyed = self.survey(&rows, team)?;
+        let surveyed = self.survey(&rows, workers)?;
         let mut heirs = room::filled(Vec::new(), lists)?;
         cheap.iter().for_each(|&centre| cost[centre] = 0.0);
         for (&row, found) in rows.iter().zip(&surveyed) {
@@ -486,18 +491,18 @@ impl<'s, T: Stored> Lloyd<'s, T> {
                 jumps.push((centre as u32, row));
             }
         }
-        self.land(&jumps, team)
+        self.land(&jumps, workers)
     }
 
     /// Lets the bounds know how far centres have moved; upper ones become the distances themselves.
-    fn measure(&mut self, team: &mut Team<'_>) -> Result<(), OutOfMemory> {
+    fn measure(&mut self, workers: &mut Workers<'_>) -> Result<(), OutOfMemory> {
         let drift = self.drift();
         for lower in self.lower.chunks_mut(self.bounds) {
             lower.iter_mut().zip(&drift).for_each(|(bound, drift)| *bound -= drift);
         }
         self.moved.fill(0.0);
         let (sample, centres, chunk) = (self.sample, &self.centres, chunk_rows(self.sample.width()));
-        team.each(
+        workers.each(
             self.nearest.chunks(chunk).zip(self.upper.chunks_mut(chunk)).enumerate(),
             || Loaded::with_room::<T>(1, sample.width()),
             |room, (at, (nearest, upper)), _| {
@@ -518,7 +523,7 @@ impl<'s, T: Stored> Lloyd<'s, T> {
 
     /// Puts centres on rows, and brings nearest centres and bounds up to date with the distances to these alone: as a
     /// move, so far a jump would leave nothing of the bounds.
-    fn land(&mut self, jumps: &[(u32, u32)], team: &mut Team<'_>) -> Result<(), OutOfMemory> {
+    fn land(&mut self, jumps: &[(u32, u32)], workers: &mut Workers<'_>) -> Result<(), OutOfMemory> {
         let width = self.sample.width();
         let mut landed = Centres::zeros(jumps.len(), width, self.codes.is_some())?;
         let mut value = room::filled(T::Lane::default(), width)?;
@@ -537,7 +542,7 @@ impl<'s, T: Stored> Lloyd<'s, T> {
         let chunks = rows.zip(lower.chunks_mut(chunk * self.bounds)).enumerate();
         let this = &*self;
         let sieve = Sieve { panels: landed.panels(), codes: landed.codes().zip(this.codes.as_ref()) };
-        let done = team.each(
+        let done = workers.each(
             chunks,
             || Ok((Loaded::with_room::<T>(chunk, width)?, [[0f32; PANEL]; 8])),
             |(room, out), (at, ((nearest, upper), lower)), beat| {
@@ -607,10 +612,10 @@ impl<'s, T: Stored> Lloyd<'s, T> {
     }
 
     /// For each of `rows`, the nearest centre but its own.
-    fn survey(&self, rows: &[u32], team: &mut Team<'_>) -> Result<Vec<Surveyed>, OutOfMemory> {
+    fn survey(&self, rows: &[u32], workers: &mut Workers<'_>) -> Result<Vec<Surveyed>, OutOfMemory> {
         let chunk = chunk_rows(self.sample.width());
         let mut found = room::filled(Surveyed { second: f32::INFINITY, heir: 0 }, rows.len())?;
-        team.each(
+        workers.each(
             found.chunks_mut(chunk).zip(rows.chunks(chunk)),
             || Ok((Loaded::with_room::<T>(chunk, self.sample.width())?, [[0f32; PANEL]; 8])),
             |(room, out), (found, rows), beat| {
@@ -662,7 +667,7 @@ impl<'s, T: Stored> Lloyd<'s, T> {
     }
 
     /// Moves every centre whose rows changed to their mean.
-    fn move_centres(&mut self, team: &mut Team<'_>) -> Result<(), OutOfMemory> {
+    fn move_centres(&mut self, workers: &mut Workers<'_>) -> Result<(), OutOfMemory> {
         let (sample, dirty, starts, order) = (self.sample, &self.dirty, &self.starts, &self.order);
         let mut means = room::with_room(self.moved.len())?;
         if let Some(kept) = &mut self.means {
@@ -671,7 +676,7 @@ impl<'s, T: Stored> Lloyd<'s, T> {
         }
         means.resize_with(self.moved.len(), || None);
         let groups = self.centres.groups_mut().zip(self.moved.chunks_mut(PANEL)).zip(means.chunks_mut(PANEL));
-        team.each(
+        workers.each(
             groups.enumerate(),
             || Ok((room::filled(T::Lane::default(), sample.width())?, Vec::new())),
             |(room, sums), (at, ((mut group, moved), means)), beat| {

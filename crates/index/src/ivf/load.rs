@@ -11,7 +11,7 @@ use super::candidates::Runs;
 use super::kmeans::scratch;
 use super::layout::{META_BLOCK, elements_at, entry_size, write_entry_of};
 use super::sample::Stored;
-use super::team::Team;
+use super::workers::Workers;
 use super::write::{Shape, write_entries, write_lists};
 use crate::blocks::BlockStore;
 use crate::page::{Damage, Tid};
@@ -172,7 +172,7 @@ impl<T: Element> Loader<T> {
     ///
     /// # Errors
     /// No memory.
-    pub fn prepare(&mut self, team: &mut Team<'_>) -> Result<(), OutOfMemory> {
+    pub fn prepare(&mut self, workers: &mut Workers<'_>) -> Result<(), OutOfMemory> {
         if self.lists.is_some() {
             return Ok(());
         }
@@ -180,10 +180,10 @@ impl<T: Element> Loader<T> {
         let (stage, fast) = ((STAGE.min(most / 8) / row).max(LEAST_ROWS), Lists::<T::Lane>::coded());
         let ways = [fast, false]
             .into_iter()
-            .flat_map(|codes| (1..=team.threads()).rev().map(move |threads| (threads, codes, stage)));
+            .flat_map(|codes| (1..=workers.threads()).rev().map(move |threads| (threads, codes, stage)));
         let fits = |&(threads, codes, stage): &_| self.fixed_memory(threads, codes, stage) <= most;
         let (threads, codes, stage) = ways.into_iter().find(fits).unwrap_or((1, false, LEAST_ROWS));
-        team.limit(threads);
+        workers.limit(threads);
         self.stage_rows = stage;
         self.fixed = self.fixed_memory(threads, codes, stage);
         self.lists = Some(Lists::new(&self.centres, self.options.width, self.options.metric, codes)?);
@@ -199,14 +199,14 @@ impl<T: Element> Loader<T> {
         &mut self,
         row: Tid,
         elements: &[T],
-        team: &mut Team<'_>,
+        workers: &mut Workers<'_>,
         runs: &mut dyn Runs,
     ) -> Result<(), OutOfMemory> {
         let (per_part, size) = (self.per_part(), self.entry_size);
         if self.entries.is_multiple_of(per_part) {
             let words = (per_part * size).div_ceil(8);
             if self.entries > 0 && !granted(words * 8) {
-                self.settle(team, runs)?;
+                self.settle(workers, runs)?;
                 self.write_run(runs)?;
             }
             let part = u64::new_vec_zeroed(words).map_err(|_| OutOfMemory)?;
@@ -221,11 +221,11 @@ impl<T: Element> Loader<T> {
         if self.elements_at().is_none() {
             room::append(&mut self.staged, elements)?;
         }
-        if self.waiting() >= self.stage_rows { self.settle(team, runs) } else { Ok(()) }
+        if self.waiting() >= self.stage_rows { self.settle(workers, runs) } else { Ok(()) }
     }
 
     /// Gives the waiting entries their lists.
-    fn settle(&mut self, team: &mut Team<'_>, runs: &mut dyn Runs) -> Result<(), OutOfMemory> {
+    fn settle(&mut self, workers: &mut Workers<'_>, runs: &mut dyn Runs) -> Result<(), OutOfMemory> {
         let Some(lists) = &self.lists else { return Ok(()) };
         let (width, settled, waiting) = (self.options.width, self.entry_lists.len(), self.waiting());
         // for the order, too, which is made when there may be no memory left
@@ -242,7 +242,7 @@ impl<T: Element> Loader<T> {
             let elements = self.entry((settled + i) as u32).get(at..at + width * size_of::<T>());
             <[T]>::ref_from_bytes(elements.unwrap_or_default()).unwrap_or_default()
         };
-        lists.assign(row, width, &mut own, team)?;
+        lists.assign(row, width, &mut own, workers)?;
         for &list in &own {
             if let Some(count) = self.counts.get_mut(list as usize) {
                 *count += 1;
@@ -308,11 +308,11 @@ impl<T: Element> Loader<T> {
         mut self,
         blocks: &mut B,
         page_size: usize,
-        team: &mut Team<'_>,
+        workers: &mut Workers<'_>,
         runs: &mut dyn Runs,
         done: &mut dyn FnMut(u64),
     ) -> Result<(), B::Error> {
-        self.settle(team, runs).map_err(|OutOfMemory| Damage::OUT_OF_MEMORY.on(META_BLOCK))?;
+        self.settle(workers, runs).map_err(|OutOfMemory| Damage::OUT_OF_MEMORY.on(META_BLOCK))?;
         self.lists = None;
         let in_memory = self.arrange().map_err(|OutOfMemory| Damage::OUT_OF_MEMORY.on(META_BLOCK))?;
         let (dims, width) = (self.options.dims, self.options.width);

@@ -1,5 +1,5 @@
 //! Inverted files with flat (uncompressed) lists: clustering ([`kmeans`], [`seed`], [`sample`], [`assign`], [`codes`]) on threads
-//! ([`team`]), and what the `ivfflat` access method does on its pages ([`layout`], [`scan`], [`candidates`], [`centres`],
+//! ([`workers`]), and what the `ivfflat` access method does on its pages ([`layout`], [`scan`], [`candidates`], [`centres`],
 //! [`write`], [`load`], [`check`]).
 
 pub mod assign;
@@ -15,7 +15,7 @@ mod plan;
 pub mod sample;
 pub mod scan;
 pub mod seed;
-pub mod team;
+pub mod workers;
 pub mod write;
 
 #[cfg(test)]

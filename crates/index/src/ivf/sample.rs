@@ -309,8 +309,8 @@ impl<T: Stored> Sample<T> {
         self.normalized
     }
 
-    /// Codes of all rows; none when a row has none, or without memory. `tick` is called every so often.
-    pub fn codes(&self, mut tick: impl FnMut()) -> Option<RowCodes> {
+    /// Codes of all rows; none when a row has none, or without memory. `poll` is called every so often.
+    pub fn codes(&self, mut poll: impl FnMut()) -> Option<RowCodes> {
         let (mut codes, mut room) = (RowCodes::default(), Loaded::with_room::<T>(1, self.width).ok()?);
         codes.clear(self.width);
         codes.reserve(self.len()).ok()?;
@@ -321,7 +321,7 @@ impl<T: Stored> Sample<T> {
                 return None;
             }
             if at % 1024 == 0 {
-                tick();
+                poll();
             }
         }
         Some(codes)

@@ -13,7 +13,7 @@ use vector_kernels::{PANEL, kernels};
 use super::codes::{Asking, RowCodes, Sieve};
 use super::kmeans::chunk_rows;
 use super::sample::{Centres, Lane, Loaded, Sample, Stored};
-use super::team::Team;
+use super::workers::Workers;
 use crate::room::{self, OutOfMemory};
 
 /// The rows that are the first centres.
@@ -53,7 +53,7 @@ pub fn seed<T: Stored>(
     codes: Option<&RowCodes>,
     count: usize,
     rng: &mut SmallRng,
-    team: &mut Team<'_>,
+    workers: &mut Workers<'_>,
 ) -> Result<Seeds, OutOfMemory> {
     let (rows, chunk) = (sample.len(), chunk_rows(sample.width()));
     let mut seeds = Seeds {
@@ -66,7 +66,7 @@ pub fn seed<T: Stored>(
     let mut batch = room::with_room(PANEL)?;
     batch.extend_from_slice(&seeds.rows);
     loop {
-        fold(sample, codes, &batch, &mut seeds, &mut sums, team)?;
+        fold(sample, codes, &batch, &mut seeds, &mut sums, workers)?;
         batch.clear();
         let mut rejected = 0;
         while batch.len() < PANEL && seeds.rows.len() + batch.len() < count && rejected < REJECTIONS {
@@ -86,7 +86,7 @@ pub fn seed<T: Stored>(
         }
         seeds.rows.extend(&batch);
     }
-    let order = arrange(sample, &seeds.rows, team);
+    let order = arrange(sample, &seeds.rows, workers);
     let mut places = room::filled(0u32, order.len())?;
     for (place, &old) in order.iter().enumerate() {
         places[old as usize] = place as u32;
@@ -103,7 +103,7 @@ fn fold<T: Stored>(
     batch: &[u32],
     seeds: &mut Seeds,
     sums: &mut [f64],
-    team: &mut Team<'_>,
+    workers: &mut Workers<'_>,
 ) -> Result<(), OutOfMemory> {
     let (width, chunk) = (sample.width(), chunk_rows(sample.width()));
     let first = seeds.rows.len().saturating_sub(batch.len());
@@ -115,7 +115,7 @@ fn fold<T: Stored>(
     }
     let sieve = Sieve { panels: centres.panels(), codes: centres.codes().zip(codes) };
     let chunks = seeds.nearest.chunks_mut(chunk).zip(seeds.distances.chunks_mut(chunk)).zip(sums).enumerate();
-    team.each(
+    workers.each(
         chunks,
         || Ok((Loaded::with_room::<T>(chunk, width)?, [[0f32; PANEL]; 8])),
         |(room, out), (at, ((nearest, distances), sum)), _| {
@@ -190,13 +190,13 @@ fn between<T: Stored>(sample: &Sample<T>, a: u32, b: u32) -> f32 {
 /// An order of `rows` in which every sixteen from a multiple of sixteen on are near each other: centres of one panel
 /// share a bound during clustering, and neighbouring lists lie side by side in the index. Halves each part between two
 /// rows far from each other until a part fills a panel.
-fn arrange<T: Stored>(sample: &Sample<T>, rows: &[u32], team: &mut Team<'_>) -> Vec<u32> {
+fn arrange<T: Stored>(sample: &Sample<T>, rows: &[u32], workers: &mut Workers<'_>) -> Vec<u32> {
     let mut order: Vec<u32> = (0..rows.len() as u32).collect();
     let row = |at: u32| sample.row(rows.get(at as usize).copied().unwrap_or_default() as usize);
     let (mut room, k) = (Loaded::<T::Lane>::default(), kernels());
     let mut parts = vec![(0, rows.len())];
     while let Some((start, end)) = parts.pop() {
-        team.tick();
+        workers.poll();
         let part = &mut order[start..end];
         if part.len() <= PANEL {
             continue;

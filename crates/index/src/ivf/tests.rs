@@ -15,7 +15,7 @@ use super::layout::PAGE_ID;
 use super::load::{LoadOptions, Loader};
 use super::sample::{Lane, Sample, Stored};
 use super::scan::{Scan, ScanSettings, Services, Unpack, read_meta};
-use super::team::{Idle, Team};
+use super::workers::{Idle, Workers};
 use super::write::{Inserter, Vacuum, insert};
 use crate::blocks::{BlockStore, PageUpdate};
 use crate::page::{PageMut, Tid};
@@ -32,7 +32,7 @@ fn cluster<T: Stored + IntoBytes + Immutable>(
     let by = |codes| {
         // with one bound there is no memory for sums either
         let task = Task { lists, seed: 7, plan: Plan { bounds, sums: bounds > 1, codes } };
-        kmeans(sample, task, &mut Team::new(helpers, &mut Idle)).unwrap()
+        kmeans(sample, task, &mut Workers::new(helpers, &mut Idle)).unwrap()
     };
     let (found, by_codes) = (by(false), by(true));
     // codes leave distances out and change nothing
@@ -195,7 +195,7 @@ fn inertia_is_below_that_of_plain_k_means() {
     let mut plain = Vec::new();
     for seed in 0..3 {
         let mut rng = SmallRng::seed_from_u64(seed);
-        let seeds = super::seed::seed(&sample, None, 30, &mut rng, &mut Team::new(0, &mut Idle)).unwrap();
+        let seeds = super::seed::seed(&sample, None, 30, &mut rng, &mut Workers::new(0, &mut Idle)).unwrap();
         assert_eq!(seeds.rows.len(), 30);
         plain.push(textbook(&rows, seeds.rows.iter().map(|&r| rows[r as usize].clone()).collect()));
     }
@@ -209,7 +209,7 @@ fn seeds_tell_each_rows_nearest() {
     let mut rng = SmallRng::seed_from_u64(4);
     let rows = blobs(5, 30, 3, &mut rng);
     let sample = dense::<f32>(&rows, false);
-    let seeds = super::seed::seed(&sample, None, 37, &mut rng, &mut Team::new(1, &mut Idle)).unwrap();
+    let seeds = super::seed::seed(&sample, None, 37, &mut rng, &mut Workers::new(1, &mut Idle)).unwrap();
     let mut different = seeds.rows.clone();
     different.sort_unstable();
     different.dedup();
@@ -340,13 +340,13 @@ fn load(rows: &[Vec<f32>], centres: Vec<f32>, memory: usize, runs: &mut dyn Runs
     let dims = rows[0].len();
     let mut loader = Loader::new(LoadOptions { dims, width: dims, metric: Metric::L2, memory }, centres);
     let (mut idle, mut told) = (Idle, 0);
-    let mut team = Team::new(1, &mut idle);
-    loader.prepare(&mut team).unwrap();
+    let mut workers = Workers::new(1, &mut idle);
+    loader.prepare(&mut workers).unwrap();
     for (i, row) in rows.iter().enumerate() {
-        loader.push(Tid::new(i as u32, 1), row, &mut team, runs).unwrap();
+        loader.push(Tid::new(i as u32, 1), row, &mut workers, runs).unwrap();
     }
     assert_eq!(loader.count(), rows.len() as u64);
-    loader.write(blocks, PAGE_SIZE, &mut team, runs, &mut |done| told = done).unwrap();
+    loader.write(blocks, PAGE_SIZE, &mut workers, runs, &mut |done| told = done).unwrap();
     assert_eq!(told, rows.len() as u64);
 }
 

@@ -12,7 +12,7 @@ use crate::ivf::check::Check;
 use crate::ivf::layout::PAGE_ID;
 use crate::ivf::load::{LoadOptions, Loader};
 use crate::ivf::scan::{Scan, ScanSettings, Services, Unpack};
-use crate::ivf::team::{Idle, Team};
+use crate::ivf::workers::{Idle, Workers};
 use crate::ivf::write::{Inserter, Vacuum, insert};
 use crate::page::Tid;
 use crate::space::{AnySpace, Dense, Metric, ValueBuf, ValueKind};
@@ -60,12 +60,12 @@ pub fn build(values: &[ValueBuf]) -> MemBlocks {
     let centres = values.iter().take(LISTS).flat_map(|value| elements(value).iter().copied()).collect();
     let options = LoadOptions { dims: DIMS, width: DIMS, metric: Metric::L2, memory: usize::MAX };
     let (mut loader, mut idle) = (Loader::new(options, centres), Idle);
-    let mut team = Team::new(0, &mut idle);
-    loader.prepare(&mut team).unwrap();
+    let mut workers = Workers::new(0, &mut idle);
+    loader.prepare(&mut workers).unwrap();
     for (n, value) in values.iter().enumerate() {
-        loader.push(row(n), elements(value), &mut team, &mut Nothing).unwrap();
+        loader.push(row(n), elements(value), &mut workers, &mut Nothing).unwrap();
     }
-    loader.write(&mut blocks, PAGE_SIZE, &mut team, &mut Nothing, &mut |_| ()).unwrap();
+    loader.write(&mut blocks, PAGE_SIZE, &mut workers, &mut Nothing, &mut |_| ()).unwrap();
     blocks
 }
 

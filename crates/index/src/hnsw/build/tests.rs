@@ -330,7 +330,7 @@ fn coded(metric: Metric, rows: &[Vec<f32>]) -> (Graph<crate::space::Dense<f32>>,
     }
     let stop = AtomicBool::new(false);
     let mut scratches = [Scratch::new(1, 8, 32, 0).unwrap()];
-    let codes = builder.codes(&mut scratches, &mut Team::new(&stop, || false)).unwrap().is_some();
+    let codes = builder.codes(&mut scratches, &mut Workers::new(&stop, || false)).unwrap().is_some();
     let graph = builder.build(&stop, &AtomicU64::new(0), || false).unwrap();
     check(&graph, 8, &values);
     (graph, codes)

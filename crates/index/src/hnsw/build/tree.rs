@@ -14,7 +14,7 @@ use super::graph::{CHOSEN, Edge};
 use super::insert::{Scratch, Stop, add, nearest, remove};
 use super::rows::NONE;
 use super::score::{Exact, Score};
-use super::team::Team;
+use super::workers::Workers;
 use crate::space::Space;
 
 /// Nodes between two looks at the clock.
@@ -55,7 +55,7 @@ pub(super) fn span<S: Space>(
     elements: &mut Elements<S>,
     entry: u32,
     scratch: &mut Scratch,
-    team: &mut Team<'_, impl FnMut() -> bool>,
+    workers: &mut Workers<'_, impl FnMut() -> bool>,
 ) -> Result<usize, Stop> {
     let nodes = elements.rows.len() as u32;
     for node in 0..nodes {
@@ -64,7 +64,7 @@ pub(super) fn span<S: Space>(
     }
     let (edges, near) = scratch.take_edges();
     let mut tree = Tree { elements, len: 0, edges, near };
-    tree.grow(entry, entry, team)?;
+    tree.grow(entry, entry, workers)?;
     let mut lost = 0;
     for given in [Lost::None, Lost::Half, Lost::Whole] {
         for node in 0..nodes {
@@ -73,7 +73,7 @@ pub(super) fn span<S: Space>(
             }
             // what is given edges takes its time
             if node.is_multiple_of(STRIDE) || given == Lost::Whole && !tree.has(node) {
-                team.check()?;
+                workers.check()?;
             }
             if tree.has(node) {
                 continue;
@@ -82,12 +82,12 @@ pub(super) fn span<S: Space>(
                 Lost::None => tree.mutual(node),
                 Lost::Half => tree.noted(node),
                 Lost::Whole => match tree.noted(node) {
-                    None => Some(tree.find_anchor(node, entry, scratch, team)?),
+                    None => Some(tree.find_anchor(node, entry, scratch, workers)?),
                     noted => noted,
                 },
             };
             let Some(anchor) = anchor else { continue };
-            tree.grow(node, anchor, team)?;
+            tree.grow(node, anchor, workers)?;
             if given != Lost::None {
                 lost += 1;
                 let distance = tree.distance(node, anchor);
@@ -145,7 +145,7 @@ impl<S: Space> Tree<'_, S> {
         &mut self,
         start: u32,
         anchor: u32,
-        team: &mut Team<'_, impl FnMut() -> bool>,
+        workers: &mut Workers<'_, impl FnMut() -> bool>,
     ) -> Result<(), Stop> {
         let Elements { ground, rows, .. } = &mut *self.elements;
         let row = rows.get_mut(start);
@@ -154,7 +154,7 @@ impl<S: Space> Tree<'_, S> {
         while head != NONE {
             self.len += 1;
             if self.len.is_multiple_of(STRIDE) {
-                team.check()?;
+                workers.check()?;
             }
             let mut children = 0;
             for id in ground.ids(head as usize) {
@@ -182,7 +182,7 @@ impl<S: Space> Tree<'_, S> {
         node: u32,
         entry: u32,
         scratch: &mut Scratch,
-        team: &Team<'_, impl FnMut() -> bool>,
+        workers: &Workers<'_, impl FnMut() -> bool>,
     ) -> Result<u32, Stop> {
         let mut near = core::mem::take(&mut self.near);
         self.elements.ground.lock(node as usize).read(&mut near);
@@ -190,7 +190,7 @@ impl<S: Space> Tree<'_, S> {
             // The layers above may have led to what layer 0 does not.
             let exact = Exact(&*self.elements);
             let search = (0, self.elements.ef_construction);
-            nearest(self.elements, exact, (node, entry), search, scratch, team.stop(), &mut near)?;
+            nearest(self.elements, exact, (node, entry), search, scratch, workers.stop(), &mut near)?;
         }
         near.retain(|e| self.has(e.node));
         let anchor = match near.iter().find(|e| self.spare(node, **e)) {

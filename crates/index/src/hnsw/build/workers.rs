@@ -7,21 +7,21 @@ use std::time::{Duration, Instant};
 use super::insert::Stop;
 
 /// How often the calling thread looks up.
-const TICK: Duration = Duration::from_millis(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 /// Stack of a working thread, which needs little.
 const STACK: usize = 256 << 10;
 
-/// What makes the work stop: a flag, and the calling thread's `tick` when it answers true.
-pub(super) struct Team<'a, T> {
+/// What makes the work stop: a flag, and the calling thread's `poll` when it answers true.
+pub(super) struct Workers<'a, T> {
     stop: &'a AtomicBool,
-    tick: T,
+    poll: T,
     last: Instant,
 }
 
-impl<'a, T: FnMut() -> bool> Team<'a, T> {
-    /// Stops by `stop` and `tick`.
-    pub fn new(stop: &'a AtomicBool, tick: T) -> Self {
-        Team { stop, tick, last: Instant::now() }
+impl<'a, T: FnMut() -> bool> Workers<'a, T> {
+    /// Stops by `stop` and `poll`.
+    pub fn new(stop: &'a AtomicBool, poll: T) -> Self {
+        Workers { stop, poll, last: Instant::now() }
     }
 
     /// The flag.
@@ -29,20 +29,20 @@ impl<'a, T: FnMut() -> bool> Team<'a, T> {
         self.stop
     }
 
-    fn tick(&mut self) {
+    fn poll(&mut self) {
         self.last = Instant::now();
-        if (self.tick)() {
+        if (self.poll)() {
             self.stop.store(true, Ordering::Relaxed);
         }
     }
 
-    /// Runs `tick` when it is time.
+    /// Runs `poll` when it is time.
     ///
     /// # Errors
     /// When the work is to stop.
     pub fn check(&mut self) -> Result<(), Stop> {
-        if self.last.elapsed() >= TICK {
-            self.tick();
+        if self.last.elapsed() >= POLL_INTERVAL {
+            self.poll();
         }
         if self.stop.load(Ordering::Relaxed) { Err(Stop) } else { Ok(()) }
     }
@@ -75,8 +75,8 @@ impl<'a, T: FnMut() -> bool> Team<'a, T> {
                 started = true;
             }
             while running.load(Ordering::Acquire) > 0 {
-                thread::park_timeout(TICK);
-                self.tick();
+                thread::park_timeout(POLL_INTERVAL);
+                self.poll();
             }
             std::mem::forget(unwinding);
         });

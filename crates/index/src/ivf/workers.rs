@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use crate::room::OutOfMemory;
 
 /// What the calling thread owes to the program that it belongs to: a PostgreSQL backend.
-pub trait Host {
+pub trait Coordinator {
     /// Called every few milliseconds, by the calling thread only. It may unwind: helpers are stopped and joined then.
-    fn tick(&mut self);
+    fn poll(&mut self);
 
     /// Runs `spawn`, which starts threads: they inherit what the host arranges around it, such as blocked signals.
     fn spawn_with(&mut self, spawn: &mut dyn FnMut());
@@ -21,8 +21,8 @@ pub trait Host {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Idle;
 
-impl Host for Idle {
-    fn tick(&mut self) {}
+impl Coordinator for Idle {
+    fn poll(&mut self) {}
 
     fn spawn_with(&mut self, spawn: &mut dyn FnMut()) {
         spawn();
@@ -30,12 +30,12 @@ impl Host for Idle {
 }
 
 /// The calling thread and its helpers.
-pub struct Team<'h> {
+pub struct Workers<'h> {
     helpers: usize,
-    host: &'h mut dyn Host,
+    host: &'h mut dyn Coordinator,
 }
 
-const TICK: Duration = Duration::from_millis(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 /// Stack of a helper, which needs little.
 const STACK: usize = 512 << 10;
 
@@ -48,10 +48,10 @@ impl Drop for StopOnDrop<'_> {
     }
 }
 
-impl<'h> Team<'h> {
+impl<'h> Workers<'h> {
     /// The calling thread with `helpers` others.
-    pub fn new(helpers: usize, host: &'h mut dyn Host) -> Self {
-        Team { helpers, host }
+    pub fn new(helpers: usize, host: &'h mut dyn Coordinator) -> Self {
+        Workers { helpers, host }
     }
 
     /// The number of threads that work, at most.
@@ -65,8 +65,8 @@ impl<'h> Team<'h> {
     }
 
     /// Gives the host a chance, between two pieces of work that only the calling thread does.
-    pub fn tick(&mut self) {
-        self.host.tick();
+    pub fn poll(&mut self) {
+        self.host.poll();
     }
 
     /// Does `work` on every chunk, in any order, each thread with scratch memory of its own. `work` calls its last
@@ -113,8 +113,8 @@ impl<'h> Team<'h> {
             }
             let mut last = Instant::now();
             let mut beat = || {
-                if last.elapsed() >= TICK {
-                    self.host.tick();
+                if last.elapsed() >= POLL_INTERVAL {
+                    self.host.poll();
                     last = Instant::now();
                 }
                 true
@@ -141,7 +141,7 @@ mod tests {
     fn every_chunk_is_worked_on_once() {
         for helpers in [0, 3] {
             let mut numbers = vec![0; 1000];
-            Team::new(helpers, &mut Idle)
+            Workers::new(helpers, &mut Idle)
                 .each(
                     numbers.chunks_mut(7),
                     || Ok(()),
@@ -161,16 +161,16 @@ mod tests {
         // the calling thread asks first, then one helper of three gets something
         let scratch = || if given.fetch_add(1, Relaxed) < 2 { Ok(()) } else { Err(OutOfMemory) };
         let work = |(): &mut (), chunk: &mut [i32], _: &mut dyn FnMut() -> bool| chunk.fill(1);
-        Team::new(3, &mut Idle).each(numbers.chunks_mut(3), scratch, work).unwrap();
+        Workers::new(3, &mut Idle).each(numbers.chunks_mut(3), scratch, work).unwrap();
         assert!(numbers.iter().all(|&n| n == 1));
-        let none = Team::new(3, &mut Idle).each(numbers.chunks_mut(3), || Err(OutOfMemory), work);
+        let none = Workers::new(3, &mut Idle).each(numbers.chunks_mut(3), || Err(OutOfMemory), work);
         assert_eq!(none, Err(OutOfMemory));
     }
 
     struct Cancelled;
 
-    impl Host for Cancelled {
-        fn tick(&mut self) {
+    impl Coordinator for Cancelled {
+        fn poll(&mut self) {
             std::panic::resume_unwind(Box::new(()));
         }
 
@@ -184,7 +184,7 @@ mod tests {
         let mut host = Cancelled;
         let endless = |(): &mut (), _: usize, beat: &mut dyn FnMut() -> bool| while beat() {};
         let result =
-            catch_unwind(AssertUnwindSafe(|| Team::new(2, &mut host).each(0..100, || Ok(()), endless)));
+            catch_unwind(AssertUnwindSafe(|| Workers::new(2, &mut host).each(0..100, || Ok(()), endless)));
         assert!(result.is_err());
     }
 }
