@@ -1,8 +1,8 @@
 //! Errors of the extension and their way into PostgreSQL: the one place that knows SQLSTATEs.
 
 use pgrx::PgSqlErrorCode;
+use vector_index::memory::OutOfMemory;
 use vector_index::page::{BlockError, Cause, Corruption};
-use vector_index::room::OutOfMemory;
 use vector_index::{Kind, TextError, ValueError};
 
 use crate::pg::ereport::{self, IntoReport, Report};

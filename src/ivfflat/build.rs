@@ -13,8 +13,8 @@ use vector_index::ivf::kmeans::{self, Plan, Task, kmeans, plan};
 use vector_index::ivf::load::{Element, LoadOptions, Loader};
 use vector_index::ivf::sample::Sample;
 use vector_index::ivf::workers::{Coordinator, Workers};
+use vector_index::memory::{OutOfMemory, is_short, with_room};
 use vector_index::page::Tid;
-use vector_index::room::{self, OutOfMemory};
 use vector_index::space::{AnySpace, Space, ValueBuf, ValueKind};
 
 use super::opclass::OpClass;
@@ -94,7 +94,7 @@ struct Backend;
 impl Coordinator for Backend {
     fn poll(&mut self) {
         interrupts::check();
-        if room::is_short() {
+        if is_short() {
             ereport::unwind(Error::from(OutOfMemory).into_report());
         }
     }
@@ -253,7 +253,7 @@ impl Build<'_> {
     {
         let op = OpClass { normalized: self.shape.op.spherical, ..self.shape.op };
         let mut buffer = ValueBuf::new();
-        let mut usable: Vec<bool> = room::with_room(target)?;
+        let mut usable: Vec<bool> = with_room(target)?;
         let BuildCall { heap, index, info } = *call;
         let drawn = sample_table(heap, index, info, target, memory, self.seed, &mut |place, value| {
             let mut keep = || -> Result<(), Error> {

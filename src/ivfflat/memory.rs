@@ -7,8 +7,8 @@
 use pgrx::PgSqlErrorCode;
 use vector_index::ivf::load::value_size;
 use vector_index::ivf::sample::Stored;
+use vector_index::memory::can_allocate;
 use vector_index::page::max_align;
-use vector_index::room::granted;
 
 use crate::error::Error;
 use crate::pg::settings;
@@ -72,7 +72,7 @@ pub fn check(needed: u64) -> Result<(), Error> {
 /// # Errors
 /// PostgreSQL's.
 pub fn available(needed: u64) -> Result<(), Error> {
-    if usize::try_from(needed).is_ok_and(granted) { Ok(()) } else { Err(OUT_OF_MEMORY) }
+    if usize::try_from(needed).is_ok_and(can_allocate) { Ok(()) } else { Err(OUT_OF_MEMORY) }
 }
 
 /// PostgreSQL's error.

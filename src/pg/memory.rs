@@ -1,6 +1,6 @@
 //! Rust's allocator in a backend. When a small allocation finds no memory, Rust would end the process and the server would
 //! restart every session. So a backend keeps a reserve of address space: it is given up when the system has nothing more,
-//! the small allocation is answered from there, and whatever asks for much (`vector_index::room`) fails until the
+//! the small allocation is answered from there, and whatever asks for much (`vector_index::memory`) fails until the
 //! reserve could be made anew. What small allocations serve then is mostly the way to an error: its message, unwinding.
 
 use core::alloc::{GlobalAlloc, Layout};
@@ -9,13 +9,13 @@ use core::sync::atomic::{AtomicPtr, Ordering::AcqRel, Ordering::Acquire};
 use std::alloc::System;
 
 use pgrx::PgSqlErrorCode;
-use vector_index::room::{SMALL, is_short, set_short};
+use vector_index::memory::{SMALL, is_short, set_short};
 
 use super::ereport::Report;
 
 /// Bytes of the reserve. It is never touched: it takes address space, and counts where the system counts that
 /// (vm.overcommit_memory = 2), but no memory. The C library's heap grows by a megabyte where it cannot grow at its end.
-const RESERVE: usize = 4 << 20;
+const RESERVED: usize = 4 << 20;
 
 /// The reserve; null when there is none.
 static HELD: AtomicPtr<libc::c_void> = AtomicPtr::new(null_mut());
@@ -44,7 +44,7 @@ fn fill() {
     let new = unsafe {
         libc::mmap(
             null_mut(),
-            RESERVE,
+            RESERVED,
             libc::PROT_READ | libc::PROT_WRITE,
             libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
             -1,
@@ -57,7 +57,7 @@ fn fill() {
     if HELD.compare_exchange(null_mut(), new, AcqRel, Acquire).is_err() {
         // another thread was faster
         // SAFETY: mapped above, and nobody else knows it.
-        unsafe { libc::munmap(new, RESERVE) };
+        unsafe { libc::munmap(new, RESERVED) };
     }
     set_short(false);
 }
@@ -70,7 +70,7 @@ fn open() -> bool {
     }
     set_short(true);
     // SAFETY: mapped by `fill`, and taken out by this thread alone.
-    unsafe { libc::munmap(held, RESERVE) };
+    unsafe { libc::munmap(held, RESERVED) };
     true
 }
 

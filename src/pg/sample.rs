@@ -6,7 +6,7 @@ use core::cell::{Cell, RefCell};
 use pgrx::pg_sys::{self, ForkNumber};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-use vector_index::room;
+use vector_index::memory;
 
 use super::build::{Part, Values, scan_part};
 use super::ereport::Report;
@@ -92,7 +92,7 @@ impl Pending {
     fn set(&self, place: usize, later: Later) -> bool {
         let mut places = self.places.borrow_mut();
         let longer = places.len().max(place + 1);
-        if longer > self.most || room::resize(&mut places, longer, None).is_err() {
+        if longer > self.most || memory::resize(&mut places, longer, None).is_err() {
             return false;
         }
         if let Some(pending) = places.get_mut(place) {
@@ -112,7 +112,7 @@ impl Pending {
     fn fetch(self, keep: &mut Keep<'_>) -> Result<(), Report> {
         let pending = self.places.into_inner();
         let later = |place: usize| pending.get(place).copied().flatten();
-        let mut order = room::collected(0..pending.len() as u32).unwrap_or_default();
+        let mut order = memory::collected(0..pending.len() as u32).unwrap_or_default();
         order.sort_unstable_by_key(|&place| later(place as usize).map(|later| later.number()));
         let mut values = Values::new();
         for at in 0..pending.len() {

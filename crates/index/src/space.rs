@@ -5,7 +5,7 @@ use half::f16;
 use vector_kernels::{Kernels, kernels, sparse};
 
 use crate::error::{TypeName, ValueError};
-use crate::room::OutOfMemory;
+use crate::memory::OutOfMemory;
 use crate::value::{DenseElement, DenseView, SparseView, sparsevec_parts_mut, sparsevec_size};
 
 /// How an index orders values. Indexes on cosine distance keep unit vectors and use the inner product.

@@ -37,7 +37,7 @@ pub struct Violations {
 impl Violations {
     /// Adds one.
     pub fn push(&mut self, violation: Violation) {
-        if crate::room::is_short() || self.found.try_reserve(1).is_err() {
+        if crate::memory::is_short() || self.found.try_reserve(1).is_err() {
             self.lost = true;
             return;
         }

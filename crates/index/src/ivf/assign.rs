@@ -8,7 +8,7 @@ use super::kmeans::chunk_rows;
 use super::sample::{Lane, Loaded, Panels, Stored};
 use super::seed::least;
 use super::workers::Workers;
-use crate::room::{self, OutOfMemory};
+use crate::memory::{self, OutOfMemory};
 use crate::space::Metric;
 
 /// The centres of an index, as stored: rows belong to the nearest by the operator class's own distance. Of several
@@ -88,9 +88,10 @@ impl<L: Assigned> Lists<L> {
         let count = centres.len() / width.max(1);
         let mut lists = Lists { centres: Panels::zeros(count, width)?, coded: None, metric };
         // without memory for them it goes without
-        let memory = || Some((CentreCodes::zeros(count, width).ok()?, room::with_room(count * width).ok()?));
+        let memory =
+            || Some((CentreCodes::zeros(count, width).ok()?, memory::with_room(count * width).ok()?));
         let mut coded: Option<(CentreCodes, Vec<L>)> = codes.then(memory).flatten();
-        let (mut lanes, mut room) = (room::filled(L::default(), width)?, Vec::new());
+        let (mut lanes, mut room) = (memory::filled(L::default(), width)?, Vec::new());
         for (at, centre) in centres.chunks_exact(width.max(1)).enumerate() {
             T::load(kernels(), centre, &mut lanes);
             lists.centres.set(at, &lanes);
@@ -142,7 +143,7 @@ impl<L: Assigned> Lists<L> {
                 }
                 Ok(Room {
                     rows: Loaded::with_room::<T>(chunk, width)?,
-                    best: room::filled(f32::INFINITY, chunk)?,
+                    best: memory::filled(f32::INFINITY, chunk)?,
                     distances: [[0f32; PANEL]; 8],
                     codes,
                     candidates: Vec::new(),

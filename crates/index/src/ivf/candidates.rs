@@ -2,8 +2,8 @@
 //! off and sorted, then a few times as many, and so on, so that a query with a small LIMIT costs one pass over its
 //! candidates. What exceeds the memory allowed goes to sorted runs outside.
 
+use crate::memory::{self, OutOfMemory};
 use crate::page::Tid;
-use crate::room::{self, OutOfMemory};
 
 /// Where runs that do not fit in memory are kept. Errors leave by unwinding or by a jump, as the store likes.
 pub trait Runs {
@@ -79,7 +79,7 @@ impl Candidates {
     fn grow(&mut self, count: usize, runs: &mut dyn Runs) -> Result<(), OutOfMemory> {
         // it doubles; writing a run takes memory, too
         let bytes = self.keys.len().saturating_mul(2 * CANDIDATE);
-        if (bytes <= room::SMALL || room::granted(bytes)) && self.try_grow(count).is_ok() {
+        if (bytes <= memory::SMALL || memory::can_allocate(bytes)) && self.try_grow(count).is_ok() {
             return Ok(());
         }
         if !self.keys.is_empty() {
@@ -113,7 +113,7 @@ impl Candidates {
     fn spill(&mut self, runs: &mut dyn Runs) -> Result<(), OutOfMemory> {
         self.runs.try_reserve(1)?;
         self.keys.sort_unstable();
-        let mut block = room::with_room(BLOCK)?;
+        let mut block = memory::with_room(BLOCK)?;
         for keys in self.keys.chunks(BLOCK / RECORD) {
             block.clear();
             for key in keys {

@@ -13,8 +13,8 @@ use super::sample::{Lane, Panels};
 use super::scan::{BAD_CENTRE, Chain};
 use super::seed::least;
 use crate::blocks::BlockStore;
+use crate::memory::{self, OutOfMemory, append};
 use crate::page::{Damage, FIRST_OFFSET, Page};
-use crate::room::{self, OutOfMemory, append};
 use crate::space::{Metric, Space};
 
 /// Centres whose distances to all others are known, at most.
@@ -98,7 +98,7 @@ impl Centres {
             // items and bytes of a page, at most
             let (items, words) = (blocks.page_size() / 4, blocks.page_size() / 8);
             let room = self.places.try_reserve(items).and(self.words.try_reserve(words + items));
-            if room.is_err() || room::is_short() {
+            if room.is_err() || memory::is_short() {
                 self.clear();
                 return Ok(());
             }

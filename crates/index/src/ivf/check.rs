@@ -4,8 +4,8 @@
 use super::layout::{Entry, HEAD_BLOCK, List, META_BLOCK, MetaPage, PAGE_ID, Packed, entry_size, list_size};
 use super::scan::{BAD_CENTRE, BAD_VALUE, Unpack};
 use crate::blocks::BlockStore;
+use crate::memory::{is_short, push, resize};
 use crate::page::{Damage, FIRST_OFFSET, INVALID_BLOCK, Tid};
-use crate::room::{is_short, push, resize};
 use crate::space::{Space, ValueBuf};
 use crate::verify::{self, Violation, Violations};
 

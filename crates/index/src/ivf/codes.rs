@@ -16,7 +16,7 @@ use vector_kernels::{ByteCode, CodeColumns, CodeHead, FEW, GROUP, Kernels, PANEL
 
 use super::sample::{Lane, Panels};
 use super::seed::least;
-use crate::room::{self, OutOfMemory};
+use crate::memory::{self, OutOfMemory};
 use crate::space::Metric;
 
 /// A signed byte becomes an unsigned one in panels.
@@ -101,8 +101,8 @@ impl CentreCodes {
         let (size, panels) = (PANEL * padded(width), count.div_ceil(PANEL));
         let (zeros, none) = ([0.0; PANEL], [f32::NEG_INFINITY; PANEL]);
         let columns = CodeColumns { scale: zeros, square: zeros, error: none, norm: zeros };
-        let bytes = room::filled(OFFSET as u8, panels * size)?;
-        Ok(CentreCodes { size, bytes, columns: room::filled(columns, panels)? })
+        let bytes = memory::filled(OFFSET as u8, panels * size)?;
+        Ok(CentreCodes { size, bytes, columns: memory::filled(columns, panels)? })
     }
 
     /// Bytes of memory that [`Self::zeros`] takes.

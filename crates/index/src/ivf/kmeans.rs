@@ -30,7 +30,7 @@ pub use super::plan::{Plan, memory, plan, scratch};
 use super::sample::{Centres, Lane, Loaded, Sample, Stored};
 use super::seed::{Seeds, least, seed};
 use super::workers::Workers;
-use crate::room::{self, OutOfMemory};
+use crate::memory::{self, OutOfMemory};
 
 /// Steps after which clustering ends at the latest: pgvector's limit.
 const STEPS: u32 = 500;
@@ -80,13 +80,14 @@ pub fn kmeans<T: Stored>(
     workers: &mut Workers<'_>,
 ) -> Result<Clusters<T>, OutOfMemory> {
     let mut rng = SmallRng::seed_from_u64(task.seed);
-    let mut found = Clusters { centres: room::with_room(task.lists * sample.width())?, steps: 0, panels: 0 };
+    let mut found =
+        Clusters { centres: memory::with_room(task.lists * sample.width())?, steps: 0, panels: 0 };
     let mut seeds = Seeds { rows: Vec::new(), nearest: Vec::new(), distances: Vec::new() };
     let codes = if task.plan.codes { sample.codes(|| workers.poll()) } else { None };
     if !sample.is_empty() {
         seeds = seed(sample, codes.as_ref(), task.lists, &mut rng, workers)?;
     }
-    let mut value = room::filled(T::Lane::default(), sample.width())?;
+    let mut value = memory::filled(T::Lane::default(), sample.width())?;
     if seeds.rows.len() < task.lists {
         // every different row is its own centre
         seeds.rows.iter().for_each(|&row| found.centres.extend_from_slice(sample.row(row as usize)));
@@ -212,13 +213,13 @@ impl<'s, T: Stored> Lloyd<'s, T> {
             nearest: seeds.nearest,
             upper,
             // nothing is known yet
-            lower: room::filled(0.0, rows * bounds)?,
+            lower: memory::filled(0.0, rows * bounds)?,
             bounds,
             panels_per_bound,
-            moved: room::filled(0.0, lists)?,
-            dirty: room::collected((0..lists).map(|_| AtomicBool::new(true)))?,
-            order: room::filled(0, rows)?,
-            starts: room::filled(0, lists + 1)?,
+            moved: memory::filled(0.0, lists)?,
+            dirty: memory::collected((0..lists).map(|_| AtomicBool::new(true)))?,
+            order: memory::filled(0, rows)?,
+            starts: memory::filled(0, lists + 1)?,
             means: if plan.sums { Means::new(rows, lists, T::Lane::sums(sample.width())).ok() } else { None },
             panels: AtomicUsize::new(0),
             centres,
@@ -247,12 +248,12 @@ impl<'s, T: Stored> Lloyd<'s, T> {
             chunks,
             || {
                 Ok(Active {
-                    rows: room::with_room(chunk)?,
-                    best: room::with_room(chunk)?,
+                    rows: memory::with_room(chunk)?,
+                    best: memory::with_room(chunk)?,
                     loaded: Loaded::with_room::<T>(chunk, this.sample.width())?,
-                    asking: room::with_room(chunk)?,
-                    found: room::with_room(chunk)?,
-                    out: room::filled([0.0; PANEL], chunk)?,
+                    asking: memory::with_room(chunk)?,
+                    found: memory::with_room(chunk)?,
+                    out: memory::filled([0.0; PANEL], chunk)?,
                 })
             },
             |active, (at, ((nearest, upper), lower)), beat| {
@@ -393,7 +394,7 @@ impl<'s, T: Stored> Lloyd<'s, T> {
         if empty.is_empty() {
             return Ok(false);
         }
-        let mut far = room::collected(0..self.sample.len() as u32)?;
+        let mut far = memory::collected(0..self.sample.len() as u32)?;
         let by_distance =
             |a: &u32, b: &u32| self.upper[*b as usize].total_cmp(&self.upper[*a as usize]).then(a.cmp(b));
         let candidates = (4 * empty.len()).min(far.len());
@@ -440,7 +441,7 @@ impl<'s, T: Stored> Lloyd<'s, T> {
         self.measure(workers)?;
         let lists = self.centres.count();
         // few rows and a small error make a centre likely to be cheap to miss
-        let mut error = room::filled(0f64, lists)?;
+        let mut error = memory::filled(0f64, lists)?;
         for (own, upper) in self.nearest.iter().zip(&self.upper) {
             error[*own as usize] += f64::from(*upper) * f64::from(*upper);
         }
@@ -454,20 +455,20 @@ impl<'s, T: Stored> Lloyd<'s, T> {
         cheap.truncate(SURVEYED * count);
         let mut bad = by(&error).into_iter().rev();
         // what it really costs to miss them, and who inherits their rows
-        let mut rows = room::with_room(cheap.iter().map(|&centre| self.members(centre).len()).sum())?;
+        let mut rows = memory::with_room(cheap.iter().map(|&centre| self.members(centre).len()).sum())?;
         cheap.iter().for_each(|&centre| rows.extend_from_slice(self.members(centre)));
         let surveyed = self.survey(&rows, workers)?;
-        let mut heirs = room::filled(Vec::new(), lists)?;
+        let mut heirs = memory::filled(Vec::new(), lists)?;
         cheap.iter().for_each(|&centre| cost[centre] = 0.0);
         for (&row, found) in rows.iter().zip(&surveyed) {
             let own = self.nearest[row as usize] as usize;
             // measured before
             let upper = self.upper[row as usize];
             cost[own] += f64::from(found.second - upper * upper);
-            room::push(&mut heirs[own], found.heir)?;
+            memory::push(&mut heirs[own], found.heir)?;
         }
         cheap.sort_unstable_by(|&a, &b| cost[a].total_cmp(&cost[b]).then(a.cmp(&b)));
-        let (mut involved, mut jumps) = (room::filled(false, lists)?, room::with_room(count)?);
+        let (mut involved, mut jumps) = (memory::filled(false, lists)?, memory::with_room(count)?);
         for centre in cheap {
             if jumps.len() == count {
                 break;
@@ -526,14 +527,14 @@ impl<'s, T: Stored> Lloyd<'s, T> {
     fn land(&mut self, jumps: &[(u32, u32)], workers: &mut Workers<'_>) -> Result<(), OutOfMemory> {
         let width = self.sample.width();
         let mut landed = Centres::zeros(jumps.len(), width, self.codes.is_some())?;
-        let mut value = room::filled(T::Lane::default(), width)?;
+        let mut value = memory::filled(T::Lane::default(), width)?;
         for (at, &(centre, row)) in jumps.iter().enumerate() {
             T::load(kernels(), self.sample.row(row as usize), &mut value);
             self.centres.set(centre as usize, &value);
             landed.set(at, &value);
             self.dirty[centre as usize].store(true, Relaxed);
         }
-        let mut jumped = room::filled(false, self.centres.count())?;
+        let mut jumped = memory::filled(false, self.centres.count())?;
         jumps.iter().for_each(|&(centre, _)| jumped[centre as usize] = true);
         let chunk = chunk_rows(width);
         let (mut nearest, mut upper) = (core::mem::take(&mut self.nearest), core::mem::take(&mut self.upper));
@@ -614,7 +615,7 @@ impl<'s, T: Stored> Lloyd<'s, T> {
     /// For each of `rows`, the nearest centre but its own.
     fn survey(&self, rows: &[u32], workers: &mut Workers<'_>) -> Result<Vec<Surveyed>, OutOfMemory> {
         let chunk = chunk_rows(self.sample.width());
-        let mut found = room::filled(Surveyed { second: f32::INFINITY, heir: 0 }, rows.len())?;
+        let mut found = memory::filled(Surveyed { second: f32::INFINITY, heir: 0 }, rows.len())?;
         workers.each(
             found.chunks_mut(chunk).zip(rows.chunks(chunk)),
             || Ok((Loaded::with_room::<T>(chunk, self.sample.width())?, [[0f32; PANEL]; 8])),
@@ -669,7 +670,7 @@ impl<'s, T: Stored> Lloyd<'s, T> {
     /// Moves every centre whose rows changed to their mean.
     fn move_centres(&mut self, workers: &mut Workers<'_>) -> Result<(), OutOfMemory> {
         let (sample, dirty, starts, order) = (self.sample, &self.dirty, &self.starts, &self.order);
-        let mut means = room::with_room(self.moved.len())?;
+        let mut means = memory::with_room(self.moved.len())?;
         if let Some(kept) = &mut self.means {
             kept.follow(&self.nearest);
             means.extend(kept.each().map(Some));
@@ -678,7 +679,7 @@ impl<'s, T: Stored> Lloyd<'s, T> {
         let groups = self.centres.groups_mut().zip(self.moved.chunks_mut(PANEL)).zip(means.chunks_mut(PANEL));
         workers.each(
             groups.enumerate(),
-            || Ok((room::filled(T::Lane::default(), sample.width())?, Vec::new())),
+            || Ok((memory::filled(T::Lane::default(), sample.width())?, Vec::new())),
             |(room, sums), (at, ((mut group, moved), means)), beat| {
                 for (column, (moved, mean)) in moved.iter_mut().zip(means).enumerate() {
                     let centre = at * PANEL + column;

@@ -14,9 +14,9 @@ use super::sample::Stored;
 use super::workers::Workers;
 use super::write::{Shape, write_entries, write_lists};
 use crate::blocks::BlockStore;
+pub use crate::memory::OutOfMemory;
+use crate::memory::{self, can_allocate};
 use crate::page::{Damage, Tid};
-pub use crate::room::OutOfMemory;
-use crate::room::{self, granted};
 use crate::space::{Metric, varlena_header};
 
 /// An element of a value: what a value of it begins with.
@@ -205,12 +205,12 @@ impl<T: Element> Loader<T> {
         let (per_part, size) = (self.per_part(), self.entry_size);
         if self.entries.is_multiple_of(per_part) {
             let words = (per_part * size).div_ceil(8);
-            if self.entries > 0 && !granted(words * 8) {
+            if self.entries > 0 && !can_allocate(words * 8) {
                 self.settle(workers, runs)?;
                 self.write_run(runs)?;
             }
             let part = u64::new_vec_zeroed(words).map_err(|_| OutOfMemory)?;
-            room::push(&mut self.parts, part)?;
+            memory::push(&mut self.parts, part)?;
         }
         let start = self.entries % per_part * size;
         if let Some(part) = self.parts.last_mut() {
@@ -219,7 +219,7 @@ impl<T: Element> Loader<T> {
         }
         self.entries += 1;
         if self.elements_at().is_none() {
-            room::append(&mut self.staged, elements)?;
+            memory::append(&mut self.staged, elements)?;
         }
         if self.waiting() >= self.stage_rows { self.settle(workers, runs) } else { Ok(()) }
     }
@@ -233,7 +233,7 @@ impl<T: Element> Loader<T> {
         self.order.try_reserve(settled + waiting)?;
         let mut own = core::mem::take(&mut self.own);
         own.clear();
-        room::resize(&mut own, waiting, 0)?;
+        memory::resize(&mut own, waiting, 0)?;
         let elements_at = self.elements_at();
         let row = |i: usize| -> &[T] {
             let Some(at) = elements_at else {
@@ -269,10 +269,10 @@ impl<T: Element> Loader<T> {
 
     /// Orders the stored entries by list; answers how many each list has.
     fn arrange(&mut self) -> Result<Vec<u32>, OutOfMemory> {
-        let mut counts = room::filled(0u32, self.counts.len())?;
+        let mut counts = memory::filled(0u32, self.counts.len())?;
         self.entry_lists.iter().for_each(|&list| counts[list as usize] += 1);
         let mut next = 0;
-        let mut starts = room::collected(counts.iter().map(|count| {
+        let mut starts = memory::collected(counts.iter().map(|count| {
             next += count;
             next - count
         }))?;

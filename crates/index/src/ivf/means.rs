@@ -2,7 +2,7 @@
 //! others need not be read again. What additions and subtractions round is forgotten when sums are made anew.
 
 use super::sample::{Group, Lane, Loaded, Sample, Stored};
-use crate::room::{self, OutOfMemory};
+use crate::memory::{self, OutOfMemory};
 use vector_kernels::kernels;
 
 /// Steps after which sums are made anew.
@@ -39,12 +39,12 @@ impl<S: Copy + Default> Means<S> {
     /// No memory.
     pub fn new(rows: usize, lists: usize, per_centre: usize) -> Result<Self, OutOfMemory> {
         Ok(Means {
-            sums: room::filled(S::default(), lists * per_centre)?,
+            sums: memory::filled(S::default(), lists * per_centre)?,
             per_centre: per_centre.max(1),
-            holder: room::filled(NOWHERE, rows)?,
+            holder: memory::filled(NOWHERE, rows)?,
             // each row leaves one centre and comes to another
-            changes: room::with_room(2 * rows)?,
-            starts: room::filled(0, lists + 2)?,
+            changes: memory::with_room(2 * rows)?,
+            starts: memory::filled(0, lists + 2)?,
             steps: 0,
         })
     }

@@ -8,7 +8,7 @@ use rand::rngs::SmallRng;
 use vector_kernels::{ByteCode, Kernels, PANEL, kernels};
 
 use super::codes::{CentreCodes, RowCodes};
-use crate::room::{self, OutOfMemory};
+use crate::memory::{self, OutOfMemory};
 
 /// What centres are made of and distances are computed on: `f32`, or bytes of eight bits.
 pub trait Lane: Copy + Default + Send + Sync + 'static {
@@ -348,7 +348,7 @@ impl<L: Lane> Panels<L> {
     /// # Errors
     /// No memory.
     pub fn zeros(count: usize, width: usize) -> Result<Self, OutOfMemory> {
-        let lanes = room::filled(L::default(), count.div_ceil(PANEL) * PANEL * width)?;
+        let lanes = memory::filled(L::default(), count.div_ceil(PANEL) * PANEL * width)?;
         Ok(Panels { count, width, lanes })
     }
 
@@ -411,7 +411,7 @@ impl<L: Lane> Centres<L> {
     /// No memory.
     pub fn zeros(count: usize, width: usize, codes: bool) -> Result<Self, OutOfMemory> {
         Ok(Centres {
-            rows: room::filled(L::default(), count * width)?,
+            rows: memory::filled(L::default(), count * width)?,
             panels: Panels::zeros(count, width)?,
             codes: codes.then(|| CentreCodes::zeros(count, width)).transpose()?,
         })
@@ -524,8 +524,8 @@ impl<'r, L: Lane> Loaded<'r, L> {
         let plain = T::plain(&[]).is_some();
         Ok(Loaded {
             width,
-            lanes: room::with_room(if plain { 0 } else { rows * width })?,
-            plain: room::with_room(if plain { rows } else { 0 })?,
+            lanes: memory::with_room(if plain { 0 } else { rows * width })?,
+            plain: memory::with_room(if plain { rows } else { 0 })?,
         })
     }
 

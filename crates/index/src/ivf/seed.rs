@@ -14,7 +14,7 @@ use super::codes::{Asking, RowCodes, Sieve};
 use super::kmeans::chunk_rows;
 use super::sample::{Centres, Lane, Loaded, Sample, Stored};
 use super::workers::Workers;
-use crate::room::{self, OutOfMemory};
+use crate::memory::{self, OutOfMemory};
 
 /// The rows that are the first centres.
 #[derive(Debug)]
@@ -57,13 +57,13 @@ pub fn seed<T: Stored>(
 ) -> Result<Seeds, OutOfMemory> {
     let (rows, chunk) = (sample.len(), chunk_rows(sample.width()));
     let mut seeds = Seeds {
-        rows: room::with_room(count.max(1))?,
-        nearest: room::filled(0, rows)?,
-        distances: room::filled(f32::INFINITY, rows)?,
+        rows: memory::with_room(count.max(1))?,
+        nearest: memory::filled(0, rows)?,
+        distances: memory::filled(f32::INFINITY, rows)?,
     };
     seeds.rows.push(rng.random_range(0..rows.max(1) as u32));
-    let mut sums = room::filled(0f64, rows.div_ceil(chunk))?;
-    let mut batch = room::with_room(PANEL)?;
+    let mut sums = memory::filled(0f64, rows.div_ceil(chunk))?;
+    let mut batch = memory::with_room(PANEL)?;
     batch.extend_from_slice(&seeds.rows);
     loop {
         fold(sample, codes, &batch, &mut seeds, &mut sums, workers)?;
@@ -87,12 +87,12 @@ pub fn seed<T: Stored>(
         seeds.rows.extend(&batch);
     }
     let order = arrange(sample, &seeds.rows, workers);
-    let mut places = room::filled(0u32, order.len())?;
+    let mut places = memory::filled(0u32, order.len())?;
     for (place, &old) in order.iter().enumerate() {
         places[old as usize] = place as u32;
     }
     seeds.nearest.iter_mut().for_each(|nearest| *nearest = places[*nearest as usize]);
-    seeds.rows = room::collected(order.iter().map(|&old| seeds.rows[old as usize]))?;
+    seeds.rows = memory::collected(order.iter().map(|&old| seeds.rows[old as usize]))?;
     Ok(seeds)
 }
 

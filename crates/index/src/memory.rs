@@ -11,7 +11,7 @@ use crate::page::Damage;
 pub const SMALL: usize = 256 << 10;
 
 /// Left to small allocations and to the stacks of threads, in bytes, whatever large ones take.
-pub const CUSHION: usize = 16 << 20;
+pub const RESERVE: usize = 16 << 20;
 
 /// The system has no memory left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,8 +43,8 @@ pub fn is_short() -> bool {
 }
 
 /// Whether the system would grant `bytes` more and leave the cushion. Nothing is kept: it may be gone when it is taken.
-pub fn granted(bytes: usize) -> bool {
-    !is_short() && Vec::<u8>::new().try_reserve_exact(bytes.saturating_add(CUSHION)).is_ok()
+pub fn can_allocate(bytes: usize) -> bool {
+    !is_short() && Vec::<u8>::new().try_reserve_exact(bytes.saturating_add(RESERVE)).is_ok()
 }
 
 /// `count` times `value`.
@@ -116,8 +116,8 @@ mod tests {
 
     #[test]
     fn more_than_there_is_is_not_granted() {
-        assert!(granted(0) && granted(1 << 20));
-        assert!(!granted(1 << 62) && !granted(usize::MAX));
+        assert!(can_allocate(0) && can_allocate(1 << 20));
+        assert!(!can_allocate(1 << 62) && !can_allocate(usize::MAX));
     }
 
     #[test]
