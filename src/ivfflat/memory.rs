@@ -6,7 +6,7 @@
 
 use pgrx::PgSqlErrorCode;
 use vector_index::ivf::load::value_size;
-use vector_index::ivf::sample::Stored;
+use vector_index::ivf::sample::Encoding;
 use vector_index::memory::can_allocate;
 use vector_index::page::max_align;
 
@@ -19,22 +19,22 @@ const ARRAY: u64 = 32;
 const NUMBER: u64 = 4;
 
 /// Values of `T`.
-fn array<T: Stored>(count: u64, width: usize) -> u64 {
+fn array<T: Encoding>(count: u64, width: usize) -> u64 {
     count.saturating_mul(max_align(value_size::<T>(width)) as u64).saturating_add(ARRAY)
 }
 
 /// The centres.
-pub fn of_centres<T: Stored>(lists: u64, width: usize) -> u64 {
+pub fn of_centres<T: Encoding>(lists: u64, width: usize) -> u64 {
     array::<T>(lists, width)
 }
 
 /// The centres and a sample of `rows` rows.
-pub fn of_sample<T: Stored>(lists: u64, rows: u64, width: usize) -> u64 {
+pub fn of_sample<T: Encoding>(lists: u64, rows: u64, width: usize) -> u64 {
     of_centres::<T>(lists, width).saturating_add(array::<T>(rows, width))
 }
 
 /// What clustering adds, for the `rows` rows that the sample has.
-pub fn of_clustering<T: Stored>(lists: u64, rows: u64, dims: u64, width: usize) -> u64 {
+pub fn of_clustering<T: Encoding>(lists: u64, rows: u64, dims: u64, width: usize) -> u64 {
     let numbers = [
         lists.saturating_mul(dims),
         // counts, distances to the nearest other centre, moves

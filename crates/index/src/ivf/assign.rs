@@ -5,7 +5,7 @@ use vector_kernels::{Kernels, PANEL, kernels};
 
 use super::codes::{CentreCodes, RowCodes, widened};
 use super::kmeans::chunk_rows;
-use super::sample::{Lane, Loaded, Panels, Stored};
+use super::sample::{Component, Decoded, Encoding, Panels};
 use super::seed::least;
 use super::workers::Workers;
 use crate::memory::{self, OutOfMemory};
@@ -26,7 +26,7 @@ const CANDIDATES: usize = 32;
 
 /// What a chunk of rows needs.
 struct Room<'r, L> {
-    rows: Loaded<'r, L>,
+    rows: Decoded<'r, L>,
     best: Vec<f32>,
     distances: [[f32; PANEL]; 8],
     codes: RowCodes,
@@ -42,7 +42,7 @@ struct Candidate {
 }
 
 /// A lane whose rows can be assigned by inner product, too.
-pub trait Assigned: Lane {
+pub trait Assigned: Component {
     /// Distances between rows and a panel by `metric`.
     fn by(metric: Metric, k: &Kernels, rows: &[&[Self]], panel: &[Self], out: &mut [[f32; PANEL]]);
     /// The distance of two values by `metric`.
@@ -79,7 +79,7 @@ impl<L: Assigned> Lists<L> {
     ///
     /// # Errors
     /// No memory.
-    pub fn new<T: Stored<Lane = L>>(
+    pub fn new<T: Encoding<Component = L>>(
         centres: &[T],
         width: usize,
         metric: Metric,
@@ -125,7 +125,7 @@ impl<L: Assigned> Lists<L> {
     ///
     /// # Errors
     /// No memory.
-    pub fn assign<'r, T: Stored<Lane = L>>(
+    pub fn assign<'r, T: Encoding<Component = L>>(
         &self,
         row: impl Fn(usize) -> &'r [T] + Sync,
         width: usize,
@@ -142,7 +142,7 @@ impl<L: Assigned> Lists<L> {
                     codes.reserve(chunk)?;
                 }
                 Ok(Room {
-                    rows: Loaded::with_room::<T>(chunk, width)?,
+                    rows: Decoded::with_room::<T>(chunk, width)?,
                     best: memory::filled(f32::INFINITY, chunk)?,
                     distances: [[0f32; PANEL]; 8],
                     codes,

@@ -9,7 +9,7 @@ use super::assign::Assigned;
 use super::candidates::key;
 use super::codes::{CentreCodes, RowCodes, widened};
 use super::layout::{HEAD_BLOCK, List, PAGE_ID};
-use super::sample::{Lane, Panels};
+use super::sample::{Component, Panels};
 use super::scan::{BAD_CENTRE, Chain};
 use super::seed::least;
 use crate::blocks::BlockStore;

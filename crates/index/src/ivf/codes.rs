@@ -14,7 +14,7 @@
 
 use vector_kernels::{ByteCode, CodeColumns, CodeHead, FEW, GROUP, Kernels, PANEL, ROUNDING};
 
-use super::sample::{Lane, Panels};
+use super::sample::{Component, Panels};
 use super::seed::least;
 use crate::memory::{self, OutOfMemory};
 use crate::space::Metric;
@@ -248,7 +248,7 @@ pub struct Sieve<'a, L> {
     pub codes: Option<(&'a CentreCodes, &'a RowCodes)>,
 }
 
-impl<'a, L: Lane> Sieve<'a, L> {
+impl<'a, L: Component> Sieve<'a, L> {
     /// Makes `out` squared distances between rows, at most eight, and the centres of a panel, each of which `centre` gives.
     /// Those above a row's limit may be less than they are, but not less than the limit; columns that do not count are
     /// infinitely far.

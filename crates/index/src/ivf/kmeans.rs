@@ -27,7 +27,7 @@ use vector_kernels::{PANEL, kernels};
 use super::codes::{Asking, RowCodes, Sieve};
 use super::means::{Mean, Means, move_to_mean};
 pub use super::plan::{Plan, memory, plan, scratch};
-use super::sample::{Centres, Lane, Loaded, Sample, Stored};
+use super::sample::{Centres, Component, Decoded, Encoding, Sample};
 use super::seed::{Seeds, least, seed};
 use super::workers::Workers;
 use crate::memory::{self, OutOfMemory};
@@ -74,7 +74,7 @@ pub struct Clusters<T> {
 ///
 /// # Errors
 /// No memory.
-pub fn kmeans<T: Stored>(
+pub fn kmeans<T: Encoding>(
     sample: &Sample<T>,
     task: Task,
     workers: &mut Workers<'_>,
@@ -87,14 +87,14 @@ pub fn kmeans<T: Stored>(
     if !sample.is_empty() {
         seeds = seed(sample, codes.as_ref(), task.lists, &mut rng, workers)?;
     }
-    let mut value = memory::filled(T::Lane::default(), sample.width())?;
+    let mut value = memory::filled(T::Component::default(), sample.width())?;
     if seeds.rows.len() < task.lists {
         // every different row is its own centre
         seeds.rows.iter().for_each(|&row| found.centres.extend_from_slice(sample.row(row as usize)));
         for at in seeds.rows.len()..task.lists {
-            T::Lane::random(&mut rng, sample.dims(), &mut value);
+            T::Component::random(&mut rng, sample.dims(), &mut value);
             if sample.normalized() {
-                T::Lane::normalize(kernels(), &mut value);
+                T::Component::normalize(kernels(), &mut value);
             }
             T::store(kernels(), &value, &mut found.centres);
             if at % 256 == 0 {
@@ -135,10 +135,10 @@ pub fn kmeans<T: Stored>(
     Ok(found)
 }
 
-struct Lloyd<'s, T: Stored> {
+struct Lloyd<'s, T: Encoding> {
     sample: &'s Sample<T>,
     codes: Option<RowCodes>,
-    centres: Centres<T::Lane>,
+    centres: Centres<T::Component>,
     /// per row: its centre, an upper bound of its distance, `bounds` lower ones
     nearest: Vec<u32>,
     upper: Vec<f32>,
@@ -152,7 +152,7 @@ struct Lloyd<'s, T: Stored> {
     /// rows ordered by centre, and where each centre's begin
     order: Vec<u32>,
     starts: Vec<u32>,
-    means: Option<Means<<T::Lane as Lane>::Sum>>,
+    means: Option<Means<<T::Component as Component>::Sum>>,
     panels: AtomicUsize,
 }
 
@@ -160,7 +160,7 @@ struct Lloyd<'s, T: Stored> {
 struct Active<'r, L> {
     rows: Vec<u32>,
     best: Vec<Best>,
-    loaded: Loaded<'r, L>,
+    loaded: Decoded<'r, L>,
     asking: Vec<u32>,
     found: Vec<Found>,
     out: Vec<[f32; PANEL]>,
@@ -194,11 +194,11 @@ struct Found {
 /// sides for ever, since the kernels for one and for sixteen centres round differently.
 const NEARER: f32 = 1.0 - 4e-6;
 
-impl<'s, T: Stored> Lloyd<'s, T> {
+impl<'s, T: Encoding> Lloyd<'s, T> {
     fn new(
         sample: &'s Sample<T>,
         codes: Option<RowCodes>,
-        centres: Centres<T::Lane>,
+        centres: Centres<T::Component>,
         seeds: Seeds,
         plan: Plan,
     ) -> Result<Self, OutOfMemory> {
@@ -220,13 +220,17 @@ impl<'s, T: Stored> Lloyd<'s, T> {
             dirty: memory::collected((0..lists).map(|_| AtomicBool::new(true)))?,
             order: memory::filled(0, rows)?,
             starts: memory::filled(0, lists + 1)?,
-            means: if plan.sums { Means::new(rows, lists, T::Lane::sums(sample.width())).ok() } else { None },
+            means: if plan.sums {
+                Means::new(rows, lists, T::Component::sums(sample.width())).ok()
+            } else {
+                None
+            },
             panels: AtomicUsize::new(0),
             centres,
         })
     }
 
-    fn sieve(&self) -> Sieve<'_, T::Lane> {
+    fn sieve(&self) -> Sieve<'_, T::Component> {
         Sieve { panels: self.centres.panels(), codes: self.centres.codes().zip(self.codes.as_ref()) }
     }
 
@@ -250,7 +254,7 @@ impl<'s, T: Stored> Lloyd<'s, T> {
                 Ok(Active {
                     rows: memory::with_room(chunk)?,
                     best: memory::with_room(chunk)?,
-                    loaded: Loaded::with_room::<T>(chunk, this.sample.width())?,
+                    loaded: Decoded::with_room::<T>(chunk, this.sample.width())?,
                     asking: memory::with_room(chunk)?,
                     found: memory::with_room(chunk)?,
                     out: memory::filled([0.0; PANEL], chunk)?,
@@ -268,7 +272,7 @@ impl<'s, T: Stored> Lloyd<'s, T> {
     #[allow(clippy::too_many_arguments)]
     fn assign_chunk(
         &self,
-        active: &mut Active<'s, T::Lane>,
+        active: &mut Active<'s, T::Component>,
         first: usize,
         nearest: &mut [u32],
         upper: &mut [f32],
@@ -294,7 +298,7 @@ impl<'s, T: Stored> Lloyd<'s, T> {
             }
             active.loaded.push(self.sample.row(first + i));
             let row = active.loaded.row(active.rows.len());
-            let squared = T::Lane::distance(k, row, self.centres.row(*own as usize));
+            let squared = T::Component::distance(k, row, self.centres.row(*own as usize));
             *upper = squared.sqrt();
             if *upper <= low {
                 active.loaded.pop();
@@ -350,7 +354,7 @@ impl<'s, T: Stored> Lloyd<'s, T> {
     /// The two nearest centres under `bound`, the row's own aside, for the rows that ask.
     fn look(
         &self,
-        active: &mut Active<'s, T::Lane>,
+        active: &mut Active<'s, T::Component>,
         first: usize,
         bound: usize,
         beat: &mut dyn FnMut() -> bool,
@@ -404,7 +408,7 @@ impl<'s, T: Stored> Lloyd<'s, T> {
         }
         far.sort_unstable_by(by_distance);
         let mut far = far.into_iter();
-        let mut room = Loaded::default();
+        let mut room = Decoded::default();
         for centre in empty {
             let found = far.find_map(|row| {
                 let own = self.nearest[row as usize];
@@ -412,7 +416,7 @@ impl<'s, T: Stored> Lloyd<'s, T> {
                 room.clear(self.sample.width());
                 room.push(self.sample.row(row as usize));
                 let distance =
-                    T::Lane::distance(kernels(), room.row(0), self.centres.row(own as usize)).sqrt();
+                    T::Component::distance(kernels(), room.row(0), self.centres.row(own as usize)).sqrt();
                 (rows > 1 && distance > 0.0).then_some((row as usize, own, distance))
             });
             let Some((row, own, distance)) = found else { break };
@@ -505,12 +509,13 @@ impl<'s, T: Stored> Lloyd<'s, T> {
         let (sample, centres, chunk) = (self.sample, &self.centres, chunk_rows(self.sample.width()));
         workers.each(
             self.nearest.chunks(chunk).zip(self.upper.chunks_mut(chunk)).enumerate(),
-            || Loaded::with_room::<T>(1, sample.width()),
+            || Decoded::with_room::<T>(1, sample.width()),
             |room, (at, (nearest, upper)), _| {
                 for (i, (own, upper)) in nearest.iter().zip(upper).enumerate() {
                     room.clear(sample.width());
                     room.push(sample.row(at * chunk + i));
-                    *upper = T::Lane::distance(kernels(), room.row(0), centres.row(*own as usize)).sqrt();
+                    *upper =
+                        T::Component::distance(kernels(), room.row(0), centres.row(*own as usize)).sqrt();
                 }
             },
         )
@@ -527,7 +532,7 @@ impl<'s, T: Stored> Lloyd<'s, T> {
     fn land(&mut self, jumps: &[(u32, u32)], workers: &mut Workers<'_>) -> Result<(), OutOfMemory> {
         let width = self.sample.width();
         let mut landed = Centres::zeros(jumps.len(), width, self.codes.is_some())?;
-        let mut value = memory::filled(T::Lane::default(), width)?;
+        let mut value = memory::filled(T::Component::default(), width)?;
         for (at, &(centre, row)) in jumps.iter().enumerate() {
             T::load(kernels(), self.sample.row(row as usize), &mut value);
             self.centres.set(centre as usize, &value);
@@ -545,7 +550,7 @@ impl<'s, T: Stored> Lloyd<'s, T> {
         let sieve = Sieve { panels: landed.panels(), codes: landed.codes().zip(this.codes.as_ref()) };
         let done = workers.each(
             chunks,
-            || Ok((Loaded::with_room::<T>(chunk, width)?, [[0f32; PANEL]; 8])),
+            || Ok((Decoded::with_room::<T>(chunk, width)?, [[0f32; PANEL]; 8])),
             |(room, out), (at, ((nearest, upper), lower)), beat| {
                 room.clear(width);
                 (0..nearest.len()).for_each(|i| room.push(this.sample.row(at * chunk + i)));
@@ -553,7 +558,7 @@ impl<'s, T: Stored> Lloyd<'s, T> {
                 for (i, (own, upper)) in nearest.iter().zip(&mut *upper).enumerate() {
                     if jumped[*own as usize] {
                         let centre = this.centres.row(*own as usize);
-                        *upper = T::Lane::distance(kernels(), room.row(i), centre).sqrt();
+                        *upper = T::Component::distance(kernels(), room.row(i), centre).sqrt();
                     }
                 }
                 for (panel, jumps) in jumps.chunks(PANEL).enumerate() {
@@ -583,7 +588,7 @@ impl<'s, T: Stored> Lloyd<'s, T> {
     /// Takes the squared distances of a row to centres that have jumped into account.
     fn meet(
         &self,
-        row: &[T::Lane],
+        row: &[T::Component],
         jumps: &[(u32, u32)],
         squared: &[f32; PANEL],
         own: &mut u32,
@@ -598,7 +603,7 @@ impl<'s, T: Stored> Lloyd<'s, T> {
             let mut behind = distance;
             if squared < *upper * *upper * NEARER {
                 left = core::mem::replace(own, centre);
-                behind = T::Lane::distance(kernels(), row, self.centres.row(left as usize)).sqrt();
+                behind = T::Component::distance(kernels(), row, self.centres.row(left as usize)).sqrt();
                 *upper = distance;
                 self.dirty[left as usize].store(true, Relaxed);
             }
@@ -618,7 +623,7 @@ impl<'s, T: Stored> Lloyd<'s, T> {
         let mut found = memory::filled(Surveyed { second: f32::INFINITY, heir: 0 }, rows.len())?;
         workers.each(
             found.chunks_mut(chunk).zip(rows.chunks(chunk)),
-            || Ok((Loaded::with_room::<T>(chunk, self.sample.width())?, [[0f32; PANEL]; 8])),
+            || Ok((Decoded::with_room::<T>(chunk, self.sample.width())?, [[0f32; PANEL]; 8])),
             |(room, out), (found, rows), beat| {
                 room.clear(self.sample.width());
                 rows.iter().for_each(|&row| room.push(self.sample.row(row as usize)));
@@ -679,7 +684,7 @@ impl<'s, T: Stored> Lloyd<'s, T> {
         let groups = self.centres.groups_mut().zip(self.moved.chunks_mut(PANEL)).zip(means.chunks_mut(PANEL));
         workers.each(
             groups.enumerate(),
-            || Ok((memory::filled(T::Lane::default(), sample.width())?, Vec::new())),
+            || Ok((memory::filled(T::Component::default(), sample.width())?, Vec::new())),
             |(room, sums), (at, ((mut group, moved), means)), beat| {
                 for (column, (moved, mean)) in moved.iter_mut().zip(means).enumerate() {
                     let centre = at * PANEL + column;

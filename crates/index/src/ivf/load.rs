@@ -10,7 +10,7 @@ use super::assign::{Assigned, Lists};
 use super::candidates::Runs;
 use super::kmeans::scratch;
 use super::layout::{META_BLOCK, elements_at, entry_size, write_entry_of};
-use super::sample::Stored;
+use super::sample::Encoding;
 use super::workers::Workers;
 use super::write::{Shape, write_entries, write_lists};
 use crate::blocks::BlockStore;
@@ -20,7 +20,7 @@ use crate::page::{Damage, Tid};
 use crate::space::{Metric, varlena_header};
 
 /// An element of a value: what a value of it begins with.
-pub trait Element: Stored<Lane: Assigned> + FromBytes + IntoBytes + Immutable {
+pub trait Element: Encoding<Component: Assigned> + FromBytes + IntoBytes + Immutable {
     /// The four bytes between the varlena header and the elements.
     fn header(dims: usize) -> [u8; 4];
 }
@@ -89,7 +89,7 @@ pub struct LoadOptions {
 pub struct Loader<T: Element> {
     options: LoadOptions,
     centres: Vec<T>,
-    lists: Option<Lists<T::Lane>>,
+    lists: Option<Lists<T::Component>>,
     /// entries of one size, in parts, aligned as they will be on pages; how many
     parts: Vec<Vec<u64>>,
     entries: usize,
@@ -160,8 +160,8 @@ impl<T: Element> Loader<T> {
     /// Bytes beside the entries: centres, what threads work with, rows that wait.
     fn fixed_memory(&self, threads: usize, codes: bool, stage: usize) -> usize {
         let (lists, width) = (self.counts.len() as u64, self.options.width as u64);
-        let centres =
-            Lists::<T::Lane>::memory(lists, width, codes).saturating_add(scratch::<T>(width, threads as u64));
+        let centres = Lists::<T::Component>::memory(lists, width, codes)
+            .saturating_add(scratch::<T>(width, threads as u64));
         usize::try_from(centres)
             .unwrap_or(usize::MAX)
             .saturating_add(stage * self.staged_row() + self.centres.len() * size_of::<T>())
@@ -177,7 +177,7 @@ impl<T: Element> Loader<T> {
             return Ok(());
         }
         let (most, row) = (self.options.memory, self.staged_row());
-        let (stage, fast) = ((STAGE.min(most / 8) / row).max(LEAST_ROWS), Lists::<T::Lane>::coded());
+        let (stage, fast) = ((STAGE.min(most / 8) / row).max(LEAST_ROWS), Lists::<T::Component>::coded());
         let ways = [fast, false]
             .into_iter()
             .flat_map(|codes| (1..=workers.threads()).rev().map(move |threads| (threads, codes, stage)));

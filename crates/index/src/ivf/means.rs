@@ -1,7 +1,7 @@
 //! Means of clusters, kept as sums that follow the rows which change sides: after the first steps those are few, and the
 //! others need not be read again. What additions and subtractions round is forgotten when sums are made anew.
 
-use super::sample::{Group, Lane, Loaded, Sample, Stored};
+use super::sample::{Component, Decoded, Encoding, Group, Sample};
 use crate::memory::{self, OutOfMemory};
 use vector_kernels::kernels;
 
@@ -115,22 +115,22 @@ impl<S> Mean<'_, S> {
     }
 
     /// Brings the sum up to date, and moves a centre to the mean of its `count` rows; answers how far.
-    pub fn move_centre<T: Stored<Lane: Lane<Sum = S>>>(
+    pub fn move_centre<T: Encoding<Component: Component<Sum = S>>>(
         &mut self,
         sample: &Sample<T>,
         count: u32,
-        group: &mut Group<'_, T::Lane>,
+        group: &mut Group<'_, T::Component>,
         column: usize,
-        mean: &mut [T::Lane],
+        mean: &mut [T::Component],
     ) -> f32 {
-        let mut room = Loaded::default();
+        let mut room = Decoded::default();
         for change in self.changes {
             room.clear(sample.width());
             room.push(sample.row((change & !CAME) as usize));
             if change & CAME == 0 {
-                T::Lane::take(self.sums, room.row(0));
+                T::Component::take(self.sums, room.row(0));
             } else {
-                T::Lane::add(self.sums, room.row(0));
+                T::Component::add(self.sums, room.row(0));
             }
         }
         settle(sample, self.sums, count, group, column, mean)
@@ -138,43 +138,43 @@ impl<S> Mean<'_, S> {
 }
 
 /// Moves a centre to the mean of `rows`, all of them read; answers how far. `sums` is room.
-pub(super) fn move_to_mean<T: Stored>(
+pub(super) fn move_to_mean<T: Encoding>(
     sample: &Sample<T>,
     rows: &[u32],
-    sums: &mut Vec<<T::Lane as Lane>::Sum>,
-    group: &mut Group<'_, T::Lane>,
+    sums: &mut Vec<<T::Component as Component>::Sum>,
+    group: &mut Group<'_, T::Component>,
     column: usize,
-    mean: &mut [T::Lane],
+    mean: &mut [T::Component],
 ) -> f32 {
     sums.clear();
-    sums.resize(T::Lane::sums(sample.width()), Default::default());
-    let mut room = Loaded::default();
+    sums.resize(T::Component::sums(sample.width()), Default::default());
+    let mut room = Decoded::default();
     for &row in rows {
         room.clear(sample.width());
         room.push(sample.row(row as usize));
-        T::Lane::add(sums, room.row(0));
+        T::Component::add(sums, room.row(0));
     }
     settle(sample, sums, rows.len() as u32, group, column, mean)
 }
 
 /// Moves a centre to the mean of the `count` rows in `sums`; answers how far.
-fn settle<T: Stored>(
+fn settle<T: Encoding>(
     sample: &Sample<T>,
-    sums: &[<T::Lane as Lane>::Sum],
+    sums: &[<T::Component as Component>::Sum],
     count: u32,
-    group: &mut Group<'_, T::Lane>,
+    group: &mut Group<'_, T::Component>,
     column: usize,
-    mean: &mut [T::Lane],
+    mean: &mut [T::Component],
 ) -> f32 {
     if count == 0 {
         return 0.0;
     }
-    T::Lane::mean(sums, count, mean);
+    T::Component::mean(sums, count, mean);
     // rows that cancel out have no direction: the centre stays
-    if sample.normalized() && !T::Lane::normalize(kernels(), mean) {
+    if sample.normalized() && !T::Component::normalize(kernels(), mean) {
         return 0.0;
     }
-    let moved = T::Lane::distance(kernels(), group.row(column), mean).sqrt();
+    let moved = T::Component::distance(kernels(), group.row(column), mean).sqrt();
     group.set(column, mean);
     moved
 }

@@ -5,7 +5,7 @@ use vector_kernels::{PANEL, kernels};
 use super::codes::{CentreCodes, RowCodes};
 use super::kmeans::chunk_rows;
 use super::means::Means;
-use super::sample::{Centres, Lane, Stored};
+use super::sample::{Centres, Component, Encoding};
 
 /// What clustering keeps beside the least that it needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +25,7 @@ impl Plan {
 
 /// Memory that `rows` rows of `width` elements and their clustering into `lists` need, in bytes, with one bound per row,
 /// the result included.
-pub fn memory<T: Stored>(rows: u64, lists: u64, width: u64, threads: u64) -> u64 {
+pub fn memory<T: Encoding>(rows: u64, lists: u64, width: u64, threads: u64) -> u64 {
     let values = rows.saturating_add(lists).saturating_mul(width).saturating_mul(size_of::<T>() as u64);
     // nearest centre and distance, which is where clustering ends when there are no more rows than lists
     let seeding = values.saturating_add(rows.saturating_mul(8)).saturating_add(scratch::<T>(width, threads));
@@ -35,14 +35,14 @@ pub fn memory<T: Stored>(rows: u64, lists: u64, width: u64, threads: u64) -> u64
     // order of rows, one bound; for jumps: error, cost, heir
     let per_row = rows.saturating_mul(20);
     let per_list = lists.saturating_mul(64);
-    let centres = Centres::<T::Lane>::memory(lists, width);
+    let centres = Centres::<T::Component>::memory(lists, width);
     [per_row, per_list, centres].iter().fold(seeding, |sum, &part| sum.saturating_add(part))
 }
 
 /// Memory of the threads that work on rows of `width` elements.
-pub fn scratch<T: Stored>(width: u64, threads: u64) -> u64 {
-    let lane = size_of::<T::Lane>() as u64;
-    let sums = (T::Lane::sums(width as usize) as u64).saturating_mul(8);
+pub fn scratch<T: Encoding>(width: u64, threads: u64) -> u64 {
+    let lane = size_of::<T::Component>() as u64;
+    let sums = (T::Component::sums(width as usize) as u64).saturating_mul(8);
     let chunk =
         (chunk_rows(width as usize) as u64).saturating_mul(width.saturating_mul(lane).saturating_add(256));
     threads.saturating_mul(sums.saturating_add(chunk))
@@ -52,7 +52,7 @@ pub fn scratch<T: Stored>(width: u64, threads: u64) -> u64 {
 ///
 /// # Errors
 /// The bytes needed, when clustering does not fit at all.
-pub fn plan<T: Stored>(
+pub fn plan<T: Encoding>(
     rows: u64,
     lists: u64,
     width: u64,
@@ -62,11 +62,15 @@ pub fn plan<T: Stored>(
     let needed = memory::<T>(rows, lists, width, threads);
     let mut left = budget.checked_sub(needed).ok_or(needed)?;
     let groups = lists.div_ceil(PANEL as u64);
-    let of_sums = Means::<<T::Lane as Lane>::Sum>::memory(rows, lists, T::Lane::sums(width as usize) as u64);
+    let of_sums = Means::<<T::Component as Component>::Sum>::memory(
+        rows,
+        lists,
+        T::Component::sums(width as usize) as u64,
+    );
     let sums = of_sums <= left / 2;
     left -= if sums { of_sums } else { 0 };
     let of_codes = RowCodes::memory(rows, width).saturating_add(CentreCodes::memory(lists, width));
-    let codes = T::Lane::CODED && kernels().fast_byte_panels() && of_codes <= left / 2;
+    let codes = T::Component::CODED && kernels().fast_byte_panels() && of_codes <= left / 2;
     left -= if codes { of_codes } else { 0 };
     let bounds = (1 + left / (4 * rows.max(1))).min(groups).max(1);
     let taken = needed

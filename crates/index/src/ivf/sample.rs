@@ -11,7 +11,7 @@ use super::codes::{CentreCodes, RowCodes};
 use crate::memory::{self, OutOfMemory};
 
 /// What centres are made of and distances are computed on: `f32`, or bytes of eight bits.
-pub trait Lane: Copy + Default + Send + Sync + 'static {
+pub trait Component: Copy + Default + Send + Sync + 'static {
     /// One sum per dimension.
     type Sum: Copy + Default + Send + Sync;
     /// Whether [`Self::encode`] makes values shorter.
@@ -42,7 +42,7 @@ pub trait Lane: Copy + Default + Send + Sync + 'static {
     fn random(rng: &mut SmallRng, dims: usize, out: &mut [Self]);
 }
 
-impl Lane for f32 {
+impl Component for f32 {
     type Sum = f64;
     const CODED: bool = true;
 
@@ -106,7 +106,7 @@ impl Lane for f32 {
     }
 }
 
-impl Lane for u8 {
+impl Component for u8 {
     type Sum = u32;
     const CODED: bool = false;
 
@@ -176,23 +176,23 @@ impl Lane for u8 {
 }
 
 /// How rows are kept: as their values are, so that a sample of halfvecs takes half the memory of one of vectors.
-pub trait Stored: Copy + Send + Sync + 'static {
+pub trait Encoding: Copy + Send + Sync + 'static {
     /// What they are computed with.
-    type Lane: Lane;
+    type Component: Component;
     /// A row that is kept in lanes.
     #[inline]
-    fn plain(row: &[Self]) -> Option<&[Self::Lane]> {
+    fn plain(row: &[Self]) -> Option<&[Self::Component]> {
         let _ = row;
         None
     }
     /// A row in lanes.
-    fn load(k: &Kernels, row: &[Self], out: &mut [Self::Lane]);
+    fn load(k: &Kernels, row: &[Self], out: &mut [Self::Component]);
     /// Adds lanes to rows, rounded to nearest.
-    fn store(k: &Kernels, lanes: &[Self::Lane], out: &mut Vec<Self>);
+    fn store(k: &Kernels, lanes: &[Self::Component], out: &mut Vec<Self>);
 }
 
-impl Stored for f32 {
-    type Lane = f32;
+impl Encoding for f32 {
+    type Component = f32;
 
     #[inline]
     fn plain(row: &[f32]) -> Option<&[f32]> {
@@ -209,8 +209,8 @@ impl Stored for f32 {
     }
 }
 
-impl Stored for f16 {
-    type Lane = f32;
+impl Encoding for f16 {
+    type Component = f32;
 
     #[inline]
     fn load(k: &Kernels, row: &[f16], out: &mut [f32]) {
@@ -224,8 +224,8 @@ impl Stored for f16 {
     }
 }
 
-impl Stored for u8 {
-    type Lane = u8;
+impl Encoding for u8 {
+    type Component = u8;
 
     #[inline]
     fn plain(row: &[u8]) -> Option<&[u8]> {
@@ -251,7 +251,7 @@ pub struct Sample<T> {
     rows: Vec<T>,
 }
 
-impl<T: Stored> Sample<T> {
+impl<T: Encoding> Sample<T> {
     /// No rows yet, of `dims` dimensions in `width` elements each (eight dimensions to an element, for bits), both at
     /// least 1. `normalized` says that rows are unit vectors and centres shall be too.
     pub fn new(dims: usize, width: usize, normalized: bool) -> Self {
@@ -311,13 +311,13 @@ impl<T: Stored> Sample<T> {
 
     /// Codes of all rows; none when a row has none, or without memory. `poll` is called every so often.
     pub fn codes(&self, mut poll: impl FnMut()) -> Option<RowCodes> {
-        let (mut codes, mut room) = (RowCodes::default(), Loaded::with_room::<T>(1, self.width).ok()?);
+        let (mut codes, mut room) = (RowCodes::default(), Decoded::with_room::<T>(1, self.width).ok()?);
         codes.clear(self.width);
         codes.reserve(self.len()).ok()?;
         for (at, row) in self.rows.chunks_exact(self.width).enumerate() {
             room.clear(self.width);
             room.push(row);
-            if !codes.push(|out| T::Lane::encode(kernels(), room.row(0), out)) {
+            if !codes.push(|out| T::Component::encode(kernels(), room.row(0), out)) {
                 return None;
             }
             if at % 1024 == 0 {
@@ -342,7 +342,7 @@ pub struct Panels<L> {
     lanes: Vec<L>,
 }
 
-impl<L: Lane> Panels<L> {
+impl<L: Component> Panels<L> {
     /// Values of zeros.
     ///
     /// # Errors
@@ -404,7 +404,7 @@ pub struct Centres<L> {
     codes: Option<CentreCodes>,
 }
 
-impl<L: Lane> Centres<L> {
+impl<L: Component> Centres<L> {
     /// Centres of zeros, with codes or without.
     ///
     /// # Errors
@@ -485,7 +485,7 @@ pub struct Group<'a, L> {
     panel: &'a mut [L],
 }
 
-impl<L: Lane> Group<'_, L> {
+impl<L: Component> Group<'_, L> {
     /// The centre in `column`.
     pub fn row(&self, column: usize) -> &[L] {
         self.rows.get(column * self.width..(column + 1) * self.width).unwrap_or_default()
@@ -503,26 +503,26 @@ impl<L: Lane> Group<'_, L> {
 /// Rows in lanes, to be compared with panels: as they are where they are kept so, otherwise copied. Whoever adds more than
 /// a few has made room for them.
 #[derive(Debug)]
-pub struct Loaded<'r, L> {
+pub struct Decoded<'r, L> {
     width: usize,
     lanes: Vec<L>,
     plain: Vec<&'r [L]>,
 }
 
-impl<L> Default for Loaded<'_, L> {
+impl<L> Default for Decoded<'_, L> {
     fn default() -> Self {
-        Loaded { width: 0, lanes: Vec::new(), plain: Vec::new() }
+        Decoded { width: 0, lanes: Vec::new(), plain: Vec::new() }
     }
 }
 
-impl<'r, L: Lane> Loaded<'r, L> {
+impl<'r, L: Component> Decoded<'r, L> {
     /// Room for `rows` rows of `width` elements of this type.
     ///
     /// # Errors
     /// No memory.
-    pub fn with_room<T: Stored<Lane = L>>(rows: usize, width: usize) -> Result<Self, OutOfMemory> {
+    pub fn with_room<T: Encoding<Component = L>>(rows: usize, width: usize) -> Result<Self, OutOfMemory> {
         let plain = T::plain(&[]).is_some();
-        Ok(Loaded {
+        Ok(Decoded {
             width,
             lanes: memory::with_room(if plain { 0 } else { rows * width })?,
             plain: memory::with_room(if plain { rows } else { 0 })?,
@@ -538,7 +538,7 @@ impl<'r, L: Lane> Loaded<'r, L> {
 
     /// Adds a row, of the same type as the others.
     #[inline]
-    pub fn push<T: Stored<Lane = L>>(&mut self, row: &'r [T]) {
+    pub fn push<T: Encoding<Component = L>>(&mut self, row: &'r [T]) {
         if let Some(row) = T::plain(row) {
             self.plain.push(row);
             return;

@@ -12,7 +12,7 @@ use vector_kernels::{PANEL, kernels};
 
 use super::codes::{Asking, RowCodes, Sieve};
 use super::kmeans::chunk_rows;
-use super::sample::{Centres, Lane, Loaded, Sample, Stored};
+use super::sample::{Centres, Component, Decoded, Encoding, Sample};
 use super::workers::Workers;
 use crate::memory::{self, OutOfMemory};
 
@@ -48,7 +48,7 @@ const REJECTIONS: u32 = 64;
 ///
 /// # Errors
 /// No memory.
-pub fn seed<T: Stored>(
+pub fn seed<T: Encoding>(
     sample: &Sample<T>,
     codes: Option<&RowCodes>,
     count: usize,
@@ -97,7 +97,7 @@ pub fn seed<T: Stored>(
 }
 
 /// Takes `batch`, the last of the centres, into the distances.
-fn fold<T: Stored>(
+fn fold<T: Encoding>(
     sample: &Sample<T>,
     codes: Option<&RowCodes>,
     batch: &[u32],
@@ -108,7 +108,7 @@ fn fold<T: Stored>(
     let (width, chunk) = (sample.width(), chunk_rows(sample.width()));
     let first = seeds.rows.len().saturating_sub(batch.len());
     let mut centres = Centres::zeros(batch.len(), width, codes.is_some())?;
-    let mut room = Loaded::with_room::<T>(batch.len(), width)?;
+    let mut room = Decoded::with_room::<T>(batch.len(), width)?;
     for (column, &row) in batch.iter().enumerate() {
         room.push(sample.row(row as usize));
         centres.set(column, room.row(column));
@@ -117,7 +117,7 @@ fn fold<T: Stored>(
     let chunks = seeds.nearest.chunks_mut(chunk).zip(seeds.distances.chunks_mut(chunk)).zip(sums).enumerate();
     workers.each(
         chunks,
-        || Ok((Loaded::with_room::<T>(chunk, width)?, [[0f32; PANEL]; 8])),
+        || Ok((Decoded::with_room::<T>(chunk, width)?, [[0f32; PANEL]; 8])),
         |(room, out), (at, ((nearest, distances), sum)), _| {
             room.clear(width);
             (0..nearest.len()).for_each(|i| room.push(sample.row(at * chunk + i)));
@@ -179,21 +179,21 @@ fn draw(distances: &[f32], sums: &[f64], chunk: usize, rng: &mut SmallRng) -> Op
 }
 
 /// Squared distance of two rows.
-fn between<T: Stored>(sample: &Sample<T>, a: u32, b: u32) -> f32 {
-    let mut room = Loaded::default();
+fn between<T: Encoding>(sample: &Sample<T>, a: u32, b: u32) -> f32 {
+    let mut room = Decoded::default();
     room.clear(sample.width());
     room.push(sample.row(a as usize));
     room.push(sample.row(b as usize));
-    T::Lane::distance(kernels(), room.row(0), room.row(1))
+    T::Component::distance(kernels(), room.row(0), room.row(1))
 }
 
 /// An order of `rows` in which every sixteen from a multiple of sixteen on are near each other: centres of one panel
 /// share a bound during clustering, and neighbouring lists lie side by side in the index. Halves each part between two
 /// rows far from each other until a part fills a panel.
-fn arrange<T: Stored>(sample: &Sample<T>, rows: &[u32], workers: &mut Workers<'_>) -> Vec<u32> {
+fn arrange<T: Encoding>(sample: &Sample<T>, rows: &[u32], workers: &mut Workers<'_>) -> Vec<u32> {
     let mut order: Vec<u32> = (0..rows.len() as u32).collect();
     let row = |at: u32| sample.row(rows.get(at as usize).copied().unwrap_or_default() as usize);
-    let (mut room, k) = (Loaded::<T::Lane>::default(), kernels());
+    let (mut room, k) = (Decoded::<T::Component>::default(), kernels());
     let mut parts = vec![(0, rows.len())];
     while let Some((start, end)) = parts.pop() {
         workers.poll();
@@ -206,7 +206,7 @@ fn arrange<T: Stored>(sample: &Sample<T>, rows: &[u32], workers: &mut Workers<'_
                 room.clear(sample.width());
                 room.push(row(pivot));
                 room.push(row(other));
-                T::Lane::distance(k, room.row(0), room.row(1))
+                T::Component::distance(k, room.row(0), room.row(1))
             };
             part.iter().map(|&other| distance(other)).collect()
         };

@@ -13,7 +13,7 @@ use super::check::Check;
 use super::kmeans::{Clusters, Plan, Task, kmeans, memory, plan};
 use super::layout::PAGE_ID;
 use super::load::{LoadOptions, Loader};
-use super::sample::{Lane, Sample, Stored};
+use super::sample::{Component, Encoding, Sample};
 use super::scan::{Scan, ScanSettings, Services, Unpack, read_meta};
 use super::workers::{Idle, Workers};
 use super::write::{Inserter, Vacuum, insert};
@@ -23,7 +23,7 @@ use crate::space::{AnySpace, Dense, Metric, ValueBuf, ValueKind, varlena_header}
 use crate::testing::{MemBlocks, PAGE_SIZE};
 use crate::value::DenseView;
 
-fn cluster<T: Stored + IntoBytes + Immutable>(
+fn cluster<T: Encoding + IntoBytes + Immutable>(
     sample: &Sample<T>,
     lists: usize,
     bounds: usize,
@@ -41,25 +41,25 @@ fn cluster<T: Stored + IntoBytes + Immutable>(
     by_codes
 }
 
-fn lanes<T: Stored>(clusters: &Clusters<T>, width: usize) -> Vec<Vec<T::Lane>> {
+fn lanes<T: Encoding>(clusters: &Clusters<T>, width: usize) -> Vec<Vec<T::Component>> {
     let rows = clusters.centres.chunks_exact(width);
     rows.map(|row| {
-        let mut lanes = vec![T::Lane::default(); width];
+        let mut lanes = vec![T::Component::default(); width];
         T::load(kernels(), row, &mut lanes);
         lanes
     })
     .collect()
 }
 
-fn inertia<T: Stored>(sample: &Sample<T>, clusters: &Clusters<T>) -> f64 {
+fn inertia<T: Encoding>(sample: &Sample<T>, clusters: &Clusters<T>) -> f64 {
     let centres = lanes(clusters, sample.width());
-    let mut row = vec![T::Lane::default(); sample.width()];
+    let mut row = vec![T::Component::default(); sample.width()];
     (0..sample.len())
         .map(|i| {
             T::load(kernels(), sample.row(i), &mut row);
             let nearest = centres
                 .iter()
-                .map(|centre| T::Lane::distance(kernels(), &row, centre))
+                .map(|centre| T::Component::distance(kernels(), &row, centre))
                 .fold(f32::INFINITY, f32::min);
             f64::from(nearest)
         })
@@ -76,7 +76,7 @@ fn blobs(clusters: usize, each: usize, dims: usize, rng: &mut SmallRng) -> Vec<V
     (0..clusters * each).map(|i| row(&centres[i % clusters], rng)).collect()
 }
 
-fn dense<T: Stored<Lane = f32> + Default>(rows: &[Vec<f32>], normalized: bool) -> Sample<T> {
+fn dense<T: Encoding<Component = f32> + Default>(rows: &[Vec<f32>], normalized: bool) -> Sample<T> {
     let dims = rows[0].len();
     let mut sample = Sample::new(dims, dims, normalized);
     for row in rows {
