@@ -223,7 +223,7 @@ pub fn widened(metric: Metric, distance: f32) -> f32 {
 
 /// A row that is compared with panels.
 #[derive(Clone, Copy, Debug)]
-pub struct Asking<'a, L> {
+pub struct PanelQuery<'a, L> {
     /// the row
     pub lanes: &'a [L],
     /// which code is its own
@@ -234,21 +234,21 @@ pub struct Asking<'a, L> {
     pub skip: usize,
 }
 
-impl<'a, L> Asking<'a, L> {
+impl<'a, L> PanelQuery<'a, L> {
     /// One that asks nothing.
-    pub const NONE: Self = Asking { lanes: &[], code: 0, limit: 0.0, skip: usize::MAX };
+    pub const NONE: Self = PanelQuery { lanes: &[], code: 0, limit: 0.0, skip: usize::MAX };
 }
 
 /// Centres to be compared with rows, with codes of both or without.
 #[derive(Clone, Copy, Debug)]
-pub struct Sieve<'a, L> {
+pub struct BoundPruning<'a, L> {
     /// the centres
     pub panels: &'a Panels<L>,
     /// codes of these, and of rows
     pub codes: Option<(&'a CentreCodes, &'a RowCodes)>,
 }
 
-impl<'a, L: Component> Sieve<'a, L> {
+impl<'a, L: Component> BoundPruning<'a, L> {
     /// Makes `out` squared distances between rows, at most eight, and the centres of a panel, each of which `centre` gives.
     /// Those above a row's limit may be less than they are, but not less than the limit; columns that do not count are
     /// infinitely far.
@@ -256,7 +256,7 @@ impl<'a, L: Component> Sieve<'a, L> {
         &self,
         k: &Kernels,
         panel: usize,
-        rows: &[Asking<'_, L>],
+        rows: &[PanelQuery<'_, L>],
         centre: impl Fn(usize) -> &'a [L],
         out: &mut [[f32; PANEL]],
     ) {

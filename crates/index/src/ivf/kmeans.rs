@@ -24,7 +24,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use vector_kernels::{PANEL, kernels};
 
-use super::codes::{Asking, RowCodes, Sieve};
+use super::codes::{BoundPruning, PanelQuery, RowCodes};
 use super::means::{Mean, Means, move_to_mean};
 pub use super::plan::{Plan, memory, plan, scratch};
 use super::sample::{Centres, Component, Decoded, Encoding, Sample};
@@ -230,8 +230,8 @@ impl<'s, T: Encoding> Lloyd<'s, T> {
         })
     }
 
-    fn sieve(&self) -> Sieve<'_, T::Component> {
-        Sieve { panels: self.centres.panels(), codes: self.centres.codes().zip(self.codes.as_ref()) }
+    fn pruning(&self) -> BoundPruning<'_, T::Component> {
+        BoundPruning { panels: self.centres.panels(), codes: self.centres.codes().zip(self.codes.as_ref()) }
     }
 
     fn bound_of(&self, centre: u32) -> usize {
@@ -365,14 +365,15 @@ impl<'s, T: Encoding> Lloyd<'s, T> {
         let first_panel = bound * self.panels_per_bound;
         for panel in first_panel..(first_panel + self.panels_per_bound).min(self.centres.panels().len()) {
             for (asking, found) in active.asking.chunks(8).zip(active.found.chunks_mut(8)) {
-                let mut rows = [Asking::NONE; 8];
+                let mut rows = [PanelQuery::NONE; 8];
                 for (row, &n) in rows.iter_mut().zip(asking) {
                     let (best, code) = (active.best[n as usize], first + active.rows[n as usize] as usize);
                     let skip = (best.centre as usize).wrapping_sub(panel * PANEL);
-                    *row = Asking { lanes: active.loaded.row(n as usize), code, limit: best.squared, skip };
+                    *row =
+                        PanelQuery { lanes: active.loaded.row(n as usize), code, limit: best.squared, skip };
                 }
                 let (rows, out) = (&rows[..asking.len()], &mut active.out[..asking.len()]);
-                self.sieve().distances(kernels(), panel, rows, |centre| self.centres.row(centre), out);
+                self.pruning().distances(kernels(), panel, rows, |centre| self.centres.row(centre), out);
                 for ((&n, found), out) in asking.iter().zip(found).zip(out) {
                     let best = &active.best[n as usize];
                     let nearest = least(out);
@@ -547,7 +548,8 @@ impl<'s, T: Encoding> Lloyd<'s, T> {
         let rows = nearest.chunks_mut(chunk).zip(upper.chunks_mut(chunk));
         let chunks = rows.zip(lower.chunks_mut(chunk * self.bounds)).enumerate();
         let this = &*self;
-        let sieve = Sieve { panels: landed.panels(), codes: landed.codes().zip(this.codes.as_ref()) };
+        let pruning =
+            BoundPruning { panels: landed.panels(), codes: landed.codes().zip(this.codes.as_ref()) };
         let done = workers.each(
             chunks,
             || Ok((Decoded::with_room::<T>(chunk, width)?, [[0f32; PANEL]; 8])),
@@ -564,12 +566,12 @@ impl<'s, T: Encoding> Lloyd<'s, T> {
                 for (panel, jumps) in jumps.chunks(PANEL).enumerate() {
                     for start in (0..nearest.len()).step_by(8) {
                         let count = (nearest.len() - start).min(8);
-                        let mut rows = [Asking::NONE; 8];
+                        let mut rows = [PanelQuery::NONE; 8];
                         for (row, i) in rows.iter_mut().zip(start..start + count) {
                             let (code, limit) = (at * chunk + i, upper[i] * upper[i]);
-                            *row = Asking { lanes: room.row(i), code, limit, skip: usize::MAX };
+                            *row = PanelQuery { lanes: room.row(i), code, limit, skip: usize::MAX };
                         }
-                        sieve.distances(kernels(), panel, &rows[..count], |at| landed.row(at), out);
+                        pruning.distances(kernels(), panel, &rows[..count], |at| landed.row(at), out);
                         for (i, out) in (start..start + count).zip(&*out) {
                             let lower = &mut lower[i * this.bounds..(i + 1) * this.bounds];
                             this.meet(room.row(i), jumps, out, &mut nearest[i], &mut upper[i], lower);
@@ -629,15 +631,19 @@ impl<'s, T: Encoding> Lloyd<'s, T> {
                 rows.iter().for_each(|&row| room.push(self.sample.row(row as usize)));
                 for panel in 0..self.centres.panels().len() {
                     for (start, found) in found.chunks_mut(8).enumerate() {
-                        let mut asking = [Asking::NONE; 8];
+                        let mut asking = [PanelQuery::NONE; 8];
                         for (i, (asking, found)) in asking.iter_mut().zip(&*found).enumerate() {
                             let code = rows[start * 8 + i] as usize;
                             let skip = (self.nearest[code] as usize).wrapping_sub(panel * PANEL);
-                            *asking =
-                                Asking { lanes: room.row(start * 8 + i), code, limit: found.second, skip };
+                            *asking = PanelQuery {
+                                lanes: room.row(start * 8 + i),
+                                code,
+                                limit: found.second,
+                                skip,
+                            };
                         }
                         let asking = &asking[..found.len()];
-                        self.sieve().distances(kernels(), panel, asking, |at| self.centres.row(at), out);
+                        self.pruning().distances(kernels(), panel, asking, |at| self.centres.row(at), out);
                         for (found, out) in found.iter_mut().zip(&*out) {
                             let smallest = least(out);
                             if smallest < found.second {

@@ -10,7 +10,7 @@ use rand::Rng;
 use rand::rngs::SmallRng;
 use vector_kernels::{PANEL, kernels};
 
-use super::codes::{Asking, RowCodes, Sieve};
+use super::codes::{BoundPruning, PanelQuery, RowCodes};
 use super::kmeans::chunk_rows;
 use super::sample::{Centres, Component, Decoded, Encoding, Sample};
 use super::workers::Workers;
@@ -113,7 +113,7 @@ fn fold<T: Encoding>(
         room.push(sample.row(row as usize));
         centres.set(column, room.row(column));
     }
-    let sieve = Sieve { panels: centres.panels(), codes: centres.codes().zip(codes) };
+    let pruning = BoundPruning { panels: centres.panels(), codes: centres.codes().zip(codes) };
     let chunks = seeds.nearest.chunks_mut(chunk).zip(seeds.distances.chunks_mut(chunk)).zip(sums).enumerate();
     workers.each(
         chunks,
@@ -124,13 +124,13 @@ fn fold<T: Encoding>(
             for (start, (nearest, distances)) in
                 nearest.chunks_mut(8).zip(distances.chunks_mut(8)).enumerate()
             {
-                let mut rows = [Asking::NONE; 8];
+                let mut rows = [PanelQuery::NONE; 8];
                 for (i, (row, distance)) in rows.iter_mut().zip(&*distances).enumerate() {
                     let (lanes, code) = (room.row(start * 8 + i), at * chunk + start * 8 + i);
-                    *row = Asking { lanes, code, limit: *distance, skip: usize::MAX };
+                    *row = PanelQuery { lanes, code, limit: *distance, skip: usize::MAX };
                 }
                 let rows = &rows[..nearest.len()];
-                sieve.distances(kernels(), 0, rows, |centre| centres.row(centre), out);
+                pruning.distances(kernels(), 0, rows, |centre| centres.row(centre), out);
                 for ((nearest, distance), out) in nearest.iter_mut().zip(distances).zip(&*out) {
                     let smallest = least(out);
                     if smallest < *distance {
