@@ -15,7 +15,7 @@
 //! When memory is short, several panels share a bound, down to one bound for all.
 //!
 //! Lloyd's steps end in a local optimum that the first centres decide. A few times on the way, the centres that are
-//! missed least (their rows have another centre almost as near) therefore jump into the clusters with the largest error, as in
+//! of the lowest utility (their rows have another centre almost as near) therefore move into the clusters with the largest error, as in
 //! Fritzke's Breathing K-Means (2020). The rows' distances to the places where they land keep the bounds tight.
 
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
@@ -35,10 +35,10 @@ use crate::memory::{self, OutOfMemory};
 /// Steps after which clustering ends at the latest: pgvector's limit.
 const STEPS: u32 = 500;
 
-/// How often centres jump; one in `JUMPERS` the first time, fewer each time after.
+/// How often centres are relocated; one in `RELOCATED` the first time, fewer each time after.
 const ROUNDS: usize = 5;
-const JUMPERS: usize = 8;
-/// Of so many centres for each that jumps, the cost is computed exactly.
+const RELOCATED: usize = 8;
+/// Of so many centres for each that is relocated, the cost is computed exactly.
 const SURVEYED: usize = 4;
 /// A round ends when fewer than one row in this many changes its centre.
 const SETTLED: usize = 64;
@@ -122,9 +122,9 @@ pub fn kmeans<T: Encoding>(
         }
         if settled {
             // rounded to nearest
-            let share = ROUNDS * JUMPERS;
+            let share = ROUNDS * RELOCATED;
             let count = (task.lists * (ROUNDS - round) + share / 2) / share;
-            lloyd.jump(count, workers, &mut rng)?;
+            lloyd.relocate(count, workers, &mut rng)?;
             round += 1;
         }
     }
@@ -178,7 +178,7 @@ struct Best {
 #[derive(Clone, Copy)]
 struct Surveyed {
     second: f32,
-    heir: u32,
+    runner_up: u32,
 }
 
 /// What the panels of one bound have for a row, in squared distances: a centre nearer than its best one, and the
@@ -433,8 +433,8 @@ impl<'s, T: Encoding> Lloyd<'s, T> {
         Ok(true)
     }
 
-    /// Moves up to `count` of the centres that are missed least to rows of the clusters with the largest error.
-    fn jump(
+    /// Moves up to `count` of the centres of the lowest utility to rows of the clusters with the largest error.
+    fn relocate(
         &mut self,
         count: usize,
         workers: &mut Workers<'_>,
@@ -463,14 +463,14 @@ impl<'s, T: Encoding> Lloyd<'s, T> {
         let mut rows = memory::with_room(cheap.iter().map(|&centre| self.members(centre).len()).sum())?;
         cheap.iter().for_each(|&centre| rows.extend_from_slice(self.members(centre)));
         let surveyed = self.survey(&rows, workers)?;
-        let mut heirs = memory::filled(Vec::new(), lists)?;
+        let mut runners_up = memory::filled(Vec::new(), lists)?;
         cheap.iter().for_each(|&centre| cost[centre] = 0.0);
         for (&row, found) in rows.iter().zip(&surveyed) {
             let own = self.nearest[row as usize] as usize;
             // measured before
             let upper = self.upper[row as usize];
             cost[own] += f64::from(found.second - upper * upper);
-            memory::push(&mut heirs[own], found.heir)?;
+            memory::push(&mut runners_up[own], found.runner_up)?;
         }
         cheap.sort_unstable_by(|&a, &b| cost[a].total_cmp(&cost[b]).then(a.cmp(&b)));
         let (mut involved, mut jumps) = (memory::filled(false, lists)?, memory::with_room(count)?);
@@ -486,7 +486,7 @@ impl<'s, T: Encoding> Lloyd<'s, T> {
                 break;
             }
             // the cost was reckoned with the heirs where they are
-            heirs[centre].iter().for_each(|&heir| involved[heir as usize] = true);
+            runners_up[centre].iter().for_each(|&runner_up| involved[runner_up as usize] = true);
             (involved[centre], involved[target]) = (true, true);
             let mut left = rng.random::<f64>() * error[target];
             let chosen = self.members(target).iter().copied().find(|&row| {
@@ -622,7 +622,7 @@ impl<'s, T: Encoding> Lloyd<'s, T> {
     /// For each of `rows`, the nearest centre but its own.
     fn survey(&self, rows: &[u32], workers: &mut Workers<'_>) -> Result<Vec<Surveyed>, OutOfMemory> {
         let chunk = chunk_rows(self.sample.width());
-        let mut found = memory::filled(Surveyed { second: f32::INFINITY, heir: 0 }, rows.len())?;
+        let mut found = memory::filled(Surveyed { second: f32::INFINITY, runner_up: 0 }, rows.len())?;
         workers.each(
             found.chunks_mut(chunk).zip(rows.chunks(chunk)),
             || Ok((Decoded::with_room::<T>(chunk, self.sample.width())?, [[0f32; PANEL]; 8])),
@@ -648,7 +648,7 @@ impl<'s, T: Encoding> Lloyd<'s, T> {
                             let smallest = least(out);
                             if smallest < found.second {
                                 let column = out.iter().position(|&d| d == smallest).unwrap_or_default();
-                                (found.second, found.heir) = (smallest, (panel * PANEL + column) as u32);
+                                (found.second, found.runner_up) = (smallest, (panel * PANEL + column) as u32);
                             }
                         }
                     }

@@ -32,7 +32,7 @@ pub fn memory<T: Encoding>(rows: u64, lists: u64, width: u64, threads: u64) -> u
     if rows < lists {
         return seeding;
     }
-    // order of rows, one bound; for jumps: error, cost, heir
+    // order of rows, one bound; for relocations: error, cost, runner-up
     let per_row = rows.saturating_mul(20);
     let per_list = lists.saturating_mul(64);
     let centres = Centres::<T::Component>::memory(lists, width);
