@@ -3,10 +3,10 @@
 
 use vector_kernels::{Kernels, PANEL, kernels};
 
-use super::codes::{CentreCodes, RowCodes, widened};
 use super::kmeans::chunk_rows;
 use super::sample::{Component, Decoded, Encoding, Panels};
 use super::seed::least;
+use super::sq8::{CentreCodes, RowCodes, widened};
 use super::workers::Workers;
 use crate::memory::{self, OutOfMemory};
 use crate::space::Metric;

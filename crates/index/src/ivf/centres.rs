@@ -7,11 +7,11 @@ use vector_kernels::{PANEL, kernels};
 
 use super::assign::Assigned;
 use super::candidates::key;
-use super::codes::{CentreCodes, RowCodes, widened};
 use super::layout::{HEAD_BLOCK, List, PAGE_ID};
 use super::sample::{Component, Panels};
 use super::scan::{BAD_CENTRE, Chain};
 use super::seed::least;
+use super::sq8::{CentreCodes, RowCodes, widened};
 use crate::blocks::BlockStore;
 use crate::memory::{self, OutOfMemory, append};
 use crate::page::{Damage, FIRST_OFFSET, Page};

@@ -24,11 +24,11 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use vector_kernels::{PANEL, kernels};
 
-use super::codes::{BoundPruning, PanelQuery, RowCodes};
 use super::means::{Mean, Means, move_to_mean};
 pub use super::plan::{Plan, memory, plan, scratch};
 use super::sample::{Centres, Component, Decoded, Encoding, Sample};
 use super::seed::{Seeds, least, seed};
+use super::sq8::{BoundPruning, PanelQuery, RowCodes};
 use super::workers::Workers;
 use crate::memory::{self, OutOfMemory};
 

@@ -6,7 +6,6 @@ pub mod assign;
 pub mod candidates;
 pub mod centres;
 pub mod check;
-pub mod codes;
 pub mod kmeans;
 pub mod layout;
 pub mod load;
@@ -15,6 +14,7 @@ mod plan;
 pub mod sample;
 pub mod scan;
 pub mod seed;
+pub mod sq8;
 pub mod workers;
 pub mod write;
 

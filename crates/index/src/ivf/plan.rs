@@ -2,10 +2,10 @@
 
 use vector_kernels::{PANEL, kernels};
 
-use super::codes::{CentreCodes, RowCodes};
 use super::kmeans::chunk_rows;
 use super::means::Means;
 use super::sample::{Centres, Component, Encoding};
+use super::sq8::{CentreCodes, RowCodes};
 
 /// What clustering keeps beside the least that it needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use rand::Rng;
 use rand::rngs::SmallRng;
 use vector_kernels::{ByteCode, Kernels, PANEL, kernels};
 
-use super::codes::{CentreCodes, RowCodes};
+use super::sq8::{CentreCodes, RowCodes};
 use crate::memory::{self, OutOfMemory};
 
 /// What centres are made of and distances are computed on: `f32`, or bytes of eight bits.

@@ -10,9 +10,9 @@ use rand::Rng;
 use rand::rngs::SmallRng;
 use vector_kernels::{PANEL, kernels};
 
-use super::codes::{BoundPruning, PanelQuery, RowCodes};
 use super::kmeans::chunk_rows;
 use super::sample::{Centres, Component, Decoded, Encoding, Sample};
+use super::sq8::{BoundPruning, PanelQuery, RowCodes};
 use super::workers::Workers;
 use crate::memory::{self, OutOfMemory};
 
