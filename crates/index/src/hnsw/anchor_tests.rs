@@ -116,9 +116,9 @@ fn faults(blocks: &mut MemBlocks, m: usize, committed: &BTreeSet<u64>) -> Vec<St
         }
     }
     let from_first = walk(first, ground);
-    let lost = live.iter().filter(|tid| !from_first.contains(tid)).count();
-    if lost > 0 {
-        faults.push(format!("{lost} of {} elements are not reached from {first:x}", live.len()));
+    let unreachable = live.iter().filter(|tid| !from_first.contains(tid)).count();
+    if unreachable > 0 {
+        faults.push(format!("{unreachable} of {} elements are not reached from {first:x}", live.len()));
     }
     let to_first = walk(first, |at| back.get(&at).cloned().unwrap_or_default());
     let met = walk(entry.tid.packed(), all);

@@ -93,7 +93,7 @@ struct Elements<S> {
     values: Values,
     rows: Rows,
     /// lists of layer 0, by node
-    ground: Lists,
+    base_layer: Lists,
     /// lists of the layers above
     upper: Lists,
 }
@@ -101,14 +101,14 @@ struct Elements<S> {
 impl<S: Space> Elements<S> {
     #[inline(always)]
     fn lists(&self, layer: u8) -> &Lists {
-        if layer == 0 { &self.ground } else { &self.upper }
+        if layer == 0 { &self.base_layer } else { &self.upper }
     }
 
     /// Where the neighbours of `node` in `layer` stand; the node reaches up to that layer.
     #[inline(always)]
     fn list(&self, node: u32, layer: u8) -> (&Lists, usize) {
         if layer == 0 {
-            (&self.ground, node as usize)
+            (&self.base_layer, node as usize)
         } else {
             (&self.upper, self.rows.get(node).upper as usize + usize::from(layer) - 1)
         }
@@ -156,7 +156,7 @@ impl<S: Space> Builder<S> {
                 ef_construction: params.ef_construction,
                 values: Values::new(!S::FIXED_SIZE, chunk),
                 rows: Rows::new(chunk),
-                ground: Lists::new(layer_slots(m, 0), chunk),
+                base_layer: Lists::new(layer_slots(m, 0), chunk),
                 upper: Lists::new(layer_slots(m, 1), chunk),
             },
             rng: SmallRng::seed_from_u64(params.seed),
@@ -214,8 +214,8 @@ impl<S: Space> Builder<S> {
         let mut rng = self.rng.clone();
         let level = random_level(&mut rng, self.params.m, self.params.max_level);
         let layers = usize::from(level);
-        let Elements { values, rows, ground, upper, .. } = &self.elements;
-        let growth = values.growth(value.len()) + rows.growth() + ground.growth(1) + upper.growth(layers);
+        let Elements { values, rows, base_layer, upper, .. } = &self.elements;
+        let growth = values.growth(value.len()) + rows.growth() + base_layer.growth(1) + upper.growth(layers);
         let scratch = self.scratch(self.len() + 1, self.top.max(level));
         let first_upper = upper.len();
         if self.len() >= MAX_NODES
@@ -226,11 +226,11 @@ impl<S: Space> Builder<S> {
             return Ok(Pushed::Full);
         }
         let node = self.len() as u32;
-        let Elements { values, rows, ground, upper, .. } = &mut self.elements;
+        let Elements { values, rows, base_layer, upper, .. } = &mut self.elements;
         let full = if let Found::Full(at) = found { Some(at) } else { None };
         // the row comes last: what fails before it leaves no element
         if !(values.push(value)
-            && ground.extend(1)
+            && base_layer.extend(1)
             && upper.extend(layers)
             && rows.push(heap_tid, level, first_upper as u32, hash, full))
         {
@@ -282,8 +282,8 @@ impl<S: Space> Builder<S> {
         drop(codes);
         let mut scratch = scratches.swap_remove(0);
         drop(scratches);
-        let lost = span(&mut self.elements, self.entry, &mut scratch, &mut workers)?;
-        Ok(self.finish(lost))
+        let unreachable = span(&mut self.elements, self.entry, &mut scratch, &mut workers)?;
+        Ok(self.finish(unreachable))
     }
 
     /// Copies of the values for quick distances, where they pay, fit the budget, and are true enough.
@@ -332,8 +332,8 @@ impl<S: Space> Builder<S> {
         Ok(probes.faithful().then_some(codes))
     }
 
-    fn finish(self, lost: usize) -> Graph<S> {
-        Graph { elements: self.elements, entry: (self.entry != NONE).then_some(self.entry), lost }
+    fn finish(self, unreachable: usize) -> Graph<S> {
+        Graph { elements: self.elements, entry: (self.entry != NONE).then_some(self.entry), unreachable }
     }
 }
 
@@ -382,7 +382,7 @@ impl<S: Space> Work<'_, S> {
 pub struct Graph<S> {
     elements: Elements<S>,
     entry: Option<u32>,
-    lost: usize,
+    unreachable: usize,
 }
 
 /// One element of a graph.
@@ -410,7 +410,7 @@ impl<S: Space> Graph<S> {
 
     /// How many elements were given an edge, there being no way of mutual edges to or from the others.
     pub fn reattached(&self) -> usize {
-        self.lost
+        self.unreachable
     }
 
     /// The element at `node`, by the order of the rows; none beyond the last.

@@ -45,7 +45,7 @@ pub struct Scan {
     /// its rows that were not returned yet
     rows_left: Option<u8>,
     /// one element past the limits, with nothing in `pool`
-    straggler: Option<Scored>,
+    overflow: Option<Scored>,
     /// the pass over the pages, once the graph leads no further
     sweep: Option<Sweep>,
     previous: f32,
@@ -97,7 +97,7 @@ impl Scan {
             m: 0,
             at: 0,
             rows_left: None,
-            straggler: None,
+            overflow: None,
             sweep: None,
             previous: f32::NEG_INFINITY,
             started: false,
@@ -110,7 +110,7 @@ impl Scan {
         self.walk.clear();
         self.pool.clear();
         self.discarded.clear();
-        (self.at, self.rows_left, self.straggler, self.sweep) = (0, None, None, None);
+        (self.at, self.rows_left, self.overflow, self.sweep) = (0, None, None, None);
         (self.previous, self.started, self.iterative) = (f32::NEG_INFINITY, false, false);
     }
 
@@ -165,7 +165,7 @@ impl Scan {
     /// The next row of the results at hand.
     fn next_row(&mut self) -> Option<(Scored, Tid)> {
         loop {
-            let scored = match self.straggler {
+            let scored = match self.overflow {
                 Some(scored) => scored,
                 None => self.pool.get(self.at)?,
             };
@@ -179,7 +179,7 @@ impl Scan {
                 }
                 None => {
                     self.rows_left = None;
-                    if self.straggler.take().is_none() {
+                    if self.overflow.take().is_none() {
                         self.at += 1;
                     }
                     if self.iterative {
@@ -255,8 +255,8 @@ impl Scan {
         (self.at, self.rows_left) = (0, None);
         if self.is_limited(settings) {
             // what was scored already still comes, nearest first
-            self.straggler = pop_discarded(&mut self.discarded);
-            return Ok(self.straggler.is_some());
+            self.overflow = pop_discarded(&mut self.discarded);
+            return Ok(self.overflow.is_some());
         }
         let ef = settings.ef_search;
         self.reserve(ef.min(self.discarded.len())).map_err(B::Error::from)?;

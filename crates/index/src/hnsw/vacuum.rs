@@ -615,11 +615,11 @@ pub(super) fn for_each_element<'a>(
 /// element without good ones.
 fn list_needs_repair(item: &[u8], m: usize, live: &Member, dying: &TidSet) -> Result<bool, Damage> {
     let list = Neighbours::new(item, live.neighbour_tid.offset())?;
-    let Some(ground) = list.layer(live.level, live.version, 0, m) else {
+    let Some(base_layer) = list.layer(live.level, live.version, 0, m) else {
         // replaced since its element was read: new, and linked to living elements
         return Ok(false);
     };
-    let few = ground.iter().filter(|tid| tid.is_valid()).count() < m;
+    let few = base_layer.iter().filter(|tid| tid.is_valid()).count() < m;
     Ok(few || list.slots.iter().any(|&tid| tid.is_valid() && dying.contains(tid)))
 }
 

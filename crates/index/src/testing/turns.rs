@@ -64,13 +64,13 @@ pub struct Turns {
 impl State {
     /// Whether a request is granted: who asked before and cannot go along with it comes first, as in the server.
     fn is_granted(&self, me: usize, lock: OperationLock, mode: LockMode, ticket: u64) -> bool {
-        let alone = mode == LockMode::Exclusive;
+        let isolated = mode == LockMode::Exclusive;
         self.actors.iter().enumerate().all(|(at, actor)| {
             let holds =
-                actor.held.iter().any(|held| held.0 == lock && (alone || held.1 == LockMode::Exclusive));
+                actor.held.iter().any(|held| held.0 == lock && (isolated || held.1 == LockMode::Exclusive));
             let before = match actor.standing {
                 Standing::Waiting(other, wanted, earlier) => {
-                    other == lock && earlier < ticket && (alone || wanted == LockMode::Exclusive)
+                    other == lock && earlier < ticket && (isolated || wanted == LockMode::Exclusive)
                 }
                 _ => false,
             };

@@ -183,8 +183,8 @@ fn read_lists(
             .read(at.block(), |bytes| {
                 let page = Page::new(bytes, layout::PAGE_ID)?;
                 let neighbours = Neighbours::new(page.item(at.offset())?, at.offset())?;
-                let ground = neighbours.layer(level, 1, 0, m).unwrap();
-                lists.push(ground.iter().filter(|t| t.is_valid()).map(|t| nodes[t]).collect());
+                let base_layer = neighbours.layer(level, 1, 0, m).unwrap();
+                lists.push(base_layer.iter().filter(|t| t.is_valid()).map(|t| nodes[t]).collect());
                 anchors.push(neighbours.anchor(m).map(|tid| nodes[&tid]));
                 Ok(())
             })

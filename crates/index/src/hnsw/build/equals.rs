@@ -95,10 +95,10 @@ impl Shares {
 
 /// A random walk from `start` over edges between nodes of equal value. Answers where it ends, and in `edges` such edges from
 /// there.
-pub(super) fn wander(ground: &Lists, start: u32, seed: u32, edges: &mut Vec<Edge>) -> u32 {
+pub(super) fn wander(base_layer: &Lists, start: u32, seed: u32, edges: &mut Vec<Edge>) -> u32 {
     let mut at = start;
     for step in 0..=STEPS {
-        ground.lock(at as usize).read(edges);
+        base_layer.lock(at as usize).read(edges);
         edges.retain(|e| e.closer == EQUAL);
         if step < STEPS && !edges.is_empty() {
             let turn = rank(seed, step) as usize % edges.len();

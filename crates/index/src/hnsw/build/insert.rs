@@ -124,12 +124,12 @@ impl<S: Space, G: Score> Around<'_, S, G> {
     /// Puts into `pool`, for the search of layer 0, nodes equal to `node`: those that random walks from the first of them
     /// end at, and what these have edges to. `edges` is room for a list.
     fn meet_equals(&mut self, node: u32, pool: &mut CandidateQueue, ef: usize, edges: &mut Vec<Edge>) {
-        let (first, ground) = (self.shares.own, &self.elements.ground);
+        let (first, base_layer) = (self.shares.own, &self.elements.base_layer);
         let mut places = share(ef);
         // one whose list is empty is not in the graph yet
         if first == NONE
             || first == node
-            || ground.ids(first as usize).next().is_none()
+            || base_layer.ids(first as usize).next().is_none()
             || !pool.reserve(places)
         {
             return;
@@ -141,7 +141,7 @@ impl<S: Space, G: Score> Around<'_, S, G> {
         // not 0 in every metric
         let distance = self.score.distance(self.query, node);
         for walk in 0..WALKS {
-            let end = wander(ground, first, rank(node, walk), edges);
+            let end = wander(base_layer, first, rank(node, walk), edges);
             for id in edges.iter().map(|e| e.node).chain([end]).filter(|&id| id != node) {
                 if places == 0 {
                     return;
@@ -164,7 +164,7 @@ impl<S: Space, G: Score> Around<'_, S, G> {
         for at in 0..candidates.len() {
             let Edge { node: found, closer, .. } = candidates[at];
             if closer != EQUAL && self.shares.is_used_up(rows.first(found)) {
-                let end = wander(&self.elements.ground, found, rank(node, found), edges);
+                let end = wander(&self.elements.base_layer, found, rank(node, found), edges);
                 if end != node && !candidates.iter().any(|e| e.node == end) {
                     candidates[at].node = end;
                 }

@@ -65,7 +65,7 @@ pub(super) fn span<S: Space>(
     let (edges, near) = scratch.take_edges();
     let mut tree = Tree { elements, len: 0, edges, near };
     tree.grow(entry, entry, workers)?;
-    let mut lost = 0;
+    let mut unreachable = 0;
     for given in [Lost::None, Lost::Half, Lost::Whole] {
         for node in 0..nodes {
             if tree.len == nodes {
@@ -89,7 +89,7 @@ pub(super) fn span<S: Space>(
             let Some(anchor) = anchor else { continue };
             tree.grow(node, anchor, workers)?;
             if given != Lost::None {
-                lost += 1;
+                unreachable += 1;
                 let distance = tree.distance(node, anchor);
                 tree.link(node, Edge { node: anchor, distance, closer: CHOSEN });
             }
@@ -97,7 +97,7 @@ pub(super) fn span<S: Space>(
     }
     let below = tree.below(entry).next();
     tree.elements.rows.get_mut(entry).hash = below.unwrap_or(NONE);
-    Ok(lost)
+    Ok(unreachable)
 }
 
 impl<S: Space> Tree<'_, S> {
@@ -110,12 +110,12 @@ impl<S: Space> Tree<'_, S> {
     }
 
     fn leads(&self, from: u32, to: u32) -> bool {
-        self.elements.ground.ids(from as usize).any(|id| id == to)
+        self.elements.base_layer.ids(from as usize).any(|id| id == to)
     }
 
     /// The nodes whose anchor is `node`.
     fn below(&self, node: u32) -> impl Iterator<Item = u32> {
-        self.elements.ground.ids(node as usize).filter(move |&id| id != node && self.anchor(id) == node)
+        self.elements.base_layer.ids(node as usize).filter(move |&id| id != node && self.anchor(id) == node)
     }
 
     fn distance(&self, from: u32, to: u32) -> f32 {
@@ -125,7 +125,7 @@ impl<S: Space> Tree<'_, S> {
 
     /// The nearest node of the tree that has mutual edges with `node`.
     fn mutual(&self, node: u32) -> Option<u32> {
-        let mut ids = self.elements.ground.ids(node as usize);
+        let mut ids = self.elements.base_layer.ids(node as usize);
         ids.find(|&id| self.has(id) && self.leads(id, node) && self.takes(id))
     }
 
@@ -137,7 +137,7 @@ impl<S: Space> Tree<'_, S> {
 
     /// Whether few enough nodes hang below `node` that its list can still change.
     fn takes(&self, node: u32) -> bool {
-        self.below(node).count() < (self.elements.ground.slots() / 4).max(MOST)
+        self.below(node).count() < (self.elements.base_layer.slots() / 4).max(MOST)
     }
 
     /// Adds `start`, below `anchor`, and what mutual edges connect with it.
@@ -147,7 +147,7 @@ impl<S: Space> Tree<'_, S> {
         anchor: u32,
         workers: &mut Workers<'_, impl FnMut() -> bool>,
     ) -> Result<(), Stop> {
-        let Elements { ground, rows, .. } = &mut *self.elements;
+        let Elements { base_layer, rows, .. } = &mut *self.elements;
         let row = rows.get_mut(start);
         (row.hash, row.next) = (anchor, NONE);
         let (mut head, mut tail) = (start, start);
@@ -157,12 +157,12 @@ impl<S: Space> Tree<'_, S> {
                 workers.check()?;
             }
             let mut children = 0;
-            for id in ground.ids(head as usize) {
+            for id in base_layer.ids(head as usize) {
                 let row = rows.get_mut(id);
                 if row.hash != NONE {
                     continue;
                 }
-                if children < CHILDREN && ground.ids(id as usize).any(|back| back == head) {
+                if children < CHILDREN && base_layer.ids(id as usize).any(|back| back == head) {
                     (row.hash, row.next) = (head, NONE);
                     rows.get_mut(tail).next = id;
                     tail = id;
@@ -185,7 +185,7 @@ impl<S: Space> Tree<'_, S> {
         workers: &Workers<'_, impl FnMut() -> bool>,
     ) -> Result<u32, Stop> {
         let mut near = core::mem::take(&mut self.near);
-        self.elements.ground.lock(node as usize).read(&mut near);
+        self.elements.base_layer.lock(node as usize).read(&mut near);
         if !near.iter().any(|e| self.has(e.node)) {
             // The layers above may have led to what layer 0 does not.
             let exact = Exact(&*self.elements);
@@ -225,9 +225,9 @@ impl<S: Space> Tree<'_, S> {
     /// has spared enough.
     fn spare(&mut self, node: u32, to: Edge) -> bool {
         let owner = to.node;
-        let full = self.elements.ground.lock(owner as usize).is_full();
+        let full = self.elements.base_layer.lock(owner as usize).is_full();
         let spared = self.elements.rows.get(owner).next.wrapping_sub(NONE);
-        if full && spared as usize >= (self.elements.ground.slots() / 16).max(1) || !self.takes(owner) {
+        if full && spared as usize >= (self.elements.base_layer.slots() / 16).max(1) || !self.takes(owner) {
             return false;
         }
         let given = self.link(owner, Edge { node, ..to });
@@ -241,7 +241,7 @@ impl<S: Space> Tree<'_, S> {
     /// the farthest that another edge is closer to, or else the farthest. Answers false when all are needed.
     fn link(&mut self, owner: u32, edge: Edge) -> bool {
         let mut edges = core::mem::take(&mut self.edges);
-        let mut list = self.elements.ground.lock(owner as usize);
+        let mut list = self.elements.base_layer.lock(owner as usize);
         list.read(&mut edges);
         let stands = edges.iter().any(|e| e.node == edge.node);
         let mut room = true;
