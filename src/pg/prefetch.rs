@@ -20,7 +20,7 @@ const SHORTEST: usize = 192;
 /// A page: what lies further apart was not next to each other.
 const FURTHEST: usize = 8192;
 /// What the first-level cache may hold for later: two rows, or one, or the front of a long one.
-const AHEAD: usize = 4096;
+const PREFETCH_DISTANCE_BYTES: usize = 4096;
 const LINE: usize = 64;
 
 impl Stride {
@@ -51,10 +51,10 @@ impl Stride {
         if step == 0 {
             return;
         }
-        let ahead = if value.len() > AHEAD / 2 { step } else { step.wrapping_mul(2) };
+        let ahead = if value.len() > PREFETCH_DISTANCE_BYTES / 2 { step } else { step.wrapping_mul(2) };
         // one line more on either side: the row's header lies before its value
         let next = value.as_ptr().wrapping_byte_add(ahead).wrapping_byte_sub(LINE);
-        for line in (0..value.len().min(AHEAD) + 2 * LINE).step_by(LINE) {
+        for line in (0..value.len().min(PREFETCH_DISTANCE_BYTES) + 2 * LINE).step_by(LINE) {
             prefetch_line(next.wrapping_byte_add(line));
         }
     }

@@ -423,7 +423,7 @@ pub(super) fn make_edge<B: BlockStore>(
 }
 
 /// How many elements ahead of the one being read are asked for.
-const AHEAD: usize = 4;
+const PREFETCH_DISTANCE_ELEMENTS: usize = 4;
 
 /// Choosing takes time, so it happens before the list is locked; [`apply`] looks again at what it finds then.
 ///
@@ -514,7 +514,7 @@ fn weigh<B: BlockStore, S: Space>(
     blocks.prefetch_blocks(&links.slots);
     for at in 0..links.slots.len() {
         let Some(&tid) = links.slots.get(at) else { break };
-        if let Some(&next) = links.slots.get(at + AHEAD)
+        if let Some(&next) = links.slots.get(at + PREFETCH_DISTANCE_ELEMENTS)
             && !links.places.contains_key(&next.packed())
         {
             blocks.prefetch_item(next, size);

@@ -329,7 +329,7 @@ impl Alike<'_> {
 const SPARE: usize = 8;
 
 /// Bytes of items that are asked for ahead of the one being scored. More at a time only fills the queue of misses.
-const AHEAD: usize = 2 << 10;
+const PREFETCH_DISTANCE_BYTES: usize = 2 << 10;
 
 impl<'s, B: BlockStore, S: Space> PageStore<'s, B, S> {
     /// The graph in `blocks`, whose elements have `m` connections, scored against `query`, a whole varlena.
@@ -482,7 +482,7 @@ impl<B: BlockStore, S: Space, const INSERTS: bool> Store for PageStore<'_, B, S,
         room.map_err(|_| Damage::OUT_OF_MEMORY.on(node.tid.block()))?;
         self.walk.scored += count as u64;
         self.blocks.prefetch_blocks(&self.walk.slots);
-        let ahead = (AHEAD / self.size.max(1)).max(1);
+        let ahead = (PREFETCH_DISTANCE_BYTES / self.size.max(1)).max(1);
         for &tid in self.walk.slots.iter().take(ahead) {
             self.blocks.prefetch_item(tid, self.size);
         }

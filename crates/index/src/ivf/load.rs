@@ -64,7 +64,7 @@ pub fn write_value<T: Element>(dims: usize, elements: &[T], out: &mut Vec<u8>) {
 /// Bytes of rows that wait for their lists, at most.
 const STAGE: usize = 4 << 20;
 /// Bytes of entries that are asked for ahead of being written.
-const AHEAD: usize = 4 << 10;
+const PREFETCH_DISTANCE_BYTES: usize = 4 << 10;
 /// Bytes of a part of the store.
 const PART: usize = 1 << 20;
 /// Rows that wait for their lists, at least.
@@ -322,7 +322,7 @@ impl<T: Element> Loader<T> {
             write_value(dims, centre, out);
         })?;
         let (mut next, mut written) = (0usize, 0u64);
-        let ahead = (AHEAD / self.entry_size).max(1);
+        let ahead = (PREFETCH_DISTANCE_BYTES / self.entry_size).max(1);
         for (list, head) in heads.iter().enumerate() {
             let mut left: Vec<u32> =
                 self.runs.iter().map(|run| run.get(list).copied().unwrap_or_default()).collect();

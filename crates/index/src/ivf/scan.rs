@@ -95,7 +95,7 @@ impl Chain {
 }
 
 /// How many entries ahead of the one being scored memory is asked for.
-const AHEAD: u16 = 2;
+const PREFETCH_DISTANCE_ITEMS: u16 = 2;
 
 pub(super) const BAD_CENTRE: &str = "centre does not fit the index";
 pub(super) const BAD_VALUE: &str = "value does not fit the index";
@@ -179,7 +179,7 @@ impl Scan {
             chain.next = blocks.read(block, |bytes| {
                 let page = Page::new(bytes, PAGE_ID)?;
                 for offset in FIRST_OFFSET..=page.max_offset() {
-                    if let Ok(ahead) = page.item(offset + AHEAD) {
+                    if let Ok(ahead) = page.item(offset + PREFETCH_DISTANCE_ITEMS) {
                         prefetch(ahead);
                     }
                     let list = List::new(page.item(offset)?, offset)?;
@@ -233,7 +233,7 @@ impl Scan {
                 // A list's pages follow each other as they were built: what tells where the next page's entries lie
                 // was asked for one page ago, and what tells it of the page behind that is now.
                 let next = block.saturating_add(1);
-                for offset in FIRST_OFFSET..FIRST_OFFSET + AHEAD {
+                for offset in FIRST_OFFSET..FIRST_OFFSET + PREFETCH_DISTANCE_ITEMS {
                     blocks.prefetch_item(Tid::new(next, offset), size);
                 }
                 blocks.prefetch_blocks(&[Tid::new(next.saturating_add(1), FIRST_OFFSET)]);
@@ -266,7 +266,7 @@ fn score_page<S: Space>(
     let page = Page::new(bytes, PAGE_ID)?;
     let mut size = 0;
     for offset in FIRST_OFFSET..=page.max_offset() {
-        if let Ok(ahead) = page.item(offset + AHEAD) {
+        if let Ok(ahead) = page.item(offset + PREFETCH_DISTANCE_ITEMS) {
             prefetch(ahead);
         }
         let item = page.item(offset)?;

@@ -12,7 +12,7 @@
 //! only those are compared as floats. So what is found is what all distances would give: [`ROUNDING`] widens the bounds by
 //! what kernels may round. (The kernels for one and for sixteen centres round differently in the last bit.)
 
-use vector_kernels::{ByteCode, CodeColumns, CodeHead, FEW, GROUP, Kernels, PANEL, ROUNDING};
+use vector_kernels::{ByteCode, CodeColumns, CodeHead, GROUP, Kernels, PANEL, PRODUCT_EPS, ROUNDING};
 
 use super::sample::{Component, Panels};
 use super::seed::least;
@@ -211,7 +211,7 @@ impl CentreCodes {
         }
         let error = row.error + error;
         let (between, squares) = (lower + error, row.square + columns.square[c]);
-        (between * between + 2.0 * FEW * squares).sqrt() + error
+        (between * between + 2.0 * PRODUCT_EPS * squares).sqrt() + error
     }
 }
 

@@ -1,7 +1,7 @@
 //! Kernels for AVX2 with FMA and F16C: eight floats to a vector.
 
 use super::dispatch::{ByteCode, CodeColumns, CodeHead, Kernels, PANEL, Tier};
-use super::{cosine, jaccard, scalar, shapes};
+use super::{cosine, generic, jaccard, scalar};
 use core::arch::x86_64::*;
 use half::f16;
 
@@ -18,7 +18,7 @@ pub(crate) fn detected() -> bool {
 /// Floats in a vector.
 const W: usize = 8;
 /// Vectors that one turn of a loop adds up.
-const TURN: usize = 4;
+const UNROLL: usize = 4;
 /// Vectors that meet a panel at once.
 const PANEL_ROWS: usize = 4;
 type Vector = __m256;
@@ -32,7 +32,7 @@ const BLOCK: usize = 32;
 static WINDOW: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
 
 /// Defines functions that inline into each other and into the kernels.
-macro_rules! vocabulary {
+macro_rules! simd_ops {
     ($($item:item)*) => {$(
         #[inline]
         #[target_feature(enable = "avx2,fma,f16c,popcnt,bmi2")]
@@ -40,7 +40,7 @@ macro_rules! vocabulary {
     )*};
 }
 
-vocabulary! {
+simd_ops! {
     fn zero() -> Vector {
         _mm256_setzero_ps()
     }

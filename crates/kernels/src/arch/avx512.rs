@@ -2,7 +2,7 @@
 //! whole vectors.
 
 use super::dispatch::{ByteCode, CodeColumns, CodeHead, GROUP, Kernels, PANEL, Tier};
-use super::{cosine, jaccard, scalar, shapes};
+use super::{cosine, generic, jaccard, scalar};
 use core::arch::x86_64::*;
 use half::f16;
 
@@ -21,7 +21,7 @@ pub(crate) fn detected() -> bool {
 /// Floats in a vector.
 const W: usize = 16;
 /// Vectors that one turn of a loop adds up.
-const TURN: usize = 2;
+const UNROLL: usize = 2;
 /// Vectors that meet a panel at once.
 const PANEL_ROWS: usize = 8;
 type Vector = __m512;
@@ -29,7 +29,7 @@ type Vector = __m512;
 type Wide = (__m512d, __m512d);
 
 /// Defines functions that inline into each other and into the kernels.
-macro_rules! vocabulary {
+macro_rules! simd_ops {
     ($($item:item)*) => {$(
         #[inline]
         #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vpopcntdq,avx2,fma,f16c,popcnt,bmi2")]
@@ -37,7 +37,7 @@ macro_rules! vocabulary {
     )*};
 }
 
-vocabulary! {
+simd_ops! {
     fn zero() -> Vector {
         _mm512_setzero_ps()
     }

@@ -92,7 +92,7 @@ pub struct CodeColumns {
 /// What sums of up to 4,000 products or squares in many lanes may round, relatively, with much to spare.
 pub const ROUNDING: f32 = 4e-5;
 /// The same of the few operations that make a squared distance from an inner product of codes, relative to the squares.
-pub const FEW: f32 = 1e-6;
+pub const PRODUCT_EPS: f32 = 1e-6;
 
 /// Bit planes of a code, at most.
 pub const MAX_PLANES: usize = 4;

@@ -5,7 +5,7 @@ use dispatch::{Kernels, Tier};
 
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 #[macro_use]
-mod shapes;
+mod generic;
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;

@@ -3,7 +3,7 @@
 //! There are no masked loads: tails go through a zeroed array on the stack.
 
 use super::dispatch::{ByteCode, CodeColumns, CodeHead, Kernels, PANEL, Tier};
-use super::{cosine, jaccard, scalar, shapes};
+use super::{cosine, generic, jaccard, scalar};
 use core::arch::aarch64::*;
 use half::f16;
 
@@ -16,7 +16,7 @@ pub(crate) fn detected() -> bool {
 /// Floats in a vector.
 const W: usize = 4;
 /// Vectors that one turn of a loop adds up.
-const TURN: usize = 4;
+const UNROLL: usize = 4;
 /// Vectors that meet a panel at once.
 const PANEL_ROWS: usize = 4;
 type Vector = float32x4_t;
@@ -27,7 +27,7 @@ type Wide = (float64x2_t, float64x2_t);
 const BLOCK: usize = 16;
 
 /// Defines functions that inline into each other and into the kernels.
-macro_rules! vocabulary {
+macro_rules! simd_ops {
     ($($item:item)*) => {$(
         #[inline]
         #[target_feature(enable = "neon")]
@@ -35,7 +35,7 @@ macro_rules! vocabulary {
     )*};
 }
 
-vocabulary! {
+simd_ops! {
     fn zero() -> Vector {
         vdupq_n_f32(0.0)
     }

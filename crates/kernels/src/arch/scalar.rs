@@ -3,7 +3,7 @@
 //! Sums are spread over a few lanes, which breaks the dependency of each addition on the one before and
 //! lets the compiler use the vector unit of the target's baseline.
 
-use super::dispatch::{ByteCode, CodeColumns, CodeHead, FEW, GROUP, Kernels, PANEL, ROUNDING, Tier};
+use super::dispatch::{ByteCode, CodeColumns, CodeHead, GROUP, Kernels, PANEL, PRODUCT_EPS, ROUNDING, Tier};
 use super::{cosine, jaccard};
 use core::slice::{from_raw_parts, from_raw_parts_mut};
 use half::f16;
@@ -241,7 +241,7 @@ macro_rules! code_bounds {
 code_bounds! {
     code_l2_bounds(|row, columns, c, product| {
         let squares = row.square + columns.square[c];
-        let square = (squares - 2.0 * product) - FEW * squares;
+        let square = (squares - 2.0 * product) - PRODUCT_EPS * squares;
         let distance = (if square > 0.0 { square } else { 0.0 }).sqrt() - (row.error + columns.error[c]);
         if distance > 0.0 { distance } else { 0.0 }
     });

@@ -22,7 +22,7 @@ use crate::space::Space;
 pub(super) struct Stop;
 
 /// Lists whose writer's part is asked for ahead of the one being changed.
-const AHEAD: usize = 4;
+const PREFETCH_DISTANCE_LISTS: usize = 4;
 
 /// What a thread needs to insert elements, allocated once.
 #[derive(Debug)]
@@ -281,7 +281,7 @@ pub(super) fn insert<S: Space, G: Score>(
     for layer in bottom_up {
         let start = end - usize::from(lengths.get(usize::from(layer)).copied().unwrap_or(0));
         for (at, edge) in selected[start..end].iter().enumerate() {
-            if let Some(ahead) = selected[start..end].get(at + AHEAD) {
+            if let Some(ahead) = selected[start..end].get(at + PREFETCH_DISTANCE_LISTS) {
                 let (lists, at) = elements.list(ahead.node, layer);
                 lists.prefetch_side(at);
             }

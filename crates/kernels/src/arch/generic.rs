@@ -5,7 +5,7 @@
 //! | name | meaning |
 //! |---|---|
 //! | `zero add sub mul fma abs` | arithmetic on vectors; `fma(x, y, z)` is x·y + z |
-//! | `W TURN` | floats in a vector, and vectors in a turn of a loop (a power of two) |
+//! | `W UNROLL` | floats in a vector, and vectors in a turn of a loop (a power of two) |
 //! | `total` | sum of a vector's lanes |
 //! | `splat PANEL_ROWS` | a vector of equal lanes; how many vectors meet a panel at once (below) |
 //! | `prefetch` | a hint that some elements will be read soon; see below |
@@ -24,48 +24,48 @@
 //! sees their end soon enough.
 //!
 //! A floating point addition takes several cycles, but several can be in flight: each loop keeps independent
-//! sums and folds them at the end. `TURN`, the number of vectors that a turn adds up, is each tier's choice and
+//! sums and folds them at the end. `UNROLL`, the number of vectors that a turn adds up, is each tier's choice and
 //! comes to about two cache lines. More is no faster in cache, and from memory it hurts: on a Zen 5 with four
 //! vectors of 512 bits to a turn, half-precision vectors of more than about 1,000 dimensions came at half the
 //! bandwidth, as if the hardware prefetcher could not follow so many load instructions.
 
 /// How many vectors ahead of its loads a loop prefetches.
-pub(super) const AHEAD: usize = 4;
+pub(super) const PREFETCH_DISTANCE_VECTORS: usize = 4;
 
 /// Sums of one term per element: `$name<T>` accumulates `$step` over the elements of two arrays.
 macro_rules! sum_kernels {
     ($features:literal; $($name:ident<$t:ty>($load:ident, $tail:ident): $step:ident;)*) => {$(
         #[target_feature(enable = $features)]
         unsafe fn $name(a: *const $t, b: *const $t, n: usize) -> f32 {
-            let mut sums = [zero(); TURN];
+            let mut sums = [zero(); UNROLL];
             let mut i = 0;
             // SAFETY: the caller vouches for n readable elements behind both pointers. i <= n always: it grows
             // by the number of elements that the condition before has found to be left, and the loads of a
             // step read within those elements. The tail reads the n - i < W elements that are left. A prefetch
             // starts at most TURN * W elements before the end.
             unsafe {
-                while n - i >= TURN * W {
-                    if n > 2 * shapes::AHEAD * W {
-                        let ahead = (i + shapes::AHEAD * W).min(n - TURN * W);
-                        prefetch(a.add(ahead), TURN * W);
-                        prefetch(b.add(ahead), TURN * W);
+                while n - i >= UNROLL * W {
+                    if n > 2 * generic::PREFETCH_DISTANCE_VECTORS * W {
+                        let ahead = (i + generic::PREFETCH_DISTANCE_VECTORS * W).min(n - UNROLL * W);
+                        prefetch(a.add(ahead), UNROLL * W);
+                        prefetch(b.add(ahead), UNROLL * W);
                     }
-                    for k in 0..TURN {
+                    for k in 0..UNROLL {
                         sums[k] = $step($load(a.add(i + k * W)), $load(b.add(i + k * W)), sums[k]);
                     }
-                    i += TURN * W;
+                    i += UNROLL * W;
                 }
-                for k in 0..TURN - 1 {
+                for k in 0..UNROLL - 1 {
                     if n - i >= W {
                         sums[k] = $step($load(a.add(i)), $load(b.add(i)), sums[k]);
                         i += W;
                     }
                 }
                 if i < n {
-                    sums[TURN - 1] = $step($tail(a.add(i), n - i), $tail(b.add(i), n - i), sums[TURN - 1]);
+                    sums[UNROLL - 1] = $step($tail(a.add(i), n - i), $tail(b.add(i), n - i), sums[UNROLL - 1]);
                 }
             }
-            let mut half = TURN / 2;
+            let mut half = UNROLL / 2;
             while half > 0 {
                 for k in 0..half {
                     sums[k] = add(sums[k], sums[k + half]);
@@ -91,8 +91,8 @@ macro_rules! cosine_kernels {
             // prefetch starts at most 2 * W elements before the end.
             unsafe {
                 while n - i >= 2 * W {
-                    if n >= 2 * shapes::AHEAD * W {
-                        let ahead = (i + shapes::AHEAD * W).min(n - 2 * W);
+                    if n >= 2 * generic::PREFETCH_DISTANCE_VECTORS * W {
+                        let ahead = (i + generic::PREFETCH_DISTANCE_VECTORS * W).min(n - 2 * W);
                         prefetch(a.add(ahead), 2 * W);
                         prefetch(b.add(ahead), 2 * W);
                     }
