@@ -14,7 +14,7 @@ use super::interrupts;
 use super::raw;
 use super::relation::Rel;
 use super::server;
-use super::toast::{Fetcher, Later, Remains};
+use super::toast::{Fetcher, Remains, ToastPointer};
 use super::vacuum::tid;
 use super::varlena;
 
@@ -26,7 +26,7 @@ pub type Row<'a> = dyn FnMut(Tid, Option<&[u8]>) -> Result<(), Report> + 'a;
 pub(super) type Wants<'a> = dyn Fn() -> bool + 'a;
 
 /// Whether a value stored out of line, of a living row, is taken as it is, to be fetched later if at all.
-pub(super) type Defer<'a> = dyn FnMut(Later) -> bool + 'a;
+pub(super) type Defer<'a> = dyn FnMut(ToastPointer) -> bool + 'a;
 
 struct RowState<'a, 'b> {
     row: &'a mut Row<'b>,
@@ -56,7 +56,7 @@ unsafe extern "C-unwind" fn row_callback(
             // (the values of a dead row may be gone later)
             if !*isnull
                 && alive
-                && let Some(later) = Later::new((*values).cast_mut_ptr())
+                && let Some(later) = ToastPointer::new((*values).cast_mut_ptr())
                 && (state.defer)(later)
             {
                 return Ok(());
@@ -95,7 +95,7 @@ impl Values {
     }
 
     /// Shows a value, whole. A server error unwinds.
-    pub(super) fn show<R>(&mut self, later: Later, look: impl FnOnce(&[u8]) -> R) -> R {
+    pub(super) fn show<R>(&mut self, later: ToastPointer, look: impl FnOnce(&[u8]) -> R) -> R {
         // SAFETY: the row is there (it was alive under the lock or the snapshot of the build, which still holds); the
         // value stays until the reset; the guarded frame has nothing to drop.
         unsafe {

@@ -12,7 +12,7 @@ use super::build::{Part, Values, scan_part};
 use super::ereport::Report;
 use super::interrupts;
 use super::relation::Rel;
-use super::toast::Later;
+use super::toast::ToastPointer;
 
 /// Takes the row for a place of the sample: a whole varlena.
 pub type Keep<'a> = dyn FnMut(usize, &[u8]) -> Result<(), Report> + 'a;
@@ -79,17 +79,17 @@ pub fn sample_table(
 
 /// Values that are not fetched yet, by the place that they take in the sample.
 struct Pending {
-    places: RefCell<Vec<Option<Later>>>,
+    places: RefCell<Vec<Option<ToastPointer>>>,
     /// places that may be kept
     most: usize,
 }
 
 impl Pending {
     /// Bytes of a place, while it grows and with its part of the order.
-    const PLACE: usize = 2 * size_of::<Option<Later>>() + size_of::<u32>();
+    const PLACE: usize = 2 * size_of::<Option<ToastPointer>>() + size_of::<u32>();
 
     /// Takes a value for a place; false when there is no memory, and it has to be fetched now.
-    fn set(&self, place: usize, later: Later) -> bool {
+    fn set(&self, place: usize, later: ToastPointer) -> bool {
         let mut places = self.places.borrow_mut();
         let longer = places.len().max(place + 1);
         if longer > self.most || memory::resize(&mut places, longer, None).is_err() {

@@ -224,19 +224,19 @@ pub enum Remains<'a> {
 
 /// A value stored out of line, to be fetched later.
 #[derive(Clone, Copy)]
-pub struct Later([u8; EXTERNAL_SIZE]);
+pub struct ToastPointer([u8; EXTERNAL_SIZE]);
 
 /// Bytes of a pointer: first byte, tag, pointer.
 const EXTERNAL_SIZE: usize = 2 + size_of::<External>();
 
-impl Later {
+impl ToastPointer {
     /// The value of `datum`, if this module knows how it is stored.
     ///
     /// # Safety
     /// `datum` is a varlena.
     pub unsafe fn new(datum: *const varlena) -> Option<Self> {
         // SAFETY: an on-disk pointer has as many bytes.
-        unsafe { External::read(datum).map(|_| Later(datum.cast::<[u8; EXTERNAL_SIZE]>().read())) }
+        unsafe { External::read(datum).map(|_| ToastPointer(datum.cast::<[u8; EXTERNAL_SIZE]>().read())) }
     }
 
     /// The pointer as a varlena.
@@ -279,7 +279,7 @@ impl Slot {
         unsafe {
             let (transaction, statement) =
                 (raw::GetCurrentTransactionStartTimestamp(), raw::GetCurrentStatementStartTimestamp());
-            // A value's number can be used again once nobody can see the value: not within a statement that does.
+            // A va_valueid can be used again once nobody can see the value: not within a statement that does.
             let held = slot.value == external.value
                 && slot.relation == external.relation
                 && (slot.transaction, slot.statement) == (transaction, statement);
@@ -424,7 +424,7 @@ impl Slot {
                                 true
                             }
                             Progress::EndOfPage => self.follow(relation, chunks, place.next_page()),
-                            Progress::Stranger => false,
+                            Progress::ForeignChunk => false,
                         };
                     }
                     Seen::Before(largest) => guess.behind(largest, number),
@@ -477,7 +477,7 @@ impl Slot {
                         }
                         place = place.next_page();
                     }
-                    Progress::Stranger => return false,
+                    Progress::ForeignChunk => return false,
                 }
             }
         }
@@ -581,7 +581,7 @@ enum Progress {
     /// The page has no more items.
     EndOfPage,
     /// An item that is not the value's next chunk, after its first one.
-    Stranger,
+    ForeignChunk,
 }
 
 /// A value being put together from its chunks.
@@ -634,7 +634,7 @@ impl Chunks {
             let taken =
                 tuple_of(page, *offset).and_then(Chunk::new).is_some_and(|chunk| self.take_if_good(chunk));
             if !taken && self.sequence > 0 {
-                return Progress::Stranger;
+                return Progress::ForeignChunk;
             }
             *offset += 1;
             if self.complete() {

@@ -1,14 +1,14 @@
 //! Where values stored out of line were found, per backend: rows fetched in no order (through an index, by a join) have
-//! values anywhere in the toast table, but a value's number mostly tells where. Numbers are given out in ascending
+//! values anywhere in the toast table, but a va_valueid mostly tells where. Numbers are given out in ascending
 //! order, and a table that is loaded fills its toast table from front to end, so between two values whose blocks are
 //! known a third lies in proportion. Nothing here is believed: what is found there says itself which value it is.
 
 use super::backend::PerBackend;
 
-/// A value's number and the block of its first chunk.
+/// A va_valueid and the block of its first chunk.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Known {
-    /// the value's number
+    /// the va_valueid
     pub value: u32,
     /// the block of its first chunk
     pub block: u32,
