@@ -6,7 +6,7 @@ use vector_index::page::{BlockError, Cause, Corruption};
 use vector_index::{Kind, TextError, ValueError};
 
 use crate::pg::ereport::{self, IntoReport, Report};
-use crate::pg::inspect::Refused;
+use crate::pg::inspect::InspectError;
 
 /// Why an SQL function fails.
 #[derive(Debug)]
@@ -71,8 +71,8 @@ impl From<OutOfMemory> for Error {
     }
 }
 
-impl From<Refused> for Error {
-    fn from(refused: Refused) -> Self {
+impl From<InspectError> for Error {
+    fn from(refused: InspectError) -> Self {
         Error::Message(refused.code, refused.message)
     }
 }

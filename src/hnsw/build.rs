@@ -24,9 +24,9 @@ use crate::pg::am::{BuildCall, Built};
 use crate::pg::blocks::{IndexBlocks, PAGE_SIZE};
 use crate::pg::build::{self as pg_build, Interrupts, SignalsBlocked};
 use crate::pg::ereport::{self, IntoReport, Report};
+use crate::pg::guc;
 use crate::pg::interrupts;
 use crate::pg::relation::Rel;
-use crate::pg::settings;
 
 /// Phases of pg_stat_progress_create_index; 1 is the server's own.
 const INITIALIZING: i64 = 1;
@@ -153,7 +153,7 @@ fn build_in<S: Space>(call: &BuildCall<'_>, shape: Shape, space: S) -> Result<Bu
     let (heap, index) = (call.heap, call.index);
     let (m, ef_construction) = (shape.m, shape.ef_construction);
     let seed = options::build_seed();
-    let memory = settings::maintenance_work_mem();
+    let memory = guc::maintenance_work_mem();
     // where nothing would be left, nobody helps
     let threads = if memory > HELPERS_MEMORY { pg_build::threads(heap) } else { 1 };
     pg_build::tell_threads(threads);

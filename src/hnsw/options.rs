@@ -5,8 +5,8 @@ use pgrx::pg_sys::{self, Datum};
 use vector_index::hnsw::params;
 use vector_index::hnsw::scan::{IterativeScan, ScanSettings};
 
+use crate::pg::guc::{self, Choices, IntOption, Options};
 use crate::pg::relation::Rel;
-use crate::pg::settings::{self, Choices, IntOption, Options};
 
 /// What rd_options of an index points to.
 #[repr(C)]
@@ -56,49 +56,49 @@ static SCAN_MEM_MULTIPLIER: GucSetting<f64> = GucSetting::<f64>::new(1.0);
 static BUILD_SEED: GucSetting<i32> = GucSetting::<i32>::new(0);
 
 static ITERATIVE_SCANS: Choices<4> = Choices::new([
-    settings::choice(c"off", 0),
-    settings::choice(c"relaxed_order", 1),
-    settings::choice(c"strict_order", 2),
-    settings::no_choice(),
+    guc::choice(c"off", 0),
+    guc::choice(c"relaxed_order", 1),
+    guc::choice(c"strict_order", 2),
+    guc::no_choice(),
 ]);
 
 /// Makes parameters and settings known; from _PG_init.
 pub fn register() {
     OPTIONS.register();
-    settings::define_int(
+    guc::define_int(
         c"hnsw.ef_search",
         c"Sets the size of the dynamic candidate list for search",
         Some(c"Valid range is 1..1000."),
         &EF_SEARCH,
         (params::DEFAULT_EF_SEARCH, params::MIN_EF_SEARCH, params::MAX_EF_SEARCH),
     );
-    settings::define_enum(
+    guc::define_enum(
         c"hnsw.iterative_scan",
         c"Sets the mode for iterative scans",
         &ITERATIVE_SCAN,
         0,
         &ITERATIVE_SCANS,
     );
-    settings::define_int(
+    guc::define_int(
         c"hnsw.max_scan_tuples",
         c"Sets the max number of tuples to visit for iterative scans",
         None,
         &MAX_SCAN_TUPLES,
         (20_000, 1, i32::MAX),
     );
-    settings::define_real(
+    guc::define_real(
         c"hnsw.scan_mem_multiplier",
         c"Sets the multiple of work_mem to use for iterative scans",
         &SCAN_MEM_MULTIPLIER,
         (1.0, 1.0, 1000.0),
     );
-    settings::define_hidden_int(
+    guc::define_hidden_int(
         c"hnsw.build_seed",
         c"Seed of the levels that builds, and inserts of a session, draw; 0 takes another each time",
         &BUILD_SEED,
         (0, 0, i32::MAX),
     );
-    settings::reserve_prefix(c"hnsw");
+    guc::reserve_prefix(c"hnsw");
 }
 
 /// Parses storage parameters.
@@ -127,7 +127,7 @@ pub fn build_seed() -> u64 {
 
 /// The settings of a scan, as they are now.
 pub fn scan_settings() -> ScanSettings {
-    let memory = settings::work_mem() as f64 * SCAN_MEM_MULTIPLIER.get();
+    let memory = guc::work_mem() as f64 * SCAN_MEM_MULTIPLIER.get();
     ScanSettings {
         ef_search: EF_SEARCH.get().max(1) as usize,
         iterative: match ITERATIVE_SCAN.get() {

@@ -24,10 +24,10 @@ use crate::pg::am::{BuildCall, Built};
 use crate::pg::blocks::{IndexBlocks, PAGE_SIZE};
 use crate::pg::build::{self as pg_build, SignalsBlocked};
 use crate::pg::ereport::{self, IntoReport, Report};
+use crate::pg::guc;
 use crate::pg::interrupts;
 use crate::pg::relation::Rel;
 use crate::pg::sample::sample_table;
-use crate::pg::settings;
 use crate::pg::spill::Spill;
 
 /// Phases of pg_stat_progress_create_index; 1 is the server's own.
@@ -168,12 +168,8 @@ impl Build<'_> {
     {
         let centres = self.cluster(space, call)?;
         let (dims, width) = (usize::from(self.shape.dims), self.width());
-        let options = LoadOptions {
-            dims,
-            width,
-            metric: self.shape.op.metric,
-            memory: settings::maintenance_work_mem(),
-        };
+        let options =
+            LoadOptions { dims, width, metric: self.shape.op.metric, memory: guc::maintenance_work_mem() };
         let (mut loader, mut spill) = (Loader::new(options, centres), Spill::new());
         let heap_rows = call.map_or(Ok(0.0), |call| self.assign(space, call, &mut loader, &mut spill))?;
         pg_build::progress(PROGRESS_CREATEIDX_SUBPHASE, LOADING);
@@ -211,7 +207,7 @@ impl Build<'_> {
             return Err(memory::OUT_OF_MEMORY);
         }
         if let Some(call) = call {
-            let memory = (settings::maintenance_work_mem() as u64).saturating_sub(sampled);
+            let memory = (guc::maintenance_work_mem() as u64).saturating_sub(sampled);
             self.draw(space, call, (target, memory as usize), &mut sample)?;
             if sample.len() < lists {
                 little_data();
@@ -222,7 +218,7 @@ impl Build<'_> {
         let (mut helpers, mut fitting) = (0, Plan::LEAST);
         if rows > 0 {
             memory::check(sampled.saturating_add(memory::of_clustering::<T>(lists, rows, dims, width)))?;
-            let budget = settings::maintenance_work_mem() as u64;
+            let budget = guc::maintenance_work_mem() as u64;
             // as many threads as fit; what fits pgvector's figure is built, if need be with a little more
             let width = width as u64;
             let fits = |threads| plan::<T>(rows, lists, width, threads, budget).map(|found| (threads, found));

@@ -11,8 +11,8 @@ use vector_index::with_space;
 
 use crate::pg::backend::PerBackend;
 use crate::pg::blocks::IndexBlocks;
+use crate::pg::guc;
 use crate::pg::relation::FileId;
-use crate::pg::settings;
 
 /// Indexes whose centres are kept at once.
 const INDEXES: usize = 4;
@@ -62,7 +62,7 @@ pub fn with<R>(
         let Some(kept) = indexes.last_mut() else { return Ok(body(blocks, &mut Centres::default())) };
         if kept.state != State::Known {
             kept.state = State::Reading;
-            let most = settings::work_mem();
+            let most = guc::work_mem();
             with_space!(space, space => kept.centres.load(blocks, space, most))?;
             kept.state = State::Known;
         }

@@ -11,7 +11,7 @@ use vector_index::memory::can_allocate;
 use vector_index::page::max_align;
 
 use crate::error::Error;
-use crate::pg::settings;
+use crate::pg::guc;
 
 /// Bytes that pgvector adds to an array of values.
 const ARRAY: u64 = 32;
@@ -55,7 +55,7 @@ pub fn of_clustering<T: Encoding>(lists: u64, rows: u64, dims: u64, width: usize
 pub fn check(needed: u64) -> Result<(), Error> {
     const KB: u64 = 1 << 10;
     const MB: u64 = 1 << 20;
-    let allowed = settings::maintenance_work_mem() as u64;
+    let allowed = guc::maintenance_work_mem() as u64;
     if needed / KB <= allowed / KB {
         return Ok(());
     }

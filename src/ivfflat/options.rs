@@ -4,8 +4,8 @@ use pgrx::guc::GucSetting;
 use pgrx::pg_sys::{self, Datum};
 use vector_index::ivf::layout::MAX_LISTS;
 
+use crate::pg::guc::{self, Choices, IntOption, Options};
 use crate::pg::relation::Rel;
-use crate::pg::settings::{self, Choices, IntOption, Options};
 
 const DEFAULT_LISTS: i32 = 100;
 const MOST_LISTS: i32 = MAX_LISTS as i32;
@@ -35,39 +35,39 @@ static MAX_PROBES: GucSetting<i32> = GucSetting::<i32>::new(MOST_LISTS);
 static BUILD_SEED: GucSetting<i32> = GucSetting::<i32>::new(0);
 
 static ITERATIVE_SCANS: Choices<3> =
-    Choices::new([settings::choice(c"off", 0), settings::choice(c"relaxed_order", 1), settings::no_choice()]);
+    Choices::new([guc::choice(c"off", 0), guc::choice(c"relaxed_order", 1), guc::no_choice()]);
 
 /// Makes parameters and settings known; from _PG_init.
 pub fn register() {
     OPTIONS.register();
-    settings::define_int(
+    guc::define_int(
         c"ivfflat.probes",
         c"Sets the number of probes",
         Some(c"Valid range is 1..lists."),
         &PROBES,
         (1, 1, MOST_LISTS),
     );
-    settings::define_enum(
+    guc::define_enum(
         c"ivfflat.iterative_scan",
         c"Sets the mode for iterative scans",
         &ITERATIVE_SCAN,
         0,
         &ITERATIVE_SCANS,
     );
-    settings::define_int(
+    guc::define_int(
         c"ivfflat.max_probes",
         c"Sets the max number of probes for iterative scans",
         None,
         &MAX_PROBES,
         (MOST_LISTS, 1, MOST_LISTS),
     );
-    settings::define_hidden_int(
+    guc::define_hidden_int(
         c"ivfflat.build_seed",
         c"Seed of samples and clustering; 0 takes another each time",
         &BUILD_SEED,
         (0, 0, i32::MAX),
     );
-    settings::reserve_prefix(c"ivfflat");
+    guc::reserve_prefix(c"ivfflat");
 }
 
 /// Parses storage parameters.

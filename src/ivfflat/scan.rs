@@ -11,8 +11,8 @@ use super::{centres, corrupted, options, read_meta};
 use crate::error::Error;
 use crate::pg::am::ScanCall;
 use crate::pg::blocks::{IndexBlocks, Ring};
+use crate::pg::guc;
 use crate::pg::relation::Rel;
-use crate::pg::settings;
 use crate::pg::spill::Spill;
 
 /// The state of one scan. Everything it allocates is in it, not in the frames that read blocks.
@@ -39,7 +39,7 @@ impl IvfScan {
             settings: ScanSettings {
                 probes: options::probes(),
                 max_probes: options::max_probes(),
-                memory: settings::work_mem(),
+                memory: guc::work_mem(),
             },
             scan: Scan::default(),
             spill: Spill::new(),

@@ -4,7 +4,7 @@ use pgrx::pg_sys::{self, Datum, Oid};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::call::Call;
-use super::{raw, server};
+use super::{ffi, server};
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Clone, Copy)]
 #[repr(C)]
@@ -117,7 +117,7 @@ impl<'a> Array<'a> {
             // SAFETY: `datum` is a numeric, the one argument of numeric_float4, which looks at nothing else of its call
             // and answers a float4: the lower half of a datum.
             let float =
-                unsafe { server::DirectFunctionCall1Coll(Some(raw::numeric_float4), Oid::INVALID, datum) };
+                unsafe { server::DirectFunctionCall1Coll(Some(ffi::numeric_float4), Oid::INVALID, datum) };
             f32::from_bits(float.value() as u32)
         })
     }

@@ -4,7 +4,7 @@ use core::cell::{Cell, UnsafeCell};
 
 use pgrx::pg_sys;
 
-use super::raw;
+use super::ffi;
 
 /// A value that its backend makes on first use and keeps.
 pub struct PerBackend<T> {
@@ -28,7 +28,7 @@ impl<T> PerBackend<T> {
         pg_sys::submodules::thread_check::check_active_thread();
         // SAFETY: both functions read variables of the current transaction.
         let current =
-            unsafe { (raw::GetCurrentTransactionStartTimestamp(), raw::GetCurrentSubTransactionId()) };
+            unsafe { (ffi::GetCurrentTransactionStartTimestamp(), ffi::GetCurrentSubTransactionId()) };
         if self.user.get() == Some(current) {
             // used by a caller of ours: it keeps its own
             return body(&mut make());

@@ -13,9 +13,9 @@ use vector_index::page::{Corruption, Damage, Tid};
 use vector_kernels::prefetch_line;
 
 use super::extend::Ahead;
+use super::ffi;
 use super::interrupts;
-use super::raw;
-use super::recent;
+use super::recent_buffers;
 use super::relation::Rel;
 use super::server;
 
@@ -51,7 +51,7 @@ impl<'r> IndexBlocks<'r> {
             passing: core::ptr::null_mut(),
             logged: true,
             pausing: false,
-            remembers: recent::usable(relation),
+            remembers: recent_buffers::usable(relation),
             count: 0,
             hits: 0,
             charged: 0,
@@ -94,7 +94,7 @@ impl<'r> IndexBlocks<'r> {
     #[inline(always)]
     fn pin(&mut self, block: u32) -> Buffer {
         if self.remembers
-            && let Some(buffer) = recent::pin(self.relation, block, self.enough())
+            && let Some(buffer) = recent_buffers::pin(self.relation, block, self.enough())
         {
             self.hits += 1;
             return buffer;
@@ -113,7 +113,7 @@ impl<'r> IndexBlocks<'r> {
         // SAFETY: the relation is open, the block exists (callers), and the frames above hold nothing that needs
         // dropping (module comment).
         let buffer = unsafe {
-            raw::ReadBufferExtended(
+            ffi::ReadBufferExtended(
                 self.relation.as_ptr(),
                 self.fork,
                 block,
@@ -122,7 +122,7 @@ impl<'r> IndexBlocks<'r> {
             )
         };
         if self.remembers {
-            recent::remember(self.relation, block, buffer);
+            recent_buffers::remember(self.relation, block, buffer);
         }
         buffer
     }
@@ -142,7 +142,7 @@ impl<'r> IndexBlocks<'r> {
     /// count only the others. (Not done by dropping: see the module comment.)
     pub fn count_hits(&mut self) {
         self.charged = 0;
-        recent::count_hits(self.relation, core::mem::take(&mut self.hits));
+        recent_buffers::count_hits(self.relation, core::mem::take(&mut self.hits));
     }
 }
 
@@ -176,9 +176,9 @@ fn page_address(buffer: Buffer) -> *mut u8 {
     // SAFETY: BufferGetBlock (src/include/storage/bufmgr.h): a pinned buffer's number is within its array.
     unsafe {
         if buffer < 0 {
-            (*raw::LocalBufferBlockPointers.add((-buffer - 1) as usize)).cast()
+            (*ffi::LocalBufferBlockPointers.add((-buffer - 1) as usize)).cast()
         } else {
-            raw::BufferBlocks.cast::<u8>().add((buffer - 1) as usize * PAGE_SIZE)
+            ffi::BufferBlocks.cast::<u8>().add((buffer - 1) as usize * PAGE_SIZE)
         }
     }
 }
@@ -213,10 +213,10 @@ impl<'r> BlockStore for IndexBlocks<'r> {
         // SAFETY: the buffer is pinned by `pin` and locked here, so its bytes stay as they are until the unlock; the
         // slice ends with the closure. Should the closure panic, the transaction's end lets lock and pin go.
         let result = unsafe {
-            raw::LockBuffer(buffer, SHARE);
+            ffi::LockBuffer(buffer, SHARE);
             let bytes = core::slice::from_raw_parts(page_address(buffer).cast_const(), PAGE_SIZE);
             let result = look(bytes);
-            raw::UnlockReleaseBuffer(buffer);
+            ffi::UnlockReleaseBuffer(buffer);
             result
         };
         result.map_err(|damage| damage.on(block))
@@ -236,14 +236,14 @@ impl<'r> BlockStore for IndexBlocks<'r> {
     #[inline(always)]
     fn prefetch_blocks(&mut self, tids: &[Tid]) {
         if self.remembers {
-            recent::prefetch_blocks(self.relation, tids);
+            recent_buffers::prefetch_blocks(self.relation, tids);
         }
     }
 
     #[inline(always)]
     fn prefetch_item(&mut self, tid: Tid, size: usize) {
         if self.remembers {
-            recent::prefetch_item(self.relation, tid, size);
+            recent_buffers::prefetch_item(self.relation, tid, size);
         }
     }
 

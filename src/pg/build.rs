@@ -9,9 +9,9 @@ use pgrx::pg_sys::{self, Datum, ForkNumber};
 use vector_index::page::Tid;
 
 use super::ereport::{self, Report};
+use super::ffi;
 use super::guard;
 use super::interrupts;
-use super::raw;
 use super::relation::Rel;
 use super::server;
 use super::toast::{Fetcher, Remains, ToastPointer};
@@ -135,7 +135,7 @@ unsafe fn row_context() -> pg_sys::MemoryContext {
 /// the next value and with the current memory context's reset.
 unsafe fn value_of(fetcher: &mut Fetcher, datum: *mut pg_sys::varlena) -> &[u8] {
     // SAFETY: the caller's contract.
-    unsafe { fetcher.fetch(datum).unwrap_or_else(|| varlena::whole(raw::pg_detoast_datum(datum))) }
+    unsafe { fetcher.fetch(datum).unwrap_or_else(|| varlena::whole(ffi::pg_detoast_datum(datum))) }
 }
 
 /// The value of a row that was dead when the scan came by, whole; `None` when it is no longer there. A build looks at rows
@@ -150,9 +150,9 @@ unsafe fn value_of_dead(fetcher: &mut Fetcher, datum: *mut pg_sys::varlena) -> O
         match fetcher.fetch_of_dead(datum) {
             Some(Remains::Gone) => None,
             Some(Remains::Value(value)) => {
-                Some(varlena::whole(raw::pg_detoast_datum(value.as_ptr().cast_mut().cast())))
+                Some(varlena::whole(ffi::pg_detoast_datum(value.as_ptr().cast_mut().cast())))
             }
-            None => Some(varlena::whole(raw::pg_detoast_datum(datum))),
+            None => Some(varlena::whole(ffi::pg_detoast_datum(datum))),
         }
     }
 }

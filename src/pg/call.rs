@@ -6,7 +6,7 @@ use core::marker::PhantomData;
 use pgrx::pg_sys::{self, Datum};
 
 use super::varlena::{self, NewVarlena, Scratch};
-use super::{raw, server};
+use super::{ffi, server};
 
 /// The arguments of one call. Copying it is free; `'fc` ends with the call.
 #[derive(Clone, Copy)]
@@ -147,7 +147,7 @@ impl<'fc> Call<'fc> {
             return None;
         }
         // SAFETY: fcinfo is live; a null second argument is allowed.
-        if unsafe { raw::AggCheckCallContext(self.fcinfo, core::ptr::null_mut()) } == 0 {
+        if unsafe { ffi::AggCheckCallContext(self.fcinfo, core::ptr::null_mut()) } == 0 {
             return None;
         }
         let mut room = Scratch::new();

@@ -4,7 +4,7 @@ use core::ffi::{CStr, c_char};
 
 use pgrx::{PgSqlErrorCode, pg_sys};
 
-use super::{guard, raw, server};
+use super::{ffi, guard, server};
 
 /// A report whose texts live in the current memory context, so that raising it leaks nothing. It must stay
 /// `Copy`: [`raise`] jumps away over the caller's frames.
@@ -59,13 +59,13 @@ impl Report {
         const TEXT: *const c_char = c"%s".as_ptr();
         // SAFETY: an error is being built (callers); every text is a C string, and the format takes one.
         unsafe {
-            raw::errcode(self.code as i32);
-            raw::errmsg_internal(TEXT, self.message);
+            ffi::errcode(self.code as i32);
+            ffi::errmsg_internal(TEXT, self.message);
             if !self.detail.is_null() {
-                raw::errdetail_internal(TEXT, self.detail);
+                ffi::errdetail_internal(TEXT, self.detail);
             }
             if !self.hint.is_null() {
-                raw::errhint(TEXT, self.hint);
+                ffi::errhint(TEXT, self.hint);
             }
         }
     }
@@ -91,9 +91,9 @@ pub unsafe fn raise(report: Report) -> ! {
     // and errfinish does not return. `Report` is Copy, so nothing here is lost; the callers' frames are the
     // contract of this function.
     unsafe {
-        if raw::errstart(pgrx::PgLogLevel::ERROR as i32, core::ptr::null()) {
+        if ffi::errstart(pgrx::PgLogLevel::ERROR as i32, core::ptr::null()) {
             report.fill();
-            raw::errfinish(FILE.as_ptr(), line!() as i32, c"raise".as_ptr());
+            ffi::errfinish(FILE.as_ptr(), line!() as i32, c"raise".as_ptr());
         }
     }
     // errfinish(ERROR) does not come back
@@ -117,9 +117,9 @@ pub(super) unsafe fn exit(text: *const c_char) -> ! {
     let code = PgSqlErrorCode::ERRCODE_INTERNAL_ERROR;
     // SAFETY: as in `raise`; at FATAL errfinish leaves the process.
     unsafe {
-        if raw::errstart(pgrx::PgLogLevel::FATAL as i32, core::ptr::null()) {
+        if ffi::errstart(pgrx::PgLogLevel::FATAL as i32, core::ptr::null()) {
             Report { code, message: text, detail: core::ptr::null(), hint: core::ptr::null() }.fill();
-            raw::errfinish(FILE.as_ptr(), line!() as i32, c"exit".as_ptr());
+            ffi::errfinish(FILE.as_ptr(), line!() as i32, c"exit".as_ptr());
         }
     }
     std::process::abort()
@@ -147,9 +147,9 @@ fn send(level: pgrx::PgLogLevel, report: Report) {
     // unwinds. `Report` is Copy.
     unsafe {
         guard::call(|| {
-            if raw::errstart(level as i32, core::ptr::null()) {
+            if ffi::errstart(level as i32, core::ptr::null()) {
                 report.fill();
-                raw::errfinish(FILE.as_ptr(), line!() as i32, c"send".as_ptr());
+                ffi::errfinish(FILE.as_ptr(), line!() as i32, c"send".as_ptr());
             }
         });
     }
@@ -167,9 +167,9 @@ pub unsafe fn save_or_raise(context: *mut pg_sys::Node, report: Report) {
     // SAFETY: errsave_start takes any node or null and raises when it is not an ErrorSaveContext; the protocol
     // and the frames are those of `raise`.
     unsafe {
-        if raw::errsave_start(context, core::ptr::null()) {
+        if ffi::errsave_start(context, core::ptr::null()) {
             report.fill();
-            raw::errsave_finish(context, FILE.as_ptr(), line!() as i32, c"save_or_raise".as_ptr());
+            ffi::errsave_finish(context, FILE.as_ptr(), line!() as i32, c"save_or_raise".as_ptr());
         }
     }
     #[cfg(not(any(feature = "pg16", feature = "pg17", feature = "pg18")))]

@@ -24,7 +24,7 @@ use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::{self, panic::CaughtError};
 
 use super::ereport;
-use super::raw;
+use super::ffi;
 
 /// The panic that carries a server error through Rust frames. The error lies on the server's error stack meanwhile.
 struct ServerError;
@@ -107,7 +107,7 @@ unsafe fn raise(payload: Box<dyn Any + Send>) -> ! {
             drop(payload);
             (&raw mut pg_sys::InterruptHoldoffCount).write_volatile(0);
             (&raw mut pg_sys::QueryCancelHoldoffCount).write_volatile(0);
-            raw::pg_re_throw()
+            ffi::pg_re_throw()
         }
         let (code, text) = describe(&*payload);
         drop(payload);

@@ -16,15 +16,15 @@ use super::server;
 
 /// Why an index cannot be looked at.
 #[derive(Debug)]
-pub struct Refused {
+pub struct InspectError {
     /// the SQLSTATE
     pub code: PgSqlErrorCode,
     /// in words
     pub message: String,
 }
 
-fn refused<R>(code: PgSqlErrorCode, message: String) -> Result<R, Refused> {
-    Err(Refused { code, message })
+fn refused<R>(code: PgSqlErrorCode, message: String) -> Result<R, InspectError> {
+    Err(InspectError { code, message })
 }
 
 /// An index and its table, open and locked.
@@ -48,7 +48,7 @@ pub fn inspect<R>(
     oid: pg_sys::Oid,
     method: &str,
     look: impl FnOnce(Inspection<'_>) -> R,
-) -> Result<R, Refused> {
+) -> Result<R, InspectError> {
     // SAFETY: guarded calls, in the order that src/backend/commands/indexcmds.c follows: the table is locked before the
     // index. An error leaves by unwinding; the transaction's end closes and unlocks, and gives user and settings back.
     unsafe {
@@ -92,7 +92,7 @@ pub fn inspect<R>(
 }
 
 impl Inspection<'_> {
-    fn check(&self, method: &str, same_table: bool) -> Result<(), Refused> {
+    fn check(&self, method: &str, same_table: bool) -> Result<(), InspectError> {
         let name = self.index.name();
         // SAFETY: the index is open, so it has its pg_class and pg_index rows. get_am_name answers null or a copy.
         let (kind, persistence, local, valid, own) = unsafe {
@@ -136,7 +136,7 @@ impl Inspection<'_> {
     ///
     /// # Errors
     /// When the transaction sees rows of a time before the index, which it need not hold.
-    pub fn visible_rows(&self, row: &mut Row<'_>) -> Result<(), Refused> {
+    pub fn visible_rows(&self, row: &mut Row<'_>) -> Result<(), InspectError> {
         // SAFETY: both relations are open; the info is made for this index, in the current memory context. Marked as a
         // concurrent build, it lets the table be scanned with a snapshot of the transaction.
         unsafe {

@@ -21,7 +21,7 @@ use core::ffi::c_int;
 
 use pgrx::pg_sys::{self, Datum, Oid, Relation, varlena};
 
-use super::raw;
+use super::ffi;
 use super::toast_places::{self, Known};
 use super::varlena::{HEADER, header_4b, header_4b_compressed};
 
@@ -182,10 +182,10 @@ impl Fetcher {
                 slot.buffer.cast::<u32>().write(header_4b_compressed(size));
             }
             let lock = pg_sys::AccessShareLock as c_int;
-            let relation = raw::table_open(external.relation, lock);
+            let relation = ffi::table_open(external.relation, lock);
             let heap = (*(*relation).rd_rel).relam == Oid::from(pg_sys::BuiltinOid::HEAP_TABLE_AM_OID);
             let found = heap && slot.fill_from_index(relation, &external);
-            raw::table_close(relation, lock);
+            ffi::table_close(relation, lock);
             if !heap {
                 return None;
             }
@@ -278,7 +278,7 @@ impl Slot {
         // SAFETY: see each step; the caller vouches for the value.
         unsafe {
             let (transaction, statement) =
-                (raw::GetCurrentTransactionStartTimestamp(), raw::GetCurrentStatementStartTimestamp());
+                (ffi::GetCurrentTransactionStartTimestamp(), ffi::GetCurrentStatementStartTimestamp());
             // A va_valueid can be used again once nobody can see the value: not within a statement that does.
             let held = slot.value == external.value
                 && slot.relation == external.relation
@@ -311,7 +311,7 @@ unsafe fn state<'a>(flinfo: *mut pg_sys::FmgrInfo) -> Option<&'a mut State> {
     unsafe {
         let flinfo = flinfo.as_mut()?;
         if flinfo.fn_extra.is_null() {
-            flinfo.fn_extra = raw::MemoryContextAllocZero(flinfo.fn_mcxt, size_of::<State>());
+            flinfo.fn_extra = ffi::MemoryContextAllocZero(flinfo.fn_mcxt, size_of::<State>());
         }
         flinfo.fn_extra.cast::<State>().as_mut()
     }
@@ -331,10 +331,10 @@ impl Slot {
             if !self.buffer.is_null() {
                 let old = core::mem::replace(&mut self.buffer, core::ptr::null_mut());
                 self.capacity = 0;
-                raw::pfree(old.cast());
+                ffi::pfree(old.cast());
             }
             let capacity = size.next_power_of_two();
-            self.buffer = raw::MemoryContextAlloc(context, capacity).cast();
+            self.buffer = ffi::MemoryContextAlloc(context, capacity).cast();
             self.capacity = capacity;
         }
     }
@@ -348,10 +348,10 @@ impl Slot {
         // SAFETY: the row that holds the pointer is visible, so its toast table exists. The relation is closed
         // on every path that returns; an error's cleanup closes it otherwise.
         unsafe {
-            let relation = raw::table_open(external.relation, lock);
+            let relation = ffi::table_open(external.relation, lock);
             let heap = (*(*relation).rd_rel).relam == Oid::from(pg_sys::BuiltinOid::HEAP_TABLE_AM_OID);
             let found = heap && (self.guess(relation, external) || self.fill_from_index(relation, external));
-            raw::table_close(relation, lock);
+            ffi::table_close(relation, lock);
             found
         }
     }
@@ -394,13 +394,13 @@ impl Slot {
         let number = external.value.to_u32();
         // SAFETY: as in `fill_from_neighbour`.
         unsafe {
-            let end = raw::RelationGetNumberOfBlocksInFork(relation, pg_sys::ForkNumber::MAIN_FORKNUM);
+            let end = ffi::RelationGetNumberOfBlocksInFork(relation, pg_sys::ForkNumber::MAIN_FORKNUM);
             for attempt in 0..ATTEMPTS {
                 if guess.block >= end {
                     return false;
                 }
-                let buffer = raw::ReadBuffer(relation, guess.block);
-                raw::LockBuffer(buffer, pg_sys::BUFFER_LOCK_SHARE as c_int);
+                let buffer = ffi::ReadBuffer(relation, guess.block);
+                ffi::LockBuffer(buffer, pg_sys::BUFFER_LOCK_SHARE as c_int);
                 let page = core::slice::from_raw_parts(pg_sys::BufferGetPage(buffer).cast::<u8>(), PAGE);
                 let seen = look_for(number, page);
                 let mut chunks = Chunks::new(self.buffer, external, self.inserter);
@@ -410,7 +410,7 @@ impl Slot {
                     place.offset = offset;
                     progress = chunks.take_from_page(page, &mut place.offset);
                 }
-                raw::UnlockReleaseBuffer(buffer);
+                ffi::UnlockReleaseBuffer(buffer);
                 self.inserter = chunks.inserter;
                 guess = match seen {
                     Seen::Here(_) => {
@@ -453,14 +453,14 @@ impl Slot {
         // SAFETY: blocks are read only below the relation's current end, which cannot come nearer under the
         // lock that is held; a page is looked at under its share lock and not after.
         unsafe {
-            let end = raw::RelationGetNumberOfBlocksInFork(relation, pg_sys::ForkNumber::MAIN_FORKNUM);
+            let end = ffi::RelationGetNumberOfBlocksInFork(relation, pg_sys::ForkNumber::MAIN_FORKNUM);
             while place.block < end {
-                let buffer = raw::ReadBuffer(relation, place.block);
-                raw::LockBuffer(buffer, pg_sys::BUFFER_LOCK_SHARE as c_int);
+                let buffer = ffi::ReadBuffer(relation, place.block);
+                ffi::LockBuffer(buffer, pg_sys::BUFFER_LOCK_SHARE as c_int);
                 let page = core::slice::from_raw_parts(pg_sys::BufferGetPage(buffer).cast::<u8>(), PAGE);
                 let before = (chunks.sequence, place.offset);
                 let state = chunks.take_from_page(page, &mut place.offset);
-                raw::UnlockReleaseBuffer(buffer);
+                ffi::UnlockReleaseBuffer(buffer);
                 self.inserter = chunks.inserter;
                 match state {
                     Progress::Complete { last_item } => {
@@ -499,9 +499,9 @@ impl Slot {
             snapshot.snapshot_type = pg_sys::SnapshotType::SNAPSHOT_TOAST;
             let mut indexes: *mut Relation = core::ptr::null_mut();
             let mut count: c_int = 0;
-            let valid = raw::toast_open_indexes(relation, lock, &raw mut indexes, &raw mut count);
+            let valid = ffi::toast_open_indexes(relation, lock, &raw mut indexes, &raw mut count);
             let mut key: pg_sys::ScanKeyData = core::mem::zeroed();
-            raw::ScanKeyInit(
+            ffi::ScanKeyInit(
                 &raw mut key,
                 1,
                 pg_sys::BTEqualStrategyNumber as u16,
@@ -509,10 +509,10 @@ impl Slot {
                 Datum::from(external.value),
             );
             let index = *indexes.add(valid.max(0) as usize);
-            let scan = raw::systable_beginscan_ordered(relation, index, &raw mut snapshot, 1, &raw mut key);
+            let scan = ffi::systable_beginscan_ordered(relation, index, &raw mut snapshot, 1, &raw mut key);
             loop {
                 let tuple =
-                    raw::systable_getnext_ordered(scan, pg_sys::ScanDirection::ForwardScanDirection).as_ref();
+                    ffi::systable_getnext_ordered(scan, pg_sys::ScanDirection::ForwardScanDirection).as_ref();
                 let Some(tuple) = tuple else { break };
                 let bytes = core::slice::from_raw_parts(tuple.t_data.cast::<u8>(), tuple.t_len as usize);
                 if !Chunk::new(bytes).is_some_and(|chunk| chunks.take(chunk)) {
@@ -525,8 +525,8 @@ impl Slot {
                 self.next = Place { block, offset: id.ip_posid.saturating_add(1) };
                 first = first.or(Some(block));
             }
-            raw::systable_endscan_ordered(scan);
-            raw::toast_close_indexes(indexes, count, lock);
+            ffi::systable_endscan_ordered(scan);
+            ffi::toast_close_indexes(indexes, count, lock);
         }
         if let (true, Some(block)) = (complete, first) {
             toast_places::learn(external.relation.to_u32(), Known { value: external.value.to_u32(), block });
@@ -611,10 +611,10 @@ impl Chunks {
         // SAFETY: both take any number; they may read the commit log, under a buffer's lock as the server itself does,
         // and an error jumps over frames that hold nothing.
         unsafe {
-            if raw::TransactionIdIsCurrentTransactionId(inserter) {
+            if ffi::TransactionIdIsCurrentTransactionId(inserter) {
                 return true;
             }
-            let committed = raw::TransactionIdDidCommit(inserter);
+            let committed = ffi::TransactionIdDidCommit(inserter);
             if committed {
                 self.inserter = chunk.inserter;
             }

@@ -2,7 +2,7 @@
 
 use pgrx::pg_sys::{self, Datum, varlena};
 
-use super::{raw, server, toast};
+use super::{ffi, server, toast};
 
 /// Bytes of the four-byte header.
 pub const HEADER: usize = 4;
@@ -96,7 +96,7 @@ pub(super) unsafe fn kept_hot(datum: *mut varlena, scratch: &mut Scratch) -> (&[
         match inline_value(datum, scratch) {
             Some(bytes) => (bytes, datum),
             None => {
-                let fetched = raw::pg_detoast_datum(datum);
+                let fetched = ffi::pg_detoast_datum(datum);
                 (whole(fetched), fetched)
             }
         }
@@ -125,7 +125,7 @@ pub unsafe fn detoast_hot(
 #[inline(never)]
 unsafe fn fetch<'s>(fcinfo: pg_sys::FunctionCallInfo, n: usize, datum: *mut varlena) -> &'s [u8] {
     // SAFETY: the caller's contract; what PostgreSQL fetches lives in the current memory context.
-    unsafe { toast::fetch(fcinfo, n, datum).unwrap_or_else(|| whole(raw::pg_detoast_datum(datum))) }
+    unsafe { toast::fetch(fcinfo, n, datum).unwrap_or_else(|| whole(ffi::pg_detoast_datum(datum))) }
 }
 
 /// As [`detoast_hot`], fetching no more than `bytes` bytes of a value stored out of line.
@@ -136,7 +136,7 @@ unsafe fn fetch<'s>(fcinfo: pg_sys::FunctionCallInfo, n: usize, datum: *mut varl
 pub unsafe fn detoast_prefix_hot(datum: *mut varlena, bytes: i32, scratch: &mut Scratch) -> &[u8] {
     // SAFETY: the caller's contract; what is fetched lives in the current memory context.
     unsafe {
-        inline_value(datum, scratch).unwrap_or_else(|| whole(raw::pg_detoast_datum_slice(datum, 0, bytes)))
+        inline_value(datum, scratch).unwrap_or_else(|| whole(ffi::pg_detoast_datum_slice(datum, 0, bytes)))
     }
 }
 
@@ -208,7 +208,7 @@ impl NewVarlena {
     pub(super) unsafe fn zeroed_hot(size: usize) -> Self {
         let size = size.max(HEADER);
         // SAFETY: as in `zeroed`, but for the jump, which the caller allows.
-        let bytes = unsafe { core::slice::from_raw_parts_mut(raw::palloc0(size).cast::<u8>(), size) };
+        let bytes = unsafe { core::slice::from_raw_parts_mut(ffi::palloc0(size).cast::<u8>(), size) };
         if let Some(header) = bytes.first_chunk_mut() {
             *header = header_4b(size).to_ne_bytes();
         }
@@ -235,7 +235,7 @@ pub(super) unsafe fn cstring_hot(capacity: usize, fill: impl FnOnce(&mut [u8]) -
     // SAFETY: palloc gives `capacity + 1` bytes or raises, which the caller allows. They are written before they are
     // read as a slice of initialised bytes, and NUL ends the text that `fill` wrote.
     unsafe {
-        let start = raw::palloc(capacity + 1).cast::<u8>();
+        let start = ffi::palloc(capacity + 1).cast::<u8>();
         start.write_bytes(0, capacity + 1);
         let len = fill(core::slice::from_raw_parts_mut(start, capacity)).min(capacity);
         start.add(len).write(0);

@@ -14,7 +14,7 @@ use vector_index::page::{FIRST_OFFSET, Tid};
 use vector_kernels::prefetch_line;
 
 use super::blocks::{PAGE_SIZE, prefetch_lines};
-use super::raw;
+use super::ffi;
 use super::relation::Rel;
 
 /// More blocks than this (32 GB) are not remembered: four bytes each, per backend and index.
@@ -69,7 +69,7 @@ fn grow(relation: Rel<'_>, block: u32) {
     // which is what one allocation allows. The old table is copied before it goes.
     unsafe {
         let rel = relation.as_ptr();
-        let new = raw::MemoryContextAllocExtended((*rel).rd_indexcxt, bytes, flags).cast::<Header>();
+        let new = ffi::MemoryContextAllocExtended((*rel).rd_indexcxt, bytes, flags).cast::<Header>();
         if new.is_null() {
             return;
         }
@@ -78,7 +78,7 @@ fn grow(relation: Rel<'_>, block: u32) {
         core::ptr::copy_nonoverlapping(old.as_ptr(), new.add(1).cast::<Buffer>(), old.len());
         let previous = core::mem::replace(&mut (*rel).rd_amcache, new.cast());
         if !previous.is_null() {
-            raw::pfree(previous);
+            ffi::pfree(previous);
         }
     }
 }
@@ -112,7 +112,7 @@ fn used(buffer: Buffer) -> u32 {
     // SAFETY: the buffer number came from the server in this process, so the address lies within its buffer headers.
     // Others write there at any moment, so the read is volatile; its value only chooses between two ways of reading.
     let state = unsafe {
-        let headers = raw::BufferDescriptors.cast::<u8>();
+        let headers = ffi::BufferDescriptors.cast::<u8>();
         headers.add((buffer - 1) as usize * DESCRIPTOR + STATE).cast::<u32>().read_volatile()
     };
     state >> 18 & 15
@@ -136,7 +136,7 @@ pub fn pin(relation: Rel<'_>, block: u32, enough: u32) -> Option<Buffer> {
             let place = (*rel).rd_node;
             #[cfg(not(any(feature = "pg14", feature = "pg15")))]
             let place = (*rel).rd_locator;
-            raw::ReadRecentBuffer(place, pg_sys::ForkNumber::MAIN_FORKNUM, block, buffer)
+            ffi::ReadRecentBuffer(place, pg_sys::ForkNumber::MAIN_FORKNUM, block, buffer)
         };
         pinned.then_some(buffer)
     }
@@ -162,7 +162,7 @@ fn place(table: &[Buffer], tid: Tid) -> Option<usize> {
 #[inline(always)]
 fn line_pointer(at: usize, tid: Tid) -> *const u8 {
     // SAFETY: reads the address of the shared pages, which is set before any backend runs.
-    let pages = unsafe { raw::BufferBlocks }.cast::<u8>();
+    let pages = unsafe { ffi::BufferBlocks }.cast::<u8>();
     pages.wrapping_byte_add(at * PAGE_SIZE + 24 + (usize::from(tid.offset()) - 1) * 4)
 }
 
@@ -171,7 +171,7 @@ fn line_pointer(at: usize, tid: Tid) -> *const u8 {
 pub fn prefetch_blocks(relation: Rel<'_>, tids: &[Tid]) {
     let table = table(relation);
     // SAFETY: reads the address of the buffer headers, which is set before any backend runs.
-    let headers = unsafe { raw::BufferDescriptors }.cast::<u8>();
+    let headers = unsafe { ffi::BufferDescriptors }.cast::<u8>();
     for &tid in tids {
         if let Some(at) = place(table, tid) {
             prefetch_line(headers.wrapping_byte_add(at * DESCRIPTOR));
@@ -193,7 +193,7 @@ pub fn prefetch_item(relation: Rel<'_>, tid: Tid, size: usize) {
         // leads to a prefetch, harmless at any address.
         let pointer = unsafe { line_pointer(at, tid).cast::<u32>().read_volatile() };
         // SAFETY: reads an address set before any backend runs.
-        let pages = unsafe { raw::BufferBlocks }.cast::<u8>();
+        let pages = unsafe { ffi::BufferBlocks }.cast::<u8>();
         let start = at * PAGE_SIZE + (pointer & 0x7fff) as usize;
         prefetch_lines(pages.wrapping_byte_add(start), size.min(PAGE_SIZE));
     }
