@@ -30,7 +30,7 @@ case ${1:-} in
   full) plan=full ;;
 esac
 if [ -n "$plan" ]; then
-  script=evidence.py
+  script=run_plan.py
   shift
 fi
 

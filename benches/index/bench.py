@@ -64,7 +64,7 @@ def parsed() -> argparse.Namespace:
     return options
 
 
-def with_figures(options: argparse.Namespace) -> tuple[tuple[str, str], ...]:
+def index_options(options: argparse.Namespace) -> tuple[tuple[str, str], ...]:
     pairs = [part.partition("=") for part in options.options.split(",") if part]
     return tuple((name.strip(), value.strip()) for name, _, value in pairs)
 
@@ -73,7 +73,7 @@ def main() -> int:
     options = parsed()
     # Ended from outside, servers must stop too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    config = Config(options.dataset, datasets.OPCLASSES[options.opclass], options.am, with_figures(options), options.rows)
+    config = Config(options.dataset, datasets.OPCLASSES[options.opclass], options.am, index_options(options), options.rows)
     dataset = datasets.load(options.dataset, config.opclass.kind, options.queries)
     if options.rows:
         dataset.base = dataset.base[:options.rows]

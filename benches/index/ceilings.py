@@ -20,7 +20,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve
 import numpy as np
 
 import datasets
-from truth import Truth
+from ground_truth import Truth
 
 EF = (10, 14, 20, 28, 40, 60, 80, 120, 160, 240, 320, 480)
 PROBES = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192)

@@ -15,7 +15,7 @@ import servers
 import serving
 import writing
 from servers import Config
-from truth import Truth
+from ground_truth import Truth
 
 PHASES = ("build", "search", "clients", "exact", "insert", "writers", "vacuum", "inertia")
 # A curve ends where its recall is above this: what comes after costs time and says nothing.

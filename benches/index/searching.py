@@ -12,7 +12,7 @@ import numpy as np
 import datasets
 import servers
 from servers import Cluster, Config, Session
-from truth import Truth
+from ground_truth import Truth
 
 LADDERS = {
     "hnsw": (10, 14, 20, 28, 40, 60, 80, 120, 160, 240, 320, 480, 640, 1000),

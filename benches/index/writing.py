@@ -14,7 +14,7 @@ import datasets
 import searching
 import servers
 from servers import Cluster, Config, Session, Work
-from truth import Truth
+from ground_truth import Truth
 
 INSERT = "INSERT INTO items VALUES ($1::int4, $2::{type})"
 # Rows of one side between those of the other; a transaction each.

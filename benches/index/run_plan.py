@@ -1,7 +1,7 @@
 """The whole benchmark: every configuration of a plan on one pair of servers, ceilings beside it, growth over it.
 
-    evidence.py --theirs PREFIX --ours PREFIX [--plan quick|full] [--only WORD,...] [--ceilings PYTHON] [--results DIRECTORY] [--publish]
-    evidence.py --plan quick --report-only [--publish]
+    run_plan.py --theirs PREFIX --ours PREFIX [--plan quick|full] [--only WORD,...] [--ceilings PYTHON] [--results DIRECTORY] [--publish]
+    run_plan.py --plan quick --report-only [--publish]
 
 Writes bench-<plan>.json after every configuration, so that a run that is stopped keeps what it has; --only measures the
 configurations whose names contain one of the words and keeps the others of that file. Then a table, and bench-<plan>.html.
