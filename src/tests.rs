@@ -25,7 +25,7 @@ mod tests {
     }
 
     fn float4out(value: f32) -> String {
-        // SAFETY: float4out takes one float4 and answers a cstring.
+        // SAFETY: float4out takes one float4 and returns a cstring.
         unsafe {
             let text = pg_sys::OidFunctionCall1Coll(
                 pg_sys::Oid::from(pg_sys::F_FLOAT4OUT),

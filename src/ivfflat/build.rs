@@ -280,7 +280,7 @@ impl Build<'_> {
         Ok(())
     }
 
-    /// Gives every row of the table to the loader; answers how many rows the table has.
+    /// Gives every row of the table to the loader; returns how many rows the table has.
     fn assign<T, S>(
         &mut self,
         space: S,

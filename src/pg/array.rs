@@ -115,7 +115,7 @@ impl<'a> Array<'a> {
         };
         values.iter().map(|&datum| {
             // SAFETY: `datum` is a numeric, the one argument of numeric_float4, which looks at nothing else of its call
-            // and answers a float4: the lower half of a datum.
+            // and returns a float4: the lower half of a datum.
             let float =
                 unsafe { server::DirectFunctionCall1Coll(Some(ffi::numeric_float4), Oid::INVALID, datum) };
             f32::from_bits(float.value() as u32)

@@ -168,7 +168,7 @@ pub(super) enum Part {
     Whole,
 }
 
-/// Scans the table for a build and answers the number of rows it saw. `row` runs in a memory context that is reset
+/// Scans the table for a build and returns the number of rows it saw. `row` runs in a memory context that is reset
 /// after each row; its error is raised.
 pub fn scan_table(heap: Rel<'_>, index: Rel<'_>, info: *mut pg_sys::IndexInfo, row: &mut Row<'_>) -> f64 {
     scan_part(heap, index, info, Part::All, &|| true, &mut |_| false, row)

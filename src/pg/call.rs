@@ -128,7 +128,7 @@ impl<'fc> Call<'fc> {
         value.into_datum()
     }
 
-    /// A cstring of at most `capacity` bytes for the result; `fill` writes it (without NUL) and answers its length.
+    /// A cstring of at most `capacity` bytes for the result; `fill` writes it (without NUL) and returns its length.
     #[inline]
     pub fn cstring_hot(&self, capacity: usize, fill: impl FnOnce(&mut [u8]) -> usize) -> Datum {
         // SAFETY: the body may be jumped over (`new`).

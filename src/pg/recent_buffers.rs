@@ -118,7 +118,7 @@ fn used(buffer: Buffer) -> u32 {
     state >> 18 & 15
 }
 
-/// Pins a block in the buffer where it was last seen, when it still is there. Answers none, too, when the buffer was used
+/// Pins a block in the buffer where it was last seen, when it still is there. Returns none, too, when the buffer was used
 /// less than `enough` times lately, so that the use is counted (module comment).
 #[inline(always)]
 pub fn pin(relation: Rel<'_>, block: u32, enough: u32) -> Option<Buffer> {

@@ -226,7 +226,7 @@ impl NewVarlena {
     }
 }
 
-/// A cstring of at most `capacity` bytes; `fill` writes it (without NUL) and answers its length.
+/// A cstring of at most `capacity` bytes; `fill` writes it (without NUL) and returns its length.
 ///
 /// # Safety
 /// A server error (no memory) jumps over the caller's frames.

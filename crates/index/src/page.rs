@@ -387,7 +387,7 @@ impl<'a> PageMut<'a> {
         put_u32(self.bytes, at, start as u32 | LP_NORMAL << 15 | (len as u32) << 17);
     }
 
-    /// Replaces the item at `offset`, moving others when the size changes (PageIndexTupleOverwrite). Answers whether
+    /// Replaces the item at `offset`, moving others when the size changes (PageIndexTupleOverwrite). Returns whether
     /// it fits; nothing is changed when not.
     ///
     /// # Errors
@@ -455,7 +455,7 @@ impl<'a> PageMut<'a> {
     }
 
     /// [`Self::remove`] where items have one size and no gaps between them: those at the low end fill the holes.
-    /// Answers whether that is so; nothing is changed when not.
+    /// Returns whether that is so; nothing is changed when not.
     fn remove_in_place(&mut self, offsets: &[u16]) -> Result<bool, Damage> {
         let page = self.as_page();
         let (count, upper) = (usize::from(page.max_offset()), page.upper());

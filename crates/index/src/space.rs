@@ -56,7 +56,7 @@ pub trait Space: Copy + Send + Sync + 'static {
     /// The space's metric.
     fn metric(&self) -> Metric;
 
-    /// Makes `out` the value's elements; answers false where values are not dense.
+    /// Makes `out` the value's elements; returns false where values are not dense.
     fn widen(&self, view: Self::View<'_>, out: &mut Vec<f32>) -> bool {
         let _ = (view, out);
         false
@@ -343,7 +343,7 @@ pub const fn varlena_header(size: usize) -> [u8; 4] {
     if cfg!(target_endian = "little") { size << 2 } else { size & 0x3fff_ffff }.to_ne_bytes()
 }
 
-/// Writes `value` divided by its Euclidean norm to `out`. Answers false, and leaves `out` alone, when the norm is not
+/// Writes `value` divided by its Euclidean norm to `out`. Returns false, and leaves `out` alone, when the norm is not
 /// above zero. `bit` values have no norm: they are answered false.
 ///
 /// # Errors

@@ -73,7 +73,7 @@ impl WireElement for f16 {
     }
 }
 
-/// Reads the header of a `vector` or `halfvec` and answers its dimensions, checked against the type's limits
+/// Reads the header of a `vector` or `halfvec` and returns its dimensions, checked against the type's limits
 /// and the type modifier (-1: none).
 pub fn read_dense_header<T: DenseElement>(reader: &mut Reader<'_>, typmod: i32) -> Result<usize, ValueError> {
     let dims = i32::from(reader.i16()?);

@@ -379,7 +379,7 @@ impl BlockStore for Visited<'_> {
     }
 }
 
-/// Vacuums a table while others insert, now and then, and stops it at its `stop`-th step; answers whether it was.
+/// Vacuums a table while others insert, now and then, and stops it at its `stop`-th step; returns whether it was.
 fn vacuum_beside_inserts(table: &mut Table, every: u64, stop: u64) -> bool {
     let dead = table.dead.clone();
     let (inner, graph) = (table.blocks.share(), graph(table.m));

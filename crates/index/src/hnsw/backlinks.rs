@@ -102,7 +102,7 @@ impl NeighbourCache {
         self.loaded.first().map_or(Tid::INVALID, |new| new.member.tid)
     }
 
-    /// Reads an element, unless it was read before, and answers its place.
+    /// Reads an element, unless it was read before, and returns its place.
     fn load<B: BlockStore>(&mut self, blocks: &mut B, tid: Tid) -> Result<u32, B::Error> {
         if let Some(&place) = self.places.get(&tid.packed()) {
             return Ok(place);
@@ -498,7 +498,7 @@ fn plan<B: BlockStore, S: Space>(
     drop_one(blocks, graph, links, neighbour.tid, layer, false)
 }
 
-/// Loads what a list names into `links.candidates`, with its distance from the owner. Answers at once when it names an
+/// Loads what a list names into `links.candidates`, with its distance from the owner. Returns at once when it names an
 /// element on its way out that it need not keep: those go first.
 fn weigh<B: BlockStore, S: Space>(
     blocks: &mut B,

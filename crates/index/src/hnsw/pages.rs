@@ -63,7 +63,7 @@ impl TidSet {
         Ok(())
     }
 
-    /// Adds a TID, for which there is room; answers whether it was not there.
+    /// Adds a TID, for which there is room; returns whether it was not there.
     #[inline(always)]
     pub fn insert(&mut self, tid: Tid) -> bool {
         if self.used * 2 >= self.slots.len() && self.try_grow().is_err() && self.used >= self.slots.len() {

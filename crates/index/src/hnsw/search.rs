@@ -127,7 +127,7 @@ impl CandidateQueue {
         self.entries.is_empty()
     }
 
-    /// Makes room for so many more candidates; answers false when there is no memory.
+    /// Makes room for so many more candidates; returns false when there is no memory.
     pub fn reserve(&mut self, more: usize) -> bool {
         self.entries.try_reserve(more).is_ok()
     }
@@ -154,7 +154,7 @@ impl CandidateQueue {
         }
     }
 
-    /// Offers a candidate; answers the one that has no place: another, or itself.
+    /// Offers a candidate; returns the one that has no place: another, or itself.
     #[inline(always)]
     pub fn offer(&mut self, scored: Scored, counts: bool, ef: usize) -> Option<Scored> {
         let entry = Entry::new(scored);

@@ -648,7 +648,7 @@ fn list_rows(
     room.map_err(|_| Damage::OUT_OF_MEMORY)
 }
 
-/// Removes rows, which come in the order of their elements, from a page and moves the others to the front; answers how
+/// Removes rows, which come in the order of their elements, from a page and moves the others to the front; returns how
 /// many went.
 fn remove_dead(bytes: &mut [u8], mut dead: &[(u16, Tid)]) -> Result<u64, Damage> {
     let mut page = PageMut::new(bytes, PAGE_ID)?;

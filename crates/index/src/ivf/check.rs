@@ -139,7 +139,7 @@ impl Check {
         rows.map(|&(row, place)| (Tid::from_packed(row), Tid::from_packed(place)))
     }
 
-    /// Checks a list page; answers the next.
+    /// Checks a list page; returns the next.
     fn list_page<S: Space>(&mut self, bytes: &[u8], block: u32, space: S) -> u32 {
         let violations = &mut self.violations;
         let Some(page) = verify::page(bytes, PAGE_ID, true, |damage| {
@@ -206,7 +206,7 @@ impl Check {
         Ok(())
     }
 
-    /// Checks an entry page; answers the next.
+    /// Checks an entry page; returns the next.
     fn entry_page<S: Space>(
         &mut self,
         bytes: &[u8],

@@ -238,7 +238,7 @@ impl<'s, T: Encoding> Lloyd<'s, T> {
         centre as usize / PANEL / self.panels_per_bound
     }
 
-    /// Gives every row its nearest centre; answers how many changed.
+    /// Gives every row its nearest centre; returns how many changed.
     fn assign(&mut self, workers: &mut Workers<'_>) -> Result<usize, OutOfMemory> {
         let chunk = chunk_rows(self.sample.width());
         let drift = self.drift();
@@ -390,7 +390,7 @@ impl<'s, T: Encoding> Lloyd<'s, T> {
         }
     }
 
-    /// Gives centres without rows the rows that are farthest from their own centres. Answers whether there were any.
+    /// Gives centres without rows the rows that are farthest from their own centres. Returns whether there were any.
     fn refill(&mut self) -> Result<bool, OutOfMemory> {
         self.order_rows();
         let empty: Vec<u32> = (0..self.centres.count() as u32)

@@ -267,7 +267,7 @@ impl<T: Element> Loader<T> {
         part.and_then(|part| part.as_bytes().get(start..start + self.entry_size)).unwrap_or_default()
     }
 
-    /// Orders the stored entries by list; answers how many each list has.
+    /// Orders the stored entries by list; returns how many each list has.
     fn arrange(&mut self) -> Result<Vec<u32>, OutOfMemory> {
         let mut counts = memory::filled(0u32, self.counts.len())?;
         self.entry_lists.iter().for_each(|&list| counts[list as usize] += 1);

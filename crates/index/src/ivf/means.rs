@@ -114,7 +114,7 @@ impl<S> Mean<'_, S> {
         !self.changes.is_empty()
     }
 
-    /// Brings the sum up to date, and moves a centre to the mean of its `count` rows; answers how far.
+    /// Brings the sum up to date, and moves a centre to the mean of its `count` rows; returns how far.
     pub fn move_centre<T: Encoding<Component: Component<Sum = S>>>(
         &mut self,
         sample: &Sample<T>,
@@ -137,7 +137,7 @@ impl<S> Mean<'_, S> {
     }
 }
 
-/// Moves a centre to the mean of `rows`, all of them read; answers how far. `sums` is room.
+/// Moves a centre to the mean of `rows`, all of them read; returns how far. `sums` is room.
 pub(super) fn move_to_mean<T: Encoding>(
     sample: &Sample<T>,
     rows: &[u32],
@@ -157,7 +157,7 @@ pub(super) fn move_to_mean<T: Encoding>(
     settle(sample, sums, rows.len() as u32, group, column, mean)
 }
 
-/// Moves a centre to the mean of the `count` rows in `sums`; answers how far.
+/// Moves a centre to the mean of the `count` rows in `sums`; returns how far.
 fn settle<T: Encoding>(
     sample: &Sample<T>,
     sums: &[<T::Component as Component>::Sum],

@@ -279,7 +279,7 @@ impl<T: Encoding> Sample<T> {
         self.rows.truncate(last * self.width);
     }
 
-    /// Takes memory for `rows` rows at once, so that it need not grow by doubling; answers whether there is as much.
+    /// Takes memory for `rows` rows at once, so that it need not grow by doubling; returns whether there is as much.
     pub fn reserve(&mut self, rows: usize) -> bool {
         self.rows.try_reserve_exact(rows.saturating_mul(self.width)).is_ok()
     }

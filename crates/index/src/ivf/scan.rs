@@ -254,7 +254,7 @@ impl Scan {
     }
 }
 
-/// Adds the entries of a page; answers the next page of its chain, and the bytes of its last entry.
+/// Adds the entries of a page; returns the next page of its chain, and the bytes of its last entry.
 fn score_page<S: Space>(
     bytes: &[u8],
     space: S,

@@ -123,7 +123,7 @@ fn find_list<B: BlockStore, S: Space>(
     Ok(nearest.1)
 }
 
-/// Adds an entry to the first page from `start` on with room for it; answers which.
+/// Adds an entry to the first page from `start` on with room for it; returns which.
 fn append<B: BlockStore>(blocks: &mut B, start: u32, entry: &[u8]) -> Result<u32, B::Error> {
     let mut chain = Chain::new(start);
     loop {
@@ -227,7 +227,7 @@ impl Vacuum {
         Ok(())
     }
 
-    /// Cleans one list; answers the first page that has room now.
+    /// Cleans one list; returns the first page that has room now.
     fn list<B: BlockStore>(
         &mut self,
         blocks: &mut B,

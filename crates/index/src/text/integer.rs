@@ -53,7 +53,7 @@ fn leading(n: u32) -> (u64, usize) {
     (u64::from(u32::from_le_bytes([hundreds, tens, ones, 0]) >> zeros), usize::from(len & 3))
 }
 
-/// Prints a number that [`magnitude`] found, behind a sign if `negative`; answers the length of both.
+/// Prints a number that [`magnitude`] found, behind a sign if `negative`; returns the length of both.
 #[inline]
 pub(super) fn print(magnitude: u32, negative: bool, out: &mut [u8; ROOM]) -> usize {
     // How many digits there are cannot be predicted: whole words are written, and the bytes behind the text forgotten.

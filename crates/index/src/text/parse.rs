@@ -113,7 +113,7 @@ pub fn dense_capacity(text: &[u8]) -> usize {
     (commas + 1).min(MAX_DIMS as usize)
 }
 
-/// Reads `[x, y, …]` into the front of `out`, which has [`dense_capacity`] elements, and answers how many.
+/// Reads `[x, y, …]` into the front of `out`, which has [`dense_capacity`] elements, and returns how many.
 pub fn parse_dense<T: TextElement>(text: &[u8], out: &mut [T]) -> Result<usize, TextError> {
     let ty = T::TYPE;
     let mut cursor = Cursor { text, at: 0, ty };

@@ -112,7 +112,7 @@ impl Numbers {
     }
 }
 
-/// Prints a dense vector into `buffer`, which has [`dense_text_size`] bytes, and answers how many it took.
+/// Prints a dense vector into `buffer`, which has [`dense_text_size`] bytes, and returns how many it took.
 pub fn print_dense<T: DenseElement>(elements: &[T], buffer: &mut [u8]) -> usize {
     let mut out = Out { buffer, len: 0 };
     let mut numbers = Numbers::new();
@@ -130,7 +130,7 @@ pub fn print_dense<T: DenseElement>(elements: &[T], buffer: &mut [u8]) -> usize 
     out.len
 }
 
-/// Prints a sparse vector into `buffer`, which has [`sparse_text_size`] bytes, and answers how many it took.
+/// Prints a sparse vector into `buffer`, which has [`sparse_text_size`] bytes, and returns how many it took.
 pub fn print_sparse(value: &SparseView<'_>, buffer: &mut [u8]) -> usize {
     let mut out = Out { buffer, len: 0 };
     let mut numbers = Numbers::new();

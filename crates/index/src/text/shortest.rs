@@ -15,7 +15,7 @@ pub const MAX_F32_TEXT: usize = 15;
 /// Bytes that [`print_f32`] may write to; those behind the text are left with anything.
 pub const F32_ROOM: usize = 32;
 
-/// Prints `value` at the front of `out` and answers how many bytes the text has.
+/// Prints `value` at the front of `out` and returns how many bytes the text has.
 #[inline]
 pub fn print_f32(value: f32, out: &mut [u8; F32_ROOM]) -> usize {
     print_decimal(value, Decimal::of(value), out)
@@ -36,7 +36,7 @@ impl Decimal {
     }
 }
 
-/// Prints `value`, whose decimal is `decimal`, at the front of `out` and answers how many bytes the text has.
+/// Prints `value`, whose decimal is `decimal`, at the front of `out` and returns how many bytes the text has.
 /// Whoever prints many values works out the decimals of some before printing them: the processor overlaps the
 /// steps of several values better than the two stages of one.
 #[inline]
@@ -171,7 +171,7 @@ pub(super) fn put(out: &mut [u8], at: usize, text: &[u8]) {
     }
 }
 
-/// Writes `decimal` behind a sign of `sign` bytes, and answers the length of both.
+/// Writes `decimal` behind a sign of `sign` bytes, and returns the length of both.
 #[inline]
 fn layout(decimal: Decimal, sign: usize, out: &mut [u8; F32_ROOM]) -> usize {
     let mut buffer = itoa::Buffer::new();

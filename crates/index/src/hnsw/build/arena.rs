@@ -47,7 +47,7 @@ impl<T: Default> Arena<T> {
         bytes
     }
 
-    /// Adds `items`, all default; answers false, and adds none, when there is no memory.
+    /// Adds `items`, all default; returns false, and adds none, when there is no memory.
     pub fn extend(&mut self, items: usize) -> bool {
         while (self.chunks.len() << self.shift) < self.len + items {
             let mut chunk = Vec::new();
@@ -174,7 +174,7 @@ impl Values {
         self.varying || self.size == 0 || self.size == size
     }
 
-    /// Adds a value that [fits](Self::fits); answers false, and adds nothing, when there is no memory.
+    /// Adds a value that [fits](Self::fits); returns false, and adds nothing, when there is no memory.
     pub fn push(&mut self, value: &[u8]) -> bool {
         let words = value.len().div_ceil(8);
         if !self.varying {

@@ -93,7 +93,7 @@ impl Shares {
     }
 }
 
-/// A random walk from `start` over edges between nodes of equal value. Answers where it ends, and in `edges` such edges from
+/// A random walk from `start` over edges between nodes of equal value. Returns where it ends, and in `edges` such edges from
 /// there.
 pub(super) fn wander(base_layer: &Lists, start: u32, seed: u32, edges: &mut Vec<Edge>) -> u32 {
     let mut at = start;

@@ -86,7 +86,7 @@ impl Lists {
         self.lines.growth(lists) + self.sides.growth(lists)
     }
 
-    /// Adds empty lists; answers false when there is no memory.
+    /// Adds empty lists; returns false when there is no memory.
     pub fn extend(&mut self, lists: usize) -> bool {
         self.lines.extend(lists) && self.sides.extend(lists)
     }

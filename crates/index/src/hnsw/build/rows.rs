@@ -159,7 +159,7 @@ impl Rows {
         }
     }
 
-    /// Adds a heap TID to an element in which [`Self::find`] has found room; answers false when there is no memory.
+    /// Adds a heap TID to an element in which [`Self::find`] has found room; returns false when there is no memory.
     pub fn add_tid(&mut self, at: u32, tid: Tid) -> bool {
         let entry = self.more.len();
         if !self.more.extend(1) {
@@ -173,7 +173,7 @@ impl Rows {
         true
     }
 
-    /// Adds an element, whose value `full` has, too; answers false when there is no memory.
+    /// Adds an element, whose value `full` has, too; returns false when there is no memory.
     pub fn push(&mut self, tid: Tid, level: u8, upper: u32, hash: u32, full: Option<u32>) -> bool {
         if !(self.rows.extend(1) && self.firsts.extend(1) && self.buckets.extend(1)) {
             return false;

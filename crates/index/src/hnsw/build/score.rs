@@ -175,7 +175,7 @@ impl Encoder<'_> {
         far.into_iter().fold(0.0, f32::max)
     }
 
-    /// Writes the code of `value`; answers false when a number leaves the range of f32.
+    /// Writes the code of `value`; returns false when a number leaves the range of f32.
     pub fn encode(&self, value: &[f32], blocks: &mut [Block]) -> bool {
         let far = self.farthest(value);
         let scale = far / 127.0;
@@ -265,7 +265,7 @@ pub(super) struct Probes {
 }
 
 impl Probes {
-    /// Takes the next row; answers false when none is left.
+    /// Takes the next row; returns false when none is left.
     pub fn step<S: Space>(&self, elements: &Elements<S>, codes: &Codes, stop: &AtomicBool) -> bool {
         let (nodes, probe) = (elements.rows.len(), self.next.fetch_add(1, Relaxed));
         if probe >= PROBES.min(nodes) {

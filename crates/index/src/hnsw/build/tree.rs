@@ -50,7 +50,7 @@ enum Lost {
     Whole,
 }
 
-/// Gives every node an anchor, that of `entry` being one of those below it; answers how many had to be given edges.
+/// Gives every node an anchor, that of `entry` being one of those below it; returns how many had to be given edges.
 pub(super) fn span<S: Space>(
     elements: &mut Elements<S>,
     entry: u32,
@@ -202,7 +202,7 @@ impl<S: Space> Tree<'_, S> {
     }
 
     /// Gives `node` an edge from a node below `start` in the tree: a few steps down to the nearest child of each, then to
-    /// any, or the tree would grow there alone, and so deep that the way down takes longer and longer. Answers with the
+    /// any, or the tree would grow there alone, and so deep that the way down takes longer and longer. Returns with the
     /// new anchor. There is one: nothing hangs below a leaf, so that it can spare an edge.
     fn descend(&mut self, node: u32, start: u32) -> u32 {
         let (mut owner, mut steps) = (start, 0u32);
@@ -221,7 +221,7 @@ impl<S: Space> Tree<'_, S> {
         }
     }
 
-    /// Puts `node` into the list of the node of the tree that `to` leads to; answers false when that cannot spare an edge, or
+    /// Puts `node` into the list of the node of the tree that `to` leads to; returns false when that cannot spare an edge, or
     /// has spared enough.
     fn spare(&mut self, node: u32, to: Edge) -> bool {
         let owner = to.node;
@@ -238,7 +238,7 @@ impl<S: Space> Tree<'_, S> {
     }
 
     /// Puts an edge into the list of `owner`, where it is full in the place of one that the tree does not need: of those
-    /// the farthest that another edge is closer to, or else the farthest. Answers false when all are needed.
+    /// the farthest that another edge is closer to, or else the farthest. Returns false when all are needed.
     fn link(&mut self, owner: u32, edge: Edge) -> bool {
         let mut edges = core::mem::take(&mut self.edges);
         let mut list = self.elements.base_layer.lock(owner as usize);

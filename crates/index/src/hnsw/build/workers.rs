@@ -11,7 +11,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(10);
 /// Stack of a working thread, which needs little.
 const STACK: usize = 256 << 10;
 
-/// What makes the work stop: a flag, and the calling thread's `poll` when it answers true.
+/// What makes the work stop: a flag, and the calling thread's `poll` when it returns true.
 pub(super) struct Workers<'a, T> {
     stop: &'a AtomicBool,
     poll: T,
@@ -47,7 +47,7 @@ impl<'a, T: FnMut() -> bool> Workers<'a, T> {
         if self.stop.load(Ordering::Relaxed) { Err(Stop) } else { Ok(()) }
     }
 
-    /// Calls `step` again and again with its scratch memory and the flag, on `threads` threads, until it answers false
+    /// Calls `step` again and again with its scratch memory and the flag, on `threads` threads, until it returns false
     /// or the flag is set; with none, or when none can be started, on the calling thread. There is scratch
     /// memory for each.
     pub fn run<S: Send>(

@@ -68,7 +68,7 @@ impl Traversal {
         self.marks.get(at).is_some_and(|marks| marks & mark != 0)
     }
 
-    /// Sets a mark; answers whether it was not set before.
+    /// Sets a mark; returns whether it was not set before.
     fn mark(&mut self, at: usize, mark: u8) -> bool {
         match self.marks.get_mut(at) {
             Some(marks) => {

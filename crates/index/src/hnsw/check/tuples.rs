@@ -31,7 +31,7 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// Answers what [`Self::next`] holds.
+    /// Returns what [`Self::next`] holds.
     fn page(&mut self, bytes: &[u8], block: u32) -> u32 {
         if verify::is_zero(bytes) {
             self.census.unused_blocks += 1;
