@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::lock::{Again, FairLock};
 use crate::blocks::{Blocks, Change, Gate, Hold, Slot};
-use crate::page::{Corruption, Damage, Tid};
+use crate::page::{Corruption, Damage};
 use crate::verify;
 
 /// Bytes of a block.
@@ -348,10 +348,6 @@ impl Blocks for MemBlocks {
         let result = look(&block.bytes.read().unwrap_or_else(PoisonError::into_inner).0);
         drop(reading);
         result.map_err(|damage| damage.on(number).into())
-    }
-
-    fn prefetch_item(&mut self, tid: Tid, _: usize) {
-        assert!(tid.is_valid(), "an invalid TID is prefetched");
     }
 
     fn change(&mut self) -> Result<MemChange<'_>, MemError> {
