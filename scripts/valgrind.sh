@@ -39,7 +39,7 @@ chmod 644 "$work/valgrind.supp"
 if is_root; then chown "$(server_user)" "$work/logs"; fi
 cat >"$work/postgres" <<WRAPPER
 #!/bin/sh
-exec env VECTOR_SIMD=avx2 valgrind --quiet --trace-children=yes --leak-check=no --track-origins=no --read-var-info=no --num-callers=30 \\
+exec env VECTOR_SIMD=avx2 valgrind --quiet --trace-children=no --leak-check=no --track-origins=no --read-var-info=no --num-callers=30 \\
   --vgdb=no --log-file='$work/logs/%p.log' --suppressions='$work/valgrind.supp' '$bindir/postgres' "\$@"
 WRAPPER
 chmod 755 "$work/postgres"

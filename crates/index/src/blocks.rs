@@ -61,7 +61,7 @@ pub trait BlockStore {
         let _ = tids;
     }
 
-    /// Says that the item of about `size` bytes at `tid` will be read next. A hint.
+    /// Says that the item of about `size` bytes at `tid` will be read next. A hint; of damaged pages, the TID may be none.
     fn prefetch_item(&mut self, tid: Tid, size: usize) {
         let _ = (tid, size);
     }

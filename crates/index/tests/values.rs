@@ -69,8 +69,36 @@ fn sparse() -> impl Strategy<Value = (i32, Vec<(i32, f32)>)> {
     })
 }
 
+/// Few numbers, so that equal ones meet: of both signs, zeros, subnormal and the largest.
+fn half_element() -> impl Strategy<Value = f16> {
+    prop::sample::select(vec![0x0000u16, 0x8000, 0x3c00, 0xbc00, 0x0001, 0x8001, 0x7bff, 0xfbff, 0x4000])
+        .prop_map(f16::from_bits)
+}
+
 proptest! {
     #![proptest_config(cases())]
+
+    /// Halves, equal stretches of any length and zeros of both signs compare as the same numbers in single precision.
+    #[test]
+    fn dense_vectors_compare_as_numbers(
+        same in 0usize..140,
+        a in prop::collection::vec(half_element(), 1..6),
+        b in prop::collection::vec(half_element(), 1..6),
+    ) {
+        let start: Vec<f16> = (0..same).map(|i| f16::from_f32(i as f32)).collect();
+        let (a, b) = ([&start[..], &a].concat(), [&start[..], &b].concat());
+        let single = |halves: &[f16]| halves.iter().map(|h| h.to_f32()).collect::<Vec<f32>>();
+        let (x, y) = (single(&a), single(&b));
+        let number = x.iter().zip(&y).find_map(|(x, y)| x.partial_cmp(y).filter(|order| order.is_ne()));
+        let expected = number.unwrap_or(x.len().cmp(&y.len()));
+        let (sa, sb, sx, sy) = (stored_dense(&a), stored_dense(&b), stored_dense(&x), stored_dense(&y));
+        let view = |stored: &Stored, other: &Stored| {
+            HalfvecView::new(stored.bytes()).unwrap().compare(&HalfvecView::new(other.bytes()).unwrap())
+        };
+        prop_assert_eq!(view(&sa, &sb), expected);
+        let view = VectorView::new(sx.bytes()).unwrap().compare(&VectorView::new(sy.bytes()).unwrap());
+        prop_assert_eq!(view, expected);
+    }
 
     #[test]
     fn vector_text_round_trip(elements in proptest::collection::vec(finite(), 1..40)) {

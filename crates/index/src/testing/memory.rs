@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::lock::{Again, FairLock};
 use crate::blocks::{BlockStore, FIFTH_BLOCK, LockMode, OperationLock, PageRef, PageUpdate};
-use crate::page::{Corruption, Damage, INVALID_BLOCK, Tid};
+use crate::page::{Corruption, Damage, INVALID_BLOCK};
 use crate::verify;
 
 /// Bytes of a block.
@@ -355,10 +355,6 @@ impl BlockStore for MemBlocks {
         let result = look(&block.bytes.read().unwrap_or_else(PoisonError::into_inner).0);
         drop(reading);
         result.map_err(|damage| damage.on(number).into())
-    }
-
-    fn prefetch_item(&mut self, tid: Tid, _: usize) {
-        assert!(tid.is_valid(), "an invalid TID is prefetched");
     }
 
     fn update(&mut self) -> Result<MemChange<'_>, MemError> {
