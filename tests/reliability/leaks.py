@@ -13,7 +13,7 @@ from typing import Callable, Iterator
 import psycopg
 
 from cancel import memory, threads
-from harness import ALL, OPCLASSES, PLAIN, Data, Opclass, Score, Server, by_index, run
+from harness import ALL, OPCLASSES, PLAIN, Data, Opclass, Score, Server, by_index, index_problems, run
 
 ROWS = 3000
 WIDE = 1536
@@ -254,7 +254,8 @@ def writes(score: Score, gauge: Gauge, data: Data, am: str, rounds: int) -> None
         run(connection, "DELETE FROM w WHERE id % 10 = 3", "VACUUM w", f"INSERT INTO w SELECT 3, v FROM t LIMIT 200")
 
     flat(score, f"{am}: vacuums", gauge, vacuumed, 3 * rounds)
-    flat(score, f"{am}: {am}_check", gauge, lambda: run(connection, f"SELECT * FROM {am}_check('iw', true)"), 3 * rounds)
+    if index_problems(connection, am, "iw") is not None:
+        flat(score, f"{am}: {am}_check", gauge, lambda: run(connection, f"SELECT * FROM {am}_check('iw', true)"), 3 * rounds)
     run(connection, "DROP TABLE w")
 
 
