@@ -7,9 +7,11 @@ meanwhile, lets go, cancels or kills, and after each step compares a scan by ind
 from __future__ import annotations
 
 import random
+import subprocess
 import time
 from collections import Counter, deque
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import psycopg
@@ -379,7 +381,11 @@ def taken(connection: psycopg.Connection, rule: str) -> bool:
 
 
 def test(prefix: str, score: Score, ams: list[str], options) -> None:
-    prefix = getattr(options, "faults", None) or prefix
+    if options.faults:
+        libraries = subprocess.run([f"{prefix}/bin/pg_config", "--pkglibdir"], stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+        shipped = (Path(libraries) / "vector.so").read_bytes()
+        score.check("reachable: what is shipped has no fault points", b"vector.fault_point" not in shipped and b"hnsw.vacuum.rows" not in shipped)
+        prefix = options.faults
     settings = {"max_prepared_transactions": "20", "max_wal_size": "256MB", "restart_after_crash": "on"}
     with Server(prefix, "reachable", settings) as server:
         connection = server.connect()

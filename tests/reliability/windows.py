@@ -40,6 +40,11 @@ class Standing:
     rows: dict[int, str] = field(default_factory=dict)
     wanted: set[int] = field(default_factory=set)
     ended: bool = False
+    # where it was seen to stop, and in whose turn
+    seen: tuple[str, int] = ("", 0)
+
+    def rest(self) -> tuple[str, str, int]:
+        return (self.state, self.session.point, self.session.turn)
 
 
 def rule_for(rng, am: str, kind: str) -> str:
@@ -71,11 +76,18 @@ def begin(driver, table, kind: str) -> Standing:
 
 def account(driver, table, standings: list[Standing]) -> None:
     """Brings every session to rest, and the rows of what has ended to the model."""
+    # until all rest at once: what one lets go, another may have waited for
+    before = None
+    while before != (now := [standing.rest() for standing in standings]):
+        before = now
+        for standing in standings:
+            if not standing.ended:
+                standing.state = standing.session.settle()
     for standing in standings:
         if standing.ended:
             continue
-        standing.state = standing.session.settle()
-        if standing.state == "stopped":
+        if standing.state == "stopped" and standing.seen != (standing.session.point, standing.session.turn):
+            standing.seen = (standing.session.point, standing.session.turn)
             driver.points[standing.session.point] += 1
         if standing.state != "idle":
             continue
