@@ -76,6 +76,8 @@ rule "the server is called through src/pg/server.rs or raw.rs, and its errors pa
   files 'src/*.rs' | grep -vx 'src/tests\.rs' | code 'pgrx_extern_c_guard|pg_guard|check_for_interrupts!|direct_function_call|PgTryBuilder|pgrx::(error|ereport|info|notice|warning|log|debug[0-9])!'
 )
 
+rule "docs/ARCHITECTURE.md draws the imports that the code has" < <(python3 scripts/check_architecture.py 2>&1)
+
 # --- unsafe -----------------------------------------------------------------------------------------------------------
 
 # A hot path of an access method may be added here by name, with its benchmark.

@@ -128,7 +128,7 @@ proptest! {
     #[test]
     #[cfg(not(miri))]
     fn hnsw_keeps_to_what_was_done(operations in sequences(120)) {
-        hnsw_operations(operations, false);
+        hnsw_operations(operations, true);
     }
 
     #[test]
