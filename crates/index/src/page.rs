@@ -89,8 +89,9 @@ pub enum Cause {
 /// Why a page or an item on it cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PageError {
-    /// of what sort
-    pub cause: Cause,
+    /// of what sort, a [`Cause`] in a byte: an enum would offer its spare values for the tag of a result, and results
+    /// tell failure cheaper by the null pointer that `what` is not
+    cause: u8,
     /// the item; 0 for the page itself
     pub offset: u16,
     /// in words
@@ -100,18 +101,27 @@ pub struct PageError {
 impl PageError {
     /// There was no memory.
     pub const OUT_OF_MEMORY: PageError =
-        PageError { cause: Cause::OutOfMemory, offset: 0, what: "out of memory" };
+        PageError { cause: Cause::OutOfMemory as u8, offset: 0, what: "out of memory" };
 
     /// Damage of an item, or of the page (offset 0).
     #[cold]
     pub const fn at(offset: u16, what: &'static str) -> Self {
-        PageError { cause: Cause::Damage, offset, what }
+        PageError { cause: Cause::Damage as u8, offset, what }
     }
 
     /// A state that should not be.
     #[cold]
     pub const fn internal(what: &'static str) -> Self {
-        PageError { cause: Cause::Internal, offset: 0, what }
+        PageError { cause: Cause::Internal as u8, offset: 0, what }
+    }
+
+    /// Of what sort it is.
+    pub const fn cause(&self) -> Cause {
+        match self.cause {
+            0 => Cause::Damage,
+            1 => Cause::OutOfMemory,
+            _ => Cause::Internal,
+        }
     }
 
     /// The error of block `block`.
@@ -122,7 +132,7 @@ impl PageError {
 
 impl core::fmt::Display for PageError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        match self.cause {
+        match self.cause() {
             Cause::Damage => write!(f, "{} at offset {}", self.what, self.offset),
             Cause::OutOfMemory | Cause::Internal => f.write_str(self.what),
         }
@@ -143,14 +153,14 @@ pub struct BlockError {
 impl BlockError {
     /// Of what sort it is.
     pub const fn cause(&self) -> Cause {
-        self.damage.cause
+        self.damage.cause()
     }
 }
 
 impl core::fmt::Display for BlockError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let PageError { cause, offset, what } = self.damage;
-        match cause {
+        let PageError { offset, what, .. } = self.damage;
+        match self.cause() {
             Cause::Damage => write!(f, "{what} at block {}, offset {offset}", self.block),
             Cause::OutOfMemory => f.write_str(what),
             Cause::Internal => write!(f, "{what} (block {})", self.block),
