@@ -8,7 +8,7 @@ export PG_CONFIG
 given = PG_CONFIG="$(PG_CONFIG)"
 endif
 
-.PHONY: all build install installcheck demo demo-stop demo-clean test test-quick conformance differential upgrade reliability torture bench bench-full bench-gate bench-sql fmt lint clean help
+.PHONY: all build install installcheck demo demo-stop demo-clean test test-quick conformance differential upgrade docs clients reliability torture bench bench-full bench-gate bench-sql fmt lint clean help
 
 all: build
 
@@ -44,6 +44,12 @@ differential:
 
 upgrade:
 	@scripts/upgrade.sh
+
+docs:
+	@$(given) scripts/docs.sh
+
+clients:
+	@$(given) scripts/clients.sh
 
 reliability:
 	@$(given) scripts/reliability.sh
@@ -86,6 +92,8 @@ help:
 	@echo 'make conformance            regression files and TAP tests of pgvector against this build'
 	@echo 'make differential           generated SQL on the binary of pgvector and on this build, compared'
 	@echo 'make upgrade                from the versions of pgvector to this one, and back'
+	@echo 'make docs                   what the documents say, executed; links and commands looked up'
+	@echo 'make clients                clients of pgvector in Python, Node and Rust against this build'
 	@echo 'make reliability            crashes, cancels, a standby, many clients, damaged files, recall floors'
 	@echo 'make torture                the long forms: MINUTES=30, SEED=..., ONLY="reachable crash" (scripts/torture.sh --help)'
 	@echo 'make bench                  hnsw and ivfflat beside pgvector, in minutes; report in results/ (RESULTS=1 writes benches/RESULTS.md)'
