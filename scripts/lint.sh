@@ -71,7 +71,7 @@ rule "src/pg uses neither types nor access methods" < <(
 
 # pgrx's own wrappers keep a part of a server error only (src/pg/guard.rs); these are plain Rust or macros of the server.
 plain='(MemoryContextSwitchTo|TupleDescAttr|BufferGetPage)'
-rule "the server is called through src/pg/server.rs or raw.rs, and its errors pass our guard alone" < <(
+rule "the server is called through src/pg/server.rs or ffi.rs, and its errors pass our guard alone" < <(
   files 'src/*.rs' | grep -vx 'src/tests\.rs' | code 'pg_sys::([a-zA-Z0-9_]+::)*[a-z_A-Z0-9]+\(' | grep -vE "pg_sys::$plain\\(|pg_sys::[A-Za-z0-9]+::default\\(|pg_sys::(Oid|TransactionId)::from|check_active_thread\\("
   files 'src/*.rs' | grep -vx 'src/tests\.rs' | code 'pgrx_extern_c_guard|pg_guard|check_for_interrupts!|direct_function_call|PgTryBuilder|pgrx::(error|ereport|info|notice|warning|log|debug[0-9])!'
 )

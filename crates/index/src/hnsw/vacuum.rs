@@ -183,7 +183,7 @@ impl Vacuum {
     }
 
     /// Makes sure that a living element hangs on its anchor before anything is led to it: an insert that was interrupted
-    /// may have left it without, and so may pgvector. Neither gate is held.
+    /// may have left it without, and so may pgvector. Neither operation lock is held.
     fn fasten<B: BlockStore, S: Space>(
         &mut self,
         blocks: &mut B,

@@ -170,7 +170,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "taken Exclusive")]
     fn a_gate_counts_but_is_not_upgraded() {
-        let lock = FairLock::new("gate".into(), Again::SameMode);
+        let lock = FairLock::new("lock".into(), Again::SameMode);
         lock.lock(LockMode::Shared);
         lock.lock(LockMode::Shared);
         lock.lock(LockMode::Exclusive);

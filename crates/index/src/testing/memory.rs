@@ -116,7 +116,7 @@ impl Store {
             page_id,
             blocks: RwLock::new(blocks),
             locks: [OperationLock::Update, OperationLock::Scan]
-                .map(|lock| FairLock::new(format!("gate {lock:?}"), Again::SameMode)),
+                .map(|lock| FairLock::new(format!("operation lock {lock:?}"), Again::SameMode)),
             counts: Mutex::default(),
             journal: Mutex::new(None),
             operations: AtomicU64::new(0),
@@ -372,7 +372,7 @@ impl BlockStore for MemBlocks {
 
     fn unlock(&mut self, lock: OperationLock, mode: LockMode) {
         let Some(at) = self.held.iter().position(|held| *held == (lock, mode)) else {
-            panic!("gate {lock:?} is released {mode:?} and not held so");
+            panic!("operation lock {lock:?} is released {mode:?} and not held so");
         };
         self.held.swap_remove(at);
         self.store.lock(lock).unlock(mode);

@@ -214,7 +214,7 @@ impl Turns {
         }
     }
 
-    /// Somebody was told of elements, and may read them while he holds his gate.
+    /// Somebody was told of elements, and may read them while he holds his operation lock.
     pub fn told(&self, me: usize, elements: impl Iterator<Item = Tid>) {
         if let Some(actor) = self.state().actors.get_mut(me)
             && !actor.held.is_empty()
