@@ -9,6 +9,7 @@ with the comment "-- fails: SQLSTATE" must fail so. Prints one line per check, a
 from __future__ import annotations
 
 import argparse
+import difflib
 import os
 import re
 import subprocess
@@ -93,6 +94,16 @@ def sql(score: Score, cluster: Cluster, document: Path) -> None:
         score.check(f"{document.relative_to(ROOT)}:{line}: SQL runs", good, "never reached" if output is None else " ".join(errors) or "no error")
 
 
+def reference(score: Score, cluster: Cluster) -> None:
+    """docs/reference.md says what the catalog says."""
+    psql(cluster, "postgres", "CREATE DATABASE reference")
+    psql(cluster, "reference", "CREATE EXTENSION vector")
+    printed = psql(cluster, "reference", (ROOT / "tests" / "docs" / "reference.sql").read_text(encoding="utf-8")).stdout
+    written = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8").partition("\n---\n\n")[2]
+    differences = [line for line in difflib.unified_diff(written.splitlines(), printed.splitlines(), lineterm="", n=0) if line[:1] in "+-" and line[:3] not in ("+++", "---")]
+    score.check("docs/reference.md agrees with the catalog", not differences, "; ".join(differences[:6]))
+
+
 def psql(cluster: Cluster, database: str, text: str) -> subprocess.CompletedProcess[str]:
     libdir = subprocess.run([f"{cluster.prefix}/bin/pg_config", "--libdir"], stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
     command = [f"{cluster.prefix}/bin/psql", "-XqAt", "-d", cluster.conninfo(database)]
@@ -112,6 +123,7 @@ def main() -> int:
     with Cluster(options.prefix, "docs", {}) as cluster:
         for document in chosen:
             sql(score, cluster, document)
+        reference(score, cluster)
     print(f"{score.passed} passed, {score.failed} failed")
     return 1 if score.failed else 0
 
