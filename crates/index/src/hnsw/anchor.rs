@@ -177,6 +177,7 @@ pub(super) fn reanchor<B: BlockStore, S: Space>(
         match descend(blocks, graph, links, start, member.tid)? {
             Below::Takes(edge) => break edge,
             Below::Stuck(full) => {
+                blocks.pause()?;
                 evict(blocks, graph.m, &full, member.tid, links.slots_mut())?;
                 start = full;
             }
@@ -212,6 +213,7 @@ pub(super) fn evict<B: BlockStore>(
     };
     let mut at = *full;
     loop {
+        blocks.pause()?;
         let Some(next) = child(blocks, m, &at, [moved.tid, full.tid], false, slots)? else {
             return Err(stuck().into());
         };
@@ -260,11 +262,13 @@ fn take_any<B: BlockStore>(
         if place.is_some() {
             break;
         }
-        let Some(&tid) = slots.get(at) else { continue };
-        let kept = match read_member(blocks, tid)? {
-            Some(member) => anchor_of(blocks, m, &member)? == Some(owner.tid),
-            None => false,
-        };
+        let Some((&tid, before)) = slots.get(..=at).and_then(<[Tid]>::split_last) else { continue };
+        // an edge that stands there twice is kept once
+        let kept = !before.contains(&tid)
+            && match read_member(blocks, tid)? {
+                Some(member) => anchor_of(blocks, m, &member)? == Some(owner.tid),
+                None => false,
+            };
         place = (!kept).then_some(at);
     }
     let Some(place) = place else { return Ok(false) };

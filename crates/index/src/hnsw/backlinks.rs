@@ -43,6 +43,14 @@ struct Loaded {
     equal: bool,
     /// whether the list must keep it
     kept: bool,
+    /// the last list that it was weighed in
+    list: u32,
+}
+
+impl Loaded {
+    fn new(member: Member) -> Self {
+        Loaded { member, anchor: None, equal: false, kept: false, list: 0 }
+    }
 }
 
 /// What one insert has read of its neighbours' neighbours: many are the same.
@@ -60,6 +68,8 @@ pub(super) struct NeighbourCache {
     anchor: Option<Tid>,
     /// what tells the new element from others of its value
     seed: u64,
+    /// lists weighed
+    lists: u32,
 }
 
 /// The new element's place among the loaded.
@@ -74,8 +84,9 @@ impl NeighbourCache {
         self.values.clear();
         self.edges.clear();
         self.anchor = None;
+        self.lists = 0;
         self.loaded.try_reserve(1).map_err(|_| Damage::OUT_OF_MEMORY)?;
-        self.loaded.push(Loaded { member: Member::unplaced(tid), anchor: None, equal: false, kept: false });
+        self.loaded.push(Loaded::new(Member::unplaced(tid)));
         self.values.set(NEW, value)
     }
 
@@ -118,7 +129,7 @@ impl NeighbourCache {
             return Err(Damage::OUT_OF_MEMORY.on(tid.block()).into());
         }
         self.places.insert(tid.packed(), place);
-        self.loaded.push(Loaded { member, anchor: None, equal: false, kept: false });
+        self.loaded.push(Loaded::new(member));
         Ok(place)
     }
 
@@ -499,7 +510,8 @@ fn plan<B: BlockStore, S: Space>(
 }
 
 /// Loads what a list names into `links.candidates`, with its distance from the owner. Returns at once when it names an
-/// element on its way out that it need not keep: those go first.
+/// element on its way out that it need not keep, or one that it has named before (pgvector may write an edge twice):
+/// those go first.
 fn weigh<B: BlockStore, S: Space>(
     blocks: &mut B,
     graph: &Graph<S>,
@@ -511,6 +523,8 @@ fn weigh<B: BlockStore, S: Space>(
     let size = size_of::<ElementHeader>() + links.values.get(NEW).len();
     let alike = pair_distance(graph.space, &links.values, own, own);
     links.candidates.clear();
+    links.lists = links.lists.wrapping_add(1);
+    let list = links.lists;
     blocks.prefetch_blocks(&links.slots);
     for at in 0..links.slots.len() {
         let Some(&tid) = links.slots.get(at) else { break };
@@ -520,6 +534,11 @@ fn weigh<B: BlockStore, S: Space>(
             blocks.prefetch_item(next, size);
         }
         let place = links.load(blocks, tid)?;
+        if let Some(loaded) = links.loaded.get_mut(place as usize)
+            && core::mem::replace(&mut loaded.list, list) == list
+        {
+            return Ok(Some(Plan::Replace(tid)));
+        }
         let kept = layer == 0 && at == 0;
         if !links.loaded(place).is_some_and(|loaded| loaded.member.live) {
             let child = layer == 0 && links.is_child(blocks, graph.m, place, owner.tid)?;
@@ -605,11 +624,10 @@ fn apply<B: BlockStore>(
             let layer_slots = list.layer(neighbour.level, neighbour.version, *layer, m);
             find_place(layer_slots.unwrap_or_default(), *layer, new, *plan)
         };
-        let Some(place) = place else {
-            if *layer == 0 && Some(neighbour.tid) == anchor {
-                return Ok(false);
-            }
-            continue;
+        let place = match place {
+            Place::At(place) => place,
+            Place::None if *layer == 0 && Some(neighbour.tid) == anchor => return Ok(false),
+            Place::None | Place::Stands => continue,
         };
         let start = layer_range(neighbour.level, *layer, m).start;
         let mut page = PageMut::new(change.bytes_mut(slot)?, PAGE_ID).map_err(damage)?;
@@ -626,16 +644,27 @@ fn apply<B: BlockStore>(
     Ok(true)
 }
 
-/// The slot to take: none when the edge is there already, or when what was to be replaced is gone and nothing is free.
-/// The anchor's slot is nobody's.
-fn find_place(slots: &[Tid], layer: u8, new: Tid, plan: Plan) -> Option<usize> {
+/// Where an edge goes in a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// into this slot
+    At(usize),
+    /// it is there already: of an index that another library damaged, before the element itself
+    Stands,
+    /// nowhere: what was to be replaced is gone, and nothing is free
+    None,
+}
+
+/// The slot to take, of edges that a list names twice the last. The anchor's slot is nobody's.
+fn find_place(slots: &[Tid], layer: u8, new: Tid, plan: Plan) -> Place {
     if slots.contains(&new) {
-        return None;
+        return Place::Stands;
     }
     let replaced = match plan {
-        Plan::Replace(old) => slots.iter().position(|&slot| slot == old),
+        Plan::Replace(old) => slots.iter().rposition(|&slot| slot == old),
         _ => None,
     };
     let replaced = replaced.filter(|&place| layer > 0 || place > 0);
-    replaced.or_else(|| slots.iter().position(|slot| !slot.is_valid()))
+    let place = replaced.or_else(|| slots.iter().position(|slot| !slot.is_valid()));
+    place.map_or(Place::None, Place::At)
 }

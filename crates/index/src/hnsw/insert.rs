@@ -381,6 +381,7 @@ fn insert_at_level<B: BlockStore, S: Space>(
         if mode == LockMode::Shared {
             return Ok(Inserted::NotShared);
         }
+        blocks.pause()?;
         make_room(blocks, graph, workspace, at)?;
         found = backlinks::choose(blocks, graph, workspace, value, row)?;
     }
@@ -399,6 +400,7 @@ fn insert_at_level<B: BlockStore, S: Space>(
     // Nothing leads to the element before its anchor does.
     while !backlinks::link_anchor(blocks, graph.m, workspace, placed.tid)? {
         // others took the slot meanwhile, so the operation lock is shared
+        blocks.pause()?;
         match backlinks::choose_again(blocks, graph, workspace)? {
             Found::Anchor => {}
             Found::Stuck(_) | Found::Nothing => {

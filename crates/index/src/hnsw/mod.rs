@@ -6,6 +6,7 @@ mod backlinks;
 pub mod build;
 pub mod bulk_write;
 pub mod check;
+mod foreign_tests;
 mod free_space;
 pub mod insert;
 pub mod layout;

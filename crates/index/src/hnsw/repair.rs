@@ -188,6 +188,10 @@ fn merge(
 ) {
     let mut count = 0;
     let mut add = |tid: Tid| {
+        // pgvector may have written it twice
+        if out.get(..count).is_some_and(|before| before.contains(&tid)) {
+            return;
+        }
         if let Some(place) = out.get_mut(count) {
             *place = tid;
             count += 1;
@@ -257,5 +261,7 @@ mod tests {
         // an upper layer has no anchor
         assert_eq!(merged(&[5, 3], &[5, 3], &[], &[6, 8], false), [6, 8]);
         assert_eq!(merged(&[3, 7], &[3, 7], &[], &[], true), [0, 0]);
+        // edges twice, as pgvector may write them
+        assert_eq!(merged(&[5, 4, 5, 2, 2], &[5, 4, 5, 2, 2], &[2], &[4, 6], true), [5, 4, 2, 6, 0]);
     }
 }

@@ -1,0 +1,142 @@
+//! Indexes whose lists another library wrote: edges twice, anchors without an edge back, whatever the format allows.
+//! Nothing is promised of how they hang together, but every operation comes to its end.
+#![cfg(test)]
+
+use std::collections::BTreeMap;
+
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+
+use super::insert::{Graph, Workspace, insert};
+use super::layout::{HEAD_BLOCK, PAGE_ID, layer_range, neighbour_slots_mut};
+use super::scan::{IterativeScan, Scan, ScanSettings};
+use super::vacuum::{Vacuum, for_each_element};
+use crate::blocks::BlockStore;
+use crate::page::{PageMut, Tid};
+use crate::space::{AnySpace, Dense, Metric, ValueKind};
+use crate::testing::MemBlocks;
+use crate::testing::hnsw::{build, row, vector};
+
+const DIMS: usize = 2;
+/// Operations after which an insert or a vacuum of a small index would have no end.
+const MANY: u64 = 300_000;
+
+fn graph(m: usize) -> Graph<Dense<f32>> {
+    match AnySpace::new(ValueKind::Vector, Metric::L2, DIMS as i32) {
+        AnySpace::Vector(space) => Graph { space, m, ef_construction: 12 },
+        _ => unreachable!(),
+    }
+}
+
+/// Places of the lists of all elements that are not deleted, and their levels, by packed TID.
+fn elements(blocks: &mut MemBlocks) -> BTreeMap<u64, (Tid, u8)> {
+    let mut found = BTreeMap::new();
+    for block in HEAD_BLOCK..blocks.count().unwrap() {
+        let looked = blocks.read(block, |bytes| {
+            for_each_element(bytes, |offset, element| {
+                let header = element.header;
+                if header.deleted == 0 {
+                    found.insert(Tid::new(block, offset).packed(), (header.neighbour_tid, header.level));
+                }
+            })
+        });
+        looked.unwrap();
+    }
+    found
+}
+
+/// Rounds of the long tests: `VECTOR_TEST_ROUNDS` times the short ones.
+fn rounds(short: u64) -> u64 {
+    let times = std::env::var("VECTOR_TEST_ROUNDS").ok().and_then(|times| times.parse::<u64>().ok());
+    short * times.unwrap_or(1)
+}
+
+/// How the lists of layer 0 are changed.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    /// the anchor once more, in the last place
+    AnchorTwice,
+    /// every edge twice
+    AllTwice,
+    /// in another order
+    Shuffled,
+    /// to elements drawn, the owner itself among them
+    Drawn,
+    /// all to one of three
+    One,
+}
+
+fn scramble(blocks: &mut MemBlocks, m: usize, rng: &mut SmallRng, way: Way) {
+    let all = elements(blocks);
+    for &(list, level) in all.values() {
+        blocks.edit(list.block(), |bytes| {
+            let mut page = PageMut::new(bytes, PAGE_ID).unwrap();
+            let slots = neighbour_slots_mut(page.item_mut(list.offset()).unwrap(), list.offset()).unwrap();
+            let ground = &mut slots[layer_range(level, 0, m)];
+            let count = ground.iter().take_while(|tid| tid.is_valid()).count();
+            let mut drawn = |count: usize| {
+                let (&packed, _) = all.iter().nth(rng.random_range(0..count)).unwrap();
+                Tid::from_packed(packed)
+            };
+            match way {
+                Way::AnchorTwice if count > 1 => ground[count - 1] = ground[0],
+                Way::AnchorTwice => {}
+                Way::AllTwice => (0..count).for_each(|at| ground[at] = ground[at / 2 * 2]),
+                Way::Shuffled => (0..count).for_each(|at| ground.swap(at, rng.random_range(at..count))),
+                Way::Drawn => ground.fill_with(|| drawn(all.len())),
+                Way::One => ground.fill(drawn(all.len().min(3))),
+            }
+        });
+    }
+}
+
+/// All rows that a scan without limits returns, in order.
+fn scan(blocks: &mut MemBlocks, graph: &Graph<Dense<f32>>) -> Vec<u64> {
+    let (iterative, max_tuples, max_memory) = (IterativeScan::Relaxed, u64::MAX, usize::MAX);
+    let settings = ScanSettings { ef_search: 10, iterative, max_tuples, max_memory };
+    let query = vector(&[0.0, 0.0]);
+    let (mut scan, mut rows) = (Scan::new(), Vec::new());
+    while let Some(row) = scan.next(blocks, graph.space, Some(query.bytes()), &settings).unwrap() {
+        rows.push(row.packed());
+    }
+    rows.sort_unstable();
+    rows
+}
+
+#[test]
+fn lists_of_any_kind_keep_nothing_from_its_end() {
+    let ways = [Way::AnchorTwice, Way::AllTwice, Way::Shuffled, Way::Drawn, Way::One];
+    for (way, m, seed) in ways.into_iter().flat_map(|way| (0..rounds(4)).map(move |n| (way, 2 + n % 4, n))) {
+        let (m, what) = (m as usize, format!("{way:?}, m {m}, seed {seed}"));
+        let graph = graph(m);
+        let mut rng = SmallRng::seed_from_u64(seed);
+        let mut blocks = build(graph.space, DIMS as u32, &graph, &[]);
+        let (mut workspace, mut next) = (Workspace::new(), 0);
+        let mut live: Vec<u64> = Vec::new();
+        for round in 0..4 {
+            for n in 0..40 {
+                let equal = seed % 3 == 0 && n % 2 == 0;
+                let x = if equal { 1.0 } else { rng.random_range(-3.0..3.0) };
+                let (value, tid) = (vector(&[x, 1.0]), row(next));
+                next += 1;
+                blocks.fail_at(MANY);
+                let done = insert(&mut blocks, &graph, &mut workspace, value.bytes(), tid, &mut rng);
+                blocks.fail_never();
+                assert_eq!(done, Ok(()), "insert {n} of round {round}, {what}");
+                live.push(tid.packed());
+            }
+            assert_eq!(scan(&mut blocks, &graph), live, "round {round}, {what}");
+            scramble(&mut blocks, m, &mut rng, way);
+            let part = if round == 2 { 0.95 } else { 0.3 };
+            let (gone, kept): (Vec<u64>, Vec<u64>) = live.iter().partition(|_| rng.random_bool(part));
+            blocks.fail_at(MANY);
+            let done = Vacuum::new().run(&mut blocks, &graph, &mut |tid: Tid| gone.contains(&tid.packed()));
+            blocks.fail_never();
+            assert_eq!(done.map(|done| done.removed), Ok(gone.len() as u64), "round {round}, {what}");
+            live = kept;
+            if round == 0 {
+                scramble(&mut blocks, m, &mut rng, way);
+            }
+        }
+    }
+}
