@@ -2,7 +2,7 @@
 //!
 //! Two ways of calling the server: through [`server`], whose functions have a guard that turns a server error into a
 //! Rust panic, which unwinds (and drops) properly and becomes the same error again at the border ([`guard`]); and,
-//! where a call per row would feel the guard's cost, through the few functions of [`raw`], whose errors jump over
+//! where a call per row would feel the guard's cost, through the few functions of [`ffi`], whose errors jump over
 //! Rust frames and so may only be called where nothing on the stack needs dropping. Types, constants and variables
 //! come from `pgrx::pg_sys`; its functions are not called, since their guard keeps a part of an error only.
 
