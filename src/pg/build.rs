@@ -191,8 +191,9 @@ pub(super) fn scan_part(
     // SAFETY: heap, index and info are those of one ambuild call; the state outlives the scan. (A table access method
     // always has this function.)
     unsafe {
-        let context = row_context();
-        let values = Fetcher::new(pg_sys::CurrentMemoryContext);
+        // (a sample scans block by block: each scan's buffer goes with it)
+        let (context, kept) = (row_context(), row_context());
+        let values = Fetcher::new(kept);
         let mut state = RowState { row, wants, defer, values, context };
         let routine = &*(*heap.as_ptr()).rd_tableam;
         let rows = match routine.index_build_range_scan {
@@ -214,6 +215,7 @@ pub(super) fn scan_part(
             None => 0.0,
         };
         server::MemoryContextDelete(context);
+        server::MemoryContextDelete(kept);
         rows
     }
 }

@@ -54,12 +54,13 @@ fn fill() {
     if new == libc::MAP_FAILED {
         return;
     }
+    // Said before, so that it cannot undo what a thread says that gives this reserve up at once.
+    set_short(false);
     if HELD.compare_exchange(null_mut(), new, AcqRel, Acquire).is_err() {
         // another thread was faster
         // SAFETY: mapped above, and nobody else knows it.
         unsafe { libc::munmap(new, RESERVED) };
     }
-    set_short(false);
 }
 
 /// Gives the reserve up; false when there is none.

@@ -9,8 +9,8 @@
 //! only few are made. A guess may read a page that the value turns out not to be on; if that page is damaged, the error
 //! names it. A number is given to another value only when the toast index knows none of it, so a chunk that is found
 //! has the value that its row means, but for those that never had an index entry or lost it while they stayed: of a
-//! transaction that was aborted. So a chunk counts only when its inserter committed or is the current transaction; others
-//! are left to the index.
+//! transaction that was aborted, or deleted ones that a REINDEX passed over. So a chunk counts only when its inserter
+//! committed or is the current transaction, and nothing says that it was deleted; others are left to the index.
 //! Whatever is unusual (compressed values, other table access methods, lengths that do not add up) is left to
 //! PostgreSQL, whose errors are the ones to be seen.
 //!
@@ -601,9 +601,12 @@ impl Chunks {
         Chunks { value: external.value, sequence: 0, to, missing: external.len(), inserter }
     }
 
-    /// Whether the chunk's inserter committed or is this transaction: by the chunk's own hint, else by what the server
-    /// knows of transactions. (A transaction that is under way keeps its chunks to itself.)
+    /// Whether the chunk's inserter committed or is this transaction, by the chunk's own hint, else by what the server
+    /// knows of transactions (one that is under way keeps its chunks to itself), and nobody deleted it.
     fn counts(&mut self, chunk: &Chunk) -> bool {
+        if chunk.deleted {
+            return false;
+        }
         if chunk.committed || (chunk.inserter != 0 && chunk.inserter == self.inserter) {
             return true;
         }
@@ -691,6 +694,8 @@ struct Chunk<'a> {
     /// the transaction that inserted it, and whether it is known to have committed
     inserter: u32,
     committed: bool,
+    /// whether a transaction deleted it, or tried to
+    deleted: bool,
 }
 
 impl<'a> Chunk<'a> {
@@ -701,6 +706,7 @@ impl<'a> Chunk<'a> {
         const XMIN: u16 = 0x0300;
         const XMIN_COMMITTED: u16 = 0x0100; // also of a frozen one
         const XMIN_INVALID: u16 = 0x0200; // alone: inserted by a transaction that aborted
+        const XMAX_INVALID: u16 = 0x0800; // as inserted
         if tuple.len() < 24 {
             return None;
         }
@@ -714,6 +720,7 @@ impl<'a> Chunk<'a> {
             data: &tuple[data + 8..],
             inserter: u32_at(tuple, 0),
             committed: infomask & XMIN_COMMITTED != 0,
+            deleted: infomask & XMAX_INVALID == 0,
         })
     }
 }

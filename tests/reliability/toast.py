@@ -1,4 +1,4 @@
-"""Values stored out of line while their table changes: a build beside a vacuum of the toast table alone, and chunks that an aborted transaction left."""
+"""Values stored out of line while their table changes: a build beside a vacuum of the toast table alone, and chunks that an aborted transaction or a deletion left."""
 
 from __future__ import annotations
 
@@ -104,12 +104,12 @@ def damaged(server: Server, score: Score, am: str) -> None:
     connection.close()
 
 
-def aborted_chunks(server: Server, score: Score) -> None:
-    """A number of the toast table is given out a second time while chunks of an aborted transaction have it, without an index entry or a hint."""
+def stale_chunks(server: Server, score: Score, what: str) -> None:
+    """A number of the toast table is given out a second time while chunks without an index entry have it: of an aborted transaction, without a hint, or deleted ones."""
     connection = server.connect()
     run(
         connection,
-        f"CREATE TABLE a (id int, v vector({WIDTH}))",
+        f"CREATE TABLE a (id int, v vector({WIDTH})) WITH (autovacuum_enabled = off, toast.autovacuum_enabled = off)",
         "ALTER TABLE a ALTER v SET STORAGE EXTERNAL",
         f"INSERT INTO a VALUES (1, array_fill(1, ARRAY[{WIDTH}])::vector)",
         "CHECKPOINT",
@@ -117,7 +117,7 @@ def aborted_chunks(server: Server, score: Score) -> None:
     toast = toast_table(connection, "a")
     run(connection, "BEGIN", f"INSERT INTO a VALUES (2, array_fill(7, ARRAY[{WIDTH}])::vector)")
     number = connection.execute(f"SELECT max(chunk_id::text::bigint) FROM {toast}").fetchone()[0]
-    run(connection, "ROLLBACK", f"REINDEX TABLE {toast}")
+    run(connection, *(["ROLLBACK"] if what == "aborted" else ["COMMIT", "DELETE FROM a WHERE id = 2"]), f"REINDEX TABLE {toast}")
     # The hint that the aborted chunks got just now is in memory only.
     server.kill_all()
     connection.close()
@@ -131,9 +131,10 @@ def aborted_chunks(server: Server, score: Score) -> None:
     found = connection.execute(question).fetchall()
     # Afterwards, because this one leaves hints.
     again = connection.execute(f"SELECT max(chunk_id::text::bigint) FROM {toast}").fetchone()[0]
-    score.check("toast: the number is given out again", again == number, f"{again}, {number} wanted; {reset.stdout.strip()[:200]}")
+    score.check(f"toast: the number of {what} chunks is given out again", again == number, f"{again}, {number} wanted; {reset.stdout.strip()[:200]}")
     right = all(abs(distance / value - WIDTH**0.5) < 1e-3 and value == row for row, distance, value in found)
-    score.check("toast: a function takes the value of the row, not that of the aborted one", right, found)
+    score.check(f"toast: a function takes the value of the row, not that of the {what} one", right, found)
+    run(connection, "DROP TABLE a")
     connection.close()
 
 
@@ -147,5 +148,6 @@ def test(prefix: str, score: Score, ams: list[str], options) -> None:
                 build_beside_vacuum(server, score, am, at, compressed=False)
             build_beside_vacuum(server, score, am, ROWS - 1, compressed=True)
             damaged(server, score, am)
-        aborted_chunks(server, score)
+        for what in ("aborted", "deleted"):
+            stale_chunks(server, score, what)
         score.check("toast: nothing unexpected in the server's log", not server.trouble(), server.trouble()[:3])

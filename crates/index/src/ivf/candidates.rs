@@ -9,7 +9,7 @@ use crate::page::Tid;
 pub trait Runs {
     /// Adds bytes to the run that is being written.
     fn write(&mut self, bytes: &[u8]);
-    /// Ends the run that is being written.
+    /// Ends the run that is being written; without bytes it is none, and has no number.
     fn end_run(&mut self);
     /// The next bytes of run `run` (counted from 0), as many as fit and are left.
     fn read(&mut self, run: usize, bytes: &mut [u8]) -> usize;
@@ -213,7 +213,10 @@ pub(super) mod testing {
         }
 
         fn end_run(&mut self) {
-            self.0.push((core::mem::take(&mut self.1), 0));
+            let run = core::mem::take(&mut self.1);
+            if !run.is_empty() {
+                self.0.push((run, 0));
+            }
         }
 
         fn read(&mut self, run: usize, bytes: &mut [u8]) -> usize {

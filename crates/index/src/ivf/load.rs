@@ -288,6 +288,10 @@ impl<T: Element> Loader<T> {
 
     #[cold]
     fn write_run(&mut self, runs: &mut dyn Runs) -> Result<(), OutOfMemory> {
+        // a run without bytes is none for who keeps them
+        if self.entries == 0 {
+            return Ok(());
+        }
         let counts = self.arrange()?;
         self.runs.try_reserve(1)?;
         self.order.iter().for_each(|&at| runs.write(self.entry(at)));
@@ -350,5 +354,35 @@ impl<T: Element> Loader<T> {
             done(written);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::candidates::testing::Kept;
+    use super::super::layout::PAGE_ID;
+    use super::super::workers::Idle;
+    use super::*;
+    use crate::testing::{MemBlocks, PAGE_SIZE};
+
+    #[test]
+    fn runs_written_one_upon_the_other_keep_their_numbers() {
+        let options = LoadOptions { dims: 2, width: 2, metric: Metric::L2, memory: 1 << 20 };
+        let mut loader = Loader::new(options, vec![0.0f32, 0.0, 9.0, 9.0]);
+        let (mut idle, mut runs, mut told) = (Idle, Kept::default(), 0);
+        let mut workers = Workers::new(0, &mut idle);
+        loader.prepare(&mut workers).unwrap();
+        for row in 0..30u32 {
+            loader.push(Tid::new(row, 1), &[(row % 10) as f32; 2], &mut workers, &mut runs).unwrap();
+            if row % 10 == 9 {
+                // as when rows that got their lists filled the budget, and then the system has no memory either
+                loader.settle(&mut workers, &mut runs).unwrap();
+                loader.write_run(&mut runs).unwrap();
+                loader.write_run(&mut runs).unwrap();
+            }
+        }
+        let mut blocks = MemBlocks::new(PAGE_ID);
+        loader.write(&mut blocks, PAGE_SIZE, &mut workers, &mut runs, &mut |rows| told = rows).unwrap();
+        assert_eq!((told, runs.0.len()), (30, 3));
     }
 }
