@@ -225,8 +225,9 @@ impl Build<'_> {
             let found = (1..=threads).rev().find_map(|threads| fits(threads).ok());
             let least = || (1, (Plan::LEAST, kmeans::memory::<T>(rows, lists, width, 1)));
             let (threads, (plan, taken)) = found.unwrap_or_else(least);
-            // the sample, which the figure contains, is there already
-            memory::available(taken)?;
+            // the rows of the sample, which the figure contains, are there already
+            let there = rows.saturating_mul(width).saturating_mul(size_of::<T>() as u64);
+            memory::available(taken.saturating_sub(there))?;
             (helpers, fitting) = (threads as usize - 1, plan);
         }
         let task = Task { lists: lists as usize, seed: self.seed, plan: fitting };

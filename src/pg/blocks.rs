@@ -265,13 +265,13 @@ impl<'r> BlockStore for IndexBlocks<'r> {
 
     fn lock(&mut self, lock: OperationLock, mode: LockMode) -> Result<(), Corruption> {
         // SAFETY: the relation is open; a heavyweight lock ends with the transaction at the latest.
-        unsafe { server::LockPage(self.relation.as_ptr(), gate_page(lock), lock_mode(mode)) };
+        unsafe { server::LockPage(self.relation.as_ptr(), lock_page(lock), lock_mode(mode)) };
         Ok(())
     }
 
     fn unlock(&mut self, lock: OperationLock, mode: LockMode) {
         // SAFETY: the caller holds it.
-        unsafe { server::UnlockPage(self.relation.as_ptr(), gate_page(lock), lock_mode(mode)) };
+        unsafe { server::UnlockPage(self.relation.as_ptr(), lock_page(lock), lock_mode(mode)) };
     }
 
     fn pause(&mut self) -> Result<(), Corruption> {
@@ -292,7 +292,7 @@ impl<'r> BlockStore for IndexBlocks<'r> {
     }
 }
 
-fn gate_page(lock: OperationLock) -> u32 {
+fn lock_page(lock: OperationLock) -> u32 {
     match lock {
         OperationLock::Update => 0,
         OperationLock::Scan => 1,

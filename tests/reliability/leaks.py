@@ -285,6 +285,37 @@ def given_back(server: Server, score: Score, am: str, rounds: int) -> None:
         run(connection, "DROP TABLE big")
 
 
+def sample(score: Score, gauge: Gauge) -> None:
+    """A sample goes block by block; where maintenance_work_mem has no room to remember values stored out of line, each is fetched at once."""
+    connection, width, blocks, rows = gauge.connection, 700, 12_000, 10_000
+    if not gauge.contexts:
+        score.skip("ivfflat: a sample of many blocks", "no pg_backend_memory_contexts")
+        return
+    run(
+        connection,
+        f"CREATE TABLE wide (id int, pad text, v vector({width}))",
+        "ALTER TABLE wide ALTER v SET STORAGE EXTERNAL",
+        "ALTER TABLE wide ALTER pad SET STORAGE PLAIN",
+        f"INSERT INTO wide SELECT id, repeat('x', 6000), array_fill(id, ARRAY[{width}])::vector FROM generate_series(1, {blocks}) id",
+        """CREATE FUNCTION taken(id int) RETURNS bool IMMUTABLE LANGUAGE plpgsql AS $$
+        BEGIN
+            IF id % 1000 = 0 THEN
+                RAISE NOTICE '%', (SELECT sum(total_bytes)::bigint FROM pg_backend_memory_contexts);
+            END IF;
+            RETURN true;
+        END $$""",
+        "SET max_parallel_maintenance_workers = 0",
+    )
+    seen: list[int] = []
+    connection.add_notice_handler(lambda notice: seen.append(int(notice.message_primary or 0)))
+    # What the sample takes, and little more.
+    enough = (rows + 1) * (width * 4 + 8) // 1024 + 150
+    run(connection, f"SET maintenance_work_mem = '{enough}kB'", "CREATE INDEX ON wide USING ivfflat (v vector_l2_ops) WITH (lists = 1) WHERE taken(id)")
+    grown = max(seen) - min(seen) if seen else None
+    score.check("ivfflat: a sample of many blocks keeps what it fetched and nothing else", grown is not None and grown <= CONTEXT_SLACK, f"{grown} bytes in contexts more")
+    run(connection, "DROP TABLE wide", "DROP FUNCTION taken")
+
+
 def test(prefix: str, score: Score, ams: list[str], options) -> None:
     rounds = options.rounds
     os.environ.update(ALLOCATOR)
@@ -325,4 +356,7 @@ def work(server: Server, score: Score, ams: list[str], rounds: int, data: Data) 
         with backend(server) as gauge:
             writes(score, gauge, data, am, rounds)
         given_back(server, score, am, rounds)
+        if am == "ivfflat":
+            with backend(server) as gauge:
+                sample(score, gauge)
         print(f"# {am}: {time.monotonic() - started:.1f} s", flush=True)

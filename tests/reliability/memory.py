@@ -167,6 +167,28 @@ def indexes(server: Server, steps: Steps, am: str, seed: int) -> None:
     connection.close()
 
 
+def sample(server: Server, score: Score) -> None:
+    """What clustering needs is asked for beside the sample, which is there already: with memory for the sample once, not twice, it is built."""
+    rows, width = 10_000, 1000
+    connection = server.connect()
+    run(
+        connection,
+        f"CREATE TABLE sampled (v vector({width}))",
+        f"INSERT INTO sampled SELECT array_fill(i % 100, ARRAY[{width}])::vector FROM generate_series(1, {rows}) i",
+        "SET maintenance_work_mem = '1GB'",
+        "SET max_parallel_maintenance_workers = 0",
+    )
+    # Its codes take a quarter of it, and the rest is left to small allocations.
+    limit(connection.info.backend_pid, rows * width * 4 * 3 // 2_000_000 + 25)
+    code = "built"
+    try:
+        connection.execute("CREATE INDEX ON sampled USING ivfflat (v vector_l2_ops) WITH (lists = 10)")
+    except psycopg.Error as error:
+        code = error.sqlstate or "the connection was lost"
+    score.check("ivfflat: a build with memory for its sample once", code == "built", code)
+    connection.close()
+
+
 def test(prefix: str, score: Score, ams: list[str], options) -> None:
     if not hasattr(resource, "prlimit"):
         score.skip("memory", "limits of another process cannot be set here")
@@ -178,6 +200,8 @@ def test(prefix: str, score: Score, ams: list[str], options) -> None:
         values(Steps(server, score, steps))
         for am in ams:
             indexes(server, Steps(server, score, steps), am, options.seed)
+        if "ivfflat" in ams:
+            sample(server, score)
         log = server.log()
         score.check("memory: no process was ended", "was terminated by signal" not in log and "all server processes terminated" not in log, [line for line in log.splitlines() if "terminated by" in line][:3])
         score.check("memory: nothing unexpected in the server's log", not server.trouble(), server.trouble()[:3])
