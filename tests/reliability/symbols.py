@@ -49,7 +49,7 @@ def test(prefix: str, score: Score, ams: list[str], options) -> None:
                     first = connection.execute("SELECT max(id) + 1 FROM t").fetchone()[0]
                     data.copy(connection, "t", first, 20)
                     run(connection, f"DELETE FROM t WHERE id >= {first + 10}", "VACUUM t")
-                    invariants(score, name, connection, data, opclass, asked=5)
+                    invariants(score, name, connection, data, opclass, floor=0.6, asked=5)
                 except psycopg.Error as error:
                     score.check(f"{name}: built, written and read", False, str(error).strip())
                 run(connection, "DROP INDEX IF EXISTS i")

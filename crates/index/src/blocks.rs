@@ -16,7 +16,7 @@ pub enum OperationLock {
     Scan,
 }
 
-/// How a operation lock is held.
+/// How an operation lock is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LockMode {
     /// with others
@@ -74,10 +74,10 @@ pub trait BlockStore {
         let _ = blocks;
     }
 
-    /// Takes a operation lock. Errors and the end of the transaction release it too.
+    /// Takes an operation lock. Errors and the end of the transaction release it too.
     fn lock(&mut self, lock: OperationLock, mode: LockMode) -> Result<(), Self::Error>;
 
-    /// Releases a operation lock taken with [`Self::lock`].
+    /// Releases an operation lock taken with [`Self::lock`].
     fn unlock(&mut self, lock: OperationLock, mode: LockMode);
 
     /// A place where a long operation may be cancelled or paused.

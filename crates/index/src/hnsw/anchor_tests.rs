@@ -366,6 +366,7 @@ impl BlockStore for Visited<'_> {
         self.inner.update()
     }
     fn lock(&mut self, lock: OperationLock, mode: LockMode) -> Result<(), MemError> {
+        self.visit("lock")?;
         self.inner.lock(lock, mode)
     }
     fn unlock(&mut self, lock: OperationLock, mode: LockMode) {
@@ -571,6 +572,54 @@ fn an_element_that_nothing_leads_to_is_fastened_before_others_hang_on_it() {
         fastened += usize::from(leads(&mut table));
     }
     assert!(fastened > 6, "{fastened}");
+}
+
+#[test]
+fn a_stray_element_stays_fastened_while_all_else_is_exchanged() {
+    for (m, seed) in [2, 3].into_iter().flat_map(|m| (0..rounds(12)).map(move |seed| (m, seed))) {
+        let mut table = Table::new(m, 900 + seed);
+        (0..20).for_each(|_| table.insert());
+        table.blocks.stop_at(2);
+        let value = table.value();
+        table.insert_value(&value);
+        table.blocks.fail_never();
+        // of all that vacuum sees, only what nothing leads to lives
+        table.dead.clear();
+        table.delete(1.0);
+        let dead = std::mem::take(&mut table.dead);
+        let (inner, graph) = (table.blocks.share(), graph(m));
+        let mut visits = 0;
+        let mut visit = |name: &'static str, other: &mut MemBlocks| {
+            visits += 1;
+            if visits > 1 && visits < 9 && name == "lock" {
+                std::mem::swap(&mut table.blocks, other);
+                (0..20).for_each(|_| table.insert());
+                std::mem::swap(&mut table.blocks, other);
+            }
+            table.check(name);
+            Ok(())
+        };
+        let mut blocks = Visited { inner, visit: &mut visit };
+        Vacuum::new().run(&mut blocks, &graph, &mut |row: Tid| dead.contains(&row.packed())).unwrap();
+        drop(blocks);
+        table.check("a vacuum");
+        (0..60).for_each(|_| table.insert());
+        table.check("inserts");
+    }
+}
+
+#[test]
+fn a_search_through_all_that_is_dying_can_be_cancelled() {
+    let mut table = Table::new(4, 12);
+    (0..2500).for_each(|_| table.insert());
+    table.delete(1.0);
+    table.blocks.stop_at(1);
+    assert!(table.vacuum().is_err());
+    table.blocks.fail_never();
+    table.blocks.reset_counts();
+    table.insert();
+    assert!(table.blocks.counts().pauses > 2, "{:?}", table.blocks.counts());
+    table.check("an insert");
 }
 
 #[test]

@@ -271,6 +271,8 @@ pub struct PageStore<'s, B, S: Space, const INSERTS: bool = false> {
     /// an element that is being repaired: neither it nor elements without rows take a place in the result
     repairing: Option<Tid>,
     alike: Alike<'s>,
+    /// elements expanded
+    steps: u32,
 }
 
 /// What a search for an insert does with elements of the very value it searches with: it notices those with room for a
@@ -328,6 +330,9 @@ impl Alike<'_> {
 /// Elements with room for a row that a search keeps in mind.
 const SPARE: usize = 8;
 
+/// Elements that a search around dying ones expands before it may be cancelled.
+const LONG_SEARCH: u32 = 512;
+
 /// Bytes of items that are asked for ahead of the one being scored. More at a time only fills the queue of misses.
 const PREFETCH_DISTANCE_BYTES: usize = 2 << 10;
 
@@ -345,16 +350,16 @@ impl<'s, B: BlockStore, S: Space> PageStore<'s, B, S> {
     ) -> Result<Self, crate::ValueError> {
         let size = super::layout::element_size(query.map_or(0, <[u8]>::len));
         let query = query.map(|value| space.view(value)).transpose()?;
-        Ok(PageStore { blocks, space, query, size, m, walk, repairing: None, alike: Alike::NONE })
+        Ok(PageStore { blocks, space, query, size, m, walk, repairing: None, alike: Alike::NONE, steps: 0 })
     }
 
     /// The same, for an insert of `value`, which is the query.
     pub(super) fn inserting(self, value: &'s [u8]) -> PageStore<'s, B, S, true> {
-        let PageStore { blocks, space, query, size, m, walk, repairing, mut alike } = self;
+        let PageStore { blocks, space, query, size, m, walk, repairing, mut alike, steps } = self;
         if let Some(query) = query {
             alike = Alike { value, distance: space.distance(query, query), left: 0 };
         }
-        PageStore { blocks, space, query, size, m, walk, repairing, alike }
+        PageStore { blocks, space, query, size, m, walk, repairing, alike, steps }
     }
 }
 
@@ -476,6 +481,13 @@ impl<B: BlockStore, S: Space, const INSERTS: bool> Store for PageStore<'_, B, S,
     fn expand(&mut self, node: u32, layer: u8, bound: f32, out: &mut Vec<Scored>) -> Result<(), B::Error> {
         // handles come from this store
         let Some(&node) = self.walk.nodes.get(node as usize) else { return Ok(()) };
+        if INSERTS && self.repairing.is_some() {
+            // where nearly all is on its way out, the search may come through the whole index
+            self.steps += 1;
+            if self.steps.is_multiple_of(LONG_SEARCH) {
+                self.blocks.pause()?;
+            }
+        }
         self.unvisited(node, layer)?;
         let count = self.walk.slots.len();
         let room = self.walk.nodes.try_reserve(count).and_then(|()| out.try_reserve(count));

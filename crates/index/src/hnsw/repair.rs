@@ -1,6 +1,6 @@
 //! What a vacuum does to the list of a living element around those that are dying.
 
-use super::anchor::{Member, anchor_of, read_member};
+use super::anchor::{Hanging, Joined, Member, anchor_of, hanging, read_member, reanchor};
 use super::backlinks;
 use super::insert::{Graph, Workspace, find_neighbours};
 use super::layout::{EntryPoint, Neighbours, PAGE_ID, layer_range, neighbour_slots_mut};
@@ -26,7 +26,9 @@ pub(super) struct Lists {
 
 /// Finds new neighbours for an element, writes its whole list, and offers the element to them. What stays in the list
 /// besides them: the anchor, first; every element that is anchored here; what others wrote into it since the search
-/// began; and of the rest what there is room for. The caller holds the update lock.
+/// began; and of the rest what there is room for. The caller holds the update lock; `alone`, when the element may not
+/// hang on its anchor, as an insert that was interrupted leaves it, or pgvector: then it does before it is offered, and
+/// not before its list is free of dying elements, which nothing else need lead to any more.
 #[allow(clippy::too_many_arguments)]
 pub(super) fn relink<B: BlockStore, S: Space>(
     blocks: &mut B,
@@ -37,6 +39,7 @@ pub(super) fn relink<B: BlockStore, S: Space>(
     value: &[u8],
     live: Member,
     entry: Option<EntryPoint>,
+    alone: bool,
 ) -> Result<(), B::Error> {
     // the entry point is repaired from another
     let entry = entry.filter(|entry| entry.tid != live.tid);
@@ -47,6 +50,9 @@ pub(super) fn relink<B: BlockStore, S: Space>(
     pack(workspace, lists).map_err(|damage| damage.on(live.tid.block()))?;
     find_children(blocks, graph.m, lists, dying, &live)?;
     write_list(blocks, graph.m, lists, dying, &live)?;
+    if alone && let Hanging::Loose(anchor) = hanging(blocks, graph.m, &live)? {
+        reanchor(blocks, graph, &mut workspace.links, (&live, Joined::No), value, anchor)?;
+    }
     backlinks::connect(blocks, graph, workspace, value, live.tid)
 }
 

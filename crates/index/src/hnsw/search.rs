@@ -95,7 +95,7 @@ pub struct CandidateQueue {
 pub type Discarded = BinaryHeap<Reverse<u64>>;
 
 impl CandidateQueue {
-    /// An empty pool.
+    /// An empty queue.
     pub const fn new() -> Self {
         CandidateQueue { entries: Vec::new(), cursor: 0, counted: 0, ties: Vec::new() }
     }
@@ -212,7 +212,7 @@ impl CandidateQueue {
 }
 
 /// Expands the candidates in `pool` until the nearest `ef` are all expanded (paper, algorithm 2). `out` is room for
-/// one expansion. With `discarded`, every scored candidate ends either in the pool or there.
+/// one expansion. With `discarded`, every scored candidate ends either in the queue or there.
 pub fn search_layer<S: Store>(
     store: &mut S,
     pool: &mut CandidateQueue,

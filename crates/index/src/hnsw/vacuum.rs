@@ -4,12 +4,12 @@
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 
-use super::anchor::{Hanging, Joined, Member, hanging, read_member, reanchor};
+use super::anchor::{Hanging, Member, hanging, read_member};
 use super::backlinks::TidHasher;
-use super::insert::{Graph, Workspace, find_neighbours, raise_entry_point, raises_entry, update_meta};
+use super::insert::{Graph, Workspace, raise_entry_point, raises_entry, update_meta};
 use super::layout::{
-    Element, EntryPoint, HEAD_BLOCK, MAX_TUPLE_VERSION, META_BLOCK, Neighbours, PAGE_ID, clear_neighbours,
-    element_header_mut, is_element,
+    Element, EntryPoint, HEAD_BLOCK, MAX_TUPLE_VERSION, META_BLOCK, MetaPage, Neighbours, PAGE_ID,
+    clear_neighbours, element_header_mut, is_element,
 };
 use super::orphans::Above;
 use super::pages::{TidSet, read_meta};
@@ -182,41 +182,6 @@ impl Vacuum {
         Ok(())
     }
 
-    /// Makes sure that a living element hangs on its anchor before anything is led to it: an insert that was interrupted
-    /// may have left it without, and so may pgvector. Neither operation lock is held.
-    fn fasten<B: BlockStore, S: Space>(
-        &mut self,
-        blocks: &mut B,
-        graph: &Graph<S>,
-        live: Member,
-        entry: Option<EntryPoint>,
-    ) -> Result<(), B::Error> {
-        blocks.lock(OperationLock::Update, LockMode::Exclusive)?;
-        let start = match hanging(blocks, graph.m, &live)? {
-            Hanging::Fast => None,
-            Hanging::Loose(anchor) if anchor.live => Some(anchor),
-            _ if entry.is_some_and(|entry| entry.tid == live.tid) => None,
-            _ if self.copy_value(blocks, &live)? => {
-                // nowhere: at the nearest
-                let Vacuum { workspace, value, .. } = self;
-                let (value, own) = (value.bytes(), live.tid);
-                find_neighbours(blocks, graph, workspace, value, 0, entry, Some(own), own)?;
-                let nearest =
-                    workspace.selected.first().and_then(|(_, scored)| workspace.walk.node(scored.node));
-                nearest.map(Member::of_node)
-            }
-            _ => None,
-        };
-        if let Some(start) = start
-            && self.copy_value(blocks, &live)?
-        {
-            let links = &mut self.workspace.links;
-            reanchor(blocks, graph, links, (&live, Joined::No), self.value.bytes(), start)?;
-        }
-        blocks.unlock(OperationLock::Update, LockMode::Exclusive);
-        Ok(())
-    }
-
     /// Whether an element hangs on a living anchor, or on nothing because it is alone.
     fn hangs<B: BlockStore>(&self, blocks: &mut B, m: usize, live: &Member) -> Result<bool, B::Error> {
         Ok(matches!(hanging(blocks, m, live)?, Hanging::Fast))
@@ -257,29 +222,35 @@ impl Vacuum {
         })
     }
 
+    /// Takes the update lock: alone when an anchor or the entry point may change. The meta page is that of this moment:
+    /// inserts and this vacuum itself replace the entry point.
+    fn lock_to_repair<B: BlockStore>(
+        &self,
+        blocks: &mut B,
+        m: usize,
+        live: &Member,
+    ) -> Result<(LockMode, MetaPage), B::Error> {
+        let mut mode = LockMode::Shared;
+        blocks.lock(OperationLock::Update, mode)?;
+        let mut meta = read_meta(blocks)?;
+        if !self.hangs(blocks, m, live)? || raises_entry(&meta, live.level) {
+            blocks.unlock(OperationLock::Update, mode);
+            mode = LockMode::Exclusive;
+            blocks.lock(OperationLock::Update, mode)?;
+            meta = read_meta(blocks)?;
+        }
+        Ok((mode, meta))
+    }
+
     fn repair_one<B: BlockStore, S: Space>(
         &mut self,
         blocks: &mut B,
         graph: &Graph<S>,
         live: Member,
     ) -> Result<(), B::Error> {
-        let mut mode = LockMode::Shared;
-        blocks.lock(OperationLock::Update, mode)?;
-        // the entry point of this moment, each time: inserts and this vacuum itself replace it
-        let mut meta = read_meta(blocks)?;
-        let fast = self.hangs(blocks, graph.m, &live)?;
-        if !fast || raises_entry(&meta, live.level) {
-            blocks.unlock(OperationLock::Update, mode);
-            if !fast {
-                let entry = meta.entry_point().map_err(|damage| damage.on(META_BLOCK))?;
-                self.fasten(blocks, graph, live, entry)?;
-            }
-            mode = if raises_entry(&meta, live.level) { LockMode::Exclusive } else { LockMode::Shared };
-            blocks.lock(OperationLock::Update, mode)?;
-            meta = read_meta(blocks)?;
-        }
+        let (mode, meta) = self.lock_to_repair(blocks, graph.m, &live)?;
         let entry = meta.entry_point().map_err(|damage| damage.on(META_BLOCK))?;
-        self.relink(blocks, graph, live, entry)?;
+        self.relink(blocks, graph, live, entry, mode)?;
         if mode == LockMode::Exclusive && raises_entry(&meta, live.level) {
             raise_entry_point(blocks, EntryPoint { tid: live.tid, level: live.level })?;
         }
@@ -300,19 +271,19 @@ impl Vacuum {
         }
         let candidates = [self.highest, self.second];
         let replacement = |entry: Option<EntryPoint>| {
-            candidates.into_iter().flatten().find(|live| entry.is_none_or(|entry| entry.tid != live.tid))
+            candidates.iter().flatten().find(|live| entry.is_none_or(|entry| entry.tid != live.tid))
         };
 
         // the highest other element first, from the present entry point
-        let entry = entry_point(blocks)?;
-        if let Some(other) = replacement(entry) {
-            self.fasten(blocks, graph, other, entry)?;
-            blocks.lock(OperationLock::Update, LockMode::Shared)?;
-            let entry = entry_point(blocks)?;
-            if entry.is_some() && self.needs_repair(blocks, graph.m, &other)? {
-                self.relink(blocks, graph, other, entry)?;
+        if let Some(&other) = replacement(entry_point(blocks)?) {
+            let (mode, meta) = self.lock_to_repair(blocks, graph.m, &other)?;
+            let entry = meta.entry_point().map_err(|damage| damage.on(META_BLOCK))?;
+            if entry.is_some()
+                && (mode == LockMode::Exclusive || self.needs_repair(blocks, graph.m, &other)?)
+            {
+                self.relink(blocks, graph, other, entry, mode)?;
             }
-            blocks.unlock(OperationLock::Update, LockMode::Shared);
+            blocks.unlock(OperationLock::Update, mode);
         }
 
         // then the entry point itself, from that one; alone, since it may be replaced
@@ -325,7 +296,7 @@ impl Vacuum {
                 if let Some(live) = live
                     && self.needs_repair(blocks, graph.m, &live)?
                 {
-                    self.relink(blocks, graph, live, other)?;
+                    self.relink(blocks, graph, live, other, LockMode::Exclusive)?;
                 }
             }
             // should an insert have taken the highest level since, it is the entry point already
@@ -376,19 +347,21 @@ impl Vacuum {
         })
     }
 
-    /// Links an element anew.
+    /// Links an element anew, under the update lock held in `mode`.
     fn relink<B: BlockStore, S: Space>(
         &mut self,
         blocks: &mut B,
         graph: &Graph<S>,
         live: Member,
         entry: Option<EntryPoint>,
+        mode: LockMode,
     ) -> Result<(), B::Error> {
         if !self.copy_value(blocks, &live)? {
             return Ok(());
         }
         let Vacuum { workspace, value, dying, lists, .. } = self;
-        relink(blocks, graph, workspace, lists, dying, value.bytes(), live, entry)
+        let alone = mode == LockMode::Exclusive;
+        relink(blocks, graph, workspace, lists, dying, value.bytes(), live, entry, alone)
     }
 
     // --- third pass: marks --------------------------------------------------------------------------------------

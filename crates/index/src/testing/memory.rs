@@ -291,7 +291,7 @@ impl MemBlocks {
         Self::of(Store::new(self.store.page_id, pages))
     }
 
-    /// Whether this handle holds a operation lock.
+    /// Whether this handle holds an operation lock.
     pub fn holds(&self, lock: OperationLock, mode: LockMode) -> bool {
         self.held.contains(&(lock, mode))
     }

@@ -35,7 +35,7 @@ enum Standing {
 struct Actor {
     standing: Standing,
     held: Vec<(OperationLock, LockMode)>,
-    /// elements that lists named, or the meta page, since it holds a operation lock
+    /// elements that lists named, or the meta page, since it holds an operation lock
     told: HashSet<u64>,
 }
 
@@ -173,7 +173,7 @@ impl Turns {
         self.wait(me, state).map(|_| ())
     }
 
-    /// Takes a operation lock when it is granted; others run meanwhile.
+    /// Takes an operation lock when it is granted; others run meanwhile.
     pub fn lock(&self, me: usize, lock: OperationLock, mode: LockMode) -> Result<(), Over> {
         self.step(me)?;
         let mut state = self.state();
@@ -194,7 +194,7 @@ impl Turns {
         Ok(())
     }
 
-    /// Releases a operation lock.
+    /// Releases an operation lock.
     pub fn unlock(&self, me: usize, lock: OperationLock, mode: LockMode) {
         if let Some(actor) = self.state().actors.get_mut(me) {
             if let Some(at) = actor.held.iter().position(|held| *held == (lock, mode)) {
