@@ -18,7 +18,11 @@ def caught_up(primary: psycopg.Connection, standby: psycopg.Connection) -> None:
     deadline = time.monotonic() + 60
     while not standby.execute(f"SELECT pg_last_wal_replay_lsn() >= '{place}'").fetchone()[0]:
         if time.monotonic() > deadline:
-            raise RuntimeError("the standby does not catch up")
+            sender = primary.execute("SELECT state, sent_lsn, flush_lsn, replay_lsn FROM pg_stat_replication").fetchall()
+            receiver = standby.execute("SELECT status, latest_end_lsn FROM pg_stat_wal_receiver").fetchall()
+            replayed = standby.execute("SELECT pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn(), pg_is_wal_replay_paused()").fetchone()
+            waits = standby.execute("SELECT backend_type, wait_event FROM pg_stat_activity WHERE backend_type IN ('startup', 'walreceiver')").fetchall()
+            raise RuntimeError(f"the standby does not catch up with {place}: sender {sender}, receiver {receiver}, replayed {replayed}, {waits}")
         time.sleep(0.01)
 
 
@@ -119,7 +123,7 @@ def cycle(score: Score, primary: psycopg.Connection, standby: psycopg.Connection
 
 
 def test(prefix: str, score: Score, ams: list[str], options) -> None:
-    settings = {"max_wal_size": "64MB", "max_standby_streaming_delay": "5s", "hot_standby": "on", "wal_level": "replica", "wal_consistency_checking": "all"}
+    settings = {"max_wal_size": "64MB", "wal_keep_size": "1GB", "max_standby_streaming_delay": "5s", "hot_standby": "on", "wal_level": "replica", "wal_consistency_checking": "all"}
     with Server(prefix, "primary", settings) as primary:
         connection = primary.connect()
         run(connection, "CREATE EXTENSION vector")
