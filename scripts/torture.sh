@@ -17,7 +17,7 @@ usage: scripts/torture.sh [PART]... [--minutes N] [--seed N]
   copies       point-in-time recovery, prepared transactions, standby, logical replication, dumps, pg_upgrade
   assertions   sixteen clients, the schedules of reachable and the orderings of isolation on servers with assertions, of two majors
   memory       leaks, limits of memory, few buffers, cancelled work
-  hostile      damaged index files, values out of line; fuzz targets where cargo-fuzz is installed
+  hostile      damaged index files, values out of line, odd calls, other libraries; fuzz targets where cargo-fuzz is installed
   valgrind     regression tests under memcheck
   miri         the pure crates in Rust's own interpreter, where a toolchain has it
   clients      the clients of Python, Node and Rust
@@ -25,7 +25,7 @@ usage: scripts/torture.sh [PART]... [--minutes N] [--seed N]
 All of them when none is named. --minutes is for the whole (30); parts that know no time take what they take, more where more is given.
 --seed is that of all data and schedules (the time of day).
 
-Environment: TORTURE_MAJORS, the majors of assertions ("17 18"); PG_MAJOR, that of the rest (17).
+Environment: TORTURE_MAJORS, the majors of assertions (the first two of 18, 17, 15 whose source can be had); PG_MAJOR, that of the rest (17).
 TEXT
 }
 
@@ -91,7 +91,7 @@ leave_out() {
 }
 
 part_schedules() {
-  step schedules env VECTOR_SCHEDULE_SEED="$seed" VECTOR_SCHEDULE_SECONDS="$(share 10)" VECTOR_TEST_ROUNDS="$(rounds 20)" PROPTEST_CASES="$(rounds 4096)" \
+  step schedules env VECTOR_SCHEDULE_SEED="$seed" VECTOR_SCHEDULE_SECONDS="$(share 10)" VECTOR_TEST_ROUNDS="$(rounds 20)" VECTOR_HOSTILE="$(rounds 40)" PROPTEST_CASES="$(rounds 4096)" \
     cargo test --release -p vector-kernels -p vector-index -- --nocapture --test-threads 2
 }
 
@@ -114,11 +114,15 @@ part_copies() {
 
 part_assertions() {
   local major prefix
-  for major in ${TORTURE_MAJORS:-17 18}; do
+  local done=0
+  for major in ${TORTURE_MAJORS:-18 17 15}; do
+    # the first two whose source can be had
+    if [ "$done" -eq 2 ] && [ -z "${TORTURE_MAJORS:-}" ]; then break; fi
     if ! prefix=$("$pg" cassert "$major" 2>"$logs/cassert-$major.log"); then
       leave_out "assertions, PostgreSQL $major" "$(tail -n 1 "$logs/cassert-$major.log")"
       continue
     fi
+    done=$((done + 1))
     step "sixteen clients, assertions, PostgreSQL $major" env PG_CONFIG="$prefix/bin/pg_config" "$reliability" concurrency --clients 16 --seconds "$(share 6)" --seed "$seed"
     step "schedules, assertions, PostgreSQL $major" env PG_CONFIG="$prefix/bin/pg_config" "$reliability" reachable isolation --seconds "$(share 6)" --seed "$((seed + 1000))"
   done
@@ -131,9 +135,9 @@ part_memory() {
 
 part_hostile() {
   local test
-  for test in corruption toast diskfull; do step "$test" "$reliability" "$test" --rounds "$(rounds 10)" --seed "$seed"; done
+  for test in corruption toast symbols hostile diskfull; do step "$test" "$reliability" "$test" --rounds "$(rounds 10)" --seed "$seed"; done
   if cargo fuzz --version >/dev/null 2>&1; then
-    step fuzz "$repo_root/scripts/fuzz.sh" "$(share 2)"
+    step fuzz "$repo_root/scripts/fuzz.sh" --seconds "$(share 2)"
   else
     leave_out fuzz "cargo-fuzz is not installed"
   fi
