@@ -153,6 +153,43 @@ impl NeighbourCache {
         loaded.anchor = Some(anchor);
         Ok(anchor == Some(owner))
     }
+
+    /// Whether at least `count` of the elements in `slots`, the list of `owner`, live and are anchored at it.
+    fn has_children<B: BlockStore>(
+        &mut self,
+        blocks: &mut B,
+        m: usize,
+        owner: Tid,
+        count: usize,
+    ) -> Result<bool, B::Error> {
+        let mut found = 0;
+        // the first slot is the owner's own anchor
+        for at in 1..self.slots.len() {
+            // what is left cannot make it enough
+            if found + (self.slots.len() - at) < count {
+                break;
+            }
+            let Some(&tid) = self.slots.get(at) else { break };
+            if self.slots.get(1..at).is_some_and(|before| before.contains(&tid)) {
+                continue;
+            }
+            let place = self.load(blocks, tid)?;
+            let live = self.loaded(place).is_some_and(|loaded| loaded.member.live);
+            if live && self.is_child(blocks, m, place, owner)? {
+                found += 1;
+                if found >= count {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// Living children that an element has, at most, unless other libraries gave it more: their edges are never dropped, and
+/// a list that is full of them leads nowhere else. (By inner product a few long vectors are near to everything.)
+fn most_children(places: usize) -> usize {
+    (places / 4).max(3)
 }
 
 /// What to do with a neighbour's list.
@@ -164,7 +201,7 @@ enum Plan {
     Replace(Tid),
     /// leave it: it has the edge, or better ones
     Leave,
-    /// there is no slot that may be taken
+    /// there is no slot that may be taken, or, for a new child, there are as many children as there should be
     Full,
 }
 
@@ -185,6 +222,8 @@ struct Offer {
     equal: Option<bool>,
     /// whether the list must take it: the owner becomes its anchor
     must: bool,
+    /// whether it may have more children than it should
+    crowd: bool,
 }
 
 /// Where a new element finds its anchor.
@@ -253,7 +292,7 @@ pub(super) fn choose_again<B: BlockStore, S: Space>(
     for &(_, scored) in selected.iter().filter(|(layer, _)| *layer == 0) {
         let Some(node) = walk.node(scored.node) else { continue };
         let (neighbour, equal) = (Member::of_node(node), node.equal);
-        let offer = Offer { distance: Some(scored.distance), equal: Some(equal), must: true };
+        let offer = Offer { distance: Some(scored.distance), equal: Some(equal), must: true, crowd: false };
         let plan = plan(blocks, graph, links, &neighbour, 0, offer)?;
         if plan != Plan::Full {
             set_anchor_edge(links, Edge { neighbour, layer: 0, plan });
@@ -279,9 +318,15 @@ fn offer_all<B: BlockStore, S: Space>(
     for &(layer, scored) in selected.iter() {
         let Some(node) = walk.node(scored.node) else { continue };
         let (neighbour, equal) = (Member::of_node(node), node.equal);
-        let must = row.is_some() && layer == 0 && links.anchor.is_none();
-        let offer = Offer { distance: Some(scored.distance), equal: Some(equal), must };
-        let plan = plan(blocks, graph, links, &neighbour, layer, offer)?;
+        let mut must = row.is_some() && layer == 0 && links.anchor.is_none();
+        let offer = Offer { distance: Some(scored.distance), equal: Some(equal), must, crowd: false };
+        let mut planned = plan(blocks, graph, links, &neighbour, layer, offer)?;
+        if must && planned == Plan::Full {
+            // no anchor, but perhaps a neighbour like others
+            must = false;
+            planned = plan(blocks, graph, links, &neighbour, layer, Offer { must, ..offer })?;
+        }
+        let plan = planned;
         if matches!(plan, Plan::Add | Plan::Replace(_)) {
             let room = links.edges.try_reserve(1);
             room.map_err(|_| Damage::OUT_OF_MEMORY.on(neighbour.tid.block()))?;
@@ -390,10 +435,10 @@ pub(super) fn descend<B: BlockStore, S: Space>(
 ) -> Result<Below, B::Error> {
     let mut at = start;
     loop {
-        let offer = Offer { distance: None, equal: None, must: true };
-        let plan = plan(blocks, graph, links, &at, 0, offer)?;
-        if plan != Plan::Full {
-            return Ok(Below::Takes(Edge { neighbour: at, layer: 0, plan }));
+        let offer = Offer { distance: None, equal: None, must: true, crowd: false };
+        let planned = plan(blocks, graph, links, &at, 0, offer)?;
+        if planned != Plan::Full {
+            return Ok(Below::Takes(Edge { neighbour: at, layer: 0, plan: planned }));
         }
         blocks.pause()?;
         // not always the first, so that what hangs below grows in width
@@ -414,7 +459,14 @@ pub(super) fn descend<B: BlockStore, S: Space>(
         }
         match next {
             Some(child) => at = child,
-            None => return Ok(Below::Stuck(at)),
+            None => {
+                // with children that are on their way out, or not to be stepped on, it may have more
+                let planned = plan(blocks, graph, links, &at, 0, Offer { crowd: true, ..offer })?;
+                return Ok(match planned {
+                    Plan::Full => Below::Stuck(at),
+                    plan => Below::Takes(Edge { neighbour: at, layer: 0, plan }),
+                });
+            }
         }
     }
 }
@@ -456,6 +508,9 @@ fn plan<B: BlockStore, S: Space>(
         return Ok(Plan::Leave);
     }
     let places = layer_slots(m, layer);
+    if must && !offer.crowd && links.has_children(blocks, m, neighbour.tid, most_children(places))? {
+        return Ok(Plan::Full);
+    }
     let full = links.slots.len() >= places;
     if !full && offer.equal == Some(false) {
         return Ok(Plan::Add);
