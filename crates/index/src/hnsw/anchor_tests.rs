@@ -9,6 +9,7 @@ use rand::{Rng, SeedableRng};
 use super::insert::{Graph, Workspace, insert};
 use super::layout::{Element, HEAD_BLOCK, Neighbours, PAGE_ID, is_element, layer_range};
 use super::pages::read_meta;
+use super::scan::{IterativeScan, Scan, ScanSettings};
 use super::vacuum::{Vacuum, Vacuumed};
 use crate::blocks::{BlockStore, LockMode, OperationLock};
 use crate::page::{Damage, FIRST_OFFSET, Page, Tid};
@@ -648,4 +649,47 @@ fn an_unusual_insert_leaves_no_memory_behind() {
     table.workspace.links.slots_mut().reserve(4 << 20);
     table.insert();
     assert!(table.workspace.allocated() < 16 << 20, "{}", table.workspace.allocated());
+}
+
+/// By inner product the few longest vectors are near to everything, and everybody would be anchored at them: their lists
+/// must lead to each other all the same.
+#[test]
+fn lists_of_what_is_near_to_everything_lead_on() {
+    let space = match AnySpace::new(ValueKind::Vector, Metric::InnerProduct, DIMS as i32) {
+        AnySpace::Vector(space) => space,
+        _ => unreachable!(),
+    };
+    let (graph, rows) = (Graph { space, m: 16, ef_construction: 64 }, 1200);
+    let mut rng = SmallRng::seed_from_u64(11);
+    let mut blocks = build(graph.space, DIMS as u32, &graph, &[]);
+    let mut workspace = Workspace::new();
+    let mut values: Vec<[f32; DIMS]> = Vec::new();
+    for n in 0..rows {
+        let value = [(); DIMS].map(|()| rng.random::<f32>());
+        insert(&mut blocks, &graph, &mut workspace, vector(&value).bytes(), row(n), &mut rng).unwrap();
+        values.push(value);
+    }
+    let settings = ScanSettings {
+        ef_search: 40,
+        iterative: IterativeScan::Off,
+        max_tuples: u64::MAX,
+        max_memory: usize::MAX,
+    };
+    let (mut right, mut asked) = (0, 0);
+    for _ in 0..20 {
+        let query = [(); DIMS].map(|()| rng.random::<f32>());
+        let product = |n: usize| values[n].iter().zip(query).map(|(a, b)| a * b).sum::<f32>();
+        let mut nearest: Vec<usize> = (0..rows).collect();
+        nearest.sort_by(|&a, &b| product(b).total_cmp(&product(a)));
+        let (mut scan, literal) = (Scan::new(), vector(&query));
+        let mut found = HashSet::new();
+        while found.len() < 20
+            && let Some(tid) = scan.next(&mut blocks, graph.space, Some(literal.bytes()), &settings).unwrap()
+        {
+            found.insert(tid.packed());
+        }
+        right += nearest[..20].iter().filter(|&&n| found.contains(&row(n).packed())).count();
+        asked += 20;
+    }
+    assert!(right * 100 >= asked * 94, "{right} of {asked} found");
 }

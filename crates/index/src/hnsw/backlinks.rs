@@ -189,7 +189,7 @@ impl NeighbourCache {
 /// Living children that an element has, at most, unless other libraries gave it more: their edges are never dropped, and
 /// a list that is full of them leads nowhere else. (By inner product a few long vectors are near to everything.)
 fn most_children(places: usize) -> usize {
-    (places / 4).max(3)
+    (places / 8).max(3)
 }
 
 /// What to do with a neighbour's list.
