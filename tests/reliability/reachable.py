@@ -349,9 +349,10 @@ def schedules(server: Server, score: Score, ams: list[str], seed: int, seconds: 
             driver.finish()
         except (Missed, psycopg.Error, AssertionError, windows.Stopped) as error:
             if isinstance(error, psycopg.InternalError) and error.sqlstate is None:
-                # The client's library lost its own answer beside a killed server; no server error has a missing SQLSTATE.
-                print(f"# the client gave up in the schedule of seed {seed + number}, step {driver.steps}: {error}", flush=True)
+                # An error of the client's library, which no server sent: seen once, after a killed backend. More than one is no chance.
+                print(f"# the client gave up in the schedule of seed {seed + number}, step {driver.steps}: {error}", *(f"#   {line}" for line in driver.log), sep="\n", flush=True)
                 total["schedules that the client ended"] += 1
+                failures += total["schedules that the client ended"] > 1
                 driver.close()
                 number += 1
                 forget(server, tables)

@@ -169,7 +169,7 @@ fn an_added_block_is_initialised() {
 
 #[test]
 #[should_panic(expected = "not held so")]
-fn a_gate_is_released_as_it_was_taken() {
+fn an_operation_lock_is_released_as_it_was_taken() {
     let mut blocks = three_blocks();
     blocks.lock(OperationLock::Scan, LockMode::Shared).unwrap();
     blocks.unlock(OperationLock::Scan, LockMode::Exclusive);

@@ -16,7 +16,8 @@
 //!   lead to them, while theirs may lead to a deleted element, or to another in its place, once nothing leads to
 //!   themselves; so the edges of a dying element count only where something does (found out when the check is deep);
 //! - an element that nothing leads to: an insert writes the pair first and the edges to it one by one;
-//! - no entry point while there are dying elements, or while no element has an edge;
+//! - no entry point while there are dying elements, or while no element has an edge (rows that are out of reach then are
+//!   told by a deep check);
 //! - an entry point below the highest level: a vacuum takes the highest element that it had seen. Searches then begin
 //!   lower, at the same results.
 //!
