@@ -1,8 +1,8 @@
 //! Errors of the extension and their way into PostgreSQL: the one place that knows SQLSTATEs.
 
 use pgrx::PgSqlErrorCode;
-use vector_index::memory::OutOfMemory;
-use vector_index::page::{BlockError, Cause, Corruption};
+use vector_index::storage::page::{BlockError, Cause, Corruption};
+use vector_index::work::memory::OutOfMemory;
 use vector_index::{Kind, TextError, ValueError};
 
 use crate::pg::ereport::{self, IntoReport, Report};
@@ -137,7 +137,7 @@ fn sqlstate(kind: Kind) -> PgSqlErrorCode {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use vector_index::page::PageError;
+    use vector_index::storage::page::PageError;
 
     fn of(error: PageError) -> Error {
         Error::of_index("hnsw", "i".to_owned(), error.on(3))

@@ -18,8 +18,8 @@ use half::f16;
 use vector_index::hnsw::build::{Builder, Graph, Params, Pushed};
 use vector_index::hnsw::params::max_level;
 use vector_index::hnsw::search::{CandidateQueue, Scored, Store, search_layer};
-use vector_index::page::Tid;
 use vector_index::space::{AnySpace, Metric, Space, ValueBuf, ValueKind, normalize, varlena_header};
+use vector_index::storage::page::Tid;
 use vector_index::with_space;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -119,6 +119,7 @@ impl<S: Space> Query<'_, S> {
 
 impl<S: Space> Store for Query<'_, S> {
     type Error = ();
+    fn out_of_memory(&self) {}
     fn expand(&mut self, node: u32, layer: u8, bound: f32, out: &mut Vec<Scored>) -> Result<(), ()> {
         for id in self.graph.element(node).ok_or(())?.neighbours(layer) {
             if std::mem::replace(&mut self.visited[id as usize], self.stamp) != self.stamp {

@@ -5,14 +5,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::{self, ForkNumber, PROGRESS_CREATEIDX_SUBPHASE, PROGRESS_CREATEIDX_TUPLES_DONE};
-use vector_index::blocks::{BlockStore, PageUpdate};
 use vector_index::hnsw::build::{self, BuildError, Builder, Params, Pushed};
-use vector_index::hnsw::bulk_write::PagePlan;
 use vector_index::hnsw::insert::Graph;
-use vector_index::hnsw::layout::{EntryPoint, HEAD_BLOCK, META_BLOCK, MetaPage, PAGE_ID};
 use vector_index::hnsw::params::max_level;
-use vector_index::page::{Corruption, Damage, PageMut, Tid};
+use vector_index::hnsw::v1::bulk_write::PagePlan;
+use vector_index::hnsw::v1::layout::{EntryPoint, HEAD_BLOCK, META_BLOCK, MetaPage, PAGE_ID};
 use vector_index::space::{Space, ValueBuf};
+use vector_index::storage::blocks::{BlockStore, PageUpdate};
+use vector_index::storage::page::{Corruption, Damage, PageMut, Tid};
 use vector_index::with_space;
 use zerocopy::IntoBytes;
 

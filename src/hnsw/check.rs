@@ -2,13 +2,13 @@
 
 use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::Datum;
-use vector_index::blocks::BlockStore;
 use vector_index::hnsw::check::{Census, CheckError, Found, OutOfReach, Subject, check as check_index};
-use vector_index::hnsw::layout::{Element, META_BLOCK, PAGE_ID};
-use vector_index::hnsw::pages::read_meta;
-use vector_index::page::{INVALID_BLOCK, Page, Tid};
+use vector_index::hnsw::v1::layout::{Element, META_BLOCK, PAGE_ID};
+use vector_index::hnsw::v1::reader::read_meta;
 use vector_index::space::{AnySpace, Space, ValueBuf};
-use vector_index::verify::Violation;
+use vector_index::storage::blocks::BlockStore;
+use vector_index::storage::page::{INVALID_BLOCK, Page, Tid};
+use vector_index::storage::verify::Violation;
 use vector_index::with_space;
 
 use super::opclass::OpClass;

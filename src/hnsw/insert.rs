@@ -3,8 +3,8 @@
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use vector_index::hnsw::insert::{self, Graph, Workspace};
-use vector_index::page::Tid;
 use vector_index::space::{Space, ValueBuf};
+use vector_index::storage::page::Tid;
 use vector_index::with_space;
 
 use super::opclass::OpClass;

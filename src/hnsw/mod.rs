@@ -12,8 +12,8 @@ mod vacuum;
 use core::ffi::CStr;
 
 use pgrx::pg_sys::{self, Datum};
-use vector_index::hnsw::layout::{META_BLOCK, MetaPage};
-use vector_index::page::{Corruption, Damage, Tid};
+use vector_index::hnsw::v1::layout::{META_BLOCK, MetaPage};
+use vector_index::storage::page::{Corruption, Damage, Tid};
 
 use crate::error::Error;
 use crate::pg::am::{self, AccessMethod, BuildCall, Built, Cost, CostCall, ScanCall};
@@ -84,7 +84,7 @@ pub fn handler(_: Call<'_>) -> Result<Datum, Error> {
 /// # Errors
 /// None that can be read, or one of another column: its dimensions would be those of queries and rows.
 fn read_meta(index: Rel<'_>, blocks: &mut IndexBlocks<'_>) -> Result<MetaPage, Error> {
-    let meta = vector_index::hnsw::pages::read_meta(blocks).map_err(|c| corrupted(index, c))?;
+    let meta = vector_index::hnsw::v1::reader::read_meta(blocks).map_err(|c| corrupted(index, c))?;
     let declared = index.typmod(0);
     if declared > 0 && i32::try_from(meta.dimensions) != Ok(declared) {
         return Err(corrupted(index, Damage::at(0, "other dimensions than its column").on(META_BLOCK)));

@@ -2,8 +2,8 @@
 
 use vector_index::ValueError;
 use vector_index::hnsw::scan::{Scan, ScanError};
-use vector_index::page::Tid;
 use vector_index::space::{AnySpace, ValueBuf};
+use vector_index::storage::page::Tid;
 use vector_index::with_space;
 
 use super::opclass::OpClass;

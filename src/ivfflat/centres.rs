@@ -5,8 +5,8 @@
 //! emptied at commit), which nobody but this backend sees: [`forget`].
 
 use vector_index::ivf::centres::Centres;
-use vector_index::page::Corruption;
 use vector_index::space::AnySpace;
+use vector_index::storage::page::Corruption;
 use vector_index::with_space;
 
 use crate::pg::backend::PerBackend;

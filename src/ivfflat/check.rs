@@ -2,15 +2,15 @@
 
 use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::{Datum, ForkNumber};
-use vector_index::blocks::BlockStore;
 use vector_index::ivf::check::Check;
-use vector_index::ivf::layout::{Entry, META_BLOCK, PAGE_ID, Packed};
 use vector_index::ivf::scan::{Unpack, read_meta};
-use vector_index::memory::OutOfMemory;
-use vector_index::page::{INVALID_BLOCK, Page, Tid};
+use vector_index::ivf::v1::layout::{Entry, META_BLOCK, PAGE_ID, Packed};
 use vector_index::space::{AnySpace, Space, ValueBuf};
-use vector_index::verify::{Violation, Violations};
+use vector_index::storage::blocks::BlockStore;
+use vector_index::storage::page::{INVALID_BLOCK, Page, Tid};
+use vector_index::storage::verify::{Violation, Violations};
 use vector_index::with_space;
+use vector_index::work::memory::OutOfMemory;
 
 use super::opclass::{Decompress, OpClass};
 use super::{Ivfflat, corrupted};

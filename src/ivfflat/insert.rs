@@ -1,8 +1,8 @@
 //! Inserting a row.
 
 use vector_index::ivf::write::{self, InsertError};
-use vector_index::page::Tid;
 use vector_index::space::ValueBuf;
+use vector_index::storage::page::Tid;
 use vector_index::with_space;
 
 use super::opclass::OpClass;

@@ -5,10 +5,10 @@
 //! is then left above the setting, two bytes per element of a centre and a chunk of rows, is taken all the same.
 
 use pgrx::PgSqlErrorCode;
+use vector_index::ivf::cluster::sample::Encoding;
 use vector_index::ivf::load::value_size;
-use vector_index::ivf::sample::Encoding;
-use vector_index::memory::can_allocate;
-use vector_index::page::max_align;
+use vector_index::storage::page::max_align;
+use vector_index::work::memory::can_allocate;
 
 use crate::error::Error;
 use crate::pg::guc;

@@ -14,8 +14,8 @@ mod vacuum;
 use core::ffi::CStr;
 
 use pgrx::pg_sys::{self, Datum};
-use vector_index::ivf::layout::{META_BLOCK, MetaPage};
-use vector_index::page::{Corruption, Damage, Tid};
+use vector_index::ivf::v1::layout::{META_BLOCK, MetaPage};
+use vector_index::storage::page::{Corruption, Damage, Tid};
 
 use crate::error::Error;
 use crate::pg::am::{self, AccessMethod, BuildCall, Built, Cost, CostCall, ScanCall};

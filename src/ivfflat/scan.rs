@@ -2,8 +2,8 @@
 
 use vector_index::ivf::candidates::Runs;
 use vector_index::ivf::scan::{Scan, ScanError, ScanSettings, Services};
-use vector_index::page::Tid;
 use vector_index::space::{AnySpace, ValueBuf};
+use vector_index::storage::page::Tid;
 use vector_index::with_space;
 
 use super::opclass::{Decompress, OpClass};

@@ -4,7 +4,7 @@
 use core::ffi::{CStr, c_char, c_int, c_void};
 
 use pgrx::pg_sys::{self, Datum, ForkNumber};
-use vector_index::page::Tid;
+use vector_index::storage::page::Tid;
 
 use super::ereport::{self, Report};
 use super::guard;

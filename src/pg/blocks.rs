@@ -1,15 +1,15 @@
-//! Blocks of an index behind `vector_index::blocks`: the buffer manager, its locks, generic WAL and page locks.
+//! Blocks of an index behind `vector_index::storage::blocks`: the buffer manager, its locks, generic WAL and page locks.
 //!
 //! Reading is the hot path of every search, so it calls the server without a guard: a server error in a read jumps
-//! over the frames between here and the callback's caller. The contract in `vector_index::blocks` keeps those free of
+//! over the frames between here and the callback's caller. The contract in `vector_index::storage::blocks` keeps those free of
 //! anything that needs dropping. Changes go through the guard and unwind properly.
 
 use core::ffi::c_int;
 use core::mem::ManuallyDrop;
 
 use pgrx::pg_sys::{self, Buffer, ForkNumber};
-use vector_index::blocks::{BlockStore, FIFTH_BLOCK, LockMode, OperationLock, PageRef, PageUpdate};
-use vector_index::page::{Corruption, Damage, Tid};
+use vector_index::storage::blocks::{BlockStore, FIFTH_BLOCK, LockMode, OperationLock, PageRef, PageUpdate};
+use vector_index::storage::page::{Corruption, Damage, Tid};
 use vector_kernels::prefetch_line;
 
 use super::extend::Ahead;

@@ -6,7 +6,7 @@ use core::ffi::{c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use pgrx::pg_sys::{self, Datum, ForkNumber};
-use vector_index::page::Tid;
+use vector_index::storage::page::Tid;
 
 use super::ereport::{self, Report};
 use super::ffi;

@@ -4,8 +4,8 @@ use core::ffi::{CStr, c_int};
 
 use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::{self, Buffer, ForkNumber};
-use vector_index::blocks::{BlockStore, LockMode, OperationLock, PageRef, PageUpdate};
-use vector_index::page::{Corruption, Damage};
+use vector_index::storage::blocks::{BlockStore, LockMode, OperationLock, PageRef, PageUpdate};
+use vector_index::storage::page::{Corruption, Damage};
 use zerocopy::IntoBytes;
 
 use super::blocks::PAGE_SIZE;

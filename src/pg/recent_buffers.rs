@@ -10,7 +10,7 @@
 //! the server's ordinary way, which raises it: where nothing is being evicted, none does.
 
 use pgrx::pg_sys::{self, Buffer};
-use vector_index::page::{FIRST_OFFSET, Tid};
+use vector_index::storage::page::{FIRST_OFFSET, Tid};
 use vector_kernels::prefetch_line;
 
 use super::blocks::{PAGE_SIZE, prefetch_lines};

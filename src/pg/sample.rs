@@ -6,7 +6,7 @@ use core::cell::{Cell, RefCell};
 use pgrx::pg_sys::{self, ForkNumber};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-use vector_index::memory;
+use vector_index::work::memory;
 
 use super::build::{Part, Values, scan_part};
 use super::ereport::Report;

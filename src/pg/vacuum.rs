@@ -1,7 +1,7 @@
 //! What a vacuum of an index is told and answers (src/include/access/genam.h).
 
 use pgrx::pg_sys;
-use vector_index::page::Tid;
+use vector_index::storage::page::Tid;
 
 use super::guard;
 use super::relation::Rel;

@@ -1,7 +1,7 @@
 //! Blocks in memory that cost next to nothing: what is counted is the algorithm.
 
-use vector_index::blocks::{BlockStore, LockMode, OperationLock, PageRef, PageUpdate};
-use vector_index::page::{Corruption, Damage};
+use vector_index::storage::blocks::{BlockStore, LockMode, OperationLock, PageRef, PageUpdate};
+use vector_index::storage::page::{Corruption, Damage};
 use zerocopy::IntoBytes;
 
 /// Bytes of a block.

@@ -3,19 +3,17 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
-pub mod blocks;
 pub mod error;
 pub mod hnsw;
 pub mod ivf;
-pub mod memory;
-pub mod page;
 pub mod quant;
 pub mod space;
+pub mod storage;
 pub mod testing;
 pub mod text;
 pub mod value;
-pub mod verify;
 pub mod wire;
+pub mod work;
 
 pub use error::{Kind, TextError, TypeName, ValueError};
 pub use half::f16;

@@ -5,8 +5,8 @@ use half::f16;
 use vector_kernels::{Kernels, kernels, sparse};
 
 use crate::error::{TypeName, ValueError};
-use crate::memory::OutOfMemory;
 use crate::value::{DenseElement, DenseView, SparseView, sparsevec_parts_mut, sparsevec_size};
+use crate::work::memory::OutOfMemory;
 
 /// How an index orders values. Indexes on cosine distance keep unit vectors and use the inner product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,8 +5,8 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use vector_index::hnsw::build::{Builder, Params, Pushed};
-use vector_index::page::Tid;
 use vector_index::space::{AnySpace, Metric, ValueKind, varlena_header};
+use vector_index::storage::page::Tid;
 
 /// Counts what is allocated, and the most there ever was.
 struct Counting;

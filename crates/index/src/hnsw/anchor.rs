@@ -7,11 +7,11 @@
 
 use super::backlinks::{Below, NeighbourCache, descend, make_edge};
 use super::insert::Graph;
-use super::layout::{Element, Neighbours, PAGE_ID, layer_range, neighbour_slots_mut};
-use super::pages::Node;
-use crate::blocks::{BlockStore, PageUpdate};
-use crate::page::{Damage, Page, PageMut, Tid};
+use super::v1::layout::{Element, Neighbours, PAGE_ID, layer_range, neighbour_slots_mut};
+use super::v1::reader::Node;
 use crate::space::Space;
+use crate::storage::blocks::{BlockStore, PageUpdate};
+use crate::storage::page::{Damage, Page, PageMut, Tid};
 
 /// An element as its tuple described it: where its list is, and what tells that it still is its own.
 #[derive(Clone, Copy, Debug)]

@@ -7,13 +7,13 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 use super::insert::{Graph, Workspace, insert};
-use super::layout::{Element, HEAD_BLOCK, Neighbours, PAGE_ID, is_element, layer_range};
-use super::pages::read_meta;
 use super::scan::{IterativeScan, Scan, ScanSettings};
+use super::v1::layout::{Element, HEAD_BLOCK, Neighbours, PAGE_ID, is_element, layer_range};
+use super::v1::reader::read_meta;
 use super::vacuum::{Vacuum, Vacuumed};
-use crate::blocks::{BlockStore, LockMode, OperationLock};
-use crate::page::{Damage, FIRST_OFFSET, Page, Tid};
 use crate::space::{AnySpace, Dense, Metric, ValueBuf, ValueKind};
+use crate::storage::blocks::{BlockStore, LockMode, OperationLock};
+use crate::storage::page::{Damage, FIRST_OFFSET, Page, Tid};
 use crate::testing::hnsw::{build, row, vector};
 use crate::testing::{MemBlocks, MemChange, MemError};
 

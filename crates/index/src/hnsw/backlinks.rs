@@ -6,12 +6,12 @@ use std::hash::{BuildHasherDefault, Hasher};
 
 use super::anchor::{Member, anchor_of, copy_list};
 use super::insert::{Graph, Values, Workspace, pair_distance, view_distance, views};
-use super::layout::{Element, ElementHeader, Neighbours, PAGE_ID, layer_range, neighbour_slots_mut};
 use super::params::layer_slots;
 use super::search::{Scored, equal_share, next_dropped, tie_order};
-use crate::blocks::{BlockStore, PageRef, PageUpdate};
-use crate::page::{Damage, Page, PageMut, Tid};
+use super::v1::layout::{Element, ElementHeader, Neighbours, PAGE_ID, layer_range, neighbour_slots_mut};
 use crate::space::Space;
+use crate::storage::blocks::{BlockStore, PageRef, PageUpdate};
+use crate::storage::page::{Damage, Page, PageMut, Tid};
 
 /// Hashes packed TIDs, which nobody chooses to collide.
 #[derive(Debug, Default)]
@@ -314,7 +314,7 @@ fn offer_all<B: BlockStore, S: Space>(
 ) -> Result<(), B::Error> {
     let Workspace { walk, selected, links, .. } = workspace;
     let begun = links.begin(tid, value, row.unwrap_or(tid).packed());
-    begun.map_err(|damage| damage.on(super::layout::META_BLOCK))?;
+    begun.map_err(|damage| damage.on(super::v1::layout::META_BLOCK))?;
     for &(layer, scored) in selected.iter() {
         let Some(node) = walk.node(scored.node) else { continue };
         let (neighbour, equal) = (Member::of_node(node), node.equal);

@@ -32,11 +32,11 @@ use self::rows::{Found, NONE, Rows};
 use self::score::{Codes, Exact, Probes, Score, centre};
 use self::tree::span;
 use self::workers::Workers;
-use super::layout::HEAP_TIDS;
 use super::params::{MAX_LEVEL, layer_slots, random_level};
+use super::v1::layout::HEAP_TIDS;
 use crate::error::ValueError;
-use crate::page::Tid;
 use crate::space::{Metric, Space};
+use crate::storage::page::Tid;
 
 /// How a graph is built.
 #[derive(Clone, Copy, Debug)]

@@ -8,12 +8,12 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 use super::insert::{Graph, Workspace, insert};
-use super::layout::{HEAD_BLOCK, PAGE_ID, layer_range, neighbour_slots_mut};
 use super::scan::{IterativeScan, Scan, ScanSettings};
+use super::v1::layout::{HEAD_BLOCK, PAGE_ID, layer_range, neighbour_slots_mut};
 use super::vacuum::{Vacuum, for_each_element};
-use crate::blocks::BlockStore;
-use crate::page::{PageMut, Tid};
 use crate::space::{AnySpace, Dense, Metric, ValueKind};
+use crate::storage::blocks::BlockStore;
+use crate::storage::page::{PageMut, Tid};
 use crate::testing::MemBlocks;
 use crate::testing::hnsw::{build, row, vector};
 

@@ -5,14 +5,14 @@ use rand::Rng;
 
 use super::anchor::{evict, read_member, set_anchor};
 use super::backlinks::{self, Found};
-use super::free_space::{self, NewNode};
-use super::layout::{Element, EntryPoint, HEAP_TIDS, META_BLOCK, MetaPage, PAGE_ID, element_header_mut};
-use super::pages::{PageStore, Traversal, read_meta};
 use super::params::{layer_slots, max_level, random_level};
 use super::search::{CandidateQueue, Scored, Store, equal_share, search_layer, select_sharing, tie_order};
-use crate::blocks::{BlockStore, LockMode, OperationLock, PageUpdate};
-use crate::page::{Damage, Page, PageMut, Tid};
+use super::v1::free_space::{self, NewNode};
+use super::v1::layout::{Element, EntryPoint, HEAP_TIDS, META_BLOCK, MetaPage, PAGE_ID, element_header_mut};
+use super::v1::reader::{PageStore, Traversal, read_meta};
 use crate::space::Space;
+use crate::storage::blocks::{BlockStore, LockMode, OperationLock, PageUpdate};
+use crate::storage::page::{Damage, Page, PageMut, Tid};
 
 /// What inserts and repairs allocate, kept from one to the next. Everything that needs dropping stays in it while
 /// blocks are read.
@@ -264,7 +264,7 @@ pub(super) fn fill_slots(workspace: &mut Workspace, level: u8, m: usize) {
     slots.clear();
     slots.resize((usize::from(level) + 2) * m, Tid::INVALID);
     for layer in 0..=level {
-        let range = super::layout::layer_range(level, layer, m);
+        let range = super::v1::layout::layer_range(level, layer, m);
         let tids = selected.iter().filter(|(l, _)| *l == layer);
         let tids = tids.filter_map(|(_, scored)| walk.node(scored.node)).map(|node| node.tid);
         for (slot, tid) in slots[range].iter_mut().zip(tids) {

@@ -4,12 +4,12 @@ use super::anchor::{
     Hanging, Joined, Member, anchor_of, copy_list, hanging, read_member, reanchor, set_anchor,
 };
 use super::insert::Graph;
-use super::layout::{Neighbours, PAGE_ID};
 use super::repair::strip;
+use super::v1::layout::{Neighbours, PAGE_ID};
 use super::vacuum::{Pages, Vacuum, for_each_element};
-use crate::blocks::{BlockStore, LockMode, OperationLock};
-use crate::page::{Damage, Page, Tid};
 use crate::space::Space;
+use crate::storage::blocks::{BlockStore, LockMode, OperationLock};
+use crate::storage::page::{Damage, Page, Tid};
 
 /// Where the anchors of a dying element lead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

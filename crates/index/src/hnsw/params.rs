@@ -2,7 +2,7 @@
 
 use rand::Rng;
 
-use crate::page::SPECIAL_SIZE;
+use crate::storage::page::SPECIAL_SIZE;
 
 /// Default of `m`.
 pub const DEFAULT_M: i32 = 16;

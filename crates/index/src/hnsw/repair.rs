@@ -3,11 +3,11 @@
 use super::anchor::{Hanging, Joined, Member, anchor_of, hanging, read_member, reanchor};
 use super::backlinks;
 use super::insert::{Graph, Workspace, find_neighbours};
-use super::layout::{EntryPoint, Neighbours, PAGE_ID, layer_range, neighbour_slots_mut};
-use super::pages::TidSet;
-use crate::blocks::{BlockStore, PageUpdate};
-use crate::page::{Damage, Page, PageMut, Tid};
+use super::v1::layout::{EntryPoint, Neighbours, PAGE_ID, layer_range, neighbour_slots_mut};
+use super::v1::reader::TidSet;
 use crate::space::Space;
+use crate::storage::blocks::{BlockStore, PageUpdate};
+use crate::storage::page::{Damage, Page, PageMut, Tid};
 
 /// Room for the lists of one element.
 #[derive(Debug, Default)]

@@ -1,12 +1,12 @@
 //! Scans (paper, algorithm 5), and their continuation: first along the graph, then over the pages, for what the graph
 //! did not lead to. src/hnsw/README.md has the argument why no row is missed and none comes twice.
 
-use super::layout::{HEAD_BLOCK, META_BLOCK};
-use super::pages::{PageStore, Traversal, read_meta};
 use super::search::{CandidateQueue, Discarded, Scored, pop_discarded, search_layer};
-use crate::blocks::{BlockStore, LockMode, OperationLock};
-use crate::page::{Corruption, Damage, Tid};
+use super::v1::layout::{HEAD_BLOCK, META_BLOCK};
+use super::v1::reader::{PageStore, Traversal, read_meta};
 use crate::space::Space;
+use crate::storage::blocks::{BlockStore, LockMode, OperationLock};
+use crate::storage::page::{Corruption, Damage, Tid};
 
 /// How a scan goes on when its results are used up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,9 +8,9 @@ use rand::rngs::SmallRng;
 
 use super::*;
 use crate::hnsw::insert::update_meta;
-use crate::hnsw::layout::{Element, PAGE_ID, element_header_mut, is_element, neighbour_slots_mut};
-use crate::page::{FIRST_OFFSET, Page, PageMut};
+use crate::hnsw::v1::layout::{Element, PAGE_ID, element_header_mut, is_element, neighbour_slots_mut};
 use crate::space::ValueBuf;
+use crate::storage::page::{FIRST_OFFSET, Page, PageMut};
 use crate::testing::MemBlocks;
 use crate::testing::hnsw::{DIMS, build, graph, insert_all, random_vectors, row, used};
 

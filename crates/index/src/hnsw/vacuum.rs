@@ -7,16 +7,16 @@ use std::hash::BuildHasherDefault;
 use super::anchor::{Hanging, Member, hanging, read_member};
 use super::backlinks::TidHasher;
 use super::insert::{Graph, Workspace, raise_entry_point, raises_entry, update_meta};
-use super::layout::{
+use super::orphans::Above;
+use super::repair::{Lists, relink};
+use super::v1::layout::{
     Element, EntryPoint, HEAD_BLOCK, MAX_TUPLE_VERSION, META_BLOCK, MetaPage, Neighbours, PAGE_ID,
     clear_neighbours, element_header_mut, is_element,
 };
-use super::orphans::Above;
-use super::pages::{TidSet, read_meta};
-use super::repair::{Lists, relink};
-use crate::blocks::{BlockStore, LockMode, OperationLock, PageRef, PageUpdate};
-use crate::page::{Damage, FIRST_OFFSET, INVALID_BLOCK, Page, PageMut, Tid};
+use super::v1::reader::{TidSet, read_meta};
 use crate::space::{Space, ValueBuf};
+use crate::storage::blocks::{BlockStore, LockMode, OperationLock, PageRef, PageUpdate};
+use crate::storage::page::{Damage, FIRST_OFFSET, INVALID_BLOCK, Page, PageMut, Tid};
 
 /// What a vacuum counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

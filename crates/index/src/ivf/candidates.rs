@@ -2,8 +2,8 @@
 //! off and sorted, then a few times as many, and so on, so that a query with a small LIMIT costs one pass over its
 //! candidates. What exceeds the memory allowed goes to sorted runs outside.
 
-use crate::memory::{self, OutOfMemory};
-use crate::page::Tid;
+use crate::storage::page::Tid;
+use crate::work::memory::{self, OutOfMemory};
 
 /// Where runs that do not fit in memory are kept. Errors leave by unwinding or by a jump, as the store likes.
 pub trait Runs {

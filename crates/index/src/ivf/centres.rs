@@ -5,17 +5,17 @@ use std::collections::BinaryHeap;
 
 use vector_kernels::{PANEL, kernels};
 
-use super::assign::Assigned;
 use super::candidates::key;
-use super::layout::{HEAD_BLOCK, List, PAGE_ID};
-use super::sample::{Component, Panels};
+use super::cluster::assign::Assigned;
+use super::cluster::sample::{Component, Panels};
+use super::cluster::seed::least;
+use super::cluster::sq8::{CentreCodes, RowCodes, widened};
 use super::scan::{BAD_CENTRE, Chain};
-use super::seed::least;
-use super::sq8::{CentreCodes, RowCodes, widened};
-use crate::blocks::BlockStore;
-use crate::memory::{self, OutOfMemory, append};
-use crate::page::{Damage, FIRST_OFFSET, Page};
+use super::v1::layout::{HEAD_BLOCK, List, PAGE_ID};
 use crate::space::{Metric, Space};
+use crate::storage::blocks::BlockStore;
+use crate::storage::page::{Damage, FIRST_OFFSET, Page};
+use crate::work::memory::{self, OutOfMemory, append};
 
 /// Centres whose distances to all others are known, at most.
 const PIVOTS: usize = 16;
@@ -405,10 +405,10 @@ mod tests {
     use rand::{Rng, SeedableRng};
 
     use super::*;
-    use crate::ivf::layout::{ListHead, list_size, write_list};
     use crate::ivf::tests::value;
-    use crate::page::PageMut;
+    use crate::ivf::v1::layout::{ListHead, list_size, write_list};
     use crate::space::{AnySpace, ValueKind};
+    use crate::storage::page::PageMut;
     use crate::testing::PAGE_SIZE;
 
     /// Points around `around`, or anywhere.

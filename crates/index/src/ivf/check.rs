@@ -1,13 +1,15 @@
 //! The invariants of an index on its pages. A healthy index has no violations, and neither has one that a crash has
 //! interrupted: pages that were added and never linked are no violation.
 
-use super::layout::{Entry, HEAD_BLOCK, List, META_BLOCK, MetaPage, PAGE_ID, Packed, entry_size, list_size};
 use super::scan::{BAD_CENTRE, BAD_VALUE, Unpack};
-use crate::blocks::BlockStore;
-use crate::memory::{is_short, push, resize};
-use crate::page::{Damage, FIRST_OFFSET, INVALID_BLOCK, Tid};
+use super::v1::layout::{
+    Entry, HEAD_BLOCK, List, META_BLOCK, MetaPage, PAGE_ID, Packed, entry_size, list_size,
+};
 use crate::space::{Space, ValueBuf};
-use crate::verify::{self, Violation, Violations};
+use crate::storage::blocks::BlockStore;
+use crate::storage::page::{Damage, FIRST_OFFSET, INVALID_BLOCK, Tid};
+use crate::storage::verify::{self, Violation, Violations};
+use crate::work::memory::{is_short, push, resize};
 
 /// Which blocks a walk has come by.
 struct Seen(Vec<u64>);

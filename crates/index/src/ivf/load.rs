@@ -6,18 +6,18 @@ use std::borrow::Cow;
 use vector_kernels::prefetch;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
-use super::assign::{Assigned, Lists};
 use super::candidates::Runs;
-use super::kmeans::scratch;
-use super::layout::{META_BLOCK, elements_at, entry_size, write_entry_of};
-use super::sample::Encoding;
-use super::workers::Workers;
+use super::cluster::assign::{Assigned, Lists};
+use super::cluster::kmeans::scratch;
+use super::cluster::sample::Encoding;
+use super::v1::layout::{META_BLOCK, elements_at, entry_size, write_entry_of};
 use super::write::{Shape, write_entries, write_lists};
-use crate::blocks::BlockStore;
-pub use crate::memory::OutOfMemory;
-use crate::memory::{self, can_allocate};
-use crate::page::{Damage, Tid};
 use crate::space::{Metric, varlena_header};
+use crate::storage::blocks::BlockStore;
+use crate::storage::page::{Damage, Tid};
+pub use crate::work::memory::OutOfMemory;
+use crate::work::memory::{self, can_allocate};
+use crate::work::workers::Workers;
 
 /// An element of a value: what a value of it begins with.
 pub trait Element: Encoding<Component: Assigned> + FromBytes + IntoBytes + Immutable {
@@ -360,10 +360,10 @@ impl<T: Element> Loader<T> {
 #[cfg(test)]
 mod tests {
     use super::super::candidates::testing::Kept;
-    use super::super::layout::PAGE_ID;
-    use super::super::workers::Idle;
+    use super::super::v1::layout::PAGE_ID;
     use super::*;
     use crate::testing::{MemBlocks, PAGE_SIZE};
+    use crate::work::workers::Idle;
 
     #[test]
     fn runs_written_one_upon_the_other_keep_their_numbers() {

@@ -1,21 +1,13 @@
-//! Inverted files with flat (uncompressed) lists: clustering ([`kmeans`], [`seed`], [`sample`], [`assign`], [`codes`]) on threads
-//! ([`workers`]), and what the `ivfflat` access method does on its pages ([`layout`], [`scan`], [`candidates`], [`centres`],
-//! [`write`], [`load`], [`check`]).
+//! Inverted files with flat (uncompressed) lists: clustering ([`cluster`]), and what the `ivfflat` access method does on
+//! its pages ([`v1`], [`scan`], [`candidates`], [`centres`], [`mod@write`], [`load`], [`check`]).
 
-pub mod assign;
 pub mod candidates;
 pub mod centres;
 pub mod check;
-pub mod kmeans;
-pub mod layout;
+pub mod cluster;
 pub mod load;
-mod means;
-mod plan;
-pub mod sample;
 pub mod scan;
-pub mod seed;
-pub mod sq8;
-pub mod workers;
+pub mod v1;
 pub mod write;
 
 #[cfg(test)]

@@ -2,10 +2,10 @@
 
 use super::candidates::{Candidates, Runs, key};
 use super::centres::Centres;
-use super::layout::{Entry, HEAD_BLOCK, List, META_BLOCK, MetaPage, PAGE_ID, Packed};
-use crate::blocks::BlockStore;
-use crate::page::{Damage, FIRST_OFFSET, INVALID_BLOCK, LINE_POINTER, Page, Tid};
+use super::v1::layout::{Entry, HEAD_BLOCK, List, META_BLOCK, MetaPage, PAGE_ID, Packed};
 use crate::space::{Space, ValueBuf};
+use crate::storage::blocks::BlockStore;
+use crate::storage::page::{Damage, FIRST_OFFSET, INVALID_BLOCK, LINE_POINTER, Page, Tid};
 use vector_kernels::prefetch;
 
 /// Undoes the server's compression of a value in place.

@@ -10,18 +10,18 @@ use super::candidates::Runs;
 use super::candidates::testing::Kept;
 use super::centres::Centres;
 use super::check::Check;
-use super::kmeans::{Clusters, Plan, Task, kmeans, memory, plan};
-use super::layout::PAGE_ID;
+use super::cluster::kmeans::{Clusters, Plan, Task, kmeans, memory, plan};
+use super::cluster::sample::{Component, Encoding, Sample};
 use super::load::{LoadOptions, Loader};
-use super::sample::{Component, Encoding, Sample};
 use super::scan::{Scan, ScanSettings, Services, Unpack, read_meta};
-use super::workers::{Idle, Workers};
+use super::v1::layout::PAGE_ID;
 use super::write::{Inserter, Vacuum, insert};
-use crate::blocks::{BlockStore, PageUpdate};
-use crate::page::{PageMut, Tid};
 use crate::space::{AnySpace, Dense, Metric, ValueBuf, ValueKind, varlena_header};
+use crate::storage::blocks::{BlockStore, PageUpdate};
+use crate::storage::page::{PageMut, Tid};
 use crate::testing::{MemBlocks, PAGE_SIZE};
 use crate::value::DenseView;
+use crate::work::workers::{Idle, Workers};
 
 fn cluster<T: Encoding + IntoBytes + Immutable>(
     sample: &Sample<T>,
@@ -195,7 +195,8 @@ fn inertia_is_below_that_of_plain_k_means() {
     let mut plain = Vec::new();
     for seed in 0..3 {
         let mut rng = SmallRng::seed_from_u64(seed);
-        let seeds = super::seed::seed(&sample, None, 30, &mut rng, &mut Workers::new(0, &mut Idle)).unwrap();
+        let seeds =
+            super::cluster::seed::seed(&sample, None, 30, &mut rng, &mut Workers::new(0, &mut Idle)).unwrap();
         assert_eq!(seeds.rows.len(), 30);
         plain.push(textbook(&rows, seeds.rows.iter().map(|&r| rows[r as usize].clone()).collect()));
     }
@@ -209,7 +210,8 @@ fn seeds_tell_each_rows_nearest() {
     let mut rng = SmallRng::seed_from_u64(4);
     let rows = blobs(5, 30, 3, &mut rng);
     let sample = dense::<f32>(&rows, false);
-    let seeds = super::seed::seed(&sample, None, 37, &mut rng, &mut Workers::new(1, &mut Idle)).unwrap();
+    let seeds =
+        super::cluster::seed::seed(&sample, None, 37, &mut rng, &mut Workers::new(1, &mut Idle)).unwrap();
     let mut different = seeds.rows.clone();
     different.sort_unstable();
     different.dedup();

@@ -3,15 +3,15 @@
 use std::borrow::Cow;
 
 use super::centres::{Centres, ListPlace};
-use super::layout::{
+use super::scan::{BAD_CENTRE, Chain, read_meta};
+use super::v1::layout::{
     Entry, HEAD_BLOCK, List, ListHead, MAX_LISTS, META_BLOCK, MetaPage, PAGE_ID, list_size, place_lists,
     push_entry, write_list,
 };
-use super::scan::{BAD_CENTRE, Chain, read_meta};
 use crate::ValueError;
-use crate::blocks::{BlockStore, PageUpdate};
-use crate::page::{Damage, FIRST_OFFSET, INVALID_BLOCK, Page, PageMut, Tid, max_item_size};
 use crate::space::Space;
+use crate::storage::blocks::{BlockStore, PageUpdate};
+use crate::storage::page::{Damage, FIRST_OFFSET, INVALID_BLOCK, Page, PageMut, Tid, max_item_size};
 use zerocopy::IntoBytes;
 
 /// Why a row cannot be added.
@@ -298,7 +298,7 @@ pub fn write_lists<B: BlockStore>(
     let too_large = Damage::at(0, "index has too many pages").on(INVALID_BLOCK);
     let lists_per_page = per_page(list_size(shape.value_size)).max(1);
     let list_pages = u32::try_from(counts.len().div_ceil(lists_per_page)).map_err(|_| too_large)?;
-    let entries_per_page = per_page(super::layout::entry_size(shape.value_size)).max(1) as u32;
+    let entries_per_page = per_page(super::v1::layout::entry_size(shape.value_size)).max(1) as u32;
     let (heads, end) =
         place_lists(counts, entries_per_page, HEAD_BLOCK + list_pages.max(1)).ok_or(too_large)?;
     blocks.will_extend(end);

@@ -9,17 +9,17 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 use super::memory::{MemBlocks, PAGE_SIZE};
-use crate::blocks::{BlockStore, PageUpdate};
 use crate::hnsw::build::{Builder, Params};
-use crate::hnsw::bulk_write::PagePlan;
 use crate::hnsw::check::{Subject, check};
 use crate::hnsw::insert::{Graph, Workspace, insert};
-use crate::hnsw::layout::{EntryPoint, META_BLOCK, MetaPage, PAGE_ID};
 use crate::hnsw::params::max_level;
 use crate::hnsw::scan::{IterativeScan, Scan, ScanSettings};
+use crate::hnsw::v1::bulk_write::PagePlan;
+use crate::hnsw::v1::layout::{EntryPoint, META_BLOCK, MetaPage, PAGE_ID};
 use crate::hnsw::vacuum::Vacuum;
-use crate::page::{PageMut, Tid};
 use crate::space::{AnySpace, Dense, Metric, Space, ValueBuf, ValueKind, varlena_header};
+use crate::storage::blocks::{BlockStore, PageUpdate};
+use crate::storage::page::{PageMut, Tid};
 use crate::value::VectorView;
 
 /// Seed of the levels of [`build`].

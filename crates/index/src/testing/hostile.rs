@@ -8,8 +8,8 @@ use rand::{Rng, SeedableRng};
 
 use super::operations::{Operation, hnsw_operations, ivf_operations};
 use super::{MemBlocks, PAGE_SIZE, hnsw, ivf};
-use crate::blocks::BlockStore;
-use crate::page::Page;
+use crate::storage::blocks::BlockStore;
+use crate::storage::page::Page;
 
 /// How much more than usual is asked for.
 fn effort() -> usize {
@@ -65,9 +65,9 @@ fn small_ivf() -> MemBlocks {
 fn small_indexes_have_every_kind_of_tuple() {
     for mut blocks in [small_hnsw(), small_ivf()] {
         let id = if blocks.count().unwrap() == 2 {
-            crate::hnsw::layout::PAGE_ID
+            crate::hnsw::v1::layout::PAGE_ID
         } else {
-            crate::ivf::layout::PAGE_ID
+            crate::ivf::v1::layout::PAGE_ID
         };
         for block in 1..blocks.count().unwrap() {
             let items = blocks.read(block, |bytes| Ok(Page::new(bytes, id)?.max_offset())).unwrap();

@@ -9,14 +9,14 @@ use super::memory::{MemBlocks, PAGE_SIZE};
 use crate::ivf::candidates::Runs;
 use crate::ivf::centres::Centres;
 use crate::ivf::check::Check;
-use crate::ivf::layout::PAGE_ID;
 use crate::ivf::load::{LoadOptions, Loader};
 use crate::ivf::scan::{Scan, ScanSettings, Services, Unpack};
-use crate::ivf::workers::{Idle, Workers};
+use crate::ivf::v1::layout::PAGE_ID;
 use crate::ivf::write::{Inserter, Vacuum, insert};
-use crate::page::Tid;
 use crate::space::{AnySpace, Dense, Metric, ValueBuf, ValueKind};
+use crate::storage::page::Tid;
 use crate::value::VectorView;
+use crate::work::workers::{Idle, Workers};
 
 /// Dimensions of [`used`].
 pub const DIMS: usize = 5;

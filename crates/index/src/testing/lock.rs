@@ -7,7 +7,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
-use crate::blocks::LockMode;
+use crate::storage::blocks::LockMode;
 
 /// Who waits longer waits for ever.
 const PATIENCE: Duration = Duration::from_secs(60);

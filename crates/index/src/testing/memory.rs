@@ -1,4 +1,4 @@
-//! Blocks in memory that insist on the contract of [`crate::blocks`]: what the server would answer with a deadlock, a
+//! Blocks in memory that insist on the contract of [`crate::storage::blocks`]: what the server would answer with a deadlock, a
 //! lost change or a damaged page is a panic here. Handles on the same blocks stand for backends, one thread each.
 #![cfg(any(test, feature = "testing"))]
 #![allow(clippy::panic)]
@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::lock::{Again, FairLock};
-use crate::blocks::{BlockStore, FIFTH_BLOCK, LockMode, OperationLock, PageRef, PageUpdate};
-use crate::page::{Corruption, Damage, INVALID_BLOCK};
-use crate::verify;
+use crate::storage::blocks::{BlockStore, FIFTH_BLOCK, LockMode, OperationLock, PageRef, PageUpdate};
+use crate::storage::page::{Corruption, Damage, INVALID_BLOCK};
+use crate::storage::verify;
 
 /// Bytes of a block.
 pub const PAGE_SIZE: usize = 8192;

@@ -1,7 +1,7 @@
 #![cfg(test)]
 
 use super::*;
-use crate::page::{Cause, PageMut};
+use crate::storage::page::{Cause, PageMut};
 
 const ID: u16 = 0xff90;
 

@@ -1,4 +1,4 @@
-//! Stores for tests: blocks in memory that hold the algorithms to the contract of [`crate::blocks`].
+//! Stores for tests: blocks in memory that hold the algorithms to the contract of [`crate::storage::blocks`].
 #![cfg(any(test, feature = "testing"))]
 
 pub mod hnsw;

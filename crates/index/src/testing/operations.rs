@@ -11,8 +11,8 @@ use super::memory::MemBlocks;
 use super::{hnsw, ivf};
 use crate::hnsw::insert::{Workspace, insert};
 use crate::hnsw::scan::{IterativeScan, Scan, ScanSettings};
-use crate::page::Tid;
 use crate::space::ValueBuf;
+use crate::storage::page::Tid;
 use crate::value::VectorView;
 
 /// What is done next; the numbers are reduced to what there is.

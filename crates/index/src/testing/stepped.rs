@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use super::memory::{MemBlocks, MemChange, MemError};
 use super::turns::{Over, Turns};
-use crate::blocks::{BlockStore, LockMode, OperationLock, PageRef, PageUpdate};
-use crate::hnsw::layout::{self, Element, META_BLOCK, MetaPage, is_element};
-use crate::page::{Damage, FIRST_OFFSET, Page, Tid};
+use crate::hnsw::v1::layout::{self, Element, META_BLOCK, MetaPage, is_element};
+use crate::storage::blocks::{BlockStore, LockMode, OperationLock, PageRef, PageUpdate};
+use crate::storage::page::{Damage, FIRST_OFFSET, Page, Tid};
 
 impl From<Over> for MemError {
     fn from(_: Over) -> Self {

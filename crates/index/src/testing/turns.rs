@@ -12,8 +12,8 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
-use crate::blocks::{LockMode, OperationLock};
-use crate::page::Tid;
+use crate::storage::blocks::{LockMode, OperationLock};
+use crate::storage::page::Tid;
 
 /// Who needs more steps is in a loop.
 const MOST_STEPS: u64 = 3_000_000;

@@ -6,12 +6,12 @@ use std::collections::{HashMap, HashSet};
 
 use super::tests::{Random, built, check, params, space};
 use super::*;
-use crate::blocks::BlockStore;
 use crate::hnsw::insert::Graph as Inserting;
-use crate::hnsw::layout::{self, META_BLOCK, MetaPage, Neighbours, is_element};
 use crate::hnsw::search::{CandidateQueue, Scored};
-use crate::page::Page;
+use crate::hnsw::v1::layout::{self, META_BLOCK, MetaPage, Neighbours, is_element};
 use crate::space::{AnySpace, Dense, ValueBuf, ValueKind};
+use crate::storage::blocks::BlockStore;
+use crate::storage::page::Page;
 use crate::testing::hnsw::vector;
 
 /// Checks that everything in layer 0 leads to everything else, and that anchors are why.

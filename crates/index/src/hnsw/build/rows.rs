@@ -2,8 +2,8 @@
 //! at a time (linear hashing), so that no row pays for all.
 
 use super::arena::Arena;
-use crate::hnsw::layout::HEAP_TIDS;
-use crate::page::Tid;
+use crate::hnsw::v1::layout::HEAP_TIDS;
+use crate::storage::page::Tid;
 
 /// No element.
 pub(super) const NONE: u32 = u32::MAX;

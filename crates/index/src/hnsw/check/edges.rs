@@ -1,10 +1,10 @@
 //! The second pass: every list of every element, and the entry point.
 
 use super::{Check, Node, STRIDE, State};
-use crate::blocks::BlockStore;
-use crate::hnsw::layout::{META_BLOCK, MetaPage, Neighbours, PAGE_ID, layer_range, neighbours_size};
-use crate::page::{Page, Tid};
-use crate::verify::Violation;
+use crate::hnsw::v1::layout::{META_BLOCK, MetaPage, Neighbours, PAGE_ID, layer_range, neighbours_size};
+use crate::storage::blocks::BlockStore;
+use crate::storage::page::{Page, Tid};
+use crate::storage::verify::Violation;
 
 impl Check<'_> {
     /// Reads the list of a node and passes it on, when it is one.

@@ -34,12 +34,12 @@ mod values;
 
 pub use reach::OutOfReach;
 
-use super::layout::{HEAD_BLOCK, META_BLOCK, MetaPage, PAGE_ID};
 use super::params::{MAX_EF_CONSTRUCTION, MIN_EF_CONSTRUCTION, max_level};
-use crate::blocks::BlockStore;
-use crate::page::{INVALID_BLOCK, Tid};
+use super::v1::layout::{HEAD_BLOCK, META_BLOCK, MetaPage, PAGE_ID};
 use crate::space::AnySpace;
-use crate::verify::{self, Violation};
+use crate::storage::blocks::BlockStore;
+use crate::storage::page::{INVALID_BLOCK, Tid};
+use crate::storage::verify::{self, Violation};
 
 /// Elements after which a check may be cancelled.
 const STRIDE: usize = 64;

@@ -6,10 +6,10 @@
 //! place, then, is any element with rows: layer 0 must lead from it to all others that have rows.
 
 use super::{Check, CheckError, Node, STRIDE, State, reserve};
-use crate::blocks::BlockStore;
-use crate::hnsw::layout::layer_range;
-use crate::page::Tid;
-use crate::verify::Violation;
+use crate::hnsw::v1::layout::layer_range;
+use crate::storage::blocks::BlockStore;
+use crate::storage::page::Tid;
+use crate::storage::verify::Violation;
 
 /// Layer 0 leads here from the entry point.
 const REACHED: u8 = 1;

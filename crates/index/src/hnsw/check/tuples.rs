@@ -2,13 +2,13 @@
 
 use super::values::value_fault;
 use super::{Check, CheckError, DAMAGED, List, Node, Row, State, reserve};
-use crate::blocks::BlockStore;
-use crate::hnsw::layout::{
+use crate::hnsw::v1::layout::{
     ELEMENT_HEADER, Element, HEAD_BLOCK, HEAP_TIDS, MAX_TUPLE_VERSION, META_BLOCK, MetaPage, Neighbours,
     PAGE_ID, element_size, is_element,
 };
-use crate::page::{FIRST_OFFSET, INVALID_BLOCK, Tid};
-use crate::verify::{self, Violation};
+use crate::storage::blocks::BlockStore;
+use crate::storage::page::{FIRST_OFFSET, INVALID_BLOCK, Tid};
+use crate::storage::verify::{self, Violation};
 
 impl Check<'_> {
     /// Reads every block once and notes its tuples.
@@ -221,5 +221,5 @@ impl Check<'_> {
 
 /// Bytes of the item of a list, by the number of its slots.
 fn size_of_list(list: &Neighbours<'_>) -> usize {
-    crate::page::max_align(4 + size_of_val(list.slots))
+    crate::storage::page::max_align(4 + size_of_val(list.slots))
 }

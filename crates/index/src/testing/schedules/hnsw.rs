@@ -13,17 +13,17 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 use super::{Cast, Found, Method, Table, Values, one_of, together, unexpected};
-use crate::blocks::BlockStore;
 use crate::hnsw::check::{OutOfReach, Subject, check};
 use crate::hnsw::insert::{Graph, Workspace, insert};
 use crate::hnsw::scan::{IterativeScan, Scan, ScanError, ScanSettings};
 use crate::hnsw::vacuum::Vacuum;
-use crate::page::Tid;
 use crate::space::{AnySpace, Dense, Metric, ValueBuf, ValueKind};
+use crate::storage::blocks::BlockStore;
+use crate::storage::page::Tid;
+use crate::storage::verify::Violation;
 use crate::testing::hnsw::build;
 use crate::testing::stepped::Stepped;
 use crate::testing::{MemBlocks, MemError};
-use crate::verify::Violation;
 
 /// What a schedule is about.
 struct Plan {

@@ -11,15 +11,15 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 use super::{Cast, Found, Method, Table, Values, one_of, together, unexpected};
-use crate::blocks::BlockStore;
 use crate::ivf::candidates::Runs;
 use crate::ivf::centres::Centres;
 use crate::ivf::check::Check;
-use crate::ivf::layout::PAGE_ID;
 use crate::ivf::scan::{Scan, ScanError, ScanSettings, Services, Unpack};
+use crate::ivf::v1::layout::PAGE_ID;
 use crate::ivf::write::{InsertError, Inserter, Shape, Vacuum, insert, write_entries, write_lists};
-use crate::page::{Damage, Tid};
 use crate::space::{AnySpace, Dense, Metric, ValueBuf, ValueKind};
+use crate::storage::blocks::BlockStore;
+use crate::storage::page::{Damage, Tid};
 use crate::testing::hnsw::row;
 use crate::testing::stepped::Stepped;
 use crate::testing::{MemBlocks, MemError, PAGE_SIZE};

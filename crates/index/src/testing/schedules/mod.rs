@@ -18,8 +18,8 @@ use super::hnsw::{row, vector};
 use super::memory::{MemBlocks, MemError};
 use super::stepped::{Fate, Stepped};
 use super::turns::{Over, Turns};
-use crate::page::Tid;
 use crate::space::ValueBuf;
+use crate::storage::page::Tid;
 
 /// What stands on the index's pages for a row, from its insert to its removal.
 #[derive(Clone, Copy, Debug)]

@@ -1,6 +1,7 @@
 //! PostgreSQL's pages (src/include/storage/bufpage.h, itemid.h, itemptr.h) as bytes: header, line pointers, items, and
 //! the 8-byte special area that both access methods share. Nothing on a page is believed before it is checked.
 
+use crate::work::memory::OutOfMemory;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 #[cfg(target_endian = "big")]
@@ -96,6 +97,12 @@ pub struct PageError {
     pub offset: u16,
     /// in words
     pub what: &'static str,
+}
+
+impl From<OutOfMemory> for PageError {
+    fn from(_: OutOfMemory) -> Self {
+        PageError::OUT_OF_MEMORY
+    }
 }
 
 impl PageError {

@@ -12,7 +12,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::page::{Damage, INVALID_BLOCK, Page, Tid, max_align};
+use crate::storage::page::{Damage, INVALID_BLOCK, Page, Tid, max_align};
 
 /// Identifies the pages of ivfflat indexes.
 pub const PAGE_ID: u16 = 0xFF84;

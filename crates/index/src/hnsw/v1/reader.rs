@@ -1,12 +1,12 @@
 //! The graph on pages as a [`Store`]: what searches, inserts and vacuum walk.
 
+use super::super::search::{CandidateQueue, Scored, Store};
 use super::layout::{
     Element, HEAP_TIDS, META_BLOCK, MetaPage, Neighbours, PAGE_ID, is_element, neighbours_size,
 };
-use super::search::{CandidateQueue, Scored, Store};
-use crate::blocks::BlockStore;
-use crate::page::{Damage, FIRST_OFFSET, Page, Tid};
 use crate::space::Space;
+use crate::storage::blocks::BlockStore;
+use crate::storage::page::{Damage, FIRST_OFFSET, Page, Tid};
 
 /// A set of TIDs that empties in no time: open addressing over (epoch, TID) words.
 #[derive(Debug)]
@@ -181,7 +181,7 @@ pub struct Traversal {
     pub visited: TidSet,
     slots: Vec<Tid>,
     /// elements of the very value that an insert searches with, and with room for another row
-    pub(super) spare: Vec<Tid>,
+    pub(in crate::hnsw) spare: Vec<Tid>,
     /// elements scored since the walk began
     pub scored: u64,
 }
@@ -354,7 +354,7 @@ impl<'s, B: BlockStore, S: Space> PageStore<'s, B, S> {
     }
 
     /// The same, for an insert of `value`, which is the query.
-    pub(super) fn inserting(self, value: &'s [u8]) -> PageStore<'s, B, S, true> {
+    pub(in crate::hnsw) fn inserting(self, value: &'s [u8]) -> PageStore<'s, B, S, true> {
         let PageStore { blocks, space, query, size, m, walk, repairing, mut alike, steps } = self;
         if let Some(query) = query {
             alike = Alike { value, distance: space.distance(query, query), left: 0 };
@@ -370,12 +370,12 @@ impl<'s, B: BlockStore, S: Space, const INSERTS: bool> PageStore<'s, B, S, INSER
     }
 
     /// Begins a layer of an insert's search: at most so many elements of the very value searched with take a place.
-    pub(super) fn limit_equals(&mut self, left: usize) {
+    pub(in crate::hnsw) fn limit_equals(&mut self, left: usize) {
         self.alike.left = left;
     }
 
     /// The blocks, and what was seen of them.
-    pub(super) fn parts(&mut self) -> (&mut B, &Traversal) {
+    pub(in crate::hnsw) fn parts(&mut self) -> (&mut B, &Traversal) {
         (self.blocks, self.walk)
     }
 
@@ -408,7 +408,7 @@ impl<'s, B: BlockStore, S: Space, const INSERTS: bool> PageStore<'s, B, S, INSER
 
     /// Scores the elements of a page that have rows and were not visited, for a pass over all pages; they become nodes.
     /// They are not added to what was visited: a pass comes to each page once.
-    pub(super) fn pass(&mut self, block: u32, out: &mut Vec<Scored>) -> Result<(), B::Error> {
+    pub(in crate::hnsw) fn pass(&mut self, block: u32, out: &mut Vec<Scored>) -> Result<(), B::Error> {
         let (space, query, walk) = (self.space, self.query, &mut *self.walk);
         self.blocks.read_in_passing(block, |bytes| {
             // a block that a crash left without ever linking it

@@ -2,7 +2,7 @@
 //! others need not be read again. What additions and subtractions round is forgotten when sums are made anew.
 
 use super::sample::{Component, Decoded, Encoding, Group, Sample};
-use crate::memory::{self, OutOfMemory};
+use crate::work::memory::{self, OutOfMemory};
 use vector_kernels::kernels;
 
 /// Steps after which sums are made anew.
@@ -14,7 +14,7 @@ const NOWHERE: u32 = u32::MAX;
 
 /// Sums of the rows of each centre.
 #[derive(Debug)]
-pub(super) struct Means<S> {
+pub(in crate::ivf) struct Means<S> {
     sums: Vec<S>,
     per_centre: usize,
     /// per row: in whose sum it is
@@ -27,7 +27,7 @@ pub(super) struct Means<S> {
 
 /// A centre's sum, and what it is to be brought up to date with.
 #[derive(Debug)]
-pub(super) struct Mean<'a, S> {
+pub(in crate::ivf) struct Mean<'a, S> {
     sums: &'a mut [S],
     changes: &'a [u32],
 }
@@ -138,7 +138,7 @@ impl<S> Mean<'_, S> {
 }
 
 /// Moves a centre to the mean of `rows`, all of them read; returns how far. `sums` is room.
-pub(super) fn move_to_mean<T: Encoding>(
+pub(in crate::ivf) fn move_to_mean<T: Encoding>(
     sample: &Sample<T>,
     rows: &[u32],
     sums: &mut Vec<<T::Component as Component>::Sum>,

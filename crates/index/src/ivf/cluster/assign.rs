@@ -7,9 +7,9 @@ use super::kmeans::chunk_rows;
 use super::sample::{Component, Decoded, Encoding, Panels};
 use super::seed::least;
 use super::sq8::{CentreCodes, RowCodes, widened};
-use super::workers::Workers;
-use crate::memory::{self, OutOfMemory};
 use crate::space::Metric;
+use crate::work::memory::{self, OutOfMemory};
+use crate::work::workers::Workers;
 
 /// The centres of an index, as stored: rows belong to the nearest by the operator class's own distance. Of several
 /// equally near ones it is the first, as in scans.
@@ -258,7 +258,7 @@ mod tests {
     use rand::{Rng, SeedableRng};
 
     use super::*;
-    use crate::ivf::workers::Idle;
+    use crate::work::workers::Idle;
 
     /// The list that a scan would look at first.
     fn nearest(metric: Metric, centres: &[Vec<f32>], row: &[f32]) -> u32 {

@@ -1,12 +1,12 @@
 //! Writing a graph that was built in memory to pages, each page once: where every tuple will stand is known beforehand.
 
-use super::build::{Element, Graph};
+use super::super::build::{Element, Graph};
 use super::layout::{
     ElementHeader, HEAD_BLOCK, PAGE_ID, element_size, layer_range, neighbours_size, write_element,
     write_neighbours,
 };
-use crate::page::{Damage, INVALID_BLOCK, PageMut, Tid, max_align, max_item_size};
 use crate::space::Space;
+use crate::storage::page::{Damage, INVALID_BLOCK, PageMut, Tid, max_align, max_item_size};
 
 const LINE_POINTER: usize = 4;
 

@@ -5,7 +5,7 @@
 //! over the frames that called it, so code that reads blocks keeps everything that needs dropping in structures that
 //! outlive the call (a scan's state, a backend's workspace), never in its own frames.
 
-use crate::page::{Corruption, Damage, PageError, Tid};
+use crate::storage::page::{Corruption, Damage, PageError, Tid};
 
 /// Locks that order whole operations against each other: heavyweight page locks in the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

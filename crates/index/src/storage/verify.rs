@@ -1,7 +1,7 @@
 //! What every index on pages must keep, whatever its access method: page headers and line pointers that make sense.
 //! The checkers of the access methods build on it, and so do the pedantic blocks of the tests.
 
-use crate::page::{Damage, FIRST_OFFSET, INVALID_BLOCK, Page};
+use crate::storage::page::{Damage, FIRST_OFFSET, INVALID_BLOCK, Page};
 
 /// An invariant that does not hold, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub struct Violations {
 impl Violations {
     /// Adds one.
     pub fn push(&mut self, violation: Violation) {
-        if crate::memory::is_short() || self.found.try_reserve(1).is_err() {
+        if crate::work::memory::is_short() || self.found.try_reserve(1).is_err() {
             self.lost = true;
             return;
         }
@@ -137,7 +137,7 @@ pub fn page<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::page::PageMut;
+    use crate::storage::page::PageMut;
 
     const ID: u16 = 0xff90;
 

@@ -13,8 +13,8 @@ use vector_kernels::{PANEL, kernels};
 use super::kmeans::chunk_rows;
 use super::sample::{Centres, Component, Decoded, Encoding, Sample};
 use super::sq8::{BoundPruning, PanelQuery, RowCodes};
-use super::workers::Workers;
-use crate::memory::{self, OutOfMemory};
+use crate::work::memory::{self, OutOfMemory};
+use crate::work::workers::Workers;
 
 /// The rows that are the first centres.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ pub struct Seeds {
 
 /// The smallest of a panel's distances.
 #[inline]
-pub(super) fn least(distances: &[f32; PANEL]) -> f32 {
+pub(in crate::ivf) fn least(distances: &[f32; PANEL]) -> f32 {
     let mut lanes = *distances;
     let mut half = PANEL / 2;
     while half > 0 {

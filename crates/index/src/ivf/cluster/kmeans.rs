@@ -29,8 +29,8 @@ pub use super::plan::{Plan, memory, plan, scratch};
 use super::sample::{Centres, Component, Decoded, Encoding, Sample};
 use super::seed::{Seeds, least, seed};
 use super::sq8::{BoundPruning, PanelQuery, RowCodes};
-use super::workers::Workers;
-use crate::memory::{self, OutOfMemory};
+use crate::work::memory::{self, OutOfMemory};
+use crate::work::workers::Workers;
 
 /// Steps after which clustering ends at the latest: pgvector's limit.
 const STEPS: u32 = 500;
@@ -44,7 +44,7 @@ const SURVEYED: usize = 4;
 const SETTLED: usize = 64;
 
 /// Rows that are worked on together: their lanes stay in the second-level cache while panels pass by.
-pub(super) fn chunk_rows(width: usize) -> usize {
+pub(in crate::ivf) fn chunk_rows(width: usize) -> usize {
     (131_072 / width.max(1)).clamp(16, 256)
 }
 

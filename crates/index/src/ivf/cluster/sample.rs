@@ -8,7 +8,7 @@ use rand::rngs::SmallRng;
 use vector_kernels::{ByteCode, Kernels, PANEL, kernels};
 
 use super::sq8::{CentreCodes, RowCodes};
-use crate::memory::{self, OutOfMemory};
+use crate::work::memory::{self, OutOfMemory};
 
 /// What centres are made of and distances are computed on: `f32`, or bytes of eight bits.
 pub trait Component: Copy + Default + Send + Sync + 'static {

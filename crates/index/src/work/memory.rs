@@ -5,8 +5,6 @@
 
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use crate::page::Damage;
-
 /// Bytes of an allocation, at most, that the host's reserve answers for.
 pub const SMALL: usize = 256 << 10;
 
@@ -20,12 +18,6 @@ pub struct OutOfMemory;
 impl From<std::collections::TryReserveError> for OutOfMemory {
     fn from(_: std::collections::TryReserveError) -> Self {
         OutOfMemory
-    }
-}
-
-impl From<OutOfMemory> for Damage {
-    fn from(_: OutOfMemory) -> Self {
-        Damage::OUT_OF_MEMORY
     }
 }
 

@@ -16,8 +16,8 @@ use vector_kernels::{ByteCode, CodeColumns, CodeHead, GROUP, Kernels, PANEL, PRO
 
 use super::sample::{Component, Panels};
 use super::seed::least;
-use crate::memory::{self, OutOfMemory};
 use crate::space::Metric;
+use crate::work::memory::{self, OutOfMemory};
 
 /// A signed byte becomes an unsigned one in panels.
 const OFFSET: i32 = 128;

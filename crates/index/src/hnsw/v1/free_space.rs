@@ -4,15 +4,15 @@ use super::layout::{
     Element, ElementHeader, Neighbours, PAGE_ID, element_size, is_element, neighbours_size, write_element,
     write_neighbours,
 };
-use crate::blocks::{BlockStore, PageRef, PageUpdate};
-use crate::page::{
+use crate::storage::blocks::{BlockStore, PageRef, PageUpdate};
+use crate::storage::page::{
     Corruption, Damage, FIRST_OFFSET, INVALID_BLOCK, Page, PageMut, Tid, max_align, max_item_size,
 };
 
 const LINE_POINTER: usize = 4;
 
 /// A new element, and room to write its tuples.
-pub(super) struct NewNode<'a> {
+pub(in crate::hnsw) struct NewNode<'a> {
     pub level: u8,
     pub value: &'a [u8],
     pub row: Tid,
@@ -23,7 +23,7 @@ pub(super) struct NewNode<'a> {
 }
 
 /// Where a pair was put.
-pub(super) struct Placed {
+pub(in crate::hnsw) struct Placed {
     /// the element tuple
     pub tid: Tid,
     /// where the next insert should begin to look
@@ -113,7 +113,7 @@ fn inspect_page(bytes: &[u8], block: u32, sizes: Sizes) -> Result<Look, Damage> 
 }
 
 /// Writes a pair and links it nowhere yet. Looks for room from `insert_page` on.
-pub(super) fn add_pair<B: BlockStore>(
+pub(in crate::hnsw) fn add_pair<B: BlockStore>(
     blocks: &mut B,
     pair: &mut NewNode<'_>,
     m: usize,
@@ -154,7 +154,7 @@ pub(super) fn add_pair<B: BlockStore>(
 }
 
 /// Chains only go forward: pages are added at the end.
-pub(super) fn check_next(block: u32, next: u32) -> Result<(), Corruption> {
+pub(in crate::hnsw) fn check_next(block: u32, next: u32) -> Result<(), Corruption> {
     if next > block { Ok(()) } else { Err(Damage::at(0, "page chain goes back").on(block)) }
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::memory::OutOfMemory;
+use crate::work::memory::OutOfMemory;
 
 /// What the calling thread owes to the program that it belongs to: a PostgreSQL backend.
 pub trait Coordinator {

@@ -9,8 +9,8 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::params::{MAX_LEVEL, layer_slots};
-use crate::page::{Damage, INVALID_BLOCK, Page, Tid, max_align};
+use super::super::params::{MAX_LEVEL, layer_slots};
+use crate::storage::page::{Damage, INVALID_BLOCK, Page, Tid, max_align};
 
 /// Identifies the pages of hnsw indexes.
 pub const PAGE_ID: u16 = 0xFF90;
