@@ -2,13 +2,17 @@
 //! their formats in `vector-index`; here are the C symbols, the types' SQL functions and the access methods.
 #![deny(unsafe_code)]
 
+mod check;
 mod error;
 #[allow(unsafe_code)]
 mod fmgr;
 mod hnsw;
 mod ivfflat;
+mod opclass;
 #[allow(unsafe_code)]
 mod pg;
+#[allow(unsafe_code)]
+mod symbols;
 mod types;
 
 #[cfg(any(test, feature = "pg_test"))]

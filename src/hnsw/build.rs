@@ -17,9 +17,9 @@ use vector_index::with_space;
 use zerocopy::IntoBytes;
 
 use super::insert::{Inserter, insert_building};
-use super::opclass::OpClass;
-use super::{corrupted, options};
+use super::{Hnsw, corrupted, options};
 use crate::error::Error;
+use crate::opclass::OpClass;
 use crate::pg::am::{BuildCall, Built};
 use crate::pg::blocks::{IndexBlocks, PAGE_SIZE};
 use crate::pg::build::{self as pg_build, Interrupts, SignalsBlocked};
@@ -59,7 +59,7 @@ impl Shape {
                 "type not supported for hnsw index",
             ));
         }
-        let op = OpClass::of(index)?;
+        let op = OpClass::of::<Hnsw>(index)?;
         let dims = index.typmod(0);
         if dims < 0 {
             return Err(Error::Fixed(

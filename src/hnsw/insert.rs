@@ -7,9 +7,9 @@ use vector_index::space::{Space, ValueBuf};
 use vector_index::storage::page::Tid;
 use vector_index::with_space;
 
-use super::opclass::OpClass;
-use super::{corrupted, options, read_meta};
+use super::{Hnsw, corrupted, options, read_meta};
 use crate::error::Error;
+use crate::opclass::OpClass;
 use crate::pg::backend::PerBackend;
 use crate::pg::blocks::IndexBlocks;
 use crate::pg::relation::Rel;
@@ -33,7 +33,7 @@ static INSERTER: PerBackend<Inserter> = PerBackend::new();
 
 /// Inserts a row of a table.
 pub fn insert(index: Rel<'_>, value: &[u8], row: Tid) -> Result<(), Error> {
-    let op = OpClass::of(index)?;
+    let op = OpClass::of::<Hnsw>(index)?;
     INSERTER.with(
         || Inserter::new(options::build_seed()),
         |inserter| {

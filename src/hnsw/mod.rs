@@ -4,7 +4,6 @@ mod build;
 pub mod check;
 mod cost;
 mod insert;
-pub mod opclass;
 mod options;
 mod scan;
 mod vacuum;
@@ -16,6 +15,7 @@ use vector_index::hnsw::v1::layout::{META_BLOCK, MetaPage};
 use vector_index::storage::page::{Corruption, Damage, Tid};
 
 use crate::error::Error;
+use crate::opclass::{OpClass, VectorMethod};
 use crate::pg::am::{self, AccessMethod, BuildCall, Built, Cost, CostCall, ScanCall};
 use crate::pg::blocks::IndexBlocks;
 use crate::pg::call::Call;
@@ -71,6 +71,12 @@ impl AccessMethod for Hnsw {
 
     fn next(scan: &mut scan::HnswScan, call: ScanCall<'_>) -> Result<Option<Tid>, Error> {
         scan.next(call)
+    }
+}
+
+impl VectorMethod for Hnsw {
+    fn takes(_: &OpClass) -> bool {
+        true
     }
 }
 

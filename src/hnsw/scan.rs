@@ -6,10 +6,10 @@ use vector_index::space::{AnySpace, ValueBuf};
 use vector_index::storage::page::Tid;
 use vector_index::with_space;
 
-use super::opclass::OpClass;
 use super::options;
-use super::{corrupted, read_meta};
+use super::{Hnsw, corrupted, read_meta};
 use crate::error::Error;
+use crate::opclass::OpClass;
 use crate::pg::am::ScanCall;
 use crate::pg::backend::PerBackend;
 use crate::pg::blocks::IndexBlocks;
@@ -35,7 +35,7 @@ pub struct HnswScan {
 impl HnswScan {
     /// A scan of an index.
     pub fn begin(index: Rel<'_>) -> Result<Self, Error> {
-        let op = OpClass::of(index)?;
+        let op = OpClass::of::<Hnsw>(index)?;
         let meta = read_meta(index, &mut IndexBlocks::new(index))?;
         // dimensions of an index of this format fit an i32
         let space = op.space(i32::try_from(meta.dimensions).unwrap_or(i32::MAX));

@@ -4,9 +4,9 @@ use vector_index::hnsw::insert::Graph;
 use vector_index::hnsw::vacuum::Vacuum;
 use vector_index::with_space;
 
-use super::opclass::OpClass;
-use super::{corrupted, options, read_meta};
+use super::{Hnsw, corrupted, options, read_meta};
 use crate::error::Error;
+use crate::opclass::OpClass;
 use crate::pg::backend::PerBackend;
 use crate::pg::blocks::IndexBlocks;
 use crate::pg::vacuum::BulkDelete;
@@ -16,7 +16,7 @@ static VACUUM: PerBackend<Vacuum> = PerBackend::new();
 /// Removes dead rows.
 pub fn bulk_delete(mut call: BulkDelete<'_>) -> Result<(), Error> {
     let index = call.index;
-    let op = OpClass::of(index)?;
+    let op = OpClass::of::<Hnsw>(index)?;
     let counted = VACUUM.with(Vacuum::new, |vacuum| {
         let mut blocks = IndexBlocks::vacuuming_graph(index);
         let meta = read_meta(index, &mut blocks)?;

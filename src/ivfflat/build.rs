@@ -17,9 +17,9 @@ use vector_index::storage::page::Tid;
 use vector_index::work::memory::{OutOfMemory, is_short, with_room};
 use vector_index::work::workers::{Coordinator, Workers};
 
-use super::opclass::OpClass;
-use super::{centres, corrupted, memory, options};
+use super::{Ivfflat, centres, corrupted, memory, options};
 use crate::error::Error;
+use crate::opclass::OpClass;
 use crate::pg::am::{BuildCall, Built};
 use crate::pg::blocks::{IndexBlocks, PAGE_SIZE};
 use crate::pg::build::{self as pg_build, SignalsBlocked};
@@ -68,7 +68,7 @@ impl Shape {
             let message = "type not supported for ivfflat index";
             return Err(Error::Fixed(Code::ERRCODE_FEATURE_NOT_SUPPORTED, message));
         }
-        let op = OpClass::of(index)?;
+        let op = OpClass::of::<Ivfflat>(index)?;
         let dims = index.typmod(0);
         if dims < 0 {
             let message = "column does not have dimensions";
@@ -135,7 +135,7 @@ fn build_fork(index: Rel<'_>, fork: ForkNumber::Type, call: Option<&BuildCall<'_
         workers: Workers::new(threads - 1, &mut backend),
         seed: options::build_seed(),
     };
-    match shape.op.space(shape.dims) {
+    match shape.op.space(i32::from(shape.dims)) {
         AnySpace::Vector(space) => build.run::<f32, _>(space, call),
         AnySpace::Halfvec(space) => build.run::<f16, _>(space, call),
         AnySpace::Bit(space) => build.run::<u8, _>(space, call),

@@ -5,9 +5,9 @@ use vector_index::space::ValueBuf;
 use vector_index::storage::page::Tid;
 use vector_index::with_space;
 
-use super::opclass::OpClass;
-use super::{centres, corrupted, read_meta};
+use super::{Ivfflat, centres, corrupted, read_meta};
 use crate::error::Error;
+use crate::opclass::OpClass;
 use crate::pg::backend::PerBackend;
 use crate::pg::blocks::IndexBlocks;
 use crate::pg::relation::Rel;
@@ -24,7 +24,7 @@ static INSERTER: PerBackend<Inserter> = PerBackend::new();
 
 /// Inserts a row of a table.
 pub fn insert(index: Rel<'_>, value: &[u8], row: Tid) -> Result<(), Error> {
-    let op = OpClass::of(index)?;
+    let op = OpClass::of::<Ivfflat>(index)?;
     INSERTER.with(Inserter::default, |inserter| {
         let mut blocks = IndexBlocks::new(index);
         let result = insert_formed(&mut blocks, op, inserter, value, row);
@@ -43,7 +43,7 @@ fn insert_formed(
     let index = blocks.relation();
     let Some(value) = op.form(value, &mut inserter.buffer)? else { return Ok(()) };
     let meta = read_meta(index, blocks)?;
-    let (space, inserter) = (op.space(meta.dimensions), &mut inserter.inserter);
+    let (space, inserter) = (op.space(i32::from(meta.dimensions)), &mut inserter.inserter);
     let added = centres::with(
         blocks,
         space,

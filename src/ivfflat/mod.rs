@@ -6,7 +6,6 @@ pub mod check;
 mod cost;
 mod insert;
 mod memory;
-pub mod opclass;
 mod options;
 mod scan;
 mod vacuum;
@@ -14,17 +13,20 @@ mod vacuum;
 use core::ffi::CStr;
 
 use pgrx::pg_sys::{self, Datum};
+use vector_index::ivf::scan::Unpack;
 use vector_index::ivf::v1::layout::{META_BLOCK, MetaPage};
+use vector_index::space::{Metric, ValueBuf, ValueKind};
 use vector_index::storage::page::{Corruption, Damage, Tid};
 
 use crate::error::Error;
+use crate::opclass::{OpClass, VectorMethod};
 use crate::pg::am::{self, AccessMethod, BuildCall, Built, Cost, CostCall, ScanCall};
 use crate::pg::blocks::IndexBlocks;
 use crate::pg::call::Call;
 use crate::pg::relation::Rel;
 use crate::pg::vacuum::BulkDelete;
+use crate::pg::varlena;
 
-pub use opclass::support;
 pub use options::register;
 
 /// The access method.
@@ -78,6 +80,29 @@ impl AccessMethod for Ivfflat {
 
     fn next(scan: &mut scan::IvfScan, call: ScanCall<'_>) -> Result<Option<Tid>, Error> {
         scan.next(call)
+    }
+}
+
+impl VectorMethod for Ivfflat {
+    fn takes(op: &OpClass) -> bool {
+        match (op.kind, op.metric) {
+            (ValueKind::Vector | ValueKind::Halfvec, Metric::L2) | (ValueKind::Bit, Metric::Hamming) => {
+                !op.normalized && !op.spherical
+            }
+            (ValueKind::Vector | ValueKind::Halfvec, Metric::InnerProduct) => op.spherical,
+            _ => false,
+        }
+    }
+}
+
+/// The server's decompression.
+struct Decompress;
+
+impl Unpack for Decompress {
+    fn unpack(&mut self, compressed: &[u8], out: &mut ValueBuf) -> bool {
+        // the header of a compressed value: its own length and that of what it stands for
+        const HEADER: usize = 8;
+        compressed.len() > HEADER && varlena::decompress(compressed, |value| out.try_copy_from(value).is_ok())
     }
 }
 

@@ -6,9 +6,10 @@ use vector_index::space::{AnySpace, ValueBuf};
 use vector_index::storage::page::Tid;
 use vector_index::with_space;
 
-use super::opclass::{Decompress, OpClass};
-use super::{centres, corrupted, options, read_meta};
+use super::Decompress;
+use super::{Ivfflat, centres, corrupted, options, read_meta};
 use crate::error::Error;
+use crate::opclass::OpClass;
 use crate::pg::am::ScanCall;
 use crate::pg::blocks::{IndexBlocks, Ring};
 use crate::pg::guc;
@@ -31,11 +32,11 @@ pub struct IvfScan {
 impl IvfScan {
     /// A scan of an index, with the settings of this moment.
     pub fn begin(index: Rel<'_>) -> Result<Self, Error> {
-        let op = OpClass::of(index)?;
+        let op = OpClass::of::<Ivfflat>(index)?;
         let meta = read_meta(index, &mut IndexBlocks::new(index))?;
         Ok(IvfScan {
             op,
-            space: op.space(meta.dimensions),
+            space: op.space(i32::from(meta.dimensions)),
             settings: ScanSettings {
                 probes: options::probes(),
                 max_probes: options::max_probes(),

@@ -80,7 +80,7 @@ impl<'fc> Call<'fc> {
     /// header is unpacked into `scratch` instead of into allocated memory.
     ///
     /// Detoasting can raise a server error, which jumps over the calling function: `new` makes that its caller's
-    /// promise, and the `hot` functions of fmgr.rs are the ones that keep it.
+    /// promise, and the `hot` functions of symbols.rs are the ones that keep it.
     #[inline]
     pub fn varlena_hot<'s>(&self, n: usize, scratch: &'s mut Scratch) -> &'s [u8]
     where

@@ -1,19 +1,28 @@
-//! Operator classes: which space an index lives in, by the identity of its distance function.
+//! Operator classes of both access methods: which space an index lives in, by the identity of its distance function,
+//! and values as an index keeps them.
 
 use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::Datum;
 use vector_index::hnsw::params::{MAX_DIMS, MAX_NNZ};
 use vector_index::space::{AnySpace, Metric, ValueBuf, ValueKind, normalize};
-use vector_index::value::SparseView;
+use vector_index::value::{SPARSE_MAX_DIMS, SparseView};
 
 use crate::error::Error;
-use crate::fmgr;
+use crate::fmgr::distance_of;
+use crate::pg::am::AccessMethod;
 use crate::pg::call::Call;
 use crate::pg::relation::Rel;
 
-/// Support function numbers.
+/// Support function numbers. Clustering has a distance of its own, 3, which the first one decides.
 const DISTANCE: u16 = 1;
 const NORM: u16 = 2;
+const CLUSTERING_NORM: u16 = 4;
+
+/// An access method for vectors.
+pub trait VectorMethod: AccessMethod {
+    /// Whether there are indexes of this operator class.
+    fn takes(op: &OpClass) -> bool;
+}
 
 /// What an index compares and how it keeps values.
 #[derive(Clone, Copy, Debug)]
@@ -24,21 +33,29 @@ pub struct OpClass {
     pub metric: Metric,
     /// whether values are kept at unit length
     pub normalized: bool,
+    /// whether clustering goes by the angle: centres are unit vectors
+    pub spherical: bool,
 }
 
 impl OpClass {
-    /// The operator class of an index.
+    /// The operator class of an index of `A`.
     ///
     /// # Errors
-    /// A distance function that is not this extension's.
-    pub fn of(index: Rel<'_>) -> Result<Self, Error> {
-        let Some((kind, metric)) = index.support_function(DISTANCE).and_then(fmgr::distance_of) else {
-            return Err(Error::Message(
+    /// A distance function that is not this extension's, or not one for this access method.
+    pub fn of<A: VectorMethod>(index: Rel<'_>) -> Result<Self, Error> {
+        let has = |number| number <= A::SUPPORT_FUNCTIONS && index.support_function(number).is_some();
+        let op = index.support_function(DISTANCE).and_then(distance_of).map(|(kind, metric)| OpClass {
+            kind,
+            metric,
+            normalized: has(NORM),
+            spherical: has(CLUSTERING_NORM),
+        });
+        op.filter(A::takes).ok_or_else(|| {
+            Error::Message(
                 PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
-                format!("operator class of index \"{}\" is not supported by hnsw", index.name()),
-            ));
-        };
-        Ok(OpClass { kind, metric, normalized: index.support_function(NORM).is_some() })
+                format!("operator class of index \"{}\" is not supported by {}", index.name(), A::NAME),
+            )
+        })
     }
 
     /// Most dimensions of an indexed column.
@@ -47,7 +64,7 @@ impl OpClass {
             ValueKind::Vector => MAX_DIMS,
             ValueKind::Halfvec => MAX_DIMS * 2,
             ValueKind::Bit => MAX_DIMS * 32,
-            ValueKind::Sparsevec => vector_index::value::SPARSE_MAX_DIMS,
+            ValueKind::Sparsevec => SPARSE_MAX_DIMS,
         }
     }
 
@@ -90,7 +107,7 @@ impl OpClass {
     }
 }
 
-/// The type support functions of the operator classes. Only pgvector's own access method calls them, for a struct of
+/// The type support functions of the operator classes. Only pgvector's own access methods call them, for a struct of
 /// its C code; here the distance function says all there is to know.
 pub fn support(_: Call<'_>) -> Result<Datum, Error> {
     Err(Error::Fixed(
