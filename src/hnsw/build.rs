@@ -22,11 +22,13 @@ use crate::error::Error;
 use crate::opclass::OpClass;
 use crate::pg::am::{BuildCall, Built};
 use crate::pg::blocks::{IndexBlocks, PAGE_SIZE};
-use crate::pg::build::{self as pg_build, Interrupts, SignalsBlocked};
+use crate::pg::build as pg_build;
 use crate::pg::ereport::{self, IntoReport, Report};
 use crate::pg::guc;
 use crate::pg::interrupts;
 use crate::pg::relation::Rel;
+use crate::pg::table_scan::scan_table;
+use crate::pg::threads::{self, Interrupts, SignalsBlocked};
 
 /// Phases of pg_stat_progress_create_index; 1 is the server's own.
 const INITIALIZING: i64 = 1;
@@ -155,8 +157,8 @@ fn build_in<S: Space>(call: &BuildCall<'_>, shape: Shape, space: S) -> Result<Bu
     let seed = options::build_seed();
     let memory = guc::maintenance_work_mem();
     // where nothing would be left, nobody helps
-    let threads = if memory > HELPERS_MEMORY { pg_build::threads(heap) } else { 1 };
-    pg_build::tell_threads(threads);
+    let threads = if memory > HELPERS_MEMORY { threads::threads(heap) } else { 1 };
+    threads::tell_threads(threads);
     // the places of the tuples, computed when the graph is finished, take less than a 32nd part of it
     let params = Params {
         m,
@@ -176,7 +178,7 @@ fn build_in<S: Space>(call: &BuildCall<'_>, shape: Shape, space: S) -> Result<Bu
         buffer: ValueBuf::new(),
         rows: 0,
     };
-    let heap_rows = pg_build::scan_table(heap, index, call.info, &mut |row, value| match value {
+    let heap_rows = scan_table(heap, index, call.info, &mut |row, value| match value {
         Some(value) => building.add(row, value).map_err(IntoReport::into_report),
         None => Ok(()),
     });

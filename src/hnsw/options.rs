@@ -5,8 +5,9 @@ use pgrx::pg_sys::{self, Datum};
 use vector_index::hnsw::params;
 use vector_index::hnsw::scan::{IterativeScan, ScanSettings};
 
-use crate::pg::guc::{self, Choices, IntOption, Options};
+use crate::pg::guc::{self, Choices};
 use crate::pg::relation::Rel;
+use crate::pg::reloptions::{IntOption, Options};
 
 /// What rd_options of an index points to.
 #[repr(C)]

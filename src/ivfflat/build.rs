@@ -22,13 +22,15 @@ use crate::error::Error;
 use crate::opclass::OpClass;
 use crate::pg::am::{BuildCall, Built};
 use crate::pg::blocks::{IndexBlocks, PAGE_SIZE};
-use crate::pg::build::{self as pg_build, SignalsBlocked};
+use crate::pg::build as pg_build;
 use crate::pg::ereport::{self, IntoReport, Report};
 use crate::pg::guc;
 use crate::pg::interrupts;
 use crate::pg::relation::Rel;
 use crate::pg::sample::sample_table;
 use crate::pg::spill::Spill;
+use crate::pg::table_scan::scan_table;
+use crate::pg::threads::{self, SignalsBlocked};
 
 /// Phases of pg_stat_progress_create_index; 1 is the server's own.
 const INITIALIZING: i64 = 1;
@@ -122,7 +124,7 @@ pub fn build_empty(index: Rel<'_>) -> Result<(), Error> {
 fn build_fork(index: Rel<'_>, fork: ForkNumber::Type, call: Option<&BuildCall<'_>>) -> Result<Built, Error> {
     let shape = Shape::of(index)?;
     centres::forget();
-    let threads = call.map_or(1, |call| pg_build::threads(call.heap));
+    let threads = call.map_or(1, |call| threads::threads(call.heap));
     let mut backend = Backend;
     let mut build = Build {
         shape,
@@ -294,7 +296,7 @@ impl Build<'_> {
         S: for<'v> Space<View<'v> = &'v [T]>,
     {
         pg_build::progress(PROGRESS_CREATEIDX_SUBPHASE, ASSIGNING);
-        pg_build::tell_threads(self.workers.threads());
+        threads::tell_threads(self.workers.threads());
         let op = self.shape.op;
         let mut buffer = ValueBuf::new();
         let workers = &mut self.workers;
@@ -306,7 +308,7 @@ impl Build<'_> {
             }
             Ok(())
         };
-        Ok(pg_build::scan_table(call.heap, call.index, call.info, &mut |row, value| match value {
+        Ok(scan_table(call.heap, call.index, call.info, &mut |row, value| match value {
             Some(value) => add(row, value).map_err(IntoReport::into_report),
             None => Ok(()),
         }))

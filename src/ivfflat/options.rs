@@ -4,8 +4,9 @@ use pgrx::guc::GucSetting;
 use pgrx::pg_sys::{self, Datum};
 use vector_index::ivf::v1::layout::MAX_LISTS;
 
-use crate::pg::guc::{self, Choices, IntOption, Options};
+use crate::pg::guc::{self, Choices};
 use crate::pg::relation::Rel;
+use crate::pg::reloptions::{IntOption, Options};
 
 const DEFAULT_LISTS: i32 = 100;
 const MOST_LISTS: i32 = MAX_LISTS as i32;

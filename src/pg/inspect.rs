@@ -9,10 +9,10 @@ use vector_index::storage::page::{Corruption, Damage};
 use zerocopy::IntoBytes;
 
 use super::blocks::PAGE_SIZE;
-use super::build::{self, Row};
 use super::interrupts;
 use super::relation::Rel;
 use super::server;
+use super::table_scan::{self, Row};
 
 /// Why an index cannot be looked at.
 #[derive(Debug)]
@@ -154,7 +154,7 @@ impl Inspection<'_> {
             }
             let info = server::BuildIndexInfo(self.index.as_ptr());
             (*info).ii_Concurrent = true;
-            build::scan_table(self.heap, self.index, info, row);
+            table_scan::scan_table(self.heap, self.index, info, row);
         }
         Ok(())
     }

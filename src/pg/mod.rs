@@ -26,12 +26,14 @@ pub mod memory;
 pub mod prefetch;
 pub mod recent_buffers;
 pub mod relation;
+pub mod reloptions;
 pub mod sample;
 pub mod server;
 pub mod spill;
 pub mod srf;
+pub mod table_scan;
+pub mod threads;
 pub mod toast;
-mod toast_places;
 pub mod vacuum;
 pub mod varlena;
 

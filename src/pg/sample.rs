@@ -8,10 +8,10 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use vector_index::work::memory;
 
-use super::build::{Part, Values, scan_part};
 use super::ereport::Report;
 use super::interrupts;
 use super::relation::Rel;
+use super::table_scan::{Part, Values, scan_part};
 use super::toast::ToastPointer;
 
 /// Takes the row for a place of the sample: a whole varlena.

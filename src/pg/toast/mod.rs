@@ -4,7 +4,7 @@
 //! table and its index and descends the index for every value. A scan in storage order finds each value's chunks
 //! right behind those of the value before it, or a few items on where a row has other long columns. So this one
 //! first looks there, on the same page and the next; for a value of quite another number, where those found before
-//! suggest (`toast_places`). A chunk says which value it belongs to and its number, so a wrong guess costs a look and
+//! suggest (`places`). A chunk says which value it belongs to and its number, so a wrong guess costs a look and
 //! cannot go unnoticed; then the index is asked, which also says where to look next time. Where guesses keep failing
 //! only few are made. A guess may read a page that the value turns out not to be on; if that page is damaged, the error
 //! names it. A number is given to another value only when the toast index knows none of it, so a chunk that is found
@@ -17,12 +17,16 @@
 //! State hangs on the function's own FmgrInfo and dies with the query. The two arguments have one each, so that
 //! a constant argument (the result of a subquery, say) is fetched once.
 
+mod chunks;
+mod places;
+
 use core::ffi::c_int;
 
 use pgrx::pg_sys::{self, Datum, Oid, Relation, varlena};
 
+use self::chunks::{Chunk, Chunks, Progress, Seen, look_for};
+use self::places::{Guess, Known};
 use super::ffi;
-use super::toast_places::{self, Known};
 use super::varlena::{HEADER, header_4b, header_4b_compressed};
 
 /// Largest value that gets a buffer for as long as the query runs; the largest `vector` has 64,008 bytes, the
@@ -364,11 +368,11 @@ impl Slot {
         let number = external.value.to_u32();
         let ahead = number.wrapping_sub(self.last);
         if (self.last == 0 || !(1..=NEAR).contains(&ahead))
-            && let Some(guess) = toast_places::guess(external.relation.to_u32(), number)
+            && let Some(guess) = places::guess(external.relation.to_u32(), number)
         {
             // SAFETY: the caller's contract.
             let found = unsafe { self.fill_from(relation, external, guess) };
-            toast_places::judge(external.relation.to_u32(), found);
+            places::judge(external.relation.to_u32(), found);
             return found;
         }
         if self.misses >= 8 && !self.misses.is_multiple_of(16) {
@@ -385,12 +389,7 @@ impl Slot {
     ///
     /// # Safety
     /// As for `guess`.
-    unsafe fn fill_from(
-        &mut self,
-        relation: Relation,
-        external: &External,
-        mut guess: toast_places::Guess,
-    ) -> bool {
+    unsafe fn fill_from(&mut self, relation: Relation, external: &External, mut guess: Guess) -> bool {
         let number = external.value.to_u32();
         // SAFETY: as in `fill_from_neighbour`.
         unsafe {
@@ -403,7 +402,7 @@ impl Slot {
                 ffi::LockBuffer(buffer, pg_sys::BUFFER_LOCK_SHARE as c_int);
                 let page = core::slice::from_raw_parts(pg_sys::BufferGetPage(buffer).cast::<u8>(), PAGE);
                 let seen = look_for(number, page);
-                let mut chunks = Chunks::new(self.buffer, external, self.inserter);
+                let mut chunks = Chunks::new(self.buffer, external.value, external.len(), self.inserter);
                 let mut place = Place { block: guess.block, offset: 1 };
                 let mut progress = Progress::EndOfPage;
                 if let Seen::Here(offset) = seen {
@@ -416,7 +415,7 @@ impl Slot {
                     Seen::Here(_) => {
                         if attempt > 0 {
                             let found = Known { value: number, block: guess.block };
-                            toast_places::learn(external.relation.to_u32(), found);
+                            places::learn(external.relation.to_u32(), found);
                         }
                         return match progress {
                             Progress::Complete { last_item } => {
@@ -439,7 +438,7 @@ impl Slot {
     /// # Safety
     /// As for `guess`.
     unsafe fn fill_from_neighbour(&mut self, relation: Relation, external: &External) -> bool {
-        let chunks = Chunks::new(self.buffer, external, self.inserter);
+        let chunks = Chunks::new(self.buffer, external.value, external.len(), self.inserter);
         // SAFETY: the caller's contract.
         self.next.block != u32::MAX && unsafe { self.follow(relation, chunks, self.next) }
     }
@@ -489,7 +488,7 @@ impl Slot {
     /// # Safety
     /// As for `fill_from_neighbour`.
     unsafe fn fill_from_index(&mut self, relation: Relation, external: &External) -> bool {
-        let mut chunks = Chunks::new(self.buffer, external, 0);
+        let mut chunks = Chunks::new(self.buffer, external.value, external.len(), 0);
         let lock = pg_sys::AccessShareLock as c_int;
         let (mut complete, mut first) = (false, None);
         // SAFETY: the calls are those of heap_fetch_toast_slice; a tuple is looked at before the scan moves on.
@@ -529,7 +528,7 @@ impl Slot {
             ffi::toast_close_indexes(indexes, count, lock);
         }
         if let (true, Some(block)) = (complete, first) {
-            toast_places::learn(external.relation.to_u32(), Known { value: external.value.to_u32(), block });
+            places::learn(external.relation.to_u32(), Known { value: external.value.to_u32(), block });
         }
         complete
     }
@@ -540,218 +539,3 @@ impl Slot {
 const NEAR: u32 = 64;
 /// Pages that are looked at for one guess.
 const ATTEMPTS: usize = 3;
-
-/// What a page says about where a value begins.
-enum Seen {
-    /// At this item.
-    Here(u16),
-    /// The page's values have smaller numbers, up to this one.
-    Before(u32),
-    /// They have larger numbers, from this one on, or it is the value itself, begun earlier.
-    Behind(u32),
-    /// None of that.
-    Nothing,
-}
-
-/// Looks at the items of a toast table's page.
-fn look_for(number: u32, page: &[u8]) -> Seen {
-    let (mut smallest, mut largest) = (u32::MAX, 0);
-    for offset in 1..=items_of(page) {
-        let Some(chunk) = tuple_of(page, offset).and_then(Chunk::new) else { continue };
-        if chunk.value == number && chunk.sequence == 0 {
-            return Seen::Here(offset);
-        }
-        (smallest, largest) = (smallest.min(chunk.value), largest.max(chunk.value));
-    }
-    if smallest > largest {
-        Seen::Nothing
-    } else if largest < number {
-        Seen::Before(largest)
-    } else if smallest >= number {
-        Seen::Behind(smallest)
-    } else {
-        Seen::Nothing
-    }
-}
-
-/// What a page had to say.
-enum Progress {
-    /// The value is complete; its last chunk may be the page's last item, which then need not be read again.
-    Complete { last_item: bool },
-    /// The page has no more items.
-    EndOfPage,
-    /// An item that is not the value's next chunk, after its first one.
-    ForeignChunk,
-}
-
-/// A value being put together from its chunks.
-struct Chunks {
-    value: Oid,
-    /// The number of the next chunk.
-    sequence: i32,
-    to: *mut u8,
-    missing: usize,
-    /// A transaction that committed; 0 for none.
-    inserter: u32,
-}
-
-impl Chunks {
-    fn new(buffer: *mut u8, external: &External, inserter: u32) -> Self {
-        let to = buffer.wrapping_add(HEADER);
-        Chunks { value: external.value, sequence: 0, to, missing: external.len(), inserter }
-    }
-
-    /// Whether the chunk's inserter committed or is this transaction, by the chunk's own hint, else by what the server
-    /// knows of transactions (one that is under way keeps its chunks to itself), and nobody deleted it.
-    fn counts(&mut self, chunk: &Chunk) -> bool {
-        if chunk.deleted {
-            return false;
-        }
-        if chunk.committed || (chunk.inserter != 0 && chunk.inserter == self.inserter) {
-            return true;
-        }
-        let inserter = pg_sys::TransactionId::from(chunk.inserter);
-        // SAFETY: both take any number; they may read the commit log, under a buffer's lock as the server itself does,
-        // and an error jumps over frames that hold nothing.
-        unsafe {
-            if ffi::TransactionIdIsCurrentTransactionId(inserter) {
-                return true;
-            }
-            let committed = ffi::TransactionIdDidCommit(inserter);
-            if committed {
-                self.inserter = chunk.inserter;
-            }
-            committed
-        }
-    }
-
-    fn complete(&self) -> bool {
-        self.missing == 0
-    }
-
-    /// Takes chunks from item `offset` of a heap page on, passing over what stands before the first one, and
-    /// moves `offset` behind the last item looked at.
-    fn take_from_page(&mut self, page: &[u8], offset: &mut u16) -> Progress {
-        let items = items_of(page);
-        while *offset <= items {
-            let taken =
-                tuple_of(page, *offset).and_then(Chunk::new).is_some_and(|chunk| self.take_if_good(chunk));
-            if !taken && self.sequence > 0 {
-                return Progress::ForeignChunk;
-            }
-            *offset += 1;
-            if self.complete() {
-                return Progress::Complete { last_item: *offset > items };
-            }
-        }
-        Progress::EndOfPage
-    }
-
-    fn is_next(&self, chunk: &Chunk) -> bool {
-        chunk.value == self.value.to_u32() && chunk.sequence == self.sequence
-    }
-
-    /// Takes a chunk that was not found through the index.
-    fn take_if_good(&mut self, chunk: Chunk) -> bool {
-        self.is_next(&chunk) && self.counts(&chunk) && self.take(chunk)
-    }
-
-    /// Takes the chunk's data if it is the value's next one.
-    fn take(&mut self, chunk: Chunk) -> bool {
-        if !self.is_next(&chunk) {
-            return false;
-        }
-        let chunk = chunk.data;
-        let little = cfg!(target_endian = "little");
-        let (header, size) = if (if little { chunk[0] & 1 } else { chunk[0] >> 7 }) == 1 {
-            (1, usize::from(if little { chunk[0] >> 1 } else { chunk[0] & 0x7f }))
-        } else if chunk.len() >= 4 {
-            let word = u32_at(chunk, 0);
-            let plain = if little { word & 3 == 0 } else { word >> 30 == 0 };
-            (4, if plain { (if little { word >> 2 } else { word }) as usize } else { 0 })
-        } else {
-            return false;
-        };
-        let Some(bytes) = chunk.get(header..size) else { return false };
-        if bytes.is_empty() || bytes.len() > self.missing {
-            return false;
-        }
-        // SAFETY: `to` has `missing` bytes of room (`new` and the lines below), and a page is not a buffer.
-        unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), self.to, bytes.len()) };
-        self.to = self.to.wrapping_add(bytes.len());
-        self.missing -= bytes.len();
-        self.sequence += 1;
-        true
-    }
-}
-
-/// One chunk of a value, as its tuple has it.
-struct Chunk<'a> {
-    value: u32,
-    sequence: i32,
-    /// a whole varlena, at least one byte
-    data: &'a [u8],
-    /// the transaction that inserted it, and whether it is known to have committed
-    inserter: u32,
-    committed: bool,
-    /// whether a transaction deleted it, or tried to
-    deleted: bool,
-}
-
-impl<'a> Chunk<'a> {
-    /// HeapTupleHeaderData: t_xmin at 0, t_infomask at 20, t_hoff at 22 (htup_details.h); a toast tuple has no NULLs and three
-    /// columns: chunk_id oid, chunk_seq int4, chunk_data bytea.
-    fn new(tuple: &'a [u8]) -> Option<Self> {
-        const HAS_NULL: u16 = 0x0001;
-        const XMIN: u16 = 0x0300;
-        const XMIN_COMMITTED: u16 = 0x0100; // also of a frozen one
-        const XMIN_INVALID: u16 = 0x0200; // alone: inserted by a transaction that aborted
-        const XMAX_INVALID: u16 = 0x0800; // as inserted
-        if tuple.len() < 24 {
-            return None;
-        }
-        let (infomask, data) = (u16_at(tuple, 20), usize::from(tuple[22]));
-        if infomask & HAS_NULL != 0 || infomask & XMIN == XMIN_INVALID || tuple.len() < data + 9 {
-            return None;
-        }
-        Some(Chunk {
-            value: u32_at(tuple, data),
-            sequence: u32_at(tuple, data + 4) as i32,
-            data: &tuple[data + 8..],
-            inserter: u32_at(tuple, 0),
-            committed: infomask & XMIN_COMMITTED != 0,
-            deleted: infomask & XMAX_INVALID == 0,
-        })
-    }
-}
-
-/// The number of items of a page (PageHeaderData: pd_lower at 12, line pointers from 24 on; bufpage.h).
-fn items_of(page: &[u8]) -> u16 {
-    (usize::from(u16_at(page, 12)).min(PAGE).saturating_sub(24) / 4) as u16
-}
-
-/// The tuple of an item, 1 the first, if it has one.
-fn tuple_of(page: &[u8], offset: u16) -> Option<&[u8]> {
-    let (start, flags, len) = item_parts(u32_at(page, 20 + 4 * usize::from(offset)));
-    page.get(start..start + len).filter(|_| flags == 1)
-}
-
-/// Offset, flags and length of a line pointer (ItemIdData: bit fields of 15, 2 and 15 bits).
-fn item_parts(item: u32) -> (usize, u32, usize) {
-    let (start, flags, len) = if cfg!(target_endian = "little") {
-        (item & 0x7fff, item >> 15 & 3, item >> 17)
-    } else {
-        (item >> 17, item >> 15 & 3, item & 0x7fff)
-    };
-    (start as usize, flags, len as usize)
-}
-
-/// The integer at `at`; callers have checked the length.
-fn u16_at(bytes: &[u8], at: usize) -> u16 {
-    bytes.get(at..).and_then(|b| b.first_chunk()).map_or(0, |b| u16::from_ne_bytes(*b))
-}
-
-/// The integer at `at`; callers have checked the length.
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    bytes.get(at..).and_then(|b| b.first_chunk()).map_or(0, |b| u32::from_ne_bytes(*b))
-}

@@ -3,7 +3,7 @@
 //! order, and a table that is loaded fills its toast table from front to end, so between two values whose blocks are
 //! known a third lies in proportion. Nothing here is believed: what is found there says itself which value it is.
 
-use super::backend::PerBackend;
+use crate::pg::backend::PerBackend;
 
 /// A va_valueid and the block of its first chunk.
 #[derive(Clone, Copy, Debug, PartialEq)]
