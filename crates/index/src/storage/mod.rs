@@ -1,5 +1,7 @@
 //! Pages, the blocks they stand on, and what a check of either says.
 
 pub mod blocks;
+mod error;
 pub mod page;
+mod tid;
 pub mod verify;

@@ -1,8 +1,8 @@
 //! PostgreSQL's pages (src/include/storage/bufpage.h, itemid.h, itemptr.h) as bytes: header, line pointers, items, and
 //! the 8-byte special area that both access methods share. Nothing on a page is believed before it is checked.
 
-use crate::work::memory::OutOfMemory;
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+pub use super::error::{BlockError, Cause, Corruption, Damage, PageError};
+pub use super::tid::Tid;
 
 #[cfg(target_endian = "big")]
 compile_error!("line pointers are read as little-endian bit fields");
@@ -11,176 +11,6 @@ compile_error!("line pointers are read as little-endian bit fields");
 pub const INVALID_BLOCK: u32 = u32::MAX;
 /// The first offset number (off.h).
 pub const FIRST_OFFSET: u16 = 1;
-
-/// The position of an item: block and offset, or of a heap row (ItemPointerData).
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
-)]
-#[repr(C)]
-pub struct Tid {
-    block_hi: [u8; 2],
-    block_lo: [u8; 2],
-    offset: [u8; 2],
-}
-
-const _: () = assert!(size_of::<Tid>() == 6);
-
-impl Tid {
-    /// The TID that stands for none.
-    pub const INVALID: Tid = Tid { block_hi: [0xff; 2], block_lo: [0xff; 2], offset: [0; 2] };
-
-    /// Block and offset.
-    #[inline]
-    pub const fn new(block: u32, offset: u16) -> Self {
-        Tid {
-            block_hi: ((block >> 16) as u16).to_ne_bytes(),
-            block_lo: (block as u16).to_ne_bytes(),
-            offset: offset.to_ne_bytes(),
-        }
-    }
-
-    /// The block number.
-    #[inline]
-    pub const fn block(self) -> u32 {
-        (u16::from_ne_bytes(self.block_hi) as u32) << 16 | u16::from_ne_bytes(self.block_lo) as u32
-    }
-
-    /// The offset number; 0 when invalid.
-    #[inline]
-    pub const fn offset(self) -> u16 {
-        u16::from_ne_bytes(self.offset)
-    }
-
-    /// Whether it stands for an item (ItemPointerIsValid).
-    #[inline]
-    pub const fn is_valid(self) -> bool {
-        self.offset() != 0
-    }
-
-    /// Both numbers in one, block first: below 2^48.
-    #[inline]
-    pub const fn packed(self) -> u64 {
-        (self.block() as u64) << 16 | self.offset() as u64
-    }
-
-    /// The reverse of [`Self::packed`].
-    #[inline]
-    pub const fn from_packed(packed: u64) -> Self {
-        Tid::new((packed >> 16) as u32, packed as u16)
-    }
-}
-
-impl core::fmt::Display for Tid {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "({},{})", self.block(), self.offset())
-    }
-}
-
-/// Of what sort a [`PageError`] is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
-    /// the page is not what it should be
-    Damage,
-    /// there was no memory for what is on it
-    OutOfMemory,
-    /// a state that this project's code excludes, whatever is on the page
-    Internal,
-}
-
-/// Why a page or an item on it cannot be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PageError {
-    /// of what sort, a [`Cause`] in a byte: an enum would offer its spare values for the tag of a result, and results
-    /// tell failure cheaper by the null pointer that `what` is not
-    cause: u8,
-    /// the item; 0 for the page itself
-    pub offset: u16,
-    /// in words
-    pub what: &'static str,
-}
-
-impl From<OutOfMemory> for PageError {
-    fn from(_: OutOfMemory) -> Self {
-        PageError::OUT_OF_MEMORY
-    }
-}
-
-impl PageError {
-    /// There was no memory.
-    pub const OUT_OF_MEMORY: PageError =
-        PageError { cause: Cause::OutOfMemory as u8, offset: 0, what: "out of memory" };
-
-    /// Damage of an item, or of the page (offset 0).
-    #[cold]
-    pub const fn at(offset: u16, what: &'static str) -> Self {
-        PageError { cause: Cause::Damage as u8, offset, what }
-    }
-
-    /// A state that should not be.
-    #[cold]
-    pub const fn internal(what: &'static str) -> Self {
-        PageError { cause: Cause::Internal as u8, offset: 0, what }
-    }
-
-    /// Of what sort it is.
-    pub const fn cause(&self) -> Cause {
-        match self.cause {
-            0 => Cause::Damage,
-            1 => Cause::OutOfMemory,
-            _ => Cause::Internal,
-        }
-    }
-
-    /// The error of block `block`.
-    pub const fn on(self, block: u32) -> BlockError {
-        BlockError { block, damage: self }
-    }
-}
-
-impl core::fmt::Display for PageError {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        match self.cause() {
-            Cause::Damage => write!(f, "{} at offset {}", self.what, self.offset),
-            Cause::OutOfMemory | Cause::Internal => f.write_str(self.what),
-        }
-    }
-}
-
-impl core::error::Error for PageError {}
-
-/// A [`PageError`] with its block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BlockError {
-    /// the block
-    pub block: u32,
-    /// what is wrong there
-    pub damage: PageError,
-}
-
-impl BlockError {
-    /// Of what sort it is.
-    pub const fn cause(&self) -> Cause {
-        self.damage.cause()
-    }
-}
-
-impl core::fmt::Display for BlockError {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let PageError { offset, what, .. } = self.damage;
-        match self.cause() {
-            Cause::Damage => write!(f, "{what} at block {}, offset {offset}", self.block),
-            Cause::OutOfMemory => f.write_str(what),
-            Cause::Internal => write!(f, "{what} (block {})", self.block),
-        }
-    }
-}
-
-impl core::error::Error for BlockError {}
-
-/// [`PageError`], where damage is what is looked for.
-pub type Damage = PageError;
-/// [`BlockError`], where damage is what is looked for.
-pub type Corruption = BlockError;
 
 const HEADER: usize = 24;
 const LOWER: usize = 12;
@@ -529,6 +359,7 @@ const SLOTS: usize = 512;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use zerocopy::IntoBytes;
 
     const ID: u16 = 0xff90;
 
