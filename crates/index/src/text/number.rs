@@ -18,10 +18,16 @@ pub struct Number {
 /// front is the caller's. `None` when there is no number.
 #[inline]
 pub fn parse_prefix(text: &[u8]) -> Option<Number> {
-    if let Some((value, len)) = parse_plain(text) {
-        return Some(Number { value, len, overflow: false, underflow: false });
+    match parse_ordinary(text) {
+        Some((value, len)) => Some(Number { value, len, overflow: false, underflow: false }),
+        None => parse_any(text),
     }
-    parse_any(text)
+}
+
+/// The value and the length of nearly every number that there is; `None` says nothing.
+#[inline]
+pub(super) fn parse_ordinary(text: &[u8]) -> Option<(f32, usize)> {
+    parse_fraction(text).or_else(|| parse_plain(text))
 }
 
 /// Powers of ten that f64 holds exactly.
@@ -30,17 +36,77 @@ const EXACT_POWERS: [f64; 23] = [
     1e19, 1e20, 1e21, 1e22,
 ];
 
-/// Eight ASCII digits, the first in the lowest byte, as a number; `None` if one of them is something else.
+/// Eight ASCII characters, the first in the lowest byte: each less `0`, and how many digits are in front.
 #[inline]
-fn eight_digits(word: u64) -> Option<u64> {
+fn leading_digits(word: u64) -> (u64, u32) {
     let digits = word ^ 0x3030_3030_3030_3030;
-    if (digits.wrapping_add(0x7676_7676_7676_7676) | digits) & 0x8080_8080_8080_8080 != 0 {
-        return None;
-    }
+    // what is no digit may carry into the bytes behind it, and nobody looks at these
+    let others = (digits.wrapping_add(0x7676_7676_7676_7676) | digits) & 0x8080_8080_8080_8080;
+    (digits, others.trailing_zeros() / 8)
+}
+
+/// The number that the first `count` of eight digits are.
+#[inline]
+fn number_of(digits: u64, count: u32) -> u64 {
+    // zeros in front of them
+    let digits = digits.checked_shl(64 - 8 * count.min(8)).unwrap_or(0);
     // pairs, fours, eight
     let pairs = (digits * 10 + (digits >> 8)) & 0x00ff_00ff_00ff_00ff;
     let fours = (pairs * 100 + (pairs >> 16)) & 0x0000_ffff_0000_ffff;
-    Some((fours * 10_000 + (fours >> 32)) & 0xffff_ffff)
+    (fours * 10_000 + (fours >> 32)) & 0xffff_ffff
+}
+
+/// Bytes that [`parse_fraction`] looks at: sign, digit, point, two words of digits, what comes behind.
+const WINDOW: usize = 20;
+
+/// The commonest of the numbers of [`parse_plain`]: one digit, a point, up to fifteen digits, and behind them what ends
+/// an element. Eight digits at a step, whatever their number.
+#[inline]
+fn parse_fraction(text: &[u8]) -> Option<(f32, usize)> {
+    let window = text.first_chunk::<WINDOW>()?;
+    let negative = window[0] == b'-';
+    let at = usize::from(negative);
+    let lead = window[at].wrapping_sub(b'0');
+    if lead > 9 || window[at + 1] != b'.' {
+        return None;
+    }
+    let word = |at: usize| window.get(at..).and_then(|w| w.first_chunk()).copied().map(u64::from_le_bytes);
+    // No branch on how many digits there are, nor on the sign: both change from number to number.
+    let (front, count) = leading_digits(word(at + 2)?);
+    let (back, more) = leading_digits(word(at + 10)?);
+    let more = if count == 8 { more } else { 0 };
+    let scale = *WHOLE_POWERS.get(more as usize)?;
+    let power = *WHOLE_POWERS.get(count as usize)? * scale;
+    let digits = number_of(front, count) * scale + number_of(back, more);
+    let count = count + more;
+    let len = at + 2 + count as usize;
+    if count == 0 || count > 15 || !matches!(window.get(len), Some(b',' | b']')) {
+        return None;
+    }
+    // at most sixteen digits
+    round_plain(u64::from(lead) * power + digits, count as usize).map(|value| (signed(value, negative), len))
+}
+
+/// Powers of ten as integers, up to eight digits.
+const WHOLE_POWERS: [u64; 9] = [1, 10, 100, 1000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000];
+
+/// A number that is not negative, with its sign.
+#[inline]
+fn signed(value: f32, negative: bool) -> f32 {
+    f32::from_bits(value.to_bits() | u32::from(negative) << 31)
+}
+
+/// `digits` over ten to the power of `fraction`, when dividing as f64 and rounding that gives the nearest f32.
+#[inline]
+fn round_plain(digits: u64, fraction: usize) -> Option<f32> {
+    if digits >= 1 << 53 {
+        return None;
+    }
+    let magnitude = digits as f64 / EXACT_POWERS.get(fraction)?;
+    // f64 has 29 bits more than f32
+    let between = magnitude.to_bits() & 0x1fff_ffff == 0x1000_0000;
+    let in_range = (f64::from(f32::MIN_POSITIVE)..1e38).contains(&magnitude) || digits == 0;
+    (!between && in_range).then_some(magnitude as f32)
 }
 
 /// The numbers that embeddings are made of: sign, digits, point, digits, nothing else, few enough digits that
@@ -61,16 +127,6 @@ fn parse_plain(text: &[u8]) -> Option<(f32, usize)> {
     if text.get(at) == Some(&b'.') {
         at += 1;
         let start = at;
-        if let Some(eight) = text
-            .get(at..)
-            .and_then(|t| t.first_chunk())
-            .copied()
-            .map(u64::from_le_bytes)
-            .and_then(eight_digits)
-        {
-            digits = digits.wrapping_mul(100_000_000).wrapping_add(eight);
-            at += 8;
-        }
         while let Some(digit) = digit_at(text, at) {
             digits = digits.wrapping_mul(10).wrapping_add(digit);
             at += 1;
@@ -79,22 +135,10 @@ fn parse_plain(text: &[u8]) -> Option<(f32, usize)> {
         count += fraction;
     }
     // 19 digits do not wrap
-    if count == 0
-        || count > 19
-        || digits >= 1 << 53
-        || matches!(text.get(at), Some(b'e' | b'E' | b'x' | b'X'))
-    {
+    if count == 0 || count > 19 || matches!(text.get(at), Some(b'e' | b'E' | b'x' | b'X')) {
         return None;
     }
-    let magnitude = digits as f64 / EXACT_POWERS.get(fraction)?;
-    // f64 has 29 bits more than f32
-    let between = magnitude.to_bits() & 0x1fff_ffff == 0x1000_0000;
-    let in_range = (f64::from(f32::MIN_POSITIVE)..1e38).contains(&magnitude) || digits == 0;
-    if between || !in_range {
-        return None;
-    }
-    let value = magnitude as f32;
-    Some((if negative { -value } else { value }, at))
+    round_plain(digits, fraction).map(|value| (signed(value, negative), at))
 }
 
 #[inline]
@@ -104,7 +148,8 @@ fn digit_at(text: &[u8], at: usize) -> Option<u64> {
 }
 
 /// Every form of number.
-fn parse_any(text: &[u8]) -> Option<Number> {
+#[inline(never)]
+pub(super) fn parse_any(text: &[u8]) -> Option<Number> {
     let (value, len) = fast_float2::parse_partial::<f32, _>(text).ok()?;
     if value.is_normal() && !matches!(text.get(len), Some(b'x' | b'X')) {
         return Some(Number { value, len, overflow: false, underflow: false });
@@ -253,6 +298,23 @@ mod tests {
             ("16777217.000000000000000000000000000000000001", Some((16777218.0, 45))),
         ] {
             assert_eq!(value(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn fractions_in_any_place_are_those_of_the_library() {
+        let mut state = 1u64;
+        for round in 0..40_000 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let (digits, length) = (state >> 12, round % 18);
+            let fraction = &format!("{digits:018}")[..length];
+            let sign = if state & 1 == 1 { "-" } else { "" };
+            let lead = (state >> 5) % 10;
+            for end in [",", "]", ",0.5,-0.25,0.125]", "e3,0.123456789012345", " , 1", "x", "/", ":"] {
+                let text = format!("{sign}{lead}.{fraction}{end}");
+                let expected = parse_any(text.as_bytes()).map(|n| (n.value.to_bits(), n.len));
+                assert_eq!(value(&text).map(|(v, len)| (v.to_bits(), len)), expected, "{text}");
+            }
         }
     }
 

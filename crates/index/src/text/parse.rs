@@ -2,7 +2,7 @@
 
 use half::f16;
 
-use super::number::{Number, parse_prefix};
+use super::number::{Number, parse_any, parse_ordinary, parse_prefix};
 use crate::error::{TextError, TypeName, ValueError};
 use crate::value::{self, DenseElement, MAX_DIMS, SPARSE_MAX_NNZ};
 
@@ -22,6 +22,11 @@ impl<'a> Cursor<'a> {
     #[inline]
     fn peek(&self) -> Option<u8> {
         self.text.get(self.at).copied()
+    }
+
+    #[inline]
+    fn rest(&self) -> &'a [u8] {
+        self.text.get(self.at..).unwrap_or_default()
     }
 
     #[inline]
@@ -55,8 +60,7 @@ impl<'a> Cursor<'a> {
     fn number(&mut self) -> Result<(Number, usize), TextError> {
         self.skip_spaces();
         let start = self.at;
-        let rest = self.text.get(start..).unwrap_or_default();
-        let number = parse_prefix(rest).ok_or_else(|| self.syntax())?;
+        let number = parse_prefix(self.rest()).ok_or_else(|| self.syntax())?;
         self.at += number.len;
         Ok((number, start))
     }
@@ -113,6 +117,22 @@ pub fn dense_capacity(text: &[u8]) -> usize {
     (commas + 1).min(MAX_DIMS as usize)
 }
 
+/// An element that is not read as others are, or that does not fit.
+#[cold]
+fn unusual_element<T: TextElement>(cursor: &mut Cursor<'_>) -> Result<T, TextError> {
+    let start = cursor.at;
+    let number = parse_any(cursor.rest()).ok_or_else(|| cursor.syntax())?;
+    cursor.at += number.len;
+    let element = T::from_f32(number.value);
+    if !element.is_finite() {
+        if number.overflow || number.value.is_finite() {
+            return Err(cursor.out_of_range(start));
+        }
+        value::check_element(cursor.ty, number.value)?;
+    }
+    Ok(element)
+}
+
 /// Reads `[x, y, …]` into the front of `out`, which has [`dense_capacity`] elements, and returns how many.
 pub fn parse_dense<T: TextElement>(text: &[u8], out: &mut [T]) -> Result<usize, TextError> {
     let ty = T::TYPE;
@@ -129,15 +149,15 @@ pub fn parse_dense<T: TextElement>(text: &[u8], out: &mut [T]) -> Result<usize, 
     loop {
         // a capacity below the limit has room for every element that the commas can separate
         let slot = out.get_mut(dims).ok_or(ValueError::TooManyDims(ty))?;
-        let (number, start) = cursor.number()?;
-        let element = T::from_f32(number.value);
-        if !element.is_finite() {
-            if number.overflow || number.value.is_finite() {
-                return Err(cursor.out_of_range(start));
+        cursor.skip_spaces();
+        // in registers: a struct for every number costs half as much as reading it
+        *slot = match parse_ordinary(cursor.rest()) {
+            Some((value, len)) if T::from_f32(value).is_finite() => {
+                cursor.at += len;
+                T::from_f32(value)
             }
-            value::check_element(ty, number.value)?;
-        }
-        *slot = element;
+            _ => unusual_element(&mut cursor)?,
+        };
         dims += 1;
 
         if cursor.peek() == Some(b',') {
