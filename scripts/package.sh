@@ -32,6 +32,9 @@ cleanup() {
 }
 trap cleanup EXIT
 
+# majors MAJOR...: those, or all.
+majors() { if [ $# -gt 0 ]; then printf '%s\n' "$@"; else printf '%s\n' "$all_majors"; fi; }
+
 # The same source gives the same archive, whenever it is made.
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git -C "$repo_root" log -1 --format=%ct 2>/dev/null || date +%s)}
 export SOURCE_DATE_EPOCH
@@ -114,7 +117,7 @@ close_deb() {
   local tree=$1 size
   mkdir -p "$tree/DEBIAN"
   size=$(du -k --apparent-size -s --exclude=DEBIAN "$tree" | cut -f 1)
-  sed "s/@SIZE@/$size/" >"$tree/DEBIAN/control" <<<"$2"
+  printf '%s\n' "${2/@SIZE@/$size}" >"$tree/DEBIAN/control"
   (cd "$tree" && find . -type f ! -path './DEBIAN/*' -printf '%P\0' | sort -z | xargs -0 md5sum >DEBIAN/md5sums)
   find "$tree" -type d -exec chmod 755 {} +
   find "$tree" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
@@ -166,8 +169,7 @@ cmd_deb() {
   local major tool
   for tool in dpkg-deb dpkg-shlibdeps objcopy strip readelf; do have "$tool" || die "$tool is missing" "On Debian or Ubuntu: apt-get install dpkg-dev"; done
   mkdir -p "$packages"
-  # shellcheck disable=SC2086 # a list
-  for major in ${*:-$all_majors}; do one_deb "$major"; done
+  for major in $(majors "$@"); do one_deb "$major"; done
 }
 
 # --- other systems ------------------------------------------------------------------------------------------------------
@@ -196,8 +198,7 @@ one_tar() {
 cmd_tar() {
   local major
   mkdir -p "$packages"
-  # shellcheck disable=SC2086 # a list
-  for major in ${*:-$all_majors}; do one_tar "$major"; done
+  for major in $(majors "$@"); do one_tar "$major"; done
 }
 
 cmd_source() {
@@ -297,8 +298,7 @@ cmd_test() {
   system=0
   if [ "${1:-}" = --system ]; then system=1; shift; fi
   check "META.json follows PGXN's specification" python3 "$repo_root/tests/packages/meta.py"
-  # shellcheck disable=SC2086 # a list
-  for major in ${*:-$all_majors}; do test_major "$major"; done
+  for major in $(majors "$@"); do test_major "$major"; done
   [ "$failed" -eq 0 ]
 }
 
