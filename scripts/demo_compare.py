@@ -188,7 +188,8 @@ def html_table(lines: list[list[str]], kind: str = "") -> str:
 def page(points: list[Point], answers: dict[str, dict[str, str]], lines: list[list[str]], server: str, rows: int) -> str:
     series = [charts.Series(method, kind, [(p.recall, p.ms) for p in points if p.method == method]) for method, kind in (("hnsw", "ours"), ("ivfflat", "s2"))]
     exact = next(p for p in points if p.method == "exact")
-    low = min(p.recall for p in points)
+    # The chart begins at 0.5.
+    low = max(0.5, min(p.recall for p in points))
     series.append(charts.Series("exact", "s4", [(low, exact.ms), (1.0, exact.ms)], thin=True))
     drawn = charts.curves("Milliseconds of a question over recall", series, "recall (of the 10 nearest words, the part that was found)", "milliseconds, median",
                           True, standalone=True, width=940, height=420)

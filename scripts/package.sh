@@ -245,6 +245,22 @@ ask_server() {
   [ "$answer" = "$ext_version|100|100|0|0" ] || { printf 'wanted %s|100|100|0|0, got %s\n' "$ext_version" "$answer"; return 1; }
 }
 
+# another_time DEB MAJOR: made again, it is the same file.
+another_time() {
+  local first
+  first=$(sha256sum <"$1")
+  "$repo_root/scripts/package.sh" deb "$2" >/dev/null
+  [ "$(sha256sum <"$1")" = "$first" ]
+}
+
+# refuses INSTALLER MAJOR: install.sh for another major than the pg_config's says so and touches nothing.
+refuses() {
+  local other=17 said
+  if [ "$2" = 17 ]; then other=16; fi
+  if said=$("$1" "$(PG_CONFIG='' "$pg" prefix "$other")/bin/pg_config" 2>&1); then echo "it installed"; return 1; fi
+  case $said in *"PostgreSQL $2, and"*) ;; *) printf '%s\n' "$said"; return 1 ;; esac
+}
+
 stripped() { ! readelf -S --wide "$1" | grep -E '\.(debug_info|debug_line|symtab|comment)([^a-z]|$)'; }
 
 # has_lines DEBUG-FILE: addresses of the stripped library can be told as lines.
@@ -274,6 +290,7 @@ test_major() {
   chmod 755 "$tmp"
   if have lintian; then check "$name: lintian has nothing to say" lintian_clean "${debs[@]}"; else printf '# lintian is not installed: left out\n'; fi
 
+  check "$name: made again it is the same" another_time "$deb" "$major"
   dpkg-deb -x "$deb" "$tmp/deb"
   dpkg-deb -x "${debs[1]}" "$tmp/dbgsym"
   check "$name: stripped" stripped "$tmp/deb/usr/lib/postgresql/$major/lib/vector.so"
@@ -286,6 +303,7 @@ test_major() {
   prefix=$("$pg" copy "$major" "$tmp/other")
   mkdir "$tmp/tar"
   tar -C "$tmp/tar" --strip-components=1 --no-same-owner -xzf "$archive"
+  check "$(basename "$archive"): install.sh refuses another major" refuses "$tmp/tar/install.sh" "$major"
   check "$(basename "$archive"): install.sh installs" "$tmp/tar/install.sh" "$prefix/bin/pg_config"
   check "$(basename "$archive"): serves" ask_server "$tmp" "$prefix/bin/pg_config"
   if [ "$system" = 1 ]; then check "$name: installed by dpkg, tried, removed" really_installed "$major" "$deb"; fi
