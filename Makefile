@@ -50,6 +50,7 @@ upgrade:
 
 docs:
 	@$(given) scripts/docs.sh
+	@scripts/site.sh check
 
 clients:
 	@$(given) scripts/clients.sh

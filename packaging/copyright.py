@@ -1,4 +1,4 @@
-"""Writes Debian's copyright file (machine-readable format 1.0) of the binary package from the project's LICENSE: copyright.py LICENSE"""
+"""Writes Debian's copyright file of the binary package from the project's LICENSE: copyright.py LICENSE"""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ def main() -> None:
     notice = next(part for part in paragraphs if part.startswith("Copyright"))
     text = [part for part in paragraphs if part != notice and part != "The PostgreSQL License"]
     body = "\n .\n".join("\n".join(f" {line}" for line in part.splitlines()) for part in text)
-    print(f"Format: {FORMAT}\nUpstream-Name: vector\n"
-          "Comment: The library contains Rust crates under the MIT, Apache-2.0 and similar licences;\n"
-          " third-party-notices.txt.gz beside this file names them and holds their texts.\n\n"
-          f"Files: *\nCopyright: {notice.removeprefix('Copyright').strip().removeprefix('(c)').strip()}\nLicense: PostgreSQL\n{body}")
+    print(
+        f"Format: {FORMAT}\nUpstream-Name: vector\n"
+        "Comment: The library contains Rust crates under the MIT, Apache-2.0 and similar licences;\n"
+        " third-party-notices.txt.gz beside this file names them and holds their texts.\n\n"
+        f"Files: *\nCopyright: {notice.removeprefix('Copyright').strip().removeprefix('(c)').strip()}\nLicense: PostgreSQL\n{body}"
+    )
 
 
 if __name__ == "__main__":

@@ -108,7 +108,7 @@ run() {
   psql -X -v ON_ERROR_STOP=1 -f "$repo_root/scripts/demo.sql"
 
   step "The same questions exact, through hnsw and through ivfflat"
-  python3 "$repo_root/scripts/demo_compare.py" "$dir/compare.html" psql
+  PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$repo_root python3 "$repo_root/scripts/demo_compare.py" "$dir/compare.html" psql
 
   step "Done"
   if keep_running; then

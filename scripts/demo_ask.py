@@ -3,6 +3,7 @@
 
 Without a question it asks for them, line by line, until an empty line or the end of the input.
 """
+
 from __future__ import annotations
 
 import re
@@ -11,7 +12,7 @@ import sys
 
 
 def terms(question: str) -> list[tuple[str, str]]:
-    """Returns (sign, word) of each word of "king - man + woman"; words without a sign between them are added. A hyphen inside a word is its own."""
+    """Returns (sign, word) of each word of "king - man + woman". Words without a sign are added."""
     found, sign = [], "+"
     for token in question.lower().split():
         if token in ("+", "-"):
@@ -32,7 +33,10 @@ def answer(psql: list[str], question: str) -> None:
     # psql quotes the words: what is typed never becomes SQL.
     variables = [argument for i, (_, word) in enumerate(parts) for argument in ("-v", f"w{i}={word}")]
     words = ", ".join(f":'w{i}'" for i in range(len(parts)))
-    subprocess.run([*psql, "-Xq", *variables, "-v", "ON_ERROR_STOP=1"], text=True, input=f"""
+    subprocess.run(
+        [*psql, "-Xq", *variables, "-v", "ON_ERROR_STOP=1"],
+        text=True,
+        input=f"""
 \\pset footer off
 SELECT coalesce(string_agg(asked, ', '), '') AS missing FROM unnest(ARRAY[{words}]) asked WHERE NOT EXISTS (SELECT FROM words WHERE word = asked) \\gset
 SELECT :'missing' = '' AS complete \\gset
@@ -46,7 +50,8 @@ WHERE word NOT IN ({words}) ORDER BY embedding <=> :'vector' LIMIT 8;
 \\else
 \\echo Not among the words: :missing
 \\endif
-""")
+""",
+    )
 
 
 def question_vector(parts: list[tuple[str, str]]) -> str:

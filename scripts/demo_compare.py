@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 """The same questions exact, through hnsw and through ivfflat: demo_compare.py PAGE.html PSQL-ARGUMENT...
 
-Expects the table of demo_load.py, in a database that nobody else uses: to try one index, the other is dropped in a transaction that is
-rolled back. Prints one table and writes a page with the curves, which needs nothing beside it.
+PYTHONPATH must lead to the checkout, as scripts/demo.sh has it. Expects the table of demo_load.py, in a database that
+nobody else uses: to try one index, the other is dropped in a transaction that is rolled back. Prints one table and
+writes a page with the curves, which needs nothing beside it.
 """
+
 from __future__ import annotations
 
 import subprocess
@@ -12,9 +14,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benches" / "index"))
-
-import charts
+from benches.index import charts
 
 # A question is the sum of two words' vectors, so that no row is its own answer.
 QUESTIONS = 100
@@ -23,8 +23,10 @@ INDEXES = {
     "hnsw": ("words_embedding_idx", "USING hnsw (embedding vector_cosine_ops)"),
     "ivfflat": ("words_ivfflat_idx", "USING ivfflat (embedding vector_cosine_ops) WITH (lists = 600)"),
 }
-SETTINGS = {"hnsw": ("hnsw.ef_search", (10, 20, 40, 60, 80, 120, 160, 200, 280, 400, 800)),
-            "ivfflat": ("ivfflat.probes", (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128))}
+SETTINGS = {
+    "hnsw": ("hnsw.ef_search", (10, 20, 40, 60, 80, 120, 160, 200, 280, 400, 800)),
+    "ivfflat": ("ivfflat.probes", (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128)),
+}
 SHOWN = ("king", "guitar", "paris", "ocean", "physics", "breakfast")
 
 PREPARE = f"""
@@ -91,7 +93,9 @@ class Index:
 
 def ask(psql: list[str], text: str) -> list[list[str]]:
     """Returns the rows that a script prints. Ends the program with the server's words when a statement fails."""
-    done = subprocess.run([*psql, "-XqAt", "-F", "\t", "-v", "ON_ERROR_STOP=1"], input=text, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(
+        [*psql, "-XqAt", "-F", "\t", "-v", "ON_ERROR_STOP=1"], input=text, stdout=subprocess.PIPE, text=True
+    )
     if done.returncode != 0:
         sys.exit("error: the comparison failed")
     return [line.split("\t") for line in done.stdout.splitlines() if line]
@@ -100,7 +104,9 @@ def ask(psql: list[str], text: str) -> list[list[str]]:
 def build(psql: list[str], method: str) -> Index:
     """The index, built unless it is there already; its comment keeps the time."""
     name, definition = INDEXES[method]
-    rows = ask(psql, f"""
+    rows = ask(
+        psql,
+        f"""
 SET client_min_messages = warning;
 SET maintenance_work_mem = '512MB';
 SELECT to_regclass('{name}') IS NULL AS missing \\gset
@@ -113,7 +119,8 @@ COMMENT ON INDEX {name} IS :'built';
 COMMIT;
 \\endif
 SELECT pg_relation_size('{name}'), coalesce(obj_description('{name}'::regclass, 'pg_class'), '0');
-""")
+""",
+    )
     return Index(int(rows[0][0]), float(rows[0][1]))
 
 
@@ -147,7 +154,9 @@ def chosen(points: list[Point]) -> list[Point]:
     for method, (_, values) in SETTINGS.items():
         curve = [p for p in points if p.method == method]
         default = {"hnsw": 40, "ivfflat": 1}[method]
-        wanted = {default: None} | {next((p.setting for p in curve if p.recall >= goal), values[-1]): None for goal in (0.95, 0.99)}
+        wanted = {default: None} | {
+            next((p.setting for p in curve if p.recall >= goal), values[-1]): None for goal in (0.95, 0.99)
+        }
         some += [p for p in curve if p.setting in wanted]
     return some
 
@@ -158,14 +167,27 @@ def table(points: list[Point], indexes: dict[str, Index], rows_bytes: int) -> li
     for p in chosen(points):
         setting = "every row compared" if p.method == "exact" else f"{SETTINGS[p.method][0]} = {p.setting}"
         index = indexes.get(p.method)
-        lines.append([p.method, setting, f"{p.recall:.3f}", f"{p.ms:.2f}", f"{p.ms95:.2f}", f"{exact.ms / p.ms:.0f}",
-                      f"{(index.size if index else rows_bytes) / 1e6:.0f} MB" + ("" if index else " (the table)"), f"{index.built:.1f} s" if index else ""])
+        lines.append(
+            [
+                p.method,
+                setting,
+                f"{p.recall:.3f}",
+                f"{p.ms:.2f}",
+                f"{p.ms95:.2f}",
+                f"{exact.ms / p.ms:.0f}",
+                f"{(index.size if index else rows_bytes) / 1e6:.0f} MB" + ("" if index else " (the table)"),
+                f"{index.built:.1f} s" if index else "",
+            ]
+        )
     return lines
 
 
 def printed(lines: list[list[str]]) -> str:
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    text = [" | ".join(cell.ljust(w) if i < 2 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths))).rstrip() for line in lines]
+    text = [
+        " | ".join(cell.ljust(w) if i < 2 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths))).rstrip()
+        for line in lines
+    ]
     return "\n".join([text[0], "-+-".join("-" * w for w in widths), *text[1:]])
 
 
@@ -181,24 +203,44 @@ th{color:var(--soft);border-top:0}.numbers td:nth-child(n+3),.numbers th:nth-chi
 
 
 def html_table(lines: list[list[str]], kind: str = "") -> str:
-    rows = ["".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in line) for tag, line in zip(["th", *["td"] * len(lines)], lines)]
+    rows = [
+        "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in line)
+        for tag, line in zip(["th", *["td"] * len(lines)], lines)
+    ]
     return f'<div class="scroll"><table class="{kind}">' + "".join(f"<tr>{row}</tr>" for row in rows) + "</table></div>"
 
 
-def page(points: list[Point], answers: dict[str, dict[str, str]], lines: list[list[str]], server: str, rows: int) -> str:
-    series = [charts.Series(method, kind, [(p.recall, p.ms) for p in points if p.method == method]) for method, kind in (("hnsw", "ours"), ("ivfflat", "s2"))]
+def page(
+    points: list[Point], answers: dict[str, dict[str, str]], lines: list[list[str]], server: str, rows: int
+) -> str:
+    series = [
+        charts.Series(method, kind, [(p.recall, p.ms) for p in points if p.method == method])
+        for method, kind in (("hnsw", "ours"), ("ivfflat", "s2"))
+    ]
     exact = next(p for p in points if p.method == "exact")
     # The chart begins at 0.5.
     low = max(0.5, min(p.recall for p in points))
     series.append(charts.Series("exact", "s4", [(low, exact.ms), (1.0, exact.ms)], thin=True))
-    drawn = charts.curves("Milliseconds of a question over recall", series, "recall (of the 10 nearest words, the part that was found)", "milliseconds, median",
-                          True, standalone=True, width=940, height=420)
-    found = [["nearest to", "exact", "hnsw", "ivfflat"]] + [[word, *(by.get(method, "") for method in ("exact", "hnsw", "ivfflat"))] for word, by in answers.items()]
-    return (f"<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width,initial-scale=1'><title>Word vectors, three ways</title>"
-            f"<style>{STYLE}</style><main><h1>The same questions, three ways</h1><p>{escape(server)}. {rows:,} words of 100 dimensions, {QUESTIONS} questions "
-            f"(each the sum of two words), one core, planning included.</p>{html_table(lines, 'numbers')}<h2>What recall costs</h2>{drawn}"
-            f"<p>Points, from left to right: {escape('; '.join(f'{name} = ' + ', '.join(map(str, values)) for name, values in SETTINGS.values()))}.</p>"
-            f"<h2>Answers under the default settings</h2>{html_table(found)}</main></html>\n")
+    drawn = charts.curves(
+        "Milliseconds of a question over recall",
+        series,
+        "recall (of the 10 nearest words, the part that was found)",
+        "milliseconds, median",
+        True,
+        standalone=True,
+        width=940,
+        height=420,
+    )
+    found = [["nearest to", "exact", "hnsw", "ivfflat"]] + [
+        [word, *(by.get(method, "") for method in ("exact", "hnsw", "ivfflat"))] for word, by in answers.items()
+    ]
+    return (
+        f"<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width,initial-scale=1'><title>Word vectors, three ways</title>"
+        f"<style>{STYLE}</style><main><h1>The same questions, three ways</h1><p>{escape(server)}. {rows:,} words of 100 dimensions, {QUESTIONS} questions "
+        f"(each the sum of two words), one core, planning included.</p>{html_table(lines, 'numbers')}<h2>What recall costs</h2>{drawn}"
+        f"<p>Points, from left to right: {escape('; '.join(f'{name} = ' + ', '.join(map(str, values)) for name, values in SETTINGS.values()))}.</p>"
+        f"<h2>Answers under the default settings</h2>{html_table(found)}</main></html>\n"
+    )
 
 
 def main() -> None:
@@ -207,10 +249,16 @@ def main() -> None:
     for method in INDEXES:
         indexes[method] = build(psql, method)
         print(f"{method}: {indexes[method].size / 1e6:.0f} MB, built in {indexes[method].built:.1f} s", flush=True)
-    print(f"Asking {QUESTIONS} questions exactly and under {sum(len(values) for _, values in SETTINGS.values())} settings ...\n", flush=True)
+    print(
+        f"Asking {QUESTIONS} questions exactly and under {sum(len(values) for _, values in SETTINGS.values())} settings ...\n",
+        flush=True,
+    )
     points, answers = measure(psql)
-    server, size, rows = ask(psql, "SELECT format('%s, extension vector %s', split_part(version(), ' on ', 1), extversion), pg_table_size('words'), (SELECT count(*) FROM words)"
-                                   " FROM pg_extension WHERE extname = 'vector'")[0]
+    server, size, rows = ask(
+        psql,
+        "SELECT format('%s, extension vector %s', split_part(version(), ' on ', 1), extversion), pg_table_size('words'), (SELECT count(*) FROM words)"
+        " FROM pg_extension WHERE extname = 'vector'",
+    )[0]
     lines = table(points, indexes, int(size))
     print(printed(lines))
     target.write_text(page(points, answers, lines, server, int(rows)), encoding="utf-8")

@@ -10,7 +10,7 @@ case ${1:-} in
     cat <<'TEXT'
 usage: scripts/docs.sh [DOCUMENT]...
 
-Without arguments: every Markdown file of the project, the pictures drawn from figures, and the site made of them. Environment: PG_CONFIG, or PG_MAJOR (17) of the embedded PostgreSQL.
+Without arguments: every Markdown file of the project. Environment: PG_CONFIG, or PG_MAJOR (17) of the embedded PostgreSQL.
 TEXT
     exit 0
     ;;
@@ -25,12 +25,4 @@ else
   pg_config=$("$pg" copy "${PG_MAJOR:-17}" "$work/pg")/bin/pg_config
 fi
 "$pg" install "$pg_config" >/dev/null
-status=0
-PYTHONDONTWRITEBYTECODE=1 python3 "$repo_root/tests/docs/run.py" --prefix "$(dirname "$("$pg_config" --bindir)")" "$@" || status=$?
-if [ $# -eq 0 ]; then
-  # The README's own way: PostgreSQL from the cache, whatever PG_CONFIG says.
-  env -u PG_CONFIG PYTHONDONTWRITEBYTECODE=1 python3 "$repo_root/tests/docs/newcomer.py" "$work" || status=$?
-  PYTHONDONTWRITEBYTECODE=1 python3 "$repo_root/benches/index/pictures.py" --check || status=$?
-  if "$repo_root/scripts/site.sh" "$work/site"; then echo "ok - every link of the site leads somewhere"; else status=1; fi
-fi
-exit "$status"
+PYTHONDONTWRITEBYTECODE=1 python3 "$repo_root/tests/docs/run.py" --prefix "$(dirname "$("$pg_config" --bindir)")" "$@"

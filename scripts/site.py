@@ -1,7 +1,7 @@
-"""Writes the project's Markdown documents as a static site: site.py FOLDER. Exit code 1 when a link in it leads nowhere.
+"""Writes the project's Markdown documents as a static site: site.py FOLDER. Exit code 1 when a link leads nowhere.
 
-README.md becomes index.html, every other document keeps its place with another ending. Other files of the project that a document names (pictures, the
-licence, sources) are copied to their places, so that the folder is complete in itself.
+README.md becomes index.html, every other document keeps its place with another ending. Other files of the project that
+a document names (pictures, the licence, sources) are copied to their places, so that the folder is complete in itself.
 """
 
 from __future__ import annotations
@@ -20,9 +20,19 @@ from markdown_it import MarkdownIt
 
 ROOT = Path(__file__).resolve().parents[1]
 # What stands in the menu, in this order; whatever else there is follows under "More".
-MENU = {"README.md": "Start", "docs/performance.md": "Performance", "docs/operate.md": "In production", "docs/migrate.md": "From pgvector", "docs/scale.md": "Scaling out",
-        "docs/reference.md": "Reference", "docs/RELIABILITY.md": "Reliability", "benches/RESULTS.md": "Benchmarks", "CHANGELOG.md": "Changes",
-        "CONTRIBUTING.md": "Contributing", "docs/ARCHITECTURE.md": "Architecture"}
+MENU = {
+    "README.md": "Start",
+    "docs/performance.md": "Performance",
+    "docs/operate.md": "In production",
+    "docs/migrate.md": "From pgvector",
+    "docs/scale.md": "Scaling out",
+    "docs/reference.md": "Reference",
+    "docs/RELIABILITY.md": "Reliability",
+    "benches/RESULTS.md": "Benchmarks",
+    "CHANGELOG.md": "Changes",
+    "CONTRIBUTING.md": "Contributing",
+    "docs/ARCHITECTURE.md": "Architecture",
+}
 STYLE = """
 :root{color-scheme:light dark;--ink:#15191f;--soft:#59626e;--edge:#e2e6eb;--paper:#fff;--side:#f6f7f9;--link:#0b6b50}
 @media (prefers-color-scheme:dark){:root{--ink:#e8ebef;--soft:#a2abb8;--edge:#2a303a;--paper:#11151a;--side:#161a20;--link:#49d0a5}}
@@ -40,7 +50,13 @@ th{color:var(--soft);border-top:0}
 
 def documents() -> list[PurePosixPath]:
     """Returns the Markdown files that git has or would have, without what tests compare with."""
-    listed = subprocess.run(["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md"], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    ).stdout
     return [PurePosixPath(name) for name in sorted(set(listed.split("\n"))) if name and (ROOT / name).is_file()]
 
 
@@ -65,7 +81,7 @@ class Site:
         self.markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
 
     def address(self, href: str, document: PurePosixPath) -> str:
-        """Returns the link as it is in the site; remembers files to be copied, and links that leave the project or lead nowhere."""
+        """Returns the link as it is in the site; remembers files to be copied and links that lead nowhere."""
         if re.match(r"[a-z][a-z0-9+.-]*:|#|//", href):
             return href
         path, hash_, fragment = href.partition("#")
@@ -97,7 +113,9 @@ class Site:
                     if attribute in child.attrs:
                         child.attrSet(attribute, self.address(str(child.attrs[attribute]), document))
         rendered = self.markdown.renderer.render(tokens, self.markdown.options, {})
-        return title or document.stem, rendered.replace("<table>", '<div class="scroll"><table>').replace("</table>", "</table></div>")
+        return title or document.stem, rendered.replace("<table>", '<div class="scroll"><table>').replace(
+            "</table>", "</table></div>"
+        )
 
     def menu(self, document: PurePosixPath, titles: dict[PurePosixPath, str]) -> str:
         def entry(target: PurePosixPath, name: str) -> str:
@@ -117,8 +135,11 @@ class Site:
         for document, (title, inner) in bodies.items():
             page = self.folder / page_of(document)
             page.parent.mkdir(parents=True, exist_ok=True)
-            page.write_text(f"<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width,initial-scale=1'><title>{html.escape(title)}</title>"
-                            f"<style>{STYLE}</style><nav>{self.menu(document, titles)}</nav><main>{inner}</main></html>\n", encoding="utf-8")
+            page.write_text(
+                f"<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width,initial-scale=1'><title>{html.escape(title)}</title>"
+                f"<style>{STYLE}</style><nav>{self.menu(document, titles)}</nav><main>{inner}</main></html>\n",
+                encoding="utf-8",
+            )
         for file in sorted(self.files):
             (self.folder / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / file, self.folder / file)
@@ -142,8 +163,12 @@ class Page(HTMLParser):
 
 
 def dead_links(folder: Path) -> list[str]:
-    """Returns the links of the written pages that lead to no file, or to no anchor of their page. Addresses of others are not asked."""
-    pages = {path: Page(path.read_text(encoding="utf-8")) for path in folder.rglob("*.html") if "<nav>" in path.read_text(encoding="utf-8")}
+    """Returns the links that lead to no file, or to no anchor of their page. Addresses of others are not asked."""
+    pages = {
+        path: Page(path.read_text(encoding="utf-8"))
+        for path in folder.rglob("*.html")
+        if "<nav>" in path.read_text(encoding="utf-8")
+    }
     dead = []
     for path, page in pages.items():
         for link in page.links:

@@ -17,7 +17,8 @@ usage: scripts/test.sh [all|quick]
   quick   format, lints, pure crates, and one major (17, or the first of PG_MAJORS)
 
 Phases: deps format lint clippy-pure clippy MAJOR, pure TIER, gate, regress MAJOR, tools, pgrx MAJOR, docs,
-clients, differential, conformance, upgrade, reliability, packages MAJOR, pgrx-package MAJOR
+clients, differential, conformance, upgrade, reliability
+packages MAJOR, pgrx-package MAJOR, site
 
 Environment: PG_MAJORS, PG_CONFIG (taken for its major), VECTOR_CACHE, CARGO_TARGET_DIR.
 TEXT
@@ -186,6 +187,7 @@ phase_pgrx_package() {
   if grep -Fxv -f "$(find "$out" -name "vector--$ext_version.sql")" "$repo_root/sql/vector.sql"; then die "cargo pgrx package left these lines out"; fi
 }
 
+phase_site() { "$repo_root/scripts/site.sh" check; }
 phase_docs() { "$repo_root/scripts/docs.sh"; }
 
 # --- the runner -------------------------------------------------------------------------------------------------------
@@ -266,6 +268,7 @@ run() {
       if [ -x scripts/differential.sh ]; then phase 20 differential || true; fi
       phase 10 docs || true
       phase 15 clients || true
+      phase 10 site || true
       phase 15 packages "${PG_MAJORS%% *}" || true
       phase 40 reliability || true
     fi

@@ -1,4 +1,8 @@
-"""Draws the pictures of the documents from the figures of RESULTS.md: pictures.py [--check]. With --check nothing is written: exit code 1 when one is out of date."""
+"""Draws the pictures of the documents from the figures of RESULTS.md: pictures.py [--check].
+
+With --check nothing is written: exit code 1 when a picture is out of date. scripts/site.sh calls it, with PYTHONPATH
+leading to the checkout.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import re
 import sys
 from pathlib import Path
 
-import charts
+from benches.index import charts
 
 ROOT = Path(__file__).resolve().parents[2]
 PLACE = ROOT / "docs" / "pictures"
@@ -14,7 +18,10 @@ HEADING = re.compile(r"## (hnsw|ivfflat), (\w+) \(([\d,]+) × (\d+)\), (\w+)")
 
 
 def figures() -> dict[tuple[str, str, str], dict]:
-    """Returns by (access method, data, operator class): rows, dimensions, and each line of its table as (pgvector's, ours); None where nothing was measured."""
+    """Returns by (access method, data, operator class): rows, dimensions, and each line of the table.
+
+    A line is (pgvector's figure, ours), with None for what was not measured.
+    """
     found: dict[tuple[str, str, str], dict] = {}
     lines: dict | None = None
     for line in (ROOT / "benches" / "RESULTS.md").read_text(encoding="utf-8").splitlines():
@@ -43,32 +50,54 @@ def choosing(found: dict) -> str:
     def points(of: list[dict], name: str) -> list[tuple[float, float]]:
         return [(round(v["rows"], -3), v[name][1] / 1000) for v in of if v.get(name, (None, None))[1]]
 
-    series = [charts.Series("exact, no index", "s4", points(hnsw, "exact scan CPU, us/query"), thin=True),
-              charts.Series("hnsw, recall 0.95", "ours", points(hnsw, "search CPU at recall 0.95, us/query")),
-              charts.Series("ivfflat, recall 0.95", "s2", points(ivfflat, "search CPU at recall 0.95, us/query"))]
-    return charts.curves("A question over the number of rows (GloVe, 100 dimensions, cosine)", series, "rows", "ms of CPU", False, standalone=True, width=760, height=380)
+    series = [
+        charts.Series("exact, no index", "s4", points(hnsw, "exact scan CPU, us/query"), thin=True),
+        charts.Series("hnsw, recall 0.95", "ours", points(hnsw, "search CPU at recall 0.95, us/query")),
+        charts.Series("ivfflat, recall 0.95", "s2", points(ivfflat, "search CPU at recall 0.95, us/query")),
+    ]
+    return charts.curves(
+        "A question over the number of rows (GloVe, 100 dimensions, cosine)",
+        series,
+        "rows",
+        "ms of CPU",
+        False,
+        standalone=True,
+        width=760,
+        height=380,
+    )
 
 
 def bars_of(found: dict, line: str, title: str, unit: str, scale: float = 1.0) -> str:
     groups = []
-    for (am, data, opclass), values in found.items():
+    for (am, _, opclass), values in found.items():
         theirs, ours = values.get(line, (None, None))
         if opclass.startswith("vector") and theirs and ours and opclass.split("_")[1] in ("cosine", "l2"):
             rows = f"{values['rows'] / 1000:,.0f}k" if values["rows"] < 1_000_000 else "1M"
-            groups.append((f"{am} {rows} × {values['dimensions']}", [("ours", "ours", ours * scale), ("pgvector", "theirs", theirs * scale)]))
+            groups.append(
+                (
+                    f"{am} {rows} × {values['dimensions']}",
+                    [("ours", "ours", ours * scale), ("pgvector", "theirs", theirs * scale)],
+                )
+            )
     return standalone(charts.bars(title, unit, groups))
 
 
 def standalone(drawn: str) -> str:
     """The chart with its style inside, so that it can be a file."""
-    return drawn.replace('<rect class="bg"', f"<style>{charts.STYLE}</style><rect class=\"bg\"", 1)
+    return drawn.replace('<rect class="bg"', f'<style>{charts.STYLE}</style><rect class="bg"', 1)
 
 
 def pictures() -> dict[str, str]:
     found = figures()
-    return {"choosing.svg": choosing(found),
-            "search.svg": bars_of(found, "search CPU at recall 0.95, us/query", "A search at recall 0.95", "ms of CPU", 1e-3),
-            "build.svg": bars_of(found, "build CPU, s (threads and workers included)", "A build, threads included", "s of CPU")}
+    return {
+        "choosing.svg": choosing(found),
+        "search.svg": bars_of(
+            found, "search CPU at recall 0.95, us/query", "A search at recall 0.95", "ms of CPU", 1e-3
+        ),
+        "build.svg": bars_of(
+            found, "build CPU, s (threads and workers included)", "A build, threads included", "s of CPU"
+        ),
+    }
 
 
 def main() -> int:

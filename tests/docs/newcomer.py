@@ -1,8 +1,9 @@
-"""Follows the README's section on one's own CSV as it is written: its shell block, then its SQL in the psql that this ends with. Prints "ok" or "not ok".
+"""Follows the README's section on one's own CSV as it is written: its shell block, then its SQL in the psql at its end.
 
     newcomer.py SCRATCH-FOLDER
 
-The private cluster goes into the scratch folder instead of the README's, and is stopped in the end.
+Prints "ok" or "not ok". The private cluster goes into the scratch folder instead of the README's, and is stopped in the
+end.
 """
 
 from __future__ import annotations
@@ -33,12 +34,26 @@ def main() -> int:
     cluster, file = scratch / "newcomer", scratch / "vectors.csv"
     script = f"set -e\n{steps}\npsql -XqAt -v ON_ERROR_STOP=1 <<'SQL'\nCREATE EXTENSION IF NOT EXISTS vector;\n{blocks['sql']}\nSQL\n"
     script = script.replace(FOLDER, str(cluster)).replace(FILE, str(file))
-    done = subprocess.run(["bash", "-c", script], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    subprocess.run(["scripts/pg.sh", "cluster", "stop", str(cluster), "--remove"], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    done = subprocess.run(["bash", "-c", script], cwd=ROOT, capture_output=True, text=True)
+    subprocess.run(
+        ["scripts/pg.sh", "cluster", "stop", str(cluster), "--remove"],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     rows = [line.split("|") for line in done.stdout.splitlines() if line.count("|") == 2]
     distances = [float(row[2]) for row in rows]
-    right = done.returncode == 0 and len(rows) == 5 and all(row[1] == "en" for row in rows) and distances == sorted(distances)
-    print("ok - the README leads from a CSV to a filtered, indexed search" if right else f"not ok - following the README failed ({done.stderr[-800:]}{done.stdout[-400:]})")
+    right = (
+        done.returncode == 0
+        and len(rows) == 5
+        and all(row[1] == "en" for row in rows)
+        and distances == sorted(distances)
+    )
+    print(
+        "ok - the README leads from a CSV to a filtered, indexed search"
+        if right
+        else f"not ok - following the README failed ({done.stderr[-800:]}{done.stdout[-400:]})"
+    )
     return 0 if right else 1
 
 

@@ -1,4 +1,4 @@
-"""META.json against PGXN's Meta Spec 1.0, and against what this repository holds: meta.py [META.json]. Prints one line per check."""
+"""META.json against PGXN's Meta Spec 1.0, and against what this repository holds: meta.py [META.json]."""
 
 from __future__ import annotations
 
@@ -10,12 +10,41 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 # Semantic versions, three numbers without leading zeros; what follows a hyphen begins with a letter in PGXN's reading.
 VERSION = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[A-Za-z][0-9A-Za-z.-]*)?")
-RANGE = re.compile(r"(?:0|(?:(?:[<>]=?|==|!=)\s*)?" + VERSION.pattern + r")(?:\s*,\s*(?:[<>]=?|==|!=)\s*" + VERSION.pattern + ")*")
+RANGE = re.compile(
+    r"(?:0|(?:(?:[<>]=?|==|!=)\s*)?" + VERSION.pattern + r")(?:\s*,\s*(?:[<>]=?|==|!=)\s*" + VERSION.pattern + ")*"
+)
 TERM = re.compile(r"[^\s/\\\x00-\x1f\x7f]{2,}")
 TAG = re.compile(r"[^/\\\x00-\x1f\x7f]{1,255}")
-LICENSES = {"agpl_3", "apache_1_1", "apache_2_0", "artistic_1", "artistic_2", "bsd", "freebsd", "gfdl_1_2", "gfdl_1_3", "gpl_1", "gpl_2", "gpl_3", "lgpl_2_1",
-            "lgpl_3_0", "mit", "mozilla_1_0", "mozilla_1_1", "openssl", "perl_5", "postgresql", "qpl_1_0", "ssleay", "sun", "zlib", "open_source", "restricted",
-            "unrestricted", "unknown"}
+LICENSES = {
+    "agpl_3",
+    "apache_1_1",
+    "apache_2_0",
+    "artistic_1",
+    "artistic_2",
+    "bsd",
+    "freebsd",
+    "gfdl_1_2",
+    "gfdl_1_3",
+    "gpl_1",
+    "gpl_2",
+    "gpl_3",
+    "lgpl_2_1",
+    "lgpl_3_0",
+    "mit",
+    "mozilla_1_0",
+    "mozilla_1_1",
+    "openssl",
+    "perl_5",
+    "postgresql",
+    "qpl_1_0",
+    "ssleay",
+    "sun",
+    "zlib",
+    "open_source",
+    "restricted",
+    "unrestricted",
+    "unknown",
+}
 REQUIRED = ("name", "version", "abstract", "maintainer", "license", "provides", "meta-spec")
 OPTIONAL = ("description", "generated_by", "tags", "no_index", "prereqs", "release_status", "resources")
 PHASES = ("configure", "build", "runtime", "test", "develop")
@@ -40,7 +69,11 @@ def provided(name: str, entry: object) -> list[str]:
     wrong = [f"provides.{name}.{key} is missing" for key in ("file", "version") if not text(entry.get(key))]
     if not VERSION.fullmatch(str(entry.get("version"))):
         wrong.append(f"provides.{name}.version is no semantic version")
-    return wrong + [f"provides.{name}.{key} is unknown" for key in entry if key not in ("file", "version", "abstract", "docfile") and not custom(key)]
+    return wrong + [
+        f"provides.{name}.{key} is unknown"
+        for key in entry
+        if key not in ("file", "version", "abstract", "docfile") and not custom(key)
+    ]
 
 
 def required(prereqs: object) -> list[str]:
@@ -53,8 +86,11 @@ def required(prereqs: object) -> list[str]:
         for relation, needed in relations.items():
             if relation not in RELATIONS and not custom(relation):
                 wrong.append(f"prereqs.{phase}.{relation} is unknown")
-            wrong += [f"prereqs.{phase}.{relation}.{name}: {version!r} is no range" for name, version in needed.items()
-                      if not (version == 0 or (isinstance(version, str) and RANGE.fullmatch(version)))]
+            wrong += [
+                f"prereqs.{phase}.{relation}.{name}: {version!r} is no range"
+                for name, version in needed.items()
+                if not (version == 0 or (isinstance(version, str) and RANGE.fullmatch(version)))
+            ]
     return wrong
 
 
@@ -66,7 +102,11 @@ def violations(meta: dict) -> list[str]:
         wrong.append("name is no term")
     if not VERSION.fullmatch(str(meta.get("version"))):
         wrong.append("version is no semantic version")
-    wrong += [f"{key} is no text" for key in ("abstract", "description", "generated_by") if key in meta and not text(meta[key])]
+    wrong += [
+        f"{key} is no text"
+        for key in ("abstract", "description", "generated_by")
+        if key in meta and not text(meta[key])
+    ]
     if not texts(meta.get("maintainer")):
         wrong.append("maintainer is neither a text nor a list of texts")
     named = meta.get("license")
@@ -82,7 +122,9 @@ def violations(meta: dict) -> list[str]:
         wrong.append("provides nothing")
     else:
         wrong += [line for name, entry in provides.items() for line in provided(name, entry)]
-    if "tags" in meta and not (isinstance(meta["tags"], list) and all(isinstance(tag, str) and TAG.fullmatch(tag) for tag in meta["tags"])):
+    if "tags" in meta and not (
+        isinstance(meta["tags"], list) and all(isinstance(tag, str) and TAG.fullmatch(tag) for tag in meta["tags"])
+    ):
         wrong.append("tags is no list of tags")
     if meta.get("release_status", "stable") not in ("stable", "testing", "unstable"):
         wrong.append("release_status is none of stable, testing, unstable")
@@ -93,24 +135,44 @@ def disagreements(meta: dict) -> list[str]:
     """Returns where the file and the repository differ."""
     wrong = []
     version = re.search(r"^default_version *= *'(.*)'", (ROOT / "vector.control").read_text(encoding="utf-8"), re.M)
-    for where, told in [("version", meta.get("version"))] + [(f"provides.{n}.version", e.get("version")) for n, e in meta.get("provides", {}).items()]:
+    for where, told in [("version", meta.get("version"))] + [
+        (f"provides.{n}.version", e.get("version")) for n, e in meta.get("provides", {}).items()
+    ]:
         if not version or told != version.group(1):
             wrong.append(f"{where} is {told}, vector.control says otherwise")
     for entry in meta.get("provides", {}).values():
-        wrong += [f"{entry[key]} does not exist" for key in ("file", "docfile") if key in entry and not (ROOT / entry[key]).is_file()]
+        wrong += [
+            f"{entry[key]} does not exist"
+            for key in ("file", "docfile")
+            if key in entry and not (ROOT / entry[key]).is_file()
+        ]
     return wrong
 
 
 # Each of these must be found wrong, or the checks above look at nothing.
-BROKEN = ({"version": "1.0"}, {"license": "mine"}, {"provides": {}}, {"name": "a b"}, {"tags": "vector"}, {"prereqs": {"runtime": {"requires": {"PostgreSQL": "thirteen"}}}},
-          {"colour": "green"}, {"release_status": "done"}, {"maintainer": []}, {"provides": {"vector": {"file": "sql/vector.sql"}}}, {"meta-spec": {}})
+BROKEN = (
+    {"version": "1.0"},
+    {"license": "mine"},
+    {"provides": {}},
+    {"name": "a b"},
+    {"tags": "vector"},
+    {"prereqs": {"runtime": {"requires": {"PostgreSQL": "thirteen"}}}},
+    {"colour": "green"},
+    {"release_status": "done"},
+    {"maintainer": []},
+    {"provides": {"vector": {"file": "sql/vector.sql"}}},
+    {"meta-spec": {}},
+)
 
 
 def main() -> int:
     meta = json.loads(Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / "META.json").read_text(encoding="utf-8"))
     failed = 0
-    for name, wrong in (("META.json follows the specification", violations(meta)), ("META.json agrees with the repository", disagreements(meta)),
-                        ("broken ones are found", [str(change) for change in BROKEN if not violations(meta | change)])):
+    for name, wrong in (
+        ("META.json follows the specification", violations(meta)),
+        ("META.json agrees with the repository", disagreements(meta)),
+        ("broken ones are found", [str(change) for change in BROKEN if not violations(meta | change)]),
+    ):
         failed += bool(wrong)
         print(f"{'not ok' if wrong else 'ok'} - {name}{': ' + '; '.join(wrong) if wrong else ''}")
     return 1 if failed else 0
