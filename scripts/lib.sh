@@ -156,3 +156,14 @@ count_outcomes() {
       print p + 0, f + 0
     }' "$1"
 }
+
+# run_python MODULE ARGUMENT...: becomes that module of the package in pyproject.toml.
+run_python() {
+  # shellcheck source-path=SCRIPTDIR source=venv.sh
+  . "$repo_root/scripts/venv.sh"
+  local python
+  python=$(venv_python)
+  cd "$repo_root"
+  export PYTHONDONTWRITEBYTECODE=1
+  exec "$python" -m "$@"
+}

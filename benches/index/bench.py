@@ -1,8 +1,5 @@
 """Index benchmarks: pgvector and this project on the same server binary, the same rows and settings, in alternating rounds.
 
-    bench.py --theirs PREFIX --ours PREFIX --am hnsw --dataset glove100k --opclass vector_cosine_ops [--suite build,search]
-             [--with m=16,ef_construction=64] [--keep NAME] [--only ours] [--rebuild ours] [--json FILE]
-
 Datasets: glove100k (any count up to glove341k), fashion, clustered<dim>x<thousands>k. Operator classes: those of the catalog.
 With --keep NAME the clusters stay for the next run, which loads and builds only what is missing; with --only ours the other
 side's figures are those remembered.
@@ -18,21 +15,16 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-# Data and sessions are shared with the benchmarks through SQL.
-sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1] / "sql")]
-
-import datasets
-import phases
-import servers
-import tables
-from phases import PHASES, Wanted
-from servers import Config, KeptCluster, Store
+from benches.index import datasets, phases, servers, tables
+from benches.index.phases import PHASES, Wanted
+from benches.index.servers import Config, KeptCluster, Store
 
 
-def parsed() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--theirs", help="prefix of a PostgreSQL with pgvector")
-    parser.add_argument("--ours", help="prefix of the same PostgreSQL with this project's build")
+def parsed(words: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench.sh", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    servers.add_prefixes(parser)
     parser.add_argument("--only", choices=servers.SIDES, help="measure one side; the other's figures are the remembered ones, where --keep has them")
     parser.add_argument("--suite", default="build,search", help=f"of {', '.join(PHASES)}")
     parser.add_argument("--am", choices=("hnsw", "ivfflat"), default="hnsw")
@@ -51,16 +43,14 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--reload", action="store_true", help="start from an empty table although the kept cluster has one")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of both servers")
     parser.add_argument("--json", help="write every sample to this file")
-    options = parser.parse_args()
+    options = parser.parse_args(words)
     suites = tuple(options.suite.split(","))
     if unknown := [p for p in suites if p not in PHASES]:
         parser.error(f"unknown suite: {', '.join(unknown)}")
     options.wanted = Wanted(
         suites, options.rounds, options.builds, tuple(int(x) for x in options.ladder.split(",")) if options.ladder else (), options.inserts, options.clients,
         options.reload, servers.SIDES if options.rebuild == "both" else (options.rebuild,) if options.rebuild else ())
-    for side in [options.only] if options.only else servers.SIDES:
-        if not getattr(options, side):
-            parser.error(f"--{side} is missing")
+    servers.take_prefixes(options)
     return options
 
 
@@ -69,8 +59,8 @@ def index_options(options: argparse.Namespace) -> tuple[tuple[str, str], ...]:
     return tuple((name.strip(), value.strip()) for name, _, value in pairs)
 
 
-def main() -> int:
-    options = parsed()
+def main(words: list[str]) -> int:
+    options = parsed(words)
     # Ended from outside, servers must stop too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     config = Config(options.dataset, datasets.OPCLASSES[options.opclass], options.am, index_options(options), options.rows)
@@ -110,6 +100,3 @@ def main() -> int:
         Path(options.json).write_text(json.dumps(content, indent=1) + "\n")
     return 0
 
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import servers
-from servers import Cluster, Config, Work
+from benches.index import servers
+from benches.index.servers import Cluster, Config, Work
 
 
 def build(cluster: Cluster, config: Config) -> dict:

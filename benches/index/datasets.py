@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-import data
+from benches.sql import data
 
 FASHION = "fashion-mnist"
 SEED = 20260101

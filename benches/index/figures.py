@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import searching
-from tables import LINES
+from benches.index import searching
+from benches.index.tables import LINES
 
 SIDES = ("theirs", "ours")
 RECALL = "search CPU at recall {:.2f}, us/query"

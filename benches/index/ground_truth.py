@@ -6,8 +6,8 @@ import hashlib
 
 import numpy as np
 
-import data
-from datasets import Dataset
+from benches.index.datasets import Dataset
+from benches.sql import data
 
 # Candidates of the single-precision pass that the double-precision pass orders.
 CANDIDATES = 64

@@ -7,9 +7,8 @@ import struct
 
 import numpy as np
 
-import datasets
-import servers
-from servers import Cluster, Config
+from benches.index import datasets, servers
+from benches.index.servers import Cluster, Config
 
 PAGE = 8192
 NO_BLOCK = 0xFFFFFFFF

@@ -5,17 +5,11 @@ from __future__ import annotations
 import os
 import platform
 from dataclasses import dataclass
-from pathlib import Path
 
-import building
-import datasets
-import inertia
-import searching
-import servers
-import serving
-import writing
-from servers import Config
-from ground_truth import Truth
+from benches.index import building, datasets, inertia, searching, servers, serving, writing
+from benches.index.ground_truth import Truth
+from benches.index.servers import Config
+from vector_testing.process import cpu_model
 
 PHASES = ("build", "search", "clients", "exact", "insert", "writers", "vacuum", "inertia")
 # A curve ends where its recall is above this: what comes after costs time and says nothing.
@@ -112,13 +106,6 @@ def everything(wanted: Wanted, config: Config, dataset: datasets.Dataset, cluste
     """Phase and figures of each side, as they come."""
     yield from measured(wanted, config, dataset, clusters)
     yield from written(wanted, config, dataset, clusters)
-
-
-def cpu_model() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor()
 
 
 def environment_of(clusters: dict, dbname: str, settings: dict) -> dict:

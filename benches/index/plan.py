@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import datasets
-from phases import Wanted
-from servers import Config
+from benches.index import datasets
+from benches.index.phases import Wanted
+from benches.index.servers import Config
 
 SEARCHED = ("build", "search")
 WRITTEN = ("insert", "vacuum")

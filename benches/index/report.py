@@ -5,11 +5,9 @@ from __future__ import annotations
 from html import escape
 from pathlib import Path
 
-import charts
-import figures
-import searching
-from charts import Series
-from figures import SIDES, Figure, Growth, ratio_shown, shown
+from benches.index import charts, figures, searching
+from benches.index.charts import Series
+from benches.index.figures import SIDES, Figure, Growth, ratio_shown, shown
 
 NAMES = {"theirs": "pgvector", "ours": "ours"}
 RECALL_AXIS = ("recall@10", "queries per second of one core", True)

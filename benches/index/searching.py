@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-import datasets
-import servers
-from servers import Cluster, Config, Session
-from ground_truth import Truth
+from benches.index import datasets, servers
+from benches.index.ground_truth import Truth
+from benches.index.servers import Cluster, Config, Session
 
 LADDERS = {
     "hnsw": (10, 14, 20, 28, 40, 60, 80, 120, 160, 240, 320, 480, 640, 1000),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import fcntl
 import hashlib
 import json
@@ -13,10 +14,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import data
-import datasets
-from measure import SETTINGS as BASE_SETTINGS
-from measure import Cluster, Session, pg_sh
+from benches.index import datasets
+from benches.sql import data
+from benches.sql.measure import SETTINGS as BASE_SETTINGS
+from vector_testing.cluster import Cluster
+from vector_testing import pg
+from vector_testing.pg import pg_sh
+from vector_testing.session import Session
 
 # The leader and one worker of pgvector's build against two threads of ours; everything stays in the buffers.
 SETTINGS = BASE_SETTINGS | {
@@ -33,6 +37,22 @@ SETTINGS = BASE_SETTINGS | {
 }
 
 SIDES = ("theirs", "ours")
+
+
+def add_prefixes(parser: argparse.ArgumentParser) -> None:
+    """The options that name the two PostgreSQLs."""
+    parser.add_argument("--theirs", help="prefix of a PostgreSQL with pgvector; without it that one is fetched")
+    parser.add_argument(
+        "--ours", help="prefix of the same PostgreSQL with this project's build; without it VECTOR_OURS_16, or one is built"
+    )
+
+
+def take_prefixes(options: argparse.Namespace) -> None:
+    """Fetches and builds what was not given."""
+    if not options.ours:
+        theirs, options.ours = pg.peer_pair(16)
+        options.theirs = options.theirs or theirs
+    options.theirs = options.theirs or pg.peer(16)
 
 
 class KeptCluster(Cluster):
@@ -307,7 +327,7 @@ class Work:
     def __init__(self, session: Session):
         self.session = session
 
-    def __enter__(self) -> "Work":
+    def __enter__(self) -> Work:
         self.watch = Watch(self.session)
         self.watch.workers = set()
         self.wal = wal_position(self.session)

@@ -6,10 +6,9 @@ import multiprocessing
 import statistics
 import time
 
-import datasets
-import servers
-from searching import Searcher
-from servers import Cluster, Config
+from benches.index import datasets, servers
+from benches.index.searching import Searcher
+from benches.index.servers import Cluster, Config
 
 # Clients ask with the least ef_search or probes that finds this share of the neighbours.
 RECALL = 0.95

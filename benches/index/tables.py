@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import searching
-from datasets import Dataset
-from servers import Config
+from benches.index import searching
+from benches.index.datasets import Dataset
+from benches.index.servers import Config
 
 Figure = float | int | None
 

@@ -10,11 +10,9 @@ from dataclasses import replace
 
 import numpy as np
 
-import datasets
-import searching
-import servers
-from servers import Cluster, Config, Session, Work
-from ground_truth import Truth
+from benches.index import datasets, searching, servers
+from benches.index.ground_truth import Truth
+from benches.index.servers import Cluster, Config, Session, Work
 
 INSERT = "INSERT INTO items VALUES ($1::int4, $2::{type})"
 # Rows of one side between those of the other; a transaction each.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import data
-from exact import load
-from measure import Pair, Row
+from benches.sql import data
+from benches.sql.exact import load
+from benches.sql.measure import Pair, Row
 
 
 def suite(pair: Pair, scale: float) -> list[Row]:

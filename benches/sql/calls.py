@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import data
 import numpy as np
-from copying import taken
-from exact import load
-from measure import Pair, Row, Session
+
+from benches.sql import data
+from benches.sql.copying import taken
+from benches.sql.exact import load
+from benches.sql.measure import Pair, Row, Session
 
 # With few dimensions a call is its overhead, with many its loop.
 TABLES = ((3, 200_000), (8, 200_000), (128, 50_000), (1536, 4_000))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import data
-from measure import Pair, Row, Session
+from benches.sql import data
+from benches.sql.measure import Pair, Row, Session
 
 
 def one(pair: Pair, label: str, column: str, stream: bytes, count: int, binary_target: float, text_target: float) -> list[Row]:

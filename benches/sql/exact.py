@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import data
-from measure import Pair, Row, Session
+import functools
+
+from benches.sql import data
+from benches.sql.measure import Pair, Row, Session
 
 OPERATORS = {"vector": ("<->", "<=>", "<#>", "<+>"), "halfvec": ("<->", "<=>", "<#>"), "bit": ("<~>", "<%>")}
 QUERIES_PER_ROUND = 3
@@ -19,9 +21,7 @@ def load(session: Session, table: str, kind: str, dim: int, stream: bytes) -> No
 
 def table(pair: Pair, name: str, kind: str, rows, queries, targets: dict[str, float]) -> list[Row]:
     count, dim = rows.shape
-    stream = data.copy_stream(kind, rows)
-    pair.each(lambda s: load(s, name, kind, dim, stream))
-    del stream
+    pair.each(functools.partial(load, table=name, kind=kind, dim=dim, stream=data.copy_stream(kind, rows)))
     label = f"exact {kind}({dim}) x {count}"
     out = []
     # The scan alone; then reading the value as well: deforming, detoasting and a function call, but no distance.

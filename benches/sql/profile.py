@@ -8,9 +8,9 @@ import tempfile
 import time
 from pathlib import Path
 
-import data
-from exact import load
-from measure import Pair, Session
+from benches.sql import data
+from benches.sql.exact import load
+from benches.sql.measure import Pair, Session
 
 
 def sampled(session: Session, statement: str, parameters: list[bytes], seconds: float) -> str:

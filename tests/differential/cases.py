@@ -7,10 +7,10 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import values as v
-from catalog import ACCESS_METHOD_ONLY, Object
-from client import Param
-from values import NULLS, Slack, Value, quote
+from differential import values as v
+from differential.catalog import ACCESS_METHOD_ONLY, Object
+from differential.values import NULLS, Slack, Value
+from vector_testing.client import Param
 
 TYPES = ("vector", "halfvec", "sparsevec")
 ELEMENTS = ("integer", "real", "double precision", "numeric")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections import Counter
 
-from cases import Case
-from catalog import Coverage
-from client import Outcome
-from known import Known
-from values import Slack
+from differential.cases import Case
+from differential.catalog import Coverage
+from differential.known import Known
+from differential.values import Slack
+from vector_testing.client import Outcome
 
 
 def close(a: bytes | None, b: bytes | None, slack: Slack) -> bool:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from client import Client
-from cluster import Cluster
-from compare import Score
+from differential.compare import Score
+from vector_testing.client import Client
+from vector_testing.cluster import Cluster
 
 DATABASE = "exchange"
 

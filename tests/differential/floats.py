@@ -8,9 +8,9 @@ from decimal import Decimal
 
 import numpy as np
 
-from cases import Case
-from client import Client, Param, run_both
-from compare import Score
+from differential.cases import Case
+from differential.compare import Score
+from vector_testing.client import Client, Param, run_both
 
 WIDTH = 16000
 

@@ -3,16 +3,13 @@ and each inserts, updates, deletes and vacuums in turn. Every time, exact search
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import psycopg
 
-sys.path.append(str(Path(__file__).resolve().parents[1] / "reliability"))
-
-from cluster import Cluster
-from compare import Score
-from harness import COLUMNS, OPCLASSES, Data, invariants, run as execute
+from differential.compare import Score
+from vector_testing.cluster import Cluster
+from vector_testing.data import COLUMNS, OPCLASSES, Data
+from vector_testing.invariants import invariants
+from vector_testing.invariants import run as execute
 
 DATABASE = "indexes"
 ROWS = 1000

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from client import Outcome
+from vector_testing.client import Outcome
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
-import catalog
-import wire
-from cases import all_cases, setup_statements
-from client import Client, run_both
-from cluster import Cluster
-from compare import Score, difference
-from text import text_cases
+from differential import catalog, wire
+from differential.cases import all_cases, setup_statements
+from differential.compare import Score, difference
+from differential.text import text_cases
+from vector_testing import results
+from vector_testing.client import Client, run_both
+from vector_testing.cluster import Cluster
 
 # Each is applied to one side, and undone: what a wrong symbol, a wrong flag or a lost object would do.
 BREAKAGES = [
@@ -32,10 +33,9 @@ BREAKAGES = [
 ]
 
 
-def run(prefix: str, _ours: str, prepare) -> int:
+def run(prefix: str, prepare: Callable[[Cluster], None], checks: results.Score) -> None:
     """Both sides carry pgvector's library, so that every difference found is the one that was planted."""
     objects = catalog.load()
-    passed = failed = 0
     with Cluster(prefix, "whole") as whole, Cluster(prefix, "broken") as broken:
         prepare(whole)
         prepare(broken)
@@ -58,9 +58,6 @@ def run(prefix: str, _ours: str, prepare) -> int:
             right.close()
             admin.must("DROP DATABASE broken_copy WITH (FORCE)")
             good = (score.failed == 0) if name == "nothing" else (score.failed > 0)
-            passed, failed = passed + good, failed + (not good)
-            print(f"{'ok ' if good else 'BAD'} {name}: {score.failed} differences in {score.passed + score.failed} statements; {first or '-'}", flush=True)
+            checks.check(f"found: {name}", good, f"{score.failed} differences in {score.passed + score.failed} statements; {first or '-'}")
         left.close()
         admin.close()
-    print(f"{passed} passed, {failed} failed")
-    return 1 if failed else 0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cases import TYPES, Case
-from catalog import ACCESS_METHOD_ONLY, Object
+from differential.cases import TYPES, Case
+from differential.catalog import ACCESS_METHOD_ONLY, Object
 
 # One column per way of storing; the numbers are small and whole, so every sum is exact.
 STORAGES = ("external", "extended", "main", "plain")

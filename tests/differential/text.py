@@ -6,8 +6,8 @@ import random
 from collections.abc import Iterator
 from decimal import Decimal
 
-from cases import TYPES, Case
-from values import quote
+from differential.cases import TYPES, Case
+from differential.values import quote
 
 NUMBERS = """0 1 -1 +1 -0 +0 00 007 1. .5 -.5 +.5 . + - +. -. 1.. 1.1.1 1e5 1E5 1e+5 1e-5 1e 1e+ 1e- e5 1e5.5 1ee5 1.e5 .5e1 0e0 0e999 0e-999 -0e5 --1 ++1 +-1 -+1
 1e10 1e20 1e30 1e37 1e38 3.4e38 3.4028234e38 3.4028235e38 3.40282346638528859811704183484516925440e38 3.4028235677973362e38 3.4028235677973366e38 3.4028236e38 3.5e38 1e39 -1e39 1e40 1e308 1e309 1e400 -1e400 1e99999 1e999999999999999999999 -1e99999999999

@@ -1,25 +1,20 @@
 """Errors of user code that runs inside an index's build, insert, scan or vacuum: every field as pgvector's, byte for byte.
 
-    user_errors.py --theirs PREFIX --ours PREFIX [--show N]
-
 Functions and domains of an expression index raise errors of every sort. Both prefixes hold the same server binary, so
 even the place in the server's source must agree. Our server runs with RUST_BACKTRACE set, which must show nowhere.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
 import threading
 import time
-
-sys.path.insert(0, __file__.rpartition("/")[0])
 
 from psycopg import pq
 from psycopg.pq import DiagnosticField as Diag
 from psycopg.pq import ExecStatus
 
-from cluster import Cluster
+from vector_testing import results
+from vector_testing.cluster import Cluster
 
 FIELDS = [field for field in Diag if field is not Diag.SEVERITY]
 # An error of the extension itself has another place in another library.
@@ -198,7 +193,7 @@ class Judge:
             return
         self.failed += 1
         if self.failed <= self.show:
-            print(f"not ok - {what}")
+            print(f"# differs: {what}")
             for field in sorted((theirs or {}).keys() | (ours or {}).keys()):
                 a, b = (theirs or {}).get(field), (ours or {}).get(field)
                 if a != b:
@@ -273,25 +268,16 @@ def run_database(database: str, names: list[str], theirs: Cluster, ours: Cluster
         session.close()
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--theirs", required=True, help="prefix of a PostgreSQL with pgvector")
-    parser.add_argument("--ours", required=True, help="prefix of the same PostgreSQL with this project's build")
-    parser.add_argument("--show", type=int, default=10, help="how many differences to print")
-    options = parser.parse_args()
+def compare(prefix_theirs: str, prefix_ours: str, show: int, checks: results.Score) -> None:
+    """Both prefixes hold the same server binary; at most `show` differences are printed."""
     started = time.monotonic()
-    judge = Judge(options.show)
+    judge = Judge(show)
     names = [*RAISES, *SQL_FUNCTIONS]
-    with Cluster(options.theirs, "theirs") as theirs, Cluster(options.ours, "ours") as ours:
+    with Cluster(prefix_theirs, "theirs") as theirs, Cluster(prefix_ours, "ours") as ours:
         prepare(theirs)
         prepare(ours)
         run_database("postgres", names, theirs, ours, judge)
         run_database("latin1", ["all_options", "not_ascii", "syntax_not_ascii", "unique"], theirs, ours, judge)
-    for what in judge.silent:
-        print(f"not ok - {what}: raised nothing on pgvector: the case tests nothing")
-    print(f"errors of user code: {judge.passed} passed, {judge.failed} failed, {len(judge.silent)} without an error, {time.monotonic() - started:.0f} s")
-    return 1 if judge.failed or judge.silent else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    count = f"{judge.passed + judge.failed} errors of user code"
+    checks.check(f"{count} arrive whole", not judge.failed, f"{time.monotonic() - started:.0f} s, {judge.failed} differ")
+    checks.check(f"{count}: each is one on pgvector too", not judge.silent, "; ".join(judge.silent))

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import psycopg
 
-from harness import ALL, OPCLASSES, Data, Score, Server, by_index, index_problems, run
+from vector_testing.data import OPCLASSES, Data
+from vector_testing.invariants import ALL, by_index, index_problems, run
+from vector_testing.results import Score
+from vector_testing.server import Server
 
 ROWS = 1500
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import re
 import signal
@@ -12,20 +11,14 @@ from pathlib import Path
 
 import psycopg
 
-from harness import ALL, PLAIN, Data, Score, Server, by_index, invariants, run
+from vector_testing.data import PLAIN, Data
+from vector_testing.invariants import ALL, by_index, invariants, run
+from vector_testing.process import cpu, memory, threads
+from vector_testing.results import Score
+from vector_testing.server import Server
 
 ROWS, WIDTH = 15000, 128
 OPTIONS = {"hnsw": " WITH (ef_construction = 300)", "ivfflat": " WITH (lists = 800)"}
-
-
-def memory(pid: int) -> int:
-    """Private bytes of a process: what it shares with others does not count."""
-    found = re.search(r"^RssAnon:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.M)
-    return int(found[1]) * 1024 if found else 0
-
-
-def threads(pid: int) -> int:
-    return len(list(Path(f"/proc/{pid}/task").iterdir()))
 
 
 def listeners(pid: int) -> tuple[int, int]:
@@ -45,15 +38,6 @@ def listeners(pid: int) -> tuple[int, int]:
             seen += 1
             open_ += int(found[1], 16) & meant != meant
     return seen, open_
-
-
-def cpu(pid: int) -> float:
-    """Seconds that a process and its threads have worked; on a busy machine the clock says little."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return 0.0
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def files(server: Server) -> set[str]:

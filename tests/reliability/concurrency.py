@@ -13,7 +13,10 @@ from collections import Counter
 
 import psycopg
 
-from harness import ALL, FEW, PLAIN, Data, Opclass, Score, Server, by_index, invariants, run
+from vector_testing.data import PLAIN, Data, Opclass
+from vector_testing.invariants import ALL, FEW, by_index, invariants, run
+from vector_testing.results import Score
+from vector_testing.server import Server
 
 PINNED = 300
 SAME = 20

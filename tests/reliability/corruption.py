@@ -9,8 +9,11 @@ from pathlib import Path
 
 import psycopg
 
-import flips
-from harness import ALL, FEW, PLAIN, Data, Opclass, Score, Server, by_index, run
+from reliability import flips
+from vector_testing.data import PLAIN, Data, Opclass
+from vector_testing.invariants import ALL, FEW, by_index, run
+from vector_testing.results import Score
+from vector_testing.server import Server
 
 PAGE = 8192
 COPIES = 48
@@ -121,7 +124,7 @@ def cycle(prefix: str, score: Score, opclass: Opclass, options) -> None:
                         if code == "XX002" and not ("block" in str(error) and f"i{number}" in str(error)):
                             bad.append(f"{where}: the error does not name index and block: {error}")
                     else:
-                        bad.append(f"{where}: {code or 'connection lost, by a crash or after %d seconds' % LIMIT} {str(error).strip()[:150]}")
+                        bad.append(f"{where}: {code or f'connection lost, by a crash or after {LIMIT} seconds'} {str(error).strip()[:150]}")
                         outcomes[code or "lost"] += 1
                     if connection.closed or connection.broken:
                         # The killer waits for the end of the crash that it made.

@@ -8,7 +8,10 @@ import time
 
 import psycopg
 
-from harness import PLAIN, Data, Opclass, Score, Server, exact, invariants, run
+from vector_testing.data import PLAIN, Data, Opclass
+from vector_testing.invariants import exact, invariants, run
+from vector_testing.results import Score
+from vector_testing.server import Server
 
 ROWS = 6000
 

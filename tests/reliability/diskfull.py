@@ -9,7 +9,10 @@ import tempfile
 
 import psycopg
 
-from harness import PLAIN, Data, Score, Server, invariants, run
+from vector_testing.data import PLAIN, Data
+from vector_testing.invariants import invariants, run
+from vector_testing.results import Score
+from vector_testing.server import Server
 
 SIZE_MB = 4
 

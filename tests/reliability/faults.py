@@ -7,7 +7,7 @@ import time
 
 import psycopg
 
-from harness import Server
+from vector_testing.server import Server
 
 # The first key of the advisory locks that a stopped session waits for, in turn this one and the next; the second is its process's number.
 WAIT_KEY = 0x0FA1

@@ -10,8 +10,11 @@ from pathlib import Path
 
 import psycopg
 
-from harness import ALL, FEW, PLAIN, Data, Opclass, Score, Server, by_index, run
-from module import can_compile, compiled
+from reliability.module import can_compile, compiled
+from vector_testing.data import PLAIN, Data, Opclass
+from vector_testing.invariants import ALL, FEW, by_index, run
+from vector_testing.results import Score
+from vector_testing.server import Server
 
 PAGE, ROWS, DIMS = 8192, 24, 4
 PATIENCE, LIMIT = 5, 15

@@ -9,7 +9,9 @@ from itertools import product
 import psycopg
 from psycopg import pq
 
-from harness import Score, Server, run
+from vector_testing.invariants import run
+from vector_testing.results import Score
+from vector_testing.server import Server
 
 # Combinations of arguments that are tried per function.
 MOST = 60

@@ -9,12 +9,15 @@ from __future__ import annotations
 import struct
 import threading
 import time
-from typing import Callable
+from collections.abc import Callable
 
 import psycopg
 
-from faults import POINTS, Session, available
-from harness import ALL, PLAIN, Data, Score, Server, by_index, by_table, index_problems, run
+from reliability.faults import POINTS, Session, available
+from vector_testing.data import PLAIN, Data
+from vector_testing.invariants import ALL, by_index, by_table, index_problems, run
+from vector_testing.results import Score
+from vector_testing.server import Server
 
 ROWS = 600
 # Transactions of one writer, at most.
@@ -36,7 +39,7 @@ class Stage:
         self.sessions: list[Session] = []
         self.next = 1_000_000
 
-    def __enter__(self) -> "Stage":
+    def __enter__(self) -> Stage:
         return self
 
     def __exit__(self, *_exc) -> None:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Iterator
 
 import psycopg
 
-from cancel import memory, threads
-from harness import ALL, OPCLASSES, PLAIN, Data, Opclass, Score, Server, by_index, index_problems, run
+from vector_testing.data import OPCLASSES, PLAIN, Data, Opclass
+from vector_testing.invariants import ALL, by_index, index_problems, run
+from vector_testing.process import memory, threads
+from vector_testing.results import Score
+from vector_testing.server import Server
 
 ROWS = 3000
 WIDE = 1536
@@ -34,7 +37,7 @@ class Use:
     threads: int
     files: int
 
-    def __sub__(self, other: "Use") -> "Use":
+    def __sub__(self, other: Use) -> Use:
         return Use(self.private - other.private, self.contexts - other.contexts, self.threads - other.threads, self.files - other.files)
 
     def __str__(self) -> str:
@@ -202,7 +205,7 @@ def scans(score: Score, gauge: Gauge, data: Data, am: str, rounds: int) -> None:
         failing(connection, "INSERT INTO t (id, v) VALUES (0, '[1,2]')", "22000")
 
     def planned() -> None:
-        run(connection, f"PREPARE p AS SELECT id FROM t ORDER BY v <-> $1 LIMIT 3")
+        run(connection, "PREPARE p AS SELECT id FROM t ORDER BY v <-> $1 LIMIT 3")
         for mode in ("force_generic_plan", "force_custom_plan"):
             run(connection, f"SET plan_cache_mode = {mode}", f"EXECUTE p('{next(queries)}')")
         run(connection, "DEALLOCATE p", "SELECT nearest()")
@@ -251,7 +254,7 @@ def writes(score: Score, gauge: Gauge, data: Data, am: str, rounds: int) -> None
     flat(score, f"{am}: single inserts", gauge, lambda: run(connection, f"INSERT INTO w VALUES (0, '{next(texts)}')"), 400 * rounds)
 
     def vacuumed() -> None:
-        run(connection, "DELETE FROM w WHERE id % 10 = 3", "VACUUM w", f"INSERT INTO w SELECT 3, v FROM t LIMIT 200")
+        run(connection, "DELETE FROM w WHERE id % 10 = 3", "VACUUM w", "INSERT INTO w SELECT 3, v FROM t LIMIT 200")
 
     flat(score, f"{am}: vacuums", gauge, vacuumed, 3 * rounds)
     if index_problems(connection, am, "iw") is not None:

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import psycopg
 
-from harness import ALL, DIMS, PLAIN, Data, Score, Server, invariants, run
+from vector_testing.data import DIMS, PLAIN, Data
+from vector_testing.invariants import ALL, invariants, run
+from vector_testing.results import Score
+from vector_testing.server import Server
 
 # Megabytes above what the backend has at that moment, and in the long form those between, too.
 SHORT = (3, 6, 12, 25, 70)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import threading
 import time
 
-from harness import PLAIN, Data, Score, Server, run
+from vector_testing.data import PLAIN, Data
+from vector_testing.invariants import run
+from vector_testing.results import Score
+from vector_testing.server import Server
 
 # pgvector's names, in the order in which they may appear.
 PHASES = {

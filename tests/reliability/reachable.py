@@ -7,7 +7,6 @@ meanwhile, lets go, cancels or kills, and after each step compares a scan by ind
 from __future__ import annotations
 
 import random
-import subprocess
 import time
 from collections import Counter, deque
 from dataclasses import dataclass, field
@@ -16,9 +15,13 @@ from pathlib import Path
 import numpy as np
 import psycopg
 
-import windows
-from faults import POINTS, Session, available
-from harness import ALL, OPCLASSES, Data, Opclass, Score, Server, by_index, by_table, index_problems, run
+from reliability import windows
+from reliability.faults import POINTS, Session, available
+from vector_testing.data import OPCLASSES, Data, Opclass
+from vector_testing.invariants import ALL, by_index, index_problems, run
+from vector_testing.pg import pg_config
+from vector_testing.results import Score
+from vector_testing.server import Server
 
 # Each column type and each metric at least once.
 TRIED = {
@@ -391,7 +394,7 @@ def taken(connection: psycopg.Connection, rule: str) -> bool:
 
 def test(prefix: str, score: Score, ams: list[str], options) -> None:
     if options.faults:
-        libraries = subprocess.run([f"{prefix}/bin/pg_config", "--pkglibdir"], stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+        libraries = pg_config(prefix, "--pkglibdir")
         shipped = (Path(libraries) / "vector.so").read_bytes()
         score.check("reachable: what is shipped has no fault points", b"vector.fault_point" not in shipped and b"hnsw.vacuum.rows" not in shipped)
         prefix = options.faults

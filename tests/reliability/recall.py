@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from harness import COLUMNS, OPCLASSES, Data, Score, Server, invariants, run
+from vector_testing.data import COLUMNS, OPCLASSES, Data
+from vector_testing.invariants import invariants, run
+from vector_testing.results import Score
+from vector_testing.server import Server
 
 
 def test(prefix: str, score: Score, ams: list[str], options) -> None:

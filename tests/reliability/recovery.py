@@ -6,7 +6,10 @@ import threading
 
 import psycopg
 
-from harness import PLAIN, Data, Opclass, Score, Server, exact, invariants, run
+from vector_testing.data import PLAIN, Data, Opclass
+from vector_testing.invariants import exact, invariants, run
+from vector_testing.results import Score
+from vector_testing.server import Server
 
 SETTINGS = {"max_wal_size": "64MB", "wal_level": "replica", "archive_mode": "on", "max_prepared_transactions": "20", "wal_consistency_checking": "all"}
 
@@ -43,7 +46,7 @@ class Load:
         self.vacuums += 1
         self.done.wait(0.05)
 
-    def __enter__(self) -> "Load":
+    def __enter__(self) -> Load:
         for thread in self.threads:
             thread.start()
         return self

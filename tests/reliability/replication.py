@@ -6,8 +6,11 @@ import time
 
 import psycopg
 
-from harness import OPCLASSES, PLAIN, Data, Score, Server, exact, run
-from recovery import Load
+from reliability.recovery import Load
+from vector_testing.data import OPCLASSES, PLAIN, Data
+from vector_testing.invariants import exact, run
+from vector_testing.results import Score
+from vector_testing.server import Server
 
 SETTINGS = {"wal_level": "logical", "max_wal_size": "64MB"}
 

@@ -7,8 +7,11 @@ import time
 
 import psycopg
 
-from harness import ALL, FEW, PLAIN, Data, Opclass, Score, Server, by_index, by_table, exact, invariants, run
-from recovery import Load
+from reliability.recovery import Load
+from vector_testing.data import PLAIN, Data, Opclass
+from vector_testing.invariants import ALL, FEW, by_index, by_table, exact, invariants, run
+from vector_testing.results import Score
+from vector_testing.server import Server
 
 
 def caught_up(primary: psycopg.Connection, standby: psycopg.Connection) -> None:

@@ -8,7 +8,9 @@ import time
 
 import psycopg
 
-from harness import Score, Server, run
+from vector_testing.invariants import run
+from vector_testing.results import Score
+from vector_testing.server import Server
 
 ROWS, WIDTH = 60, 1900
 OPTIONS = {"hnsw": "", "ivfflat": " WITH (lists = 3)"}

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import shutil
 
-from harness import OPCLASSES, Data, Score, Server, exact, run
+from vector_testing.data import OPCLASSES, Data
+from vector_testing.invariants import exact, run
+from vector_testing.results import Score
+from vector_testing.server import Server
 
 MODES = ["--copy", "--link"]
 

@@ -8,8 +8,11 @@ from dataclasses import dataclass, field
 
 import psycopg
 
-from faults import POINTS, Session, Stopped
-from harness import ALL, PLAIN, Score, Server, by_index, index_problems, run
+from reliability.faults import POINTS, Session, Stopped
+from vector_testing.data import PLAIN
+from vector_testing.invariants import ALL, by_index, index_problems, run
+from vector_testing.results import Score
+from vector_testing.server import Server
 
 # Which operations stand in the middle together; the first begins first.
 COMPANIES = [
@@ -146,7 +149,7 @@ def describe(standings: list[Standing]) -> str:
 
 
 def finish(driver, table, standings: list[Standing]) -> None:
-    from reachable import Lost
+    from reliability.reachable import Lost
 
     rng = driver.rng
     for standing in rng.sample(standings, len(standings)):
@@ -213,7 +216,7 @@ class Cursor:
 
 def killed_at_a_step(driver, table) -> None:
     """An operation that kills itself in the middle: nothing but what was written by then is left."""
-    from reachable import Lost
+    from reliability.reachable import Lost
 
     rng, am = driver.rng, table.opclass.am
     kind = rng.choice(("insert", "vacuum"))

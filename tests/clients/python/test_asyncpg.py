@@ -8,7 +8,6 @@ import asyncpg
 import pytest
 from pgvector import Bit
 from pgvector.asyncpg import register_vector
-
 from shared import KINDS, OPCLASSES, OPERATORS, ROWS, Kind, nearest
 
 

@@ -41,7 +41,6 @@ from pgvector.django import (
     SparseVectorField,
     VectorField,
 )
-
 from shared import BITS, DIMS, KINDS, ROWS, SPARSE_DIMS, cosine, hamming, jaccard, l1, l2, negative_inner_product
 
 

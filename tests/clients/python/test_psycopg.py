@@ -9,7 +9,6 @@ from pgvector import Bit, HalfVector, SparseVector, Vector
 from pgvector.psycopg import register_vector, register_vector_async
 from psycopg import errors
 from psycopg_pool import ConnectionPool
-
 from shared import KINDS, OPCLASSES, OPERATORS, ROWS, Kind, nearest
 
 

@@ -268,9 +268,6 @@ def run_both(left: Client, right: Client, cases):
             one, two = left.receive(len(pending)), right.receive(len(pending))
             done = min(len(one), len(two))
             # After a crash one side answered fewer; the rest of the batch runs again on both.
-            for case, a, b in zip(pending[:done], one, two):
-                yield case, a, b
+            yield from zip(pending[:done], one, two)
             pending = pending[done:]
 
-
-__all__ = ["Client", "Outcome", "Param", "batches", "psycopg", "run_both"]
