@@ -3,4 +3,4 @@
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
-run_python benches.index "$@"
+exec_python benches.index "$@"

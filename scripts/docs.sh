@@ -6,4 +6,4 @@ set -euo pipefail
 . "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
 documents=()
 for document in "$@"; do documents+=("--document=$(realpath -- "$document")"); done
-run_python pytest --checks -s "$repo_root/tests/docs" "${documents[@]+"${documents[@]}"}"
+exec_python pytest --checks -s "$repo_root/tests/docs" "${documents[@]+"${documents[@]}"}"

@@ -202,9 +202,12 @@ class Lines:
         for part in more.splitlines():
             print(f"    {part}", flush=True)
 
-    def pytest_runtest_logstart(self, nodeid: str) -> None:
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> None:
         self.began = time.monotonic()
-        print(f"# {title(nodeid)}", flush=True)
+        # Of many checks one wants to know whose they are.
+        if "score" in item.fixturenames:
+            print(f"# {title(item.nodeid)}", flush=True)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         name = title(report.nodeid)
@@ -217,7 +220,7 @@ class Lines:
             self.tell(f"{name} ran to its end" if report.when == "call" else f"{name}: {report.when}", False, problem, report.longreprtext)
         elif report.when == "call" and report.passed and report.score is None:
             self.tell(name, True)
-        if report.when == "call":
+        if report.score is not None:
             print(f"# {name}: {'failed' if report.failed else 'ok'} in {time.monotonic() - self.began:.1f} s", flush=True)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
