@@ -73,7 +73,9 @@ def main() -> int:
             elif name not in lines:
                 print(f"{path}: the drawing lacks {name} -> {' '.join(sorted(actual[name])) or '(nothing)'}")
             elif actual[name] != lines[name]:
-                print(f"{path}: {name} -> {' '.join(sorted(actual[name])) or '(nothing)'}, drawn: {' '.join(sorted(lines[name])) or '(nothing)'}")
+                print(
+                    f"{path}: {name} -> {' '.join(sorted(actual[name])) or '(nothing)'}, drawn: {' '.join(sorted(lines[name])) or '(nothing)'}"
+                )
     return 0
 
 

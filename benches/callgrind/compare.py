@@ -54,7 +54,11 @@ def read(baseline: Path) -> tuple[list[str], str, dict[str, int]]:
 
 
 def write(baseline: Path, history: list[str], compiler: str, counts: dict[str, int]) -> None:
-    head = ["# Instructions of seeded workloads, scalar kernels, x86_64. Written by scripts/bench-gate.sh update REASON.", f"# compiler: {compiler}", *history]
+    head = [
+        "# Instructions of seeded workloads, scalar kernels, x86_64. Written by scripts/bench-gate.sh update REASON.",
+        f"# compiler: {compiler}",
+        *history,
+    ]
     baseline.write_text("\n".join([*head, *(f"{name}\t{count}" for name, count in counts.items())]) + "\n")
 
 

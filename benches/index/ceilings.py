@@ -61,8 +61,13 @@ def hnswlib(task: Task) -> Index:
 def usearch(task: Task) -> Index:
     from usearch.index import Index as Library
 
-    index = Library(ndim=task.rows.shape[1], metric="l2sq" if task.metric == "l2" else "ip", dtype="f32", connectivity=task.m,
-                    expansion_add=task.ef_construction)
+    index = Library(
+        ndim=task.rows.shape[1],
+        metric="l2sq" if task.metric == "l2" else "ip",
+        dtype="f32",
+        connectivity=task.m,
+        expansion_add=task.ef_construction,
+    )
     index.add(np.arange(len(task.rows)), task.rows, threads=task.threads)
 
     def set_knob(value: int) -> None:
@@ -97,7 +102,7 @@ def faiss_ivf(task: Task) -> Index:
     coarse = faiss.IndexFlatL2(dim) if task.metric == "l2" else faiss.IndexFlatIP(dim)
     index = faiss.IndexIVFFlat(coarse, dim, task.lists, metric)
     index.cp.spherical = task.metric != "l2"
-    index.train(task.rows[:max(50 * task.lists, 10_000)])
+    index.train(task.rows[: max(50 * task.lists, 10_000)])
     index.add(task.rows)
 
     def set_knob(value: int) -> None:
@@ -108,7 +113,12 @@ def faiss_ivf(task: Task) -> Index:
 
 
 # Name, access method that it is the ceiling of, and how it is built.
-LIBRARIES = {"hnswlib": ("hnsw", hnswlib), "usearch": ("hnsw", usearch), "faiss-hnsw": ("hnsw", faiss_hnsw), "faiss-ivf": ("ivfflat", faiss_ivf)}
+LIBRARIES = {
+    "hnswlib": ("hnsw", hnswlib),
+    "usearch": ("hnsw", usearch),
+    "faiss-hnsw": ("hnsw", faiss_hnsw),
+    "faiss-ivf": ("ivfflat", faiss_ivf),
+}
 
 
 def prepare() -> None:
@@ -118,7 +128,17 @@ def prepare() -> None:
         if "ceilings" not in condition:
             continue
         # hnswlib is compiled here; a machine without a C++ compiler goes without it.
-        command = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--retries", "5", name.strip()]
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "-q",
+            "--disable-pip-version-check",
+            "--retries",
+            "5",
+            name.strip(),
+        ]
         if subprocess.run(command, stdout=sys.stderr, check=False).returncode != 0:
             print(f"{name.strip()} could not be installed and is left out", file=sys.stderr)
 
@@ -150,7 +170,9 @@ def main() -> int:
     truth = Truth(dataset, metric)
     rows, queries = (np.ascontiguousarray(part, dtype=np.float32) for part in (dataset.base, dataset.queries))
     if metric == "cosine":
-        rows, queries = (part / np.maximum(np.linalg.norm(part, axis=1, keepdims=True), 1e-30) for part in (rows, queries))
+        rows, queries = (
+            part / np.maximum(np.linalg.norm(part, axis=1, keepdims=True), 1e-30) for part in (rows, queries)
+        )
     task = Task(rows, queries, metric, m, ef_construction, lists, threads)
     for library in sys.argv[9:] or LIBRARIES:
         am, build = LIBRARIES[library]
@@ -158,8 +180,24 @@ def main() -> int:
             found = measure(task, truth, build)
         except ImportError as missing:
             found = {"missing": str(missing)}
-        print(json.dumps({"library": library, "am": am, "dataset": name, "kind": kind, "metric": metric, "rows": len(rows), "m": m,
-                          "ef_construction": ef_construction, "lists": lists, "threads": threads} | found), flush=True)
+        print(
+            json.dumps(
+                {
+                    "library": library,
+                    "am": am,
+                    "dataset": name,
+                    "kind": kind,
+                    "metric": metric,
+                    "rows": len(rows),
+                    "m": m,
+                    "ef_construction": ef_construction,
+                    "lists": lists,
+                    "threads": threads,
+                }
+                | found
+            ),
+            flush=True,
+        )
     return 0
 
 

@@ -67,7 +67,9 @@ def measured(wanted: Wanted, config: Config, dataset: datasets.Dataset, clusters
             builds[side].append(building.build(clusters[side], config))
         if truth:
             servers.note("search")
-            for side, points in searching.curves(clusters, config, dataset, truth, wanted.rounds, ladders, enough).items():
+            for side, points in searching.curves(
+                clusters, config, dataset, truth, wanted.rounds, ladders, enough
+            ).items():
                 searches[side].append(points)
                 # The next build is asked for the same values.
                 ladders[side] = tuple(p.knob for p in points)
@@ -118,5 +120,12 @@ def environment_of(clusters: dict, dbname: str, settings: dict) -> dict:
         server = servers.value(session, "SHOW server_version")
         session.close()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return {"server": server, "cpu": cpu_model(), "cores": len(os.sched_getaffinity(0)), "memory_bytes": memory, "kernel": platform.release(),
-            "versions": versions, "settings": settings}
+    return {
+        "server": server,
+        "cpu": cpu_model(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_bytes": memory,
+        "kernel": platform.release(),
+        "versions": versions,
+        "settings": settings,
+    }

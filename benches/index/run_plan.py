@@ -29,8 +29,12 @@ def parsed(words: list[str]) -> argparse.Namespace:
     )
     servers.add_prefixes(parser)
     parser.add_argument("--plan", choices=plans.PLANS, default="quick")
-    parser.add_argument("--only", help="words, one of which a configuration's name must contain; 'ceilings' for the libraries")
-    parser.add_argument("--results", type=Path, default=ROOT / "results", help="directory of the samples and the report")
+    parser.add_argument(
+        "--only", help="words, one of which a configuration's name must contain; 'ceilings' for the libraries"
+    )
+    parser.add_argument(
+        "--results", type=Path, default=ROOT / "results", help="directory of the samples and the report"
+    )
     parser.add_argument("--publish", action="store_true", help="write benches/RESULTS.md and its pictures")
     parser.add_argument("--report-only", action="store_true", help="measure nothing, report the samples that are there")
     options = parser.parse_args(words)
@@ -41,8 +45,14 @@ def parsed(words: list[str]) -> argparse.Namespace:
 
 def commit() -> str:
     """The commit that is measured, marked when files differ from it."""
-    found = subprocess.run(["git", "-C", str(ROOT), "describe", "--always", "--abbrev=10"], capture_output=True, text=True)
-    changed = subprocess.run(["git", "-C", str(ROOT), "status", "--porcelain", "--untracked-files=no", "--", ":/src", ":/crates"], capture_output=True, text=True)
+    found = subprocess.run(
+        ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=10"], capture_output=True, text=True
+    )
+    changed = subprocess.run(
+        ["git", "-C", str(ROOT), "status", "--porcelain", "--untracked-files=no", "--", ":/src", ":/crates"],
+        capture_output=True,
+        text=True,
+    )
     return (found.stdout.strip() or "unknown") + (" and changes" if changed.stdout.strip() else "")
 
 
@@ -53,7 +63,13 @@ class Run:
         self.options = options
         self.plan = plans.PLANS[options.plan]()
         self.path: Path = options.results / f"bench-{options.plan}.json"
-        self.content = {"plan": options.plan, "started": time.strftime("%Y-%m-%d"), "environment": {}, "entries": [], "ceilings": []}
+        self.content = {
+            "plan": options.plan,
+            "started": time.strftime("%Y-%m-%d"),
+            "environment": {},
+            "entries": [],
+            "ceilings": [],
+        }
         if (options.only or options.report_only) and self.path.exists():
             self.content = json.loads(self.path.read_text())
         self.commit = os.environ.get("VECTOR_BENCH_COMMIT") or commit()
@@ -74,10 +90,17 @@ class Run:
         wanted = [entry for entry in self.plan.entries if self.wants(entry.name)]
         if wanted:
             with ExitStack() as stack:
-                clusters = {side: stack.enter_context(servers.Cluster(getattr(self.options, side), f"bench-{side}", servers.SETTINGS)) for side in servers.SIDES}
+                clusters = {
+                    side: stack.enter_context(
+                        servers.Cluster(getattr(self.options, side), f"bench-{side}", servers.SETTINGS)
+                    )
+                    for side in servers.SIDES
+                }
                 for number, entry in enumerate(wanted, 1):
                     servers.note(f"\n[{number}/{len(wanted)}] {entry.name}, {time.strftime('%H:%M:%S')}")
-                    self.content["entries"] = [e for e in self.content["entries"] if e["name"] != entry.name] + [self.measured(entry, clusters)]
+                    self.content["entries"] = [e for e in self.content["entries"] if e["name"] != entry.name] + [
+                        self.measured(entry, clusters)
+                    ]
                     self.save()
         for ceiling in self.plan.ceilings if self.wants("ceilings") else ():
             self.measure_ceilings(ceiling)
@@ -97,18 +120,50 @@ class Run:
                 servers.drop_database(cluster, config.key)
         print(tables.head(config, dataset, self.content["environment"]))
         print(tables.summary(sides, config), flush=True)
-        return {"name": entry.name, "dataset": entry.dataset, "kind": config.opclass.kind, "metric": config.opclass.metric, "am": entry.am, "opclass": entry.opclass,
-                "options": dict(entry.options), "rows": len(dataset.base), "dim": dataset.dim, "queries": entry.queries, "series": list(entry.series),
-                "only_series": entry.only_series, "wanted": asdict(entry.wanted), "commit": self.commit, "at": time.strftime("%Y-%m-%d %H:%M:%S"),
-                "load": os.getloadavg()[1], "took_s": round(time.monotonic() - began, 1), "sides": sides}
+        return {
+            "name": entry.name,
+            "dataset": entry.dataset,
+            "kind": config.opclass.kind,
+            "metric": config.opclass.metric,
+            "am": entry.am,
+            "opclass": entry.opclass,
+            "options": dict(entry.options),
+            "rows": len(dataset.base),
+            "dim": dataset.dim,
+            "queries": entry.queries,
+            "series": list(entry.series),
+            "only_series": entry.only_series,
+            "wanted": asdict(entry.wanted),
+            "commit": self.commit,
+            "at": time.strftime("%Y-%m-%d %H:%M:%S"),
+            "load": os.getloadavg()[1],
+            "took_s": round(time.monotonic() - began, 1),
+            "sides": sides,
+        }
 
     def measure_ceilings(self, ceiling: Ceiling) -> None:
         servers.note(f"\nlibraries in process on {ceiling.dataset}, {time.strftime('%H:%M:%S')}")
         kept = [c for c in self.content["ceilings"] if (c["dataset"], c["metric"]) != (ceiling.dataset, ceiling.metric)]
         # A process of its own: what a library crashes with it is its own, and its memory goes.
         ceilings.prepare()
-        done = subprocess.run([sys.executable, "-m", "benches.index.ceilings", ceiling.dataset, "vector", ceiling.metric, "16", "64", str(ceiling.queries), str(ceiling.lists), "2",
-                               *ceiling.libraries], stdout=subprocess.PIPE, text=True)
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "benches.index.ceilings",
+                ceiling.dataset,
+                "vector",
+                ceiling.metric,
+                "16",
+                "64",
+                str(ceiling.queries),
+                str(ceiling.lists),
+                "2",
+                *ceiling.libraries,
+            ],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
         if done.returncode != 0:
             servers.note(f"benches.index.ceilings ended with {done.returncode}: what it printed before is kept")
@@ -122,8 +177,14 @@ def ratios(content: dict) -> str:
         out.append(f"\n{report.title_of(entry)}\n{'':46} {'pgvector':>12} {'ours':>12} {'ratio':>8}  goal")
         for figure in figures.of_entry(entry):
             ratio = "-" if figure.ratio is None else f"{figure.ratio:.3f}"
-            goal = "" if figure.met is None else f"{'>=' if figure.higher else '<='} {figure.goal:.2f} {'met' if figure.met else 'MISSED'}"
-            out.append(f"{figure.name:46} {figures.shown(figure.theirs):>12} {figures.shown(figure.ours):>12} {ratio:>8}  {goal}{'  ' + figure.remark if figure.remark else ''}".rstrip())
+            goal = (
+                ""
+                if figure.met is None
+                else f"{'>=' if figure.higher else '<='} {figure.goal:.2f} {'met' if figure.met else 'MISSED'}"
+            )
+            out.append(
+                f"{figure.name:46} {figures.shown(figure.theirs):>12} {figures.shown(figure.ours):>12} {ratio:>8}  {goal}{'  ' + figure.remark if figure.remark else ''}".rstrip()
+            )
         out += [said] if (said := figures.recall_said(entry)) else []
     grown = figures.growths(content["entries"])
     if grown:
@@ -140,8 +201,13 @@ def main(words: list[str]) -> int:
     run, began = Run(options), time.monotonic()
     if not options.report_only:
         run.measure()
-        servers.note(f"\nmeasured in {(time.monotonic() - began) / 60:.0f} minutes; longest: "
-                     + ", ".join(f"{e['name']} {e['took_s'] / 60:.1f}" for e in sorted((e for e in run.content["entries"] if "took_s" in e), key=lambda e: -e["took_s"])[:8]))
+        servers.note(
+            f"\nmeasured in {(time.monotonic() - began) / 60:.0f} minutes; longest: "
+            + ", ".join(
+                f"{e['name']} {e['took_s'] / 60:.1f}"
+                for e in sorted((e for e in run.content["entries"] if "took_s" in e), key=lambda e: -e["took_s"])[:8]
+            )
+        )
     if not run.content["entries"]:
         raise SystemExit(f"{run.path}: nothing measured")
     print(ratios(run.content))
@@ -150,4 +216,3 @@ def main(words: list[str]) -> int:
         report.publish(run.content, ROOT / "benches")
         print(f"published: {ROOT / 'benches' / 'RESULTS.md'}")
     return 0
-

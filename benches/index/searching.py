@@ -35,8 +35,16 @@ class Point:
 
     def as_dict(self) -> dict:
         p50, p95, p99 = (float(x) for x in np.percentile(self.wall, (50, 95, 99))) if self.wall else (0.0, 0.0, 0.0)
-        return {"knob": self.knob, "recall": self.recall, "pages": self.pages, "cpu_us": statistics.median(self.cpu) if self.cpu else None, "cpu_rounds": self.cpu,
-                "wall_p50_us": p50, "wall_p95_us": p95, "wall_p99_us": p99}
+        return {
+            "knob": self.knob,
+            "recall": self.recall,
+            "pages": self.pages,
+            "cpu_us": statistics.median(self.cpu) if self.cpu else None,
+            "cpu_rounds": self.cpu,
+            "wall_p50_us": p50,
+            "wall_p95_us": p95,
+            "wall_p99_us": p99,
+        }
 
 
 class Searcher:
@@ -61,7 +69,7 @@ class Searcher:
         return out
 
     def warm(self) -> None:
-        for parameter in self.parameters[:2 * TURN]:
+        for parameter in self.parameters[: 2 * TURN]:
             self.session.execute("nearest", [parameter])
 
     def timed(self, point: Point, low: int, high: int) -> float:
@@ -79,11 +87,15 @@ class Searcher:
         total = 0
         for row in self.dataset.queries[:sample]:
             # EXPLAIN takes no parameters of its own, hence the text form.
-            plan = self.session.must(f"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, SUMMARY OFF, COSTS OFF) EXECUTE nearest({literal_of(self.dataset.kind, row)})")
+            plan = self.session.must(
+                f"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, SUMMARY OFF, COSTS OFF) EXECUTE nearest({literal_of(self.dataset.kind, row)})"
+            )
             for i in range(plan.ntuples):
                 line = plan.get_value(i, 0).decode().strip()
                 if line.startswith("Buffers:"):
-                    total += sum(int(word.partition("=")[2]) for word in line.split() if word.startswith(("hit=", "read=")))
+                    total += sum(
+                        int(word.partition("=")[2]) for word in line.split() if word.startswith(("hit=", "read="))
+                    )
                     break
         return total / min(sample, len(self.dataset.queries))
 
@@ -115,8 +127,15 @@ def explore(searcher: Searcher, truth: Truth, ladder: tuple[int, ...], enough: f
     return points
 
 
-def curves(clusters: dict[str, Cluster], config: Config, dataset: datasets.Dataset, truth: Truth, rounds: int, ladders: dict[str, tuple[int, ...]],
-           enough: float = 0.996) -> dict[str, list[Point]]:
+def curves(
+    clusters: dict[str, Cluster],
+    config: Config,
+    dataset: datasets.Dataset,
+    truth: Truth,
+    rounds: int,
+    ladders: dict[str, tuple[int, ...]],
+    enough: float = 0.996,
+) -> dict[str, list[Point]]:
     """The measured points of every side. The sides alternate within every round."""
     searchers = {side: Searcher(cluster, config, dataset) for side, cluster in clusters.items()}
     try:

@@ -43,7 +43,8 @@ def add_prefixes(parser: argparse.ArgumentParser) -> None:
     """The options that name the two PostgreSQLs."""
     parser.add_argument("--theirs", help="prefix of a PostgreSQL with pgvector; without it that one is fetched")
     parser.add_argument(
-        "--ours", help="prefix of the same PostgreSQL with this project's build; without it VECTOR_OURS_16, or one is built"
+        "--ours",
+        help="prefix of the same PostgreSQL with this project's build; without it VECTOR_OURS_16, or one is built",
     )
 
 
@@ -134,7 +135,11 @@ def make_database(cluster: Cluster, name: str, template: str | None = None) -> N
     try:
         session.must(f'DROP DATABASE IF EXISTS "{name}"')
         # By copying files: through the log it would be slower, and the log is something we measure.
-        copied = "" if template is None else f' TEMPLATE "{template}"' + (" STRATEGY file_copy" if session.conn.server_version >= 150000 else "")
+        copied = (
+            ""
+            if template is None
+            else f' TEMPLATE "{template}"' + (" STRATEGY file_copy" if session.conn.server_version >= 150000 else "")
+        )
         session.must(f'CREATE DATABASE "{name}"{copied}')
     finally:
         session.close()
@@ -171,7 +176,9 @@ class Config:
     @property
     def index_sql(self) -> str:
         options = ", ".join(f"{k} = {v}" for k, v in self.options)
-        return f"CREATE INDEX embedding_idx ON items USING {self.am} (embedding {self.opclass.name})" + (f" WITH ({options})" if options else "")
+        return f"CREATE INDEX embedding_idx ON items USING {self.am} (embedding {self.opclass.name})" + (
+            f" WITH ({options})" if options else ""
+        )
 
     @property
     def query_sql(self) -> str:
@@ -201,7 +208,13 @@ def load_table(cluster: Cluster, config: Config, dataset: datasets.Dataset) -> N
 
 
 def has_index(session: Session) -> bool:
-    return value(session, "SELECT count(*) FROM pg_index JOIN pg_class c ON c.oid = indexrelid WHERE relname = 'embedding_idx' AND indisvalid") == "1"
+    return (
+        value(
+            session,
+            "SELECT count(*) FROM pg_index JOIN pg_class c ON c.oid = indexrelid WHERE relname = 'embedding_idx' AND indisvalid",
+        )
+        == "1"
+    )
 
 
 # --- the kernel's accounting ---------------------------------------------------------------------------------------------
@@ -353,9 +366,16 @@ class Work:
         self.memory = self.watch.peak_bytes - self.watch.start_bytes
 
     def figures(self) -> dict:
-        return {"wall_s": self.wall, "cpu_s": self.cpu + self.worker_cpu, "leader_cpu_s": self.cpu, "worker_cpu_s": self.worker_cpu,
-                "workers": len(self.watch.workers), "wal_bytes": self.wal, "memory_bytes": self.memory,
-                "reserved_bytes": self.watch.reserved_bytes}
+        return {
+            "wall_s": self.wall,
+            "cpu_s": self.cpu + self.worker_cpu,
+            "leader_cpu_s": self.cpu,
+            "worker_cpu_s": self.worker_cpu,
+            "workers": len(self.watch.workers),
+            "wal_bytes": self.wal,
+            "memory_bytes": self.memory,
+            "reserved_bytes": self.watch.reserved_bytes,
+        }
 
 
 def note(text: str) -> None:

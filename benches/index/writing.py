@@ -40,7 +40,9 @@ def parameters(dataset: datasets.Dataset, count: int) -> tuple[list[list[bytes]]
     """Binary (id, value) of rows that the table does not have, and the rows."""
     rows = datasets.more(dataset, count)
     first = len(dataset.base)
-    return [[(first + i).to_bytes(4, "big"), datasets.binary_value(dataset.kind, row)] for i, row in enumerate(rows)], rows
+    return [
+        [(first + i).to_bytes(4, "big"), datasets.binary_value(dataset.kind, row)] for i, row in enumerate(rows)
+    ], rows
 
 
 def writer(cluster: Cluster, name: str, config: Config) -> Session:
@@ -80,16 +82,21 @@ def insert(clusters: dict[str, Cluster], config: Config, dataset: datasets.Datas
                             log[side] = servers.wal_position(session)
                         session.must("BEGIN")
                         cpu = session.cpu()
-                        for value in values[low:low + TURN]:
+                        for value in values[low : low + TURN]:
                             session.execute("add", value)
                         cpu = session.cpu() - cpu
                         session.must("COMMIT")
                         if number:
-                            spent[side].append(cpu / len(values[low:low + TURN]) * 1e6)
+                            spent[side].append(cpu / len(values[low : low + TURN]) * 1e6)
             for side, session in sessions.items():
-                out[side] = {"rows": count, "cpu_us": statistics.mean(spent[side]), "cpu_us_median_turn": statistics.median(spent[side]), "cpu_us_turns": spent[side],
-                             "wal_bytes_per_row": (servers.wal_position(session) - log[side]) / count,
-                             "index_bytes": servers.number(session, "SELECT pg_relation_size('embedding_idx')")}
+                out[side] = {
+                    "rows": count,
+                    "cpu_us": statistics.mean(spent[side]),
+                    "cpu_us_median_turn": statistics.median(spent[side]),
+                    "cpu_us_turns": spent[side],
+                    "wal_bytes_per_row": (servers.wal_position(session) - log[side]) / count,
+                    "index_bytes": servers.number(session, "SELECT pg_relation_size('embedding_idx')"),
+                }
         finally:
             for session in sessions.values():
                 session.close()
@@ -100,7 +107,9 @@ def insert(clusters: dict[str, Cluster], config: Config, dataset: datasets.Datas
     return out
 
 
-def writers(clusters: dict[str, Cluster], config: Config, dataset: datasets.Dataset, count: int, clients: int, rounds: int = 4) -> dict[str, dict]:
+def writers(
+    clusters: dict[str, Cluster], config: Config, dataset: datasets.Dataset, count: int, clients: int, rounds: int = 4
+) -> dict[str, dict]:
     """Several writers at once, every row a transaction. The sides take turns, each has the machine to itself while it runs."""
     share = max(1, count // (rounds * clients))
     values, _ = parameters(dataset, share * rounds * clients)
@@ -110,7 +119,9 @@ def writers(clusters: dict[str, Cluster], config: Config, dataset: datasets.Data
         sessions = {side: [writer(cluster, name, config) for _ in range(clients)] for side, cluster in clusters.items()}
         try:
             for turn in range(rounds):
-                parts = [values[(turn * clients + c) * share:(turn * clients + c + 1) * share] for c in range(clients)]
+                parts = [
+                    values[(turn * clients + c) * share : (turn * clients + c + 1) * share] for c in range(clients)
+                ]
                 for side in sessions if turn % 2 else reversed(sessions):
                     failures: list[Exception] = []
                     gate = threading.Barrier(clients + 1)
@@ -139,8 +150,17 @@ def writers(clusters: dict[str, Cluster], config: Config, dataset: datasets.Data
             for group in sessions.values():
                 for session in group:
                     session.close()
-    return {side: {"clients": clients, "rows": share * rounds * clients, "rows_per_s": share * clients / statistics.median(wall[side]), "cpu_us": statistics.median(cpu[side]),
-                   "wall_s_rounds": wall[side], "cpu_us_rounds": cpu[side]} for side in clusters}
+    return {
+        side: {
+            "clients": clients,
+            "rows": share * rounds * clients,
+            "rows_per_s": share * clients / statistics.median(wall[side]),
+            "cpu_us": statistics.median(cpu[side]),
+            "wall_s_rounds": wall[side],
+            "cpu_us_rounds": cpu[side],
+        }
+        for side in clusters
+    }
 
 
 def vacuum(clusters: dict[str, Cluster], config: Config, dataset: datasets.Dataset) -> dict[str, dict]:
@@ -163,8 +183,11 @@ def vacuum(clusters: dict[str, Cluster], config: Config, dataset: datasets.Datas
                     session.must(f"DELETE FROM items WHERE id % {DELETED} = 0")
                 with Work(session) as work:
                     session.must("VACUUM (INDEX_CLEANUP ON, PARALLEL 0) items")
-                out[side] = work.figures() | {"delete_cpu_s": delete.figures()["cpu_s"], "one_row_cpu_s": one.figures()["cpu_s"],
-                                              "index_bytes": servers.number(session, "SELECT pg_relation_size('embedding_idx')")}
+                out[side] = work.figures() | {
+                    "delete_cpu_s": delete.figures()["cpu_s"],
+                    "one_row_cpu_s": one.figures()["cpu_s"],
+                    "index_bytes": servers.number(session, "SELECT pg_relation_size('embedding_idx')"),
+                }
             finally:
                 session.close()
             out[side]["recall"] = recall_after(cluster, name, config, dataset, truth)

@@ -53,8 +53,15 @@ class Pair:
     def each(self, action: Callable[[Session], object]) -> list:
         return [action(s) for s in self.sessions]
 
-    def compare(self, name: str, items: int, work: Callable[[Session], object], before: Callable[[Session], object] | None = None,
-                target: float | None = None, rounds: int | None = None) -> Row:
+    def compare(
+        self,
+        name: str,
+        items: int,
+        work: Callable[[Session], object],
+        before: Callable[[Session], object] | None = None,
+        target: float | None = None,
+        rounds: int | None = None,
+    ) -> Row:
         rounds = rounds or self.rounds
         cpu: list[list[float]] = [[] for _ in self.sessions]
         wall: list[list[float]] = [[] for _ in self.sessions]
@@ -93,13 +100,20 @@ def line_of(row: Row) -> str:
 
     verdict = "" if row.target is None or row.ratio is None else ("  ok" if row.ratio <= row.target else "  MISSED")
     target = "-" if row.target is None else f"<={row.target:.2f}"
-    return (f"{row.name:58} {row.theirs_cpu:10.0f} {number(row.ours_cpu, '10.0f'):>10} {number(row.ratio, '7.3f'):>7} "
-            f"{number(row.wall_ratio, '7.3f'):>7} {target:>7} {row.spread:7.0%}{verdict}")
+    return (
+        f"{row.name:58} {row.theirs_cpu:10.0f} {number(row.ours_cpu, '10.0f'):>10} {number(row.ratio, '7.3f'):>7} "
+        f"{number(row.wall_ratio, '7.3f'):>7} {target:>7} {row.spread:7.0%}{verdict}"
+    )
 
 
 def markdown(rows: list[Row]) -> str:
     lines = ["| | pgvector | ours | ratio of CPU | ratio of wall | target |", "|---|---|---|---|---|---|"]
     for row in rows:
-        ours, ratio, wall = ("-" if v is None else format(v, f) for v, f in ((row.ours_cpu, ".0f"), (row.ratio, ".2f"), (row.wall_ratio, ".2f")))
-        lines.append(f"| {row.name} | {row.theirs_cpu:.0f} | {ours} | **{ratio}** | {wall} | {'' if row.target is None else f'{row.target:.2f}'} |")
+        ours, ratio, wall = (
+            "-" if v is None else format(v, f)
+            for v, f in ((row.ours_cpu, ".0f"), (row.ratio, ".2f"), (row.wall_ratio, ".2f"))
+        )
+        lines.append(
+            f"| {row.name} | {row.theirs_cpu:.0f} | {ours} | **{ratio}** | {wall} | {'' if row.target is None else f'{row.target:.2f}'} |"
+        )
     return "\n".join(lines) + "\n"

@@ -19,7 +19,14 @@ from vector_testing.pg import peer_pair
 from vector_testing.process import cpu_model
 from vector_testing.session import Session
 
-SUITES = {"exact": exact.suite, "copy": copying.suite, "aggregates": aggregates.suite, "calls": calls.calls, "text": calls.text, "profile": profiling.suite}
+SUITES = {
+    "exact": exact.suite,
+    "copy": copying.suite,
+    "aggregates": aggregates.suite,
+    "calls": calls.calls,
+    "text": calls.text,
+    "profile": profiling.suite,
+}
 
 
 def main() -> int:
@@ -27,11 +34,16 @@ def main() -> int:
         prog="scripts/bench-sql.sh", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--theirs", help="prefix of a PostgreSQL with pgvector; without it both are fetched and built")
-    parser.add_argument("--ours", help="prefix of the same PostgreSQL with this project's build; without it, with --theirs, pgvector alone")
+    parser.add_argument(
+        "--ours",
+        help="prefix of the same PostgreSQL with this project's build; without it, with --theirs, pgvector alone",
+    )
     parser.add_argument("--suite", default="exact,copy,aggregates,calls,text", help=f"of {', '.join(SUITES)}")
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--scale", type=float, default=1.0, help="share of the rows, for a quick look")
-    parser.add_argument("--json", type=Path, default=ROOT / "results" / "bench-sql.json", help="write every sample to this file")
+    parser.add_argument(
+        "--json", type=Path, default=ROOT / "results" / "bench-sql.json", help="write every sample to this file"
+    )
     parser.add_argument("--markdown", help="write the tables in Markdown to this file")
     parser.add_argument("--check", action="store_true", help="exit code 1 when a target is missed")
     options = parser.parse_args()
@@ -46,16 +58,30 @@ def main() -> int:
         versions = []
         for session in sessions:
             session.must("CREATE EXTENSION vector")
-            versions.append(session.must("SELECT extversion FROM pg_extension WHERE extname = 'vector'").get_value(0, 0).decode())
+            versions.append(
+                session.must("SELECT extversion FROM pg_extension WHERE extname = 'vector'").get_value(0, 0).decode()
+            )
         server = sessions[0].must("SHOW server_version").get_value(0, 0).decode()
-        print(f"PostgreSQL {server} on {cpu_model()}; pgvector {versions[0]}" + (f", ours {versions[1]}" if len(versions) > 1 else ", baseline alone"))
-        print(f"{options.rounds} alternating rounds after one to warm up; medians per row, ratio of medians; spread of pgvector's rounds")
+        print(
+            f"PostgreSQL {server} on {cpu_model()}; pgvector {versions[0]}"
+            + (f", ours {versions[1]}" if len(versions) > 1 else ", baseline alone")
+        )
+        print(
+            f"{options.rounds} alternating rounds after one to warm up; medians per row, ratio of medians; spread of pgvector's rounds"
+        )
         print(measure.header())
         rows = []
         for name in options.suite.split(","):
             rows += SUITES[name](Pair(sessions, options.rounds), options.scale)
     options.json.parent.mkdir(parents=True, exist_ok=True)
-    content = {"server": server, "cpu": cpu_model(), "versions": versions, "rounds": options.rounds, "scale": options.scale, "rows": [r.as_dict() for r in rows]}
+    content = {
+        "server": server,
+        "cpu": cpu_model(),
+        "versions": versions,
+        "rounds": options.rounds,
+        "scale": options.scale,
+        "rows": [r.as_dict() for r in rows],
+    }
     options.json.write_text(json.dumps(content, indent=1) + "\n")
     if options.markdown:
         Path(options.markdown).write_text(measure.markdown(rows))

@@ -26,7 +26,10 @@ VECTOR_OURS_16, VECTOR_OURS_18: prefixes to compare instead of installing this p
 
 def main() -> int:
     parser = argparse.ArgumentParser(
-        prog="scripts/differential.sh", description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="scripts/differential.sh",
+        description=__doc__,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("mode", nargs="?", choices=MODES, default="quick")
     parser.add_argument("--seed", type=int, default=1)

@@ -25,7 +25,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     # A test of the test runs alone; a tier that was not asked for is no test at all.
-    wanted = [item for item in items if (item.name == "test_selftest") == config.option.selftest and "NOTSET" not in item.name]
+    wanted = [
+        item for item in items if (item.name == "test_selftest") == config.option.selftest and "NOTSET" not in item.name
+    ]
     items[:] = [item for item in items if item in wanted or item.path.parent.name != "differential"]
 
 

@@ -49,7 +49,9 @@ def probe_known(left: Client, right: Client, score: Score) -> list[str]:
         probes = [Case(sql, (), "probe") for sql in entry.probes]
         for case, a, b in run_both(left, right, probes):
             if difference(case, a, b) is None or not entry.explains(case.sql, a, b):
-                stale.append(f"{entry.name}: {case.sql}\n  pgvector: {a.describe()[:300]}\n  ours:     {b.describe()[:300]}")
+                stale.append(
+                    f"{entry.name}: {case.sql}\n  pgvector: {a.describe()[:300]}\n  ours:     {b.describe()[:300]}"
+                )
     return stale
 
 
@@ -60,21 +62,33 @@ def compare(prefix_theirs: str, prefix_ours: str, options: Any, checks: results.
     coverage = catalog.Coverage(objects)
     score = Score(coverage, KNOWN, options.show)
     seeds = options.seeds or (5 if options.full else 1)
-    limit, rounds, share, mutated, count = (1500, 4, 1.0, 40000, 1_000_000) if options.full else (400, 2, 0.3, 10000, 250_000)
+    limit, rounds, share, mutated, count = (
+        (1500, 4, 1.0, 40000, 1_000_000) if options.full else (400, 2, 0.3, 10000, 250_000)
+    )
 
     def step(name: str, work: Callable[[], object]) -> None:
         passed, failed, since = score.passed, score.failed, time.monotonic()
         work()
         more = score.passed + score.failed - passed - failed
-        checks.check(f"{name}: {more} cases agree", score.failed == failed, f"{time.monotonic() - since:.1f} s, {score.failed - failed} differ")
+        checks.check(
+            f"{name}: {more} cases agree",
+            score.failed == failed,
+            f"{time.monotonic() - since:.1f} s, {score.failed - failed} differ",
+        )
 
     with Cluster(prefix_theirs, "theirs") as theirs, Cluster(prefix_ours, "ours") as ours:
         prepare(theirs)
         prepare(ours)
         setup = setup_statements()
         left, right = Client(theirs.conninfo(), setup), Client(ours.conninfo(), setup)
-        versions = [client.must("SELECT extversion FROM pg_extension WHERE extname = $$vector$$")[0][0] for client in (left, right)]
-        print(f"pgvector {versions[0]} and ours {versions[1]} on PostgreSQL {left.must('SHOW server_version')[0][0]}", flush=True)
+        versions = [
+            client.must("SELECT extversion FROM pg_extension WHERE extname = $$vector$$")[0][0]
+            for client in (left, right)
+        ]
+        print(
+            f"pgvector {versions[0]} and ours {versions[1]} on PostgreSQL {left.must('SHOW server_version')[0][0]}",
+            flush=True,
+        )
         stale = probe_known(left, right, score)
         for seed in range(options.seed, options.seed + seeds):
             rng = random.Random(seed)
@@ -95,9 +109,14 @@ def compare(prefix_theirs: str, prefix_ours: str, options: Any, checks: results.
         right.close()
         if not options.no_exchange:
             for writer, reader, who in ((theirs, ours, "pgvector"), (ours, theirs, "ours")):
-                step(f"data directories of {who}", lambda pair=(writer, reader), who=who: exchange.run(*pair, score, who))
+                step(
+                    f"data directories of {who}", lambda pair=(writer, reader), who=who: exchange.run(*pair, score, who)
+                )
             for writer, reader, who in ((theirs, ours, "pgvector"), (ours, theirs, "ours")):
-                step(f"live indexes of {who}, {len(indexes.OPCLASSES)} operator classes", lambda pair=(writer, reader), who=who: indexes.run(*pair, score, who))
+                step(
+                    f"live indexes of {who}, {len(indexes.OPCLASSES)} operator classes",
+                    lambda pair=(writer, reader), who=who: indexes.run(*pair, score, who),
+                )
 
     if options.table or options.full:
         print(coverage.table())
@@ -107,12 +126,16 @@ def compare(prefix_theirs: str, prefix_ours: str, options: Any, checks: results.
     if prefix_theirs != prefix_ours:
         checks.check(f"known.py: {len(KNOWN)} deliberate differences are still there", not stale, "; ".join(stale))
     gaps = coverage.gaps()
-    checks.check(f"each of {len(coverage.objects)} catalog objects was called, and made to fail", not gaps, "; ".join(gaps))
+    checks.check(
+        f"each of {len(coverage.objects)} catalog objects was called, and made to fail", not gaps, "; ".join(gaps)
+    )
     for report in score.reports:
         print(report)
     if score.failed:
         print("failures by sort: " + ", ".join(f"{kind} {n}" for kind, n in score.kinds.most_common()))
         per_object = [f"{key} {n}" for key, n in coverage.differed.most_common(15)]
         print("differences by object: " + (", ".join(per_object) or "-"))
-    print(f"{sum(score.families.values())} statements, {len(coverage.objects)} catalog objects, seed {options.seed}, {time.monotonic() - started:.0f} s")
+    print(
+        f"{sum(score.families.values())} statements, {len(coverage.objects)} catalog objects, seed {options.seed}, {time.monotonic() - started:.0f} s"
+    )
     print(f"{score.passed} comparisons agree, {score.failed} differ")

@@ -23,7 +23,9 @@ def test_user_errors(pair: tuple[str, str], options: Options, score: Score) -> N
 def test_tier(tier: str, options: Options, score: Score, monkeypatch: pytest.MonkeyPatch) -> None:
     # The server inherits the cap.
     monkeypatch.setenv("VECTOR_SIMD", tier)
-    short = SimpleNamespace(full=False, seed=options.seed, seeds=options.seeds, show=options.show, table=options.table, no_exchange=True)
+    short = SimpleNamespace(
+        full=False, seed=options.seed, seeds=options.seeds, show=options.show, table=options.table, no_exchange=True
+    )
     run.compare(*pg.peer_pair(16), short, score)
 
 

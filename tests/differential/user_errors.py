@@ -98,8 +98,12 @@ def functions() -> list[str]:
         )
     for name, body in SQL_FUNCTIONS.items():
         setting = " SET search_path = public" if name == "sql_set" else ""
-        made.append(f"CREATE FUNCTION f_{name}(v vector) RETURNS vector LANGUAGE sql IMMUTABLE{setting} AS $f$ {body} $f$")
-        made.append(f"CREATE FUNCTION p_{name}(v vector) RETURNS bool LANGUAGE sql IMMUTABLE{setting} AS $f$ SELECT public.f_{name}(v) IS NOT NULL $f$")
+        made.append(
+            f"CREATE FUNCTION f_{name}(v vector) RETURNS vector LANGUAGE sql IMMUTABLE{setting} AS $f$ {body} $f$"
+        )
+        made.append(
+            f"CREATE FUNCTION p_{name}(v vector) RETURNS bool LANGUAGE sql IMMUTABLE{setting} AS $f$ SELECT public.f_{name}(v) IS NOT NULL $f$"
+        )
     return made
 
 
@@ -150,28 +154,107 @@ def operations(method: str, name: str) -> list[tuple[str, list[str], str, list[s
         ("insert", good, bad, drop),
         ("insert partial", partial, bad, drop),
         ("update", good, "UPDATE t SET e = '[6,6,6]' WHERE e = '[7,1,1]'", drop),
-        ("insert in a block", good, "DO $$ BEGIN INSERT INTO t VALUES ('[6,6,6]'); EXCEPTION WHEN assert_failure THEN RAISE; END $$", drop),
+        (
+            "insert in a block",
+            good,
+            "DO $$ BEGIN INSERT INTO t VALUES ('[6,6,6]'); EXCEPTION WHEN assert_failure THEN RAISE; END $$",
+            drop,
+        ),
         ("analyze", built, "ANALYZE t", drop),
         ("vacuum full", built, "VACUUM FULL t", drop),
-        ("scan", [*full, "CREATE INDEX i ON t USING " + method + f" (e vector_l2_ops){options}", on, "SET enable_seqscan = off"],
-         f"SELECT e FROM t ORDER BY e <-> (SELECT f_{name}('[6,6,6]')) LIMIT 3", [*drop, "RESET enable_seqscan"]),
-        ("rows of a scan", [*full, "CREATE INDEX i ON t USING " + method + f" (e vector_l2_ops){options}", on, "SET enable_seqscan = off"],
-         f"SELECT f_{name}(e) FROM t ORDER BY e <-> '[5,5,5]' LIMIT 20", [*drop, "RESET enable_seqscan"]),
+        (
+            "scan",
+            [
+                *full,
+                "CREATE INDEX i ON t USING " + method + f" (e vector_l2_ops){options}",
+                on,
+                "SET enable_seqscan = off",
+            ],
+            f"SELECT e FROM t ORDER BY e <-> (SELECT f_{name}('[6,6,6]')) LIMIT 3",
+            [*drop, "RESET enable_seqscan"],
+        ),
+        (
+            "rows of a scan",
+            [
+                *full,
+                "CREATE INDEX i ON t USING " + method + f" (e vector_l2_ops){options}",
+                on,
+                "SET enable_seqscan = off",
+            ],
+            f"SELECT f_{name}(e) FROM t ORDER BY e <-> '[5,5,5]' LIMIT 20",
+            [*drop, "RESET enable_seqscan"],
+        ),
     ]
 
 
 # Errors that the access method or a type raises, in the same places.
 OWN = [
-    ("insert of other dimensions", ["CREATE TABLE t (e vector)", "CREATE INDEX i ON t USING {m} ((e::vector(3)) vector_l2_ops)"], "INSERT INTO t VALUES ('[1,2]')"),
-    ("create with other dimensions", ["CREATE TABLE t (e vector)", "INSERT INTO t VALUES ('[1,2,3]'), ('[1,2]')"], "CREATE INDEX i ON t USING {m} ((e::vector(3)) vector_l2_ops)"),
+    (
+        "insert of other dimensions",
+        ["CREATE TABLE t (e vector)", "CREATE INDEX i ON t USING {m} ((e::vector(3)) vector_l2_ops)"],
+        "INSERT INTO t VALUES ('[1,2]')",
+    ),
+    (
+        "create with other dimensions",
+        ["CREATE TABLE t (e vector)", "INSERT INTO t VALUES ('[1,2,3]'), ('[1,2]')"],
+        "CREATE INDEX i ON t USING {m} ((e::vector(3)) vector_l2_ops)",
+    ),
     ("create without dimensions", ["CREATE TABLE t (e vector)"], "CREATE INDEX i ON t USING {m} (e vector_l2_ops)"),
-    ("query of other dimensions", ["CREATE TABLE t (e vector(3))", "INSERT INTO t VALUES ('[1,2,3]'), ('[2,2,3]')", "CREATE INDEX i ON t USING {m} (e vector_l2_ops)", "SET enable_seqscan = off"], "SELECT * FROM t ORDER BY e <-> '[1,2]' LIMIT 1"),
-    ("query of other dimensions, cosine", ["CREATE TABLE t (e vector(3))", "INSERT INTO t VALUES ('[1,2,3]'), ('[2,2,3]')", "CREATE INDEX i ON t USING {m} (e vector_cosine_ops)", "SET enable_seqscan = off"], "SELECT * FROM t ORDER BY e <=> '[1,2]' LIMIT 1"),
-    ("halfvec query of other dimensions", ["CREATE TABLE t (e halfvec(3))", "INSERT INTO t VALUES ('[1,2,3]'), ('[2,2,3]')", "CREATE INDEX i ON t USING {m} (e halfvec_l2_ops)", "SET enable_seqscan = off"], "SELECT * FROM t ORDER BY e <-> '[1,2]' LIMIT 1"),
-    ("bit query of another length", ["CREATE TABLE t (e bit(3))", "INSERT INTO t VALUES ('101'), ('111')", "CREATE INDEX i ON t USING {m} (e bit_hamming_ops)", "SET enable_seqscan = off"], "SELECT * FROM t ORDER BY e <~> '10' LIMIT 1"),
-    ("query of other dimensions, no rows", ["CREATE TABLE t (e vector(3))", "CREATE INDEX i ON t USING {m} (e vector_l2_ops)", "SET enable_seqscan = off"], "SELECT * FROM t ORDER BY e <-> '[1,2]' LIMIT 1"),
-    ("bad option", ["CREATE TABLE t (e vector(3))"], "CREATE INDEX i ON t USING {m} (e vector_l2_ops) WITH (m = 1000000, lists = 1000000)"),
-    ("two columns", ["CREATE TABLE t (e vector(3), f vector(3))"], "CREATE INDEX i ON t USING {m} (e vector_l2_ops, f vector_l2_ops)"),
+    (
+        "query of other dimensions",
+        [
+            "CREATE TABLE t (e vector(3))",
+            "INSERT INTO t VALUES ('[1,2,3]'), ('[2,2,3]')",
+            "CREATE INDEX i ON t USING {m} (e vector_l2_ops)",
+            "SET enable_seqscan = off",
+        ],
+        "SELECT * FROM t ORDER BY e <-> '[1,2]' LIMIT 1",
+    ),
+    (
+        "query of other dimensions, cosine",
+        [
+            "CREATE TABLE t (e vector(3))",
+            "INSERT INTO t VALUES ('[1,2,3]'), ('[2,2,3]')",
+            "CREATE INDEX i ON t USING {m} (e vector_cosine_ops)",
+            "SET enable_seqscan = off",
+        ],
+        "SELECT * FROM t ORDER BY e <=> '[1,2]' LIMIT 1",
+    ),
+    (
+        "halfvec query of other dimensions",
+        [
+            "CREATE TABLE t (e halfvec(3))",
+            "INSERT INTO t VALUES ('[1,2,3]'), ('[2,2,3]')",
+            "CREATE INDEX i ON t USING {m} (e halfvec_l2_ops)",
+            "SET enable_seqscan = off",
+        ],
+        "SELECT * FROM t ORDER BY e <-> '[1,2]' LIMIT 1",
+    ),
+    (
+        "bit query of another length",
+        [
+            "CREATE TABLE t (e bit(3))",
+            "INSERT INTO t VALUES ('101'), ('111')",
+            "CREATE INDEX i ON t USING {m} (e bit_hamming_ops)",
+            "SET enable_seqscan = off",
+        ],
+        "SELECT * FROM t ORDER BY e <~> '10' LIMIT 1",
+    ),
+    (
+        "query of other dimensions, no rows",
+        ["CREATE TABLE t (e vector(3))", "CREATE INDEX i ON t USING {m} (e vector_l2_ops)", "SET enable_seqscan = off"],
+        "SELECT * FROM t ORDER BY e <-> '[1,2]' LIMIT 1",
+    ),
+    (
+        "bad option",
+        ["CREATE TABLE t (e vector(3))"],
+        "CREATE INDEX i ON t USING {m} (e vector_l2_ops) WITH (m = 1000000, lists = 1000000)",
+    ),
+    (
+        "two columns",
+        ["CREATE TABLE t (e vector(3), f vector(3))"],
+        "CREATE INDEX i ON t USING {m} (e vector_l2_ops, f vector_l2_ops)",
+    ),
     ("setting", [], "SET {m}.iterative_scan = 'sideways'"),
 ]
 
@@ -183,7 +266,9 @@ class Judge:
         self.failed = 0
         self.silent: list[str] = []
 
-    def compare(self, what: str, theirs: dict[str, bytes] | None, ours: dict[str, bytes] | None, fails: bool = True) -> None:
+    def compare(
+        self, what: str, theirs: dict[str, bytes] | None, ours: dict[str, bytes] | None, fails: bool = True
+    ) -> None:
         if fails and theirs is None:
             self.silent.append(what)
         if theirs and ours and ours.get("SOURCE_FILE") == OURS:
@@ -279,5 +364,7 @@ def compare(prefix_theirs: str, prefix_ours: str, show: int, checks: results.Sco
         run_database("postgres", names, theirs, ours, judge)
         run_database("latin1", ["all_options", "not_ascii", "syntax_not_ascii", "unique"], theirs, ours, judge)
     count = f"{judge.passed + judge.failed} errors of user code"
-    checks.check(f"{count} arrive whole", not judge.failed, f"{time.monotonic() - started:.0f} s, {judge.failed} differ")
+    checks.check(
+        f"{count} arrive whole", not judge.failed, f"{time.monotonic() - started:.0f} s, {judge.failed} differ"
+    )
     checks.check(f"{count}: each is one on pgvector too", not judge.silent, "; ".join(judge.silent))

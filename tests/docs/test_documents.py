@@ -23,7 +23,13 @@ FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.M | re.S)
 
 
 def documents() -> list[Path]:
-    listed = subprocess.run(["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md"], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout.split()
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    ).stdout.split()
     return [ROOT / name for name in listed if (ROOT / name).exists()]
 
 
@@ -57,12 +63,18 @@ def check_commands(score: Score, document: Path) -> None:
             line = line.partition("#")[0]
             for words in re.findall(r"\bmake((?: +[A-Za-z_][\w=./${}\"()-]*)*)", line):
                 missing += [f"make {word}" for word in words.split() if "=" not in word and word not in targets]
-            missing += [script for script in re.findall(r"(?<![\w/.-])(scripts/[\w.-]+)", line) if not (ROOT / script).exists()]
+            missing += [
+                script for script in re.findall(r"(?<![\w/.-])(scripts/[\w.-]+)", line) if not (ROOT / script).exists()
+            ]
     score.check(f"{document.relative_to(ROOT)}: commands exist", not missing, ", ".join(missing))
 
 
 def check_sql(score: Score, cluster: Cluster, document: Path) -> None:
-    blocks = [(match.group(2), document.read_text(encoding="utf-8")[: match.start()].count("\n") + 1) for match in FENCE.finditer(document.read_text(encoding="utf-8")) if match.group(1) == "sql"]
+    blocks = [
+        (match.group(2), document.read_text(encoding="utf-8")[: match.start()].count("\n") + 1)
+        for match in FENCE.finditer(document.read_text(encoding="utf-8"))
+        if match.group(1) == "sql"
+    ]
     if not blocks:
         return
     name = re.sub(r"\W", "_", str(document.relative_to(ROOT).with_suffix(""))).lower()
@@ -80,7 +92,11 @@ def check_sql(score: Score, cluster: Cluster, document: Path) -> None:
         output, wanted = seen.get(line), re.match(r"-- fails: (\w{5})", body)
         errors = re.findall(r"ERROR: .*", output or "")
         good = output is not None and (any(wanted.group(1) in error for error in errors) if wanted else not errors)
-        score.check(f"{document.relative_to(ROOT)}:{line}: SQL runs", good, "" if good else "never reached" if output is None else " ".join(errors) or "no error")
+        score.check(
+            f"{document.relative_to(ROOT)}:{line}: SQL runs",
+            good,
+            "" if good else "never reached" if output is None else " ".join(errors) or "no error",
+        )
 
 
 def check_reference(score: Score, cluster: Cluster) -> None:
@@ -89,7 +105,11 @@ def check_reference(score: Score, cluster: Cluster) -> None:
     cluster.psql("CREATE EXTENSION vector", "reference")
     printed = cluster.psql((ROOT / "tests" / "docs" / "reference.sql").read_text(encoding="utf-8"), "reference").stdout
     written = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8").partition("\n---\n\n")[2]
-    differences = [line for line in difflib.unified_diff(written.splitlines(), printed.splitlines(), lineterm="", n=0) if line[:1] in "+-" and line[:3] not in ("+++", "---")]
+    differences = [
+        line
+        for line in difflib.unified_diff(written.splitlines(), printed.splitlines(), lineterm="", n=0)
+        if line[:1] in "+-" and line[:3] not in ("+++", "---")
+    ]
     score.check("docs/reference.md agrees with the catalog", not differences, "; ".join(differences[:6]))
 
 

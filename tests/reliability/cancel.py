@@ -23,7 +23,9 @@ OPTIONS = {"hnsw": " WITH (ef_construction = 300)", "ivfflat": " WITH (lists = 8
 
 def listeners(pid: int) -> tuple[int, int]:
     """The threads beside the backend's own, and those of them that would take a signal meant for it."""
-    meant = sum(1 << number - 1 for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGALRM, signal.SIGQUIT))
+    meant = sum(
+        1 << number - 1 for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGALRM, signal.SIGQUIT)
+    )
     seen, open_ = 0, 0
     for task in Path(f"/proc/{pid}/task").iterdir():
         try:
@@ -44,7 +46,11 @@ def files(server: Server) -> set[str]:
     """Every file of relations and every temporary one. What was dropped goes at the next checkpoint."""
     data = server.base / "data"
     kept = re.compile(r"^(t?\d+_)?\d+(_(fsm|vm|init))?(\.\d+)?$")
-    return {str(path.relative_to(data)) for path in (data / "base").rglob("*") if path.is_file() and (kept.match(path.name) or "pgsql_tmp" in str(path))}
+    return {
+        str(path.relative_to(data))
+        for path in (data / "base").rglob("*")
+        if path.is_file() and (kept.match(path.name) or "pgsql_tmp" in str(path))
+    }
 
 
 def shared_memory(server: Server) -> set[str]:
@@ -52,7 +58,9 @@ def shared_memory(server: Server) -> set[str]:
     return {path.name for path in (server.base / "data" / "pg_dynshmem").iterdir()}
 
 
-def interrupted(server: Server, connection: psycopg.Connection, statement: str, how: str, after: float) -> tuple[str, float]:
+def interrupted(
+    server: Server, connection: psycopg.Connection, statement: str, how: str, after: float
+) -> tuple[str, float]:
     """Runs the statement, ends it after that many seconds; the SQLSTATE, and how long it still worked after a request to end."""
     pid = connection.info.backend_pid
     helper = None
@@ -100,9 +108,16 @@ def builds(server: Server, score: Score, am: str, random_: random.Random) -> Non
         seen, open_ = listeners(pid)
         helpers, listening = max(helpers, seen), max(listening, open_)
         time.sleep(0.002)
-    score.check(f"{am}: threads of a build take no signals", helpers > 0 and listening == 0, f"{listening} of {helpers} do")
+    score.check(
+        f"{am}: threads of a build take no signals", helpers > 0 and listening == 0, f"{listening} of {helpers} do"
+    )
     run(connection, "DROP INDEX i", "CHECKPOINT")
-    before, memory_before, threads_before, shared_before = files(server), memory(pid), threads(pid), shared_memory(server)
+    before, memory_before, threads_before, shared_before = (
+        files(server),
+        memory(pid),
+        threads(pid),
+        shared_memory(server),
+    )
     hits, late, slowest, pace = 0, 0, 0.0, 0.8
     for attempt in range(12):
         how = ("statement_timeout", "pg_cancel_backend")[attempt % 2]
@@ -117,13 +132,25 @@ def builds(server: Server, score: Score, am: str, random_: random.Random) -> Non
         if code != "57014":
             score.check(f"{am}: a cancelled build says so", False, f"{how}: {code}")
     score.check(f"{am}: builds were cancelled in the middle", hits >= 3, f"{hits} cancelled, {late} finished first")
-    score.check(f"{am}: a cancel ends a build within a second of work", slowest < 1, f"the slowest worked {slowest:.2f} s")
+    score.check(
+        f"{am}: a cancel ends a build within a second of work", slowest < 1, f"the slowest worked {slowest:.2f} s"
+    )
     run(connection, "CHECKPOINT")
-    score.check(f"{am}: cancelled builds leave no threads", threads(pid) == threads_before, f"{threads(pid)}, before {threads_before}")
+    score.check(
+        f"{am}: cancelled builds leave no threads",
+        threads(pid) == threads_before,
+        f"{threads(pid)}, before {threads_before}",
+    )
     grown = (memory(pid) - memory_before) / 1e6
     score.check(f"{am}: cancelled builds leave no memory", grown < 40, f"{grown:.1f} MB more")
-    score.check(f"{am}: cancelled builds leave no files", not files(server) - before, sorted(files(server) - before)[:5])
-    score.check(f"{am}: cancelled builds leave no shared memory", not shared_memory(server) - shared_before, shared_memory(server) - shared_before)
+    score.check(
+        f"{am}: cancelled builds leave no files", not files(server) - before, sorted(files(server) - before)[:5]
+    )
+    score.check(
+        f"{am}: cancelled builds leave no shared memory",
+        not shared_memory(server) - shared_before,
+        shared_memory(server) - shared_before,
+    )
     for _ in range(3):
         code, took = interrupted(server, connection, create, "pg_terminate_backend", 0.05 + random_.random() * 0.3)
         if code == "none":
@@ -136,13 +163,19 @@ def builds(server: Server, score: Score, am: str, random_: random.Random) -> Non
         gone = time.monotonic() + 5
         while Path(f"/proc/{pid}").exists() and time.monotonic() < gone:
             time.sleep(0.01)
-        score.check(f"{am}: a terminated build ends its backend", code == "57P01" and not Path(f"/proc/{pid}").exists(), f"{code}, {took:.2f} s")
+        score.check(
+            f"{am}: a terminated build ends its backend",
+            code == "57P01" and not Path(f"/proc/{pid}").exists(),
+            f"{code}, {took:.2f} s",
+        )
         connection.close()
         connection = server.connect()
         run(connection, "SET maintenance_work_mem = '512MB'")
         pid = connection.info.backend_pid
     run(connection, "CHECKPOINT")
-    score.check(f"{am}: terminated builds leave no files", not files(server) - before, sorted(files(server) - before)[:5])
+    score.check(
+        f"{am}: terminated builds leave no files", not files(server) - before, sorted(files(server) - before)[:5]
+    )
 
     # CREATE INDEX CONCURRENTLY leaves an invalid index, as for every access method; it can be rebuilt or dropped.
     code, _ = interrupted(server, connection, create.replace("INDEX", "INDEX CONCURRENTLY"), "statement_timeout", 0.2)
@@ -161,7 +194,11 @@ def work(server: Server, score: Score, am: str, random_: random.Random, seed: in
     opclass = PLAIN[am]
     run(connection, "CREATE TABLE w (id int, v vector(16))")
     data.copy(connection, "w", 1, 6000, "v")
-    run(connection, f"CREATE INDEX iw ON w USING {am} (v {opclass.name}){opclass.options}", "DELETE FROM w WHERE id % 3 = 0")
+    run(
+        connection,
+        f"CREATE INDEX iw ON w USING {am} (v {opclass.name}){opclass.options}",
+        "DELETE FROM w WHERE id % 3 = 0",
+    )
     counts = {"VACUUM": 0, "INSERT": 0, "SELECT": 0}
     # How long each may take before it is ended: shorter when it was too late, longer when it was not.
     pace = dict.fromkeys(counts, 0.2)
@@ -181,7 +218,11 @@ def work(server: Server, score: Score, am: str, random_: random.Random, seed: in
         by_index(connection, ALL[am])
         attempt("SELECT", "SELECT count((SELECT id FROM w ORDER BY v <-> a.v LIMIT 1)) FROM w a", "pg_cancel_backend")
         run(connection, "RESET ALL")
-    score.check(f"{am}: work was cancelled in the middle", sum(counts.values()) >= 8 and counts["INSERT"] and counts["SELECT"], counts)
+    score.check(
+        f"{am}: work was cancelled in the middle",
+        sum(counts.values()) >= 8 and counts["INSERT"] and counts["SELECT"],
+        counts,
+    )
     invariants(score, f"{am}: after cancelled work", connection, data, opclass, "w", "iw")
     run(connection, "VACUUM w")
     invariants(score, f"{am}: after cancelled work and a whole vacuum", connection, data, opclass, "w", "iw")
@@ -190,9 +231,15 @@ def work(server: Server, score: Score, am: str, random_: random.Random, seed: in
 
 
 def test(prefix: str, score: Score, ams: list[str], options) -> None:
-    with Server(prefix, "cancel", {"max_parallel_maintenance_workers": "2", "dynamic_shared_memory_type": "mmap"}) as server:
+    with Server(
+        prefix, "cancel", {"max_parallel_maintenance_workers": "2", "dynamic_shared_memory_type": "mmap"}
+    ) as server:
         connection = server.connect()
-        run(connection, "CREATE EXTENSION vector", f"CREATE TABLE t (id int, v vector({WIDTH})) WITH (parallel_workers = 2)")
+        run(
+            connection,
+            "CREATE EXTENSION vector",
+            f"CREATE TABLE t (id int, v vector({WIDTH})) WITH (parallel_workers = 2)",
+        )
         Data(options.seed, WIDTH).copy(connection, "t", 1, ROWS, "v")
         run(connection, "ANALYZE t")
         connection.close()

@@ -93,7 +93,9 @@ class Workload:
         """Values outside all earlier ones, alone or a few together."""
         count, distance = random_.choice((1, 1, 4)), random_.uniform(50, 5000) * random_.choice((-1, 1))
         first = self.ids(count)
-        values = ", ".join(f"({first + n}, '{data.text(row + distance, 'v')}')" for n, row in enumerate(data.rows(count)))
+        values = ", ".join(
+            f"({first + n}, '{data.text(row + distance, 'v')}')" for n, row in enumerate(data.rows(count))
+        )
         connection.execute(f"INSERT INTO t (id, v) VALUES {values}")
         time.sleep(0.01)
 
@@ -112,7 +114,9 @@ class Workload:
             for setting in ALL[self.opclass.am]:
                 connection.execute(setting.replace("SET ", "SET LOCAL ", 1))
             wanted = connection.execute("SELECT count(*) FROM t").fetchone()[0]
-            connection.execute(f"DECLARE c NO SCROLL CURSOR FOR SELECT id FROM t ORDER BY v <-> '{self.pinned[random_.randrange(PINNED)][1]}'")
+            connection.execute(
+                f"DECLARE c NO SCROLL CURSOR FOR SELECT id FROM t ORDER BY v <-> '{self.pinned[random_.randrange(PINNED)][1]}'"
+            )
             found: list[int] = []
             while rows := connection.execute("FETCH 500 FROM c").fetchall():
                 found += [row[0] for row in rows]
@@ -134,7 +138,16 @@ class Workload:
     def steps(self, clients: int) -> list:
         """What each client does."""
         eight = [self.insert, self.insert, self.same, self.update, self.delete, self.search, self.search, self.vacuum]
-        others = [self.far, self.savepoints, self.cursor, self.rebuild, self.cursor, self.insert, self.delete, self.search]
+        others = [
+            self.far,
+            self.savepoints,
+            self.cursor,
+            self.rebuild,
+            self.cursor,
+            self.insert,
+            self.delete,
+            self.search,
+        ]
         every = eight + others
         return [every[number % len(every)] for number in range(clients)]
 
@@ -158,7 +171,9 @@ def work(server: Server, score: Score, am: str, options) -> None:
     score.check(f"{am}: everybody got on", all(counts.get(step.__name__) for step in steps), counts)
     share = counts.get("pinned rows found", 0) / max(1, counts.get("pinned rows searched", 0))
     # A list that is not among the probed hides its rows; a graph should not.
-    score.check(f"{am}: rows that stay were found meanwhile", share >= {"hnsw": 0.97, "ivfflat": 0.95}[am], f"{share:.3f}")
+    score.check(
+        f"{am}: rows that stay were found meanwhile", share >= {"hnsw": 0.97, "ivfflat": 0.95}[am], f"{share:.3f}"
+    )
     invariants(score, f"{am}: after {options.seconds:g} s of {len(steps)} clients", connection, data, opclass)
     run(connection, "VACUUM t")
     invariants(score, f"{am}: and a last vacuum", connection, data, opclass)

@@ -101,11 +101,14 @@ class Session:
     def waits_for(self) -> tuple[str, str, int] | None:
         """The kind of lock that the session waits for, what it is at, and whose turn it is."""
         row = self.control.execute(
-            "SELECT l.locktype, a.query, l.objid, l.classid FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE l.pid = %s AND NOT l.granted", (self.pid,)
+            "SELECT l.locktype, a.query, l.objid, l.classid FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE l.pid = %s AND NOT l.granted",
+            (self.pid,),
         ).fetchone()
         if row is None:
             return None
-        return ("stop", row[1], row[3] - WAIT_KEY) if row[0] == "advisory" and row[2] == self.pid else (row[0], row[1], 0)
+        return (
+            ("stop", row[1], row[3] - WAIT_KEY) if row[0] == "advisory" and row[2] == self.pid else (row[0], row[1], 0)
+        )
 
     def settle(self, patience: float = 30) -> str:
         """Waits until the session has ended, stopped, or waits for somebody."""

@@ -134,15 +134,26 @@ def cycle(prefix: str, score: Score, opclass: Opclass, options, library: str) ->
     am, random_ = opclass.am, random.Random(options.seed)
     with Server(prefix, "flips", {"shared_buffers": "32MB", "restart_after_crash": "on"}) as server:
         connection = server.connect()
-        run(connection, "CREATE EXTENSION vector", f"CREATE TABLE t (id int, v vector({DIMS}))",
-            f"CREATE FUNCTION save(regclass) RETURNS int LANGUAGE c AS '{library}'", f"CREATE FUNCTION restore(regclass) RETURNS void LANGUAGE c AS '{library}'",
-            f"CREATE FUNCTION flip(regclass, int, int, int) RETURNS void LANGUAGE c AS '{library}'", f"CREATE FUNCTION page(int) RETURNS bytea LANGUAGE c AS '{library}'")
+        run(
+            connection,
+            "CREATE EXTENSION vector",
+            f"CREATE TABLE t (id int, v vector({DIMS}))",
+            f"CREATE FUNCTION save(regclass) RETURNS int LANGUAGE c AS '{library}'",
+            f"CREATE FUNCTION restore(regclass) RETURNS void LANGUAGE c AS '{library}'",
+            f"CREATE FUNCTION flip(regclass, int, int, int) RETURNS void LANGUAGE c AS '{library}'",
+            f"CREATE FUNCTION page(int) RETURNS bytea LANGUAGE c AS '{library}'",
+        )
         data = Data(options.seed, DIMS)
         data.copy(connection, "t", 1, ROWS, "v")
         query = data.text(data.rows(1)[0], "v")
         with_ = " WITH (m = 4, ef_construction = 16)" if am == "hnsw" else " WITH (lists = 3)"
         # A row that is gone leaves what is deleted, and room that is used again.
-        run(connection, f"CREATE INDEX i ON t USING {am} (v {opclass.name}){with_}", "DELETE FROM t WHERE id = 5", "VACUUM (INDEX_CLEANUP ON) t")
+        run(
+            connection,
+            f"CREATE INDEX i ON t USING {am} (v {opclass.name}){with_}",
+            "DELETE FROM t WHERE id = 5",
+            "VACUUM (INDEX_CLEANUP ON) t",
+        )
         state: dict[str, list[bytes]] = {}
 
         def begin(connection: psycopg.Connection) -> None:
@@ -172,7 +183,9 @@ def cycle(prefix: str, score: Score, opclass: Opclass, options, library: str) ->
                     code = error.sqlstate
                     outcomes[code or "lost"] += 1
                     if code not in DAMAGE and FAR not in str(error):
-                        bad.append(f"{what} (block {block}, byte {byte}, mask {mask}): {code or 'connection lost'} {str(error).strip()[:150]}")
+                        bad.append(
+                            f"{what} (block {block}, byte {byte}, mask {mask}): {code or 'connection lost'} {str(error).strip()[:150]}"
+                        )
                     if connection.closed or connection.broken:
                         break
             killer.cancel()
@@ -181,15 +194,28 @@ def cycle(prefix: str, score: Score, opclass: Opclass, options, library: str) ->
                     killer.join()
                 # What was flipped may have been written: begin with a new index.
                 connection = server.connect()
-                run(connection, "DROP INDEX IF EXISTS i", "DELETE FROM t WHERE id >= 1000", f"CREATE INDEX i ON t USING {am} (v {opclass.name}){with_}")
+                run(
+                    connection,
+                    "DROP INDEX IF EXISTS i",
+                    "DELETE FROM t WHERE id >= 1000",
+                    f"CREATE INDEX i ON t USING {am} (v {opclass.name}){with_}",
+                )
                 begin(connection)
                 continue
             run(connection, "SELECT restore('i')", "DELETE FROM t WHERE id >= 1000")
             done += 1
         connection.close()
         share = f"{done} of {len(order)} bits, {dict(outcomes)}"
-        score.check(f"{am}: a flipped bit crashes nothing, hangs nothing, and is told as damage or not at all", not bad, "; ".join(bad[:4]) or share)
-        score.check(f"{am}: bits were flipped, and damage was noticed", done >= min(50, options.seconds * 9) and outcomes["XX002"] > 5, share)
+        score.check(
+            f"{am}: a flipped bit crashes nothing, hangs nothing, and is told as damage or not at all",
+            not bad,
+            "; ".join(bad[:4]) or share,
+        )
+        score.check(
+            f"{am}: bits were flipped, and damage was noticed",
+            done >= min(50, options.seconds * 9) and outcomes["XX002"] > 5,
+            share,
+        )
         score.check(f"{am}: nothing unexpected in the server's log", not server.trouble(), server.trouble()[:3])
 
 

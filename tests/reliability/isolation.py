@@ -53,7 +53,10 @@ class Stage:
         opclass = PLAIN[self.am]
         run(self.main, "DROP TABLE IF EXISTS t", "CREATE TABLE t (id int, v vector(16))")
         self.data.copy(self.main, "t", 0, rows, "v")
-        run(self.main, f"CREATE INDEX i ON t USING {self.am} (v {opclass.name}){opclass.options if options is None else options}")
+        run(
+            self.main,
+            f"CREATE INDEX i ON t USING {self.am} (v {opclass.name}){opclass.options if options is None else options}",
+        )
 
     def session(self, *settings: str) -> Session:
         session = Session(self.server, self.control, "SET statement_timeout = '60s'", *settings)
@@ -62,7 +65,9 @@ class Stage:
 
     def values(self, count: int) -> str:
         self.next += count
-        return ", ".join(f"({self.next - count + n}, '{self.data.text(row, 'v')}')" for n, row in enumerate(self.data.rows(count)))
+        return ", ".join(
+            f"({self.next - count + n}, '{self.data.text(row, 'v')}')" for n, row in enumerate(self.data.rows(count))
+        )
 
     def insert(self, count: int) -> None:
         run(self.main, f"INSERT INTO t VALUES {self.values(count)}")
@@ -81,7 +86,13 @@ class Stage:
         wanted, found = self.living(), self.found()
         problems = index_problems(self.reader, self.am, "i") or []
         missing = len(set(wanted) - set(found))
-        self.score.check(f"{self.am}: {name}", wanted == found and not problems, f"{len(found)} rows for {len(wanted)}, {missing} missing; {'; '.join(problems[:3])}" if wanted != found or problems else f"{len(found)} rows")
+        self.score.check(
+            f"{self.am}: {name}",
+            wanted == found and not problems,
+            f"{len(found)} rows for {len(wanted)}, {missing} missing; {'; '.join(problems[:3])}"
+            if wanted != found or problems
+            else f"{len(found)} rows",
+        )
 
     def check(self, name: str, ok: bool, detail: object = "") -> bool:
         return self.score.check(f"{self.am}: {name}", ok, detail)
@@ -97,7 +108,9 @@ def items(page: bytes) -> list[bytes]:
     """Of a page with line pointers, the items in use."""
     lower = struct.unpack_from("<H", page, 12)[0]
     pointers = [struct.unpack_from("<I", page, at)[0] for at in range(24, lower, 4)]
-    return [page[pointer & 0x7FFF : (pointer & 0x7FFF) + (pointer >> 17)] for pointer in pointers if pointer >> 15 & 3 == 1]
+    return [
+        page[pointer & 0x7FFF : (pointer & 0x7FFF) + (pointer >> 17)] for pointer in pointers if pointer >> 15 & 3 == 1
+    ]
 
 
 def entry_point(stage: Stage) -> tuple[int, int, int]:
@@ -128,7 +141,11 @@ def entry_point_replaced_while_a_vacuum_runs(stage: Stage) -> None:
         stage.table(200, " WITH (m = 2, ef_construction = 8)")
         run(stage.main, "DELETE FROM t WHERE id % 4 <> 0")
         vacuum = stage.session()
-        if not stage.check(f"a vacuum with much to do stops at {point}", vacuum.start(f"{point}:wait:1", VACUUM) == "stopped", vacuum.point):
+        if not stage.check(
+            f"a vacuum with much to do stops at {point}",
+            vacuum.start(f"{point}:wait:1", VACUUM) == "stopped",
+            vacuum.point,
+        ):
             continue
         before, raised = entry_point(stage), False
         for _ in range(60):
@@ -150,15 +167,27 @@ def marking_waits_for_inserts(stage: Stage) -> None:
         stage.table()
         run(stage.main, "DELETE FROM t WHERE id % 2 = 0")
         insert, vacuum = stage.session(), stage.session()
-        if not stage.check(f"an insert stops at {point}", insert.start(f"{point}:wait:1", f"INSERT INTO t VALUES {stage.values(1)}") == "stopped", insert.error):
+        if not stage.check(
+            f"an insert stops at {point}",
+            insert.start(f"{point}:wait:1", f"INSERT INTO t VALUES {stage.values(1)}") == "stopped",
+            insert.error,
+        ):
             continue
         vacuum.start("", VACUUM)
         marked = sum(item[:1] == b"\x01" and item[2] == 1 for page in stage.pages()[1:] for item in items(page))
-        stage.check(f"a vacuum waits for an insert that stands at {point}", vacuum.busy and marked == 0, f"{'waiting' if vacuum.busy else 'ended'}, {marked} marked")
+        stage.check(
+            f"a vacuum waits for an insert that stands at {point}",
+            vacuum.busy and marked == 0,
+            f"{'waiting' if vacuum.busy else 'ended'}, {marked} marked",
+        )
         stage.check("scans go on meanwhile", stage.found() == stage.living())
         insert.go()
         vacuum.thread.join(60)
-        stage.check("both end well", insert.error is None and vacuum.error is None and not vacuum.busy, f"{insert.error} {vacuum.error}")
+        stage.check(
+            "both end well",
+            insert.error is None and vacuum.error is None and not vacuum.busy,
+            f"{insert.error} {vacuum.error}",
+        )
         stage.whole(f"a vacuum beside an insert that stood at {point}")
 
 
@@ -174,7 +203,9 @@ def marking_waits_for_scans(stage: Stage) -> None:
             state = scan.start(f"{point}:wait:{nth}", f"SELECT id FROM t ORDER BY v <-> '{ANYWHERE}'")
             if state != "stopped":
                 # The pass over the pages has few chunks in a small index.
-                stage.check(f"a scan of everything stops at {point}", nth > 1 and scan.error is None, scan.error or state)
+                stage.check(
+                    f"a scan of everything stops at {point}", nth > 1 and scan.error is None, scan.error or state
+                )
                 continue
             vacuum.start("", VACUUM)
             blocked = vacuum.busy
@@ -182,9 +213,17 @@ def marking_waits_for_scans(stage: Stage) -> None:
                 stage.insert(150)
             scan.go()
             vacuum.thread.join(60)
-            stage.check("both end well", scan.error is None and vacuum.error is None and not vacuum.busy, f"{scan.error} {vacuum.error}")
+            stage.check(
+                "both end well",
+                scan.error is None and vacuum.error is None and not vacuum.busy,
+                f"{scan.error} {vacuum.error}",
+            )
             found = sorted(row[0] for row in scan.rows)
-            stage.check(f"a scan that stood at {point} returns what was there at its beginning", found == wanted, f"{len(found)} rows for {len(wanted)}; the vacuum {'waited' if blocked else 'passed'}")
+            stage.check(
+                f"a scan that stood at {point} returns what was there at its beginning",
+                found == wanted,
+                f"{len(found)} rows for {len(wanted)}; the vacuum {'waited' if blocked else 'passed'}",
+            )
             stage.whole(f"after a scan that stood at {point}")
 
 
@@ -200,7 +239,11 @@ def deleted_tuples_of_an_earlier_vacuum(stage: Stage) -> None:
         if state == "stopped":
             vacuum.go()
         stage.check(f"a vacuum that stands at {point} ends well", vacuum.error is None, vacuum.error or state)
-        stage.check("inserts took the places of the earlier vacuum", len(stage.pages()) <= blocks + 1, f"{blocks} blocks, then {len(stage.pages())}")
+        stage.check(
+            "inserts took the places of the earlier vacuum",
+            len(stage.pages()) <= blocks + 1,
+            f"{blocks} blocks, then {len(stage.pages())}",
+        )
         stage.whole(f"places of an earlier vacuum used while one stood at {point}")
 
 
@@ -215,7 +258,11 @@ def edges_once(stage: Stage) -> None:
         stage.insert(6)
         state = vacuum.step()
     vacuum.go()
-    stage.check("a vacuum ends well with inserts at each of its steps", vacuum.error is None and stops > 5, vacuum.error or f"{stops} steps")
+    stage.check(
+        "a vacuum ends well with inserts at each of its steps",
+        vacuum.error is None and stops > 5,
+        vacuum.error or f"{stops} steps",
+    )
     lists = edges(stage)
     twice = sum(len(set(slots)) != len(slots) for slots in lists)
     stage.check("no list has an edge twice", twice == 0 and len(lists) > 100, f"{twice} of {len(lists)}")
@@ -253,7 +300,11 @@ def equal_rows_inserted_at_once(stage: Stage) -> None:
             session.go()
         for session in sessions:
             session.thread.join(60)
-        stage.check("all end well", all(session.error is None and not session.busy for session in sessions), [session.error for session in sessions])
+        stage.check(
+            "all end well",
+            all(session.error is None and not session.busy for session in sessions),
+            [session.error for session in sessions],
+        )
         stage.whole(f"equal rows whose inserts stood at {point} together")
 
 
@@ -268,7 +319,11 @@ def insert_while_a_vacuum_moves_the_insert_page(stage: Stage) -> None:
     # Enough rows that one of them needs a new page.
     state = insert.start("ivfflat.insert.entry:wait:1", f"INSERT INTO t VALUES {stage.values(200)}")
     vacuum = stage.session()
-    stage.check("a vacuum does not wait for an insert", vacuum.start("", VACUUM) == "idle" and vacuum.error is None, vacuum.error)
+    stage.check(
+        "a vacuum does not wait for an insert",
+        vacuum.start("", VACUUM) == "idle" and vacuum.error is None,
+        vacuum.error,
+    )
     stage.insert(200)
     if state == "stopped":
         insert.go()
@@ -281,7 +336,9 @@ def insert_while_a_vacuum_moves_the_insert_page(stage: Stage) -> None:
         stage.insert(20)
         state = vacuum.step()
     vacuum.go()
-    stage.check("inserts at each page of a vacuum", vacuum.error is None and steps > 5, vacuum.error or f"{steps} pages")
+    stage.check(
+        "inserts at each page of a vacuum", vacuum.error is None and steps > 5, vacuum.error or f"{steps} pages"
+    )
     stage.whole("inserts at each page of a vacuum")
 
 
@@ -313,7 +370,11 @@ def scan_over_a_page_being_repacked(stage: Stage) -> None:
     stage.check("the vacuum ends well", vacuum.error is None and steps > 9, vacuum.error or f"{steps} pages")
     for name, rows in got.items():
         rows += [row[0] for row in reader.execute(f"FETCH ALL FROM {name}")]
-        stage.check(f"a scan opened {name.replace('at', 'at page ')} returns what was there then", sorted(rows) == wants[name], f"{len(rows)} rows for {len(wants[name])}")
+        stage.check(
+            f"a scan opened {name.replace('at', 'at page ')} returns what was there then",
+            sorted(rows) == wants[name],
+            f"{len(rows)} rows for {len(wants[name])}",
+        )
     run(reader, "COMMIT")
     stage.whole("scans beside a vacuum that stands between pages")
 
@@ -329,7 +390,11 @@ def cursor_open_over_a_vacuum(stage: Stage) -> None:
         wanted = stage.living()
         reader = stage.reader
         by_index(reader, [*ALL[stage.am], "SET hnsw.ef_search = 20"])
-        run(reader, "BEGIN", f"DECLARE c NO SCROLL CURSOR {'WITH HOLD ' if hold else ''}FOR SELECT id FROM t ORDER BY v <-> '{ANYWHERE}'")
+        run(
+            reader,
+            "BEGIN",
+            f"DECLARE c NO SCROLL CURSOR {'WITH HOLD ' if hold else ''}FOR SELECT id FROM t ORDER BY v <-> '{ANYWHERE}'",
+        )
         found = [row[0] for row in reader.execute("FETCH 60 FROM c")]
         if hold:
             run(reader, "COMMIT")
@@ -339,13 +404,23 @@ def cursor_open_over_a_vacuum(stage: Stage) -> None:
             found += [row[0] for row in reader.execute("FETCH 60 FROM c")]
         found += [row[0] for row in reader.execute("FETCH ALL FROM c")]
         run(reader, "CLOSE c" if hold else "COMMIT")
-        stage.check(f"a cursor{' held over its commit' if hold else ''} over vacuums returns what was there at its beginning", sorted(found) == wanted, f"{len(found)} rows for {len(wanted)}")
+        stage.check(
+            f"a cursor{' held over its commit' if hold else ''} over vacuums returns what was there at its beginning",
+            sorted(found) == wanted,
+            f"{len(found)} rows for {len(wanted)}",
+        )
         stage.whole("after vacuums under a cursor")
 
 
 def insert_page_does_not_rewind(stage: Stage) -> None:
     """After a vacuum whose free places fit nothing, inserts do not walk the index from there each time."""
-    run(stage.main, "DROP TABLE IF EXISTS t", "CREATE TABLE t (id int, v sparsevec(2000))", "SELECT setseed(0.3)", "SET client_min_messages = warning")
+    run(
+        stage.main,
+        "DROP TABLE IF EXISTS t",
+        "CREATE TABLE t (id int, v sparsevec(2000))",
+        "SELECT setseed(0.3)",
+        "SET client_min_messages = warning",
+    )
     flush = stage.main.execute("SELECT count(*) FROM pg_proc WHERE proname = 'pg_stat_force_next_flush'").fetchone()[0]
 
     def rows(first: int, count: int, width: int) -> str:
@@ -356,7 +431,9 @@ def insert_page_does_not_rewind(stage: Stage) -> None:
         run(stage.main, "SELECT pg_stat_force_next_flush()" if flush else "SELECT pg_sleep(1.5)", "SELECT 1")
         if not flush:
             time.sleep(1)
-        return stage.control.execute("SELECT idx_blks_read + idx_blks_hit FROM pg_statio_user_tables WHERE relname = 't'").fetchone()[0]
+        return stage.control.execute(
+            "SELECT idx_blks_read + idx_blks_hit FROM pg_statio_user_tables WHERE relname = 't'"
+        ).fetchone()[0]
 
     def touched() -> float:
         """Index blocks that one insert looks at."""
@@ -373,7 +450,11 @@ def insert_page_does_not_rewind(stage: Stage) -> None:
     before = touched()
     run(stage.main, "DELETE FROM t WHERE id % 1000 < 500 AND id < 100000", VACUUM)
     after = touched()
-    stage.check("inserts after a vacuum do not walk the index", after <= before * 1.5 + 24 and blocks > 200, f"{before:.0f} blocks an insert before, {after:.0f} after, of {blocks}")
+    stage.check(
+        "inserts after a vacuum do not walk the index",
+        after <= before * 1.5 + 24 and blocks > 200,
+        f"{before:.0f} blocks an insert before, {after:.0f} after, of {blocks}",
+    )
     wanted = stage.main.execute("SELECT count(*) FROM t").fetchone()[0]
     by_index(stage.reader, ALL["hnsw"])
     found = [row[0] for row in stage.reader.execute("SELECT id FROM t ORDER BY v <-> '{1:1}/2000'")]
@@ -393,10 +474,15 @@ def beside_writers(stage: Stage, writers: int, seconds: float, body: Callable[[]
                 for _ in range(MOST):
                     if done.is_set():
                         break
-                    values = ", ".join(f"({first + n}, '{data.text(row, 'v')}')" for n, row in enumerate(data.rows(rows)))
+                    values = ", ".join(
+                        f"({first + n}, '{data.text(row, 'v')}')" for n, row in enumerate(data.rows(rows))
+                    )
                     with connection.transaction(force_rollback=first % 7 == 3):
                         run(connection, f"INSERT INTO t VALUES {values}")
-                        run(connection, f"UPDATE t SET v = v + v WHERE id BETWEEN {first - 2 * rows} AND {first - 2 * rows + 3}")
+                        run(
+                            connection,
+                            f"UPDATE t SET v = v + v WHERE id BETWEEN {first - 2 * rows} AND {first - 2 * rows + 3}",
+                        )
                         run(connection, f"DELETE FROM t WHERE id BETWEEN {first - 5 * rows} AND {first - 5 * rows + 8}")
                     first += rows
                     time.sleep(0.01)
@@ -421,7 +507,12 @@ def create_index_concurrently_beside_writers(stage: Stage) -> None:
     stage.table(3000)
     run(stage.main, "DROP INDEX i")
     options = PLAIN[stage.am].options
-    problems = beside_writers(stage, 3, 0.3, lambda: run(stage.main, f"CREATE INDEX CONCURRENTLY i ON t USING {stage.am} (v vector_l2_ops){options}"))
+    problems = beside_writers(
+        stage,
+        3,
+        0.3,
+        lambda: run(stage.main, f"CREATE INDEX CONCURRENTLY i ON t USING {stage.am} (v vector_l2_ops){options}"),
+    )
     stage.check("writers beside CREATE INDEX CONCURRENTLY met no error", not problems, problems[:2])
     stage.whole("CREATE INDEX CONCURRENTLY beside writers")
 
@@ -444,7 +535,12 @@ def vacuum_on_several_workers(stage: Stage) -> None:
     """VACUUM (PARALLEL) gives each index to a process of its own."""
     stage.table(2000)
     other = {"hnsw": "ivfflat", "ivfflat": "hnsw"}[stage.am]
-    run(stage.main, f"CREATE INDEX j ON t USING {other} (v vector_cosine_ops)", "CREATE INDEX k ON t USING hnsw ((v::halfvec(16)) halfvec_l2_ops)", "SET min_parallel_index_scan_size = 0")
+    run(
+        stage.main,
+        f"CREATE INDEX j ON t USING {other} (v vector_cosine_ops)",
+        "CREATE INDEX k ON t USING hnsw ((v::halfvec(16)) halfvec_l2_ops)",
+        "SET min_parallel_index_scan_size = 0",
+    )
 
     def body() -> None:
         for part in range(4):
@@ -492,9 +588,16 @@ def sampling_passes_over_dead_rows(stage: Stage) -> None:
     """Centres are of rows that live. CREATE INDEX CONCURRENTLY passes over dead ones also while an old snapshot keeps them in the table; without
     CONCURRENTLY these are in the index, too."""
     for concurrently in (False, True):
-        run(stage.main, "DROP TABLE IF EXISTS t", "CREATE TABLE t (id int, v vector(16)) WITH (autovacuum_enabled = off)")
+        run(
+            stage.main,
+            "DROP TABLE IF EXISTS t",
+            "CREATE TABLE t (id int, v vector(16)) WITH (autovacuum_enabled = off)",
+        )
         # Dead ones far away, nine times as many as those that live.
-        run(stage.main, "INSERT INTO t SELECT -n, array_fill(1000 + n % 97, ARRAY[16])::vector FROM generate_series(1, 18000) n")
+        run(
+            stage.main,
+            "INSERT INTO t SELECT -n, array_fill(1000 + n % 97, ARRAY[16])::vector FROM generate_series(1, 18000) n",
+        )
         stage.data.copy(stage.main, "t", 0, 2000, "v")
         create = f"CREATE INDEX {'CONCURRENTLY ' if concurrently else ''}i ON t USING ivfflat (v vector_l2_ops) WITH (lists = 20)"
         if concurrently:
@@ -506,16 +609,29 @@ def sampling_passes_over_dead_rows(stage: Stage) -> None:
             state = session.start("", create)
             old.close()
             session.thread.join(60)
-            stage.check("CREATE INDEX CONCURRENTLY waits for an old snapshot, then ends", state == "blocked" and session.error is None and not session.busy, session.error or state)
+            stage.check(
+                "CREATE INDEX CONCURRENTLY waits for an old snapshot, then ends",
+                state == "blocked" and session.error is None and not session.busy,
+                session.error or state,
+            )
         else:
             run(stage.main, "DELETE FROM t WHERE id < 0", create)
         words = "CREATE INDEX CONCURRENTLY" if concurrently else "CREATE INDEX"
         by_index(stage.reader, ["SET ivfflat.probes = 1", "SET ivfflat.iterative_scan = off"])
         shares = []
         for row in stage.data.rows(10):
-            shares.append(stage.reader.execute(f"SELECT count(*) FROM (SELECT id FROM t ORDER BY v <-> '{stage.data.text(row, 'v')}') x").fetchone()[0] / 2000)
+            shares.append(
+                stage.reader.execute(
+                    f"SELECT count(*) FROM (SELECT id FROM t ORDER BY v <-> '{stage.data.text(row, 'v')}') x"
+                ).fetchone()[0]
+                / 2000
+            )
         # With nine tenths of the sample dead, two lists would hold all that live.
-        stage.check(f"{words}: lists are of living rows", max(shares) < 0.3, f"the largest list met holds {max(shares):.2f} of them")
+        stage.check(
+            f"{words}: lists are of living rows",
+            max(shares) < 0.3,
+            f"the largest list met holds {max(shares):.2f} of them",
+        )
         stage.whole(f"{words} with dead rows in the table")
 
 
@@ -535,11 +651,21 @@ PLAIN_ONES = {
     "hnsw": [insert_page_does_not_rewind],
     "ivfflat": [inserts_extend_one_list_together, sampling_passes_over_dead_rows],
 }
-BOTH = [cursor_open_over_a_vacuum, create_index_concurrently_beside_writers, reindex_concurrently_beside_writers, vacuum_on_several_workers, first_rows_of_an_empty_index]
+BOTH = [
+    cursor_open_over_a_vacuum,
+    create_index_concurrently_beside_writers,
+    reindex_concurrently_beside_writers,
+    vacuum_on_several_workers,
+    first_rows_of_an_empty_index,
+]
 
 
 def test(prefix: str, score: Score, ams: list[str], options) -> None:
-    with Server(getattr(options, "faults", None) or prefix, "isolation", {"max_worker_processes": "16", "track_io_timing": "off"}) as server:
+    with Server(
+        getattr(options, "faults", None) or prefix,
+        "isolation",
+        {"max_worker_processes": "16", "track_io_timing": "off"},
+    ) as server:
         with server.connect() as connection:
             run(connection, "CREATE EXTENSION vector")
             steps = available(connection)

@@ -33,7 +33,19 @@ MOST_ROWS = 1200
 # A scan with a queue for all elements walks everything that the graph leads to, and nothing helps it as an iterative scan's last pass does.
 GRAPH, QUEUE = ["SET hnsw.iterative_scan = off", "SET hnsw.ef_search = 1000"], 1000
 # The first three are rules for fault points.
-RULES = ["hnsw.insert.pair:wait", " hnsw.*:kill:3 , a:error", "", "a", "a:", ":wait", "a:wait:0", "a:wait:x", "a:wait:1:2", "a:sleep", "a:wait,b"]
+RULES = [
+    "hnsw.insert.pair:wait",
+    " hnsw.*:kill:3 , a:error",
+    "",
+    "a",
+    "a:",
+    ":wait",
+    "a:wait:0",
+    "a:wait:x",
+    "a:wait:1:2",
+    "a:sleep",
+    "a:wait,b",
+]
 # Nobody waits for long in foreground: what a stopped session blocks is given up and tried another time.
 WAIT = "100ms"
 TYPES = {"v": "vector(16)", "h": "halfvec(16)", "s": "sparsevec(48)", "b": "bit(64)"}
@@ -113,7 +125,12 @@ class Driver:
         self.main = self.server.connect()
         self.reader = self.server.connect()
         # levels of new elements follow from the seed
-        run(self.main, f"SET hnsw.build_seed = {self.rng.randrange(1, 1 << 30)}", f"SET lock_timeout = '{WAIT}'", "SET max_parallel_maintenance_workers = 0")
+        run(
+            self.main,
+            f"SET hnsw.build_seed = {self.rng.randrange(1, 1 << 30)}",
+            f"SET lock_timeout = '{WAIT}'",
+            "SET max_parallel_maintenance_workers = 0",
+        )
         self.walker = self.server.connect()
         by_index(self.reader, [*ALL["hnsw"], *ALL["ivfflat"], "SET work_mem = '64MB'"])
         by_index(self.walker, GRAPH)
@@ -121,7 +138,14 @@ class Driver:
             run(connection, "SET lock_timeout = '10s'", "SET enable_sort = off")
 
     def session(self, am: str) -> Session:
-        return Session(self.server, self.control, f"SET hnsw.build_seed = {self.rng.randrange(1, 1 << 30)}", "SET lock_timeout = '20s'", "SET enable_seqscan = off", *ALL[am])
+        return Session(
+            self.server,
+            self.control,
+            f"SET hnsw.build_seed = {self.rng.randrange(1, 1 << 30)}",
+            "SET lock_timeout = '20s'",
+            "SET enable_seqscan = off",
+            *ALL[am],
+        )
 
     def close(self) -> None:
         for connection in (self.control, self.main, self.reader, self.walker):
@@ -134,7 +158,11 @@ class Driver:
 
     def check(self, table: Table, beside: str = "") -> None:
         """A scan by index that nothing limits finds the committed rows, each once."""
-        query = table.value(self.rng.choice(KINDS[:4])) if self.rng.random() < 0.7 or not table.rows else self.rng.choice(list(table.rows.values()))
+        query = (
+            table.value(self.rng.choice(KINDS[:4]))
+            if self.rng.random() < 0.7 or not table.rows
+            else self.rng.choice(list(table.rows.values()))
+        )
         question = f"SELECT id FROM {table.name} ORDER BY e {table.opclass.operator} '{query}'"
         found = [row[0] for row in self.reader.execute(question)]
         self.counts["scans"] += 1
@@ -142,7 +170,12 @@ class Driver:
         self.compare(table, found, set(table.rows), f"a scan{beside} from {query[:60]}")
         if table.opclass.am == "hnsw" and table.bound <= QUEUE:
             self.counts["walks of the graph"] += 1
-            self.compare(table, [row[0] for row in self.walker.execute(question)], set(table.rows), f"a walk of the graph{beside} from {query[:60]}")
+            self.compare(
+                table,
+                [row[0] for row in self.walker.execute(question)],
+                set(table.rows),
+                f"a walk of the graph{beside} from {query[:60]}",
+            )
 
     def compare(self, table: Table, found: list[int], wanted: set[int], what: str) -> None:
         missing, extra = wanted - set(found), set(found) - wanted
@@ -154,7 +187,9 @@ class Driver:
         problems = index_problems(self.reader, table.opclass.am, table.index) or []
         self.counts["deep checks"] += 1
         if problems:
-            raise Missed(f"{table.name}, {table.opclass.am} {table.opclass.name}: {table.opclass.am}_check: {'; '.join(problems[:4])}")
+            raise Missed(
+                f"{table.name}, {table.opclass.am} {table.opclass.name}: {table.opclass.am}_check: {'; '.join(problems[:4])}"
+            )
 
     # --- steps ----------------------------------------------------------------------------------------------------------
 
@@ -205,7 +240,9 @@ class Driver:
                 table.rows |= rows
         else:
             name = f"p{table.next_id}"
-            if len(table.prepared) < 2 and self.attempt("insert", table.insert(rows), f"PREPARE TRANSACTION '{table.name} {name}'"):
+            if len(table.prepared) < 2 and self.attempt(
+                "insert", table.insert(rows), f"PREPARE TRANSACTION '{table.name} {name}'"
+            ):
                 table.prepared[f"{table.name} {name}"] = rows
 
     def end_prepared(self, table: Table) -> None:
@@ -225,14 +262,18 @@ class Driver:
             return
         if self.rng.random() < 0.5:
             self.say(f"{table.name}: update of {len(numbers)}, the indexed value stays")
-            self.attempt("update", f"UPDATE {table.name} SET n = n + 1 WHERE id = ANY ('{{{','.join(map(str, numbers))}}}')")
+            self.attempt(
+                "update", f"UPDATE {table.name} SET n = n + 1 WHERE id = ANY ('{{{','.join(map(str, numbers))}}}')"
+            )
             return
         kind = self.rng.choice(KINDS)
         rows = {number: table.value(kind) for number in numbers}
         table.bound += len(numbers)
         self.say(f"{table.name}: update of {len(numbers)} to {kind}")
         values = ", ".join(f"({number}, '{value}'::{TYPES[table.opclass.column]})" for number, value in rows.items())
-        if self.attempt("update", f"UPDATE {table.name} t SET e = x.e FROM (VALUES {values}) x (id, e) WHERE t.id = x.id"):
+        if self.attempt(
+            "update", f"UPDATE {table.name} t SET e = x.e FROM (VALUES {values}) x (id, e) WHERE t.id = x.id"
+        ):
             table.rows |= rows
         else:
             table.untidy = True
@@ -243,7 +284,9 @@ class Driver:
             share = max(share, 0.6)
         numbers = table.some(share) if share < 1 else list(table.rows)
         self.say(f"{table.name}: delete of {len(numbers)} of {len(table.rows)}")
-        if numbers and self.attempt("delete", f"DELETE FROM {table.name} WHERE id = ANY ('{{{','.join(map(str, numbers))}}}')"):
+        if numbers and self.attempt(
+            "delete", f"DELETE FROM {table.name} WHERE id = ANY ('{{{','.join(map(str, numbers))}}}')"
+        ):
             for number in numbers:
                 del table.rows[number]
 
@@ -264,7 +307,12 @@ class Driver:
         slow = self.rng.random() < 0.2
         self.say(f"{table.name}: vacuum {rule or ('with delays' if slow else '')}")
         self.counts["vacuums"] += 1
-        run(self.main, f"SET vector.fault_point = '{rule}'", f"SET vacuum_cost_delay = {1 if slow else 0}", "SET lock_timeout = '20s'")
+        run(
+            self.main,
+            f"SET vector.fault_point = '{rule}'",
+            f"SET vacuum_cost_delay = {1 if slow else 0}",
+            "SET lock_timeout = '20s'",
+        )
         try:
             self.main.execute(self.vacuum_words(table))
             self.vacuumed(table)
@@ -278,7 +326,12 @@ class Driver:
             # they hold locks on the table
             return
         self.say(f"{table.name}: reindex")
-        run(self.main, f"SET maintenance_work_mem = '{self.rng.choice(('1MB', '64MB'))}'", "SET client_min_messages = warning", f"REINDEX INDEX {table.index}")
+        run(
+            self.main,
+            f"SET maintenance_work_mem = '{self.rng.choice(('1MB', '64MB'))}'",
+            "SET client_min_messages = warning",
+            f"REINDEX INDEX {table.index}",
+        )
         self.vacuumed(table)
 
     def quick(self, table: Table) -> None:
@@ -291,7 +344,8 @@ class Driver:
         table = self.rng.choice(self.tables)
         self.steps += 1
         what = self.rng.choices(
-            (self.insert, self.update, self.delete, self.vacuum, self.end_prepared, self.reindex, windows.one), (30, 8, 8, 10, 3, 1, 25)
+            (self.insert, self.update, self.delete, self.vacuum, self.end_prepared, self.reindex, windows.one),
+            (30, 8, 8, 10, 3, 1, 25),
         )[0]
         if len(table.rows) > MOST_ROWS:
             what = self.delete
@@ -323,20 +377,39 @@ def make_tables(connection: psycopg.Connection, seed: int, ams: list[str], rng: 
         if opclass.am not in ams or opclass.name not in TRIED[opclass.am]:
             continue
         table = Table(f"r{len(tables)}", opclass, Data(seed + len(tables)), rng)
-        run(connection, f"CREATE TABLE {table.name} (id int, n int DEFAULT 0, e {TYPES[opclass.column]}) WITH (fillfactor = 70)")
-        options = f"m = {rng.choice((2, 4, 16))}, ef_construction = 32" if opclass.am == "hnsw" else f"lists = {rng.choice((1, 7))}"
+        run(
+            connection,
+            f"CREATE TABLE {table.name} (id int, n int DEFAULT 0, e {TYPES[opclass.column]}) WITH (fillfactor = 70)",
+        )
+        options = (
+            f"m = {rng.choice((2, 4, 16))}, ef_construction = 32"
+            if opclass.am == "hnsw"
+            else f"lists = {rng.choice((1, 7))}"
+        )
         first = rng.choice((0, 0, 300))
         if first:
             for kind in ("near", "far", "equal"):
                 rows = table.new(first // 3, kind)
                 connection.execute(table.insert(rows))
                 table.rows |= rows
-        run(connection, f"CREATE INDEX {table.index} ON {table.name} USING {opclass.am} (e {opclass.name}) WITH ({options})")
+        run(
+            connection,
+            f"CREATE INDEX {table.index} ON {table.name} USING {opclass.am} (e {opclass.name}) WITH ({options})",
+        )
         tables.append(table)
     return tables
 
 
-def schedules(server: Server, score: Score, ams: list[str], seed: int, seconds: float, steps: int, total: Counter[str], points: Counter[str]) -> None:
+def schedules(
+    server: Server,
+    score: Score,
+    ams: list[str],
+    seed: int,
+    seconds: float,
+    steps: int,
+    total: Counter[str],
+    points: Counter[str],
+) -> None:
     """One schedule after the other, each from a seed of its own, until the time is over. The first one alone decides the short form."""
     end = time.monotonic() + seconds
     number = failures = 0
@@ -353,7 +426,12 @@ def schedules(server: Server, score: Score, ams: list[str], seed: int, seconds: 
         except (Missed, psycopg.Error, AssertionError, windows.Stopped) as error:
             if isinstance(error, psycopg.InternalError) and error.sqlstate is None:
                 # An error of the client's library, which no server sent: seen once, after a killed backend. More than one is no chance.
-                print(f"# the client gave up in the schedule of seed {seed + number}, step {driver.steps}: {error}", *(f"#   {line}" for line in driver.log), sep="\n", flush=True)
+                print(
+                    f"# the client gave up in the schedule of seed {seed + number}, step {driver.steps}: {error}",
+                    *(f"#   {line}" for line in driver.log),
+                    sep="\n",
+                    flush=True,
+                )
                 total["schedules that the client ended"] += 1
                 failures += total["schedules that the client ended"] > 1
                 driver.close()
@@ -361,7 +439,11 @@ def schedules(server: Server, score: Score, ams: list[str], seed: int, seconds: 
                 forget(server, tables)
                 continue
             failures += 1
-            score.check(f"reachable: schedule of seed {seed + number}, step {driver.steps}", False, f"{type(error).__name__}: {error}")
+            score.check(
+                f"reachable: schedule of seed {seed + number}, step {driver.steps}",
+                False,
+                f"{type(error).__name__}: {error}",
+            )
             print("\n".join(f"#   {line}" for line in driver.log), flush=True)
         driver.close()
         number += 1
@@ -370,7 +452,9 @@ def schedules(server: Server, score: Score, ams: list[str], seed: int, seconds: 
         if failures >= 3:
             break
         forget(server, tables)
-    score.check(f"reachable: {number} schedules from seed {seed}", failures == 0, f"{failures} failed" if failures else "")
+    score.check(
+        f"reachable: {number} schedules from seed {seed}", failures == 0, f"{failures} failed" if failures else ""
+    )
     print("# done: " + ", ".join(f"{count} {name}" for name, count in sorted(total.items())), flush=True)
 
 
@@ -379,7 +463,10 @@ def forget(server: Server, tables: list[Table]) -> None:
     connection = server.connect()
     for (name,) in connection.execute("SELECT gid FROM pg_prepared_xacts").fetchall():
         connection.execute(f"ROLLBACK PREPARED '{name}'")
-    run(connection, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'")
+    run(
+        connection,
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'",
+    )
     run(connection, *(f"DROP TABLE {table.name}" for table in tables))
     connection.close()
 
@@ -396,7 +483,10 @@ def test(prefix: str, score: Score, ams: list[str], options) -> None:
     if options.faults:
         libraries = pg_config(prefix, "--pkglibdir")
         shipped = (Path(libraries) / "vector.so").read_bytes()
-        score.check("reachable: what is shipped has no fault points", b"vector.fault_point" not in shipped and b"hnsw.vacuum.rows" not in shipped)
+        score.check(
+            "reachable: what is shipped has no fault points",
+            b"vector.fault_point" not in shipped and b"hnsw.vacuum.rows" not in shipped,
+        )
         prefix = options.faults
     settings = {"max_prepared_transactions": "20", "max_wal_size": "256MB", "restart_after_crash": "on"}
     with Server(prefix, "reachable", settings) as server:
@@ -414,6 +504,8 @@ def test(prefix: str, score: Score, ams: list[str], options) -> None:
         schedules(server, score, ams, options.seed, max(20.0, options.seconds), 400, total, points)
         print("# stopped at: " + ", ".join(f"{name} {count}" for name, count in sorted(points.items())), flush=True)
         if options.seconds >= 300:
-            unmet = {point for kind, known in POINTS.items() if kind.split(".")[0] in ams for point in known} - set(points)
+            unmet = {point for kind, known in POINTS.items() if kind.split(".")[0] in ams for point in known} - set(
+                points
+            )
             score.check("reachable: schedules stopped at every fault point", not unmet, sorted(unmet) or "")
         score.check("reachable: nothing unexpected in the server's log", not server.trouble(), server.trouble()[:3])

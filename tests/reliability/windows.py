@@ -102,7 +102,9 @@ def account(driver, table, standings: list[Standing]) -> None:
         if standing.kind == "insert":
             table.rows |= standing.rows
         elif standing.kind == "scan":
-            driver.compare(table, [row[0] for row in session.rows], standing.wanted, "a scan that stopped between its steps")
+            driver.compare(
+                table, [row[0] for row in session.rows], standing.wanted, "a scan that stopped between its steps"
+            )
 
 
 def one(driver, table) -> None:
@@ -144,7 +146,9 @@ def one(driver, table) -> None:
 
 
 def describe(standings: list[Standing]) -> str:
-    words = [f"{standing.kind} {standing.session.point or standing.state}" for standing in standings if not standing.ended]
+    words = [
+        f"{standing.kind} {standing.session.point or standing.state}" for standing in standings if not standing.ended
+    ]
     return ", ".join(words) or "nothing"
 
 
@@ -187,7 +191,10 @@ def finish(driver, table, standings: list[Standing]) -> None:
             if standing.state == "stopped":
                 standing.session.go()
         account(driver, table, standings)
-    if any(standing.kind == "vacuum" and standing.session.error is None for standing in standings) and len(standings) == 1:
+    if (
+        any(standing.kind == "vacuum" and standing.session.error is None for standing in standings)
+        and len(standings) == 1
+    ):
         table.untidy = table.untidy or bool(table.prepared)
 
 
@@ -201,7 +208,11 @@ class Cursor:
         self.wanted, self.found = set(table.rows), []
         driver.say(f"{table.name}: a cursor is opened")
         driver.counts["cursors"] += 1
-        run(self.connection, "BEGIN", f"DECLARE c NO SCROLL CURSOR FOR SELECT id FROM {table.name} ORDER BY e {table.opclass.operator} '{table.value('near')}'")
+        run(
+            self.connection,
+            "BEGIN",
+            f"DECLARE c NO SCROLL CURSOR FOR SELECT id FROM {table.name} ORDER BY e {table.opclass.operator} '{table.value('near')}'",
+        )
         self.fetch(driver.rng.choice((1, 30)))
 
     def fetch(self, count: int | str) -> None:
@@ -226,7 +237,11 @@ def killed_at_a_step(driver, table) -> None:
     before = driver.server.log().count(REINITIALIZING)
     session = driver.session(am)
     try:
-        run(session.connection, f"SET vector.fault_point = '{rule}'", table.insert(rows) if rows else driver.vacuum_words(table))
+        run(
+            session.connection,
+            f"SET vector.fault_point = '{rule}'",
+            table.insert(rows) if rows else driver.vacuum_words(table),
+        )
     except psycopg.OperationalError as error:
         if error.sqlstate not in (None, "57P02"):
             raise
@@ -260,7 +275,9 @@ def sessions(server: Server) -> list[psycopg.Connection]:
 
 
 def fill(connection: psycopg.Connection, first: int, many: int) -> None:
-    connection.execute(f"INSERT INTO q SELECT {first} + i, ARRAY[random(), random(), random(), random()]::vector FROM generate_series(1, {many}) i")
+    connection.execute(
+        f"INSERT INTO q SELECT {first} + i, ARRAY[random(), random(), random(), random()]::vector FROM generate_series(1, {many}) i"
+    )
 
 
 def reload(server: Server, am: str, point: str, ending: str, keep: int, seed: int) -> tuple[list[str], set[str]]:
@@ -285,15 +302,28 @@ def reload(server: Server, am: str, point: str, ending: str, keep: int, seed: in
             if seen != rows:
                 problems.append(f"{moment}: {seen} of {rows}{how}")
 
-    run(main, "DROP TABLE IF EXISTS q", "CREATE TABLE q (id int, v vector(4))", f"SELECT setseed({1 / (seed + 1)})", f"SET hnsw.build_seed = {seed + 1}")
+    run(
+        main,
+        "DROP TABLE IF EXISTS q",
+        "CREATE TABLE q (id int, v vector(4))",
+        f"SELECT setseed({1 / (seed + 1)})",
+        f"SET hnsw.build_seed = {seed + 1}",
+    )
     fill(main, 0, 600)
-    run(main, f"CREATE INDEX qi ON q USING {am} (v {PLAIN[am].name}){PLAIN[am].options}", "DELETE FROM q WHERE id BETWEEN 240 AND 360", "VACUUM q")
+    run(
+        main,
+        f"CREATE INDEX qi ON q USING {am} (v {PLAIN[am].name}){PLAIN[am].options}",
+        "DELETE FROM q WHERE id BETWEEN 240 AND 360",
+        "VACUUM q",
+    )
     run(main, "DELETE FROM q" + (f" WHERE id % {keep} <> 0" if keep else ""))
     rows = main.execute("SELECT count(*) FROM q").fetchone()[0]
     vacuum = "VACUUM (INDEX_CLEANUP ON, TRUNCATE OFF) q"
     session = Session(server, control)
     before = POINTS[f"{am}.vacuum"][0]
-    state = session.start(f"{point}:wait" if point in (before, f"{am}.vacuum.*") else f"{before}:wait, {point}:wait", vacuum)
+    state = session.start(
+        f"{point}:wait" if point in (before, f"{am}.vacuum.*") else f"{before}:wait, {point}:wait", vacuum
+    )
     first = 10_000
     while state == "stopped":
         stops[session.point] += 1
@@ -338,9 +368,17 @@ def scripted(server: Server, score: Score, ams: list[str], seed: int) -> None:
         for keep in (0, 40):
             rows = f"every {keep}th row stays" if keep else "no row stays"
             problems, stops = reload(server, am, f"{am}.vacuum.*", "stepped", keep, seed)
-            score.check(f"{am}: {rows}, others loaded at each step of a vacuum", not problems, "; ".join(problems[:6]) or f"{len(stops)} different steps")
+            score.check(
+                f"{am}: {rows}, others loaded at each step of a vacuum",
+                not problems,
+                "; ".join(problems[:6]) or f"{len(stops)} different steps",
+            )
             met |= stops
-        score.check(f"{am}: the vacuum stopped at each of its steps", met == set(points), f"not at {sorted(set(points) - met)}" if met != set(points) else "")
+        score.check(
+            f"{am}: the vacuum stopped at each of its steps",
+            met == set(points),
+            f"not at {sorted(set(points) - met)}" if met != set(points) else "",
+        )
         for number, point in enumerate(points):
             for ending in ("let go", "cancelled", "killed"):
                 # a kill costs a restart of the server: two are enough for each round of the others
@@ -349,4 +387,8 @@ def scripted(server: Server, score: Score, ams: list[str], seed: int) -> None:
                 keep = (0, 40)[(number + seed + len(ending)) % 2]
                 problems, _ = reload(server, am, point, ending, keep, seed)
                 rows = f"every {keep}th row stays" if keep else "no row stays"
-                score.check(f"{am}: {rows}, others loaded before {point}, where the vacuum is {ending}", not problems, "; ".join(problems[:6]))
+                score.check(
+                    f"{am}: {rows}, others loaded before {point}, where the vacuum is {ending}",
+                    not problems,
+                    "; ".join(problems[:6]),
+                )

@@ -85,7 +85,9 @@ def same(score: Score, name: str, wanted: str, found: str) -> None:
 def install_script(version: str, package: str) -> Path:
     """pgvector's install script of that version."""
     if package == "debian":
-        fetched = subprocess.run([ROOT / "scripts" / "conformance.sh", "fetch"], stdout=subprocess.PIPE, text=True, check=True)
+        fetched = subprocess.run(
+            [ROOT / "scripts" / "conformance.sh", "fetch"], stdout=subprocess.PIPE, text=True, check=True
+        )
         return Path(fetched.stdout.strip()) / "sql" / "vector.sql"
     folder = cache_dir("wheel") / package
     pg.pg_sh("wheel", package, str(folder), f"{package.partition('==')[0]}/pginstall/share/")
@@ -108,17 +110,31 @@ def test_chain(work: Path, score: Score) -> None:
         for version in VERSIONS:
             name = f"from_{version}"
             ask(cluster, f'CREATE DATABASE "{name}"')
-            ask(cluster, f"CREATE EXTENSION vector VERSION '{version}'; CREATE TABLE t (v vector(3)); INSERT INTO t VALUES ('[1,2,3]'), ('[4,5,6]'), (NULL);", name)
+            ask(
+                cluster,
+                f"CREATE EXTENSION vector VERSION '{version}'; CREATE TABLE t (v vector(3)); INSERT INTO t VALUES ('[1,2,3]'), ('[4,5,6]'), (NULL);",
+                name,
+            )
             had = ask(cluster, SMALL, name)
             ask(cluster, "ALTER EXTENSION vector UPDATE", name)
             same(score, f"pgvector {version}'s objects become {OURS}", f"{OURS}\n", ask(cluster, VERSION, name))
-            same(score, f"from {version}: everything the extension owns equals a fresh one's", fresh, ask(cluster, SNAPSHOT, name))
+            same(
+                score,
+                f"from {version}: everything the extension owns equals a fresh one's",
+                fresh,
+                ask(cluster, SNAPSHOT, name),
+            )
             same(score, f"from {version}: the data answer the same", had, ask(cluster, SMALL, name))
         ask(cluster, "CREATE DATABASE back")
         ask(cluster, f"CREATE EXTENSION vector; ALTER EXTENSION vector UPDATE TO '{BACK}';", "back")
         same(score, "one step back", f"{BACK}\n", ask(cluster, VERSION, "back"))
         ask(cluster, "ALTER EXTENSION vector UPDATE", "back")
-        same(score, "and forth again: everything the extension owns equals a fresh one's", fresh, ask(cluster, SNAPSHOT, "back"))
+        same(
+            score,
+            "and forth again: everything the extension owns equals a fresh one's",
+            fresh,
+            ask(cluster, SNAPSHOT, "back"),
+        )
 
 
 @pytest.mark.parametrize("major", (16, 18))

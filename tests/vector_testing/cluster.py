@@ -47,10 +47,26 @@ class Cluster:
     def conninfo(self, dbname: str = "postgres") -> str:
         return f"host={self.socket} port=5432 user=postgres dbname={dbname} client_encoding=UTF8"
 
-    def psql(self, text: str, dbname: str = "postgres", *options: str, stop: bool = False) -> subprocess.CompletedProcess[str]:
+    def psql(
+        self, text: str, dbname: str = "postgres", *options: str, stop: bool = False
+    ) -> subprocess.CompletedProcess[str]:
         """Gives `text` to psql: rows without headings, errors among them. With `stop` the first error is the last word, and the exit code."""
-        command = [f"{self.prefix}/bin/psql", "-XqAt", *(["-v", "ON_ERROR_STOP=1"] if stop else []), *options, "-d", self.conninfo(dbname)]
-        return subprocess.run(command, input=text, env=environment(self.prefix), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        command = [
+            f"{self.prefix}/bin/psql",
+            "-XqAt",
+            *(["-v", "ON_ERROR_STOP=1"] if stop else []),
+            *options,
+            "-d",
+            self.conninfo(dbname),
+        ]
+        return subprocess.run(
+            command,
+            input=text,
+            env=environment(self.prefix),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
 
     def remove(self) -> None:
         try:

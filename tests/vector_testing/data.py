@@ -32,9 +32,15 @@ def _opclass(am: str, name: str) -> Opclass:
     return Opclass(am, name, _TYPES[kind], _OPERATORS[measure])
 
 
-OPCLASSES = [_opclass("hnsw", f"{kind}_{measure}_ops") for kind in ("vector", "halfvec", "sparsevec") for measure in ("l2", "ip", "cosine", "l1")]
+OPCLASSES = [
+    _opclass("hnsw", f"{kind}_{measure}_ops")
+    for kind in ("vector", "halfvec", "sparsevec")
+    for measure in ("l2", "ip", "cosine", "l1")
+]
 OPCLASSES += [_opclass("hnsw", f"bit_{measure}_ops") for measure in ("hamming", "jaccard")]
-OPCLASSES += [_opclass("ivfflat", f"{kind}_{measure}_ops") for kind in ("vector", "halfvec") for measure in ("l2", "ip", "cosine")]
+OPCLASSES += [
+    _opclass("ivfflat", f"{kind}_{measure}_ops") for kind in ("vector", "halfvec") for measure in ("l2", "ip", "cosine")
+]
 OPCLASSES += [_opclass("ivfflat", "bit_hamming_ops")]
 PLAIN = {am: _opclass(am, "vector_l2_ops") for am in ("hnsw", "ivfflat")}
 

@@ -9,7 +9,12 @@ from vector_testing.results import Score
 
 # Everything that the index holds, nearest first.
 ALL = {
-    "hnsw": ["SET hnsw.iterative_scan = relaxed_order", "SET hnsw.max_scan_tuples = 2147483647", "SET hnsw.scan_mem_multiplier = 1000", "SET hnsw.ef_search = 200"],
+    "hnsw": [
+        "SET hnsw.iterative_scan = relaxed_order",
+        "SET hnsw.max_scan_tuples = 2147483647",
+        "SET hnsw.scan_mem_multiplier = 1000",
+        "SET hnsw.ef_search = 200",
+    ],
     "ivfflat": ["SET ivfflat.probes = 32768"],
 }
 FEW = {"hnsw": ["SET hnsw.iterative_scan = off", "SET hnsw.ef_search = 20"], "ivfflat": ["SET ivfflat.probes = 6"]}
@@ -53,14 +58,25 @@ def index_problems(connection: psycopg.Connection, am: str, index: str, anchored
     return [problem for problem in problems if anchored or not any(words in problem for words in UNREACHED)]
 
 
-def exact(score: Score, name: str, connection: psycopg.Connection, opclass: Opclass, wanted: set[int], table: str = "t", index: str = "i") -> bool:
+def exact(
+    score: Score,
+    name: str,
+    connection: psycopg.Connection,
+    opclass: Opclass,
+    wanted: set[int],
+    table: str = "t",
+    index: str = "i",
+) -> bool:
     """A scan by index that nothing limits returns exactly these rows, each once; the checker has nothing to say."""
     query = connection.execute(f"SELECT {opclass.column}::text FROM {table} WHERE id >= 0 LIMIT 1").fetchone()
     if query is None:
         return score.check(f"{name}: exactly the rows that are there", not wanted, f"none of {len(wanted)}")
     by_index(connection, [*ALL["hnsw"], *ALL["ivfflat"]])
     # of several indexes on one column the planner may like another better
-    others = connection.execute("SELECT indexrelid::regclass::text FROM pg_index WHERE indrelid = %s::regclass AND indexrelid <> %s::regclass", (table, index)).fetchall()
+    others = connection.execute(
+        "SELECT indexrelid::regclass::text FROM pg_index WHERE indrelid = %s::regclass AND indexrelid <> %s::regclass",
+        (table, index),
+    ).fetchall()
     with connection.transaction(force_rollback=True):
         for (other,) in others:
             connection.execute(f"UPDATE pg_index SET indisvalid = false WHERE indexrelid = '{other}'::regclass")
@@ -74,11 +90,17 @@ def exact(score: Score, name: str, connection: psycopg.Connection, opclass: Opcl
     problems = [] if prepared else index_problems(connection, opclass.am, index) or []
     by_its_index = f"Index Scan using {index} " in plan[0][0]
     ok = by_its_index and not missing and not extra and len(found) == len(set(found)) and not problems
-    detail = len(found) if ok else f"{plan[0][0]}: {len(missing)} of {len(wanted)} missing ({sorted(missing)[:5]}), {len(extra)} unknown, {len(found) - len(set(found))} twice; {'; '.join(problems[:3])}"
+    detail = (
+        len(found)
+        if ok
+        else f"{plan[0][0]}: {len(missing)} of {len(wanted)} missing ({sorted(missing)[:5]}), {len(extra)} unknown, {len(found) - len(set(found))} twice; {'; '.join(problems[:3])}"
+    )
     return score.check(f"{name}: exactly the rows that are there", ok, detail)
 
 
-def recall(connection: psycopg.Connection, table: str, opclass: Opclass, queries: list[str], count: int = 10, where: str = "") -> float:
+def recall(
+    connection: psycopg.Connection, table: str, opclass: Opclass, queries: list[str], count: int = 10, where: str = ""
+) -> float:
     """Of the `count` nearest; a row as near as the last of them counts too, so that ties do not matter."""
     asked = found = 0
     for query in queries:
@@ -97,7 +119,18 @@ def recall(connection: psycopg.Connection, table: str, opclass: Opclass, queries
     return found / asked if asked else 1.0
 
 
-def invariants(score: Score, name: str, connection: psycopg.Connection, data: Data, opclass: Opclass, table: str = "t", index: str = "i", floor: float | None = None, asked: int = 20, anchored: bool = True) -> None:
+def invariants(
+    score: Score,
+    name: str,
+    connection: psycopg.Connection,
+    data: Data,
+    opclass: Opclass,
+    table: str = "t",
+    index: str = "i",
+    floor: float | None = None,
+    asked: int = 20,
+    anchored: bool = True,
+) -> None:
     """Through exact search: every row found, none twice, near ones first; and the checker's word where there is one. `anchored`: pgvector's library
     did not touch the index."""
     column, operator = opclass.column, opclass.operator
@@ -107,13 +140,23 @@ def invariants(score: Score, name: str, connection: psycopg.Connection, data: Da
     by_index(connection, ALL[opclass.am])
     question = f"SELECT id FROM {table} ORDER BY {column} {operator} '{queries[0]}'"
     plan = "\n".join(row[0] for row in connection.execute(f"EXPLAIN (COSTS OFF) {question}"))
-    if not score.check(f"{name}: the plan uses the index", f"Index Scan using {index} " in plan, plan if "Index Scan" not in plan else ""):
+    if not score.check(
+        f"{name}: the plan uses the index",
+        f"Index Scan using {index} " in plan,
+        plan if "Index Scan" not in plan else "",
+    ):
         return
     seen = [row[0] for row in connection.execute(question)]
     missing, extra = wanted - set(seen), set(seen) - wanted
     share = 1 - len(missing) / max(1, len(wanted))
-    reached = 1.0 if opclass.am == "ivfflat" or is_ours(connection) else REACHED_IP if opclass.operator == "<#>" else REACHED
-    score.check(f"{name}: no row twice, none that is not there", len(seen) == len(set(seen)) and not extra, f"{len(seen)} rows, {len(set(seen))} different, {len(extra)} unknown")
+    reached = (
+        1.0 if opclass.am == "ivfflat" or is_ours(connection) else REACHED_IP if opclass.operator == "<#>" else REACHED
+    )
+    score.check(
+        f"{name}: no row twice, none that is not there",
+        len(seen) == len(set(seen)) and not extra,
+        f"{len(seen)} rows, {len(set(seen))} different, {len(extra)} unknown",
+    )
     score.check(f"{name}: every row found", share >= reached, f"{len(missing)} of {len(wanted)} missing")
     got = recall(connection, table, opclass, queries)
     floor = FLOOR[opclass.am] if floor is None else floor

@@ -15,7 +15,9 @@ PG_SH = ROOT / "scripts" / "pg.sh"
 def pg_sh(*arguments: str) -> str:
     # Not a pipe for stderr: the server could inherit it, and reading would wait for the server's end.
     with tempfile.TemporaryFile("w+") as errors:
-        done = subprocess.run([str(PG_SH), *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, text=True)
+        done = subprocess.run(
+            [str(PG_SH), *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, text=True
+        )
         if done.returncode != 0:
             errors.seek(0)
             raise RuntimeError(f"pg.sh {' '.join(arguments)}: {errors.read().strip()}")
@@ -24,7 +26,9 @@ def pg_sh(*arguments: str) -> str:
 
 def pg_config(prefix: str, *questions: str) -> str:
     """What that installation's pg_config answers."""
-    return subprocess.run([f"{prefix}/bin/pg_config", *questions], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+    return subprocess.run(
+        [f"{prefix}/bin/pg_config", *questions], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=True
+    ).stdout.strip()
 
 
 def environment(prefix: str) -> dict[str, str]:

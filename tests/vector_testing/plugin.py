@@ -214,14 +214,23 @@ class Lines:
         if report.score is not None:
             self.passed, self.failed = self.passed + report.score.passed, self.failed + report.score.failed
         if report.skipped:
-            print(f"# left out: {name}: {report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr}")
+            print(
+                f"# left out: {name}: {report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr}"
+            )
         elif report.failed and not isinstance(report.error, ChecksFailed):
             problem = f"{type(report.error).__name__}: {report.error}"
-            self.tell(f"{name} ran to its end" if report.when == "call" else f"{name}: {report.when}", False, problem, report.longreprtext)
+            self.tell(
+                f"{name} ran to its end" if report.when == "call" else f"{name}: {report.when}",
+                False,
+                problem,
+                report.longreprtext,
+            )
         elif report.when == "call" and report.passed and report.score is None:
             self.tell(name, True)
         if report.score is not None:
-            print(f"# {name}: {'failed' if report.failed else 'ok'} in {time.monotonic() - self.began:.1f} s", flush=True)
+            print(
+                f"# {name}: {'failed' if report.failed else 'ok'} in {time.monotonic() - self.began:.1f} s", flush=True
+            )
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:
@@ -234,7 +243,11 @@ class Lines:
 def title(nodeid: str) -> str:
     """A test's name in lines: its file and its function, without what all of them share."""
     file, _, function = nodeid.partition("::")
-    return Path(file).stem if function == "test" else f"{Path(file).stem.removeprefix('test_')}: {function.removeprefix('test_')}"
+    return (
+        Path(file).stem
+        if function == "test"
+        else f"{Path(file).stem.removeprefix('test_')}: {function.removeprefix('test_')}"
+    )
 
 
 # --- for the commands of the suites -----------------------------------------------------------------------------------

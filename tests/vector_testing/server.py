@@ -90,7 +90,21 @@ class Server(Cluster):
 
     def trouble(self) -> list[str]:
         """Lines of the log that no test expects."""
-        return [line for line in self.log().splitlines() if any(word in line for word in ("PANIC", "TRAP:", "signal 11", "signal 6", "inconsistent page found", "page verification failed"))]
+        return [
+            line
+            for line in self.log().splitlines()
+            if any(
+                word in line
+                for word in (
+                    "PANIC",
+                    "TRAP:",
+                    "signal 11",
+                    "signal 6",
+                    "inconsistent page found",
+                    "page verification failed",
+                )
+            )
+        ]
 
     def promoted(self, connection: psycopg.Connection) -> None:
         """Returns when recovery has ended."""
@@ -108,6 +122,16 @@ class Server(Cluster):
         """One of the server's own programs, as the user who runs the server."""
         command = [f"{self.prefix}/bin/{program}", *arguments]
         if os.geteuid() == 0:
-            owner = pwd.getpwuid((self.base / "data" if (self.base / "data").exists() else self.base).stat().st_uid).pw_name
+            owner = pwd.getpwuid(
+                (self.base / "data" if (self.base / "data").exists() else self.base).stat().st_uid
+            ).pw_name
             command = ["runuser", "-u", owner, "--", *command]
-        return subprocess.run(command, cwd=cwd, env=environment(self.prefix), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        return subprocess.run(
+            command,
+            cwd=cwd,
+            env=environment(self.prefix),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )

@@ -44,7 +44,7 @@ class Session:
         if self.conn.exec_(sql.encode()).status != ExecStatus.COPY_IN:
             raise RuntimeError(f"{sql}: {self.conn.error_message.decode()}")
         for at in range(0, len(data), 1 << 20):
-            self.conn.put_copy_data(data[at:at + (1 << 20)])
+            self.conn.put_copy_data(data[at : at + (1 << 20)])
         self.conn.put_copy_end()
         while (result := self.conn.get_result()) is not None:
             self._checked(result, sql)

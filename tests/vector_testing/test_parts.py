@@ -44,7 +44,9 @@ def test_one_row_in_every_type() -> None:
 def test_operator_classes_are_those_of_the_catalog() -> None:
     catalog = (ROOT / "tests" / "compat" / "pgvector-0.8.6-catalog.tsv").read_text(encoding="utf-8").splitlines()
     named = {words[1] for line in catalog if (words := line.split("\t"))[0] == "opclass"}
-    assert {f"{o.name} using {o.am}" for o in OPCLASSES} == {name for name in named if name.endswith(("hnsw", "ivfflat"))}
+    assert {f"{o.name} using {o.am}" for o in OPCLASSES} == {
+        name for name in named if name.endswith(("hnsw", "ivfflat"))
+    }
 
 
 def test_every_reliability_test_has_a_file() -> None:
