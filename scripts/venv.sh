@@ -6,11 +6,11 @@
 venv_python() {
   local extras=$* venv made
   # A checkout has environments of its own: the package is used where it lies.
-  venv=$VECTOR_CACHE/venv/$(printf '%s' "$repo_root" | cksum | cut -d ' ' -f 1)${extras:+-${extras// /-}}
+  venv=$VECTOR_CACHE/python/$(printf '%s' "$repo_root" | cksum | cut -d ' ' -f 1)${extras:+-${extras// /-}}
   made=$venv/made-from
   if ! cmp -s "$repo_root/pyproject.toml" "$made"; then
     make_cache
-    mkdir -p "$VECTOR_CACHE/venv"
+    mkdir -p "$VECTOR_CACHE/python"
     (
       flock 9
       if cmp -s "$repo_root/pyproject.toml" "$made"; then exit; fi

@@ -2,8 +2,8 @@
 
     compare.py check|update FILES NAMES BASELINE COMPILER [REASON]
 
-FILES is the path that callgrind's parts begin with, NAMES the file with the workloads' names in the order of the parts. Only
-the instructions of the program itself count: which memcpy the C library takes depends on the CPU.
+FILES is the path that callgrind's parts begin with, NAMES the file with the workloads' names in the order of the parts.
+Only the instructions of the program itself count: which memcpy the C library takes depends on the CPU.
 """
 
 from __future__ import annotations

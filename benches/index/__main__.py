@@ -4,10 +4,10 @@
                      [--with m=16,ef_construction=64] [--keep NAME] [--only ours] [--rebuild ours] [--json FILE] ...
     scripts/bench.sh all|full [--only WORD,...] [--publish] [--report-only] ...
 
-The first prints recall against CPU and the ratios at equal recall of one configuration (--options says more). The second
-measures all configurations of a plan (benches/index/plan.py), `all` in minutes, `full` in hours, and writes samples and a
-report to results/; --only measures configurations whose names contain a word again, --publish writes benches/RESULTS.md.
-VECTOR_OURS_16: a prefix to measure instead of installing this project's build.
+The first prints recall against CPU and the ratios at equal recall of one configuration (--options says more). The
+second measures all configurations of a plan (benches/index/plan.py), `all` in minutes, `full` in hours, and writes
+samples and a report to results/; --only measures configurations whose names contain a word again, --publish writes
+benches/RESULTS.md. VECTOR_OURS_16: a prefix to measure instead of installing this project's build.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""Index benchmarks: pgvector and this project on the same server binary, the same rows and settings, in alternating rounds.
+"""Index benchmarks: pgvector and this project on the same server binary, the same rows and settings, in alternating
+rounds.
 
-Datasets: glove100k (any count up to glove341k), fashion, clustered<dim>x<thousands>k. Operator classes: those of the catalog.
-With --keep NAME the clusters stay for the next run, which loads and builds only what is missing; with --only ours the other
-side's figures are those remembered.
+Datasets: glove100k (any count up to glove341k), fashion, clustered<dim>x<thousands>k. Operator classes: those of the
+catalog. With --keep NAME the clusters stay for the next run, which loads and builds only what is missing; with --only
+ours the other side's figures are those remembered.
 """
 
 from __future__ import annotations

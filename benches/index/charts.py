@@ -21,7 +21,9 @@ STYLE = """
 
 @dataclass(frozen=True)
 class Series:
-    """A named curve; `kind` is its class in STYLE, a thin one is dashed. `fit` draws a power law's exponent through it."""
+    """A named curve; `kind` is its class in STYLE, a thin one is dashed. `fit` draws a power law's exponent through
+    it.
+    """
 
     name: str
     kind: str

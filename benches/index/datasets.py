@@ -1,4 +1,6 @@
-"""Datasets of the index benchmarks: rows to index, held-out queries, and rows to insert later, in every type's own precision."""
+"""Datasets of the index benchmarks: rows to index, held-out queries, and rows to insert later, in every type's own
+precision.
+"""
 
 from __future__ import annotations
 
@@ -91,8 +93,9 @@ def fashion() -> np.ndarray:
 
 
 def embedded(rows: int, dim: int, seed: int = SEED) -> np.ndarray:
-    """Seeded clusters of unequal size in a space of 32 hidden dimensions with falling weight, mapped to dim and blurred a little:
-    near neighbours exist and differ, which plain Gaussian noise in many dimensions does not give."""
+    """Seeded clusters of unequal size in a space of 32 hidden dimensions with falling weight, mapped to dim and blurred
+    a little: near neighbours exist and differ, which plain Gaussian noise in many dimensions does not give.
+    """
     cached = data.cache_dir() / f"embedded-{rows}x{dim}-{seed}.npy"
     if not cached.exists():
         rng = np.random.default_rng(seed)

@@ -93,7 +93,8 @@ def search_figures(entry: dict) -> list[Figure]:
     out = []
     for target in searching.TARGETS:
         found = [searching.at_recall(curve, target) for curve in curves]
-        # A curve that begins above the target tells only an upper bound, and a ratio of two of those compares different recalls.
+        # A curve that begins above the target tells only an upper bound, and a ratio of two of those compares different
+        # recalls.
         remark = "; ".join(
             f"{who} {curve[0]['recall']:.3f} at the lowest value"
             for who, curve, (_, mark) in zip(("pgvector", "ours"), curves, found)
@@ -146,8 +147,9 @@ RECALL_GOAL = 0.005
 
 
 def recall_said(entry: dict) -> str:
-    """Our recall against theirs at equal values of ef_search or probes: on average, which chance in one build moves by some thousandths,
-    and at worst."""
+    """Our recall against theirs at equal values of ef_search or probes: on average, which chance in one build moves by
+    some thousandths, and at worst.
+    """
     at = [{p["knob"]: p["recall"] for p in entry["sides"].get(side, {}).get("search", [])} for side in SIDES]
     lower = {knob: at[0][knob] - at[1][knob] for knob in at[0].keys() & at[1].keys()}
     if not lower:
@@ -177,7 +179,7 @@ def ratio_shown(ratio: float | None) -> str:
     return f"{ratio:.3f}" if 0.95 < ratio < 1.05 else f"{ratio:.2f}"
 
 
-# --- growth ------------------------------------------------------------------------------------------------------------
+# --- growth -----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,6 @@
-"""How well an ivfflat index's centres fit the table: the mean distance of its rows to their nearest centre, read from the index's file."""
+"""How well an ivfflat index's centres fit the table: the mean distance of its rows to their nearest centre, read from
+the index's file.
+"""
 
 from __future__ import annotations
 

@@ -64,8 +64,9 @@ def lists(count: int) -> tuple[tuple[str, str], ...]:
 def by_rows(
     am: str, thousands: tuple[int, ...], dataset: str, opclass: str, series: str, vacuumed: int = 10_000
 ) -> list[Entry]:
-    """The same rows, more and more of them, vacuumed up to so many thousands; as many lists as pgvector's manual advises, a thousandth
-    of the rows."""
+    """The same rows, more and more of them, vacuumed up to so many thousands; as many lists as pgvector's manual
+    advises, a thousandth of the rows.
+    """
     wanted = SERIES if am == "hnsw" else SERIES_IVF
     return [
         Entry(
@@ -137,7 +138,8 @@ def full() -> Plan:
     """More configurations and queries, whole datasets, a million rows, and both access methods' growth."""
     thorough = replace(QUICK, inserts=2000)
     all_of_it = replace(thorough, phases=EVERYTHING)
-    # A vacuum of the largest graphs takes pgvector ten minutes to an hour of CPU: up to 100,000 rows its growth can be seen.
+    # A vacuum of the largest graphs takes pgvector ten minutes to an hour of CPU: up to 100,000 rows its growth can be
+    # seen.
     unvacuumed = replace(thorough, phases=tuple(phase for phase in EVERYTHING if phase != "vacuum"))
     # Chance in one k-means moves pgvector's ivfflat against itself by a tenth; in one graph, recall by half a percent.
     twice, thrice = replace(thorough, builds=2), replace(all_of_it, builds=3)

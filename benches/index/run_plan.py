@@ -1,7 +1,8 @@
 """The whole benchmark: every configuration of a plan on one pair of servers, ceilings beside it, growth over it.
 
 Writes bench-<plan>.json after every configuration, so that a run that is stopped keeps what it has; --only measures the
-configurations whose names contain one of the words and keeps the others of that file. Then a table, and bench-<plan>.html.
+configurations whose names contain one of the words and keeps the others of that file. Then a table, and
+bench-<plan>.html.
 """
 
 from __future__ import annotations

@@ -25,7 +25,9 @@ TURN = 25
 
 @dataclass
 class Point:
-    """One value of the knob on one side. CPU samples are µs per query, one per round; wall samples µs, one per query."""
+    """One value of the knob on one side. CPU samples are µs per query, one per round; wall samples µs, one per
+    query.
+    """
 
     knob: int
     recall: float
@@ -165,7 +167,9 @@ def curves(
 
 
 def merged(builds: list[list[Point]]) -> list[dict]:
-    """One curve of several builds' curves over the same ladder: chance moves a graph's recall, and a clustering's more."""
+    """One curve of several builds' curves over the same ladder: chance moves a graph's recall, and a clustering's
+    more.
+    """
     out = []
     for same in zip(*builds):
         whole = Point(same[0].knob, statistics.mean(p.recall for p in same), statistics.mean(p.pages for p in same))
@@ -178,8 +182,9 @@ def merged(builds: list[list[Point]]) -> list[dict]:
 
 
 def at_recall(points: list[dict], target: float, figure: str = "cpu_us") -> tuple[float | None, str]:
-    """The figure where the curve crosses a recall: log-linear in the share of neighbours missed. A mark says '<' when the curve's
-    first point is above the target already, and there is no value when its last is below."""
+    """The figure where the curve crosses a recall: log-linear in the share of neighbours missed. A mark says '<' when
+    the curve's first point is above the target already, and there is no value when its last is below.
+    """
     if not points or points[-1]["recall"] < target and max(p["recall"] for p in points) < target:
         return None, ""
     if points[0]["recall"] >= target:

@@ -17,8 +17,8 @@ from pathlib import Path
 from benches.index import datasets
 from benches.sql import data
 from benches.sql.measure import SETTINGS as BASE_SETTINGS
-from vector_testing.cluster import Cluster
 from vector_testing import pg
+from vector_testing.cluster import Cluster
 from vector_testing.pg import pg_sh
 from vector_testing.session import Session
 
@@ -217,7 +217,7 @@ def has_index(session: Session) -> bool:
     )
 
 
-# --- the kernel's accounting ---------------------------------------------------------------------------------------------
+# --- the kernel's accounting ------------------------------------------------------------------------------------------
 
 
 def _fields(path: str) -> dict[str, int]:
@@ -251,14 +251,17 @@ def _stat(pid: int) -> list[str]:
 
 
 def reaped_cpu(postmaster: int) -> float:
-    """Seconds of CPU of all children that ended: parallel workers are there once the postmaster has seen their end. Ticks of 10 ms."""
+    """Seconds of CPU of all children that ended: parallel workers are there once the postmaster has seen their end.
+    Ticks of 10 ms.
+    """
     fields = _stat(postmaster)
     return (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")
 
 
 def memory_of(pid: int, seen: set[str]) -> tuple[int, int]:
-    """Bytes of private memory and of touched dynamic shared memory; and of such segments' reserved size, where no process before it (seen)
-    has counted them. Shared buffers are in neither."""
+    """Bytes of private memory and of touched dynamic shared memory; and of such segments' reserved size, where no
+    process before it (seen) has counted them. Shared buffers are in neither.
+    """
     used, reserved = _fields(f"/proc/{pid}/status").get("RssAnon", 0), 0
     try:
         if "/dev/shm/PostgreSQL." not in Path(f"/proc/{pid}/maps").read_text():
@@ -282,8 +285,9 @@ def memory_of(pid: int, seen: set[str]) -> tuple[int, int]:
 
 @contextmanager
 def on_one_core(sessions: list[Session]):
-    """Client and backends share one core, as only one of them runs at a time. Otherwise chance decides for each connection whether a
-    wake-up crosses cores, which costs a backend some 15 us per query on a virtual machine."""
+    """Client and backends share one core, as only one of them runs at a time. Otherwise chance decides for each
+    connection whether a wake-up crosses cores, which costs a backend some 15 us per query on a virtual machine.
+    """
     before = os.sched_getaffinity(0)
     core = {max(before)}
     try:
@@ -335,7 +339,9 @@ class Watch(threading.Thread):
 
 
 class Work:
-    """CPU (the backend's threads and parallel workers included), wall, log bytes and peak memory of what runs inside `with`."""
+    """CPU (the backend's threads and parallel workers included), wall, log bytes and peak memory of what runs inside
+    `with`.
+    """
 
     def __init__(self, session: Session):
         self.session = session

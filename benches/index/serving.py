@@ -81,7 +81,9 @@ class _Clients:
 def clients(
     clusters: dict[str, Cluster], config: Config, dataset: datasets.Dataset, curves: dict[str, list[dict]], most: int
 ) -> dict[str, dict]:
-    """Throughput of 1 and of `most` clients at equal recall. Sides take turns, each has the machine to itself while it runs."""
+    """Throughput of 1 and of `most` clients at equal recall. Sides take turns, each has the machine to itself while it
+    runs.
+    """
     out: dict[str, dict] = {side: {"knob": knob_for(curves[side]), "by_clients": {}} for side in clusters}
     for count in dict.fromkeys((1, most)):
         groups: dict[str, _Clients] = {}

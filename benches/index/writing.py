@@ -1,4 +1,6 @@
-"""Writing with the index in place: single rows, several writers, and a vacuum after deletes. Each works on a copy of the database."""
+"""Writing with the index in place: single rows, several writers, and a vacuum after deletes. Each works on a copy of
+the database.
+"""
 
 from __future__ import annotations
 
@@ -110,7 +112,9 @@ def insert(clusters: dict[str, Cluster], config: Config, dataset: datasets.Datas
 def writers(
     clusters: dict[str, Cluster], config: Config, dataset: datasets.Dataset, count: int, clients: int, rounds: int = 4
 ) -> dict[str, dict]:
-    """Several writers at once, every row a transaction. The sides take turns, each has the machine to itself while it runs."""
+    """Several writers at once, every row a transaction. The sides take turns, each has the machine to itself while it
+    runs.
+    """
     share = max(1, count // (rounds * clients))
     values, _ = parameters(dataset, share * rounds * clients)
     wall: dict[str, list[float]] = {side: [] for side in clusters}
@@ -164,7 +168,9 @@ def writers(
 
 
 def vacuum(clusters: dict[str, Cluster], config: Config, dataset: datasets.Dataset) -> dict[str, dict]:
-    """DELETE of a fifth of the rows and VACUUM: CPU of its backend, log, memory; recall among the rows that are left."""
+    """DELETE of a fifth of the rows and VACUUM: CPU of its backend, log, memory; recall among the rows that are
+    left.
+    """
     alive = np.arange(len(dataset.base)) % DELETED != 0
     truth = Truth(dataset, config.opclass.metric, alive=alive)
     out: dict[str, dict] = {}
@@ -172,7 +178,8 @@ def vacuum(clusters: dict[str, Cluster], config: Config, dataset: datasets.Datas
         for side, cluster in clusters.items():
             session = servers.connect(cluster, name)
             try:
-                # One dead row makes vacuum read the whole index, and without a ring all of it stays in the buffers: what it costs to find nothing.
+                # One dead row makes vacuum read the whole index, and without a ring all of it stays in the buffers:
+                # what it costs to find nothing.
                 session.must("DELETE FROM items WHERE id = 0")
                 warm = f"VACUUM (INDEX_CLEANUP ON, PARALLEL 0{', BUFFER_USAGE_LIMIT 0' if session.conn.server_version >= 160000 else ''}) items"
                 session.must(warm)

@@ -1,4 +1,6 @@
-"""Functions called once per row, on few and on many dimensions: what a call costs beside the work that it does; and text output."""
+"""Functions called once per row, on few and on many dimensions: what a call costs beside the work that it does; and
+text output.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The data: real word vectors from npm, and seeded clusters for other dimensions. Everything is cached as .npy files."""
+"""The data: real word vectors from npm, and seeded clusters for other dimensions. Everything is cached as .npy
+files.
+"""
 
 from __future__ import annotations
 

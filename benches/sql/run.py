@@ -1,5 +1,6 @@
-"""Benchmarks through SQL: pgvector and this project on the same server binary (PostgreSQL 16), side by side, in alternating
-rounds. Needs npm for the word vectors. VECTOR_OURS_16: a prefix to measure instead of installing this project's build.
+"""Benchmarks through SQL: pgvector and this project on the same server binary (PostgreSQL 16), side by side, in
+alternating rounds. Needs npm for the word vectors. VECTOR_OURS_16: a prefix to measure instead of installing this
+project's build.
 """
 
 from __future__ import annotations

@@ -55,7 +55,9 @@ def slack_of(function: str, arguments: tuple[Value, ...]) -> Slack | None:
 
 
 def combinations(pools: list[list[Value]], limit: int, rng: random.Random) -> Iterator[tuple[Value, ...]]:
-    """All combinations if they are few; else every value once in every place, pairs of equal dimension, and a sample."""
+    """All combinations if they are few; else every value once in every place, pairs of equal dimension, and a
+    sample.
+    """
     total = 1
     for pool in pools:
         total *= len(pool)

@@ -1,4 +1,6 @@
-"""Printing and reading floats: bit patterns by the million, 16,000 to a value, in through binary and out through text."""
+"""Printing and reading floats: bit patterns by the million, 16,000 to a value, in through binary and out through
+text.
+"""
 
 from __future__ import annotations
 

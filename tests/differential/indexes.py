@@ -1,5 +1,7 @@
-"""Live indexes on disk: a data directory with an hnsw and an ivfflat index of every operator class goes from one library to the other and back,
-and each inserts, updates, deletes and vacuums in turn. Every time, exact search says what the index must find."""
+"""Live indexes on disk: a data directory with an hnsw and an ivfflat index of every operator class goes from one
+library to the other and back, and each inserts, updates, deletes and vacuums in turn. Every time, exact search says
+what the index must find.
+"""
 
 from __future__ import annotations
 
@@ -91,7 +93,9 @@ def renumber(cluster: Cluster) -> None:
 
 
 def update_and_back(cluster: Cluster, score: Score, name: str, data: Data) -> None:
-    """With this project's own version of the extension, its checkers look too; pgvector gets back a version that it knows."""
+    """With this project's own version of the extension, its checkers look too; pgvector gets back a version that it
+    knows.
+    """
     with connect(cluster) as connection:
         version, own = connection.execute(
             "SELECT extversion, default_version FROM pg_extension JOIN pg_available_extensions ON name = extname WHERE extname = 'vector'"

@@ -1,7 +1,8 @@
-"""Deliberate differences. The peer is pgvector 0.8.5; this project follows pgvector's later fixes and improves on some points.
+"""Deliberate differences. The peer is pgvector 0.8.5; this project follows pgvector's later fixes and improves on some
+points.
 
-Every entry carries probes: statements that must still differ. One that no longer does is reported as stale, so the
-list cannot outlive its reasons. A difference that no entry explains is a failure.
+Every entry carries probes: statements that must still differ. One that no longer does is reported as stale, so the list
+cannot outlive its reasons. A difference that no entry explains is a failure.
 """
 
 from __future__ import annotations

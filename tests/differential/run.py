@@ -1,4 +1,6 @@
-"""The same generated SQL on pgvector's binary and on this project's build: every difference is counted, and told with its reason where it is meant."""
+"""The same generated SQL on pgvector's binary and on this project's build: every difference is counted, and told with
+its reason where it is meant.
+"""
 
 from __future__ import annotations
 

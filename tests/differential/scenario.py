@@ -1,4 +1,6 @@
-"""Statements in order, over two sessions: values out of line while rows are updated, rolled back, vacuumed and read by older snapshots."""
+"""Statements in order, over two sessions: values out of line while rows are updated, rolled back, vacuumed and read by
+older snapshots.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Text input: the forms strtof and the three parsers accept or refuse, on their own, inside lists, and mutated at random."""
+"""Text input: the forms strtof and the three parsers accept or refuse, on their own, inside lists, and mutated at
+random.
+"""
 
 from __future__ import annotations
 
@@ -280,7 +282,7 @@ def fixed_cases(rng: random.Random, share: float) -> Iterator[Case]:
                     "{1:1}/%s",
                     "{%s:0}/3",
                     "{ %s :1}/ 3",
-                    "{2:1, %s:1}/%s" % ("%s", count),
+                    f"{{2:1, %s:1}}/{count}",
                 ):
                     yield as_case(kind, frame % count)
 

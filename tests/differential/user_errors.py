@@ -1,4 +1,5 @@
-"""Errors of user code that runs inside an index's build, insert, scan or vacuum: every field as pgvector's, byte for byte.
+"""Errors of user code that runs inside an index's build, insert, scan or vacuum: every field as pgvector's, byte for
+byte.
 
 Functions and domains of an expression index raise errors of every sort. Both prefixes hold the same server binary, so
 even the place in the server's source must agree. Our server runs with RUST_BACKTRACE set, which must show nowhere.

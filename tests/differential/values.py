@@ -1,4 +1,6 @@
-"""Pools of argument values: SQL expressions for every argument type, with the numbers they stand for where sums matter."""
+"""Pools of argument values: SQL expressions for every argument type, with the numbers they stand for where sums
+matter.
+"""
 
 from __future__ import annotations
 

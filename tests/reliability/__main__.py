@@ -1,4 +1,6 @@
-"""What users fear, tried: crashes, cancelled builds, full disks, damaged files, standbys, many clients; and recall floors."""
+"""What users fear, tried: crashes, cancelled builds, full disks, damaged files, standbys, many clients; and recall
+floors.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Builds, vacuums and scans that are cancelled or terminated leave no threads, no memory, no files, and a backend that works."""
+"""Builds, vacuums and scans that are cancelled or terminated leave no threads, no memory, no files, and a backend that
+works.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,8 @@ def listeners(pid: int) -> tuple[int, int]:
             status = (task / "status").read_text()
         except OSError:
             continue
-        # Of a thread that has just ended the kernel shows every mask as empty, also that of the handlers all threads share.
+        # Of a thread that has just ended the kernel shows every mask as empty, also that of the handlers all threads
+        # share.
         if re.search(r"^SigCgt:\s+0+$", status, re.M):
             continue
         found = re.search(r"^SigBlk:\s+(\w+)", status, re.M)
@@ -61,7 +64,9 @@ def shared_memory(server: Server) -> set[str]:
 def interrupted(
     server: Server, connection: psycopg.Connection, statement: str, how: str, after: float
 ) -> tuple[str, float]:
-    """Runs the statement, ends it after that many seconds; the SQLSTATE, and how long it still worked after a request to end."""
+    """Runs the statement, ends it after that many seconds; the SQLSTATE, and how long it still worked after a request
+    to end.
+    """
     pid = connection.info.backend_pid
     helper = None
     sent: list[float] = []

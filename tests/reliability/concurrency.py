@@ -1,7 +1,8 @@
-"""Many clients insert, update, delete, search and vacuum at once; then the index must be whole, and pinned rows must have been found all the time.
+"""Many clients insert, update, delete, search and vacuum at once; then the index must be whole, and pinned rows must
+have been found all the time.
 
-Eight by default. From nine on the others insert far from everything, roll savepoints back, hold cursors open, and rebuild the index or
-build another one beside everybody, so that sixteen meet each other in every pair.
+Eight by default. From nine on the others insert far from everything, roll savepoints back, hold cursors open, and
+rebuild the index or build another one beside everybody, so that sixteen meet each other in every pair.
 """
 
 from __future__ import annotations
@@ -59,7 +60,9 @@ class Workload:
             connection.execute(f"INSERT INTO t (id, v) VALUES {values}")
 
     def same(self, connection, data: Data, random_) -> None:
-        """The same few vectors again and again: elements of the graph with many rows. Thousands alike would be a graph of their own."""
+        """The same few vectors again and again: elements of the graph with many rows. Thousands alike would be a graph
+        of their own.
+        """
         _, vector = self.pinned[random_.randrange(SAME)]
         connection.execute(f"INSERT INTO t (id, v) VALUES ({self.ids(1)}, '{vector}')")
         time.sleep(0.02)
@@ -125,7 +128,9 @@ class Workload:
             self.problems.append(f"cursor: {len(found)} rows, {len(set(found))} different, of {wanted}")
 
     def rebuild(self, connection, data: Data, random_) -> None:
-        """The index anew, or another one, beside everybody. Both wait for all transactions, hence a limit of their own; two at once would deadlock."""
+        """The index anew, or another one, beside everybody. Both wait for all transactions, hence a limit of their own;
+        two at once would deadlock.
+        """
         connection.execute("SET statement_timeout = '300s'")
         if random_.random() < 0.5:
             connection.execute("REINDEX INDEX CONCURRENTLY i")

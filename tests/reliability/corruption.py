@@ -1,4 +1,6 @@
-"""Damaged index files: bytes flipped while the server is down, and single bits while it runs. Whatever is asked afterwards gets rows or an error about damage, never a crash, never no end."""
+"""Damaged index files: bytes flipped while the server is down, and single bits while it runs. Whatever is asked
+afterwards gets rows or an error about damage, never a crash, never no end.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""kill -9 of a backend, or of the whole server, in the middle of builds (concurrent ones too), of inserts and of vacuums; then recovery."""
+"""kill -9 of a backend, or of the whole server, in the middle of builds (concurrent ones too), of inserts and of
+vacuums; then recovery.
+"""
 
 from __future__ import annotations
 
@@ -141,7 +143,9 @@ def in_concurrent_build(
     first: int,
     pace: list[float],
 ) -> None:
-    """REINDEX or CREATE INDEX CONCURRENTLY while rows come: what was valid stays so, what is not can be rebuilt or dropped."""
+    """REINDEX or CREATE INDEX CONCURRENTLY while rows come: what was valid stays so, what is not can be rebuilt or
+    dropped.
+    """
     name = f"{opclass.am}: killed in {' '.join(statement.split()[:3])} ({'the server' if whole else 'a backend'})"
     connection, writer = server.connect(), server.connect()
     lost, done = threading.Event(), threading.Event()

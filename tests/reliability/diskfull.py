@@ -44,7 +44,8 @@ def cycle(server: Server, score: Score, am: str, place: str, seed: int) -> None:
     code = attempt(connection, f"CREATE INDEX i ON t USING {am} (v {opclass.name}){opclass.options} TABLESPACE small")
     if not score.check(f"{am}: nothing of the failed builds is left in the way", code == "none", code):
         return
-    # Fill up with single statements, so that each is undone alone. Values all differ: a graph of thousands of equal ones leaves some of them behind.
+    # Fill up with single statements, so that each is undone alone. Values all differ: a graph of thousands of equal
+    # ones leaves some of them behind.
     full = 0
     for number in range(200):
         code = attempt(

@@ -1,4 +1,6 @@
-"""Sessions that stop at named steps of inserts, vacuums and scans (src/pg/faults.rs), so that a test can do things beside them, end them or kill them."""
+"""Sessions that stop at named steps of inserts, vacuums and scans (src/pg/faults.rs), so that a test can do things
+beside them, end them or kill them.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,8 @@ import psycopg
 
 from vector_testing.server import Server
 
-# The first key of the advisory locks that a stopped session waits for, in turn this one and the next; the second is its process's number.
+# The first key of the advisory locks that a stopped session waits for, in turn this one and the next; the second is its
+# process's number.
 WAIT_KEY = 0x0FA1
 # Two looks at a session, this far apart, must both see it wait: a lock that is only busy is free again by then.
 LOOK = 0.003
@@ -51,7 +54,8 @@ class Stopped(Exception):
 class Session:
     """One connection whose statements run in a thread of its own and may stop at fault points.
 
-    `state` after `settle`: "idle" (the statements ended: `error` says how), "stopped" (at `point`), "blocked" (by another session).
+    `state` after `settle`: "idle" (the statements ended: `error` says how), "stopped" (at `point`), "blocked" (by
+    another session).
     """
 
     def __init__(self, server: Server, control: psycopg.Connection, *settings: str):

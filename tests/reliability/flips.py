@@ -1,4 +1,6 @@
-"""Single bits of an index's pages flipped while the server runs, one after the other: each statement gives rows or tells of damage, whatever the bit."""
+"""Single bits of an index's pages flipped while the server runs, one after the other: each statement gives rows or
+tells of damage, whatever the bit.
+"""
 
 from __future__ import annotations
 
@@ -105,8 +107,9 @@ Datum page(PG_FUNCTION_ARGS)
 
 
 def spots(pages: list[bytes], random_: random.Random) -> list[tuple[int, int, int]]:
-    """Every bit that means something, as (block, byte, mask): each byte once with one of its bits before any with another; page headers and
-    line pointers early."""
+    """Every bit that means something, as (block, byte, mask): each byte once with one of its bits before any with
+    another; page headers and line pointers early.
+    """
     found = []
     for block, content in enumerate(pages):
         lower, upper = (int.from_bytes(content[at : at + 2], "little") for at in (12, 14))

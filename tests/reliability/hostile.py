@@ -1,4 +1,6 @@
-"""A role without any privilege calls every function of the extension with odd arguments: clear errors at worst, never one about internals, never a crash."""
+"""A role without any privilege calls every function of the extension with odd arguments: clear errors at worst, never
+one about internals, never a crash.
+"""
 
 from __future__ import annotations
 
@@ -90,7 +92,8 @@ ARGUMENTS = {
 }
 # States that tell of our own mistakes: internal errors, damage, crashes.
 OURS = {"XX000", "XX001", "XX002", None}
-# Internal errors all the same: pgvector's words for a state array that is none, PostgreSQL's for an OID that is nothing.
+# Internal errors all the same: pgvector's words for a state array that is none, PostgreSQL's for an OID that is
+# nothing.
 KNOWN = ("expected state array", "could not open relation with OID")
 FUNCTIONS = """
     SELECT p.proname, p.prokind::text, array(SELECT format_type(t, NULL) FROM unnest(p.proargtypes) WITH ORDINALITY u(t, n) ORDER BY n), p.pronargs
@@ -229,7 +232,9 @@ def stranger(server: Server) -> psycopg.Connection:
 
 
 def aggregates(score: Score, ask, bad: list[str]) -> None:
-    """Aggregates of one's own around the transition functions, which change their state in place, from states that nobody expects."""
+    """Aggregates of one's own around the transition functions, which change their state in place, from states that
+    nobody expects.
+    """
     before = len(bad)
     states = [
         "{}",

@@ -1,7 +1,8 @@
-"""Orderings of two or three sessions that once broke pgvector, or that this project's own locks must stand: each is a scripted schedule.
+"""Orderings of two or three sessions that once broke pgvector, or that this project's own locks must stand: each is a
+scripted schedule.
 
-Where the build has fault points (src/pg/faults.rs) a session stops at a named step while others work; those schedules are left out elsewhere. After
-each one a scan by index that nothing limits returns exactly the rows that are there.
+Where the build has fault points (src/pg/faults.rs) a session stops at a named step while others work; those schedules
+are left out elsewhere. After each one a scan by index that nothing limits returns exactly the rows that are there.
 """
 
 from __future__ import annotations
@@ -132,7 +133,7 @@ def edges(stage: Stage) -> list[list[tuple[int, int]]]:
     return lists
 
 
-# --- hnsw, at its steps ---------------------------------------------------------------------------------------------------
+# --- hnsw, at its steps -----------------------------------------------------------------------------------------------
 
 
 def entry_point_replaced_while_a_vacuum_runs(stage: Stage) -> None:
@@ -192,7 +193,9 @@ def marking_waits_for_inserts(stage: Stage) -> None:
 
 
 def marking_waits_for_scans(stage: Stage) -> None:
-    """A scan that stands between two batches, or in the pass over the pages, while what it remembers is marked and used anew."""
+    """A scan that stands between two batches, or in the pass over the pages, while what it remembers is marked and used
+    anew.
+    """
     for point in POINTS["hnsw.scan"]:
         for nth in (1, 3):
             stage.table()
@@ -248,7 +251,9 @@ def deleted_tuples_of_an_earlier_vacuum(stage: Stage) -> None:
 
 
 def edges_once(stage: Stage) -> None:
-    """Inserts and a vacuum's repair that give one list the same edge; and no repair misses what inserts did (`graph not repaired`)."""
+    """Inserts and a vacuum's repair that give one list the same edge; and no repair misses what inserts did (`graph not
+    repaired`).
+    """
     stage.table(options=" WITH (m = 4, ef_construction = 40)")
     run(stage.main, "DELETE FROM t WHERE id % 2 = 0")
     vacuum = stage.session()
@@ -308,11 +313,13 @@ def equal_rows_inserted_at_once(stage: Stage) -> None:
         stage.whole(f"equal rows whose inserts stood at {point} together")
 
 
-# --- ivfflat, at its steps ------------------------------------------------------------------------------------------------
+# --- ivfflat, at its steps --------------------------------------------------------------------------------------------
 
 
 def insert_while_a_vacuum_moves_the_insert_page(stage: Stage) -> None:
-    """An insert that has written its entry and not yet moved its list's insert page, while a vacuum sets that page back; and the other way round."""
+    """An insert that has written its entry and not yet moved its list's insert page, while a vacuum sets that page
+    back; and the other way round.
+    """
     stage.table(3000, " WITH (lists = 2)")
     run(stage.main, "DELETE FROM t WHERE id < 2000")
     insert = stage.session()
@@ -379,7 +386,7 @@ def scan_over_a_page_being_repacked(stage: Stage) -> None:
     stage.whole("scans beside a vacuum that stands between pages")
 
 
-# --- without steps ----------------------------------------------------------------------------------------------------------
+# --- without steps ----------------------------------------------------------------------------------------------------
 
 
 def cursor_open_over_a_vacuum(stage: Stage) -> None:
@@ -585,8 +592,9 @@ def inserts_extend_one_list_together(stage: Stage) -> None:
 
 
 def sampling_passes_over_dead_rows(stage: Stage) -> None:
-    """Centres are of rows that live. CREATE INDEX CONCURRENTLY passes over dead ones also while an old snapshot keeps them in the table; without
-    CONCURRENTLY these are in the index, too."""
+    """Centres are of rows that live. CREATE INDEX CONCURRENTLY passes over dead ones also while an old snapshot keeps
+    them in the table; without CONCURRENTLY these are in the index, too.
+    """
     for concurrently in (False, True):
         run(
             stage.main,

@@ -1,4 +1,6 @@
-"""A backend that works for long: its memory, threads and files after many rescans, cursors, temporary tables, builds, errors, plans, inserts and vacuums."""
+"""A backend that works for long: its memory, threads and files after many rescans, cursors, temporary tables, builds,
+errors, plans, inserts and vacuums.
+"""
 
 from __future__ import annotations
 
@@ -412,7 +414,9 @@ def given_back(server: Server, score: Score, am: str, rounds: int) -> None:
 
 
 def sample(score: Score, gauge: Gauge) -> None:
-    """A sample goes block by block; where maintenance_work_mem has no room to remember values stored out of line, each is fetched at once."""
+    """A sample goes block by block; where maintenance_work_mem has no room to remember values stored out of line, each
+    is fetched at once.
+    """
     connection, width, blocks, rows = gauge.connection, 700, 12_000, 10_000
     if not gauge.contexts:
         score.skip("ivfflat: a sample of many blocks", "no pg_backend_memory_contexts")

@@ -57,7 +57,9 @@ class Steps:
         self.server, self.score, self.steps = server, score, steps
 
     def each(self, name: str, act, before: tuple[str, ...] = (), also: tuple[str, ...] = ()) -> None:
-        """`act` works on a connection; it may raise that memory is wanting, and `also` what is wrong with its statement."""
+        """`act` works on a connection; it may raise that memory is wanting, and `also` what is wrong with its
+        statement.
+        """
         short = whole = 0
         wrong = []
         for step in self.steps:
@@ -215,12 +217,10 @@ def indexes(server: Server, steps: Steps, am: str, seed: int) -> None:
     def vacuum(connection: psycopg.Connection) -> None:
         connection.execute(f"VACUUM (INDEX_CLEANUP on) {am}")
 
-    deletes = tuple(
-        [
-            *settings,
-            f"DELETE FROM {am} WHERE id < 10000 AND id % 40 = (SELECT count(*) FROM vacuumed) % 40",
-            "INSERT INTO vacuumed VALUES (1)",
-        ]
+    deletes = (
+        *settings,
+        f"DELETE FROM {am} WHERE id < 10000 AND id % 40 = (SELECT count(*) FROM vacuumed) % 40",
+        "INSERT INTO vacuumed VALUES (1)",
     )
     run(connection, "CREATE TABLE IF NOT EXISTS vacuumed (n int)")
     steps.each(f"{am}: vacuums", vacuum, deletes)
@@ -232,7 +232,9 @@ def indexes(server: Server, steps: Steps, am: str, seed: int) -> None:
 
 
 def sample(server: Server, score: Score) -> None:
-    """What clustering needs is asked for beside the sample, which is there already: with memory for the sample once, not twice, it is built."""
+    """What clustering needs is asked for beside the sample, which is there already: with memory for the sample once,
+    not twice, it is built.
+    """
     rows, width = 10_000, 1000
     connection = server.connect()
     run(

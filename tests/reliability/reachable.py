@@ -1,7 +1,9 @@
-"""Every committed row can be reached through the index: at every moment, whatever was inserted, vacuumed, cancelled or killed.
+"""Every committed row can be reached through the index: at every moment, whatever was inserted, vacuumed, cancelled or
+killed.
 
-A schedule drawn from a seed changes one table per operator class, stops inserts, vacuums and scans at their fault points, does other things
-meanwhile, lets go, cancels or kills, and after each step compares a scan by index that nothing limits with the rows that are committed.
+A schedule drawn from a seed changes one table per operator class, stops inserts, vacuums and scans at their fault
+points, does other things meanwhile, lets go, cancels or kills, and after each step compares a scan by index that
+nothing limits with the rows that are committed.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ TRIED = {
 }
 KINDS = ["near", "near", "far", "equal", "equal", "outside"]
 MOST_ROWS = 1200
-# A scan with a queue for all elements walks everything that the graph leads to, and nothing helps it as an iterative scan's last pass does.
+# A scan with a queue for all elements walks everything that the graph leads to, and nothing helps it as an iterative
+# scan's last pass does.
 GRAPH, QUEUE = ["SET hnsw.iterative_scan = off", "SET hnsw.ef_search = 1000"], 1000
 # The first three are rules for fault points.
 RULES = [
@@ -154,7 +157,7 @@ class Driver:
     def say(self, what: str) -> None:
         self.log.append(f"{self.steps}: {what}")
 
-    # --- what must hold -------------------------------------------------------------------------------------------------
+    # --- what must hold -----------------------------------------------------------------------------------------------
 
     def check(self, table: Table, beside: str = "") -> None:
         """A scan by index that nothing limits finds the committed rows, each once."""
@@ -191,10 +194,12 @@ class Driver:
                 f"{table.name}, {table.opclass.am} {table.opclass.name}: {table.opclass.am}_check: {'; '.join(problems[:4])}"
             )
 
-    # --- steps ----------------------------------------------------------------------------------------------------------
+    # --- steps --------------------------------------------------------------------------------------------------------
 
     def attempt(self, what: str, *statements: str) -> bool:
-        """In one transaction; False when it had to wait for a stopped session, or was stopped itself by a rule, and so did nothing."""
+        """In one transaction; False when it had to wait for a stopped session, or was stopped itself by a rule, and so
+        did nothing.
+        """
         try:
             with self.main.transaction():
                 for statement in statements:
@@ -338,7 +343,7 @@ class Driver:
         """Something beside a stopped session."""
         self.rng.choices((self.insert, self.update, self.delete, self.end_prepared), (6, 1, 1, 1))[0](table)
 
-    # --- the schedule ---------------------------------------------------------------------------------------------------
+    # --- the schedule -------------------------------------------------------------------------------------------------
 
     def advance(self) -> None:
         table = self.rng.choice(self.tables)
@@ -410,7 +415,9 @@ def schedules(
     total: Counter[str],
     points: Counter[str],
 ) -> None:
-    """One schedule after the other, each from a seed of its own, until the time is over. The first one alone decides the short form."""
+    """One schedule after the other, each from a seed of its own, until the time is over. The first one alone decides
+    the short form.
+    """
     end = time.monotonic() + seconds
     number = failures = 0
     while number == 0 or time.monotonic() < end:
@@ -425,7 +432,8 @@ def schedules(
             driver.finish()
         except (Missed, psycopg.Error, AssertionError, windows.Stopped) as error:
             if isinstance(error, psycopg.InternalError) and error.sqlstate is None:
-                # An error of the client's library, which no server sent: seen once, after a killed backend. More than one is no chance.
+                # An error of the client's library, which no server sent: seen once, after a killed backend. More than
+                # one is no chance.
                 print(
                     f"# the client gave up in the schedule of seed {seed + number}, step {driver.steps}: {error}",
                     *(f"#   {line}" for line in driver.log),

@@ -1,4 +1,6 @@
-"""Backups and what is left undecided: base backup with point-in-time recovery under load, and prepared transactions over vacuums and crashes."""
+"""Backups and what is left undecided: base backup with point-in-time recovery under load, and prepared transactions
+over vacuums and crashes.
+"""
 
 from __future__ import annotations
 
@@ -153,7 +155,9 @@ def point_in_time(prefix: str, score: Score, opclass: Opclass, options) -> None:
 
 
 def prepared(prefix: str, score: Score, opclass: Opclass, options) -> None:
-    """Inserts and deletes that are prepared, then vacuumed over, crashed over, and only then committed or rolled back."""
+    """Inserts and deletes that are prepared, then vacuumed over, crashed over, and only then committed or rolled
+    back.
+    """
     name = f"{opclass.am}: prepared transactions"
     data = Data(options.seed)
     with Server(prefix, "prepared", SETTINGS | {"archive_mode": "off"}) as server:

@@ -1,4 +1,6 @@
-"""A streaming standby replays every change, answers as the primary does, also while the primary vacuums, and takes over."""
+"""A streaming standby replays every change, answers as the primary does, also while the primary vacuums, and takes
+over.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Values stored out of line while their table changes: a build beside a vacuum of the toast table alone, and chunks that an aborted transaction or a deletion left."""
+"""Values stored out of line while their table changes: a build beside a vacuum of the toast table alone, and chunks
+that an aborted transaction or a deletion left.
+"""
 
 from __future__ import annotations
 
@@ -127,7 +129,9 @@ def damaged(server: Server, score: Score, am: str) -> None:
 
 
 def stale_chunks(server: Server, score: Score, what: str) -> None:
-    """A number of the toast table is given out a second time while chunks without an index entry have it: of an aborted transaction, without a hint, or deleted ones."""
+    """A number of the toast table is given out a second time while chunks without an index entry have it: of an aborted
+    transaction, without a hint, or deleted ones.
+    """
     connection = server.connect()
     run(
         connection,

@@ -199,7 +199,9 @@ def finish(driver, table, standings: list[Standing]) -> None:
 
 
 class Cursor:
-    """A scan that is held open while other things happen; in the end it has returned what was there at its beginning."""
+    """A scan that is held open while other things happen; in the end it has returned what was there at its
+    beginning.
+    """
 
     def __init__(self, driver, table):
         self.driver, self.table = driver, table
@@ -259,7 +261,7 @@ def killed_at_a_step(driver, table) -> None:
     raise Lost
 
 
-# --- the scripted window ------------------------------------------------------------------------------------------------
+# --- the scripted window ----------------------------------------------------------------------------------------------
 
 
 def count(reader: psycopg.Connection) -> int:
@@ -281,9 +283,10 @@ def fill(connection: psycopg.Connection, first: int, many: int) -> None:
 
 
 def reload(server: Server, am: str, point: str, ending: str, keep: int, seed: int) -> tuple[list[str], set[str]]:
-    """All rows but those of every `keep`th id are deleted (all, where it is 0), and others loaded while a vacuum stands after its first pass and
-    then at `point`, on an index vacuumed before, so that new elements take places that the vacuum has passed. Returns what was missing when, and
-    where the vacuum stopped."""
+    """All rows but those of every `keep`th id are deleted (all, where it is 0), and others loaded while a vacuum stands
+    after its first pass and then at `point`, on an index vacuumed before, so that new elements take places that the
+    vacuum has passed. Returns what was missing when, and where the vacuum stopped.
+    """
     problems: list[str] = []
     stops: Counter[str] = Counter()
     control, main, reader, walker = sessions(server)

@@ -50,7 +50,9 @@ class Cluster:
     def psql(
         self, text: str, dbname: str = "postgres", *options: str, stop: bool = False
     ) -> subprocess.CompletedProcess[str]:
-        """Gives `text` to psql: rows without headings, errors among them. With `stop` the first error is the last word, and the exit code."""
+        """Gives `text` to psql: rows without headings, errors among them. With `stop` the first error is the last word,
+        and the exit code.
+        """
         command = [
             f"{self.prefix}/bin/psql",
             "-XqAt",

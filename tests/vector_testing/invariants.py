@@ -20,10 +20,11 @@ ALL = {
 FEW = {"hnsw": ["SET hnsw.iterative_scan = off", "SET hnsw.ef_search = 20"], "ivfflat": ["SET ivfflat.probes = 6"]}
 # Recall of ten neighbours with FEW.
 FLOOR = {"hnsw": 0.93, "ivfflat": 0.85}
-# The share of rows that a scan over everything finds when pgvector's library makes it; ours finds all. By inner product short vectors
-# are nobody's near neighbour, and graphs of pgvector lose some percent of them.
+# The share of rows that a scan over everything finds when pgvector's library makes it; ours finds all. By inner product
+# short vectors are nobody's near neighbour, and graphs of pgvector lose some percent of them.
 REACHED, REACHED_IP = 0.995, 0.93
-# What the check says of rows that only the pass over the pages finds: possible where pgvector's library changed the graph.
+# What the check says of rows that only the pass over the pages finds: possible where pgvector's library changed the
+# graph.
 UNREACHED = ("out of reach", "a descent can end")
 
 
@@ -47,7 +48,9 @@ def is_ours(connection: psycopg.Connection) -> bool:
 
 
 def index_problems(connection: psycopg.Connection, am: str, index: str, anchored: bool = True) -> list[str] | None:
-    """What the extension's own checker says; None where there is none. `anchored`: pgvector's library did not touch the index."""
+    """What the extension's own checker says; None where there is none. `anchored`: pgvector's library did not touch the
+    index.
+    """
     if connection.execute(f"SELECT to_regprocedure('{am}_check(regclass, boolean)')").fetchone()[0] is None:
         return None
     try:
@@ -131,8 +134,9 @@ def invariants(
     asked: int = 20,
     anchored: bool = True,
 ) -> None:
-    """Through exact search: every row found, none twice, near ones first; and the checker's word where there is one. `anchored`: pgvector's library
-    did not touch the index."""
+    """Through exact search: every row found, none twice, near ones first; and the checker's word where there is one.
+    `anchored`: pgvector's library did not touch the index.
+    """
     column, operator = opclass.column, opclass.operator
     queries = [data.text(row, column) for row in data.rows(asked)]
     by_table(connection)

@@ -66,5 +66,7 @@ def peer(major: int) -> str:
 
 
 def peer_pair(major: int) -> tuple[str, str]:
-    """Prefixes of one server binary, with pgvector and with this project's build. VECTOR_OURS_<major> names a prefix to take as it is."""
+    """Prefixes of one server binary, with pgvector and with this project's build. VECTOR_OURS_<major> names a prefix to
+    take as it is.
+    """
     return peer(major), os.environ.get(f"VECTOR_OURS_{major}") or install(pg_sh("peer-ours", str(major)).strip())

@@ -1,7 +1,8 @@
 """What every test run here knows: options, servers with this project's build, checks, and a line for each result.
 
-Loaded by pytest itself in the environments of scripts/venv.sh. With `--checks` the output is what scripts/test.sh counts:
-`ok - NAME` and `not ok - NAME` for each check of a `score` and for each test without one, then `N passed, N failed`.
+Loaded by pytest itself in the environments of scripts/venv.sh. With `--checks` the output is what scripts/test.sh
+counts: `ok - NAME` and `not ok - NAME` for each check of a `score` and for each test without one, then `N passed, N
+failed`.
 """
 
 from __future__ import annotations
