@@ -1,4 +1,4 @@
-"""unpack_wheel.py WHEEL DIR FOLDER...: unpacks those folders of a wheel; of one that wraps a tar.gz, that archive's content."""
+"""unpack_wheel.py WHEEL DIR FOLDER...: unpacks those folders of a wheel, or of the tar.gz that it wraps."""
 
 from __future__ import annotations
 
