@@ -70,7 +70,7 @@ bench-sql:
 	@scripts/bench-sql.sh
 
 fmt:
-	cargo fmt --all
+	@scripts/lint.sh fix
 
 lint:
 	@scripts/test.sh phase format

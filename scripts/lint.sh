@@ -1,9 +1,21 @@
 #!/usr/bin/env bash
-# The rules of the house that the compiler does not know. Prints every breach, fails when there is one.
+# The rules of the house that the compiler does not know. Prints every breach, fails when there is one. `lint.sh fix` only
+# formats, Rust and Python.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
 cd "$repo_root"
+
+# shellcheck source-path=SCRIPTDIR source=venv.sh
+. "$repo_root/scripts/venv.sh"
+ruff=$(venv_python lint) || die "no Python environment for ruff"
+ruff=${ruff%/*}/ruff
+
+if [ "${1:-}" = fix ]; then
+  cargo fmt --all
+  "$ruff" check --quiet --fix . || true
+  exec "$ruff" format --quiet .
+fi
 
 rules=0 broken=0
 
@@ -143,10 +155,6 @@ fi
 
 # --- Python -----------------------------------------------------------------------------------------------------------
 
-# shellcheck source-path=SCRIPTDIR source=venv.sh
-. "$repo_root/scripts/venv.sh"
-ruff=$(venv_python lint) || die "no Python environment for ruff"
-ruff=${ruff%/*}/ruff
 rule "ruff check" < <("$ruff" check --quiet --output-format concise . 2>&1)
 rule "ruff format" < <("$ruff" format --quiet --diff . 2>&1)
 
