@@ -86,7 +86,7 @@ site:
 	@scripts/site.sh
 
 fmt:
-	cargo fmt --all
+	@scripts/lint.sh fix
 
 lint:
 	@scripts/test.sh phase format

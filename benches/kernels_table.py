@@ -4,6 +4,7 @@
 A ratio below 1 means that we take less time than the peer. Times are criterion's medians. Given the
 directories of several runs (CRITERION_HOME names one), each cell is the least disturbed run's.
 """
+
 import json
 import pathlib
 import sys

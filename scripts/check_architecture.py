@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Compares the drawing of imports in docs/ARCHITECTURE.md with the code. Prints every difference; silence means they agree.
+"""Compares the drawing of imports in docs/ARCHITECTURE.md with the code. Prints every difference; silence means they
+agree.
 
-The drawing is a fenced block that begins with the line "imports: PATH"; each line below names a module and what it imports. A module is a
-file or folder directly below PATH; tests do not count.
+The drawing is a fenced block that begins with the line "imports: PATH"; each line below names a module and what it
+imports. A module is a file or folder directly below PATH; tests do not count.
 """
 
 import re
@@ -73,7 +74,9 @@ def main() -> int:
             elif name not in lines:
                 print(f"{path}: the drawing lacks {name} -> {' '.join(sorted(actual[name])) or '(nothing)'}")
             elif actual[name] != lines[name]:
-                print(f"{path}: {name} -> {' '.join(sorted(actual[name])) or '(nothing)'}, drawn: {' '.join(sorted(lines[name])) or '(nothing)'}")
+                print(
+                    f"{path}: {name} -> {' '.join(sorted(actual[name])) or '(nothing)'}, drawn: {' '.join(sorted(lines[name])) or '(nothing)'}"
+                )
     return 0
 
 

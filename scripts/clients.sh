@@ -3,6 +3,8 @@
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
+# shellcheck source-path=SCRIPTDIR source=venv.sh
+. "$(dirname -- "${BASH_SOURCE[0]}")/venv.sh"
 pg=$repo_root/scripts/pg.sh
 tests=$repo_root/tests/clients
 
@@ -46,26 +48,18 @@ made_from() {
   [ -f "$dir/made-from" ] && cat "$@" | cmp -s - "$dir/made-from"
 }
 
-prepare_python() {
-  local venv=$cache/venv
-  if made_from "$venv" "$tests/python/requirements.txt"; then return; fi
-  say "Making a Python environment with pgvector's clients ..."
-  rm -rf "$venv"
-  python3 -m venv "$venv" >&2 || die "python3 -m venv failed" "On Debian or Ubuntu: apt-get install python3-venv"
-  "$venv/bin/pip" install -q --retries 5 --disable-pip-version-check -r "$tests/python/requirements.txt" >&2 || die "pip could not install the clients"
-  cp "$tests/python/requirements.txt" "$venv/made-from"
-}
+prepare_python() { python=$(venv_python clients); }
 
 prepare_suite() {
   local version suite
-  version=$(sed -n 's/^pgvector==//p' "$tests/python/requirements.txt")
+  version=$(sed -n 's/^ *"pgvector==\(.*\)",/\1/p' "$repo_root/pyproject.toml")
   suite=$cache/pgvector-$version
   prepare_python
   if [ -d "$suite/tests" ]; then return; fi
   say "Fetching the source package of Python's pgvector $version ..."
   rm -rf "$cache/sdist"
   mkdir -p "$cache/sdist/tree"
-  "$cache/venv/bin/pip" download -q --retries 5 --disable-pip-version-check --no-deps --no-binary pgvector -d "$cache/sdist" "pgvector==$version" >&2 ||
+  "$python" -m pip download -q --retries 5 --disable-pip-version-check --no-deps --no-binary pgvector -d "$cache/sdist" "pgvector==$version" >&2 ||
     die "pip could not fetch the source package"
   tar -xzf "$cache/sdist/pgvector-$version.tar.gz" -C "$cache/sdist/tree" --strip-components=1 --no-same-owner
   # The tests import these from a file that the package leaves out. They take the installed package, as its users do.
@@ -107,8 +101,7 @@ passed=0 failed=0
 report() {
   local part=$1 status=$2 log=$3 lines p f
   lines=$(awk -v part="$part" '
-    / (PASSED|FAILED|ERROR)( |$)/ && $1 ~ /::/ { ok = $0 ~ / PASSED/; sub(/ (PASSED|FAILED|ERROR).*/, ""); print (ok ? "ok" : "not ok") " - " part ": " $0; next }
-    /^(not )?ok [0-9]+ - / { ok = /^ok/; sub(/^(not )?ok [0-9]+ - /, ""); print (ok ? "ok" : "not ok") " - " part ": " $0; next }
+    /^(not )?ok ([0-9]+ )?- / { ok = /^ok/; sub(/^(not )?ok ([0-9]+ )?- /, ""); print (ok ? "ok" : "not ok") " - " part ": " $0; next }
     /^test .* \.\.\. (ok|FAILED)$/ { ok = / ok$/; sub(/^test /, ""); sub(/ \.\.\. .*/, ""); print (ok ? "ok" : "not ok") " - " part ": " $0 }' "$log")
   p=$(grep -c '^ok' <<<"$lines" || true)
   f=$(grep -c '^not ok' <<<"$lines" || true)
@@ -122,14 +115,16 @@ report() {
   passed=$((passed + p)) failed=$((failed + f))
 }
 
-run_python() { "$cache/venv/bin/pytest" -v --tb=short --color=no -c "$tests/python/pytest.ini" --rootdir "$tests/python" "$tests/python"; }
+with_pytest() { "$python" -m pytest --checks -p no:cacheprovider "$@"; }
+
+run_python() { with_pytest -c "$tests/python/pytest.ini" --rootdir "$tests/python" "$tests/python"; }
 
 # The suite connects as it likes: a database of the name they expect, localhost, their own user.
 run_suite() {
   local suite
   suite=$(echo "$cache"/pgvector-[0-9]*)
   createdb pgvector_python_test
-  (unset PGUSER PGDATABASE && cd "$suite" && "$cache/venv/bin/pytest" -v --tb=short --color=no -p no:cacheprovider tests)
+  (unset PGUSER PGDATABASE && cd "$suite" && with_pytest tests)
 }
 
 run_node() { (cd "$cache/node" && node --test --test-reporter=tap); }
@@ -153,7 +148,7 @@ serve() {
 }
 
 if [ -n "${CLIENTS_INSIDE:-}" ]; then
-  IFS=: read -r work pg_config <<<"$CLIENTS_INSIDE"
+  IFS=: read -r work pg_config python <<<"$CLIENTS_INSIDE"
   serve "${parts[@]}"
   exit
 fi
@@ -164,15 +159,10 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/clients.XXXXXX")
 chmod 755 "$work"
 trap '"$pg" cluster stop "$work/cluster" --remove >/dev/null 2>&1 || true; rm -rf "$work"' EXIT
 trap 'exit 143' TERM INT
-if [ -n "${PG_CONFIG:-}" ]; then
-  pg_config=$(pg_config_of "$PG_CONFIG")
-else
-  prefix=$("$pg" copy "${PG_MAJOR:-17}" "$work/pg")
-  pg_config=$prefix/bin/pg_config
-fi
+pg_config=$(test_server "$work/pg")
 if [ -z "${CLIENTS_AS_IS:-}" ]; then "$pg" install "$pg_config" >/dev/null; fi
 say "pgvector's clients on $("$pg_config" --version)"
-export CLIENTS_INSIDE=$work:$pg_config
+export CLIENTS_INSIDE=$work:$pg_config:${python:-}
 # Brings the loopback interface up (SIOCSIFFLAGS with IFF_UP and IFF_RUNNING), then becomes the command that follows.
 loopback='import fcntl, os, socket, struct, sys; fcntl.ioctl(socket.socket(), 0x8914, struct.pack("16sH22s", b"lo", 0x41, b"")); os.execvp(sys.argv[1], sys.argv[1:])'
 inner=(bash "${BASH_SOURCE[0]}" "${parts[@]}")

@@ -171,7 +171,7 @@ regress() {
 }
 
 run() {
-  local what=$1 source version pg_config work prefix output status=0
+  local what=$1 source version pg_config work output status=0
   shift
   source=$(fetch)
   version=$(sed -n "s/^default_version *= *'\(.*\)'.*/\1/p" "$source/vector.control")
@@ -179,12 +179,7 @@ run() {
   chmod 755 "$work"
   # shellcheck disable=SC2064 # the path of now
   trap "'$pg' cluster stop '$work/cluster' --remove >/dev/null 2>&1 || true; rm -rf '$work'" EXIT
-  if [ -n "${PG_CONFIG:-}" ]; then
-    pg_config=$(pg_config_of "$PG_CONFIG")
-  else
-    prefix=$("$pg" copy "${PG_MAJOR:-17}" "$work/pg")
-    pg_config=$prefix/bin/pg_config
-  fi
+  pg_config=$(test_server "$work/pg")
   if [ -z "${CONFORMANCE_AS_IS:-}" ]; then "$pg" install "$pg_config" >/dev/null; fi
   output=${CONFORMANCE_OUTPUT:-$(target_dir)/conformance}
   rm -rf "$output"

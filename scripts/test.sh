@@ -16,7 +16,7 @@ usage: scripts/test.sh [all|quick]
   all     (default) every phase for every major of PG_MAJORS ("13 14 15 16 17 18")
   quick   format, lints, pure crates, and one major (17, or the first of PG_MAJORS)
 
-Phases: deps format lint clippy-pure clippy MAJOR, pure TIER, gate, regress MAJOR, tools, pgrx MAJOR, docs,
+Phases: deps format lint clippy-pure clippy MAJOR, pure TIER, python, gate, regress MAJOR, tools, pgrx MAJOR, docs,
 clients, differential, conformance, upgrade, reliability
 packages MAJOR, pgrx-package MAJOR, site
 
@@ -100,22 +100,19 @@ phase_pure() {
   VECTOR_SIMD=$1 cargo test -p vector-kernels -p vector-index
 }
 
+phase_python() { exec_python pytest --checks "$repo_root/tests/vector_testing"; }
+
 phase_gate() { "$repo_root/scripts/bench-gate.sh" check; }
 
 phase_regress() {
-  local major=$1 work pg_config prefix tests status=0
+  local major=$1 work pg_config tests status=0
   make_cache
   work=$(mktemp -d "$VECTOR_CACHE/regress.XXXXXX")
   chmod 755 "$work"
   # shellcheck disable=SC2064 # the path of now
   trap "'$pg' cluster stop '$work/cluster' --remove >/dev/null 2>&1 || true; rm -rf '$work'" EXIT
   trap 'exit 143' TERM INT
-  if [ -n "${PG_CONFIG:-}" ] && [ "$(major_of "$(pg_config_of "$PG_CONFIG")")" = "$major" ]; then
-    pg_config=$(pg_config_of "$PG_CONFIG")
-  else
-    prefix=$("$pg" copy "$major" "$work/pg")
-    pg_config=$prefix/bin/pg_config
-  fi
+  pg_config=$(test_server "$work/pg" "$major")
   "$pg" install "$pg_config"
   "$pg" cluster start "$pg_config" "$work/cluster"
   eval "$("$pg" cluster env "$work/cluster")"
@@ -196,20 +193,6 @@ passed=0 failed=0 summary=()
 
 clock() { printf '%d:%02d' $(($1 / 60)) $(($1 % 60)); }
 
-# count LOG STATUS: prints "passed failed" of one phase: its tests when it names them, else itself.
-count() {
-  awk -v status="$2" '
-    /^test result: / { cargo = 1; match($0, /[0-9]+ passed/); p += substr($0, RSTART, RLENGTH); match($0, /[0-9]+ failed/); f += substr($0, RSTART, RLENGTH) }
-    /^ok( |$)/ || /^test .* \.\.\. +ok/ { tp++ }
-    /^not ok( |$)/ || /^test .* \.\.\. +FAILED/ { tf++ }
-    END {
-      if (!cargo) { p = tp; f = tf }
-      if (status != 0 && f == 0) f = 1
-      if (status == 0 && p == 0 && f == 0) p = 1
-      print p + 0, f + 0
-    }' "$1"
-}
-
 # phase LIMIT-MINUTES NAME [ARGUMENT]
 phase() {
   local limit=$1 name=$2 title began=$SECONDS status=0 log p f took
@@ -219,7 +202,7 @@ phase() {
   printf '\n=== %s\n' "$title"
   timeout -k 30 "${limit}m" bash "$self" phase "$@" >"$log" 2>&1 </dev/null || status=$?
   took=$((SECONDS - began))
-  read -r p f < <(count "$log" "$status")
+  read -r p f < <(count_outcomes "$log" "$status")
   passed=$((passed + p)) failed=$((failed + f))
   if [ "$status" -eq 0 ] && [ "$f" -eq 0 ]; then
     grep -E '^[0-9]+ (rules|checks|cases|statements)' "$log" | head -n 5 || true
@@ -253,9 +236,10 @@ run() {
   # Nothing works without the packages; every other phase says its own word.
   if phase 15 deps; then
     phase 5 format || true
-    phase 5 lint || true
+    phase 10 lint || true
     phase 20 clippy-pure || true
     for tier in $(tiers); do phase 20 pure "$tier" || true; done
+    phase 10 python || true
     phase 15 gate || true
     if phase 25 tools; then
       for major in $PG_MAJORS; do phase 15 clippy "$major" || true; done

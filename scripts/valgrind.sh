@@ -21,11 +21,7 @@ finish() {
   rm -rf "$work"
 }
 trap finish EXIT
-if [ -n "${PG_CONFIG:-}" ]; then
-  pg_config=$(pg_config_of "$PG_CONFIG")
-else
-  pg_config=$("$pg" copy "${PG_MAJOR:-17}" "$work/pg")/bin/pg_config
-fi
+pg_config=$(test_server "$work/pg")
 if [ -z "${VALGRIND_AS_IS:-}" ]; then "$pg" install "$pg_config" >/dev/null; fi
 bindir=$("$pg_config" --bindir)
 

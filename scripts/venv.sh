@@ -1,47 +1,31 @@
-# Source after lib.sh: Python with what the differential test and the SQL benchmark import, in the cache.
-# shellcheck shell=bash disable=SC2034,SC2154 # the caller uses what is set here, lib.sh sets the rest
+# Source after lib.sh: Python environments with the package of pyproject.toml, in the cache.
+# shellcheck shell=bash disable=SC2154 # lib.sh sets what is used here
 
-# venv_python: prints the interpreter's path, making the environment first when it is missing.
+# What an environment is made of: the tools' settings aside.
+venv_contents() { sed '/^\[tool\.pytest/,$d' "$repo_root/pyproject.toml"; }
+
+# venv_python [EXTRA]...: prints the interpreter of an environment with this checkout's package and those extras, made when it is missing
+# and brought up to date when pyproject.toml has changed.
 venv_python() {
-  local venv=$VECTOR_CACHE/venv
-  make_cache
-  if ! "$venv/bin/python" -c 'import psycopg, numpy' 2>/dev/null; then
-    say "Making a Python environment with psycopg and numpy ..."
-    # A half-made one (Debian's python3 without python3-venv leaves such) would fail for ever.
-    rm -rf "$venv"
-    python3 -m venv "$venv" >&2 || die "python3 -m venv failed" "On Debian or Ubuntu: apt-get install python3-venv"
-    "$venv/bin/pip" install -q --retries 5 'psycopg[binary]' numpy >&2 || die "pip could not install psycopg and numpy"
-    chmod -R a+rX "$venv"
-  fi
-  printf '%s\n' "$venv/bin/python"
-}
-
-# peer_pair MAJOR: sets `theirs` and `ours`, prefixes of one server binary with pgvector and with this project's build.
-# VECTOR_OURS_<major> names a prefix to take as it is.
-peer_pair() {
-  local given=VECTOR_OURS_$1
-  theirs=$("$repo_root/scripts/pg.sh" peer "$1")
-  ours=${!given:-}
-  if [ -z "$ours" ]; then
-    ours=$("$repo_root/scripts/pg.sh" peer-ours "$1")
-    "$repo_root/scripts/pg.sh" install "$ours"
-  fi
-}
-
-# ceilings_python: the interpreter of an environment with the in-process libraries that the index benchmark stands beside, as far as
-# they can be installed here.
-ceilings_python() {
-  local venv=$VECTOR_CACHE/venv-ceilings library
-  make_cache
-  if ! "$venv/bin/python" -c 'import numpy' 2>/dev/null; then
-    say "Making a Python environment with hnswlib, usearch and faiss ..."
-    rm -rf "$venv"
-    python3 -m venv "$venv" >&2 || die "python3 -m venv failed" "On Debian or Ubuntu: apt-get install python3-venv"
-    "$venv/bin/pip" install -q --retries 5 numpy >&2 || die "pip could not install numpy"
-    # hnswlib is compiled here; a machine without a C++ compiler goes without it.
-    for library in usearch faiss-cpu hnswlib; do
-      "$venv/bin/pip" install -q --retries 5 "$library" >&2 || say "$library could not be installed and is left out"
-    done
+  local extras=$* venv
+  # A checkout has environments of its own: the package is used where it lies.
+  venv=$VECTOR_CACHE/python/$(printf '%s' "$repo_root" | cksum | cut -d ' ' -f 1)${extras:+-${extras// /-}}
+  if ! venv_contents | cmp -s - "$venv/made-from"; then
+    make_cache
+    mkdir -p "$VECTOR_CACHE/python"
+    (
+      flock 9
+      if venv_contents | cmp -s - "$venv/made-from"; then exit; fi
+      say "Making a Python environment (${extras:-tests}) ..."
+      if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
+        # A half-made one (Debian's python3 without python3-venv leaves such) would fail for ever.
+        rm -rf "$venv"
+        python3 -m venv "$venv" >&2 || die "python3 -m venv failed" "On Debian or Ubuntu: apt-get install python3-venv"
+      fi
+      "$venv/bin/pip" install -q --retries 5 --disable-pip-version-check --editable "$repo_root${extras:+[${extras// /,}]}" >&2 ||
+        die "pip could not install the package of pyproject.toml"
+      venv_contents >"$venv/made-from"
+    ) 9>"$venv.lock" || exit
   fi
   printf '%s\n' "$venv/bin/python"
 }

@@ -2,8 +2,8 @@
 
     compare.py check|update FILES NAMES BASELINE COMPILER [REASON]
 
-FILES is the path that callgrind's parts begin with, NAMES the file with the workloads' names in the order of the parts. Only
-the instructions of the program itself count: which memcpy the C library takes depends on the CPU.
+FILES is the path that callgrind's parts begin with, NAMES the file with the workloads' names in the order of the parts.
+Only the instructions of the program itself count: which memcpy the C library takes depends on the CPU.
 """
 
 from __future__ import annotations
@@ -54,7 +54,11 @@ def read(baseline: Path) -> tuple[list[str], str, dict[str, int]]:
 
 
 def write(baseline: Path, history: list[str], compiler: str, counts: dict[str, int]) -> None:
-    head = ["# Instructions of seeded workloads, scalar kernels, x86_64. Written by scripts/bench-gate.sh update REASON.", f"# compiler: {compiler}", *history]
+    head = [
+        "# Instructions of seeded workloads, scalar kernels, x86_64. Written by scripts/bench-gate.sh update REASON.",
+        f"# compiler: {compiler}",
+        *history,
+    ]
     baseline.write_text("\n".join([*head, *(f"{name}\t{count}" for name, count in counts.items())]) + "\n")
 
 

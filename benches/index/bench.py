@@ -1,11 +1,9 @@
-"""Index benchmarks: pgvector and this project on the same server binary, the same rows and settings, in alternating rounds.
+"""Index benchmarks: pgvector and this project on the same server binary, the same rows and settings, in alternating
+rounds.
 
-    bench.py --theirs PREFIX --ours PREFIX --am hnsw --dataset glove100k --opclass vector_cosine_ops [--suite build,search]
-             [--with m=16,ef_construction=64] [--keep NAME] [--only ours] [--rebuild ours] [--json FILE]
-
-Datasets: glove100k (any count up to glove341k), fashion, clustered<dim>x<thousands>k. Operator classes: those of the catalog.
-With --keep NAME the clusters stay for the next run, which loads and builds only what is missing; with --only ours the other
-side's figures are those remembered.
+Datasets: glove100k (any count up to glove341k), fashion, clustered<dim>x<thousands>k. Operator classes: those of the
+catalog. With --keep NAME the clusters stay for the next run, which loads and builds only what is missing; with --only
+ours the other side's figures are those remembered.
 """
 
 from __future__ import annotations
@@ -18,49 +16,64 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-# Data and sessions are shared with the benchmarks through SQL.
-sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1] / "sql")]
-
-import datasets
-import phases
-import servers
-import tables
-from phases import PHASES, Wanted
-from servers import Config, KeptCluster, Store
+from benches.index import datasets, phases, servers, tables
+from benches.index.phases import PHASES, Wanted
+from benches.index.servers import Config, KeptCluster, Store
 
 
-def parsed() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--theirs", help="prefix of a PostgreSQL with pgvector")
-    parser.add_argument("--ours", help="prefix of the same PostgreSQL with this project's build")
-    parser.add_argument("--only", choices=servers.SIDES, help="measure one side; the other's figures are the remembered ones, where --keep has them")
+def parsed(words: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench.sh", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    servers.add_prefixes(parser)
+    parser.add_argument(
+        "--only",
+        choices=servers.SIDES,
+        help="measure one side; the other's figures are the remembered ones, where --keep has them",
+    )
     parser.add_argument("--suite", default="build,search", help=f"of {', '.join(PHASES)}")
     parser.add_argument("--am", choices=("hnsw", "ivfflat"), default="hnsw")
     parser.add_argument("--dataset", default="glove100k")
     parser.add_argument("--opclass", default="vector_cosine_ops", choices=sorted(datasets.OPCLASSES))
-    parser.add_argument("--with", dest="options", default="", help="index options, as m=16,ef_construction=64 or lists=1000")
+    parser.add_argument(
+        "--with", dest="options", default="", help="index options, as m=16,ef_construction=64 or lists=1000"
+    )
     parser.add_argument("--rows", type=int, default=0, help="only the first so many rows of the dataset")
     parser.add_argument("--queries", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=5, help="timed rounds per value of ef_search or probes")
-    parser.add_argument("--builds", type=int, default=1, help="builds per side, each searched: the build with the median CPU, the mean of the curves")
+    parser.add_argument(
+        "--builds",
+        type=int,
+        default=1,
+        help="builds per side, each searched: the build with the median CPU, the mean of the curves",
+    )
     parser.add_argument("--ladder", help="values of ef_search or probes, as 20,40,80")
     parser.add_argument("--inserts", type=int, default=2000, help="rows of the insert and writers suites")
     parser.add_argument("--clients", type=int, default=4, help="connections of the writers and clients suites")
     parser.add_argument("--keep", metavar="NAME", help="keep the clusters under that name")
-    parser.add_argument("--rebuild", choices=("theirs", "ours", "both"), help="build although the kept cluster has the index")
-    parser.add_argument("--reload", action="store_true", help="start from an empty table although the kept cluster has one")
+    parser.add_argument(
+        "--rebuild", choices=("theirs", "ours", "both"), help="build although the kept cluster has the index"
+    )
+    parser.add_argument(
+        "--reload", action="store_true", help="start from an empty table although the kept cluster has one"
+    )
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of both servers")
     parser.add_argument("--json", help="write every sample to this file")
-    options = parser.parse_args()
+    options = parser.parse_args(words)
     suites = tuple(options.suite.split(","))
     if unknown := [p for p in suites if p not in PHASES]:
         parser.error(f"unknown suite: {', '.join(unknown)}")
     options.wanted = Wanted(
-        suites, options.rounds, options.builds, tuple(int(x) for x in options.ladder.split(",")) if options.ladder else (), options.inserts, options.clients,
-        options.reload, servers.SIDES if options.rebuild == "both" else (options.rebuild,) if options.rebuild else ())
-    for side in [options.only] if options.only else servers.SIDES:
-        if not getattr(options, side):
-            parser.error(f"--{side} is missing")
+        suites,
+        options.rounds,
+        options.builds,
+        tuple(int(x) for x in options.ladder.split(",")) if options.ladder else (),
+        options.inserts,
+        options.clients,
+        options.reload,
+        servers.SIDES if options.rebuild == "both" else (options.rebuild,) if options.rebuild else (),
+    )
+    servers.take_prefixes(options)
     return options
 
 
@@ -69,14 +82,16 @@ def index_options(options: argparse.Namespace) -> tuple[tuple[str, str], ...]:
     return tuple((name.strip(), value.strip()) for name, _, value in pairs)
 
 
-def main() -> int:
-    options = parsed()
+def main(words: list[str]) -> int:
+    options = parsed(words)
     # Ended from outside, servers must stop too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    config = Config(options.dataset, datasets.OPCLASSES[options.opclass], options.am, index_options(options), options.rows)
+    config = Config(
+        options.dataset, datasets.OPCLASSES[options.opclass], options.am, index_options(options), options.rows
+    )
     dataset = datasets.load(options.dataset, config.opclass.kind, options.queries)
     if options.rows:
-        dataset.base = dataset.base[:options.rows]
+        dataset.base = dataset.base[: options.rows]
     sides = [options.only] if options.only else list(servers.SIDES)
     settings = servers.SETTINGS | dict(s.split("=", 1) for s in options.set)
     with ExitStack() as stack:
@@ -84,7 +99,11 @@ def main() -> int:
         clusters = {}
         for side in sides:
             prefix = getattr(options, side)
-            cluster = KeptCluster(prefix, store.path / side, settings) if store else servers.Cluster(prefix, f"bench-{side}", settings)
+            cluster = (
+                KeptCluster(prefix, store.path / side, settings)
+                if store
+                else servers.Cluster(prefix, f"bench-{side}", settings)
+            )
             clusters[side] = stack.enter_context(cluster)
         remembered = store.records().get(config.key, {}) if store else {}
         figures = {side: dict(remembered.get(side, {})) for side in servers.SIDES}
@@ -105,11 +124,17 @@ def main() -> int:
     print(tables.head(config, dataset, environment))
     print(tables.summary(figures, config))
     if options.json:
-        content = {"config": config.key, "dataset": options.dataset, "am": config.am, "opclass": config.opclass.name, "options": dict(config.options),
-                   "rows": len(dataset.base), "dim": dataset.dim, "started": started, "environment": environment, "sides": figures}
+        content = {
+            "config": config.key,
+            "dataset": options.dataset,
+            "am": config.am,
+            "opclass": config.opclass.name,
+            "options": dict(config.options),
+            "rows": len(dataset.base),
+            "dim": dataset.dim,
+            "started": started,
+            "environment": environment,
+            "sides": figures,
+        }
         Path(options.json).write_text(json.dumps(content, indent=1) + "\n")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

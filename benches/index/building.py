@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import servers
-from servers import Cluster, Config, Work
+from benches.index import servers
+from benches.index.servers import Cluster, Config, Work
 
 
 def build(cluster: Cluster, config: Config) -> dict:
@@ -19,9 +19,15 @@ def build(cluster: Cluster, config: Config) -> dict:
             session.must(config.index_sql)
         for notice in notices:
             servers.note(notice)
-        budget = servers.number(session, "SELECT setting::bigint * 1024 FROM pg_settings WHERE name = 'maintenance_work_mem'")
-        return work.figures() | {"budget_bytes": budget, "notices": notices, "index_bytes": servers.number(session, "SELECT pg_relation_size('embedding_idx')"),
-                                 "table_bytes": servers.number(session, "SELECT pg_table_size('items')")}
+        budget = servers.number(
+            session, "SELECT setting::bigint * 1024 FROM pg_settings WHERE name = 'maintenance_work_mem'"
+        )
+        return work.figures() | {
+            "budget_bytes": budget,
+            "notices": notices,
+            "index_bytes": servers.number(session, "SELECT pg_relation_size('embedding_idx')"),
+            "table_bytes": servers.number(session, "SELECT pg_table_size('items')"),
+        }
     finally:
         session.close()
 

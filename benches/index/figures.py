@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import searching
-from tables import LINES
+from benches.index import searching
+from benches.index.tables import LINES
 
 SIDES = ("theirs", "ours")
 RECALL = "search CPU at recall {:.2f}, us/query"
@@ -51,10 +51,26 @@ NEUTRAL = ("  of maintenance", "recall after", "rows of the largest", "lists tha
 HIGHER = ("concurrent writers, rows/s",)
 # By access method: the ratio to keep, by the figure's beginning.
 GOALS = {
-    "hnsw": {"build CPU": 0.40, "build WAL": 1.0, "index, MB": 1.0, "insert CPU": 0.5, "insert WAL": 1.0, "concurrent writers, rows/s": 1.5,
-             "VACUUM after DELETE of a fifth, CPU": 0.5, "VACUUM WAL": 1.0},
-    "ivfflat": {"build CPU": 0.40, "build WAL": 1.0, "index, MB": 1.0, "insert CPU": 0.7, "insert WAL": 1.0, "k-means inertia": 1.0,
-                "VACUUM after DELETE of a fifth, CPU": 0.7, "VACUUM WAL": 1.0},
+    "hnsw": {
+        "build CPU": 0.40,
+        "build WAL": 1.0,
+        "index, MB": 1.0,
+        "insert CPU": 0.5,
+        "insert WAL": 1.0,
+        "concurrent writers, rows/s": 1.5,
+        "VACUUM after DELETE of a fifth, CPU": 0.5,
+        "VACUUM WAL": 1.0,
+    },
+    "ivfflat": {
+        "build CPU": 0.40,
+        "build WAL": 1.0,
+        "index, MB": 1.0,
+        "insert CPU": 0.7,
+        "insert WAL": 1.0,
+        "k-means inertia": 1.0,
+        "VACUUM after DELETE of a fifth, CPU": 0.7,
+        "VACUUM WAL": 1.0,
+    },
 }
 SEARCH_GOAL = 0.40
 
@@ -77,11 +93,20 @@ def search_figures(entry: dict) -> list[Figure]:
     out = []
     for target in searching.TARGETS:
         found = [searching.at_recall(curve, target) for curve in curves]
-        # A curve that begins above the target tells only an upper bound, and a ratio of two of those compares different recalls.
-        remark = "; ".join(f"{who} {curve[0]['recall']:.3f} at the lowest value" for who, curve, (_, mark) in zip(("pgvector", "ours"), curves, found) if mark)
+        # A curve that begins above the target tells only an upper bound, and a ratio of two of those compares different
+        # recalls.
+        remark = "; ".join(
+            f"{who} {curve[0]['recall']:.3f} at the lowest value"
+            for who, curve, (_, mark) in zip(("pgvector", "ours"), curves, found)
+            if mark
+        )
         out.append(Figure(RECALL.format(target), found[0][0], found[1][0], SEARCH_GOAL, remark=remark))
-    for name, key in (("pages at recall 0.95", "pages"), ("p50 at recall 0.95, us", "wall_p50_us"), ("p95 at recall 0.95, us", "wall_p95_us"),
-                      ("p99 at recall 0.95, us", "wall_p99_us")):
+    for name, key in (
+        ("pages at recall 0.95", "pages"),
+        ("p50 at recall 0.95, us", "wall_p50_us"),
+        ("p95 at recall 0.95, us", "wall_p95_us"),
+        ("p99 at recall 0.95, us", "wall_p99_us"),
+    ):
         out.append(Figure(name, *(searching.at_recall(curve, 0.95, key)[0] for curve in curves)))
     return out
 
@@ -106,7 +131,14 @@ def cost_figures(entry: dict) -> list[Figure]:
     for phase, key, unit, name, _ in LINES:
         found = [side.get(phase, {}).get(key) for side in (theirs, ours)]
         if any(f is not None for f in found):
-            out.append(Figure(name, *(None if f is None else f / unit for f in found), goal=goal_of(entry, name), higher=name in HIGHER))
+            out.append(
+                Figure(
+                    name,
+                    *(None if f is None else f / unit for f in found),
+                    goal=goal_of(entry, name),
+                    higher=name in HIGHER,
+                )
+            )
     return out
 
 
@@ -115,16 +147,19 @@ RECALL_GOAL = 0.005
 
 
 def recall_said(entry: dict) -> str:
-    """Our recall against theirs at equal values of ef_search or probes: on average, which chance in one build moves by some thousandths,
-    and at worst."""
+    """Our recall against theirs at equal values of ef_search or probes: on average, which chance in one build moves by
+    some thousandths, and at worst.
+    """
     at = [{p["knob"]: p["recall"] for p in entry["sides"].get(side, {}).get("search", [])} for side in SIDES]
     lower = {knob: at[0][knob] - at[1][knob] for knob in at[0].keys() & at[1].keys()}
     if not lower:
         return ""
     average, worst = sum(lower.values()) / len(lower), max(lower, key=lambda knob: lower[knob])
     verdict = "met" if round(average, 3) <= RECALL_GOAL else "missed"
-    return (f"Recall at an equal setting: ours is {'lower' if average > 0 else 'higher'} by {abs(average):.4f} on average (goal: lower by at most {RECALL_GOAL}, {verdict}), "
-            f"{'lower' if lower[worst] > 0 else 'higher'} by {abs(lower[worst]):.4f} at worst (at {worst}).")
+    return (
+        f"Recall at an equal setting: ours is {'lower' if average > 0 else 'higher'} by {abs(average):.4f} on average (goal: lower by at most {RECALL_GOAL}, {verdict}), "
+        f"{'lower' if lower[worst] > 0 else 'higher'} by {abs(lower[worst]):.4f} at worst (at {worst})."
+    )
 
 
 def shown(value: float | None) -> str:
@@ -144,7 +179,7 @@ def ratio_shown(ratio: float | None) -> str:
     return f"{ratio:.3f}" if 0.95 < ratio < 1.05 else f"{ratio:.2f}"
 
 
-# --- growth ------------------------------------------------------------------------------------------------------------
+# --- growth -----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -203,7 +238,10 @@ def growths(entries: list[dict]) -> list[Growth]:
         across = "rows" if series.startswith("n ") else "dim"
         members.sort(key=lambda e: e[across])
         for name, unit, cost in COSTS:
-            points = {side: [(float(e[across]), y) for e in members if (y := cost(e["sides"].get(side, {}), e["am"]))] for side in SIDES}
+            points = {
+                side: [(float(e[across]), y) for e in members if (y := cost(e["sides"].get(side, {}), e["am"]))]
+                for side in SIDES
+            }
             if min(len(p) for p in points.values()) >= 3:
                 out.append(Growth(series, name, unit, points, {side: exponent(p) for side, p in points.items()}))
     return out

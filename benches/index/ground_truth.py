@@ -6,8 +6,8 @@ import hashlib
 
 import numpy as np
 
-import data
-from datasets import Dataset
+from benches.index.datasets import Dataset
+from benches.sql import data
 
 # Candidates of the single-precision pass that the double-precision pass orders.
 CANDIDATES = 64
@@ -60,13 +60,13 @@ class Truth:
     def _compute(self, alive: np.ndarray | None) -> np.ndarray:
         d, limits = self.dataset, []
         for at in range(0, len(d.queries), 50):
-            queries = d.queries[at:at + 50]
+            queries = d.queries[at : at + 50]
             best_d = np.full((len(queries), 0), np.inf, dtype=np.float32)
             best_i = np.zeros((len(queries), 0), dtype=np.int64)
             for low in range(0, len(d.base), 50_000):
-                part = distances(self.metric, queries, d.base[low:low + 50_000])
+                part = distances(self.metric, queries, d.base[low : low + 50_000])
                 if alive is not None:
-                    part = np.where(alive[low:low + 50_000][None, :], part, np.inf)
+                    part = np.where(alive[low : low + 50_000][None, :], part, np.inf)
                 keep = min(CANDIDATES, part.shape[1])
                 near = np.argpartition(part, keep - 1, axis=1)[:, :keep]
                 best_d = np.concatenate([best_d, np.take_along_axis(part, near, axis=1)], axis=1)
@@ -81,10 +81,15 @@ class Truth:
         """Share of the k nearest that was answered; answers are the ids of each query, of all queries in order."""
         found = 0
         for number, ids in enumerate(answers):
-            unique = list(dict.fromkeys(ids))[:self.k]
+            unique = list(dict.fromkeys(ids))[: self.k]
             if unique:
                 limit = self.limits[number]
-                found += int((paired(self.metric, self.dataset.queries[number], self.dataset.base[unique]) <= limit + 1e-6 * abs(limit) + 1e-9).sum())
+                found += int(
+                    (
+                        paired(self.metric, self.dataset.queries[number], self.dataset.base[unique])
+                        <= limit + 1e-6 * abs(limit) + 1e-9
+                    ).sum()
+                )
         return found / (len(answers) * self.k)
 
 

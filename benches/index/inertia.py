@@ -1,4 +1,6 @@
-"""How well an ivfflat index's centres fit the table: the mean distance of its rows to their nearest centre, read from the index's file."""
+"""How well an ivfflat index's centres fit the table: the mean distance of its rows to their nearest centre, read from
+the index's file.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +9,8 @@ import struct
 
 import numpy as np
 
-import datasets
-import servers
-from servers import Cluster, Config
+from benches.index import datasets, servers
+from benches.index.servers import Cluster, Config
 
 PAGE = 8192
 NO_BLOCK = 0xFFFFFFFF
@@ -34,7 +35,9 @@ def centres(cluster: Cluster, config: Config) -> np.ndarray:
             for at in range(24, lower, 4):
                 (pointer,) = struct.unpack_from("=I", page, at)
                 # An item: where its entries start, where inserts go, then the value.
-                found.append(_value(config.opclass.kind, page[(pointer & 0x7FFF) + 8:(pointer & 0x7FFF) + (pointer >> 17)]))
+                found.append(
+                    _value(config.opclass.kind, page[(pointer & 0x7FFF) + 8 : (pointer & 0x7FFF) + (pointer >> 17)])
+                )
             (block,) = struct.unpack_from("=I", page, special)
     return np.stack(found)
 
@@ -56,7 +59,7 @@ def inertia(cluster: Cluster, config: Config, dataset: datasets.Dataset) -> dict
     squares, total, count = (middle.astype(np.float64) ** 2).sum(axis=1), 0.0, 0
     sizes = np.zeros(len(middle), dtype=np.int64)
     for at in range(0, len(rows), 20_000):
-        part = np.asarray(rows[at:at + 20_000])
+        part = np.asarray(rows[at : at + 20_000])
         if spherical:
             lengths = np.linalg.norm(part, axis=1, keepdims=True)
             part = part[lengths[:, 0] > 0] / lengths[lengths[:, 0] > 0]
@@ -66,9 +69,16 @@ def inertia(cluster: Cluster, config: Config, dataset: datasets.Dataset) -> dict
         exact = ((part.astype(np.float64) - middle[nearest]) ** 2).sum(axis=1)
         total += float(exact.sum()) / (2 if spherical else 1)
         count += len(part)
-    return {"inertia": total / count, "lists": len(middle), "empty_lists": int((sizes == 0).sum()), "largest_list": int(sizes.max())}
+    return {
+        "inertia": total / count,
+        "lists": len(middle),
+        "empty_lists": int((sizes == 0).sum()),
+        "largest_list": int(sizes.max()),
+    }
 
 
 def mean(found: list[dict]) -> dict:
     """Of several builds."""
-    return {key: statistics.mean(f[key] for f in found) for key in found[0]} | {"inertia_builds": [f["inertia"] for f in found]}
+    return {key: statistics.mean(f[key] for f in found) for key in found[0]} | {
+        "inertia_builds": [f["inertia"] for f in found]
+    }

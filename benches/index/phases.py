@@ -5,17 +5,11 @@ from __future__ import annotations
 import os
 import platform
 from dataclasses import dataclass
-from pathlib import Path
 
-import building
-import datasets
-import inertia
-import searching
-import servers
-import serving
-import writing
-from servers import Config
-from ground_truth import Truth
+from benches.index import building, datasets, inertia, searching, servers, serving, writing
+from benches.index.ground_truth import Truth
+from benches.index.servers import Config
+from vector_testing.process import cpu_model
 
 PHASES = ("build", "search", "clients", "exact", "insert", "writers", "vacuum", "inertia")
 # A curve ends where its recall is above this: what comes after costs time and says nothing.
@@ -73,7 +67,9 @@ def measured(wanted: Wanted, config: Config, dataset: datasets.Dataset, clusters
             builds[side].append(building.build(clusters[side], config))
         if truth:
             servers.note("search")
-            for side, points in searching.curves(clusters, config, dataset, truth, wanted.rounds, ladders, enough).items():
+            for side, points in searching.curves(
+                clusters, config, dataset, truth, wanted.rounds, ladders, enough
+            ).items():
                 searches[side].append(points)
                 # The next build is asked for the same values.
                 ladders[side] = tuple(p.knob for p in points)
@@ -114,13 +110,6 @@ def everything(wanted: Wanted, config: Config, dataset: datasets.Dataset, cluste
     yield from written(wanted, config, dataset, clusters)
 
 
-def cpu_model() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor()
-
-
 def environment_of(clusters: dict, dbname: str, settings: dict) -> dict:
     """Machine, server, extensions and settings; the database must have the extension."""
     versions = {}
@@ -131,5 +120,12 @@ def environment_of(clusters: dict, dbname: str, settings: dict) -> dict:
         server = servers.value(session, "SHOW server_version")
         session.close()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return {"server": server, "cpu": cpu_model(), "cores": len(os.sched_getaffinity(0)), "memory_bytes": memory, "kernel": platform.release(),
-            "versions": versions, "settings": settings}
+    return {
+        "server": server,
+        "cpu": cpu_model(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_bytes": memory,
+        "kernel": platform.release(),
+        "versions": versions,
+        "settings": settings,
+    }

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import datasets
-from phases import Wanted
-from servers import Config
+from benches.index import datasets
+from benches.index.phases import Wanted
+from benches.index.servers import Config
 
 SEARCHED = ("build", "search")
 WRITTEN = ("insert", "vacuum")
@@ -61,17 +61,42 @@ def lists(count: int) -> tuple[tuple[str, str], ...]:
     return (("lists", str(count)),)
 
 
-def by_rows(am: str, thousands: tuple[int, ...], dataset: str, opclass: str, series: str, vacuumed: int = 10_000) -> list[Entry]:
-    """The same rows, more and more of them, vacuumed up to so many thousands; as many lists as pgvector's manual advises, a thousandth
-    of the rows."""
+def by_rows(
+    am: str, thousands: tuple[int, ...], dataset: str, opclass: str, series: str, vacuumed: int = 10_000
+) -> list[Entry]:
+    """The same rows, more and more of them, vacuumed up to so many thousands; as many lists as pgvector's manual
+    advises, a thousandth of the rows.
+    """
     wanted = SERIES if am == "hnsw" else SERIES_IVF
-    return [Entry(f"{am} {dataset.format(k)}", dataset.format(k), opclass, am, () if am == "hnsw" else lists(max(10, k)),
-                  wanted if k <= vacuumed else replace(wanted, phases=(*SEARCHED, "insert")), series=(series,), only_series=True) for k in thousands]
+    return [
+        Entry(
+            f"{am} {dataset.format(k)}",
+            dataset.format(k),
+            opclass,
+            am,
+            () if am == "hnsw" else lists(max(10, k)),
+            wanted if k <= vacuumed else replace(wanted, phases=(*SEARCHED, "insert")),
+            series=(series,),
+            only_series=True,
+        )
+        for k in thousands
+    ]
 
 
 def by_dimensions(am: str, dims: tuple[int, ...], thousands: int, series: str) -> list[Entry]:
-    return [Entry(f"{am} {d} dimensions", f"clustered{d}x{thousands}k", "vector_l2_ops", am, () if am == "hnsw" else lists(50),
-                  SERIES if am == "hnsw" else SERIES_IVF, series=(series,), only_series=True) for d in dims]
+    return [
+        Entry(
+            f"{am} {d} dimensions",
+            f"clustered{d}x{thousands}k",
+            "vector_l2_ops",
+            am,
+            () if am == "hnsw" else lists(50),
+            SERIES if am == "hnsw" else SERIES_IVF,
+            series=(series,),
+            only_series=True,
+        )
+        for d in dims
+    ]
 
 
 def quick() -> Plan:
@@ -79,13 +104,29 @@ def quick() -> Plan:
     # A vacuum of 100,000 rows takes pgvector two minutes of CPU: here a fifth of them tell.
     unvacuumed = tuple(phase for phase in EVERYTHING if phase != "vacuum")
     entries = [
-        Entry("hnsw glove cosine", "glove100k", "vector_cosine_ops", wanted=replace(QUICK, phases=unvacuumed), series=(n,)),
+        Entry(
+            "hnsw glove cosine", "glove100k", "vector_cosine_ops", wanted=replace(QUICK, phases=unvacuumed), series=(n,)
+        ),
         Entry("hnsw glove20k cosine", "glove20k", "vector_cosine_ops", wanted=SERIES, series=(n,)),
         Entry("hnsw fashion l2", "fashion", "vector_l2_ops", wanted=QUICK),
         Entry("hnsw glove halfvec", "glove100k", "halfvec_cosine_ops", wanted=QUICK),
         Entry("hnsw glove bit", "glove100k", "bit_hamming_ops", wanted=QUICK),
-        Entry("ivfflat glove cosine", "glove100k", "vector_cosine_ops", "ivfflat", lists(300), replace(QUICK, phases=EVERYTHING)),
-        Entry("ivfflat fashion l2", "fashion", "vector_l2_ops", "ivfflat", lists(300), replace(QUICK, phases=(*SEARCHED, "inertia"))),
+        Entry(
+            "ivfflat glove cosine",
+            "glove100k",
+            "vector_cosine_ops",
+            "ivfflat",
+            lists(300),
+            replace(QUICK, phases=EVERYTHING),
+        ),
+        Entry(
+            "ivfflat fashion l2",
+            "fashion",
+            "vector_l2_ops",
+            "ivfflat",
+            lists(300),
+            replace(QUICK, phases=(*SEARCHED, "inertia")),
+        ),
         *by_rows("hnsw", (5, 10, 50), "glove{}k", "vector_cosine_ops", n, vacuumed=20),
         *by_dimensions("hnsw", (32, 128, 512, 2000), 5, "d hnsw clustered"),
     ]
@@ -97,11 +138,17 @@ def full() -> Plan:
     """More configurations and queries, whole datasets, a million rows, and both access methods' growth."""
     thorough = replace(QUICK, inserts=2000)
     all_of_it = replace(thorough, phases=EVERYTHING)
-    # A vacuum of the largest graphs takes pgvector ten minutes to an hour of CPU: up to 100,000 rows its growth can be seen.
+    # A vacuum of the largest graphs takes pgvector ten minutes to an hour of CPU: up to 100,000 rows its growth can be
+    # seen.
     unvacuumed = replace(thorough, phases=tuple(phase for phase in EVERYTHING if phase != "vacuum"))
     # Chance in one k-means moves pgvector's ivfflat against itself by a tenth; in one graph, recall by half a percent.
     twice, thrice = replace(thorough, builds=2), replace(all_of_it, builds=3)
-    n, clustered, lists_n, lists_clustered = "n hnsw glove", "n hnsw clustered128", "n ivfflat glove", "n ivfflat clustered128"
+    n, clustered, lists_n, lists_clustered = (
+        "n hnsw glove",
+        "n hnsw clustered128",
+        "n ivfflat glove",
+        "n ivfflat clustered128",
+    )
     entries = [
         Entry("hnsw glove cosine", "glove100k", "vector_cosine_ops", wanted=all_of_it, queries=300, series=(n,)),
         Entry("hnsw glove20k cosine", "glove20k", "vector_cosine_ops", wanted=all_of_it, queries=300, series=(n,)),
@@ -112,16 +159,46 @@ def full() -> Plan:
         Entry("hnsw glove ip", "glove100k", "vector_ip_ops", wanted=thorough, queries=300),
         Entry("hnsw glove l1", "glove100k", "vector_l1_ops", wanted=thorough, queries=300),
         Entry("hnsw glove sparsevec", "glove100k", "sparsevec_l2_ops", wanted=thorough, queries=300),
-        Entry("hnsw clustered128", "clustered128x100k", "vector_l2_ops", wanted=all_of_it, queries=300, series=(clustered,)),
+        Entry(
+            "hnsw clustered128",
+            "clustered128x100k",
+            "vector_l2_ops",
+            wanted=all_of_it,
+            queries=300,
+            series=(clustered,),
+        ),
         Entry("hnsw clustered768", "clustered768x100k", "vector_l2_ops", wanted=thorough, queries=300),
         Entry("hnsw clustered1536", "clustered1536x50k", "vector_l2_ops", wanted=thorough, queries=300),
-        Entry("hnsw clustered128 million", "clustered128x1000k", "vector_l2_ops", wanted=replace(thorough, phases=(*SEARCHED, "insert")), series=(clustered,)),
-        Entry("ivfflat glove341k cosine", "glove341k", "vector_cosine_ops", "ivfflat", lists(1000), thrice, 300, series=(lists_n,)),
+        Entry(
+            "hnsw clustered128 million",
+            "clustered128x1000k",
+            "vector_l2_ops",
+            wanted=replace(thorough, phases=(*SEARCHED, "insert")),
+            series=(clustered,),
+        ),
+        Entry(
+            "ivfflat glove341k cosine",
+            "glove341k",
+            "vector_cosine_ops",
+            "ivfflat",
+            lists(1000),
+            thrice,
+            300,
+            series=(lists_n,),
+        ),
         Entry("ivfflat glove cosine", "glove100k", "vector_cosine_ops", "ivfflat", lists(300), thrice, 300),
         Entry("ivfflat fashion l2", "fashion", "vector_l2_ops", "ivfflat", lists(300), thrice, 300),
         Entry("ivfflat glove halfvec", "glove100k", "halfvec_cosine_ops", "ivfflat", lists(300), twice, 300),
         Entry("ivfflat glove bit", "glove100k", "bit_hamming_ops", "ivfflat", lists(300), twice, 300),
-        Entry("ivfflat clustered128 million", "clustered128x1000k", "vector_l2_ops", "ivfflat", lists(1000), replace(thorough, phases=(*SEARCHED, *WRITTEN)), series=(lists_clustered,)),
+        Entry(
+            "ivfflat clustered128 million",
+            "clustered128x1000k",
+            "vector_l2_ops",
+            "ivfflat",
+            lists(1000),
+            replace(thorough, phases=(*SEARCHED, *WRITTEN)),
+            series=(lists_clustered,),
+        ),
         *by_rows("hnsw", (10, 30, 300), "clustered128x{}k", "vector_l2_ops", clustered, vacuumed=50),
         *by_rows("ivfflat", (10, 100), "clustered128x{}k", "vector_l2_ops", lists_clustered),
         *by_rows("hnsw", (5, 10, 50), "glove{}k", "vector_cosine_ops", n, vacuumed=50),
@@ -129,7 +206,11 @@ def full() -> Plan:
         *by_dimensions("hnsw", (32, 128, 512, 1024, 2000), 10, "d hnsw clustered"),
         *by_dimensions("ivfflat", (32, 128, 512, 1024, 2000), 10, "d ivfflat clustered"),
     ]
-    ceilings = (Ceiling("glove100k", "cosine", 300, 300), Ceiling("fashion", "l2", 300, 300), Ceiling("clustered768x100k", "l2", 300, 300))
+    ceilings = (
+        Ceiling("glove100k", "cosine", 300, 300),
+        Ceiling("fashion", "l2", 300, 300),
+        Ceiling("clustered768x100k", "l2", 300, 300),
+    )
     return Plan(tuple(entries), ceilings)
 
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 from html import escape
 from pathlib import Path
 
-import charts
-import figures
-import searching
-from charts import Series
-from figures import SIDES, Figure, Growth, ratio_shown, shown
+from benches.index import charts, figures, searching
+from benches.index.charts import Series
+from benches.index.figures import SIDES, Figure, Growth, ratio_shown, shown
 
 NAMES = {"theirs": "pgvector", "ours": "ours"}
 RECALL_AXIS = ("recall@10", "queries per second of one core", True)
@@ -33,7 +31,9 @@ details{margin:10px 0}summary{cursor:pointer;color:var(--soft)}code{font:13px ui
 
 def title_of(entry: dict) -> str:
     options = ", ".join(f"{k} = {v}" for k, v in entry["options"].items())
-    return f"{entry['am']}, {entry['dataset']} ({entry['rows']:,} × {entry['dim']}), {entry['opclass']}" + (f", {options}" if options else "")
+    return f"{entry['am']}, {entry['dataset']} ({entry['rows']:,} × {entry['dim']}), {entry['opclass']}" + (
+        f", {options}" if options else ""
+    )
 
 
 def several_commits(content: dict) -> bool:
@@ -59,7 +59,12 @@ def search_series(content: dict, entry: dict) -> list[Series]:
     out = [Series(NAMES[side], side, curve(entry["sides"][side].get("search", []))) for side in reversed(SIDES)]
     kinds = iter(("s2", "s3", "s4", "s5"))
     for ceiling in content["ceilings"]:
-        same = ceiling["dataset"] == entry["dataset"] and ceiling["kind"] == entry["kind"] and ceiling["metric"] == entry["metric"] and ceiling["am"] == entry["am"]
+        same = (
+            ceiling["dataset"] == entry["dataset"]
+            and ceiling["kind"] == entry["kind"]
+            and ceiling["metric"] == entry["metric"]
+            and ceiling["am"] == entry["am"]
+        )
         if same and "search" in ceiling:
             out.append(Series(f"{ceiling['library']}, in process", next(kinds), curve(ceiling["search"]), thin=True))
     return out
@@ -78,7 +83,7 @@ def growth_panel(growth: Growth) -> tuple[str, list[Series], str, str, bool]:
     return f"{growth.series.partition(' ')[2]}: {growth.name}", growth_series(growth), across, growth.unit, False
 
 
-# --- the page ----------------------------------------------------------------------------------------------------------
+# --- the page ---------------------------------------------------------------------------------------------------------
 
 
 def ratio_cell(figure: Figure) -> str:
@@ -99,25 +104,46 @@ def figure_table(entry: dict) -> str:
     rows = []
     for figure in figures.of_entry(entry):
         remark = f" <small>({escape(figure.remark)})</small>" if figure.remark else ""
-        rows.append(f"<tr><td>{escape(figure.name)}{remark}</td><td>{shown(figure.theirs)}</td><td>{shown(figure.ours)}</td>{ratio_cell(figure)}{goal_cell(figure)}</tr>")
+        rows.append(
+            f"<tr><td>{escape(figure.name)}{remark}</td><td>{shown(figure.theirs)}</td><td>{shown(figure.ours)}</td>{ratio_cell(figure)}{goal_cell(figure)}</tr>"
+        )
     return f'<div class="scroll"><table><tr><th></th><th>pgvector</th><th>ours</th><th>ratio</th><th>goal</th></tr>{"".join(rows)}</table></div>'
 
 
 def ladder_table(entry: dict) -> str:
     at = [{p["knob"]: p for p in entry["sides"][side].get("search", [])} for side in SIDES]
-    columns = (("recall", ".4f"), ("cpu_us", ",.1f"), ("wall_p50_us", ",.0f"), ("wall_p95_us", ",.0f"), ("wall_p99_us", ",.0f"), ("pages", ",.0f"))
-    head = "".join(f'<th colspan="2">{name}</th>' for name in ("recall", "CPU µs", "p50 µs", "p95 µs", "p99 µs", "pages"))
+    columns = (
+        ("recall", ".4f"),
+        ("cpu_us", ",.1f"),
+        ("wall_p50_us", ",.0f"),
+        ("wall_p95_us", ",.0f"),
+        ("wall_p99_us", ",.0f"),
+        ("pages", ",.0f"),
+    )
+    head = "".join(
+        f'<th colspan="2">{name}</th>' for name in ("recall", "CPU µs", "p50 µs", "p95 µs", "p99 µs", "pages")
+    )
     rows = []
     for knob in sorted(at[0] | at[1]):
-        cells = "".join(f"<td>{'–' if knob not in side else format(side[knob][key], form)}</td>" for key, form in columns for side in at)
+        cells = "".join(
+            f"<td>{'–' if knob not in side else format(side[knob][key], form)}</td>"
+            for key, form in columns
+            for side in at
+        )
         rows.append(f"<tr><td>{knob}</td>{cells}</tr>")
-    return (f'<details><summary>Every value of {"ef_search" if entry["am"] == "hnsw" else "probes"} (pgvector, ours)</summary><div class="scroll"><table>'
-            f"<tr><th></th>{head}</tr>{''.join(rows)}</table></div></details>")
+    return (
+        f'<details><summary>Every value of {"ef_search" if entry["am"] == "hnsw" else "probes"} (pgvector, ours)</summary><div class="scroll"><table>'
+        f"<tr><th></th>{head}</tr>{''.join(rows)}</table></div></details>"
+    )
 
 
 def tiles(entries: list[dict]) -> str:
-    wanted = (("search CPU at recall 0.95", "CPU per query at recall 0.95"), ("build CPU", "CPU of a build"), ("insert CPU", "CPU of an insert"),
-              ("VACUUM after DELETE of a fifth, CPU", "CPU of VACUUM"))
+    wanted = (
+        ("search CPU at recall 0.95", "CPU per query at recall 0.95"),
+        ("build CPU", "CPU of a build"),
+        ("insert CPU", "CPU of an insert"),
+        ("VACUUM after DELETE of a fifth, CPU", "CPU of VACUUM"),
+    )
     out = []
     for entry in entries:
         if "writers" not in entry["sides"]["ours"]:
@@ -125,17 +151,28 @@ def tiles(entries: list[dict]) -> str:
         for start, name in wanted:
             figure = next((f for f in figures.of_entry(entry) if f.name.startswith(start)), None)
             if figure and figure.ratio is not None:
-                out.append(f'<div class="tile"><b class="{"good" if figure.better else "bad"}">{ratio_shown(figure.ratio)}×</b>'
-                           f'<span>{escape(name)}<br>{escape(entry["am"])}, {escape(entry["dataset"])}</span></div>')
+                out.append(
+                    f'<div class="tile"><b class="{"good" if figure.better else "bad"}">{ratio_shown(figure.ratio)}×</b>'
+                    f"<span>{escape(name)}<br>{escape(entry['am'])}, {escape(entry['dataset'])}</span></div>"
+                )
     return f'<div class="tiles">{"".join(out)}</div>'
 
 
 def bar_groups(content: dict, phase: str, key: str, unit: float) -> list[tuple[str, list[tuple[str, str, float]]]]:
     groups = []
     for entry in tabled(content):
-        bars = [(NAMES[side], side, entry["sides"][side][phase][key] / unit) for side in SIDES if key in entry["sides"][side].get(phase, {})]
+        bars = [
+            (NAMES[side], side, entry["sides"][side][phase][key] / unit)
+            for side in SIDES
+            if key in entry["sides"][side].get(phase, {})
+        ]
         for ceiling in content["ceilings"] if key == "cpu_s" else []:
-            if (ceiling["dataset"], ceiling["kind"], ceiling["metric"], ceiling["am"]) == (entry["dataset"], entry["kind"], entry["metric"], entry["am"]) and "build" in ceiling:
+            if (ceiling["dataset"], ceiling["kind"], ceiling["metric"], ceiling["am"]) == (
+                entry["dataset"],
+                entry["kind"],
+                entry["metric"],
+                entry["am"],
+            ) and "build" in ceiling:
                 bars.append((ceiling["library"], "s4", ceiling["build"]["cpu_s"]))
         if bars:
             groups.append((entry["name"], bars))
@@ -148,8 +185,10 @@ def setting_lines(environment: dict) -> str:
 
 def machine(environment: dict) -> str:
     versions = ", ".join(f"{NAMES[side]} {version}" for side, version in environment["versions"].items())
-    return (f"PostgreSQL {environment['server']}, {versions}; {environment['cpu']}, {environment['cores']} cores, "
-            f"{environment['memory_bytes'] / 2**30:.0f} GiB, Linux {environment['kernel']}")
+    return (
+        f"PostgreSQL {environment['server']}, {versions}; {environment['cpu']}, {environment['cores']} cores, "
+        f"{environment['memory_bytes'] / 2**30:.0f} GiB, Linux {environment['kernel']}"
+    )
 
 
 def provenance(content: dict) -> str:
@@ -158,8 +197,10 @@ def provenance(content: dict) -> str:
     busy = max(e["load"] for e in content["entries"])
     said = ""
     if busy > 2 * environment["cores"]:
-        said = (f" Others used the machine meanwhile (load average up to {busy:.0f} on {environment['cores']} cores): they slow both sides, waiting for memory above all, and "
-                "wall times, p50 to p99 and clients' throughput tell about them.")
+        said = (
+            f" Others used the machine meanwhile (load average up to {busy:.0f} on {environment['cores']} cores): they slow both sides, waiting for memory above all, and "
+            "wall times, p50 to p99 and clients' throughput tell about them."
+        )
     return f"{content['started']}, commit {', '.join(commits)}. {machine(environment)}.{said}"
 
 
@@ -172,38 +213,70 @@ ceiling. A ratio below 1 means less of it in ours; what is worse in ours is prin
 def html(content: dict) -> str:
     entries = tabled(content)
     grown = figures.growths(content["entries"])
-    parts = [f"<h1>vector beside pgvector</h1><p class='soft'>{escape(provenance(content))}</p><p>{escape(METHOD)}</p>", tiles(entries)]
-    parts.append("<h2>Recall and throughput</h2><p class='soft'>Up and to the right is better. Both axes bend: each halving of what is missed has the same room.</p><div class='plots'>")
-    parts += [charts.curves(entry["name"], search_series(content, entry), *RECALL_AXIS) for entry in entries if entry["sides"]["ours"].get("search")]
-    parts.append("</div><h2>Builds</h2><div class='wide'>" + charts.bars("CPU of the build", "s", bar_groups(content, "build", "cpu_s", 1)) + "</div>")
-    parts.append("<h2>Sizes</h2><div class='wide'>" + charts.bars("Index", "MB", bar_groups(content, "build", "index_bytes", 1e6)) + "</div><br><div class='wide'>"
-                 + charts.bars("Memory of the build at its peak", "MB", bar_groups(content, "build", "memory_bytes", 1e6)) + "</div>")
+    parts = [
+        f"<h1>vector beside pgvector</h1><p class='soft'>{escape(provenance(content))}</p><p>{escape(METHOD)}</p>",
+        tiles(entries),
+    ]
+    parts.append(
+        "<h2>Recall and throughput</h2><p class='soft'>Up and to the right is better. Both axes bend: each halving of what is missed has the same room.</p><div class='plots'>"
+    )
+    parts += [
+        charts.curves(entry["name"], search_series(content, entry), *RECALL_AXIS)
+        for entry in entries
+        if entry["sides"]["ours"].get("search")
+    ]
+    parts.append(
+        "</div><h2>Builds</h2><div class='wide'>"
+        + charts.bars("CPU of the build", "s", bar_groups(content, "build", "cpu_s", 1))
+        + "</div>"
+    )
+    parts.append(
+        "<h2>Sizes</h2><div class='wide'>"
+        + charts.bars("Index", "MB", bar_groups(content, "build", "index_bytes", 1e6))
+        + "</div><br><div class='wide'>"
+        + charts.bars("Memory of the build at its peak", "MB", bar_groups(content, "build", "memory_bytes", 1e6))
+        + "</div>"
+    )
     if grown:
-        parts.append("<h2>Growth</h2><p class='soft'>Cost over rows n and dimensions d, with the exponents of the fitted power laws. Curves that reach the recall with their "
-                     "lowest setting are left out of it.</p><div class='plots'>")
+        parts.append(
+            "<h2>Growth</h2><p class='soft'>Cost over rows n and dimensions d, with the exponents of the fitted power laws. Curves that reach the recall with their "
+            "lowest setting are left out of it.</p><div class='plots'>"
+        )
         parts += [charts.curves(*growth_panel(growth)) for growth in grown]
         parts.append("</div>")
     parts.append("<h2>Every figure</h2>")
     for entry in entries:
-        parts.append(f"<h3>{escape(title_of(entry))}</h3><p class='soft'>{said_of(content, entry)}</p>{figure_table(entry)}{ladder_table(entry)}")
+        parts.append(
+            f"<h3>{escape(title_of(entry))}</h3><p class='soft'>{said_of(content, entry)}</p>{figure_table(entry)}{ladder_table(entry)}"
+        )
     missing = [f"{c['library']} ({c['dataset']}): {c['missing']}" for c in content["ceilings"] if "missing" in c]
     if missing:
         parts.append(f"<p class='soft'>Left out: {escape('; '.join(missing))}</p>")
-    parts.append(f"<details><summary>Settings of both servers</summary><p><code>{escape(setting_lines(content['environment']))}</code></p></details>")
-    return (f"<!doctype html><html lang='en'><head><meta charset='utf-8'><meta name='viewport' content='width=device-width,initial-scale=1'>"
-            f"<title>vector beside pgvector</title><style>{PAGE_STYLE}{charts.STYLE}</style></head><body><main>{''.join(parts)}</main></body></html>\n")
+    parts.append(
+        f"<details><summary>Settings of both servers</summary><p><code>{escape(setting_lines(content['environment']))}</code></p></details>"
+    )
+    return (
+        f"<!doctype html><html lang='en'><head><meta charset='utf-8'><meta name='viewport' content='width=device-width,initial-scale=1'>"
+        f"<title>vector beside pgvector</title><style>{PAGE_STYLE}{charts.STYLE}</style></head><body><main>{''.join(parts)}</main></body></html>\n"
+    )
 
 
-# --- text --------------------------------------------------------------------------------------------------------------
+# --- text -------------------------------------------------------------------------------------------------------------
 
 
 def markdown_table(entry: dict) -> list[str]:
     lines = ["| | pgvector | ours | ratio | goal |", "|---|---|---|---|---|"]
     for figure in figures.of_entry(entry):
         ratio = f"**{ratio_shown(figure.ratio)}**{' (worse)' if figure.better is False else ''}"
-        goal = "" if figure.met is None else f"{'≥' if figure.higher else '≤'} {figure.goal:.2f} {'met' if figure.met else 'missed'}"
+        goal = (
+            ""
+            if figure.met is None
+            else f"{'≥' if figure.higher else '≤'} {figure.goal:.2f} {'met' if figure.met else 'missed'}"
+        )
         remark = f" ({figure.remark})" if figure.remark else ""
-        lines.append(f"| {figure.name.strip()}{remark} | {shown(figure.theirs)} | {shown(figure.ours)} | {ratio} | {goal} |")
+        lines.append(
+            f"| {figure.name.strip()}{remark} | {shown(figure.theirs)} | {shown(figure.ours)} | {ratio} | {goal} |"
+        )
     return lines
 
 
@@ -211,9 +284,14 @@ def growth_table(grown: list[Growth]) -> list[str]:
     lines = ["| | | from | to | pgvector | ours | ratio at the end |", "|---|---|---|---|---|---|---|"]
     for growth in grown:
         first, last = growth.points["theirs"][0][0], growth.points["theirs"][-1][0]
-        powers = [f"{growth.axis}^{growth.exponents[side]:.2f}" if growth.exponents[side] is not None else "–" for side in SIDES]
+        powers = [
+            f"{growth.axis}^{growth.exponents[side]:.2f}" if growth.exponents[side] is not None else "–"
+            for side in SIDES
+        ]
         ratio = growth.points["ours"][-1][1] / growth.points["theirs"][-1][1]
-        lines.append(f"| {growth.series.partition(' ')[2]} | {growth.name} | {first:,.0f} | {last:,.0f} | {powers[0]} | {powers[1]} | {ratio:.2f} |")
+        lines.append(
+            f"| {growth.series.partition(' ')[2]} | {growth.name} | {first:,.0f} | {last:,.0f} | {powers[0]} | {powers[1]} | {ratio:.2f} |"
+        )
     return lines
 
 
@@ -224,16 +302,26 @@ def ceiling_table(content: dict) -> list[str]:
             lines.append(f"| {ceiling['dataset']} | {ceiling['library']}: left out, {ceiling['missing']} | | | | |")
             continue
         at = [shown(searching.at_recall(ceiling["search"], target)[0]) for target in searching.TARGETS]
-        lines.append(f"| {ceiling['dataset']} | {ceiling['library']} | {ceiling['build']['cpu_s']:.1f} | {' | '.join(at)} |")
+        lines.append(
+            f"| {ceiling['dataset']} | {ceiling['library']} | {ceiling['build']['cpu_s']:.1f} | {' | '.join(at)} |"
+        )
     return lines
 
 
 def plots(content: dict) -> dict[str, str]:
     """The two pictures of RESULTS.md, by file name."""
     entries = tabled(content)
-    first = [e for am, count in (("hnsw", 4), ("ivfflat", 2)) for e in [e for e in entries if e["am"] == am and e["sides"]["ours"].get("search")][:count]]
+    first = [
+        e
+        for am, count in (("hnsw", 4), ("ivfflat", 2))
+        for e in [e for e in entries if e["am"] == am and e["sides"]["ours"].get("search")][:count]
+    ]
     out = {"search.svg": charts.side_by_side([(e["name"], search_series(content, e), *RECALL_AXIS) for e in first])}
-    grown = [g for g in figures.growths(content["entries"]) if g.name != "query at the same setting" and g.name != "index size"]
+    grown = [
+        g
+        for g in figures.growths(content["entries"])
+        if g.name != "query at the same setting" and g.name != "index size"
+    ]
     # Over rows before dimensions, and what goes farthest first.
     grown.sort(key=lambda g: (g.axis != "n", -max(x for x, _ in g.points["ours"]), g.series))
     if grown:
@@ -245,16 +333,35 @@ def results(content: dict) -> str:
     """RESULTS.md."""
     entries = tabled(content)
     met = [f.met for e in entries for f in figures.of_entry(e) if f.met is not None]
-    lines = ["# Results", "", f"Written by `make {'bench' if content['plan'] == 'quick' else 'bench-full'} RESULTS=1`: {provenance(content)}", "", METHOD.replace("\n", " "), "",
-             f"{sum(met)} of {len(met)} goals met. How it is measured: [README.md](README.md). p50 to p99, all values of ef_search and probes and every curve are in "
-             "[report.html](report.html), to be opened from disk; what the profile says about them, in [PROFILE.md](PROFILE.md).", "", "![recall and throughput](plots/search.svg)", ""]
+    lines = [
+        "# Results",
+        "",
+        f"Written by `make {'bench' if content['plan'] == 'quick' else 'bench-full'} RESULTS=1`: {provenance(content)}",
+        "",
+        METHOD.replace("\n", " "),
+        "",
+        f"{sum(met)} of {len(met)} goals met. How it is measured: [README.md](README.md). p50 to p99, all values of ef_search and probes and every curve are in "
+        "[report.html](report.html), to be opened from disk; what the profile says about them, in [PROFILE.md](PROFILE.md).",
+        "",
+        "![recall and throughput](plots/search.svg)",
+        "",
+    ]
     for entry in entries:
         lines += [f"## {title_of(entry)}", "", *markdown_table(entry), "", said_of(content, entry), ""]
     if content["ceilings"]:
         lines += ["## In process, without a database", "", *ceiling_table(content), ""]
     grown = figures.growths(content["entries"])
     if grown:
-        lines += ["## Growth", "", "Power laws fitted to rows n and dimensions d by least squares of the logarithms.", "", *growth_table(grown), "", "![growth](plots/growth.svg)", ""]
+        lines += [
+            "## Growth",
+            "",
+            "Power laws fitted to rows n and dimensions d by least squares of the logarithms.",
+            "",
+            *growth_table(grown),
+            "",
+            "![growth](plots/growth.svg)",
+            "",
+        ]
     return "\n".join(lines).rstrip() + "\n"
 
 

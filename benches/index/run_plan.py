@@ -1,10 +1,8 @@
 """The whole benchmark: every configuration of a plan on one pair of servers, ceilings beside it, growth over it.
 
-    run_plan.py --theirs PREFIX --ours PREFIX [--plan quick|full] [--only WORD,...] [--ceilings PYTHON] [--results DIRECTORY] [--publish]
-    run_plan.py --plan quick --report-only [--publish]
-
 Writes bench-<plan>.json after every configuration, so that a run that is stopped keeps what it has; --only measures the
-configurations whose names contain one of the words and keeps the others of that file. Then a table, and bench-<plan>.html.
+configurations whose names contain one of the words and keeps the others of that file. Then a table, and
+bench-<plan>.html.
 """
 
 from __future__ import annotations
@@ -20,40 +18,42 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-# Data and sessions are shared with the benchmarks through SQL.
-sys.path[:0] = [str(HERE), str(HERE.parent / "sql")]
-
-import datasets
-import figures
-import phases
-import plan as plans
-import report
-import servers
-import tables
-from plan import Ceiling, Entry
+from benches.index import ceilings, datasets, figures, phases, report, servers, tables
+from benches.index import plan as plans
+from benches.index.plan import Ceiling, Entry
+from vector_testing.paths import ROOT
 
 
-def parsed() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--theirs", help="prefix of a PostgreSQL with pgvector")
-    parser.add_argument("--ours", help="prefix of the same PostgreSQL with this project's build")
+def parsed(words: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench.sh all|full", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    servers.add_prefixes(parser)
     parser.add_argument("--plan", choices=plans.PLANS, default="quick")
-    parser.add_argument("--only", help="words, one of which a configuration's name must contain; 'ceilings' for the libraries")
-    parser.add_argument("--ceilings", metavar="PYTHON", help="an interpreter with hnswlib, usearch and faiss")
-    parser.add_argument("--results", type=Path, default=HERE.parents[1] / "results", help="directory of the samples and the report")
+    parser.add_argument(
+        "--only", help="words, one of which a configuration's name must contain; 'ceilings' for the libraries"
+    )
+    parser.add_argument(
+        "--results", type=Path, default=ROOT / "results", help="directory of the samples and the report"
+    )
     parser.add_argument("--publish", action="store_true", help="write benches/RESULTS.md and its pictures")
     parser.add_argument("--report-only", action="store_true", help="measure nothing, report the samples that are there")
-    options = parser.parse_args()
-    if not options.report_only and not (options.theirs and options.ours):
-        parser.error("--theirs or --ours is missing")
+    options = parser.parse_args(words)
+    if not options.report_only:
+        servers.take_prefixes(options)
     return options
 
 
 def commit() -> str:
     """The commit that is measured, marked when files differ from it."""
-    found = subprocess.run(["git", "-C", str(HERE), "describe", "--always", "--abbrev=10"], capture_output=True, text=True)
-    changed = subprocess.run(["git", "-C", str(HERE), "status", "--porcelain", "--untracked-files=no", "--", ":/src", ":/crates"], capture_output=True, text=True)
+    found = subprocess.run(
+        ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=10"], capture_output=True, text=True
+    )
+    changed = subprocess.run(
+        ["git", "-C", str(ROOT), "status", "--porcelain", "--untracked-files=no", "--", ":/src", ":/crates"],
+        capture_output=True,
+        text=True,
+    )
     return (found.stdout.strip() or "unknown") + (" and changes" if changed.stdout.strip() else "")
 
 
@@ -64,7 +64,13 @@ class Run:
         self.options = options
         self.plan = plans.PLANS[options.plan]()
         self.path: Path = options.results / f"bench-{options.plan}.json"
-        self.content = {"plan": options.plan, "started": time.strftime("%Y-%m-%d"), "environment": {}, "entries": [], "ceilings": []}
+        self.content = {
+            "plan": options.plan,
+            "started": time.strftime("%Y-%m-%d"),
+            "environment": {},
+            "entries": [],
+            "ceilings": [],
+        }
         if (options.only or options.report_only) and self.path.exists():
             self.content = json.loads(self.path.read_text())
         self.commit = os.environ.get("VECTOR_BENCH_COMMIT") or commit()
@@ -85,10 +91,17 @@ class Run:
         wanted = [entry for entry in self.plan.entries if self.wants(entry.name)]
         if wanted:
             with ExitStack() as stack:
-                clusters = {side: stack.enter_context(servers.Cluster(getattr(self.options, side), f"bench-{side}", servers.SETTINGS)) for side in servers.SIDES}
+                clusters = {
+                    side: stack.enter_context(
+                        servers.Cluster(getattr(self.options, side), f"bench-{side}", servers.SETTINGS)
+                    )
+                    for side in servers.SIDES
+                }
                 for number, entry in enumerate(wanted, 1):
                     servers.note(f"\n[{number}/{len(wanted)}] {entry.name}, {time.strftime('%H:%M:%S')}")
-                    self.content["entries"] = [e for e in self.content["entries"] if e["name"] != entry.name] + [self.measured(entry, clusters)]
+                    self.content["entries"] = [e for e in self.content["entries"] if e["name"] != entry.name] + [
+                        self.measured(entry, clusters)
+                    ]
                     self.save()
         for ceiling in self.plan.ceilings if self.wants("ceilings") else ():
             self.measure_ceilings(ceiling)
@@ -108,22 +121,53 @@ class Run:
                 servers.drop_database(cluster, config.key)
         print(tables.head(config, dataset, self.content["environment"]))
         print(tables.summary(sides, config), flush=True)
-        return {"name": entry.name, "dataset": entry.dataset, "kind": config.opclass.kind, "metric": config.opclass.metric, "am": entry.am, "opclass": entry.opclass,
-                "options": dict(entry.options), "rows": len(dataset.base), "dim": dataset.dim, "queries": entry.queries, "series": list(entry.series),
-                "only_series": entry.only_series, "wanted": asdict(entry.wanted), "commit": self.commit, "at": time.strftime("%Y-%m-%d %H:%M:%S"),
-                "load": os.getloadavg()[1], "took_s": round(time.monotonic() - began, 1), "sides": sides}
+        return {
+            "name": entry.name,
+            "dataset": entry.dataset,
+            "kind": config.opclass.kind,
+            "metric": config.opclass.metric,
+            "am": entry.am,
+            "opclass": entry.opclass,
+            "options": dict(entry.options),
+            "rows": len(dataset.base),
+            "dim": dataset.dim,
+            "queries": entry.queries,
+            "series": list(entry.series),
+            "only_series": entry.only_series,
+            "wanted": asdict(entry.wanted),
+            "commit": self.commit,
+            "at": time.strftime("%Y-%m-%d %H:%M:%S"),
+            "load": os.getloadavg()[1],
+            "took_s": round(time.monotonic() - began, 1),
+            "sides": sides,
+        }
 
     def measure_ceilings(self, ceiling: Ceiling) -> None:
-        if not self.options.ceilings:
-            servers.note("in-process libraries: no interpreter given, left out")
-            return
         servers.note(f"\nlibraries in process on {ceiling.dataset}, {time.strftime('%H:%M:%S')}")
         kept = [c for c in self.content["ceilings"] if (c["dataset"], c["metric"]) != (ceiling.dataset, ceiling.metric)]
-        done = subprocess.run([self.options.ceilings, str(HERE / "ceilings.py"), ceiling.dataset, "vector", ceiling.metric, "16", "64", str(ceiling.queries), str(ceiling.lists), "2",
-                               *ceiling.libraries], stdout=subprocess.PIPE, text=True)
+        # A process of its own: what a library crashes with it is its own, and its memory goes.
+        ceilings.prepare()
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "benches.index.ceilings",
+                ceiling.dataset,
+                "vector",
+                ceiling.metric,
+                "16",
+                "64",
+                str(ceiling.queries),
+                str(ceiling.lists),
+                "2",
+                *ceiling.libraries,
+            ],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
         if done.returncode != 0:
-            servers.note(f"{HERE / 'ceilings.py'} ended with {done.returncode}: what it printed before is kept")
+            servers.note(f"benches.index.ceilings ended with {done.returncode}: what it printed before is kept")
         self.content["ceilings"] = kept + found
 
 
@@ -134,8 +178,14 @@ def ratios(content: dict) -> str:
         out.append(f"\n{report.title_of(entry)}\n{'':46} {'pgvector':>12} {'ours':>12} {'ratio':>8}  goal")
         for figure in figures.of_entry(entry):
             ratio = "-" if figure.ratio is None else f"{figure.ratio:.3f}"
-            goal = "" if figure.met is None else f"{'>=' if figure.higher else '<='} {figure.goal:.2f} {'met' if figure.met else 'MISSED'}"
-            out.append(f"{figure.name:46} {figures.shown(figure.theirs):>12} {figures.shown(figure.ours):>12} {ratio:>8}  {goal}{'  ' + figure.remark if figure.remark else ''}".rstrip())
+            goal = (
+                ""
+                if figure.met is None
+                else f"{'>=' if figure.higher else '<='} {figure.goal:.2f} {'met' if figure.met else 'MISSED'}"
+            )
+            out.append(
+                f"{figure.name:46} {figures.shown(figure.theirs):>12} {figures.shown(figure.ours):>12} {ratio:>8}  {goal}{'  ' + figure.remark if figure.remark else ''}".rstrip()
+            )
         out += [said] if (said := figures.recall_said(entry)) else []
     grown = figures.growths(content["entries"])
     if grown:
@@ -145,24 +195,25 @@ def ratios(content: dict) -> str:
     return "\n".join(out)
 
 
-def main() -> int:
-    options = parsed()
+def main(words: list[str]) -> int:
+    options = parsed(words)
     # Ended from outside, servers must stop too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     run, began = Run(options), time.monotonic()
     if not options.report_only:
         run.measure()
-        servers.note(f"\nmeasured in {(time.monotonic() - began) / 60:.0f} minutes; longest: "
-                     + ", ".join(f"{e['name']} {e['took_s'] / 60:.1f}" for e in sorted((e for e in run.content["entries"] if "took_s" in e), key=lambda e: -e["took_s"])[:8]))
+        servers.note(
+            f"\nmeasured in {(time.monotonic() - began) / 60:.0f} minutes; longest: "
+            + ", ".join(
+                f"{e['name']} {e['took_s'] / 60:.1f}"
+                for e in sorted((e for e in run.content["entries"] if "took_s" in e), key=lambda e: -e["took_s"])[:8]
+            )
+        )
     if not run.content["entries"]:
         raise SystemExit(f"{run.path}: nothing measured")
     print(ratios(run.content))
     print(f"\nsamples: {run.path}\nreport:  {report.write(run.content, options.results)}")
     if options.publish:
-        report.publish(run.content, HERE.parent)
-        print(f"published: {HERE.parent / 'RESULTS.md'}")
+        report.publish(run.content, ROOT / "benches")
+        print(f"published: {ROOT / 'benches' / 'RESULTS.md'}")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

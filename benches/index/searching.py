@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-import datasets
-import servers
-from servers import Cluster, Config, Session
-from ground_truth import Truth
+from benches.index import datasets, servers
+from benches.index.ground_truth import Truth
+from benches.index.servers import Cluster, Config, Session
 
 LADDERS = {
     "hnsw": (10, 14, 20, 28, 40, 60, 80, 120, 160, 240, 320, 480, 640, 1000),
@@ -26,7 +25,9 @@ TURN = 25
 
 @dataclass
 class Point:
-    """One value of the knob on one side. CPU samples are µs per query, one per round; wall samples µs, one per query."""
+    """One value of the knob on one side. CPU samples are µs per query, one per round; wall samples µs, one per
+    query.
+    """
 
     knob: int
     recall: float
@@ -36,8 +37,16 @@ class Point:
 
     def as_dict(self) -> dict:
         p50, p95, p99 = (float(x) for x in np.percentile(self.wall, (50, 95, 99))) if self.wall else (0.0, 0.0, 0.0)
-        return {"knob": self.knob, "recall": self.recall, "pages": self.pages, "cpu_us": statistics.median(self.cpu) if self.cpu else None, "cpu_rounds": self.cpu,
-                "wall_p50_us": p50, "wall_p95_us": p95, "wall_p99_us": p99}
+        return {
+            "knob": self.knob,
+            "recall": self.recall,
+            "pages": self.pages,
+            "cpu_us": statistics.median(self.cpu) if self.cpu else None,
+            "cpu_rounds": self.cpu,
+            "wall_p50_us": p50,
+            "wall_p95_us": p95,
+            "wall_p99_us": p99,
+        }
 
 
 class Searcher:
@@ -62,7 +71,7 @@ class Searcher:
         return out
 
     def warm(self) -> None:
-        for parameter in self.parameters[:2 * TURN]:
+        for parameter in self.parameters[: 2 * TURN]:
             self.session.execute("nearest", [parameter])
 
     def timed(self, point: Point, low: int, high: int) -> float:
@@ -80,11 +89,15 @@ class Searcher:
         total = 0
         for row in self.dataset.queries[:sample]:
             # EXPLAIN takes no parameters of its own, hence the text form.
-            plan = self.session.must(f"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, SUMMARY OFF, COSTS OFF) EXECUTE nearest({literal_of(self.dataset.kind, row)})")
+            plan = self.session.must(
+                f"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, SUMMARY OFF, COSTS OFF) EXECUTE nearest({literal_of(self.dataset.kind, row)})"
+            )
             for i in range(plan.ntuples):
                 line = plan.get_value(i, 0).decode().strip()
                 if line.startswith("Buffers:"):
-                    total += sum(int(word.partition("=")[2]) for word in line.split() if word.startswith(("hit=", "read=")))
+                    total += sum(
+                        int(word.partition("=")[2]) for word in line.split() if word.startswith(("hit=", "read="))
+                    )
                     break
         return total / min(sample, len(self.dataset.queries))
 
@@ -116,8 +129,15 @@ def explore(searcher: Searcher, truth: Truth, ladder: tuple[int, ...], enough: f
     return points
 
 
-def curves(clusters: dict[str, Cluster], config: Config, dataset: datasets.Dataset, truth: Truth, rounds: int, ladders: dict[str, tuple[int, ...]],
-           enough: float = 0.996) -> dict[str, list[Point]]:
+def curves(
+    clusters: dict[str, Cluster],
+    config: Config,
+    dataset: datasets.Dataset,
+    truth: Truth,
+    rounds: int,
+    ladders: dict[str, tuple[int, ...]],
+    enough: float = 0.996,
+) -> dict[str, list[Point]]:
     """The measured points of every side. The sides alternate within every round."""
     searchers = {side: Searcher(cluster, config, dataset) for side, cluster in clusters.items()}
     try:
@@ -147,7 +167,9 @@ def curves(clusters: dict[str, Cluster], config: Config, dataset: datasets.Datas
 
 
 def merged(builds: list[list[Point]]) -> list[dict]:
-    """One curve of several builds' curves over the same ladder: chance moves a graph's recall, and a clustering's more."""
+    """One curve of several builds' curves over the same ladder: chance moves a graph's recall, and a clustering's
+    more.
+    """
     out = []
     for same in zip(*builds):
         whole = Point(same[0].knob, statistics.mean(p.recall for p in same), statistics.mean(p.pages for p in same))
@@ -160,8 +182,9 @@ def merged(builds: list[list[Point]]) -> list[dict]:
 
 
 def at_recall(points: list[dict], target: float, figure: str = "cpu_us") -> tuple[float | None, str]:
-    """The figure where the curve crosses a recall: log-linear in the share of neighbours missed. A mark says '<' when the curve's
-    first point is above the target already, and there is no value when its last is below."""
+    """The figure where the curve crosses a recall: log-linear in the share of neighbours missed. A mark says '<' when
+    the curve's first point is above the target already, and there is no value when its last is below.
+    """
     if not points or points[-1]["recall"] < target and max(p["recall"] for p in points) < target:
         return None, ""
     if points[0]["recall"] >= target:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import fcntl
 import hashlib
 import json
@@ -13,10 +14,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import data
-import datasets
-from measure import SETTINGS as BASE_SETTINGS
-from measure import Cluster, Session, pg_sh
+from benches.index import datasets
+from benches.sql import data
+from benches.sql.measure import SETTINGS as BASE_SETTINGS
+from vector_testing import pg
+from vector_testing.cluster import Cluster
+from vector_testing.pg import pg_sh
+from vector_testing.session import Session
 
 # The leader and one worker of pgvector's build against two threads of ours; everything stays in the buffers.
 SETTINGS = BASE_SETTINGS | {
@@ -33,6 +37,23 @@ SETTINGS = BASE_SETTINGS | {
 }
 
 SIDES = ("theirs", "ours")
+
+
+def add_prefixes(parser: argparse.ArgumentParser) -> None:
+    """The options that name the two PostgreSQLs."""
+    parser.add_argument("--theirs", help="prefix of a PostgreSQL with pgvector; without it that one is fetched")
+    parser.add_argument(
+        "--ours",
+        help="prefix of the same PostgreSQL with this project's build; without it VECTOR_OURS_16, or one is built",
+    )
+
+
+def take_prefixes(options: argparse.Namespace) -> None:
+    """Fetches and builds what was not given."""
+    if not options.ours:
+        theirs, options.ours = pg.peer_pair(16)
+        options.theirs = options.theirs or theirs
+    options.theirs = options.theirs or pg.peer(16)
 
 
 class KeptCluster(Cluster):
@@ -114,7 +135,11 @@ def make_database(cluster: Cluster, name: str, template: str | None = None) -> N
     try:
         session.must(f'DROP DATABASE IF EXISTS "{name}"')
         # By copying files: through the log it would be slower, and the log is something we measure.
-        copied = "" if template is None else f' TEMPLATE "{template}"' + (" STRATEGY file_copy" if session.conn.server_version >= 150000 else "")
+        copied = (
+            ""
+            if template is None
+            else f' TEMPLATE "{template}"' + (" STRATEGY file_copy" if session.conn.server_version >= 150000 else "")
+        )
         session.must(f'CREATE DATABASE "{name}"{copied}')
     finally:
         session.close()
@@ -151,7 +176,9 @@ class Config:
     @property
     def index_sql(self) -> str:
         options = ", ".join(f"{k} = {v}" for k, v in self.options)
-        return f"CREATE INDEX embedding_idx ON items USING {self.am} (embedding {self.opclass.name})" + (f" WITH ({options})" if options else "")
+        return f"CREATE INDEX embedding_idx ON items USING {self.am} (embedding {self.opclass.name})" + (
+            f" WITH ({options})" if options else ""
+        )
 
     @property
     def query_sql(self) -> str:
@@ -181,10 +208,16 @@ def load_table(cluster: Cluster, config: Config, dataset: datasets.Dataset) -> N
 
 
 def has_index(session: Session) -> bool:
-    return value(session, "SELECT count(*) FROM pg_index JOIN pg_class c ON c.oid = indexrelid WHERE relname = 'embedding_idx' AND indisvalid") == "1"
+    return (
+        value(
+            session,
+            "SELECT count(*) FROM pg_index JOIN pg_class c ON c.oid = indexrelid WHERE relname = 'embedding_idx' AND indisvalid",
+        )
+        == "1"
+    )
 
 
-# --- the kernel's accounting ---------------------------------------------------------------------------------------------
+# --- the kernel's accounting ------------------------------------------------------------------------------------------
 
 
 def _fields(path: str) -> dict[str, int]:
@@ -218,14 +251,17 @@ def _stat(pid: int) -> list[str]:
 
 
 def reaped_cpu(postmaster: int) -> float:
-    """Seconds of CPU of all children that ended: parallel workers are there once the postmaster has seen their end. Ticks of 10 ms."""
+    """Seconds of CPU of all children that ended: parallel workers are there once the postmaster has seen their end.
+    Ticks of 10 ms.
+    """
     fields = _stat(postmaster)
     return (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")
 
 
 def memory_of(pid: int, seen: set[str]) -> tuple[int, int]:
-    """Bytes of private memory and of touched dynamic shared memory; and of such segments' reserved size, where no process before it (seen)
-    has counted them. Shared buffers are in neither."""
+    """Bytes of private memory and of touched dynamic shared memory; and of such segments' reserved size, where no
+    process before it (seen) has counted them. Shared buffers are in neither.
+    """
     used, reserved = _fields(f"/proc/{pid}/status").get("RssAnon", 0), 0
     try:
         if "/dev/shm/PostgreSQL." not in Path(f"/proc/{pid}/maps").read_text():
@@ -249,8 +285,9 @@ def memory_of(pid: int, seen: set[str]) -> tuple[int, int]:
 
 @contextmanager
 def on_one_core(sessions: list[Session]):
-    """Client and backends share one core, as only one of them runs at a time. Otherwise chance decides for each connection whether a
-    wake-up crosses cores, which costs a backend some 15 us per query on a virtual machine."""
+    """Client and backends share one core, as only one of them runs at a time. Otherwise chance decides for each
+    connection whether a wake-up crosses cores, which costs a backend some 15 us per query on a virtual machine.
+    """
     before = os.sched_getaffinity(0)
     core = {max(before)}
     try:
@@ -302,12 +339,14 @@ class Watch(threading.Thread):
 
 
 class Work:
-    """CPU (the backend's threads and parallel workers included), wall, log bytes and peak memory of what runs inside `with`."""
+    """CPU (the backend's threads and parallel workers included), wall, log bytes and peak memory of what runs inside
+    `with`.
+    """
 
     def __init__(self, session: Session):
         self.session = session
 
-    def __enter__(self) -> "Work":
+    def __enter__(self) -> Work:
         self.watch = Watch(self.session)
         self.watch.workers = set()
         self.wal = wal_position(self.session)
@@ -333,9 +372,16 @@ class Work:
         self.memory = self.watch.peak_bytes - self.watch.start_bytes
 
     def figures(self) -> dict:
-        return {"wall_s": self.wall, "cpu_s": self.cpu + self.worker_cpu, "leader_cpu_s": self.cpu, "worker_cpu_s": self.worker_cpu,
-                "workers": len(self.watch.workers), "wal_bytes": self.wal, "memory_bytes": self.memory,
-                "reserved_bytes": self.watch.reserved_bytes}
+        return {
+            "wall_s": self.wall,
+            "cpu_s": self.cpu + self.worker_cpu,
+            "leader_cpu_s": self.cpu,
+            "worker_cpu_s": self.worker_cpu,
+            "workers": len(self.watch.workers),
+            "wal_bytes": self.wal,
+            "memory_bytes": self.memory,
+            "reserved_bytes": self.watch.reserved_bytes,
+        }
 
 
 def note(text: str) -> None:

@@ -6,10 +6,9 @@ import multiprocessing
 import statistics
 import time
 
-import datasets
-import servers
-from searching import Searcher
-from servers import Cluster, Config
+from benches.index import datasets, servers
+from benches.index.searching import Searcher
+from benches.index.servers import Cluster, Config
 
 # Clients ask with the least ef_search or probes that finds this share of the neighbours.
 RECALL = 0.95
@@ -79,8 +78,12 @@ class _Clients:
             process.join()
 
 
-def clients(clusters: dict[str, Cluster], config: Config, dataset: datasets.Dataset, curves: dict[str, list[dict]], most: int) -> dict[str, dict]:
-    """Throughput of 1 and of `most` clients at equal recall. Sides take turns, each has the machine to itself while it runs."""
+def clients(
+    clusters: dict[str, Cluster], config: Config, dataset: datasets.Dataset, curves: dict[str, list[dict]], most: int
+) -> dict[str, dict]:
+    """Throughput of 1 and of `most` clients at equal recall. Sides take turns, each has the machine to itself while it
+    runs.
+    """
     out: dict[str, dict] = {side: {"knob": knob_for(curves[side]), "by_clients": {}} for side in clusters}
     for count in dict.fromkeys((1, most)):
         groups: dict[str, _Clients] = {}
@@ -99,13 +102,17 @@ def clients(clusters: dict[str, Cluster], config: Config, dataset: datasets.Data
         for side, found in samples.items():
             walls = sorted(w for f in found for w in f[2])
             out[side]["by_clients"][str(count)] = {
-                "queries_per_s": statistics.median(f[0] for f in found), "cpu_us": statistics.median(f[1] for f in found) * 1e6,
+                "queries_per_s": statistics.median(f[0] for f in found),
+                "cpu_us": statistics.median(f[1] for f in found) * 1e6,
                 "queries_per_s_rounds": [f[0] for f in found],
-                **{f"wall_p{p}_us": walls[min(len(walls) - 1, len(walls) * p // 100)] * 1e6 for p in (50, 95, 99)}}
+                **{f"wall_p{p}_us": walls[min(len(walls) - 1, len(walls) * p // 100)] * 1e6 for p in (50, 95, 99)},
+            }
     return out
 
 
-def exact(clusters: dict[str, Cluster], config: Config, dataset: datasets.Dataset, rounds: int = 5, queries: int = 5) -> dict[str, dict]:
+def exact(
+    clusters: dict[str, Cluster], config: Config, dataset: datasets.Dataset, rounds: int = 5, queries: int = 5
+) -> dict[str, dict]:
     """The same query by a sequential scan: backend CPU and wall per query."""
     sessions: dict[str, servers.Session] = {}
     cpu: dict[str, list[float]] = {side: [] for side in clusters}
@@ -129,4 +136,11 @@ def exact(clusters: dict[str, Cluster], config: Config, dataset: datasets.Datase
     finally:
         for session in sessions.values():
             session.close()
-    return {side: {"cpu_us": statistics.median(cpu[side]), "wall_us": statistics.median(wall[side]), "cpu_us_rounds": cpu[side]} for side in clusters}
+    return {
+        side: {
+            "cpu_us": statistics.median(cpu[side]),
+            "wall_us": statistics.median(wall[side]),
+            "cpu_us_rounds": cpu[side],
+        }
+        for side in clusters
+    }

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import searching
-from datasets import Dataset
-from servers import Config
+from benches.index import searching
+from benches.index.datasets import Dataset
+from benches.index.servers import Config
 
 Figure = float | int | None
 
@@ -21,9 +21,11 @@ def line(name: str, theirs: Figure, ours: Figure, form: str = ".1f", mark: str =
 def head(config: Config, dataset: Dataset, environment: dict) -> str:
     versions = ", ".join(f"{side} {version}" for side, version in environment["versions"].items())
     options = " ".join(f"{k}={v}" for k, v in config.options) or "default options"
-    return (f"\n{config.am} {config.opclass.name} ({options}) on {config.dataset}: {len(dataset.base)} x {dataset.dim}, {len(dataset.queries)} queries\n"
-            f"PostgreSQL {environment['server']} on {environment['cpu']}, {environment['cores']} cores; {versions}\n"
-            f"\n{'':44} {'pgvector':>12} {'ours':>12} {'ratio':>8}")
+    return (
+        f"\n{config.am} {config.opclass.name} ({options}) on {config.dataset}: {len(dataset.base)} x {dataset.dim}, {len(dataset.queries)} queries\n"
+        f"PostgreSQL {environment['server']} on {environment['cpu']}, {environment['cores']} cores; {versions}\n"
+        f"\n{'':44} {'pgvector':>12} {'ours':>12} {'ratio':>8}"
+    )
 
 
 def scaled(side: dict, phase: str, name: str, unit: float = 1.0) -> Figure:
@@ -61,7 +63,11 @@ LINES = (
 
 def figure_lines(figures: dict) -> list[str]:
     theirs, ours = figures["theirs"], figures["ours"]
-    return [line(name, scaled(theirs, phase, key, unit), scaled(ours, phase, key, unit), form) for phase, key, unit, name, form in LINES if phase in theirs or phase in ours]
+    return [
+        line(name, scaled(theirs, phase, key, unit), scaled(ours, phase, key, unit), form)
+        for phase, key, unit, name, form in LINES
+        if phase in theirs or phase in ours
+    ]
 
 
 def search_lines(figures: dict, config: Config) -> list[str]:
@@ -69,15 +75,27 @@ def search_lines(figures: dict, config: Config) -> list[str]:
     out = []
     for target in searching.TARGETS:
         (left, left_mark), (right, right_mark) = searching.at_recall(theirs, target), searching.at_recall(ours, target)
-        marks = "".join(f"  {who} at its cheapest point already" for who, mark in (("pgvector", left_mark), ("ours", right_mark)) if mark)
+        marks = "".join(
+            f"  {who} at its cheapest point already"
+            for who, mark in (("pgvector", left_mark), ("ours", right_mark))
+            if mark
+        )
         out.append(line(f"search CPU at recall {target:.2f}, us/query", left, right, ".1f", marks))
     out.append("")
-    out.append(f"{searching.KNOBS[config.am]:>20} {'recall':>8} {'recall':>8} {'CPU us':>9} {'CPU us':>9} {'ratio':>7} {'p50 us':>9} {'p50 us':>9} {'p99 us':>9} {'p99 us':>9} {'pages':>8} {'pages':>8}")
+    out.append(
+        f"{searching.KNOBS[config.am]:>20} {'recall':>8} {'recall':>8} {'CPU us':>9} {'CPU us':>9} {'ratio':>7} {'p50 us':>9} {'p50 us':>9} {'p99 us':>9} {'p99 us':>9} {'pages':>8} {'pages':>8}"
+    )
     at = [{p["knob"]: p for p in points} for points in (theirs, ours)]
     for knob in sorted(at[0] | at[1]):
         left, right = at[0].get(knob), at[1].get(knob)
         cells = [f"{knob:20d}"]
-        for key, form, width in (("recall", ".4f", 8), ("cpu_us", ".1f", 9), ("wall_p50_us", ".1f", 9), ("wall_p99_us", ".1f", 9), ("pages", ".1f", 8)):
+        for key, form, width in (
+            ("recall", ".4f", 8),
+            ("cpu_us", ".1f", 9),
+            ("wall_p50_us", ".1f", 9),
+            ("wall_p99_us", ".1f", 9),
+            ("pages", ".1f", 8),
+        ):
             cells += [f"{shown(p and p[key], form):>{width}}" for p in (left, right)]
             if key == "cpu_us":
                 cells.append(f"{shown(right['cpu_us'] / left['cpu_us'] if left and right else None, '.3f'):>7}")
@@ -85,7 +103,9 @@ def search_lines(figures: dict, config: Config) -> list[str]:
     common = at[0].keys() & at[1].keys()
     if common:
         worst = min(common, key=lambda k: at[1][k]["recall"] - at[0][k]["recall"])
-        out.append(f"recall at an equal value: ours is lower by at most {max(0.0, at[0][worst]['recall'] - at[1][worst]['recall']):.4f} (at {worst})")
+        out.append(
+            f"recall at an equal value: ours is lower by at most {max(0.0, at[0][worst]['recall'] - at[1][worst]['recall']):.4f} (at {worst})"
+        )
     return out
 
 

@@ -1,4 +1,6 @@
-"""Writing with the index in place: single rows, several writers, and a vacuum after deletes. Each works on a copy of the database."""
+"""Writing with the index in place: single rows, several writers, and a vacuum after deletes. Each works on a copy of
+the database.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +12,9 @@ from dataclasses import replace
 
 import numpy as np
 
-import datasets
-import searching
-import servers
-from servers import Cluster, Config, Session, Work
-from ground_truth import Truth
+from benches.index import datasets, searching, servers
+from benches.index.ground_truth import Truth
+from benches.index.servers import Cluster, Config, Session, Work
 
 INSERT = "INSERT INTO items VALUES ($1::int4, $2::{type})"
 # Rows of one side between those of the other; a transaction each.
@@ -42,7 +42,9 @@ def parameters(dataset: datasets.Dataset, count: int) -> tuple[list[list[bytes]]
     """Binary (id, value) of rows that the table does not have, and the rows."""
     rows = datasets.more(dataset, count)
     first = len(dataset.base)
-    return [[(first + i).to_bytes(4, "big"), datasets.binary_value(dataset.kind, row)] for i, row in enumerate(rows)], rows
+    return [
+        [(first + i).to_bytes(4, "big"), datasets.binary_value(dataset.kind, row)] for i, row in enumerate(rows)
+    ], rows
 
 
 def writer(cluster: Cluster, name: str, config: Config) -> Session:
@@ -82,16 +84,21 @@ def insert(clusters: dict[str, Cluster], config: Config, dataset: datasets.Datas
                             log[side] = servers.wal_position(session)
                         session.must("BEGIN")
                         cpu = session.cpu()
-                        for value in values[low:low + TURN]:
+                        for value in values[low : low + TURN]:
                             session.execute("add", value)
                         cpu = session.cpu() - cpu
                         session.must("COMMIT")
                         if number:
-                            spent[side].append(cpu / len(values[low:low + TURN]) * 1e6)
+                            spent[side].append(cpu / len(values[low : low + TURN]) * 1e6)
             for side, session in sessions.items():
-                out[side] = {"rows": count, "cpu_us": statistics.mean(spent[side]), "cpu_us_median_turn": statistics.median(spent[side]), "cpu_us_turns": spent[side],
-                             "wal_bytes_per_row": (servers.wal_position(session) - log[side]) / count,
-                             "index_bytes": servers.number(session, "SELECT pg_relation_size('embedding_idx')")}
+                out[side] = {
+                    "rows": count,
+                    "cpu_us": statistics.mean(spent[side]),
+                    "cpu_us_median_turn": statistics.median(spent[side]),
+                    "cpu_us_turns": spent[side],
+                    "wal_bytes_per_row": (servers.wal_position(session) - log[side]) / count,
+                    "index_bytes": servers.number(session, "SELECT pg_relation_size('embedding_idx')"),
+                }
         finally:
             for session in sessions.values():
                 session.close()
@@ -102,8 +109,12 @@ def insert(clusters: dict[str, Cluster], config: Config, dataset: datasets.Datas
     return out
 
 
-def writers(clusters: dict[str, Cluster], config: Config, dataset: datasets.Dataset, count: int, clients: int, rounds: int = 4) -> dict[str, dict]:
-    """Several writers at once, every row a transaction. The sides take turns, each has the machine to itself while it runs."""
+def writers(
+    clusters: dict[str, Cluster], config: Config, dataset: datasets.Dataset, count: int, clients: int, rounds: int = 4
+) -> dict[str, dict]:
+    """Several writers at once, every row a transaction. The sides take turns, each has the machine to itself while it
+    runs.
+    """
     share = max(1, count // (rounds * clients))
     values, _ = parameters(dataset, share * rounds * clients)
     wall: dict[str, list[float]] = {side: [] for side in clusters}
@@ -112,7 +123,9 @@ def writers(clusters: dict[str, Cluster], config: Config, dataset: datasets.Data
         sessions = {side: [writer(cluster, name, config) for _ in range(clients)] for side, cluster in clusters.items()}
         try:
             for turn in range(rounds):
-                parts = [values[(turn * clients + c) * share:(turn * clients + c + 1) * share] for c in range(clients)]
+                parts = [
+                    values[(turn * clients + c) * share : (turn * clients + c + 1) * share] for c in range(clients)
+                ]
                 for side in sessions if turn % 2 else reversed(sessions):
                     failures: list[Exception] = []
                     gate = threading.Barrier(clients + 1)
@@ -141,12 +154,23 @@ def writers(clusters: dict[str, Cluster], config: Config, dataset: datasets.Data
             for group in sessions.values():
                 for session in group:
                     session.close()
-    return {side: {"clients": clients, "rows": share * rounds * clients, "rows_per_s": share * clients / statistics.median(wall[side]), "cpu_us": statistics.median(cpu[side]),
-                   "wall_s_rounds": wall[side], "cpu_us_rounds": cpu[side]} for side in clusters}
+    return {
+        side: {
+            "clients": clients,
+            "rows": share * rounds * clients,
+            "rows_per_s": share * clients / statistics.median(wall[side]),
+            "cpu_us": statistics.median(cpu[side]),
+            "wall_s_rounds": wall[side],
+            "cpu_us_rounds": cpu[side],
+        }
+        for side in clusters
+    }
 
 
 def vacuum(clusters: dict[str, Cluster], config: Config, dataset: datasets.Dataset) -> dict[str, dict]:
-    """DELETE of a fifth of the rows and VACUUM: CPU of its backend, log, memory; recall among the rows that are left."""
+    """DELETE of a fifth of the rows and VACUUM: CPU of its backend, log, memory; recall among the rows that are
+    left.
+    """
     alive = np.arange(len(dataset.base)) % DELETED != 0
     truth = Truth(dataset, config.opclass.metric, alive=alive)
     out: dict[str, dict] = {}
@@ -154,7 +178,8 @@ def vacuum(clusters: dict[str, Cluster], config: Config, dataset: datasets.Datas
         for side, cluster in clusters.items():
             session = servers.connect(cluster, name)
             try:
-                # One dead row makes vacuum read the whole index, and without a ring all of it stays in the buffers: what it costs to find nothing.
+                # One dead row makes vacuum read the whole index, and without a ring all of it stays in the buffers:
+                # what it costs to find nothing.
                 session.must("DELETE FROM items WHERE id = 0")
                 warm = f"VACUUM (INDEX_CLEANUP ON, PARALLEL 0{', BUFFER_USAGE_LIMIT 0' if session.conn.server_version >= 160000 else ''}) items"
                 session.must(warm)
@@ -165,8 +190,11 @@ def vacuum(clusters: dict[str, Cluster], config: Config, dataset: datasets.Datas
                     session.must(f"DELETE FROM items WHERE id % {DELETED} = 0")
                 with Work(session) as work:
                     session.must("VACUUM (INDEX_CLEANUP ON, PARALLEL 0) items")
-                out[side] = work.figures() | {"delete_cpu_s": delete.figures()["cpu_s"], "one_row_cpu_s": one.figures()["cpu_s"],
-                                              "index_bytes": servers.number(session, "SELECT pg_relation_size('embedding_idx')")}
+                out[side] = work.figures() | {
+                    "delete_cpu_s": delete.figures()["cpu_s"],
+                    "one_row_cpu_s": one.figures()["cpu_s"],
+                    "index_bytes": servers.number(session, "SELECT pg_relation_size('embedding_idx')"),
+                }
             finally:
                 session.close()
             out[side]["recall"] = recall_after(cluster, name, config, dataset, truth)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import data
-from exact import load
-from measure import Pair, Row
+from benches.sql import data
+from benches.sql.exact import load
+from benches.sql.measure import Pair, Row
 
 
 def suite(pair: Pair, scale: float) -> list[Row]:
@@ -16,6 +16,12 @@ def suite(pair: Pair, scale: float) -> list[Row]:
         stream = data.copy_stream(kind, rows)
         pair.each(lambda s: load(s, "summed", kind, dim, stream))
         for function in ("avg", "sum"):
-            out.append(pair.compare(f"{function}({kind}({dim})) x {count}", count, lambda s: s.must(f"SELECT {function}(embedding) FROM summed")))
+            out.append(
+                pair.compare(
+                    f"{function}({kind}({dim})) x {count}",
+                    count,
+                    lambda s: s.must(f"SELECT {function}(embedding) FROM summed"),
+                )
+            )
         pair.each(lambda s: s.must("DROP TABLE summed"))
     return out

@@ -1,20 +1,43 @@
-"""Functions called once per row, on few and on many dimensions: what a call costs beside the work that it does; and text output."""
+"""Functions called once per row, on few and on many dimensions: what a call costs beside the work that it does; and
+text output.
+"""
 
 from __future__ import annotations
 
-import data
 import numpy as np
-from copying import taken
-from exact import load
-from measure import Pair, Row, Session
+
+from benches.sql import data
+from benches.sql.copying import taken
+from benches.sql.exact import load
+from benches.sql.measure import Pair, Row, Session
 
 # With few dimensions a call is its overhead, with many its loop.
 TABLES = ((3, 200_000), (8, 200_000), (128, 50_000), (1536, 4_000))
-DENSE = ("e + e", "e - e", "e * e", "e || e", "l2_normalize(e)", "binary_quantize(e)", "subvector(e, 2, 2)", "e::real[]", "e::sparsevec", "e < e", "e <-> e")
+DENSE = (
+    "e + e",
+    "e - e",
+    "e * e",
+    "e || e",
+    "l2_normalize(e)",
+    "binary_quantize(e)",
+    "subvector(e, 2, 2)",
+    "e::real[]",
+    "e::sparsevec",
+    "e < e",
+    "e <-> e",
+)
 CALLS = {
     "vector": ("vector_norm(e)", "e::halfvec", "vector_dims(e)", "e::vector({dim})", *DENSE),
     "halfvec": ("l2_norm(e)", "e::vector", "vector_dims(e)", "e::halfvec({dim})", *DENSE),
-    "sparsevec": ("l2_norm(e)", "l2_normalize(e)", "e::vector", "e::halfvec", "e::sparsevec({dim})", "e < e", "e <-> e"),
+    "sparsevec": (
+        "l2_norm(e)",
+        "l2_normalize(e)",
+        "e::vector",
+        "e::halfvec",
+        "e::sparsevec({dim})",
+        "e < e",
+        "e <-> e",
+    ),
 }
 
 
@@ -46,9 +69,20 @@ def calls(pair: Pair, scale: float) -> list[Row]:
             for expression in ("e", *expressions):
                 expression = expression.format(dim=dim)
                 # A cast to a modifier that the column has already would be planned away.
-                expression = expression.replace(f"e::{kind}({dim})", f"(e::{kind})::{kind}({dim})") if expression.endswith(f"({dim})") else expression
+                expression = (
+                    expression.replace(f"e::{kind}({dim})", f"(e::{kind})::{kind}({dim})")
+                    if expression.endswith(f"({dim})")
+                    else expression
+                )
                 target = None if expression == "e" else 1.0
-                out.append(pair.compare(f"{kind}({dim}): {expression}", count, lambda s: s.must(f"SELECT count({expression}) FROM called"), target=target))
+                out.append(
+                    pair.compare(
+                        f"{kind}({dim}): {expression}",
+                        count,
+                        lambda s: s.must(f"SELECT count({expression}) FROM called"),
+                        target=target,
+                    )
+                )
             pair.each(lambda s: s.must("DROP TABLE called"))
     return out
 

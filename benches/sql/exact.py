@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import data
-from measure import Pair, Row, Session
+import functools
+
+from benches.sql import data
+from benches.sql.measure import Pair, Row, Session
 
 OPERATORS = {"vector": ("<->", "<=>", "<#>", "<+>"), "halfvec": ("<->", "<=>", "<#>"), "bit": ("<~>", "<%>")}
 QUERIES_PER_ROUND = 3
@@ -19,20 +21,24 @@ def load(session: Session, table: str, kind: str, dim: int, stream: bytes) -> No
 
 def table(pair: Pair, name: str, kind: str, rows, queries, targets: dict[str, float]) -> list[Row]:
     count, dim = rows.shape
-    stream = data.copy_stream(kind, rows)
-    pair.each(lambda s: load(s, name, kind, dim, stream))
-    del stream
+    pair.each(functools.partial(load, table=name, kind=kind, dim=dim, stream=data.copy_stream(kind, rows)))
     label = f"exact {kind}({dim}) x {count}"
     out = []
     # The scan alone; then reading the value as well: deforming, detoasting and a function call, but no distance.
     touch = {"vector": "vector_dims(embedding)", "halfvec": "vector_dims(embedding)", "bit": "length(embedding)"}[kind]
     out.append(pair.compare(f"{label}: count(*)", count, lambda s: s.must(f"SELECT count(*) FROM {name}")))
-    out.append(pair.compare(f"{label}: count({touch.partition('(')[0]})", count, lambda s: s.must(f"SELECT count({touch}) FROM {name}")))
+    out.append(
+        pair.compare(
+            f"{label}: count({touch.partition('(')[0]})", count, lambda s: s.must(f"SELECT count({touch}) FROM {name}")
+        )
+    )
     parameters = [data.binary_value(kind, q) for q in queries]
     cast = "varbit" if kind == "bit" else kind
     for operator in OPERATORS[kind]:
         statement = f"{name}_{OPERATORS[kind].index(operator)}"
-        pair.each(lambda s: s.prepare(statement, f"SELECT id FROM {name} ORDER BY embedding {operator} $1::{cast} LIMIT 10"))
+        pair.each(
+            lambda s: s.prepare(statement, f"SELECT id FROM {name} ORDER BY embedding {operator} $1::{cast} LIMIT 10")
+        )
         turn = iter(range(10**9))
 
         def work(session: Session) -> None:
@@ -40,14 +46,20 @@ def table(pair: Pair, name: str, kind: str, rows, queries, targets: dict[str, fl
                 session.execute(statement, [parameters[next(turn) // 2 % len(parameters)]])
 
         check(pair, statement, parameters[0])
-        out.append(pair.compare(f"{label}: ORDER BY {operator} LIMIT 10", count * QUERIES_PER_ROUND, work, target=targets.get(operator)))
+        out.append(
+            pair.compare(
+                f"{label}: ORDER BY {operator} LIMIT 10", count * QUERIES_PER_ROUND, work, target=targets.get(operator)
+            )
+        )
     pair.each(lambda s: s.must(f"DROP TABLE {name}"))
     return out
 
 
 def check(pair: Pair, statement: str, parameter: bytes) -> None:
     """A benchmark of different answers would compare nothing. Ties and rounding may swap neighbours, hence sets."""
-    answers = [{r.get_value(i, 0) for i in range(r.ntuples)} for r in pair.each(lambda s: s.execute(statement, [parameter]))]
+    answers = [
+        {r.get_value(i, 0) for i in range(r.ntuples)} for r in pair.each(lambda s: s.execute(statement, [parameter]))
+    ]
     if len(answers) == 2 and len(answers[0] & answers[1]) < 9:
         raise RuntimeError(f"{statement}: the answers differ: {answers}")
 

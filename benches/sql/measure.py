@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 
-from psycopg import pq
-from psycopg.pq import ExecStatus
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "differential"))
-
-from cluster import Cluster, pg_sh  # noqa: E402, F401  (found through the path above)
+from vector_testing.session import Session
 
 # A table larger than a quarter of this would be scanned through a small ring instead of staying in the cache.
 SETTINGS = {
@@ -27,62 +20,6 @@ SETTINGS = {
     "work_mem": "64MB",
     "maintenance_work_mem": "512MB",
 }
-
-
-class Session:
-    """One connection and the CPU clock of the backend behind it."""
-
-    def __init__(self, cluster: Cluster, dbname: str = "postgres"):
-        self.conn = pq.PGconn.connect(cluster.conninfo(dbname).encode())
-        if self.conn.status != pq.ConnStatus.OK:
-            raise RuntimeError(self.conn.error_message)
-        # Linux: the scheduler's clock of another process, in nanoseconds.
-        self.pid = self.conn.backend_pid
-        self._clock = (~self.pid << 3) | 2
-
-    def close(self) -> None:
-        self.conn.finish()
-
-    def cpu(self) -> float:
-        """Seconds of CPU of the backend, all its threads included."""
-        return time.clock_gettime(self._clock)
-
-    def must(self, sql: str):
-        return self._checked(self.conn.exec_(sql.encode()), sql)
-
-    def _checked(self, result, sql: str):
-        if result.status not in (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK):
-            raise RuntimeError(f"{sql[:200]}: {result.error_message.decode()}")
-        return result
-
-    def prepare(self, name: str, sql: str) -> None:
-        self._checked(self.conn.prepare(name.encode(), sql.encode()), sql)
-
-    def execute(self, name: str, parameters: list[bytes]):
-        formats = [pq.Format.BINARY] * len(parameters)
-        return self._checked(self.conn.exec_prepared(name.encode(), parameters, formats, pq.Format.BINARY), name)
-
-    def copy_in(self, sql: str, data: bytes) -> None:
-        if self.conn.exec_(sql.encode()).status != ExecStatus.COPY_IN:
-            raise RuntimeError(f"{sql}: {self.conn.error_message.decode()}")
-        for at in range(0, len(data), 1 << 20):
-            self.conn.put_copy_data(data[at:at + (1 << 20)])
-        self.conn.put_copy_end()
-        while (result := self.conn.get_result()) is not None:
-            self._checked(result, sql)
-
-    def copy_out(self, sql: str) -> int:
-        if self.conn.exec_(sql.encode()).status != ExecStatus.COPY_OUT:
-            raise RuntimeError(f"{sql}: {self.conn.error_message.decode()}")
-        size = 0
-        while True:
-            length, _ = self.conn.get_copy_data(0)
-            if length <= 0:
-                break
-            size += length
-        while (result := self.conn.get_result()) is not None:
-            self._checked(result, sql)
-        return size
 
 
 @dataclass
@@ -116,8 +53,15 @@ class Pair:
     def each(self, action: Callable[[Session], object]) -> list:
         return [action(s) for s in self.sessions]
 
-    def compare(self, name: str, items: int, work: Callable[[Session], object], before: Callable[[Session], object] | None = None,
-                target: float | None = None, rounds: int | None = None) -> Row:
+    def compare(
+        self,
+        name: str,
+        items: int,
+        work: Callable[[Session], object],
+        before: Callable[[Session], object] | None = None,
+        target: float | None = None,
+        rounds: int | None = None,
+    ) -> Row:
         rounds = rounds or self.rounds
         cpu: list[list[float]] = [[] for _ in self.sessions]
         wall: list[list[float]] = [[] for _ in self.sessions]
@@ -156,13 +100,20 @@ def line_of(row: Row) -> str:
 
     verdict = "" if row.target is None or row.ratio is None else ("  ok" if row.ratio <= row.target else "  MISSED")
     target = "-" if row.target is None else f"<={row.target:.2f}"
-    return (f"{row.name:58} {row.theirs_cpu:10.0f} {number(row.ours_cpu, '10.0f'):>10} {number(row.ratio, '7.3f'):>7} "
-            f"{number(row.wall_ratio, '7.3f'):>7} {target:>7} {row.spread:7.0%}{verdict}")
+    return (
+        f"{row.name:58} {row.theirs_cpu:10.0f} {number(row.ours_cpu, '10.0f'):>10} {number(row.ratio, '7.3f'):>7} "
+        f"{number(row.wall_ratio, '7.3f'):>7} {target:>7} {row.spread:7.0%}{verdict}"
+    )
 
 
 def markdown(rows: list[Row]) -> str:
     lines = ["| | pgvector | ours | ratio of CPU | ratio of wall | target |", "|---|---|---|---|---|---|"]
     for row in rows:
-        ours, ratio, wall = ("-" if v is None else format(v, f) for v, f in ((row.ours_cpu, ".0f"), (row.ratio, ".2f"), (row.wall_ratio, ".2f")))
-        lines.append(f"| {row.name} | {row.theirs_cpu:.0f} | {ours} | **{ratio}** | {wall} | {'' if row.target is None else f'{row.target:.2f}'} |")
+        ours, ratio, wall = (
+            "-" if v is None else format(v, f)
+            for v, f in ((row.ours_cpu, ".0f"), (row.ratio, ".2f"), (row.wall_ratio, ".2f"))
+        )
+        lines.append(
+            f"| {row.name} | {row.theirs_cpu:.0f} | {ours} | **{ratio}** | {wall} | {'' if row.target is None else f'{row.target:.2f}'} |"
+        )
     return "\n".join(lines) + "\n"

@@ -7,10 +7,10 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import values as v
-from catalog import ACCESS_METHOD_ONLY, Object
-from client import Param
-from values import NULLS, Slack, Value, quote
+from differential import values as v
+from differential.catalog import ACCESS_METHOD_ONLY, Object
+from differential.values import NULLS, Slack, Value
+from vector_testing.client import Param
 
 TYPES = ("vector", "halfvec", "sparsevec")
 ELEMENTS = ("integer", "real", "double precision", "numeric")
@@ -27,8 +27,20 @@ class Case:
 
 
 # What a function computes from sums of floats may differ in the last bits; everything else may not.
-SUMMING = {"l2_distance", "inner_product", "cosine_distance", "l1_distance", "l2_norm", "vector_norm", "vector_negative_inner_product", "halfvec_negative_inner_product",
-           "sparsevec_negative_inner_product", "vector_l2_squared_distance", "halfvec_l2_squared_distance", "sparsevec_l2_squared_distance"}
+SUMMING = {
+    "l2_distance",
+    "inner_product",
+    "cosine_distance",
+    "l1_distance",
+    "l2_norm",
+    "vector_norm",
+    "vector_negative_inner_product",
+    "halfvec_negative_inner_product",
+    "sparsevec_negative_inner_product",
+    "vector_l2_squared_distance",
+    "halfvec_l2_squared_distance",
+    "sparsevec_l2_squared_distance",
+}
 ANGULAR = {"vector_spherical_distance", "halfvec_spherical_distance"}
 
 
@@ -43,7 +55,9 @@ def slack_of(function: str, arguments: tuple[Value, ...]) -> Slack | None:
 
 
 def combinations(pools: list[list[Value]], limit: int, rng: random.Random) -> Iterator[tuple[Value, ...]]:
-    """All combinations if they are few; else every value once in every place, pairs of equal dimension, and a sample."""
+    """All combinations if they are few; else every value once in every place, pairs of equal dimension, and a
+    sample.
+    """
     total = 1
     for pool in pools:
         total *= len(pool)
@@ -63,7 +77,15 @@ def combinations(pools: list[list[Value]], limit: int, rng: random.Random) -> It
             break
         first = rng.choice(pools[0])
         same = rng.random() < 0.7
-        chosen = (first, *(rng.choice([p for p in pool if p.dim == first.dim] if same and any(p.dim == first.dim for p in pool) else pool) for pool in pools[1:]))
+        chosen = (
+            first,
+            *(
+                rng.choice(
+                    [p for p in pool if p.dim == first.dim] if same and any(p.dim == first.dim for p in pool) else pool
+                )
+                for pool in pools[1:]
+            ),
+        )
         if chosen not in seen:
             seen.add(chosen)
             yield chosen
@@ -87,7 +109,11 @@ def operator_cases(o: Object, rng: random.Random, limit: int) -> Iterator[Case]:
         yield Case(f"SELECT {a.sql} {o.name} {b.sql}", (o.key,), "operator", slack_of(function, (a, b)))
     # A bare string takes the type of the other side; operands of two types find an operator or fail alike.
     constants = {"vector": "'[1,2,3]'", "halfvec": "'[1,2,3]'", "sparsevec": "'{1:1,3:-3}/3'", "bit": "B'101'"}
-    yield Case(f"SELECT {constants[left]}::{'varbit' if left == 'bit' else left} {o.name} {constants[right]}", (o.key,), "operator")
+    yield Case(
+        f"SELECT {constants[left]}::{'varbit' if left == 'bit' else left} {o.name} {constants[right]}",
+        (o.key,),
+        "operator",
+    )
     for other in (*TYPES, "bit", "real[]", "text"):
         if other != right:
             literal = constants.get(other, "'{1,2,3}'" if other == "real[]" else "'[1,2,3]'")
@@ -95,8 +121,38 @@ def operator_cases(o: Object, rng: random.Random, limit: int) -> Iterator[Case]:
             yield Case(f"SELECT {literal}::{other} {o.name} {by_type[left][2].sql}", (), "operator")
 
 
-CAST_TYPES = ("vector", "halfvec", "sparsevec", "integer[]", "real[]", "double precision[]", "numeric[]", "text", "bit", "bytea", "smallint[]", "bigint[]", "varchar(5)", "text[]", "json", "jsonb")
-COLUMN_TYPES = ("vector", "vector(3)", "vector(1)", "halfvec", "halfvec(3)", "halfvec(1)", "sparsevec", "sparsevec(3)", "sparsevec(1)", "real[]", "text", "varchar(4)")
+CAST_TYPES = (
+    "vector",
+    "halfvec",
+    "sparsevec",
+    "integer[]",
+    "real[]",
+    "double precision[]",
+    "numeric[]",
+    "text",
+    "bit",
+    "bytea",
+    "smallint[]",
+    "bigint[]",
+    "varchar(5)",
+    "text[]",
+    "json",
+    "jsonb",
+)
+COLUMN_TYPES = (
+    "vector",
+    "vector(3)",
+    "vector(1)",
+    "halfvec",
+    "halfvec(3)",
+    "halfvec(1)",
+    "sparsevec",
+    "sparsevec(3)",
+    "sparsevec(1)",
+    "real[]",
+    "text",
+    "varchar(4)",
+)
 
 
 def column_name(column_type: str) -> str:
@@ -109,7 +165,9 @@ def setup_statements() -> list[str]:
     statements = ["SET client_min_messages = notice", f"CREATE TEMP TABLE target ({columns})"]
     for t in ("vector", "halfvec", "sparsevec", "real[]"):
         name = t.replace("[]", "_array")
-        statements.append(f"CREATE FUNCTION pg_temp.take_{name}(x {t}) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT x::text'")
+        statements.append(
+            f"CREATE FUNCTION pg_temp.take_{name}(x {t}) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT x::text'"
+        )
     return statements
 
 
@@ -117,8 +175,13 @@ def cast_cases(objects: list[Object], rng: random.Random, limit: int) -> Iterato
     known = {o.ident: o for o in objects if o.kind == "cast"}
     by_type = v.pools(rng)
     extra = {t: [Value(f"'{{1,2,3}}'::{t}"), Value(f"NULL::{t}")] for t in ("smallint[]", "bigint[]", "text[]")}
-    extra |= {"text": [Value("'[1,2,3]'::text"), Value("'{1:1}/3'::text"), Value("NULL::text")], "bytea": [Value("'\\x0001'::bytea")], "varchar(5)": [Value("'[1]'::varchar(5)")],
-              "json": [Value("'[1,2]'::json")], "jsonb": [Value("'[1,2]'::jsonb")]}
+    extra |= {
+        "text": [Value("'[1,2,3]'::text"), Value("'{1:1}/3'::text"), Value("NULL::text")],
+        "bytea": [Value("'\\x0001'::bytea")],
+        "varchar(5)": [Value("'[1]'::varchar(5)")],
+        "json": [Value("'[1,2]'::json")],
+        "jsonb": [Value("'[1,2]'::jsonb")],
+    }
     for source in CAST_TYPES:
         pool = by_type.get(source) or extra[source]
         for target in CAST_TYPES:
@@ -135,15 +198,27 @@ def cast_cases(objects: list[Object], rng: random.Random, limit: int) -> Iterato
                     n = rng.choice([1, 2, 3, 4, value.dim or 3, 16000])
                     yield Case(f"SELECT ({value.sql})::{target}({n})", keys, "cast explicit")
             if cast and source == target:
-                yield Case(f"SELECT CAST({by_type[source][4].sql} AS {target}({by_type[source][4].dim}))", keys, "cast explicit")
+                yield Case(
+                    f"SELECT CAST({by_type[source][4].sql} AS {target}({by_type[source][4].dim}))",
+                    keys,
+                    "cast explicit",
+                )
             few = sample if cast else sample[:2]
             for value in few[: max(3, limit // 2)]:
                 for column_type in COLUMN_TYPES:
                     if column_type.partition("(")[0] == target:
                         counted = keys if "(" in column_type else plain
-                        yield Case(f"INSERT INTO target({column_name(column_type)}) VALUES ({value.sql}) RETURNING {column_name(column_type)}", counted, "cast assignment")
+                        yield Case(
+                            f"INSERT INTO target({column_name(column_type)}) VALUES ({value.sql}) RETURNING {column_name(column_type)}",
+                            counted,
+                            "cast assignment",
+                        )
                 if target in (*TYPES, "real[]"):
-                    yield Case(f"SELECT pg_temp.take_{target.replace('[]', '_array')}({value.sql})", plain if cast and cast.prop("context") == "i" else (), "cast implicit")
+                    yield Case(
+                        f"SELECT pg_temp.take_{target.replace('[]', '_array')}({value.sql})",
+                        plain if cast and cast.prop("context") == "i" else (),
+                        "cast implicit",
+                    )
 
 
 def random_numbers(rng: random.Random, dim: int, kind: str) -> list[float]:
@@ -161,7 +236,50 @@ def random_numbers(rng: random.Random, dim: int, kind: str) -> list[float]:
     return [rng.choice([-1, 1]) * 2.0 ** rng.uniform(-12, 12 if kind == "vector" else 6) for _ in range(dim)]
 
 
-RANDOM_DIMS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 15, 16, 17, 19, 23, 24, 25, 31, 32, 33, 47, 48, 49, 63, 64, 65, 96, 100, 127, 128, 129, 191, 255, 256, 257, 384, 511, 768, 1000, 1536)
+RANDOM_DIMS = (
+    1,
+    2,
+    3,
+    4,
+    5,
+    6,
+    7,
+    8,
+    9,
+    11,
+    12,
+    13,
+    15,
+    16,
+    17,
+    19,
+    23,
+    24,
+    25,
+    31,
+    32,
+    33,
+    47,
+    48,
+    49,
+    63,
+    64,
+    65,
+    96,
+    100,
+    127,
+    128,
+    129,
+    191,
+    255,
+    256,
+    257,
+    384,
+    511,
+    768,
+    1000,
+    1536,
+)
 
 
 def random_pair(kind: str, dim: int, rng: random.Random) -> tuple[Value, Value]:
@@ -181,8 +299,15 @@ def random_pair(kind: str, dim: int, rng: random.Random) -> tuple[Value, Value]:
 
 def random_cases(objects: list[Object], rng: random.Random, rounds: int) -> Iterator[Case]:
     """Vectors of many lengths, so that every tail of every kernel runs, through every function that takes them."""
-    functions = [o for o in objects if o.kind == "function" and o.arguments and len(set(o.arguments)) == 1 and len(o.arguments) <= 2
-                 and o.arguments[0] in (*TYPES, "bit")]
+    functions = [
+        o
+        for o in objects
+        if o.kind == "function"
+        and o.arguments
+        and len(set(o.arguments)) == 1
+        and len(o.arguments) <= 2
+        and o.arguments[0] in (*TYPES, "bit")
+    ]
     for _ in range(rounds):
         for dim in RANDOM_DIMS:
             for kind in (*TYPES, "bit"):
@@ -207,9 +332,18 @@ def random_cases(objects: list[Object], rng: random.Random, rounds: int) -> Iter
                 typed = "varbit" if kind == "bit" else kind
                 for part in ([c for c in calls if "spherical" not in c], [c for c in calls if "spherical" in c]):
                     if part:
-                        part_slack = Slack(1e-3, 1e-3) if slack and "spherical" in part[0] else (v.slack_for(a, b) if slack else None)
+                        part_slack = (
+                            Slack(1e-3, 1e-3)
+                            if slack and "spherical" in part[0]
+                            else (v.slack_for(a, b) if slack else None)
+                        )
                         part_keys = tuple(k for k, c in zip(keys, calls) if c in part)
-                        yield Case(f"SELECT {', '.join(part)} FROM (SELECT {a.sql}::{typed} AS a, {b.sql}::{typed} AS b OFFSET 0) AS t", part_keys, "random", part_slack)
+                        yield Case(
+                            f"SELECT {', '.join(part)} FROM (SELECT {a.sql}::{typed} AS a, {b.sql}::{typed} AS b OFFSET 0) AS t",
+                            part_keys,
+                            "random",
+                            part_slack,
+                        )
 
 
 def aggregate_cases(rng: random.Random, limit: int) -> Iterator[Case]:
@@ -248,7 +382,11 @@ def aggregate_cases(rng: random.Random, limit: int) -> Iterator[Case]:
             # Few rows for many workers: some partial states are empty. The values are whole, so order cannot matter.
             for where in ("true", "id = 7", "id < 0", "id % 2 = 0"):
                 yield Case(f"SELECT {function}({kind[0]}) FROM parallel_rows WHERE {where}", key, "aggregate parallel")
-                yield Case(f"SELECT id % 5, {function}({kind[0]}) FROM parallel_rows WHERE {where} GROUP BY 1 ORDER BY 1", key, "aggregate parallel")
+                yield Case(
+                    f"SELECT id % 5, {function}({kind[0]}) FROM parallel_rows WHERE {where} GROUP BY 1 ORDER BY 1",
+                    key,
+                    "aggregate parallel",
+                )
 
 
 def order_cases(rng: random.Random) -> Iterator[Case]:
@@ -263,12 +401,24 @@ def order_cases(rng: random.Random) -> Iterator[Case]:
         yield Case(f"SELECT i FROM {source} ORDER BY x DESC NULLS LAST, i", key, "order")
         yield Case(f"SELECT x, count(*) FROM {source} GROUP BY x ORDER BY x", key, "order")
         yield Case(f"SELECT DISTINCT x FROM {source} ORDER BY x", key, "order")
-        yield Case(f"SELECT x, rank() OVER (ORDER BY x), min(i) OVER (PARTITION BY x) FROM {source} ORDER BY x, i", key, "order")
+        yield Case(
+            f"SELECT x, rank() OVER (ORDER BY x), min(i) OVER (PARTITION BY x) FROM {source} ORDER BY x, i",
+            key,
+            "order",
+        )
         yield Case(f"SELECT i FROM {source} WHERE x > {constant} ORDER BY i", key, "order")
         yield Case(f"SELECT i FROM {source} WHERE x IN ({constant}, {constant}) ORDER BY i", key, "order")
         yield Case(f"SELECT min(x), max(x) FROM {source}", (), "order")
-        yield Case(f"SELECT a.i, b.i FROM {source}, LATERAL (SELECT i FROM {source.replace('t(i, x)', 'u(i, x)')} WHERE u.x = t.x) b, LATERAL (SELECT t.i) a ORDER BY 1, 2", (), "order")
-        yield Case(f"SELECT a.i, b.i FROM {source.replace('t(', 'a(')} FULL JOIN {source.replace('t(', 'b(')} ON a.x = b.x ORDER BY 1, 2", key, "order")
+        yield Case(
+            f"SELECT a.i, b.i FROM {source}, LATERAL (SELECT i FROM {source.replace('t(i, x)', 'u(i, x)')} WHERE u.x = t.x) b, LATERAL (SELECT t.i) a ORDER BY 1, 2",
+            (),
+            "order",
+        )
+        yield Case(
+            f"SELECT a.i, b.i FROM {source.replace('t(', 'a(')} FULL JOIN {source.replace('t(', 'b(')} ON a.x = b.x ORDER BY 1, 2",
+            key,
+            "order",
+        )
         yield Case(f"SELECT x FROM {source} UNION SELECT x FROM {source} ORDER BY 1", key, "order")
         yield Case(f"SELECT (ARRAY(SELECT x FROM {source} ORDER BY i))[3:5]", (), "order")
 
@@ -279,27 +429,94 @@ def type_cases() -> Iterator[Case]:
     for kind, constant in constants.items():
         key = (f"type {kind}",)
         inner = constant.strip("'")
-        for typmod in ("1", "3", "0", "-1", "16000", "16001", "1000000000", "1000000001", "2147483647", "2147483648", "99999999999", "3,3", "", "'3'", "'a'", "a", "1.5", "NULL", "+3", "' 3'", "3::int", "0x3"):
+        for typmod in (
+            "1",
+            "3",
+            "0",
+            "-1",
+            "16000",
+            "16001",
+            "1000000000",
+            "1000000001",
+            "2147483647",
+            "2147483648",
+            "99999999999",
+            "3,3",
+            "",
+            "'3'",
+            "'a'",
+            "a",
+            "1.5",
+            "NULL",
+            "+3",
+            "' 3'",
+            "3::int",
+            "0x3",
+        ):
             yield Case(f"SELECT {constant}::{kind}({typmod})", (), "type")
             yield Case(f"SELECT NULL::{kind}({typmod})", (), "type")
         for sql in (
-            f"SELECT {constant}::{kind}", f"SELECT {kind} {constant}", f"SELECT pg_typeof({constant}::{kind}(3))", f"SELECT format_type('{kind}'::regtype, 5)",
-            f"SELECT '{{\"{inner}\",NULL}}'::{kind}[]", f"SELECT ARRAY[{constant}]::{kind}(3)[]", f"SELECT ARRAY[{constant}]::{kind}(2)[]",
-            f"SELECT '{{\"{inner}\"}}'::{kind}(2)[]", f"SELECT to_json({constant}::{kind}), to_jsonb(ARRAY[{constant}::{kind}])", f"SELECT row_to_json(t) FROM (SELECT {constant}::{kind} AS x) t",
-            f"SELECT x FROM jsonb_to_record('{{\"x\": \"{inner}\"}}') AS t(x {kind})", f"SELECT x FROM jsonb_to_record('{{\"x\": [1,2]}}') AS t(x {kind})", f"SELECT x FROM jsonb_to_record('{{\"x\": \"[1\"}}') AS t(x {kind}(3))",
-            f"SELECT ROW({constant}::{kind}, 1) = ROW({constant}::{kind}, 1)", f"SELECT ROW({constant}::{kind})::text", f"SELECT pg_column_size({constant}::{kind})",
-            f"SELECT {constant}::{kind}::text::{kind}::varchar::{kind}", f"SELECT {constant}::{kind} IS NULL, {constant}::{kind} IS DISTINCT FROM NULL, NULL::{kind} IS NOT DISTINCT FROM NULL",
-            f"SELECT NULLIF({constant}::{kind}, {constant}), COALESCE(NULL, {constant}::{kind})", f"SELECT CASE WHEN true THEN {constant}::{kind} ELSE NULL END", f"SELECT greatest({constant}::{kind}, NULL), least({constant}::{kind})",
-            f"SELECT hashtext({constant}::{kind}::text)", f"SELECT {constant}::{kind}::bytea", f"SELECT encode({kind}_send({constant}), 'hex')", f"SELECT concat({constant}::{kind}, 'x'), format('%s %L', {constant}::{kind}, {constant}::{kind})",
-            f"SELECT string_agg(x::text, ',') FROM (VALUES ({constant}::{kind})) t(x)", f"SELECT array_agg(x) FROM (VALUES ({constant}::{kind}), (NULL)) t(x)", f"SELECT array_position(ARRAY[{constant}::{kind}], {constant})",
-            f"SELECT {constant}::{kind} = ANY(ARRAY[{constant}::{kind}])", f"SELECT {constant}::{kind} < ALL(ARRAY[{constant}::{kind}])", f"SELECT json_agg({constant}::{kind})", f"SELECT lower({constant}::{kind})", f"SELECT length({constant}::{kind})",
-            f"SELECT x FROM unnest(ARRAY[{constant}, NULL]::{kind}[]) x", f"SELECT {constant}::{kind} LIKE '[%'", f"SELECT md5({constant}::{kind}::text)", f"SELECT -({constant}::{kind})", f"SELECT {constant}::{kind} + 1", f"SELECT {constant}::{kind} * 2.0", f"SELECT ({constant}::{kind})[1]",
-            f"SELECT typname, typlen, typalign, typstorage, typcategory, typispreferred, typdelim FROM pg_type WHERE typname = '{kind}'", f"EXPLAIN (VERBOSE, COSTS OFF) SELECT {constant}::{kind}(3) FROM generate_series(1,2)",
-            f"SELECT {kind}in({constant})", f"SELECT {kind}_in({constant}, 0, 3)", f"SELECT {kind}_in({constant}, 0, 2)", f"SELECT {kind}_out({constant})", f"SELECT {kind}_send({constant})", f"SELECT {kind}_recv('x', 0, -1)",
-            f"SELECT xmlforest({constant}::{kind} AS x)", f"SELECT quote_literal({constant}::{kind})", f"SELECT hash_record(ROW({constant}::{kind}))", f"SELECT max({constant}::{kind}) FROM generate_series(1,2)",
-            f"SELECT * FROM pg_input_error_info('[1', '{kind}')", f"SELECT pg_input_is_valid({constant}, '{kind}')", f"SELECT pg_input_is_valid('[1', '{kind}')", f"SELECT pg_input_is_valid({constant}, '{kind}(2)')",
+            f"SELECT {constant}::{kind}",
+            f"SELECT {kind} {constant}",
+            f"SELECT pg_typeof({constant}::{kind}(3))",
+            f"SELECT format_type('{kind}'::regtype, 5)",
+            f"SELECT '{{\"{inner}\",NULL}}'::{kind}[]",
+            f"SELECT ARRAY[{constant}]::{kind}(3)[]",
+            f"SELECT ARRAY[{constant}]::{kind}(2)[]",
+            f"SELECT '{{\"{inner}\"}}'::{kind}(2)[]",
+            f"SELECT to_json({constant}::{kind}), to_jsonb(ARRAY[{constant}::{kind}])",
+            f"SELECT row_to_json(t) FROM (SELECT {constant}::{kind} AS x) t",
+            f'SELECT x FROM jsonb_to_record(\'{{"x": "{inner}"}}\') AS t(x {kind})',
+            f"SELECT x FROM jsonb_to_record('{{\"x\": [1,2]}}') AS t(x {kind})",
+            f'SELECT x FROM jsonb_to_record(\'{{"x": "[1"}}\') AS t(x {kind}(3))',
+            f"SELECT ROW({constant}::{kind}, 1) = ROW({constant}::{kind}, 1)",
+            f"SELECT ROW({constant}::{kind})::text",
+            f"SELECT pg_column_size({constant}::{kind})",
+            f"SELECT {constant}::{kind}::text::{kind}::varchar::{kind}",
+            f"SELECT {constant}::{kind} IS NULL, {constant}::{kind} IS DISTINCT FROM NULL, NULL::{kind} IS NOT DISTINCT FROM NULL",
+            f"SELECT NULLIF({constant}::{kind}, {constant}), COALESCE(NULL, {constant}::{kind})",
+            f"SELECT CASE WHEN true THEN {constant}::{kind} ELSE NULL END",
+            f"SELECT greatest({constant}::{kind}, NULL), least({constant}::{kind})",
+            f"SELECT hashtext({constant}::{kind}::text)",
+            f"SELECT {constant}::{kind}::bytea",
+            f"SELECT encode({kind}_send({constant}), 'hex')",
+            f"SELECT concat({constant}::{kind}, 'x'), format('%s %L', {constant}::{kind}, {constant}::{kind})",
+            f"SELECT string_agg(x::text, ',') FROM (VALUES ({constant}::{kind})) t(x)",
+            f"SELECT array_agg(x) FROM (VALUES ({constant}::{kind}), (NULL)) t(x)",
+            f"SELECT array_position(ARRAY[{constant}::{kind}], {constant})",
+            f"SELECT {constant}::{kind} = ANY(ARRAY[{constant}::{kind}])",
+            f"SELECT {constant}::{kind} < ALL(ARRAY[{constant}::{kind}])",
+            f"SELECT json_agg({constant}::{kind})",
+            f"SELECT lower({constant}::{kind})",
+            f"SELECT length({constant}::{kind})",
+            f"SELECT x FROM unnest(ARRAY[{constant}, NULL]::{kind}[]) x",
+            f"SELECT {constant}::{kind} LIKE '[%'",
+            f"SELECT md5({constant}::{kind}::text)",
+            f"SELECT -({constant}::{kind})",
+            f"SELECT {constant}::{kind} + 1",
+            f"SELECT {constant}::{kind} * 2.0",
+            f"SELECT ({constant}::{kind})[1]",
+            f"SELECT typname, typlen, typalign, typstorage, typcategory, typispreferred, typdelim FROM pg_type WHERE typname = '{kind}'",
+            f"EXPLAIN (VERBOSE, COSTS OFF) SELECT {constant}::{kind}(3) FROM generate_series(1,2)",
+            f"SELECT {kind}in({constant})",
+            f"SELECT {kind}_in({constant}, 0, 3)",
+            f"SELECT {kind}_in({constant}, 0, 2)",
+            f"SELECT {kind}_out({constant})",
+            f"SELECT {kind}_send({constant})",
+            f"SELECT {kind}_recv('x', 0, -1)",
+            f"SELECT xmlforest({constant}::{kind} AS x)",
+            f"SELECT quote_literal({constant}::{kind})",
+            f"SELECT hash_record(ROW({constant}::{kind}))",
+            f"SELECT max({constant}::{kind}) FROM generate_series(1,2)",
+            f"SELECT * FROM pg_input_error_info('[1', '{kind}')",
+            f"SELECT pg_input_is_valid({constant}, '{kind}')",
+            f"SELECT pg_input_is_valid('[1', '{kind}')",
+            f"SELECT pg_input_is_valid({constant}, '{kind}(2)')",
         ):
-            simple = sql.startswith((f"SELECT {constant}::{kind}::text", f"SELECT {kind} {constant}")) or sql == f"SELECT {constant}::{kind}"
+            simple = (
+                sql.startswith((f"SELECT {constant}::{kind}::text", f"SELECT {kind} {constant}"))
+                or sql == f"SELECT {constant}::{kind}"
+            )
             yield Case(sql, key if simple else (), "type")
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections import Counter
 
-from cases import Case
-from catalog import Coverage
-from client import Outcome
-from known import Known
-from values import Slack
+from differential.cases import Case
+from differential.catalog import Coverage
+from differential.known import Known
+from differential.values import Slack
+from vector_testing.client import Outcome
 
 
 def close(a: bytes | None, b: bytes | None, slack: Slack) -> bool:
@@ -34,7 +34,10 @@ def difference(case: Case, a: Outcome, b: Outcome) -> str | None:
     if (a.error is None) != (b.error is None):
         return "error or not"
     if a.error is not None and b.error is not None:
-        for name in sorted(a.error.keys() | b.error.keys(), key=["sqlstate", "message", "detail", "hint", "position", "context", "column", "constraint"].index):
+        for name in sorted(
+            a.error.keys() | b.error.keys(),
+            key=["sqlstate", "message", "detail", "hint", "position", "context", "column", "constraint"].index,
+        ):
             if a.error.get(name) != b.error.get(name):
                 return name
         return None
@@ -90,8 +93,13 @@ class Score:
         sort = (what, case.family, case.objects[:1])
         self.shown[sort] += 1
         if self.shown[sort] <= 3 and len(self.reports) < self.show:
-            parameters = "".join(f"\n  ${i}: {p.type} {'binary' if p.binary else 'text'} {'NULL' if p.data is None else cut(p.data.hex())}" for i, p in enumerate(case.params, 1))
-            self.reports.append(f"{what} differs [{case.family}; {', '.join(case.objects) or '-'}]\n  {cut(case.sql)};{parameters}\n  pgvector: {cut(theirs)}\n  ours:     {cut(ours)}")
+            parameters = "".join(
+                f"\n  ${i}: {p.type} {'binary' if p.binary else 'text'} {'NULL' if p.data is None else cut(p.data.hex())}"
+                for i, p in enumerate(case.params, 1)
+            )
+            self.reports.append(
+                f"{what} differs [{case.family}; {', '.join(case.objects) or '-'}]\n  {cut(case.sql)};{parameters}\n  pgvector: {cut(theirs)}\n  ours:     {cut(ours)}"
+            )
 
     def check(self, name: str, ok: bool, detail: str = "") -> None:
         """A check that is no single statement."""
@@ -104,4 +112,4 @@ class Score:
 
 
 def cut(text: str, limit: int = 600) -> str:
-    return text if len(text) <= limit else f"{text[: limit // 2]} …({len(text)} characters)… {text[-limit // 3:]}"
+    return text if len(text) <= limit else f"{text[: limit // 2]} …({len(text)} characters)… {text[-limit // 3 :]}"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from client import Client
-from cluster import Cluster
-from compare import Score
+from differential.compare import Score
+from vector_testing.client import Client
+from vector_testing.cluster import Cluster
 
 DATABASE = "exchange"
 
@@ -69,7 +69,9 @@ def connect(cluster: Cluster) -> Client:
 
 def compare(score: Score, name: str, before: list[str], after: list[str]) -> None:
     for sql, one, two in zip(READ, before, after):
-        score.check(f"{name}: {sql}", one == two and not one.startswith("ERROR"), f"before {one[:300]}\n  after {two[:300]}")
+        score.check(
+            f"{name}: {sql}", one == two and not one.startswith("ERROR"), f"before {one[:300]}\n  after {two[:300]}"
+        )
 
 
 def version_of(client: Client) -> str:
@@ -81,9 +83,15 @@ def update_and_back(client: Client, score: Score, name: str, own: str) -> None:
     before = snapshot(client)
     first = version_of(client)
     done = client.simple("ALTER EXTENSION vector UPDATE")
-    score.check(f"{name}: ALTER EXTENSION vector UPDATE from {first}", done.error is None and version_of(client) == own, f"{done.describe()} now {version_of(client)}, expected {own}")
+    score.check(
+        f"{name}: ALTER EXTENSION vector UPDATE from {first}",
+        done.error is None and version_of(client) == own,
+        f"{done.describe()} now {version_of(client)}, expected {own}",
+    )
     compare(score, f"{name} after update", before, snapshot(client))
-    back = client.must(f"SELECT target FROM pg_extension_update_paths('vector') WHERE source = '{own}' AND target LIKE '0.8.%' AND path = source || '--' || target")
+    back = client.must(
+        f"SELECT target FROM pg_extension_update_paths('vector') WHERE source = '{own}' AND target LIKE '0.8.%' AND path = source || '--' || target"
+    )
     if own.startswith("0."):
         return
     score.check(f"{name}: a step back exists", len(back) == 1, repr(back))

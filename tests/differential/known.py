@@ -1,7 +1,8 @@
-"""Deliberate differences. The peer is pgvector 0.8.5; this project follows pgvector's later fixes and improves on some points.
+"""Deliberate differences. The peer is pgvector 0.8.5; this project follows pgvector's later fixes and improves on some
+points.
 
-Every entry carries probes: statements that must still differ. One that no longer does is reported as stale, so the
-list cannot outlive its reasons. A difference that no entry explains is a failure.
+Every entry carries probes: statements that must still differ. One that no longer does is reported as stale, so the list
+cannot outlive its reasons. A difference that no entry explains is a failure.
 """
 
 from __future__ import annotations
@@ -11,31 +12,38 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from client import Outcome
+from vector_testing.client import Outcome
 
 
 @dataclass(frozen=True)
 class Known:
     name: str
     reason: str
-    sql: str                     # pattern of the statements it applies to
-    theirs: str                  # pattern of what pgvector answers
-    ours: str                    # pattern of what this project answers
+    sql: str  # pattern of the statements it applies to
+    theirs: str  # pattern of what pgvector answers
+    ours: str  # pattern of what this project answers
     probes: tuple[str, ...]
-    since: int = 13              # first PostgreSQL major on which it differs
-    holds: Callable[[str, Outcome], bool] | None = None   # the answer is checked where a pattern cannot say it
+    since: int = 13  # first PostgreSQL major on which it differs
+    holds: Callable[[str, Outcome], bool] | None = None  # the answer is checked where a pattern cannot say it
 
     def explains(self, sql: str, theirs: Outcome, ours: Outcome) -> bool:
-        found = all(re.search(pattern, text, re.S) for pattern, text in ((self.sql, sql), (self.theirs, theirs.describe()), (self.ours, ours.describe())))
+        found = all(
+            re.search(pattern, text, re.S)
+            for pattern, text in ((self.sql, sql), (self.theirs, theirs.describe()), (self.ours, ours.describe()))
+        )
         return found and (self.holds is None or self.holds(sql, ours))
 
 
-STATE = re.compile(r"'(?:\[0:3\]=)?\{([^{}]*)\}'(?:::double precision\[\])?|array_fill\(1::double precision, ARRAY\[(\d+)\]\)")
+STATE = re.compile(
+    r"'(?:\[0:3\]=)?\{([^{}]*)\}'(?:::double precision\[\])?|array_fill\(1::double precision, ARRAY\[(\d+)\]\)"
+)
 
 
 def combined_as_later(sql: str, ours: Outcome) -> bool:
     """What pgvector after 0.8.6 answers to combining two well-formed states; False where 0.8.5 answers the same."""
-    states = [[1.0] * int(length) if length else [float(x) for x in text.split(",")] for text, length in STATE.findall(sql)]
+    states = [
+        [1.0] * int(length) if length else [float(x) for x in text.split(",")] for text, length in STATE.findall(sql)
+    ]
     if len(states) != 2:
         return False
     dims = [len(s) - 1 for s in states]
@@ -68,9 +76,13 @@ KNOWN: list[Known] = [
         name="long literals are quoted by their front",
         reason="a message of a hundred megabytes needs as much memory again, and nobody reads it",
         sql=r".",
-        theirs=r'^ERROR sqlstate: 22(P02|003) \| message: [^|]{8192,}',
-        ours=r'^ERROR sqlstate: 22(P02|003) \| message: [^|]{8192,}',
-        probes=("SELECT repeat('x', 9000)::vector", "SELECT ('[' || repeat('9', 9000) || ']')::halfvec", "SELECT repeat('x', 9000)::sparsevec"),
+        theirs=r"^ERROR sqlstate: 22(P02|003) \| message: [^|]{8192,}",
+        ours=r"^ERROR sqlstate: 22(P02|003) \| message: [^|]{8192,}",
+        probes=(
+            "SELECT repeat('x', 9000)::vector",
+            "SELECT ('[' || repeat('9', 9000) || ']')::halfvec",
+            "SELECT repeat('x', 9000)::sparsevec",
+        ),
         holds=quoted_by_its_front,
     ),
     Known(
@@ -96,7 +108,10 @@ KNOWN: list[Known] = [
         sql=r"^SELECT (vector|halfvec)_(accum|avg)\(array_fill\(1::double precision, ARRAY\[(32769|6553[79])\]\)",
         theirs=r".",
         ours=r"message: (expected (32768|6553[68]) dimensions, not \d+|(vector|halfvec) cannot have more than 16000 dimensions)$",
-        probes=("SELECT vector_accum(array_fill(1::double precision, ARRAY[65537]), '[3,4]')", "SELECT halfvec_avg(array_fill(1::double precision, ARRAY[65539]))"),
+        probes=(
+            "SELECT vector_accum(array_fill(1::double precision, ARRAY[65537]), '[3,4]')",
+            "SELECT halfvec_avg(array_fill(1::double precision, ARRAY[65539]))",
+        ),
     ),
     Known(
         name="bad input is a soft error",
@@ -104,7 +119,12 @@ KNOWN: list[Known] = [
         sql=r"^SELECT (\* FROM pg_input_error_info|pg_input_is_valid)\(",
         theirs=r"^ERROR sqlstate: 22",
         ours=r"^(boolean \(f\)|text,text,text,text \(.*, 22...\))$",
-        probes=("SELECT pg_input_is_valid('[1', 'vector')", "SELECT pg_input_is_valid('[1', 'halfvec')", "SELECT pg_input_is_valid('{1', 'sparsevec')", "SELECT * FROM pg_input_error_info('[1,2,3]', 'vector(2)')"),
+        probes=(
+            "SELECT pg_input_is_valid('[1', 'vector')",
+            "SELECT pg_input_is_valid('[1', 'halfvec')",
+            "SELECT pg_input_is_valid('{1', 'sparsevec')",
+            "SELECT * FROM pg_input_error_info('[1,2,3]', 'vector(2)')",
+        ),
         since=16,
     ),
 ]

@@ -1,6 +1,5 @@
-"""Errors of user code that runs inside an index's build, insert, scan or vacuum: every field as pgvector's, byte for byte.
-
-    user_errors.py --theirs PREFIX --ours PREFIX [--show N]
+"""Errors of user code that runs inside an index's build, insert, scan or vacuum: every field as pgvector's, byte for
+byte.
 
 Functions and domains of an expression index raise errors of every sort. Both prefixes hold the same server binary, so
 even the place in the server's source must agree. Our server runs with RUST_BACKTRACE set, which must show nowhere.
@@ -8,18 +7,15 @@ even the place in the server's source must agree. Our server runs with RUST_BACK
 
 from __future__ import annotations
 
-import argparse
-import sys
 import threading
 import time
-
-sys.path.insert(0, __file__.rpartition("/")[0])
 
 from psycopg import pq
 from psycopg.pq import DiagnosticField as Diag
 from psycopg.pq import ExecStatus
 
-from cluster import Cluster
+from vector_testing import results
+from vector_testing.cluster import Cluster
 
 FIELDS = [field for field in Diag if field is not Diag.SEVERITY]
 # An error of the extension itself has another place in another library.
@@ -103,8 +99,12 @@ def functions() -> list[str]:
         )
     for name, body in SQL_FUNCTIONS.items():
         setting = " SET search_path = public" if name == "sql_set" else ""
-        made.append(f"CREATE FUNCTION f_{name}(v vector) RETURNS vector LANGUAGE sql IMMUTABLE{setting} AS $f$ {body} $f$")
-        made.append(f"CREATE FUNCTION p_{name}(v vector) RETURNS bool LANGUAGE sql IMMUTABLE{setting} AS $f$ SELECT public.f_{name}(v) IS NOT NULL $f$")
+        made.append(
+            f"CREATE FUNCTION f_{name}(v vector) RETURNS vector LANGUAGE sql IMMUTABLE{setting} AS $f$ {body} $f$"
+        )
+        made.append(
+            f"CREATE FUNCTION p_{name}(v vector) RETURNS bool LANGUAGE sql IMMUTABLE{setting} AS $f$ SELECT public.f_{name}(v) IS NOT NULL $f$"
+        )
     return made
 
 
@@ -155,28 +155,107 @@ def operations(method: str, name: str) -> list[tuple[str, list[str], str, list[s
         ("insert", good, bad, drop),
         ("insert partial", partial, bad, drop),
         ("update", good, "UPDATE t SET e = '[6,6,6]' WHERE e = '[7,1,1]'", drop),
-        ("insert in a block", good, "DO $$ BEGIN INSERT INTO t VALUES ('[6,6,6]'); EXCEPTION WHEN assert_failure THEN RAISE; END $$", drop),
+        (
+            "insert in a block",
+            good,
+            "DO $$ BEGIN INSERT INTO t VALUES ('[6,6,6]'); EXCEPTION WHEN assert_failure THEN RAISE; END $$",
+            drop,
+        ),
         ("analyze", built, "ANALYZE t", drop),
         ("vacuum full", built, "VACUUM FULL t", drop),
-        ("scan", [*full, "CREATE INDEX i ON t USING " + method + f" (e vector_l2_ops){options}", on, "SET enable_seqscan = off"],
-         f"SELECT e FROM t ORDER BY e <-> (SELECT f_{name}('[6,6,6]')) LIMIT 3", [*drop, "RESET enable_seqscan"]),
-        ("rows of a scan", [*full, "CREATE INDEX i ON t USING " + method + f" (e vector_l2_ops){options}", on, "SET enable_seqscan = off"],
-         f"SELECT f_{name}(e) FROM t ORDER BY e <-> '[5,5,5]' LIMIT 20", [*drop, "RESET enable_seqscan"]),
+        (
+            "scan",
+            [
+                *full,
+                "CREATE INDEX i ON t USING " + method + f" (e vector_l2_ops){options}",
+                on,
+                "SET enable_seqscan = off",
+            ],
+            f"SELECT e FROM t ORDER BY e <-> (SELECT f_{name}('[6,6,6]')) LIMIT 3",
+            [*drop, "RESET enable_seqscan"],
+        ),
+        (
+            "rows of a scan",
+            [
+                *full,
+                "CREATE INDEX i ON t USING " + method + f" (e vector_l2_ops){options}",
+                on,
+                "SET enable_seqscan = off",
+            ],
+            f"SELECT f_{name}(e) FROM t ORDER BY e <-> '[5,5,5]' LIMIT 20",
+            [*drop, "RESET enable_seqscan"],
+        ),
     ]
 
 
 # Errors that the access method or a type raises, in the same places.
 OWN = [
-    ("insert of other dimensions", ["CREATE TABLE t (e vector)", "CREATE INDEX i ON t USING {m} ((e::vector(3)) vector_l2_ops)"], "INSERT INTO t VALUES ('[1,2]')"),
-    ("create with other dimensions", ["CREATE TABLE t (e vector)", "INSERT INTO t VALUES ('[1,2,3]'), ('[1,2]')"], "CREATE INDEX i ON t USING {m} ((e::vector(3)) vector_l2_ops)"),
+    (
+        "insert of other dimensions",
+        ["CREATE TABLE t (e vector)", "CREATE INDEX i ON t USING {m} ((e::vector(3)) vector_l2_ops)"],
+        "INSERT INTO t VALUES ('[1,2]')",
+    ),
+    (
+        "create with other dimensions",
+        ["CREATE TABLE t (e vector)", "INSERT INTO t VALUES ('[1,2,3]'), ('[1,2]')"],
+        "CREATE INDEX i ON t USING {m} ((e::vector(3)) vector_l2_ops)",
+    ),
     ("create without dimensions", ["CREATE TABLE t (e vector)"], "CREATE INDEX i ON t USING {m} (e vector_l2_ops)"),
-    ("query of other dimensions", ["CREATE TABLE t (e vector(3))", "INSERT INTO t VALUES ('[1,2,3]'), ('[2,2,3]')", "CREATE INDEX i ON t USING {m} (e vector_l2_ops)", "SET enable_seqscan = off"], "SELECT * FROM t ORDER BY e <-> '[1,2]' LIMIT 1"),
-    ("query of other dimensions, cosine", ["CREATE TABLE t (e vector(3))", "INSERT INTO t VALUES ('[1,2,3]'), ('[2,2,3]')", "CREATE INDEX i ON t USING {m} (e vector_cosine_ops)", "SET enable_seqscan = off"], "SELECT * FROM t ORDER BY e <=> '[1,2]' LIMIT 1"),
-    ("halfvec query of other dimensions", ["CREATE TABLE t (e halfvec(3))", "INSERT INTO t VALUES ('[1,2,3]'), ('[2,2,3]')", "CREATE INDEX i ON t USING {m} (e halfvec_l2_ops)", "SET enable_seqscan = off"], "SELECT * FROM t ORDER BY e <-> '[1,2]' LIMIT 1"),
-    ("bit query of another length", ["CREATE TABLE t (e bit(3))", "INSERT INTO t VALUES ('101'), ('111')", "CREATE INDEX i ON t USING {m} (e bit_hamming_ops)", "SET enable_seqscan = off"], "SELECT * FROM t ORDER BY e <~> '10' LIMIT 1"),
-    ("query of other dimensions, no rows", ["CREATE TABLE t (e vector(3))", "CREATE INDEX i ON t USING {m} (e vector_l2_ops)", "SET enable_seqscan = off"], "SELECT * FROM t ORDER BY e <-> '[1,2]' LIMIT 1"),
-    ("bad option", ["CREATE TABLE t (e vector(3))"], "CREATE INDEX i ON t USING {m} (e vector_l2_ops) WITH (m = 1000000, lists = 1000000)"),
-    ("two columns", ["CREATE TABLE t (e vector(3), f vector(3))"], "CREATE INDEX i ON t USING {m} (e vector_l2_ops, f vector_l2_ops)"),
+    (
+        "query of other dimensions",
+        [
+            "CREATE TABLE t (e vector(3))",
+            "INSERT INTO t VALUES ('[1,2,3]'), ('[2,2,3]')",
+            "CREATE INDEX i ON t USING {m} (e vector_l2_ops)",
+            "SET enable_seqscan = off",
+        ],
+        "SELECT * FROM t ORDER BY e <-> '[1,2]' LIMIT 1",
+    ),
+    (
+        "query of other dimensions, cosine",
+        [
+            "CREATE TABLE t (e vector(3))",
+            "INSERT INTO t VALUES ('[1,2,3]'), ('[2,2,3]')",
+            "CREATE INDEX i ON t USING {m} (e vector_cosine_ops)",
+            "SET enable_seqscan = off",
+        ],
+        "SELECT * FROM t ORDER BY e <=> '[1,2]' LIMIT 1",
+    ),
+    (
+        "halfvec query of other dimensions",
+        [
+            "CREATE TABLE t (e halfvec(3))",
+            "INSERT INTO t VALUES ('[1,2,3]'), ('[2,2,3]')",
+            "CREATE INDEX i ON t USING {m} (e halfvec_l2_ops)",
+            "SET enable_seqscan = off",
+        ],
+        "SELECT * FROM t ORDER BY e <-> '[1,2]' LIMIT 1",
+    ),
+    (
+        "bit query of another length",
+        [
+            "CREATE TABLE t (e bit(3))",
+            "INSERT INTO t VALUES ('101'), ('111')",
+            "CREATE INDEX i ON t USING {m} (e bit_hamming_ops)",
+            "SET enable_seqscan = off",
+        ],
+        "SELECT * FROM t ORDER BY e <~> '10' LIMIT 1",
+    ),
+    (
+        "query of other dimensions, no rows",
+        ["CREATE TABLE t (e vector(3))", "CREATE INDEX i ON t USING {m} (e vector_l2_ops)", "SET enable_seqscan = off"],
+        "SELECT * FROM t ORDER BY e <-> '[1,2]' LIMIT 1",
+    ),
+    (
+        "bad option",
+        ["CREATE TABLE t (e vector(3))"],
+        "CREATE INDEX i ON t USING {m} (e vector_l2_ops) WITH (m = 1000000, lists = 1000000)",
+    ),
+    (
+        "two columns",
+        ["CREATE TABLE t (e vector(3), f vector(3))"],
+        "CREATE INDEX i ON t USING {m} (e vector_l2_ops, f vector_l2_ops)",
+    ),
     ("setting", [], "SET {m}.iterative_scan = 'sideways'"),
 ]
 
@@ -188,7 +267,9 @@ class Judge:
         self.failed = 0
         self.silent: list[str] = []
 
-    def compare(self, what: str, theirs: dict[str, bytes] | None, ours: dict[str, bytes] | None, fails: bool = True) -> None:
+    def compare(
+        self, what: str, theirs: dict[str, bytes] | None, ours: dict[str, bytes] | None, fails: bool = True
+    ) -> None:
         if fails and theirs is None:
             self.silent.append(what)
         if theirs and ours and ours.get("SOURCE_FILE") == OURS:
@@ -198,7 +279,7 @@ class Judge:
             return
         self.failed += 1
         if self.failed <= self.show:
-            print(f"not ok - {what}")
+            print(f"# differs: {what}")
             for field in sorted((theirs or {}).keys() | (ours or {}).keys()):
                 a, b = (theirs or {}).get(field), (ours or {}).get(field)
                 if a != b:
@@ -273,25 +354,18 @@ def run_database(database: str, names: list[str], theirs: Cluster, ours: Cluster
         session.close()
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--theirs", required=True, help="prefix of a PostgreSQL with pgvector")
-    parser.add_argument("--ours", required=True, help="prefix of the same PostgreSQL with this project's build")
-    parser.add_argument("--show", type=int, default=10, help="how many differences to print")
-    options = parser.parse_args()
+def compare(prefix_theirs: str, prefix_ours: str, show: int, checks: results.Score) -> None:
+    """Both prefixes hold the same server binary; at most `show` differences are printed."""
     started = time.monotonic()
-    judge = Judge(options.show)
+    judge = Judge(show)
     names = [*RAISES, *SQL_FUNCTIONS]
-    with Cluster(options.theirs, "theirs") as theirs, Cluster(options.ours, "ours") as ours:
+    with Cluster(prefix_theirs, "theirs") as theirs, Cluster(prefix_ours, "ours") as ours:
         prepare(theirs)
         prepare(ours)
         run_database("postgres", names, theirs, ours, judge)
         run_database("latin1", ["all_options", "not_ascii", "syntax_not_ascii", "unique"], theirs, ours, judge)
-    for what in judge.silent:
-        print(f"not ok - {what}: raised nothing on pgvector: the case tests nothing")
-    print(f"errors of user code: {judge.passed} passed, {judge.failed} failed, {len(judge.silent)} without an error, {time.monotonic() - started:.0f} s")
-    return 1 if judge.failed or judge.silent else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    count = f"{judge.passed + judge.failed} errors of user code"
+    checks.check(
+        f"{count} arrive whole", not judge.failed, f"{time.monotonic() - started:.0f} s, {judge.failed} differ"
+    )
+    checks.check(f"{count}: each is one on pgvector too", not judge.silent, "; ".join(judge.silent))

@@ -6,11 +6,42 @@ import random
 import struct
 from collections.abc import Iterator
 
-from cases import Case
-from client import Client, Outcome, Param
+from differential.cases import Case
+from vector_testing.client import Client, Outcome, Param
 
-FLOAT_BITS = [0x7F800000, 0xFF800000, 0x7FC00000, 0xFFC00000, 0x7F800001, 0x7FFFFFFF, 0xFFFFFFFF, 0x7FBFFFFF, 0x00000001, 0x80000001, 0x80000000, 0x7F7FFFFF, 0x00800000, 0x007FFFFF]
-HALF_BITS = [0x7C00, 0xFC00, 0x7E00, 0x7C01, 0xFFFF, 0xFE00, 0x7DFF, 0x0001, 0x8001, 0x8000, 0x7BFF, 0xFBFF, 0x03FF, 0x0400, 0x3C00]
+FLOAT_BITS = [
+    0x7F800000,
+    0xFF800000,
+    0x7FC00000,
+    0xFFC00000,
+    0x7F800001,
+    0x7FFFFFFF,
+    0xFFFFFFFF,
+    0x7FBFFFFF,
+    0x00000001,
+    0x80000001,
+    0x80000000,
+    0x7F7FFFFF,
+    0x00800000,
+    0x007FFFFF,
+]
+HALF_BITS = [
+    0x7C00,
+    0xFC00,
+    0x7E00,
+    0x7C01,
+    0xFFFF,
+    0xFE00,
+    0x7DFF,
+    0x0001,
+    0x8001,
+    0x8000,
+    0x7BFF,
+    0xFBFF,
+    0x03FF,
+    0x0400,
+    0x3C00,
+]
 
 
 def dense(dim: int, unused: int, words: list[int], size: int) -> bytes:
@@ -19,7 +50,11 @@ def dense(dim: int, unused: int, words: list[int], size: int) -> bytes:
 
 def sparse(dim: int, nnz: int, unused: int, indices: list[int], words: list[int]) -> bytes:
     head = struct.pack(">III", dim & 0xFFFFFFFF, nnz & 0xFFFFFFFF, unused & 0xFFFFFFFF)
-    return head + b"".join((i & 0xFFFFFFFF).to_bytes(4, "big") for i in indices) + b"".join(w.to_bytes(4, "big") for w in words)
+    return (
+        head
+        + b"".join((i & 0xFFFFFFFF).to_bytes(4, "big") for i in indices)
+        + b"".join(w.to_bytes(4, "big") for w in words)
+    )
 
 
 ONE, TWO, THREE = 0x3F800000, 0x40000000, 0x40400000
@@ -36,7 +71,19 @@ def messages(kind: str, rng: random.Random, fuzz: int) -> Iterator[bytes]:
             yield sparse(1000000000, nnz, 0, [0, 2, 4], [ONE, TWO, THREE])
         for unused in (1, -1, 2**31 - 1, -(2**31)):
             yield sparse(5, 3, unused, [0, 2, 4], [ONE, TWO, THREE])
-        for indices in ([0, 0, 1], [0, 1, 1], [2, 1, 0], [0, 2, 1], [-1, 0, 1], [0, 1, 5], [0, 1, 2**31 - 1], [5, 6, 7], [-(2**31), 0, 1], [4, 4, 4], [1, 2, -1]):
+        for indices in (
+            [0, 0, 1],
+            [0, 1, 1],
+            [2, 1, 0],
+            [0, 2, 1],
+            [-1, 0, 1],
+            [0, 1, 5],
+            [0, 1, 2**31 - 1],
+            [5, 6, 7],
+            [-(2**31), 0, 1],
+            [4, 4, 4],
+            [1, 2, -1],
+        ):
             yield sparse(5, 3, 0, indices, [ONE, TWO, THREE])
         for bits in FLOAT_BITS + [0]:
             yield sparse(5, 3, 0, [0, 2, 4], [ONE, bits, THREE])
@@ -64,7 +111,7 @@ def messages(kind: str, rng: random.Random, fuzz: int) -> Iterator[bytes]:
         yield good + extra
     for at in range(len(good)):
         for flip in (0x01, 0x80, 0xFF):
-            yield good[:at] + bytes([good[at] ^ flip]) + good[at + 1:]
+            yield good[:at] + bytes([good[at] ^ flip]) + good[at + 1 :]
     for _ in range(fuzz):
         data = bytearray(good)
         for _ in range(rng.randint(1, 4)):
@@ -84,7 +131,9 @@ def parameter_cases(rng: random.Random, fuzz: int) -> Iterator[Case]:
         text = "{1:1,3:-2.5}/5" if kind == "sparsevec" else "[1,-2.5,3e-5,0]"
         # Not inside an array or a row: their binary form carries type numbers, which differ between the servers.
         yield Case(f"SELECT '{text}'::{kind}, NULL::{kind}", (f"type {kind}",), "send", binary=True)
-        yield Case("SELECT $1", (f"type {kind}",), "send", params=(Param(kind, text.encode(), binary=False),), binary=True)
+        yield Case(
+            "SELECT $1", (f"type {kind}",), "send", params=(Param(kind, text.encode(), binary=False),), binary=True
+        )
         yield Case("SELECT $1", (f"type {kind}",), "send", params=(Param(kind, None),), binary=True)
 
 
@@ -93,7 +142,7 @@ def copy_outcomes(left: Client, right: Client, rng: random.Random) -> Iterator[t
     for kind in ("vector", "halfvec", "sparsevec"):
         keys = (f"function {kind}_recv(internal, oid, integer)",)
         for column in (kind, f"{kind}(3)", f"{kind}(5)"):
-            setup = f"CREATE TEMP TABLE IF NOT EXISTS copied_{kind}{column[len(kind):].strip('()')} (x {column})"
+            setup = f"CREATE TEMP TABLE IF NOT EXISTS copied_{kind}{column[len(kind) :].strip('()')} (x {column})"
             table = setup.split()[6]
             left.must(setup)
             right.must(setup)
@@ -104,7 +153,19 @@ def copy_outcomes(left: Client, right: Client, rng: random.Random) -> Iterator[t
                 sql = f"COPY {table} FROM STDIN (FORMAT binary)"
                 case = Case(sql + f"  -- field of {len(data)} bytes: \\x{data[:64].hex()}", keys, "copy binary")
                 yield case, left.copy_in(sql, [stream]), right.copy_in(sql, [stream])
-            for text in ("[1,2,3]", "{1:1}/3", "[1,2]", "[1,2,3", "\\N", "[1,,2]", "[1,2,3]\t1", "[ 1,2,3]", "{1:1,2:2}/5", "[1e39,1,1]", ""):
+            for text in (
+                "[1,2,3]",
+                "{1:1}/3",
+                "[1,2]",
+                "[1,2,3",
+                "\\N",
+                "[1,,2]",
+                "[1,2,3]\t1",
+                "[ 1,2,3]",
+                "{1:1,2:2}/5",
+                "[1e39,1,1]",
+                "",
+            ):
                 sql = f"COPY {table} FROM STDIN"
                 case = Case(sql + f"  -- line: {text!r}", (), "copy text")
                 yield case, left.copy_in(sql, [text.encode() + b"\n"]), right.copy_in(sql, [text.encode() + b"\n"])

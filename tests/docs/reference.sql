@@ -1,4 +1,4 @@
--- Prints what the extension has, as Markdown: docs/reference.md is this and an introduction (tests/docs/run.py compares).
+-- Prints what the extension has, as Markdown: docs/reference.md is this and an introduction (tests/docs/test_documents.py compares).
 SET client_min_messages = warning;
 DO $$ BEGIN PERFORM '[1]'::vector; END $$;  -- loads the library, which makes its settings known
 CREATE TEMP VIEW ours AS

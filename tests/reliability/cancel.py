@@ -1,8 +1,9 @@
-"""Builds, vacuums and scans that are cancelled or terminated leave no threads, no memory, no files, and a backend that works."""
+"""Builds, vacuums and scans that are cancelled or terminated leave no threads, no memory, no files, and a backend that
+works.
+"""
 
 from __future__ import annotations
 
-import os
 import random
 import re
 import signal
@@ -12,32 +13,29 @@ from pathlib import Path
 
 import psycopg
 
-from harness import ALL, PLAIN, Data, Score, Server, by_index, invariants, run
+from vector_testing.data import PLAIN, Data
+from vector_testing.invariants import ALL, by_index, invariants, run
+from vector_testing.process import cpu, memory, threads
+from vector_testing.results import Score
+from vector_testing.server import Server
 
 ROWS, WIDTH = 15000, 128
 OPTIONS = {"hnsw": " WITH (ef_construction = 300)", "ivfflat": " WITH (lists = 800)"}
 
 
-def memory(pid: int) -> int:
-    """Private bytes of a process: what it shares with others does not count."""
-    found = re.search(r"^RssAnon:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.M)
-    return int(found[1]) * 1024 if found else 0
-
-
-def threads(pid: int) -> int:
-    return len(list(Path(f"/proc/{pid}/task").iterdir()))
-
-
 def listeners(pid: int) -> tuple[int, int]:
     """The threads beside the backend's own, and those of them that would take a signal meant for it."""
-    meant = sum(1 << number - 1 for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGALRM, signal.SIGQUIT))
+    meant = sum(
+        1 << number - 1 for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGALRM, signal.SIGQUIT)
+    )
     seen, open_ = 0, 0
     for task in Path(f"/proc/{pid}/task").iterdir():
         try:
             status = (task / "status").read_text()
         except OSError:
             continue
-        # Of a thread that has just ended the kernel shows every mask as empty, also that of the handlers all threads share.
+        # Of a thread that has just ended the kernel shows every mask as empty, also that of the handlers all threads
+        # share.
         if re.search(r"^SigCgt:\s+0+$", status, re.M):
             continue
         found = re.search(r"^SigBlk:\s+(\w+)", status, re.M)
@@ -47,20 +45,15 @@ def listeners(pid: int) -> tuple[int, int]:
     return seen, open_
 
 
-def cpu(pid: int) -> float:
-    """Seconds that a process and its threads have worked; on a busy machine the clock says little."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return 0.0
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def files(server: Server) -> set[str]:
     """Every file of relations and every temporary one. What was dropped goes at the next checkpoint."""
     data = server.base / "data"
     kept = re.compile(r"^(t?\d+_)?\d+(_(fsm|vm|init))?(\.\d+)?$")
-    return {str(path.relative_to(data)) for path in (data / "base").rglob("*") if path.is_file() and (kept.match(path.name) or "pgsql_tmp" in str(path))}
+    return {
+        str(path.relative_to(data))
+        for path in (data / "base").rglob("*")
+        if path.is_file() and (kept.match(path.name) or "pgsql_tmp" in str(path))
+    }
 
 
 def shared_memory(server: Server) -> set[str]:
@@ -68,8 +61,12 @@ def shared_memory(server: Server) -> set[str]:
     return {path.name for path in (server.base / "data" / "pg_dynshmem").iterdir()}
 
 
-def interrupted(server: Server, connection: psycopg.Connection, statement: str, how: str, after: float) -> tuple[str, float]:
-    """Runs the statement, ends it after that many seconds; the SQLSTATE, and how long it still worked after a request to end."""
+def interrupted(
+    server: Server, connection: psycopg.Connection, statement: str, how: str, after: float
+) -> tuple[str, float]:
+    """Runs the statement, ends it after that many seconds; the SQLSTATE, and how long it still worked after a request
+    to end.
+    """
     pid = connection.info.backend_pid
     helper = None
     sent: list[float] = []
@@ -116,9 +113,16 @@ def builds(server: Server, score: Score, am: str, random_: random.Random) -> Non
         seen, open_ = listeners(pid)
         helpers, listening = max(helpers, seen), max(listening, open_)
         time.sleep(0.002)
-    score.check(f"{am}: threads of a build take no signals", helpers > 0 and listening == 0, f"{listening} of {helpers} do")
+    score.check(
+        f"{am}: threads of a build take no signals", helpers > 0 and listening == 0, f"{listening} of {helpers} do"
+    )
     run(connection, "DROP INDEX i", "CHECKPOINT")
-    before, memory_before, threads_before, shared_before = files(server), memory(pid), threads(pid), shared_memory(server)
+    before, memory_before, threads_before, shared_before = (
+        files(server),
+        memory(pid),
+        threads(pid),
+        shared_memory(server),
+    )
     hits, late, slowest, pace = 0, 0, 0.0, 0.8
     for attempt in range(12):
         how = ("statement_timeout", "pg_cancel_backend")[attempt % 2]
@@ -133,13 +137,25 @@ def builds(server: Server, score: Score, am: str, random_: random.Random) -> Non
         if code != "57014":
             score.check(f"{am}: a cancelled build says so", False, f"{how}: {code}")
     score.check(f"{am}: builds were cancelled in the middle", hits >= 3, f"{hits} cancelled, {late} finished first")
-    score.check(f"{am}: a cancel ends a build within a second of work", slowest < 1, f"the slowest worked {slowest:.2f} s")
+    score.check(
+        f"{am}: a cancel ends a build within a second of work", slowest < 1, f"the slowest worked {slowest:.2f} s"
+    )
     run(connection, "CHECKPOINT")
-    score.check(f"{am}: cancelled builds leave no threads", threads(pid) == threads_before, f"{threads(pid)}, before {threads_before}")
+    score.check(
+        f"{am}: cancelled builds leave no threads",
+        threads(pid) == threads_before,
+        f"{threads(pid)}, before {threads_before}",
+    )
     grown = (memory(pid) - memory_before) / 1e6
     score.check(f"{am}: cancelled builds leave no memory", grown < 40, f"{grown:.1f} MB more")
-    score.check(f"{am}: cancelled builds leave no files", not files(server) - before, sorted(files(server) - before)[:5])
-    score.check(f"{am}: cancelled builds leave no shared memory", not shared_memory(server) - shared_before, shared_memory(server) - shared_before)
+    score.check(
+        f"{am}: cancelled builds leave no files", not files(server) - before, sorted(files(server) - before)[:5]
+    )
+    score.check(
+        f"{am}: cancelled builds leave no shared memory",
+        not shared_memory(server) - shared_before,
+        shared_memory(server) - shared_before,
+    )
     for _ in range(3):
         code, took = interrupted(server, connection, create, "pg_terminate_backend", 0.05 + random_.random() * 0.3)
         if code == "none":
@@ -152,13 +168,19 @@ def builds(server: Server, score: Score, am: str, random_: random.Random) -> Non
         gone = time.monotonic() + 5
         while Path(f"/proc/{pid}").exists() and time.monotonic() < gone:
             time.sleep(0.01)
-        score.check(f"{am}: a terminated build ends its backend", code == "57P01" and not Path(f"/proc/{pid}").exists(), f"{code}, {took:.2f} s")
+        score.check(
+            f"{am}: a terminated build ends its backend",
+            code == "57P01" and not Path(f"/proc/{pid}").exists(),
+            f"{code}, {took:.2f} s",
+        )
         connection.close()
         connection = server.connect()
         run(connection, "SET maintenance_work_mem = '512MB'")
         pid = connection.info.backend_pid
     run(connection, "CHECKPOINT")
-    score.check(f"{am}: terminated builds leave no files", not files(server) - before, sorted(files(server) - before)[:5])
+    score.check(
+        f"{am}: terminated builds leave no files", not files(server) - before, sorted(files(server) - before)[:5]
+    )
 
     # CREATE INDEX CONCURRENTLY leaves an invalid index, as for every access method; it can be rebuilt or dropped.
     code, _ = interrupted(server, connection, create.replace("INDEX", "INDEX CONCURRENTLY"), "statement_timeout", 0.2)
@@ -177,7 +199,11 @@ def work(server: Server, score: Score, am: str, random_: random.Random, seed: in
     opclass = PLAIN[am]
     run(connection, "CREATE TABLE w (id int, v vector(16))")
     data.copy(connection, "w", 1, 6000, "v")
-    run(connection, f"CREATE INDEX iw ON w USING {am} (v {opclass.name}){opclass.options}", "DELETE FROM w WHERE id % 3 = 0")
+    run(
+        connection,
+        f"CREATE INDEX iw ON w USING {am} (v {opclass.name}){opclass.options}",
+        "DELETE FROM w WHERE id % 3 = 0",
+    )
     counts = {"VACUUM": 0, "INSERT": 0, "SELECT": 0}
     # How long each may take before it is ended: shorter when it was too late, longer when it was not.
     pace = dict.fromkeys(counts, 0.2)
@@ -197,7 +223,11 @@ def work(server: Server, score: Score, am: str, random_: random.Random, seed: in
         by_index(connection, ALL[am])
         attempt("SELECT", "SELECT count((SELECT id FROM w ORDER BY v <-> a.v LIMIT 1)) FROM w a", "pg_cancel_backend")
         run(connection, "RESET ALL")
-    score.check(f"{am}: work was cancelled in the middle", sum(counts.values()) >= 8 and counts["INSERT"] and counts["SELECT"], counts)
+    score.check(
+        f"{am}: work was cancelled in the middle",
+        sum(counts.values()) >= 8 and counts["INSERT"] and counts["SELECT"],
+        counts,
+    )
     invariants(score, f"{am}: after cancelled work", connection, data, opclass, "w", "iw")
     run(connection, "VACUUM w")
     invariants(score, f"{am}: after cancelled work and a whole vacuum", connection, data, opclass, "w", "iw")
@@ -206,9 +236,15 @@ def work(server: Server, score: Score, am: str, random_: random.Random, seed: in
 
 
 def test(prefix: str, score: Score, ams: list[str], options) -> None:
-    with Server(prefix, "cancel", {"max_parallel_maintenance_workers": "2", "dynamic_shared_memory_type": "mmap"}) as server:
+    with Server(
+        prefix, "cancel", {"max_parallel_maintenance_workers": "2", "dynamic_shared_memory_type": "mmap"}
+    ) as server:
         connection = server.connect()
-        run(connection, "CREATE EXTENSION vector", f"CREATE TABLE t (id int, v vector({WIDTH})) WITH (parallel_workers = 2)")
+        run(
+            connection,
+            "CREATE EXTENSION vector",
+            f"CREATE TABLE t (id int, v vector({WIDTH})) WITH (parallel_workers = 2)",
+        )
         Data(options.seed, WIDTH).copy(connection, "t", 1, ROWS, "v")
         run(connection, "ANALYZE t")
         connection.close()

@@ -1,7 +1,8 @@
-"""Many clients insert, update, delete, search and vacuum at once; then the index must be whole, and pinned rows must have been found all the time.
+"""Many clients insert, update, delete, search and vacuum at once; then the index must be whole, and pinned rows must
+have been found all the time.
 
-Eight by default. From nine on the others insert far from everything, roll savepoints back, hold cursors open, and rebuild the index or
-build another one beside everybody, so that sixteen meet each other in every pair.
+Eight by default. From nine on the others insert far from everything, roll savepoints back, hold cursors open, and
+rebuild the index or build another one beside everybody, so that sixteen meet each other in every pair.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ from collections import Counter
 
 import psycopg
 
-from harness import ALL, FEW, PLAIN, Data, Opclass, Score, Server, by_index, invariants, run
+from vector_testing.data import PLAIN, Data, Opclass
+from vector_testing.invariants import ALL, FEW, by_index, invariants, run
+from vector_testing.results import Score
+from vector_testing.server import Server
 
 PINNED = 300
 SAME = 20
@@ -56,7 +60,9 @@ class Workload:
             connection.execute(f"INSERT INTO t (id, v) VALUES {values}")
 
     def same(self, connection, data: Data, random_) -> None:
-        """The same few vectors again and again: elements of the graph with many rows. Thousands alike would be a graph of their own."""
+        """The same few vectors again and again: elements of the graph with many rows. Thousands alike would be a graph
+        of their own.
+        """
         _, vector = self.pinned[random_.randrange(SAME)]
         connection.execute(f"INSERT INTO t (id, v) VALUES ({self.ids(1)}, '{vector}')")
         time.sleep(0.02)
@@ -90,7 +96,9 @@ class Workload:
         """Values outside all earlier ones, alone or a few together."""
         count, distance = random_.choice((1, 1, 4)), random_.uniform(50, 5000) * random_.choice((-1, 1))
         first = self.ids(count)
-        values = ", ".join(f"({first + n}, '{data.text(row + distance, 'v')}')" for n, row in enumerate(data.rows(count)))
+        values = ", ".join(
+            f"({first + n}, '{data.text(row + distance, 'v')}')" for n, row in enumerate(data.rows(count))
+        )
         connection.execute(f"INSERT INTO t (id, v) VALUES {values}")
         time.sleep(0.01)
 
@@ -109,7 +117,9 @@ class Workload:
             for setting in ALL[self.opclass.am]:
                 connection.execute(setting.replace("SET ", "SET LOCAL ", 1))
             wanted = connection.execute("SELECT count(*) FROM t").fetchone()[0]
-            connection.execute(f"DECLARE c NO SCROLL CURSOR FOR SELECT id FROM t ORDER BY v <-> '{self.pinned[random_.randrange(PINNED)][1]}'")
+            connection.execute(
+                f"DECLARE c NO SCROLL CURSOR FOR SELECT id FROM t ORDER BY v <-> '{self.pinned[random_.randrange(PINNED)][1]}'"
+            )
             found: list[int] = []
             while rows := connection.execute("FETCH 500 FROM c").fetchall():
                 found += [row[0] for row in rows]
@@ -118,7 +128,9 @@ class Workload:
             self.problems.append(f"cursor: {len(found)} rows, {len(set(found))} different, of {wanted}")
 
     def rebuild(self, connection, data: Data, random_) -> None:
-        """The index anew, or another one, beside everybody. Both wait for all transactions, hence a limit of their own; two at once would deadlock."""
+        """The index anew, or another one, beside everybody. Both wait for all transactions, hence a limit of their own;
+        two at once would deadlock.
+        """
         connection.execute("SET statement_timeout = '300s'")
         if random_.random() < 0.5:
             connection.execute("REINDEX INDEX CONCURRENTLY i")
@@ -131,7 +143,16 @@ class Workload:
     def steps(self, clients: int) -> list:
         """What each client does."""
         eight = [self.insert, self.insert, self.same, self.update, self.delete, self.search, self.search, self.vacuum]
-        others = [self.far, self.savepoints, self.cursor, self.rebuild, self.cursor, self.insert, self.delete, self.search]
+        others = [
+            self.far,
+            self.savepoints,
+            self.cursor,
+            self.rebuild,
+            self.cursor,
+            self.insert,
+            self.delete,
+            self.search,
+        ]
         every = eight + others
         return [every[number % len(every)] for number in range(clients)]
 
@@ -155,7 +176,9 @@ def work(server: Server, score: Score, am: str, options) -> None:
     score.check(f"{am}: everybody got on", all(counts.get(step.__name__) for step in steps), counts)
     share = counts.get("pinned rows found", 0) / max(1, counts.get("pinned rows searched", 0))
     # A list that is not among the probed hides its rows; a graph should not.
-    score.check(f"{am}: rows that stay were found meanwhile", share >= {"hnsw": 0.97, "ivfflat": 0.95}[am], f"{share:.3f}")
+    score.check(
+        f"{am}: rows that stay were found meanwhile", share >= {"hnsw": 0.97, "ivfflat": 0.95}[am], f"{share:.3f}"
+    )
     invariants(score, f"{am}: after {options.seconds:g} s of {len(steps)} clients", connection, data, opclass)
     run(connection, "VACUUM t")
     invariants(score, f"{am}: and a last vacuum", connection, data, opclass)

@@ -1,4 +1,6 @@
-"""Damaged index files: bytes flipped while the server is down, and single bits while it runs. Whatever is asked afterwards gets rows or an error about damage, never a crash, never no end."""
+"""Damaged index files: bytes flipped while the server is down, and single bits while it runs. Whatever is asked
+afterwards gets rows or an error about damage, never a crash, never no end.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +11,11 @@ from pathlib import Path
 
 import psycopg
 
-import flips
-from harness import ALL, FEW, PLAIN, Data, Opclass, Score, Server, by_index, run
+from reliability import flips
+from vector_testing.data import PLAIN, Data, Opclass
+from vector_testing.invariants import ALL, FEW, by_index, run
+from vector_testing.results import Score
+from vector_testing.server import Server
 
 PAGE = 8192
 COPIES = 48
@@ -27,7 +32,21 @@ def spoil(path: Path, random_: random.Random) -> str:
     """One kind of damage; says which."""
     content = bytearray(path.read_bytes())
     pages = len(content) // PAGE
-    kind = random_.choice(("header", "items", "special", "meta", "tuples", "tuples", "anywhere", "zeroes", "shorter", "swapped", "repeated"))
+    kind = random_.choice(
+        (
+            "header",
+            "items",
+            "special",
+            "meta",
+            "tuples",
+            "tuples",
+            "anywhere",
+            "zeroes",
+            "shorter",
+            "swapped",
+            "repeated",
+        )
+    )
     page = random_.randrange(pages)
     start = page * PAGE
     if kind == "header":
@@ -47,14 +66,19 @@ def spoil(path: Path, random_: random.Random) -> str:
     else:
         spots = []
     for spot in spots:
-        content[spot] = random_.choice((0, 1, 0x7F, 0xFF, content[spot] ^ (1 << random_.randrange(8)), random_.randrange(256)))
+        content[spot] = random_.choice(
+            (0, 1, 0x7F, 0xFF, content[spot] ^ (1 << random_.randrange(8)), random_.randrange(256))
+        )
     if kind == "zeroes":
         content[start : start + PAGE] = bytes(PAGE)
     elif kind == "shorter":
         del content[max(1, pages // 2) * PAGE :]
     elif kind == "swapped" and pages > 2:
         other = random_.randrange(1, pages) * PAGE
-        content[start : start + PAGE], content[other : other + PAGE] = content[other : other + PAGE], content[start : start + PAGE]
+        content[start : start + PAGE], content[other : other + PAGE] = (
+            content[other : other + PAGE],
+            content[start : start + PAGE],
+        )
     elif kind == "repeated":
         other = random_.randrange(pages) * PAGE
         content[start : start + PAGE] = content[other : other + PAGE]
@@ -92,8 +116,15 @@ def cycle(prefix: str, score: Score, opclass: Opclass, options) -> None:
             return
         paths = []
         for number in range(COPIES):
-            run(connection, f"CREATE TABLE t{number} AS SELECT * FROM source", f"CREATE INDEX i{number} ON t{number} USING {am} (v {opclass.name}) {opclass.options.replace('20', '5')}", f"DELETE FROM t{number} WHERE id % 10 = 3")
-            paths.append(server.base / "data" / connection.execute(f"SELECT pg_relation_filepath('i{number}')").fetchone()[0])
+            run(
+                connection,
+                f"CREATE TABLE t{number} AS SELECT * FROM source",
+                f"CREATE INDEX i{number} ON t{number} USING {am} (v {opclass.name}) {opclass.options.replace('20', '5')}",
+                f"DELETE FROM t{number} WHERE id % 10 = 3",
+            )
+            paths.append(
+                server.base / "data" / connection.execute(f"SELECT pg_relation_filepath('i{number}')").fetchone()[0]
+            )
         run(connection, "CHECKPOINT")
         connection.close()
         server.stop()
@@ -121,7 +152,9 @@ def cycle(prefix: str, score: Score, opclass: Opclass, options) -> None:
                         if code == "XX002" and not ("block" in str(error) and f"i{number}" in str(error)):
                             bad.append(f"{where}: the error does not name index and block: {error}")
                     else:
-                        bad.append(f"{where}: {code or 'connection lost, by a crash or after %d seconds' % LIMIT} {str(error).strip()[:150]}")
+                        bad.append(
+                            f"{where}: {code or f'connection lost, by a crash or after {LIMIT} seconds'} {str(error).strip()[:150]}"
+                        )
                         outcomes[code or "lost"] += 1
                     if connection.closed or connection.broken:
                         # The killer waits for the end of the crash that it made.
@@ -134,7 +167,11 @@ def cycle(prefix: str, score: Score, opclass: Opclass, options) -> None:
             if len(bad) >= 12:
                 break
         connection.close()
-        score.check(f"{am}: {COPIES} damaged copies crash nothing, hang nothing, and say what they are", not bad, "; ".join(bad[:4]) or dict(outcomes))
+        score.check(
+            f"{am}: {COPIES} damaged copies crash nothing, hang nothing, and say what they are",
+            not bad,
+            "; ".join(bad[:4]) or dict(outcomes),
+        )
         score.check(f"{am}: damage is noticed", outcomes["XX002"] > 5, dict(outcomes))
         score.check(f"{am}: nothing unexpected in the server's log", not server.trouble(), server.trouble()[:3])
 

@@ -1,4 +1,6 @@
-"""kill -9 of a backend, or of the whole server, in the middle of builds (concurrent ones too), of inserts and of vacuums; then recovery."""
+"""kill -9 of a backend, or of the whole server, in the middle of builds (concurrent ones too), of inserts and of
+vacuums; then recovery.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,10 @@ import time
 
 import psycopg
 
-from harness import PLAIN, Data, Opclass, Score, Server, exact, invariants, run
+from vector_testing.data import PLAIN, Data, Opclass
+from vector_testing.invariants import exact, invariants, run
+from vector_testing.results import Score
+from vector_testing.server import Server
 
 ROWS = 6000
 
@@ -29,7 +34,11 @@ def in_build(server: Server, score: Score, opclass: Opclass, data: Data, whole: 
 
         def build() -> None:
             try:
-                run(connection, "SET maintenance_work_mem = '256MB'", f"CREATE INDEX big_i ON big USING {opclass.am} (v {opclass.name}){' WITH (lists = 500)' if opclass.am == 'ivfflat' else ''}")
+                run(
+                    connection,
+                    "SET maintenance_work_mem = '256MB'",
+                    f"CREATE INDEX big_i ON big USING {opclass.am} (v {opclass.name}){' WITH (lists = 500)' if opclass.am == 'ivfflat' else ''}",
+                )
             except psycopg.OperationalError:
                 lost.set()
 
@@ -52,7 +61,9 @@ def in_build(server: Server, score: Score, opclass: Opclass, data: Data, whole: 
     connection.close()
 
 
-def in_inserts(server: Server, score: Score, opclass: Opclass, data: Data, whole: bool, random_: random.Random, first: int) -> int:
+def in_inserts(
+    server: Server, score: Score, opclass: Opclass, data: Data, whole: bool, random_: random.Random, first: int
+) -> int:
     name = f"{opclass.am}: killed in inserts ({'the server' if whole else 'a backend'})"
     committed: list[int] = []
     pids: list[int] = []
@@ -69,7 +80,10 @@ def in_inserts(server: Server, score: Score, opclass: Opclass, data: Data, whole
             except psycopg.OperationalError:
                 return
 
-    writers = [threading.Thread(target=insert, args=(first + 10000 * n, [data.text(row, "v") for row in data.rows(3000)])) for n in range(4)]
+    writers = [
+        threading.Thread(target=insert, args=(first + 10000 * n, [data.text(row, "v") for row in data.rows(3000)]))
+        for n in range(4)
+    ]
     for writer in writers:
         writer.start()
     ready.wait()
@@ -79,13 +93,19 @@ def in_inserts(server: Server, score: Score, opclass: Opclass, data: Data, whole
         writer.join()
     connection = server.connect()
     there = {row[0] for row in connection.execute("SELECT id FROM t")}
-    score.check(f"{name}: every commit is there", set(committed) <= there, f"{len(committed)} commits, {len(set(committed) - there)} lost")
+    score.check(
+        f"{name}: every commit is there",
+        set(committed) <= there,
+        f"{len(committed)} commits, {len(set(committed) - there)} lost",
+    )
     invariants(score, name, connection, data, opclass)
     connection.close()
     return first + 40000
 
 
-def in_vacuum(server: Server, score: Score, opclass: Opclass, data: Data, whole: bool, random_: random.Random, part: int) -> None:
+def in_vacuum(
+    server: Server, score: Score, opclass: Opclass, data: Data, whole: bool, random_: random.Random, part: int
+) -> None:
     name = f"{opclass.am}: killed in a vacuum ({'the server' if whole else 'a backend'})"
     connection = server.connect()
     run(connection, f"DELETE FROM t WHERE id % 5 = {part % 5}")
@@ -112,8 +132,20 @@ def in_vacuum(server: Server, score: Score, opclass: Opclass, data: Data, whole:
     connection.close()
 
 
-def in_concurrent_build(server: Server, score: Score, opclass: Opclass, data: Data, whole: bool, random_: random.Random, statement: str, first: int, pace: list[float]) -> None:
-    """REINDEX or CREATE INDEX CONCURRENTLY while rows come: what was valid stays so, what is not can be rebuilt or dropped."""
+def in_concurrent_build(
+    server: Server,
+    score: Score,
+    opclass: Opclass,
+    data: Data,
+    whole: bool,
+    random_: random.Random,
+    statement: str,
+    first: int,
+    pace: list[float],
+) -> None:
+    """REINDEX or CREATE INDEX CONCURRENTLY while rows come: what was valid stays so, what is not can be rebuilt or
+    dropped.
+    """
     name = f"{opclass.am}: killed in {' '.join(statement.split()[:3])} ({'the server' if whole else 'a backend'})"
     connection, writer = server.connect(), server.connect()
     lost, done = threading.Event(), threading.Event()
@@ -148,7 +180,12 @@ def in_concurrent_build(server: Server, score: Score, opclass: Opclass, data: Da
     name += "" if lost.is_set() else ", after its end"
     wanted = {row[0] for row in connection.execute("SELECT id FROM t")}
     exact(score, name, connection, opclass, wanted)
-    broken = [row[0] for row in connection.execute("SELECT indexrelid::regclass::text FROM pg_index WHERE indrelid = 't'::regclass AND NOT indisvalid")]
+    broken = [
+        row[0]
+        for row in connection.execute(
+            "SELECT indexrelid::regclass::text FROM pg_index WHERE indrelid = 't'::regclass AND NOT indisvalid"
+        )
+    ]
     if "i2" in broken:
         run(connection, "REINDEX INDEX CONCURRENTLY i2")
         exact(score, f"{name}, the invalid index rebuilt", connection, opclass, wanted, index="i2")
@@ -175,7 +212,9 @@ def unlogged(server: Server, score: Score, opclass: Opclass, data: Data) -> None
     invariants(score, f"{name}, empty", connection, data, opclass, "u", "iu")
     data.copy(connection, "u", 1, 500, "v")
     # The centres of an index that was made empty are chance.
-    invariants(score, f"{name}, filled again", connection, data, opclass, "u", "iu", 0.5 if opclass.am == "ivfflat" else None)
+    invariants(
+        score, f"{name}, filled again", connection, data, opclass, "u", "iu", 0.5 if opclass.am == "ivfflat" else None
+    )
     run(connection, "DROP TABLE u")
     connection.close()
 
@@ -192,7 +231,12 @@ def test(prefix: str, score: Score, ams: list[str], options) -> None:
                 server.checksums("--enable", "-N")
                 server.start()
             connection = server.connect()
-            run(connection, "CREATE EXTENSION vector", "CREATE TABLE t (id int, v vector(16))", "CREATE TABLE big (id int, v vector(64))")
+            run(
+                connection,
+                "CREATE EXTENSION vector",
+                "CREATE TABLE t (id int, v vector(16))",
+                "CREATE TABLE big (id int, v vector(64))",
+            )
             Data(options.seed, 64).copy(connection, "big", 1, 2 * ROWS, "v")
             data.copy(connection, "t", 1, ROWS, "v")
             run(connection, f"CREATE INDEX i ON t USING {am} (v {opclass.name}){options_}")
@@ -203,7 +247,10 @@ def test(prefix: str, score: Score, ams: list[str], options) -> None:
             for number in range(options.rounds):
                 first = in_inserts(server, score, opclass, data, number % 2 == 0, random_, first)
                 in_vacuum(server, score, opclass, data, number % 2 == 1, random_, number)
-                statement = ("REINDEX INDEX CONCURRENTLY i", f"CREATE INDEX CONCURRENTLY i2 ON t USING {am} (v {opclass.name}){options_}")[number % 2]
+                statement = (
+                    "REINDEX INDEX CONCURRENTLY i",
+                    f"CREATE INDEX CONCURRENTLY i2 ON t USING {am} (v {opclass.name}){options_}",
+                )[number % 2]
                 in_concurrent_build(server, score, opclass, data, number % 4 > 1, random_, statement, first, pace)
                 first += 10000
             unlogged(server, score, opclass, data)
@@ -211,4 +258,6 @@ def test(prefix: str, score: Score, ams: list[str], options) -> None:
             score.check(f"{am}: nothing unexpected in the server's log", not server.trouble(), server.trouble()[:3])
             server.stop()
             done = server.checksums("--check")
-            score.check(f"{am}: every page has its checksum", done.returncode == 0, done.stdout if done.returncode else "")
+            score.check(
+                f"{am}: every page has its checksum", done.returncode == 0, done.stdout if done.returncode else ""
+            )

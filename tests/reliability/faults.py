@@ -1,4 +1,6 @@
-"""Sessions that stop at named steps of inserts, vacuums and scans (src/pg/faults.rs), so that a test can do things beside them, end them or kill them."""
+"""Sessions that stop at named steps of inserts, vacuums and scans (src/pg/faults.rs), so that a test can do things
+beside them, end them or kill them.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +9,10 @@ import time
 
 import psycopg
 
-from harness import Server
+from vector_testing.server import Server
 
-# The first key of the advisory locks that a stopped session waits for, in turn this one and the next; the second is its process's number.
+# The first key of the advisory locks that a stopped session waits for, in turn this one and the next; the second is its
+# process's number.
 WAIT_KEY = 0x0FA1
 # Two looks at a session, this far apart, must both see it wait: a lock that is only busy is free again by then.
 LOOK = 0.003
@@ -51,7 +54,8 @@ class Stopped(Exception):
 class Session:
     """One connection whose statements run in a thread of its own and may stop at fault points.
 
-    `state` after `settle`: "idle" (the statements ended: `error` says how), "stopped" (at `point`), "blocked" (by another session).
+    `state` after `settle`: "idle" (the statements ended: `error` says how), "stopped" (at `point`), "blocked" (by
+    another session).
     """
 
     def __init__(self, server: Server, control: psycopg.Connection, *settings: str):
@@ -101,11 +105,14 @@ class Session:
     def waits_for(self) -> tuple[str, str, int] | None:
         """The kind of lock that the session waits for, what it is at, and whose turn it is."""
         row = self.control.execute(
-            "SELECT l.locktype, a.query, l.objid, l.classid FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE l.pid = %s AND NOT l.granted", (self.pid,)
+            "SELECT l.locktype, a.query, l.objid, l.classid FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE l.pid = %s AND NOT l.granted",
+            (self.pid,),
         ).fetchone()
         if row is None:
             return None
-        return ("stop", row[1], row[3] - WAIT_KEY) if row[0] == "advisory" and row[2] == self.pid else (row[0], row[1], 0)
+        return (
+            ("stop", row[1], row[3] - WAIT_KEY) if row[0] == "advisory" and row[2] == self.pid else (row[0], row[1], 0)
+        )
 
     def settle(self, patience: float = 30) -> str:
         """Waits until the session has ended, stopped, or waits for somebody."""

@@ -1,4 +1,6 @@
-"""Single bits of an index's pages flipped while the server runs, one after the other: each statement gives rows or tells of damage, whatever the bit."""
+"""Single bits of an index's pages flipped while the server runs, one after the other: each statement gives rows or
+tells of damage, whatever the bit.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +12,11 @@ from pathlib import Path
 
 import psycopg
 
-from harness import ALL, FEW, PLAIN, Data, Opclass, Score, Server, by_index, run
-from module import can_compile, compiled
+from reliability.module import can_compile, compiled
+from vector_testing.data import PLAIN, Data, Opclass
+from vector_testing.invariants import ALL, FEW, by_index, run
+from vector_testing.results import Score
+from vector_testing.server import Server
 
 PAGE, ROWS, DIMS = 8192, 24, 4
 PATIENCE, LIMIT = 5, 15
@@ -102,8 +107,9 @@ Datum page(PG_FUNCTION_ARGS)
 
 
 def spots(pages: list[bytes], random_: random.Random) -> list[tuple[int, int, int]]:
-    """Every bit that means something, as (block, byte, mask): each byte once with one of its bits before any with another; page headers and
-    line pointers early."""
+    """Every bit that means something, as (block, byte, mask): each byte once with one of its bits before any with
+    another; page headers and line pointers early.
+    """
     found = []
     for block, content in enumerate(pages):
         lower, upper = (int.from_bytes(content[at : at + 2], "little") for at in (12, 14))
@@ -131,15 +137,26 @@ def cycle(prefix: str, score: Score, opclass: Opclass, options, library: str) ->
     am, random_ = opclass.am, random.Random(options.seed)
     with Server(prefix, "flips", {"shared_buffers": "32MB", "restart_after_crash": "on"}) as server:
         connection = server.connect()
-        run(connection, "CREATE EXTENSION vector", f"CREATE TABLE t (id int, v vector({DIMS}))",
-            f"CREATE FUNCTION save(regclass) RETURNS int LANGUAGE c AS '{library}'", f"CREATE FUNCTION restore(regclass) RETURNS void LANGUAGE c AS '{library}'",
-            f"CREATE FUNCTION flip(regclass, int, int, int) RETURNS void LANGUAGE c AS '{library}'", f"CREATE FUNCTION page(int) RETURNS bytea LANGUAGE c AS '{library}'")
+        run(
+            connection,
+            "CREATE EXTENSION vector",
+            f"CREATE TABLE t (id int, v vector({DIMS}))",
+            f"CREATE FUNCTION save(regclass) RETURNS int LANGUAGE c AS '{library}'",
+            f"CREATE FUNCTION restore(regclass) RETURNS void LANGUAGE c AS '{library}'",
+            f"CREATE FUNCTION flip(regclass, int, int, int) RETURNS void LANGUAGE c AS '{library}'",
+            f"CREATE FUNCTION page(int) RETURNS bytea LANGUAGE c AS '{library}'",
+        )
         data = Data(options.seed, DIMS)
         data.copy(connection, "t", 1, ROWS, "v")
         query = data.text(data.rows(1)[0], "v")
         with_ = " WITH (m = 4, ef_construction = 16)" if am == "hnsw" else " WITH (lists = 3)"
         # A row that is gone leaves what is deleted, and room that is used again.
-        run(connection, f"CREATE INDEX i ON t USING {am} (v {opclass.name}){with_}", "DELETE FROM t WHERE id = 5", "VACUUM (INDEX_CLEANUP ON) t")
+        run(
+            connection,
+            f"CREATE INDEX i ON t USING {am} (v {opclass.name}){with_}",
+            "DELETE FROM t WHERE id = 5",
+            "VACUUM (INDEX_CLEANUP ON) t",
+        )
         state: dict[str, list[bytes]] = {}
 
         def begin(connection: psycopg.Connection) -> None:
@@ -169,7 +186,9 @@ def cycle(prefix: str, score: Score, opclass: Opclass, options, library: str) ->
                     code = error.sqlstate
                     outcomes[code or "lost"] += 1
                     if code not in DAMAGE and FAR not in str(error):
-                        bad.append(f"{what} (block {block}, byte {byte}, mask {mask}): {code or 'connection lost'} {str(error).strip()[:150]}")
+                        bad.append(
+                            f"{what} (block {block}, byte {byte}, mask {mask}): {code or 'connection lost'} {str(error).strip()[:150]}"
+                        )
                     if connection.closed or connection.broken:
                         break
             killer.cancel()
@@ -178,15 +197,28 @@ def cycle(prefix: str, score: Score, opclass: Opclass, options, library: str) ->
                     killer.join()
                 # What was flipped may have been written: begin with a new index.
                 connection = server.connect()
-                run(connection, "DROP INDEX IF EXISTS i", "DELETE FROM t WHERE id >= 1000", f"CREATE INDEX i ON t USING {am} (v {opclass.name}){with_}")
+                run(
+                    connection,
+                    "DROP INDEX IF EXISTS i",
+                    "DELETE FROM t WHERE id >= 1000",
+                    f"CREATE INDEX i ON t USING {am} (v {opclass.name}){with_}",
+                )
                 begin(connection)
                 continue
             run(connection, "SELECT restore('i')", "DELETE FROM t WHERE id >= 1000")
             done += 1
         connection.close()
         share = f"{done} of {len(order)} bits, {dict(outcomes)}"
-        score.check(f"{am}: a flipped bit crashes nothing, hangs nothing, and is told as damage or not at all", not bad, "; ".join(bad[:4]) or share)
-        score.check(f"{am}: bits were flipped, and damage was noticed", done >= min(50, options.seconds * 9) and outcomes["XX002"] > 5, share)
+        score.check(
+            f"{am}: a flipped bit crashes nothing, hangs nothing, and is told as damage or not at all",
+            not bad,
+            "; ".join(bad[:4]) or share,
+        )
+        score.check(
+            f"{am}: bits were flipped, and damage was noticed",
+            done >= min(50, options.seconds * 9) and outcomes["XX002"] > 5,
+            share,
+        )
         score.check(f"{am}: nothing unexpected in the server's log", not server.trouble(), server.trouble()[:3])
 
 

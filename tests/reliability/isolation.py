@@ -1,122 +1,23 @@
-"""Orderings of two or three sessions that once broke pgvector, or that this project's own locks must stand: each is a scripted schedule.
+"""Orderings of two or three sessions that once broke pgvector, or that this project's own locks must stand: each is a
+scripted schedule.
 
-Where the build has fault points (src/pg/faults.rs) a session stops at a named step while others work; those schedules are left out elsewhere. After
-each one a scan by index that nothing limits returns exactly the rows that are there.
+Where the build has fault points (src/pg/faults.rs) a session stops at a named step while others work; those schedules
+are left out elsewhere. After each one a scan by index that nothing limits returns exactly the rows that are there.
 """
 
 from __future__ import annotations
 
-import struct
 import threading
 import time
-from typing import Callable
 
-import psycopg
+from reliability.faults import POINTS, available
+from reliability.stage import ANYWHERE, VACUUM, Stage, beside_writers, edges, entry_point, items
+from vector_testing.data import PLAIN
+from vector_testing.invariants import ALL, by_index, index_problems, run
+from vector_testing.results import Score
+from vector_testing.server import Server
 
-from faults import POINTS, Session, available
-from harness import ALL, PLAIN, Data, Score, Server, by_index, by_table, index_problems, run
-
-ROWS = 600
-# Transactions of one writer, at most.
-MOST = 80
-VACUUM = "VACUUM (INDEX_CLEANUP ON, TRUNCATE OFF) t"
-ANYWHERE = "[" + ",".join(["0.5"] * 16) + "]"
-
-
-class Stage:
-    """One table with one index, the sessions around it, and the rows that should be found."""
-
-    def __init__(self, server: Server, score: Score, am: str, seed: int):
-        self.server, self.score, self.am = server, score, am
-        self.data = Data(seed)
-        self.main, self.control, self.reader = (server.connect() for _ in range(3))
-        # What waits for something that never comes must say so.
-        for connection in (self.main, self.reader):
-            run(connection, "SET statement_timeout = '120s'")
-        self.sessions: list[Session] = []
-        self.next = 1_000_000
-
-    def __enter__(self) -> "Stage":
-        return self
-
-    def __exit__(self, *_exc) -> None:
-        for session in self.sessions:
-            session.close()
-        run(self.main, "DROP TABLE IF EXISTS t")
-        for connection in (self.main, self.control, self.reader):
-            connection.close()
-
-    def table(self, rows: int = ROWS, options: str | None = None) -> None:
-        opclass = PLAIN[self.am]
-        run(self.main, "DROP TABLE IF EXISTS t", "CREATE TABLE t (id int, v vector(16))")
-        self.data.copy(self.main, "t", 0, rows, "v")
-        run(self.main, f"CREATE INDEX i ON t USING {self.am} (v {opclass.name}){opclass.options if options is None else options}")
-
-    def session(self, *settings: str) -> Session:
-        session = Session(self.server, self.control, "SET statement_timeout = '60s'", *settings)
-        self.sessions.append(session)
-        return session
-
-    def values(self, count: int) -> str:
-        self.next += count
-        return ", ".join(f"({self.next - count + n}, '{self.data.text(row, 'v')}')" for n, row in enumerate(self.data.rows(count)))
-
-    def insert(self, count: int) -> None:
-        run(self.main, f"INSERT INTO t VALUES {self.values(count)}")
-
-    def living(self) -> list[int]:
-        by_table(self.main)
-        found = sorted(row[0] for row in self.main.execute("SELECT id FROM t"))
-        run(self.main, "RESET enable_indexscan", "RESET enable_seqscan")
-        return found
-
-    def found(self) -> list[int]:
-        by_index(self.reader, ALL[self.am])
-        return sorted(row[0] for row in self.reader.execute(f"SELECT id FROM t ORDER BY v <-> '{ANYWHERE}'"))
-
-    def whole(self, name: str) -> None:
-        wanted, found = self.living(), self.found()
-        problems = index_problems(self.reader, self.am, "i") or []
-        missing = len(set(wanted) - set(found))
-        self.score.check(f"{self.am}: {name}", wanted == found and not problems, f"{len(found)} rows for {len(wanted)}, {missing} missing; {'; '.join(problems[:3])}" if wanted != found or problems else f"{len(found)} rows")
-
-    def check(self, name: str, ok: bool, detail: object = "") -> bool:
-        return self.score.check(f"{self.am}: {name}", ok, detail)
-
-    def pages(self, index: str = "i") -> list[bytes]:
-        """The index's blocks as they stand in its file."""
-        run(self.control, "CHECKPOINT")
-        whole = self.control.execute(f"SELECT pg_read_binary_file(pg_relation_filepath('{index}'))").fetchone()[0]
-        return [whole[at : at + 8192] for at in range(0, len(whole), 8192)]
-
-
-def items(page: bytes) -> list[bytes]:
-    """Of a page with line pointers, the items in use."""
-    lower = struct.unpack_from("<H", page, 12)[0]
-    pointers = [struct.unpack_from("<I", page, at)[0] for at in range(24, lower, 4)]
-    return [page[pointer & 0x7FFF : (pointer & 0x7FFF) + (pointer >> 17)] for pointer in pointers if pointer >> 15 & 3 == 1]
-
-
-def entry_point(stage: Stage) -> tuple[int, int, int]:
-    """Block, offset and level, from the meta page."""
-    return struct.unpack_from("<IHh", stage.pages()[0], 24 + 16)
-
-
-def edges(stage: Stage) -> list[list[tuple[int, int]]]:
-    """Layer 0 of every list in an hnsw index: the last 2m slots."""
-    lists = []
-    pages = stage.pages()
-    m = struct.unpack_from("<H", pages[0], 24 + 12)[0]
-    for page in pages[1:]:
-        for item in items(page):
-            if item[:1] == b"\x02":
-                count = struct.unpack_from("<H", item, 2)[0]
-                slots = [struct.unpack_from("<HHH", item, 4 + 6 * n) for n in range(count)]
-                lists.append([(high << 16 | low, offset) for high, low, offset in slots[-2 * m :] if offset])
-    return lists
-
-
-# --- hnsw, at its steps ---------------------------------------------------------------------------------------------------
+# --- hnsw, at its steps -----------------------------------------------------------------------------------------------
 
 
 def entry_point_replaced_while_a_vacuum_runs(stage: Stage) -> None:
@@ -125,7 +26,11 @@ def entry_point_replaced_while_a_vacuum_runs(stage: Stage) -> None:
         stage.table(200, " WITH (m = 2, ef_construction = 8)")
         run(stage.main, "DELETE FROM t WHERE id % 4 <> 0")
         vacuum = stage.session()
-        if not stage.check(f"a vacuum with much to do stops at {point}", vacuum.start(f"{point}:wait:1", VACUUM) == "stopped", vacuum.point):
+        if not stage.check(
+            f"a vacuum with much to do stops at {point}",
+            vacuum.start(f"{point}:wait:1", VACUUM) == "stopped",
+            vacuum.point,
+        ):
             continue
         before, raised = entry_point(stage), False
         for _ in range(60):
@@ -147,20 +52,34 @@ def marking_waits_for_inserts(stage: Stage) -> None:
         stage.table()
         run(stage.main, "DELETE FROM t WHERE id % 2 = 0")
         insert, vacuum = stage.session(), stage.session()
-        if not stage.check(f"an insert stops at {point}", insert.start(f"{point}:wait:1", f"INSERT INTO t VALUES {stage.values(1)}") == "stopped", insert.error):
+        if not stage.check(
+            f"an insert stops at {point}",
+            insert.start(f"{point}:wait:1", f"INSERT INTO t VALUES {stage.values(1)}") == "stopped",
+            insert.error,
+        ):
             continue
         vacuum.start("", VACUUM)
         marked = sum(item[:1] == b"\x01" and item[2] == 1 for page in stage.pages()[1:] for item in items(page))
-        stage.check(f"a vacuum waits for an insert that stands at {point}", vacuum.busy and marked == 0, f"{'waiting' if vacuum.busy else 'ended'}, {marked} marked")
+        stage.check(
+            f"a vacuum waits for an insert that stands at {point}",
+            vacuum.busy and marked == 0,
+            f"{'waiting' if vacuum.busy else 'ended'}, {marked} marked",
+        )
         stage.check("scans go on meanwhile", stage.found() == stage.living())
         insert.go()
         vacuum.thread.join(60)
-        stage.check("both end well", insert.error is None and vacuum.error is None and not vacuum.busy, f"{insert.error} {vacuum.error}")
+        stage.check(
+            "both end well",
+            insert.error is None and vacuum.error is None and not vacuum.busy,
+            f"{insert.error} {vacuum.error}",
+        )
         stage.whole(f"a vacuum beside an insert that stood at {point}")
 
 
 def marking_waits_for_scans(stage: Stage) -> None:
-    """A scan that stands between two batches, or in the pass over the pages, while what it remembers is marked and used anew."""
+    """A scan that stands between two batches, or in the pass over the pages, while what it remembers is marked and used
+    anew.
+    """
     for point in POINTS["hnsw.scan"]:
         for nth in (1, 3):
             stage.table()
@@ -171,7 +90,9 @@ def marking_waits_for_scans(stage: Stage) -> None:
             state = scan.start(f"{point}:wait:{nth}", f"SELECT id FROM t ORDER BY v <-> '{ANYWHERE}'")
             if state != "stopped":
                 # The pass over the pages has few chunks in a small index.
-                stage.check(f"a scan of everything stops at {point}", nth > 1 and scan.error is None, scan.error or state)
+                stage.check(
+                    f"a scan of everything stops at {point}", nth > 1 and scan.error is None, scan.error or state
+                )
                 continue
             vacuum.start("", VACUUM)
             blocked = vacuum.busy
@@ -179,9 +100,17 @@ def marking_waits_for_scans(stage: Stage) -> None:
                 stage.insert(150)
             scan.go()
             vacuum.thread.join(60)
-            stage.check("both end well", scan.error is None and vacuum.error is None and not vacuum.busy, f"{scan.error} {vacuum.error}")
+            stage.check(
+                "both end well",
+                scan.error is None and vacuum.error is None and not vacuum.busy,
+                f"{scan.error} {vacuum.error}",
+            )
             found = sorted(row[0] for row in scan.rows)
-            stage.check(f"a scan that stood at {point} returns what was there at its beginning", found == wanted, f"{len(found)} rows for {len(wanted)}; the vacuum {'waited' if blocked else 'passed'}")
+            stage.check(
+                f"a scan that stood at {point} returns what was there at its beginning",
+                found == wanted,
+                f"{len(found)} rows for {len(wanted)}; the vacuum {'waited' if blocked else 'passed'}",
+            )
             stage.whole(f"after a scan that stood at {point}")
 
 
@@ -197,12 +126,18 @@ def deleted_tuples_of_an_earlier_vacuum(stage: Stage) -> None:
         if state == "stopped":
             vacuum.go()
         stage.check(f"a vacuum that stands at {point} ends well", vacuum.error is None, vacuum.error or state)
-        stage.check("inserts took the places of the earlier vacuum", len(stage.pages()) <= blocks + 1, f"{blocks} blocks, then {len(stage.pages())}")
+        stage.check(
+            "inserts took the places of the earlier vacuum",
+            len(stage.pages()) <= blocks + 1,
+            f"{blocks} blocks, then {len(stage.pages())}",
+        )
         stage.whole(f"places of an earlier vacuum used while one stood at {point}")
 
 
 def edges_once(stage: Stage) -> None:
-    """Inserts and a vacuum's repair that give one list the same edge; and no repair misses what inserts did (`graph not repaired`)."""
+    """Inserts and a vacuum's repair that give one list the same edge; and no repair misses what inserts did (`graph not
+    repaired`).
+    """
     stage.table(options=" WITH (m = 4, ef_construction = 40)")
     run(stage.main, "DELETE FROM t WHERE id % 2 = 0")
     vacuum = stage.session()
@@ -212,7 +147,11 @@ def edges_once(stage: Stage) -> None:
         stage.insert(6)
         state = vacuum.step()
     vacuum.go()
-    stage.check("a vacuum ends well with inserts at each of its steps", vacuum.error is None and stops > 5, vacuum.error or f"{stops} steps")
+    stage.check(
+        "a vacuum ends well with inserts at each of its steps",
+        vacuum.error is None and stops > 5,
+        vacuum.error or f"{stops} steps",
+    )
     lists = edges(stage)
     twice = sum(len(set(slots)) != len(slots) for slots in lists)
     stage.check("no list has an edge twice", twice == 0 and len(lists) > 100, f"{twice} of {len(lists)}")
@@ -250,22 +189,32 @@ def equal_rows_inserted_at_once(stage: Stage) -> None:
             session.go()
         for session in sessions:
             session.thread.join(60)
-        stage.check("all end well", all(session.error is None and not session.busy for session in sessions), [session.error for session in sessions])
+        stage.check(
+            "all end well",
+            all(session.error is None and not session.busy for session in sessions),
+            [session.error for session in sessions],
+        )
         stage.whole(f"equal rows whose inserts stood at {point} together")
 
 
-# --- ivfflat, at its steps ------------------------------------------------------------------------------------------------
+# --- ivfflat, at its steps --------------------------------------------------------------------------------------------
 
 
 def insert_while_a_vacuum_moves_the_insert_page(stage: Stage) -> None:
-    """An insert that has written its entry and not yet moved its list's insert page, while a vacuum sets that page back; and the other way round."""
+    """An insert that has written its entry and not yet moved its list's insert page, while a vacuum sets that page
+    back; and the other way round.
+    """
     stage.table(3000, " WITH (lists = 2)")
     run(stage.main, "DELETE FROM t WHERE id < 2000")
     insert = stage.session()
     # Enough rows that one of them needs a new page.
     state = insert.start("ivfflat.insert.entry:wait:1", f"INSERT INTO t VALUES {stage.values(200)}")
     vacuum = stage.session()
-    stage.check("a vacuum does not wait for an insert", vacuum.start("", VACUUM) == "idle" and vacuum.error is None, vacuum.error)
+    stage.check(
+        "a vacuum does not wait for an insert",
+        vacuum.start("", VACUUM) == "idle" and vacuum.error is None,
+        vacuum.error,
+    )
     stage.insert(200)
     if state == "stopped":
         insert.go()
@@ -278,7 +227,9 @@ def insert_while_a_vacuum_moves_the_insert_page(stage: Stage) -> None:
         stage.insert(20)
         state = vacuum.step()
     vacuum.go()
-    stage.check("inserts at each page of a vacuum", vacuum.error is None and steps > 5, vacuum.error or f"{steps} pages")
+    stage.check(
+        "inserts at each page of a vacuum", vacuum.error is None and steps > 5, vacuum.error or f"{steps} pages"
+    )
     stage.whole("inserts at each page of a vacuum")
 
 
@@ -310,12 +261,16 @@ def scan_over_a_page_being_repacked(stage: Stage) -> None:
     stage.check("the vacuum ends well", vacuum.error is None and steps > 9, vacuum.error or f"{steps} pages")
     for name, rows in got.items():
         rows += [row[0] for row in reader.execute(f"FETCH ALL FROM {name}")]
-        stage.check(f"a scan opened {name.replace('at', 'at page ')} returns what was there then", sorted(rows) == wants[name], f"{len(rows)} rows for {len(wants[name])}")
+        stage.check(
+            f"a scan opened {name.replace('at', 'at page ')} returns what was there then",
+            sorted(rows) == wants[name],
+            f"{len(rows)} rows for {len(wants[name])}",
+        )
     run(reader, "COMMIT")
     stage.whole("scans beside a vacuum that stands between pages")
 
 
-# --- without steps ----------------------------------------------------------------------------------------------------------
+# --- without steps ----------------------------------------------------------------------------------------------------
 
 
 def cursor_open_over_a_vacuum(stage: Stage) -> None:
@@ -326,7 +281,11 @@ def cursor_open_over_a_vacuum(stage: Stage) -> None:
         wanted = stage.living()
         reader = stage.reader
         by_index(reader, [*ALL[stage.am], "SET hnsw.ef_search = 20"])
-        run(reader, "BEGIN", f"DECLARE c NO SCROLL CURSOR {'WITH HOLD ' if hold else ''}FOR SELECT id FROM t ORDER BY v <-> '{ANYWHERE}'")
+        run(
+            reader,
+            "BEGIN",
+            f"DECLARE c NO SCROLL CURSOR {'WITH HOLD ' if hold else ''}FOR SELECT id FROM t ORDER BY v <-> '{ANYWHERE}'",
+        )
         found = [row[0] for row in reader.execute("FETCH 60 FROM c")]
         if hold:
             run(reader, "COMMIT")
@@ -336,13 +295,23 @@ def cursor_open_over_a_vacuum(stage: Stage) -> None:
             found += [row[0] for row in reader.execute("FETCH 60 FROM c")]
         found += [row[0] for row in reader.execute("FETCH ALL FROM c")]
         run(reader, "CLOSE c" if hold else "COMMIT")
-        stage.check(f"a cursor{' held over its commit' if hold else ''} over vacuums returns what was there at its beginning", sorted(found) == wanted, f"{len(found)} rows for {len(wanted)}")
+        stage.check(
+            f"a cursor{' held over its commit' if hold else ''} over vacuums returns what was there at its beginning",
+            sorted(found) == wanted,
+            f"{len(found)} rows for {len(wanted)}",
+        )
         stage.whole("after vacuums under a cursor")
 
 
 def insert_page_does_not_rewind(stage: Stage) -> None:
     """After a vacuum whose free places fit nothing, inserts do not walk the index from there each time."""
-    run(stage.main, "DROP TABLE IF EXISTS t", "CREATE TABLE t (id int, v sparsevec(2000))", "SELECT setseed(0.3)", "SET client_min_messages = warning")
+    run(
+        stage.main,
+        "DROP TABLE IF EXISTS t",
+        "CREATE TABLE t (id int, v sparsevec(2000))",
+        "SELECT setseed(0.3)",
+        "SET client_min_messages = warning",
+    )
     flush = stage.main.execute("SELECT count(*) FROM pg_proc WHERE proname = 'pg_stat_force_next_flush'").fetchone()[0]
 
     def rows(first: int, count: int, width: int) -> str:
@@ -353,7 +322,9 @@ def insert_page_does_not_rewind(stage: Stage) -> None:
         run(stage.main, "SELECT pg_stat_force_next_flush()" if flush else "SELECT pg_sleep(1.5)", "SELECT 1")
         if not flush:
             time.sleep(1)
-        return stage.control.execute("SELECT idx_blks_read + idx_blks_hit FROM pg_statio_user_tables WHERE relname = 't'").fetchone()[0]
+        return stage.control.execute(
+            "SELECT idx_blks_read + idx_blks_hit FROM pg_statio_user_tables WHERE relname = 't'"
+        ).fetchone()[0]
 
     def touched() -> float:
         """Index blocks that one insert looks at."""
@@ -370,55 +341,27 @@ def insert_page_does_not_rewind(stage: Stage) -> None:
     before = touched()
     run(stage.main, "DELETE FROM t WHERE id % 1000 < 500 AND id < 100000", VACUUM)
     after = touched()
-    stage.check("inserts after a vacuum do not walk the index", after <= before * 1.5 + 24 and blocks > 200, f"{before:.0f} blocks an insert before, {after:.0f} after, of {blocks}")
+    stage.check(
+        "inserts after a vacuum do not walk the index",
+        after <= before * 1.5 + 24 and blocks > 200,
+        f"{before:.0f} blocks an insert before, {after:.0f} after, of {blocks}",
+    )
     wanted = stage.main.execute("SELECT count(*) FROM t").fetchone()[0]
     by_index(stage.reader, ALL["hnsw"])
     found = [row[0] for row in stage.reader.execute("SELECT id FROM t ORDER BY v <-> '{1:1}/2000'")]
     stage.check("every row found after them", len(found) == wanted, f"{len(found)} of {wanted}")
 
 
-def beside_writers(stage: Stage, writers: int, seconds: float, body: Callable[[], None], rows: int = 20) -> list[str]:
-    """Runs `body` while that many sessions insert, update and delete; what went wrong with them."""
-    done, problems = threading.Event(), []
-
-    def write(number: int) -> None:
-        data, first = Data(number + 1), 10_000_000 * (number + 1)
-        try:
-            with stage.server.connect() as connection:
-                run(connection, "SET statement_timeout = '60s'")
-                # A slow build beside them must end.
-                for _ in range(MOST):
-                    if done.is_set():
-                        break
-                    values = ", ".join(f"({first + n}, '{data.text(row, 'v')}')" for n, row in enumerate(data.rows(rows)))
-                    with connection.transaction(force_rollback=first % 7 == 3):
-                        run(connection, f"INSERT INTO t VALUES {values}")
-                        run(connection, f"UPDATE t SET v = v + v WHERE id BETWEEN {first - 2 * rows} AND {first - 2 * rows + 3}")
-                        run(connection, f"DELETE FROM t WHERE id BETWEEN {first - 5 * rows} AND {first - 5 * rows + 8}")
-                    first += rows
-                    time.sleep(0.01)
-        except psycopg.Error as error:
-            problems.append(f"{error.sqlstate} {error}"[:200])
-
-    threads = [threading.Thread(target=write, args=(number,)) for number in range(writers)]
-    for thread in threads:
-        thread.start()
-    try:
-        time.sleep(seconds)
-        body()
-        time.sleep(seconds)
-    finally:
-        done.set()
-        for thread in threads:
-            thread.join()
-    return problems
-
-
 def create_index_concurrently_beside_writers(stage: Stage) -> None:
     stage.table(3000)
     run(stage.main, "DROP INDEX i")
     options = PLAIN[stage.am].options
-    problems = beside_writers(stage, 3, 0.3, lambda: run(stage.main, f"CREATE INDEX CONCURRENTLY i ON t USING {stage.am} (v vector_l2_ops){options}"))
+    problems = beside_writers(
+        stage,
+        3,
+        0.3,
+        lambda: run(stage.main, f"CREATE INDEX CONCURRENTLY i ON t USING {stage.am} (v vector_l2_ops){options}"),
+    )
     stage.check("writers beside CREATE INDEX CONCURRENTLY met no error", not problems, problems[:2])
     stage.whole("CREATE INDEX CONCURRENTLY beside writers")
 
@@ -441,7 +384,12 @@ def vacuum_on_several_workers(stage: Stage) -> None:
     """VACUUM (PARALLEL) gives each index to a process of its own."""
     stage.table(2000)
     other = {"hnsw": "ivfflat", "ivfflat": "hnsw"}[stage.am]
-    run(stage.main, f"CREATE INDEX j ON t USING {other} (v vector_cosine_ops)", "CREATE INDEX k ON t USING hnsw ((v::halfvec(16)) halfvec_l2_ops)", "SET min_parallel_index_scan_size = 0")
+    run(
+        stage.main,
+        f"CREATE INDEX j ON t USING {other} (v vector_cosine_ops)",
+        "CREATE INDEX k ON t USING hnsw ((v::halfvec(16)) halfvec_l2_ops)",
+        "SET min_parallel_index_scan_size = 0",
+    )
 
     def body() -> None:
         for part in range(4):
@@ -486,12 +434,20 @@ def inserts_extend_one_list_together(stage: Stage) -> None:
 
 
 def sampling_passes_over_dead_rows(stage: Stage) -> None:
-    """Centres are of rows that live. CREATE INDEX CONCURRENTLY passes over dead ones also while an old snapshot keeps them in the table; without
-    CONCURRENTLY these are in the index, too."""
+    """Centres are of rows that live. CREATE INDEX CONCURRENTLY passes over dead ones also while an old snapshot keeps
+    them in the table; without CONCURRENTLY these are in the index, too.
+    """
     for concurrently in (False, True):
-        run(stage.main, "DROP TABLE IF EXISTS t", "CREATE TABLE t (id int, v vector(16)) WITH (autovacuum_enabled = off)")
+        run(
+            stage.main,
+            "DROP TABLE IF EXISTS t",
+            "CREATE TABLE t (id int, v vector(16)) WITH (autovacuum_enabled = off)",
+        )
         # Dead ones far away, nine times as many as those that live.
-        run(stage.main, "INSERT INTO t SELECT -n, array_fill(1000 + n % 97, ARRAY[16])::vector FROM generate_series(1, 18000) n")
+        run(
+            stage.main,
+            "INSERT INTO t SELECT -n, array_fill(1000 + n % 97, ARRAY[16])::vector FROM generate_series(1, 18000) n",
+        )
         stage.data.copy(stage.main, "t", 0, 2000, "v")
         create = f"CREATE INDEX {'CONCURRENTLY ' if concurrently else ''}i ON t USING ivfflat (v vector_l2_ops) WITH (lists = 20)"
         if concurrently:
@@ -503,16 +459,29 @@ def sampling_passes_over_dead_rows(stage: Stage) -> None:
             state = session.start("", create)
             old.close()
             session.thread.join(60)
-            stage.check("CREATE INDEX CONCURRENTLY waits for an old snapshot, then ends", state == "blocked" and session.error is None and not session.busy, session.error or state)
+            stage.check(
+                "CREATE INDEX CONCURRENTLY waits for an old snapshot, then ends",
+                state == "blocked" and session.error is None and not session.busy,
+                session.error or state,
+            )
         else:
             run(stage.main, "DELETE FROM t WHERE id < 0", create)
         words = "CREATE INDEX CONCURRENTLY" if concurrently else "CREATE INDEX"
         by_index(stage.reader, ["SET ivfflat.probes = 1", "SET ivfflat.iterative_scan = off"])
         shares = []
         for row in stage.data.rows(10):
-            shares.append(stage.reader.execute(f"SELECT count(*) FROM (SELECT id FROM t ORDER BY v <-> '{stage.data.text(row, 'v')}') x").fetchone()[0] / 2000)
+            shares.append(
+                stage.reader.execute(
+                    f"SELECT count(*) FROM (SELECT id FROM t ORDER BY v <-> '{stage.data.text(row, 'v')}') x"
+                ).fetchone()[0]
+                / 2000
+            )
         # With nine tenths of the sample dead, two lists would hold all that live.
-        stage.check(f"{words}: lists are of living rows", max(shares) < 0.3, f"the largest list met holds {max(shares):.2f} of them")
+        stage.check(
+            f"{words}: lists are of living rows",
+            max(shares) < 0.3,
+            f"the largest list met holds {max(shares):.2f} of them",
+        )
         stage.whole(f"{words} with dead rows in the table")
 
 
@@ -532,11 +501,21 @@ PLAIN_ONES = {
     "hnsw": [insert_page_does_not_rewind],
     "ivfflat": [inserts_extend_one_list_together, sampling_passes_over_dead_rows],
 }
-BOTH = [cursor_open_over_a_vacuum, create_index_concurrently_beside_writers, reindex_concurrently_beside_writers, vacuum_on_several_workers, first_rows_of_an_empty_index]
+BOTH = [
+    cursor_open_over_a_vacuum,
+    create_index_concurrently_beside_writers,
+    reindex_concurrently_beside_writers,
+    vacuum_on_several_workers,
+    first_rows_of_an_empty_index,
+]
 
 
 def test(prefix: str, score: Score, ams: list[str], options) -> None:
-    with Server(getattr(options, "faults", None) or prefix, "isolation", {"max_worker_processes": "16", "track_io_timing": "off"}) as server:
+    with Server(
+        getattr(options, "faults", None) or prefix,
+        "isolation",
+        {"max_worker_processes": "16", "track_io_timing": "off"},
+    ) as server:
         with server.connect() as connection:
             run(connection, "CREATE EXTENSION vector")
             steps = available(connection)

@@ -1,19 +1,24 @@
-"""A backend that works for long: its memory, threads and files after many rescans, cursors, temporary tables, builds, errors, plans, inserts and vacuums."""
+"""A backend that works for long: its memory, threads and files after many rescans, cursors, temporary tables, builds,
+errors, plans, inserts and vacuums.
+"""
 
 from __future__ import annotations
 
 import os
 import threading
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Iterator
 
 import psycopg
 
-from cancel import memory, threads
-from harness import ALL, OPCLASSES, PLAIN, Data, Opclass, Score, Server, by_index, index_problems, run
+from vector_testing.data import OPCLASSES, PLAIN, Data, Opclass
+from vector_testing.invariants import ALL, by_index, index_problems, run
+from vector_testing.process import memory, threads
+from vector_testing.results import Score
+from vector_testing.server import Server
 
 ROWS = 3000
 WIDE = 1536
@@ -34,8 +39,13 @@ class Use:
     threads: int
     files: int
 
-    def __sub__(self, other: "Use") -> "Use":
-        return Use(self.private - other.private, self.contexts - other.contexts, self.threads - other.threads, self.files - other.files)
+    def __sub__(self, other: Use) -> Use:
+        return Use(
+            self.private - other.private,
+            self.contexts - other.contexts,
+            self.threads - other.threads,
+            self.files - other.files,
+        )
 
     def __str__(self) -> str:
         return f"{self.private / 1024:+.0f} kB private, {self.contexts / 1024:+.0f} kB in contexts, {self.threads:+} threads, {self.files:+} files"
@@ -50,7 +60,11 @@ class Gauge:
         self.contexts = connection.execute("SELECT to_regclass('pg_backend_memory_contexts') IS NOT NULL").fetchone()[0]
 
     def now(self) -> Use:
-        total = self.connection.execute("SELECT sum(total_bytes)::bigint FROM pg_backend_memory_contexts").fetchone()[0] if self.contexts else 0
+        total = (
+            self.connection.execute("SELECT sum(total_bytes)::bigint FROM pg_backend_memory_contexts").fetchone()[0]
+            if self.contexts
+            else 0
+        )
         # Files of tables and indexes that exist may stay open; what was dropped or was temporary may not.
         gone = sum("(deleted)" in str(link) or "pgsql_tmp" in str(link) for link in self.links())
         return Use(memory(self.pid), total, threads(self.pid), gone)
@@ -102,7 +116,15 @@ def backend(server: Server) -> Iterator[Gauge]:
         connection.close()
 
 
-def flat(score: Score, name: str, gauge: Gauge, step: Callable[[], None], rounds: int, warm: int | None = None, slack: int = SLACK) -> None:
+def flat(
+    score: Score,
+    name: str,
+    gauge: Gauge,
+    step: Callable[[], None],
+    rounds: int,
+    warm: int | None = None,
+    slack: int = SLACK,
+) -> None:
     warm = max(2, rounds // 5) if warm is None else warm
     use = gauge.grown(step, warm, rounds)
     ok = use.private <= slack and use.contexts <= CONTEXT_SLACK and use.threads == 0 and use.files <= 0
@@ -114,7 +136,11 @@ def same_peak(score: Score, name: str, gauge: Gauge, statement: Callable[[int], 
     gauge.connection.execute(statement(count // 10))
     few = gauge.peak(statement(count // 10))
     many = gauge.peak(statement(count))
-    score.check(f"{name}, {count} in one query: memory does not grow with their number", many - few <= PEAK_SLACK, f"{(many - few) / 1024:+.0f} kB")
+    score.check(
+        f"{name}, {count} in one query: memory does not grow with their number",
+        many - few <= PEAK_SLACK,
+        f"{(many - few) / 1024:+.0f} kB",
+    )
 
 
 def failing(connection: psycopg.Connection, statement: str, code: str) -> None:
@@ -132,25 +158,45 @@ def leaks_are_seen(score: Score, gauge: Gauge) -> None:
     connection, number = gauge.connection, iter(range(1_000_000))
 
     def keep() -> None:
-        connection.execute(f"PREPARE kept{next(number)} AS SELECT {', '.join(f'{n} + $1::int AS c{n}' for n in range(60))}")
+        connection.execute(
+            f"PREPARE kept{next(number)} AS SELECT {', '.join(f'{n} + $1::int AS c{n}' for n in range(60))}"
+        )
 
     use = gauge.grown(keep, 5, 100)
-    score.check("the gauge sees memory that is kept", use.private > SLACK and (use.contexts > CONTEXT_SLACK or not gauge.contexts), use)
+    score.check(
+        "the gauge sees memory that is kept",
+        use.private > SLACK and (use.contexts > CONTEXT_SLACK or not gauge.contexts),
+        use,
+    )
     connection.execute("DEALLOCATE ALL")
-    few, many = (gauge.peak(f"SELECT length(string_agg(repeat('x', 100), '')) FROM generate_series(1, {count})") for count in (20_000, 200_000))
+    few, many = (
+        gauge.peak(f"SELECT length(string_agg(repeat('x', 100), '')) FROM generate_series(1, {count})")
+        for count in (20_000, 200_000)
+    )
     score.check("the gauge sees memory that a query piles up", many - few > SLACK, f"{(many - few) / 1024:+.0f} kB")
 
 
 def rescans(score: Score, gauge: Gauge, opclass: Opclass, count: int) -> None:
     connection, column = gauge.connection, opclass.column
-    run(connection, f"CREATE INDEX i ON t USING {opclass.am} ({column} {opclass.name}){opclass.options}", "SET ivfflat.probes = 2", "SET hnsw.ef_search = 10")
-    run(connection, "SET enable_seqscan = off", "SET enable_material = off", "SET enable_memoize = off", "SET jit = off")
+    run(
+        connection,
+        f"CREATE INDEX i ON t USING {opclass.am} ({column} {opclass.name}){opclass.options}",
+        "SET ivfflat.probes = 2",
+        "SET hnsw.ef_search = 10",
+    )
+    run(
+        connection, "SET enable_seqscan = off", "SET enable_material = off", "SET enable_memoize = off", "SET jit = off"
+    )
 
     def statement(times: int) -> str:
         return f"SELECT count(near.id) FROM (SELECT q.* FROM q CROSS JOIN q other LIMIT {times}) q, LATERAL (SELECT t.id FROM t ORDER BY t.{column} {opclass.operator} q.{column} LIMIT 3) near"
 
     plan = "\n".join(row[0] for row in connection.execute(f"EXPLAIN (COSTS OFF) {statement(10)}"))
-    if score.check(f"{opclass.am} {opclass.name}: rescans come from a nested loop", "Nested Loop" in plan and "Index Scan using i on t" in plan, "" if "Index Scan using i on t" in plan else plan):
+    if score.check(
+        f"{opclass.am} {opclass.name}: rescans come from a nested loop",
+        "Nested Loop" in plan and "Index Scan using i on t" in plan,
+        "" if "Index Scan using i on t" in plan else plan,
+    ):
         same_peak(score, f"{opclass.am} {opclass.name}: rescans", gauge, statement, count)
     run(connection, "DROP INDEX i", "RESET ALL")
 
@@ -159,14 +205,31 @@ def out_of_line(score: Score, gauge: Gauge, am: str, count: int) -> None:
     """Queries and rows of six kilobytes, which each use fetches anew."""
     connection = gauge.connection
     run(connection, "CREATE TABLE wide (id int, v vector)", f"ALTER TABLE wide ALTER v TYPE vector({WIDE})")
-    run(connection, f"INSERT INTO wide SELECT n, (SELECT array_agg(sin(n * d + {len(am)})) FROM generate_series(1, {WIDE}) d)::vector FROM generate_series(1, 300) n")
-    run(connection, f"CREATE INDEX iw ON wide USING {am} (v vector_cosine_ops){' WITH (lists = 5)' if am == 'ivfflat' else ''}", "SET enable_seqscan = off", "SET enable_material = off", "SET enable_memoize = off")
+    run(
+        connection,
+        f"INSERT INTO wide SELECT n, (SELECT array_agg(sin(n * d + {len(am)})) FROM generate_series(1, {WIDE}) d)::vector FROM generate_series(1, 300) n",
+    )
+    run(
+        connection,
+        f"CREATE INDEX iw ON wide USING {am} (v vector_cosine_ops){' WITH (lists = 5)' if am == 'ivfflat' else ''}",
+        "SET enable_seqscan = off",
+        "SET enable_material = off",
+        "SET enable_memoize = off",
+    )
 
     def statement(times: int) -> str:
         return f"SELECT count(near.id) FROM (SELECT q.* FROM wide q CROSS JOIN wide other LIMIT {times}) q, LATERAL (SELECT w.id FROM wide w ORDER BY w.v <=> q.v LIMIT 2) near"
 
     same_peak(score, f"{am}: rescans with queries out of line", gauge, statement, count)
-    same_peak(score, f"{am}: inserts of rows out of line", gauge, lambda times: f"INSERT INTO wide SELECT 1000 + w.id, w.v + w.v FROM (SELECT w.* FROM wide w CROSS JOIN q LIMIT {times}) w", count // 4)
+    same_peak(
+        score,
+        f"{am}: inserts of rows out of line",
+        gauge,
+        lambda times: (
+            f"INSERT INTO wide SELECT 1000 + w.id, w.v + w.v FROM (SELECT w.* FROM wide w CROSS JOIN q LIMIT {times}) w"
+        ),
+        count // 4,
+    )
     run(connection, "DROP TABLE wide", "RESET ALL")
 
 
@@ -202,12 +265,15 @@ def scans(score: Score, gauge: Gauge, data: Data, am: str, rounds: int) -> None:
         failing(connection, "INSERT INTO t (id, v) VALUES (0, '[1,2]')", "22000")
 
     def planned() -> None:
-        run(connection, f"PREPARE p AS SELECT id FROM t ORDER BY v <-> $1 LIMIT 3")
+        run(connection, "PREPARE p AS SELECT id FROM t ORDER BY v <-> $1 LIMIT 3")
         for mode in ("force_generic_plan", "force_custom_plan"):
             run(connection, f"SET plan_cache_mode = {mode}", f"EXECUTE p('{next(queries)}')")
         run(connection, "DEALLOCATE p", "SELECT nearest()")
 
-    run(connection, "CREATE OR REPLACE FUNCTION nearest() RETURNS bigint LANGUAGE plpgsql AS $$ DECLARE n bigint := 0; r record; BEGIN FOR r IN SELECT id FROM t ORDER BY v <-> (SELECT v FROM q WHERE id = 3) LIMIT 5 LOOP n := n + r.id; END LOOP; BEGIN PERFORM 1 / (id * 0) FROM t ORDER BY v <-> (SELECT v FROM q WHERE id = 4) LIMIT 1; EXCEPTION WHEN division_by_zero THEN n := n + 1; END; RETURN n; END $$")
+    run(
+        connection,
+        "CREATE OR REPLACE FUNCTION nearest() RETURNS bigint LANGUAGE plpgsql AS $$ DECLARE n bigint := 0; r record; BEGIN FOR r IN SELECT id FROM t ORDER BY v <-> (SELECT v FROM q WHERE id = 3) LIMIT 5 LOOP n := n + r.id; END LOOP; BEGIN PERFORM 1 / (id * 0) FROM t ORDER BY v <-> (SELECT v FROM q WHERE id = 4) LIMIT 1; EXCEPTION WHEN division_by_zero THEN n := n + 1; END; RETURN n; END $$",
+    )
     flat(score, f"{am}: cursors held over a commit", gauge, held, 40 * rounds)
     flat(score, f"{am}: cursors that a commit closes", gauge, left_open, 40 * rounds)
     flat(score, f"{am}: scans that errors end", gauge, aborted, 40 * rounds)
@@ -219,20 +285,47 @@ def scans(score: Score, gauge: Gauge, data: Data, am: str, rounds: int) -> None:
 def builds(score: Score, gauge: Gauge, am: str, rounds: int) -> None:
     connection = gauge.connection
     options = PLAIN[am].options
-    run(connection, "CREATE FUNCTION thrown(id int, v vector) RETURNS vector LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN IF id > 1500 THEN RAISE 'thrown'; END IF; RETURN v; END $$")
+    run(
+        connection,
+        "CREATE FUNCTION thrown(id int, v vector) RETURNS vector LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN IF id > 1500 THEN RAISE 'thrown'; END IF; RETURN v; END $$",
+    )
 
     def temporary() -> None:
-        run(connection, "CREATE TEMP TABLE p AS SELECT id, v FROM t LIMIT 200", f"CREATE INDEX ip ON p USING {am} (v vector_cosine_ops){options}", "SET enable_seqscan = off")
-        run(connection, "SELECT id FROM p ORDER BY v <=> (SELECT v FROM q WHERE id = 1) LIMIT 5", "DELETE FROM p WHERE id % 2 = 0", "VACUUM p", "INSERT INTO p SELECT id, v FROM t LIMIT 20", "DROP TABLE p", "RESET enable_seqscan")
+        run(
+            connection,
+            "CREATE TEMP TABLE p AS SELECT id, v FROM t LIMIT 200",
+            f"CREATE INDEX ip ON p USING {am} (v vector_cosine_ops){options}",
+            "SET enable_seqscan = off",
+        )
+        run(
+            connection,
+            "SELECT id FROM p ORDER BY v <=> (SELECT v FROM q WHERE id = 1) LIMIT 5",
+            "DELETE FROM p WHERE id % 2 = 0",
+            "VACUUM p",
+            "INSERT INTO p SELECT id, v FROM t LIMIT 20",
+            "DROP TABLE p",
+            "RESET enable_seqscan",
+        )
 
     def built() -> None:
         run(connection, f"CREATE INDEX i ON t USING {am} (v vector_l2_ops){options}", "REINDEX INDEX i", "DROP INDEX i")
 
     def thrown() -> None:
-        failing(connection, f"CREATE INDEX i ON t USING {am} ((thrown(id, v)::vector(16)) vector_l2_ops){options}", "P0001")
+        failing(
+            connection, f"CREATE INDEX i ON t USING {am} ((thrown(id, v)::vector(16)) vector_l2_ops){options}", "P0001"
+        )
 
     def spilled() -> None:
-        run(connection, "SET maintenance_work_mem = '1MB'", "SET client_min_messages = warning", f"CREATE INDEX i ON t USING {am} (s sparsevec_l2_ops)" if am == "hnsw" else "CREATE INDEX i ON t USING ivfflat (v vector_l2_ops) WITH (lists = 10)", "DROP INDEX i", "RESET maintenance_work_mem")
+        run(
+            connection,
+            "SET maintenance_work_mem = '1MB'",
+            "SET client_min_messages = warning",
+            f"CREATE INDEX i ON t USING {am} (s sparsevec_l2_ops)"
+            if am == "hnsw"
+            else "CREATE INDEX i ON t USING ivfflat (v vector_l2_ops) WITH (lists = 10)",
+            "DROP INDEX i",
+            "RESET maintenance_work_mem",
+        )
 
     flat(score, f"{am}: temporary tables, indexed and dropped", gauge, temporary, 15 * rounds)
     flat(score, f"{am}: builds", gauge, built, 3 * rounds)
@@ -244,26 +337,57 @@ def builds(score: Score, gauge: Gauge, am: str, rounds: int) -> None:
 def writes(score: Score, gauge: Gauge, data: Data, am: str, rounds: int) -> None:
     connection = gauge.connection
     options = PLAIN[am].options
-    run(connection, "CREATE TABLE w (id int, v vector(16))", "INSERT INTO w SELECT id, v FROM t LIMIT 1000", f"CREATE INDEX iw ON w USING {am} (v vector_cosine_ops){options}")
-    same_peak(score, f"{am}: inserts", gauge, lambda times: f"INSERT INTO w SELECT t.id, q.v + t.v FROM t CROSS JOIN q LIMIT {times}", 2000 * rounds)
+    run(
+        connection,
+        "CREATE TABLE w (id int, v vector(16))",
+        "INSERT INTO w SELECT id, v FROM t LIMIT 1000",
+        f"CREATE INDEX iw ON w USING {am} (v vector_cosine_ops){options}",
+    )
+    same_peak(
+        score,
+        f"{am}: inserts",
+        gauge,
+        lambda times: f"INSERT INTO w SELECT t.id, q.v + t.v FROM t CROSS JOIN q LIMIT {times}",
+        2000 * rounds,
+    )
     rows = [data.text(row, "v") for row in data.rows(500)]
     texts = iter(rows * 1000)
-    flat(score, f"{am}: single inserts", gauge, lambda: run(connection, f"INSERT INTO w VALUES (0, '{next(texts)}')"), 400 * rounds)
+    flat(
+        score,
+        f"{am}: single inserts",
+        gauge,
+        lambda: run(connection, f"INSERT INTO w VALUES (0, '{next(texts)}')"),
+        400 * rounds,
+    )
 
     def vacuumed() -> None:
-        run(connection, "DELETE FROM w WHERE id % 10 = 3", "VACUUM w", f"INSERT INTO w SELECT 3, v FROM t LIMIT 200")
+        run(connection, "DELETE FROM w WHERE id % 10 = 3", "VACUUM w", "INSERT INTO w SELECT 3, v FROM t LIMIT 200")
 
     flat(score, f"{am}: vacuums", gauge, vacuumed, 3 * rounds)
     if index_problems(connection, am, "iw") is not None:
-        flat(score, f"{am}: {am}_check", gauge, lambda: run(connection, f"SELECT * FROM {am}_check('iw', true)"), 3 * rounds)
+        flat(
+            score,
+            f"{am}: {am}_check",
+            gauge,
+            lambda: run(connection, f"SELECT * FROM {am}_check('iw', true)"),
+            3 * rounds,
+        )
     run(connection, "DROP TABLE w")
 
 
 def given_back(server: Server, score: Score, am: str, rounds: int) -> None:
     """One search over everything, then small ones: what the large one took is not kept for the life of the backend."""
     with server.connect() as connection:
-        run(connection, "CREATE TABLE big (id int, v vector(4))", f"INSERT INTO big SELECT n, ARRAY[random(), random(), random(), random()]::vector FROM generate_series(1, {15000 * rounds}) n")
-        run(connection, "SET maintenance_work_mem = '256MB'", f"CREATE INDEX ib ON big USING {am} (v vector_l2_ops){' WITH (m = 6, ef_construction = 20)' if am == 'hnsw' else PLAIN[am].options}")
+        run(
+            connection,
+            "CREATE TABLE big (id int, v vector(4))",
+            f"INSERT INTO big SELECT n, ARRAY[random(), random(), random(), random()]::vector FROM generate_series(1, {15000 * rounds}) n",
+        )
+        run(
+            connection,
+            "SET maintenance_work_mem = '256MB'",
+            f"CREATE INDEX ib ON big USING {am} (v vector_l2_ops){' WITH (m = 6, ef_construction = 20)' if am == 'hnsw' else PLAIN[am].options}",
+        )
     with backend(server) as gauge:
         connection = gauge.connection
 
@@ -281,12 +405,18 @@ def given_back(server: Server, score: Score, am: str, rounds: int) -> None:
         run(connection, "RESET ALL")
         small()
         use = gauge.now() - before
-        score.check(f"{am}: a search over everything gives its memory back", use.private <= SLACK + SPARE and use.contexts <= CONTEXT_SLACK, f"it took {(most - before.private) / 1024:.0f} kB; {use}")
+        score.check(
+            f"{am}: a search over everything gives its memory back",
+            use.private <= SLACK + SPARE and use.contexts <= CONTEXT_SLACK,
+            f"it took {(most - before.private) / 1024:.0f} kB; {use}",
+        )
         run(connection, "DROP TABLE big")
 
 
 def sample(score: Score, gauge: Gauge) -> None:
-    """A sample goes block by block; where maintenance_work_mem has no room to remember values stored out of line, each is fetched at once."""
+    """A sample goes block by block; where maintenance_work_mem has no room to remember values stored out of line, each
+    is fetched at once.
+    """
     connection, width, blocks, rows = gauge.connection, 700, 12_000, 10_000
     if not gauge.contexts:
         score.skip("ivfflat: a sample of many blocks", "no pg_backend_memory_contexts")
@@ -310,9 +440,17 @@ def sample(score: Score, gauge: Gauge) -> None:
     connection.add_notice_handler(lambda notice: seen.append(int(notice.message_primary or 0)))
     # What the sample takes, and little more.
     enough = (rows + 1) * (width * 4 + 8) // 1024 + 150
-    run(connection, f"SET maintenance_work_mem = '{enough}kB'", "CREATE INDEX ON wide USING ivfflat (v vector_l2_ops) WITH (lists = 1) WHERE taken(id)")
+    run(
+        connection,
+        f"SET maintenance_work_mem = '{enough}kB'",
+        "CREATE INDEX ON wide USING ivfflat (v vector_l2_ops) WITH (lists = 1) WHERE taken(id)",
+    )
     grown = max(seen) - min(seen) if seen else None
-    score.check("ivfflat: a sample of many blocks keeps what it fetched and nothing else", grown is not None and grown <= CONTEXT_SLACK, f"{grown} bytes in contexts more")
+    score.check(
+        "ivfflat: a sample of many blocks keeps what it fetched and nothing else",
+        grown is not None and grown <= CONTEXT_SLACK,
+        f"{grown} bytes in contexts more",
+    )
     run(connection, "DROP TABLE wide", "DROP FUNCTION taken")
 
 
@@ -334,7 +472,12 @@ def test(prefix: str, score: Score, ams: list[str], options) -> None:
 
 def work(server: Server, score: Score, ams: list[str], rounds: int, data: Data) -> None:
     with server.connect() as connection:
-        run(connection, "CREATE EXTENSION vector", "CREATE TABLE t (id int, v vector(16), h halfvec(16), s sparsevec(48), b bit(64))", "CREATE TABLE q (LIKE t)")
+        run(
+            connection,
+            "CREATE EXTENSION vector",
+            "CREATE TABLE t (id int, v vector(16), h halfvec(16), s sparsevec(48), b bit(64))",
+            "CREATE TABLE q (LIKE t)",
+        )
         data.copy(connection, "t", 0, ROWS, "vhsb")
         data.copy(connection, "q", 0, 500, "vhsb")
         run(connection, "ALTER TABLE q ADD PRIMARY KEY (id)", "ANALYZE t", "ANALYZE q")
@@ -343,7 +486,12 @@ def work(server: Server, score: Score, ams: list[str], rounds: int, data: Data) 
     for am in ams:
         started = time.monotonic()
         # One of each kind of value, and of those that are normalized first.
-        chosen = [opclass for opclass in OPCLASSES if opclass.am == am and opclass.name in ("vector_cosine_ops", "halfvec_cosine_ops", "sparsevec_cosine_ops", "bit_hamming_ops")]
+        chosen = [
+            opclass
+            for opclass in OPCLASSES
+            if opclass.am == am
+            and opclass.name in ("vector_cosine_ops", "halfvec_cosine_ops", "sparsevec_cosine_ops", "bit_hamming_ops")
+        ]
         for opclass in [PLAIN[am], *chosen]:
             with backend(server) as gauge:
                 rescans(score, gauge, opclass, (4000 if opclass is PLAIN[am] else 1000) * rounds)

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import psycopg
 
-from harness import ALL, DIMS, PLAIN, Data, Score, Server, invariants, run
+from vector_testing.data import DIMS, PLAIN, Data
+from vector_testing.invariants import ALL, invariants, run
+from vector_testing.results import Score
+from vector_testing.server import Server
 
 # Megabytes above what the backend has at that moment, and in the long form those between, too.
 SHORT = (3, 6, 12, 25, 70)
@@ -54,7 +57,9 @@ class Steps:
         self.server, self.score, self.steps = server, score, steps
 
     def each(self, name: str, act, before: tuple[str, ...] = (), also: tuple[str, ...] = ()) -> None:
-        """`act` works on a connection; it may raise that memory is wanting, and `also` what is wrong with its statement."""
+        """`act` works on a connection; it may raise that memory is wanting, and `also` what is wrong with its
+        statement.
+        """
         short = whole = 0
         wrong = []
         for step in self.steps:
@@ -78,7 +83,11 @@ class Steps:
             except (psycopg.Error, OSError) as error:
                 wrong.append(f"{step} MB: then {type(error).__name__}")
             connection.close()
-        self.score.check(f"{name}: an error or less memory, and the session lives", not wrong, "; ".join(wrong[:3]) or f"{short} errors, {whole} went on")
+        self.score.check(
+            f"{name}: an error or less memory, and the session lives",
+            not wrong,
+            "; ".join(wrong[:3]) or f"{short} errors, {whole} went on",
+        )
 
     def query(self, name: str, statement: str, *before: str, also: tuple[str, ...] = ()) -> None:
         self.each(name, lambda connection: connection.execute(statement), before, also)
@@ -107,14 +116,28 @@ def values(steps: Steps) -> None:
     numbers = "(SELECT array_agg(i % 97 + 0.5) FROM generate_series(1, 16000) i)"
     for kind in ("vector", "halfvec", "sparsevec"):
         steps.query(f"{kind}: a long literal that is wrong", f"SELECT repeat('x', {LITERAL})::{kind}", also=("22P02",))
-        steps.query(f"{kind}: a long number", f"SELECT ('{'{1:' if kind == 'sparsevec' else '['}' || repeat('9', {LITERAL}))::{kind}", also=("22P02", "22003"))
+        steps.query(
+            f"{kind}: a long number",
+            f"SELECT ('{'{1:' if kind == 'sparsevec' else '['}' || repeat('9', {LITERAL}))::{kind}",
+            also=("22P02", "22003"),
+        )
         for element in ("int4", "float4", "float8", "numeric"):
             steps.query(f"{element}[] to {kind}", f"SELECT {numbers}::{element}[]::{kind}::text::{kind}")
     steps.query("a long array to sparsevec", "SELECT array_fill(0::int4, ARRAY[5000000])::sparsevec")
-    steps.query("a long array with too many elements", "SELECT array_fill(1::float8, ARRAY[5000000])::sparsevec", also=("54000",))
-    steps.query("casts and functions", "SELECT sum(vector_norm(l2_normalize(v::halfvec::sparsevec::vector))), sum((v::real[])[1]), sum(l2_norm(l2_normalize(h::sparsevec))) FROM wide")
+    steps.query(
+        "a long array with too many elements",
+        "SELECT array_fill(1::float8, ARRAY[5000000])::sparsevec",
+        also=("54000",),
+    )
+    steps.query(
+        "casts and functions",
+        "SELECT sum(vector_norm(l2_normalize(v::halfvec::sparsevec::vector))), sum((v::real[])[1]), sum(l2_norm(l2_normalize(h::sparsevec))) FROM wide",
+    )
     steps.query("aggregates", "SELECT avg(v), sum(v), avg(h), sum(h), avg(v + v), avg(v || v) FROM wide")
-    steps.query("exact distances", "SELECT id FROM wide ORDER BY v <-> (SELECT v FROM wide LIMIT 1), h <=> (SELECT h FROM wide LIMIT 1)")
+    steps.query(
+        "exact distances",
+        "SELECT id FROM wide ORDER BY v <-> (SELECT v FROM wide LIMIT 1), h <=> (SELECT h FROM wide LIMIT 1)",
+    )
     connection = steps.server.connect()
     with connection.cursor().copy("COPY wide TO STDOUT (FORMAT binary)") as copy:
         rows = b"".join(bytes(block) for block in copy)
@@ -134,30 +157,71 @@ def indexes(server: Server, steps: Steps, am: str, seed: int) -> None:
     connection = server.connect()
     lists = {"hnsw": " WITH (m = 4, ef_construction = 8)", "ivfflat": " WITH (lists = 30)"}[am]
     small = {"hnsw": "many WHERE id <= 4000", "ivfflat": "many"}[am]
-    run(connection, "SET maintenance_work_mem = '1GB'", f"CREATE TABLE scanned AS SELECT * FROM {small}", f"CREATE INDEX scanned_v ON scanned USING {am} (v vector_l2_ops){lists}")
-    run(connection, f"CREATE INDEX {am}_v ON {am} USING {am} (v {opclass.name}){opclass.options}", f"CREATE TABLE built (LIKE {am})", f"INSERT INTO built SELECT * FROM {am}")
-    settings = ("SET work_mem = '1GB'", "SET maintenance_work_mem = '1GB'", "SET enable_seqscan = off", "SET enable_sort = off", *ALL[am])
+    run(
+        connection,
+        "SET maintenance_work_mem = '1GB'",
+        f"CREATE TABLE scanned AS SELECT * FROM {small}",
+        f"CREATE INDEX scanned_v ON scanned USING {am} (v vector_l2_ops){lists}",
+    )
+    run(
+        connection,
+        f"CREATE INDEX {am}_v ON {am} USING {am} (v {opclass.name}){opclass.options}",
+        f"CREATE TABLE built (LIKE {am})",
+        f"INSERT INTO built SELECT * FROM {am}",
+    )
+    settings = (
+        "SET work_mem = '1GB'",
+        "SET maintenance_work_mem = '1GB'",
+        "SET enable_seqscan = off",
+        "SET enable_sort = off",
+        *ALL[am],
+    )
 
-    steps.query(f"{am}: a scan of everything", "SELECT count(*) FROM (SELECT id FROM scanned ORDER BY v <-> '[1,2,3]') found", *settings)
+    steps.query(
+        f"{am}: a scan of everything",
+        "SELECT count(*) FROM (SELECT id FROM scanned ORDER BY v <-> '[1,2,3]') found",
+        *settings,
+    )
     # The second one has the centres in memory.
     query = data.text(data.rows(1)[0], "v")
-    steps.query(f"{am}: scans", f"SELECT count((SELECT id FROM {am} ORDER BY v <-> a.v LIMIT 1)) FROM {am} a WHERE id <= 200", *settings, f"SELECT id FROM {am} ORDER BY v <-> '{query}' LIMIT 1")
+    steps.query(
+        f"{am}: scans",
+        f"SELECT count((SELECT id FROM {am} ORDER BY v <-> a.v LIMIT 1)) FROM {am} a WHERE id <= 200",
+        *settings,
+        f"SELECT id FROM {am} ORDER BY v <-> '{query}' LIMIT 1",
+    )
     for workers in (2,) if steps.steps is SHORT else (0, 2):
         before = (*settings, f"SET max_parallel_maintenance_workers = {workers}")
-        steps.query(f"{am}: a build with {workers} workers", f"CREATE INDEX ON built USING {am} (v {opclass.name}){opclass.options}", *before)
+        steps.query(
+            f"{am}: a build with {workers} workers",
+            f"CREATE INDEX ON built USING {am} (v {opclass.name}){opclass.options}",
+            *before,
+        )
         run(connection, "DROP TABLE built", f"CREATE TABLE built (LIKE {am})", f"INSERT INTO built SELECT * FROM {am}")
         steps.query(f"{am}: a build of many rows with {workers} workers", "REINDEX INDEX scanned_v", *before)
         for column, kind in (("v", "vector"), ("h", "halfvec")):
-            steps.query(f"{am}: a build of long {kind}s with {workers} workers", f"CREATE INDEX ON wide USING {am} ({column} {kind}_l2_ops)", *before)
+            steps.query(
+                f"{am}: a build of long {kind}s with {workers} workers",
+                f"CREATE INDEX ON wide USING {am} ({column} {kind}_l2_ops)",
+                *before,
+            )
             run(connection, f"DROP INDEX IF EXISTS wide_{column}_idx")
-    steps.query(f"{am}: inserts", f"INSERT INTO {am} SELECT id + last, v FROM {am}, (SELECT max(id) last FROM {am}) l WHERE id < 10000 AND id % 16 = 3", *settings)
+    steps.query(
+        f"{am}: inserts",
+        f"INSERT INTO {am} SELECT id + last, v FROM {am}, (SELECT max(id) last FROM {am}) l WHERE id < 10000 AND id % 16 = 3",
+        *settings,
+    )
     steps.query(f"{am}: updates", f"UPDATE {am} SET v = v + v WHERE id % 29 = 4", *settings)
     run(connection, f"ALTER TABLE {am} SET (autovacuum_enabled = off)")
 
     def vacuum(connection: psycopg.Connection) -> None:
         connection.execute(f"VACUUM (INDEX_CLEANUP on) {am}")
 
-    deletes = tuple([*settings, f"DELETE FROM {am} WHERE id < 10000 AND id % 40 = (SELECT count(*) FROM vacuumed) % 40", "INSERT INTO vacuumed VALUES (1)"])
+    deletes = (
+        *settings,
+        f"DELETE FROM {am} WHERE id < 10000 AND id % 40 = (SELECT count(*) FROM vacuumed) % 40",
+        "INSERT INTO vacuumed VALUES (1)",
+    )
     run(connection, "CREATE TABLE IF NOT EXISTS vacuumed (n int)")
     steps.each(f"{am}: vacuums", vacuum, deletes)
     steps.query(f"{am}: checks", f"SELECT * FROM {am}_check('scanned_v', true)", *settings)
@@ -168,7 +232,9 @@ def indexes(server: Server, steps: Steps, am: str, seed: int) -> None:
 
 
 def sample(server: Server, score: Score) -> None:
-    """What clustering needs is asked for beside the sample, which is there already: with memory for the sample once, not twice, it is built."""
+    """What clustering needs is asked for beside the sample, which is there already: with memory for the sample once,
+    not twice, it is built.
+    """
     rows, width = 10_000, 1000
     connection = server.connect()
     run(
@@ -203,5 +269,9 @@ def test(prefix: str, score: Score, ams: list[str], options) -> None:
         if "ivfflat" in ams:
             sample(server, score)
         log = server.log()
-        score.check("memory: no process was ended", "was terminated by signal" not in log and "all server processes terminated" not in log, [line for line in log.splitlines() if "terminated by" in line][:3])
+        score.check(
+            "memory: no process was ended",
+            "was terminated by signal" not in log and "all server processes terminated" not in log,
+            [line for line in log.splitlines() if "terminated by" in line][:3],
+        )
         score.check("memory: nothing unexpected in the server's log", not server.trouble(), server.trouble()[:3])

@@ -6,6 +6,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from vector_testing.pg import pg_config
+
 HEAD = """#include "postgres.h"
 #include "fmgr.h"
 
@@ -13,17 +15,13 @@ PG_MODULE_MAGIC;
 """
 
 
-def asked(*command: str) -> str:
-    return subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
-
-
 def can_compile(prefix: str) -> bool:
-    return bool(shutil.which("cc")) and (Path(asked(f"{prefix}/bin/pg_config", "--includedir-server")) / "fmgr.h").exists()
+    return bool(shutil.which("cc")) and (Path(pg_config(prefix, "--includedir-server")) / "fmgr.h").exists()
 
 
 def compiled(prefix: str, name: str, body: str, directory: Path) -> str:
     """The module `name`, as a path without ending, as one writes it in SQL and in the configuration."""
-    headers = asked(f"{prefix}/bin/pg_config", "--includedir-server")
+    headers = pg_config(prefix, "--includedir-server")
     source, library = directory / f"{name}.c", directory / f"{name}.so"
     source.write_text(HEAD + body)
     subprocess.run(["cc", "-shared", "-fPIC", "-w", "-O1", f"-I{headers}", "-o", str(library), str(source)], check=True)

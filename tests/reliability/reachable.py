@@ -1,13 +1,14 @@
-"""Every committed row can be reached through the index: at every moment, whatever was inserted, vacuumed, cancelled or killed.
+"""Every committed row can be reached through the index: at every moment, whatever was inserted, vacuumed, cancelled or
+killed.
 
-A schedule drawn from a seed changes one table per operator class, stops inserts, vacuums and scans at their fault points, does other things
-meanwhile, lets go, cancels or kills, and after each step compares a scan by index that nothing limits with the rows that are committed.
+A schedule drawn from a seed changes one table per operator class, stops inserts, vacuums and scans at their fault
+points, does other things meanwhile, lets go, cancels or kills, and after each step compares a scan by index that
+nothing limits with the rows that are committed.
 """
 
 from __future__ import annotations
 
 import random
-import subprocess
 import time
 from collections import Counter, deque
 from dataclasses import dataclass, field
@@ -16,9 +17,13 @@ from pathlib import Path
 import numpy as np
 import psycopg
 
-import windows
-from faults import POINTS, Session, available
-from harness import ALL, OPCLASSES, Data, Opclass, Score, Server, by_index, by_table, index_problems, run
+from reliability import windows
+from reliability.faults import POINTS, Session, available
+from vector_testing.data import OPCLASSES, Data, Opclass
+from vector_testing.invariants import ALL, by_index, index_problems, run
+from vector_testing.pg import pg_config
+from vector_testing.results import Score
+from vector_testing.server import Server
 
 # Each column type and each metric at least once.
 TRIED = {
@@ -27,10 +32,23 @@ TRIED = {
 }
 KINDS = ["near", "near", "far", "equal", "equal", "outside"]
 MOST_ROWS = 1200
-# A scan with a queue for all elements walks everything that the graph leads to, and nothing helps it as an iterative scan's last pass does.
+# A scan with a queue for all elements walks everything that the graph leads to, and nothing helps it as an iterative
+# scan's last pass does.
 GRAPH, QUEUE = ["SET hnsw.iterative_scan = off", "SET hnsw.ef_search = 1000"], 1000
 # The first three are rules for fault points.
-RULES = ["hnsw.insert.pair:wait", " hnsw.*:kill:3 , a:error", "", "a", "a:", ":wait", "a:wait:0", "a:wait:x", "a:wait:1:2", "a:sleep", "a:wait,b"]
+RULES = [
+    "hnsw.insert.pair:wait",
+    " hnsw.*:kill:3 , a:error",
+    "",
+    "a",
+    "a:",
+    ":wait",
+    "a:wait:0",
+    "a:wait:x",
+    "a:wait:1:2",
+    "a:sleep",
+    "a:wait,b",
+]
 # Nobody waits for long in foreground: what a stopped session blocks is given up and tried another time.
 WAIT = "100ms"
 TYPES = {"v": "vector(16)", "h": "halfvec(16)", "s": "sparsevec(48)", "b": "bit(64)"}
@@ -110,7 +128,12 @@ class Driver:
         self.main = self.server.connect()
         self.reader = self.server.connect()
         # levels of new elements follow from the seed
-        run(self.main, f"SET hnsw.build_seed = {self.rng.randrange(1, 1 << 30)}", f"SET lock_timeout = '{WAIT}'", "SET max_parallel_maintenance_workers = 0")
+        run(
+            self.main,
+            f"SET hnsw.build_seed = {self.rng.randrange(1, 1 << 30)}",
+            f"SET lock_timeout = '{WAIT}'",
+            "SET max_parallel_maintenance_workers = 0",
+        )
         self.walker = self.server.connect()
         by_index(self.reader, [*ALL["hnsw"], *ALL["ivfflat"], "SET work_mem = '64MB'"])
         by_index(self.walker, GRAPH)
@@ -118,7 +141,14 @@ class Driver:
             run(connection, "SET lock_timeout = '10s'", "SET enable_sort = off")
 
     def session(self, am: str) -> Session:
-        return Session(self.server, self.control, f"SET hnsw.build_seed = {self.rng.randrange(1, 1 << 30)}", "SET lock_timeout = '20s'", "SET enable_seqscan = off", *ALL[am])
+        return Session(
+            self.server,
+            self.control,
+            f"SET hnsw.build_seed = {self.rng.randrange(1, 1 << 30)}",
+            "SET lock_timeout = '20s'",
+            "SET enable_seqscan = off",
+            *ALL[am],
+        )
 
     def close(self) -> None:
         for connection in (self.control, self.main, self.reader, self.walker):
@@ -127,11 +157,15 @@ class Driver:
     def say(self, what: str) -> None:
         self.log.append(f"{self.steps}: {what}")
 
-    # --- what must hold -------------------------------------------------------------------------------------------------
+    # --- what must hold -----------------------------------------------------------------------------------------------
 
     def check(self, table: Table, beside: str = "") -> None:
         """A scan by index that nothing limits finds the committed rows, each once."""
-        query = table.value(self.rng.choice(KINDS[:4])) if self.rng.random() < 0.7 or not table.rows else self.rng.choice(list(table.rows.values()))
+        query = (
+            table.value(self.rng.choice(KINDS[:4]))
+            if self.rng.random() < 0.7 or not table.rows
+            else self.rng.choice(list(table.rows.values()))
+        )
         question = f"SELECT id FROM {table.name} ORDER BY e {table.opclass.operator} '{query}'"
         found = [row[0] for row in self.reader.execute(question)]
         self.counts["scans"] += 1
@@ -139,7 +173,12 @@ class Driver:
         self.compare(table, found, set(table.rows), f"a scan{beside} from {query[:60]}")
         if table.opclass.am == "hnsw" and table.bound <= QUEUE:
             self.counts["walks of the graph"] += 1
-            self.compare(table, [row[0] for row in self.walker.execute(question)], set(table.rows), f"a walk of the graph{beside} from {query[:60]}")
+            self.compare(
+                table,
+                [row[0] for row in self.walker.execute(question)],
+                set(table.rows),
+                f"a walk of the graph{beside} from {query[:60]}",
+            )
 
     def compare(self, table: Table, found: list[int], wanted: set[int], what: str) -> None:
         missing, extra = wanted - set(found), set(found) - wanted
@@ -151,12 +190,16 @@ class Driver:
         problems = index_problems(self.reader, table.opclass.am, table.index) or []
         self.counts["deep checks"] += 1
         if problems:
-            raise Missed(f"{table.name}, {table.opclass.am} {table.opclass.name}: {table.opclass.am}_check: {'; '.join(problems[:4])}")
+            raise Missed(
+                f"{table.name}, {table.opclass.am} {table.opclass.name}: {table.opclass.am}_check: {'; '.join(problems[:4])}"
+            )
 
-    # --- steps ----------------------------------------------------------------------------------------------------------
+    # --- steps --------------------------------------------------------------------------------------------------------
 
     def attempt(self, what: str, *statements: str) -> bool:
-        """In one transaction; False when it had to wait for a stopped session, or was stopped itself by a rule, and so did nothing."""
+        """In one transaction; False when it had to wait for a stopped session, or was stopped itself by a rule, and so
+        did nothing.
+        """
         try:
             with self.main.transaction():
                 for statement in statements:
@@ -202,7 +245,9 @@ class Driver:
                 table.rows |= rows
         else:
             name = f"p{table.next_id}"
-            if len(table.prepared) < 2 and self.attempt("insert", table.insert(rows), f"PREPARE TRANSACTION '{table.name} {name}'"):
+            if len(table.prepared) < 2 and self.attempt(
+                "insert", table.insert(rows), f"PREPARE TRANSACTION '{table.name} {name}'"
+            ):
                 table.prepared[f"{table.name} {name}"] = rows
 
     def end_prepared(self, table: Table) -> None:
@@ -222,14 +267,18 @@ class Driver:
             return
         if self.rng.random() < 0.5:
             self.say(f"{table.name}: update of {len(numbers)}, the indexed value stays")
-            self.attempt("update", f"UPDATE {table.name} SET n = n + 1 WHERE id = ANY ('{{{','.join(map(str, numbers))}}}')")
+            self.attempt(
+                "update", f"UPDATE {table.name} SET n = n + 1 WHERE id = ANY ('{{{','.join(map(str, numbers))}}}')"
+            )
             return
         kind = self.rng.choice(KINDS)
         rows = {number: table.value(kind) for number in numbers}
         table.bound += len(numbers)
         self.say(f"{table.name}: update of {len(numbers)} to {kind}")
         values = ", ".join(f"({number}, '{value}'::{TYPES[table.opclass.column]})" for number, value in rows.items())
-        if self.attempt("update", f"UPDATE {table.name} t SET e = x.e FROM (VALUES {values}) x (id, e) WHERE t.id = x.id"):
+        if self.attempt(
+            "update", f"UPDATE {table.name} t SET e = x.e FROM (VALUES {values}) x (id, e) WHERE t.id = x.id"
+        ):
             table.rows |= rows
         else:
             table.untidy = True
@@ -240,7 +289,9 @@ class Driver:
             share = max(share, 0.6)
         numbers = table.some(share) if share < 1 else list(table.rows)
         self.say(f"{table.name}: delete of {len(numbers)} of {len(table.rows)}")
-        if numbers and self.attempt("delete", f"DELETE FROM {table.name} WHERE id = ANY ('{{{','.join(map(str, numbers))}}}')"):
+        if numbers and self.attempt(
+            "delete", f"DELETE FROM {table.name} WHERE id = ANY ('{{{','.join(map(str, numbers))}}}')"
+        ):
             for number in numbers:
                 del table.rows[number]
 
@@ -261,7 +312,12 @@ class Driver:
         slow = self.rng.random() < 0.2
         self.say(f"{table.name}: vacuum {rule or ('with delays' if slow else '')}")
         self.counts["vacuums"] += 1
-        run(self.main, f"SET vector.fault_point = '{rule}'", f"SET vacuum_cost_delay = {1 if slow else 0}", "SET lock_timeout = '20s'")
+        run(
+            self.main,
+            f"SET vector.fault_point = '{rule}'",
+            f"SET vacuum_cost_delay = {1 if slow else 0}",
+            "SET lock_timeout = '20s'",
+        )
         try:
             self.main.execute(self.vacuum_words(table))
             self.vacuumed(table)
@@ -275,20 +331,26 @@ class Driver:
             # they hold locks on the table
             return
         self.say(f"{table.name}: reindex")
-        run(self.main, f"SET maintenance_work_mem = '{self.rng.choice(('1MB', '64MB'))}'", "SET client_min_messages = warning", f"REINDEX INDEX {table.index}")
+        run(
+            self.main,
+            f"SET maintenance_work_mem = '{self.rng.choice(('1MB', '64MB'))}'",
+            "SET client_min_messages = warning",
+            f"REINDEX INDEX {table.index}",
+        )
         self.vacuumed(table)
 
     def quick(self, table: Table) -> None:
         """Something beside a stopped session."""
         self.rng.choices((self.insert, self.update, self.delete, self.end_prepared), (6, 1, 1, 1))[0](table)
 
-    # --- the schedule ---------------------------------------------------------------------------------------------------
+    # --- the schedule -------------------------------------------------------------------------------------------------
 
     def advance(self) -> None:
         table = self.rng.choice(self.tables)
         self.steps += 1
         what = self.rng.choices(
-            (self.insert, self.update, self.delete, self.vacuum, self.end_prepared, self.reindex, windows.one), (30, 8, 8, 10, 3, 1, 25)
+            (self.insert, self.update, self.delete, self.vacuum, self.end_prepared, self.reindex, windows.one),
+            (30, 8, 8, 10, 3, 1, 25),
         )[0]
         if len(table.rows) > MOST_ROWS:
             what = self.delete
@@ -320,21 +382,42 @@ def make_tables(connection: psycopg.Connection, seed: int, ams: list[str], rng: 
         if opclass.am not in ams or opclass.name not in TRIED[opclass.am]:
             continue
         table = Table(f"r{len(tables)}", opclass, Data(seed + len(tables)), rng)
-        run(connection, f"CREATE TABLE {table.name} (id int, n int DEFAULT 0, e {TYPES[opclass.column]}) WITH (fillfactor = 70)")
-        options = f"m = {rng.choice((2, 4, 16))}, ef_construction = 32" if opclass.am == "hnsw" else f"lists = {rng.choice((1, 7))}"
+        run(
+            connection,
+            f"CREATE TABLE {table.name} (id int, n int DEFAULT 0, e {TYPES[opclass.column]}) WITH (fillfactor = 70)",
+        )
+        options = (
+            f"m = {rng.choice((2, 4, 16))}, ef_construction = 32"
+            if opclass.am == "hnsw"
+            else f"lists = {rng.choice((1, 7))}"
+        )
         first = rng.choice((0, 0, 300))
         if first:
             for kind in ("near", "far", "equal"):
                 rows = table.new(first // 3, kind)
                 connection.execute(table.insert(rows))
                 table.rows |= rows
-        run(connection, f"CREATE INDEX {table.index} ON {table.name} USING {opclass.am} (e {opclass.name}) WITH ({options})")
+        run(
+            connection,
+            f"CREATE INDEX {table.index} ON {table.name} USING {opclass.am} (e {opclass.name}) WITH ({options})",
+        )
         tables.append(table)
     return tables
 
 
-def schedules(server: Server, score: Score, ams: list[str], seed: int, seconds: float, steps: int, total: Counter[str], points: Counter[str]) -> None:
-    """One schedule after the other, each from a seed of its own, until the time is over. The first one alone decides the short form."""
+def schedules(
+    server: Server,
+    score: Score,
+    ams: list[str],
+    seed: int,
+    seconds: float,
+    steps: int,
+    total: Counter[str],
+    points: Counter[str],
+) -> None:
+    """One schedule after the other, each from a seed of its own, until the time is over. The first one alone decides
+    the short form.
+    """
     end = time.monotonic() + seconds
     number = failures = 0
     while number == 0 or time.monotonic() < end:
@@ -349,8 +432,14 @@ def schedules(server: Server, score: Score, ams: list[str], seed: int, seconds: 
             driver.finish()
         except (Missed, psycopg.Error, AssertionError, windows.Stopped) as error:
             if isinstance(error, psycopg.InternalError) and error.sqlstate is None:
-                # An error of the client's library, which no server sent: seen once, after a killed backend. More than one is no chance.
-                print(f"# the client gave up in the schedule of seed {seed + number}, step {driver.steps}: {error}", *(f"#   {line}" for line in driver.log), sep="\n", flush=True)
+                # An error of the client's library, which no server sent: seen once, after a killed backend. More than
+                # one is no chance.
+                print(
+                    f"# the client gave up in the schedule of seed {seed + number}, step {driver.steps}: {error}",
+                    *(f"#   {line}" for line in driver.log),
+                    sep="\n",
+                    flush=True,
+                )
                 total["schedules that the client ended"] += 1
                 failures += total["schedules that the client ended"] > 1
                 driver.close()
@@ -358,7 +447,11 @@ def schedules(server: Server, score: Score, ams: list[str], seed: int, seconds: 
                 forget(server, tables)
                 continue
             failures += 1
-            score.check(f"reachable: schedule of seed {seed + number}, step {driver.steps}", False, f"{type(error).__name__}: {error}")
+            score.check(
+                f"reachable: schedule of seed {seed + number}, step {driver.steps}",
+                False,
+                f"{type(error).__name__}: {error}",
+            )
             print("\n".join(f"#   {line}" for line in driver.log), flush=True)
         driver.close()
         number += 1
@@ -367,7 +460,9 @@ def schedules(server: Server, score: Score, ams: list[str], seed: int, seconds: 
         if failures >= 3:
             break
         forget(server, tables)
-    score.check(f"reachable: {number} schedules from seed {seed}", failures == 0, f"{failures} failed" if failures else "")
+    score.check(
+        f"reachable: {number} schedules from seed {seed}", failures == 0, f"{failures} failed" if failures else ""
+    )
     print("# done: " + ", ".join(f"{count} {name}" for name, count in sorted(total.items())), flush=True)
 
 
@@ -376,7 +471,10 @@ def forget(server: Server, tables: list[Table]) -> None:
     connection = server.connect()
     for (name,) in connection.execute("SELECT gid FROM pg_prepared_xacts").fetchall():
         connection.execute(f"ROLLBACK PREPARED '{name}'")
-    run(connection, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'")
+    run(
+        connection,
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'",
+    )
     run(connection, *(f"DROP TABLE {table.name}" for table in tables))
     connection.close()
 
@@ -391,9 +489,12 @@ def taken(connection: psycopg.Connection, rule: str) -> bool:
 
 def test(prefix: str, score: Score, ams: list[str], options) -> None:
     if options.faults:
-        libraries = subprocess.run([f"{prefix}/bin/pg_config", "--pkglibdir"], stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+        libraries = pg_config(prefix, "--pkglibdir")
         shipped = (Path(libraries) / "vector.so").read_bytes()
-        score.check("reachable: what is shipped has no fault points", b"vector.fault_point" not in shipped and b"hnsw.vacuum.rows" not in shipped)
+        score.check(
+            "reachable: what is shipped has no fault points",
+            b"vector.fault_point" not in shipped and b"hnsw.vacuum.rows" not in shipped,
+        )
         prefix = options.faults
     settings = {"max_prepared_transactions": "20", "max_wal_size": "256MB", "restart_after_crash": "on"}
     with Server(prefix, "reachable", settings) as server:
@@ -411,6 +512,8 @@ def test(prefix: str, score: Score, ams: list[str], options) -> None:
         schedules(server, score, ams, options.seed, max(20.0, options.seconds), 400, total, points)
         print("# stopped at: " + ", ".join(f"{name} {count}" for name, count in sorted(points.items())), flush=True)
         if options.seconds >= 300:
-            unmet = {point for kind, known in POINTS.items() if kind.split(".")[0] in ams for point in known} - set(points)
+            unmet = {point for kind, known in POINTS.items() if kind.split(".")[0] in ams for point in known} - set(
+                points
+            )
             score.check("reachable: schedules stopped at every fault point", not unmet, sorted(unmet) or "")
         score.check("reachable: nothing unexpected in the server's log", not server.trouble(), server.trouble()[:3])

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from harness import COLUMNS, OPCLASSES, Data, Score, Server, invariants, run
+from vector_testing.data import COLUMNS, OPCLASSES, Data
+from vector_testing.invariants import invariants, run
+from vector_testing.results import Score
+from vector_testing.server import Server
 
 
 def test(prefix: str, score: Score, ams: list[str], options) -> None:
@@ -16,7 +19,9 @@ def test(prefix: str, score: Score, ams: list[str], options) -> None:
             name = f"{opclass.am} {opclass.name}"
             run(connection, "DROP TABLE IF EXISTS t", f"CREATE TABLE t ({COLUMNS})")
             data.copy(connection, "t", 1, 2000)
-            run(connection, f"CREATE INDEX i ON t USING {opclass.am} ({opclass.column} {opclass.name}){opclass.options}")
+            run(
+                connection, f"CREATE INDEX i ON t USING {opclass.am} ({opclass.column} {opclass.name}){opclass.options}"
+            )
             invariants(score, f"{name}, built", connection, data, opclass)
             data.copy(connection, "t", 2001, 1000)
             invariants(score, f"{name}, inserted", connection, data, opclass)
@@ -26,6 +31,8 @@ def test(prefix: str, score: Score, ams: list[str], options) -> None:
             data.copy(connection, "t", 3001, 1200)
             invariants(score, f"{name}, inserted after vacuum", connection, data, opclass)
             grown = connection.execute("SELECT pg_relation_size('i')").fetchone()[0] / size
-            score.check(f"{name}, what vacuum freed is used again", grown < 1.35, f"the index grew to {grown:.2f} of its size")
+            score.check(
+                f"{name}, what vacuum freed is used again", grown < 1.35, f"the index grew to {grown:.2f} of its size"
+            )
         connection.close()
         score.check("recall: nothing unexpected in the server's log", not server.trouble(), server.trouble()[:3])

@@ -1,4 +1,6 @@
-"""Backups and what is left undecided: base backup with point-in-time recovery under load, and prepared transactions over vacuums and crashes."""
+"""Backups and what is left undecided: base backup with point-in-time recovery under load, and prepared transactions
+over vacuums and crashes.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +8,18 @@ import threading
 
 import psycopg
 
-from harness import PLAIN, Data, Opclass, Score, Server, exact, invariants, run
+from vector_testing.data import PLAIN, Data, Opclass
+from vector_testing.invariants import exact, invariants, run
+from vector_testing.results import Score
+from vector_testing.server import Server
 
-SETTINGS = {"max_wal_size": "64MB", "wal_level": "replica", "archive_mode": "on", "max_prepared_transactions": "20", "wal_consistency_checking": "all"}
+SETTINGS = {
+    "max_wal_size": "64MB",
+    "wal_level": "replica",
+    "archive_mode": "on",
+    "max_prepared_transactions": "20",
+    "wal_consistency_checking": "all",
+}
 
 
 class Load:
@@ -43,7 +54,7 @@ class Load:
         self.vacuums += 1
         self.done.wait(0.05)
 
-    def __enter__(self) -> "Load":
+    def __enter__(self) -> Load:
         for thread in self.threads:
             thread.start()
         return self
@@ -65,17 +76,37 @@ def point_in_time(prefix: str, score: Score, opclass: Opclass, options) -> None:
         archive.mkdir()
         archive.chmod(0o777)
         connection = primary.connect()
-        run(connection, f"ALTER SYSTEM SET archive_command = 'test ! -f {archive}/%f && cp %p {archive}/%f'", "SELECT pg_reload_conf()")
+        run(
+            connection,
+            f"ALTER SYSTEM SET archive_command = 'test ! -f {archive}/%f && cp %p {archive}/%f'",
+            "SELECT pg_reload_conf()",
+        )
         run(connection, "CREATE EXTENSION vector", "CREATE TABLE t (id int, v vector(16))")
         data = Data(options.seed)
         data.copy(connection, "t", 1, 2000, "v")
-        run(connection, f"CREATE INDEX i ON t USING {opclass.am} (v {opclass.name}){opclass.options}", "CREATE TABLE backup_taken ()")
+        run(
+            connection,
+            f"CREATE INDEX i ON t USING {opclass.am} (v {opclass.name}){opclass.options}",
+            "CREATE TABLE backup_taken ()",
+        )
         restored = Server(prefix, "restored", SETTINGS)
         restored.base.chmod(0o777)
         states: list[tuple[str, list[tuple]]] = []
         # the copy is taken while rows come and go
         with Load(primary, options.seed, 1_000_000) as load:
-            made = primary.tool("pg_basebackup", "-h", primary.socket, "-U", "postgres", "-D", str(restored.base / "data"), "-X", "none", "-c", "fast")
+            made = primary.tool(
+                "pg_basebackup",
+                "-h",
+                primary.socket,
+                "-U",
+                "postgres",
+                "-D",
+                str(restored.base / "data"),
+                "-X",
+                "none",
+                "-c",
+                "fast",
+            )
         for number in range(3):
             states.append((f"point_{number}", ids(connection)))
             run(connection, f"SELECT pg_create_restore_point('point_{number}')", "SELECT pg_switch_wal()")
@@ -86,11 +117,20 @@ def point_in_time(prefix: str, score: Score, opclass: Opclass, options) -> None:
         run(connection, "SELECT pg_switch_wal()", "CHECKPOINT")
         connection.close()
         primary.stop()
-        if not score.check(f"{name}: a base backup is taken under load", made.returncode == 0 and not load.problems, made.stdout if made.returncode else load.problems[:2]):
+        if not score.check(
+            f"{name}: a base backup is taken under load",
+            made.returncode == 0 and not load.problems,
+            made.stdout if made.returncode else load.problems[:2],
+        ):
             restored.remove()
             return
         point, wanted = states[options.seed % len(states)]
-        settings = {"restore_command": f"cp {archive}/%f %p", "recovery_target_name": point, "recovery_target_action": "promote", "archive_mode": "off"}
+        settings = {
+            "restore_command": f"cp {archive}/%f %p",
+            "recovery_target_name": point,
+            "recovery_target_action": "promote",
+            "archive_mode": "off",
+        }
         (restored.base / "data" / "recovery.signal").touch()
         restored.settings = restored.settings | settings
         try:
@@ -98,11 +138,15 @@ def point_in_time(prefix: str, score: Score, opclass: Opclass, options) -> None:
             connection = restored.connect()
             restored.promoted(connection)
             score.check(f"{name}: the rows are those of {point}", ids(connection) == wanted, f"{len(wanted)} rows")
-            invariants(score, f"{name}, at {point}", connection, data, opclass, floor=0.7)  # what stands at that moment is not the data that recall has its floor for
+            invariants(
+                score, f"{name}, at {point}", connection, data, opclass, floor=0.7
+            )  # what stands at that moment is not the data that recall has its floor for
             with Load(restored, options.seed, 3_000_000) as load:
                 load.done.wait(1)
             run(connection, "VACUUM t")
-            score.check(f"{name}: the restored server goes on", not load.problems and load.changes > 0, load.problems[:2])
+            score.check(
+                f"{name}: the restored server goes on", not load.problems and load.changes > 0, load.problems[:2]
+            )
             exact(score, f"{name}, gone on from {point}", connection, opclass, {row[0] for row in ids(connection)})
             connection.close()
             score.check(f"{name}: nothing unexpected in the log", not restored.trouble(), restored.trouble()[:3])
@@ -111,7 +155,9 @@ def point_in_time(prefix: str, score: Score, opclass: Opclass, options) -> None:
 
 
 def prepared(prefix: str, score: Score, opclass: Opclass, options) -> None:
-    """Inserts and deletes that are prepared, then vacuumed over, crashed over, and only then committed or rolled back."""
+    """Inserts and deletes that are prepared, then vacuumed over, crashed over, and only then committed or rolled
+    back.
+    """
     name = f"{opclass.am}: prepared transactions"
     data = Data(options.seed)
     with Server(prefix, "prepared", SETTINGS | {"archive_mode": "off"}) as server:
@@ -138,8 +184,17 @@ def prepared(prefix: str, score: Score, opclass: Opclass, options) -> None:
             exact(score, f"{name}, after a crash, {number}", connection, opclass, wanted)
             data.copy(connection, "t", first + 5000, 20, "v")
             run(connection, "VACUUM (INDEX_CLEANUP ON) t")
-            run(connection, "COMMIT PREPARED 'stays'", "ROLLBACK PREPARED 'goes'", "COMMIT PREPARED 'deletes'" if number % 2 else "ROLLBACK PREPARED 'deletes'")
-            wanted = (set() if number % 2 else wanted) | set(range(first, first + 100)) | set(range(first + 5000, first + 5020))
+            run(
+                connection,
+                "COMMIT PREPARED 'stays'",
+                "ROLLBACK PREPARED 'goes'",
+                "COMMIT PREPARED 'deletes'" if number % 2 else "ROLLBACK PREPARED 'deletes'",
+            )
+            wanted = (
+                (set() if number % 2 else wanted)
+                | set(range(first, first + 100))
+                | set(range(first + 5000, first + 5020))
+            )
             exact(score, f"{name}, decided, {number}", connection, opclass, wanted)
             run(connection, "VACUUM (INDEX_CLEANUP ON) t")
             exact(score, f"{name}, decided and vacuumed, {number}", connection, opclass, wanted)

@@ -1,4 +1,6 @@
-"""A streaming standby replays every change, answers as the primary does, also while the primary vacuums, and takes over."""
+"""A streaming standby replays every change, answers as the primary does, also while the primary vacuums, and takes
+over.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +9,11 @@ import time
 
 import psycopg
 
-from harness import ALL, FEW, PLAIN, Data, Opclass, Score, Server, by_index, by_table, exact, invariants, run
-from recovery import Load
+from reliability.recovery import Load
+from vector_testing.data import PLAIN, Data, Opclass
+from vector_testing.invariants import ALL, FEW, by_index, by_table, exact, invariants, run
+from vector_testing.results import Score
+from vector_testing.server import Server
 
 
 def caught_up(primary: psycopg.Connection, standby: psycopg.Connection) -> None:
@@ -18,19 +23,36 @@ def caught_up(primary: psycopg.Connection, standby: psycopg.Connection) -> None:
     deadline = time.monotonic() + 60
     while not standby.execute(f"SELECT pg_last_wal_replay_lsn() >= '{place}'").fetchone()[0]:
         if time.monotonic() > deadline:
-            sender = primary.execute("SELECT state, sent_lsn, flush_lsn, replay_lsn FROM pg_stat_replication").fetchall()
+            sender = primary.execute(
+                "SELECT state, sent_lsn, flush_lsn, replay_lsn FROM pg_stat_replication"
+            ).fetchall()
             receiver = standby.execute("SELECT status, latest_end_lsn FROM pg_stat_wal_receiver").fetchall()
-            replayed = standby.execute("SELECT pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn(), pg_is_wal_replay_paused()").fetchone()
-            waits = standby.execute("SELECT backend_type, wait_event FROM pg_stat_activity WHERE backend_type IN ('startup', 'walreceiver')").fetchall()
-            raise RuntimeError(f"the standby does not catch up with {place}: sender {sender}, receiver {receiver}, replayed {replayed}, {waits}")
+            replayed = standby.execute(
+                "SELECT pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn(), pg_is_wal_replay_paused()"
+            ).fetchone()
+            waits = standby.execute(
+                "SELECT backend_type, wait_event FROM pg_stat_activity WHERE backend_type IN ('startup', 'walreceiver')"
+            ).fetchall()
+            raise RuntimeError(
+                f"the standby does not catch up with {place}: sender {sender}, receiver {receiver}, replayed {replayed}, {waits}"
+            )
         time.sleep(0.01)
 
 
 def answers(connection: psycopg.Connection, opclass: Opclass, queries: list[str]) -> list[list[tuple]]:
     by_index(connection, FEW[opclass.am])
-    found = [connection.execute(f"SELECT id FROM t ORDER BY {opclass.column} {opclass.operator} '{query}' LIMIT 20").fetchall() for query in queries]
+    found = [
+        connection.execute(
+            f"SELECT id FROM t ORDER BY {opclass.column} {opclass.operator} '{query}' LIMIT 20"
+        ).fetchall()
+        for query in queries
+    ]
     by_index(connection, ALL[opclass.am])
-    found.append(connection.execute(f"SELECT count(*), count(DISTINCT id) FROM (SELECT id FROM t ORDER BY {opclass.column} {opclass.operator} '{queries[0]}') x").fetchall())
+    found.append(
+        connection.execute(
+            f"SELECT count(*), count(DISTINCT id) FROM (SELECT id FROM t ORDER BY {opclass.column} {opclass.operator} '{queries[0]}') x"
+        ).fetchall()
+    )
     run(connection, "RESET ALL")
     return found
 
@@ -40,13 +62,24 @@ def ids(connection: psycopg.Connection) -> set[int]:
     return {row[0] for row in connection.execute("SELECT id FROM t")}
 
 
-def cycle(score: Score, primary: psycopg.Connection, standby: psycopg.Connection, server: Server, data: Data, opclass: Opclass, seconds: float) -> None:
+def cycle(
+    score: Score,
+    primary: psycopg.Connection,
+    standby: psycopg.Connection,
+    server: Server,
+    data: Data,
+    opclass: Opclass,
+    seconds: float,
+) -> None:
     am = opclass.am
     queries = [data.text(row, opclass.column) for row in data.rows(10)]
 
     def compare(name: str) -> None:
         caught_up(primary, standby)
-        score.check(f"{am}: the standby answers alike {name}", answers(primary, opclass, queries) == answers(standby, opclass, queries))
+        score.check(
+            f"{am}: the standby answers alike {name}",
+            answers(primary, opclass, queries) == answers(standby, opclass, queries),
+        )
 
     run(primary, "DROP TABLE IF EXISTS t", "CREATE TABLE t (id int, v vector(16))")
     data.copy(primary, "t", 1, 3000, "v")
@@ -55,7 +88,12 @@ def cycle(score: Score, primary: psycopg.Connection, standby: psycopg.Connection
     for number in range(3):
         data.copy(primary, "t", 10000 * (number + 1), 400, "v")
         compare(f"after inserts {number + 1}")
-        run(primary, f"DELETE FROM t WHERE id % 7 = {number}", f"UPDATE t SET v = v + v WHERE id % 31 = {number}", "VACUUM t")
+        run(
+            primary,
+            f"DELETE FROM t WHERE id % 7 = {number}",
+            f"UPDATE t SET v = v + v WHERE id % 31 = {number}",
+            "VACUUM t",
+        )
         compare(f"after a vacuum {number + 1}")
 
     # Searches on the standby while the primary vacuums: recovery may cancel one, nothing else may happen.
@@ -69,7 +107,9 @@ def cycle(score: Score, primary: psycopg.Connection, standby: psycopg.Connection
         while not done.is_set():
             number += 1
             try:
-                rows = connection.execute(f"SELECT id FROM t ORDER BY v <-> '{queries[number % len(queries)]}' LIMIT 10").fetchall()
+                rows = connection.execute(
+                    f"SELECT id FROM t ORDER BY v <-> '{queries[number % len(queries)]}' LIMIT 10"
+                ).fetchall()
                 outcomes["answered"] += 1
                 if len(set(rows)) != len(rows):
                     problems.append(f"a row twice: {rows}")
@@ -93,7 +133,9 @@ def cycle(score: Score, primary: psycopg.Connection, standby: psycopg.Connection
                     found = [row[0] for row in connection.execute(f"SELECT id FROM t ORDER BY v <-> '{queries[0]}'")]
                 outcomes["counted"] += 1
                 if len(found) != len(set(found)) or set(found) != wanted:
-                    problems.append(f"{len(wanted - set(found))} of {len(wanted)} rows missing, {len(set(found) - wanted)} not there, {len(found) - len(set(found))} twice")
+                    problems.append(
+                        f"{len(wanted - set(found))} of {len(wanted)} rows missing, {len(set(found) - wanted)} not there, {len(found) - len(set(found))} twice"
+                    )
             except psycopg.errors.SerializationFailure:
                 outcomes["conflicts"] += 1
             except psycopg.Error as error:
@@ -116,14 +158,25 @@ def cycle(score: Score, primary: psycopg.Connection, standby: psycopg.Connection
         for watcher in watchers:
             watcher.join()
     found_enough = outcomes["answered"] > 20 and outcomes["counted"] > 0
-    score.check(f"{am}: the standby searches and counts while the primary vacuums", not problems and found_enough, problems[:3] or outcomes)
+    score.check(
+        f"{am}: the standby searches and counts while the primary vacuums",
+        not problems and found_enough,
+        problems[:3] or outcomes,
+    )
     compare("after all that")
     caught_up(primary, standby)
     invariants(score, f"{am}: on the standby", standby, data, opclass)
 
 
 def test(prefix: str, score: Score, ams: list[str], options) -> None:
-    settings = {"max_wal_size": "64MB", "wal_keep_size": "1GB", "max_standby_streaming_delay": "5s", "hot_standby": "on", "wal_level": "replica", "wal_consistency_checking": "all"}
+    settings = {
+        "max_wal_size": "64MB",
+        "wal_keep_size": "1GB",
+        "max_standby_streaming_delay": "5s",
+        "hot_standby": "on",
+        "wal_level": "replica",
+        "wal_consistency_checking": "all",
+    }
     with Server(prefix, "primary", settings) as primary:
         connection = primary.connect()
         run(connection, "CREATE EXTENSION vector")
@@ -131,8 +184,23 @@ def test(prefix: str, score: Score, ams: list[str], options) -> None:
             standby = Server(prefix, "standby", settings)
             # The server's user writes the copy.
             standby.base.chmod(0o777)
-            made = primary.tool("pg_basebackup", "-h", primary.socket, "-U", "postgres", "-D", str(standby.base / "data"), "-R", "-X", "stream", "-c", "fast")
-            if not score.check(f"{am}: a base backup is taken", made.returncode == 0, made.stdout if made.returncode else ""):
+            made = primary.tool(
+                "pg_basebackup",
+                "-h",
+                primary.socket,
+                "-U",
+                "postgres",
+                "-D",
+                str(standby.base / "data"),
+                "-R",
+                "-X",
+                "stream",
+                "-c",
+                "fast",
+            )
+            if not score.check(
+                f"{am}: a base backup is taken", made.returncode == 0, made.stdout if made.returncode else ""
+            ):
                 standby.remove()
                 continue
             with standby:
@@ -144,16 +212,22 @@ def test(prefix: str, score: Score, ams: list[str], options) -> None:
                     load.done.wait(1)
                     # not SELECT pg_promote(): replay may cancel it while it waits
                     made = standby.tool("pg_ctl", "promote", "-w", "-D", str(standby.base / "data"))
-                score.check(f"{am}: the standby is promoted", made.returncode == 0, made.stdout if made.returncode else "")
+                score.check(
+                    f"{am}: the standby is promoted", made.returncode == 0, made.stdout if made.returncode else ""
+                )
                 exact(score, f"{am}: on a standby promoted under load", follower, PLAIN[am], ids(follower))
                 with Load(standby, options.seed, 60_000_000) as load:
                     load.done.wait(1)
-                score.check(f"{am}: the promoted standby goes on", not load.problems and load.changes > 0, load.problems[:2])
+                score.check(
+                    f"{am}: the promoted standby goes on", not load.problems and load.changes > 0, load.problems[:2]
+                )
                 exact(score, f"{am}: on the promoted standby that went on", follower, PLAIN[am], ids(follower))
                 data.copy(follower, "t", 90_000_000, 300, "v")
                 run(follower, "DELETE FROM t WHERE id % 3 = 0", "VACUUM t")
                 invariants(score, f"{am}: on the promoted standby", follower, data, PLAIN[am], floor=0.7)
                 follower.close()
-                score.check(f"{am}: nothing unexpected in the standby's log", not standby.trouble(), standby.trouble()[:3])
+                score.check(
+                    f"{am}: nothing unexpected in the standby's log", not standby.trouble(), standby.trouble()[:3]
+                )
         connection.close()
         score.check("standby: nothing unexpected in the primary's log", not primary.trouble(), primary.trouble()[:3])

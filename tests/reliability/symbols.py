@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import tempfile
 from pathlib import Path
 
 import psycopg
 
-from harness import COLUMNS, OPCLASSES, Data, Score, Server, invariants, run
-from module import asked, can_compile, compiled
+from reliability.module import can_compile, compiled
+from vector_testing.data import COLUMNS, OPCLASSES, Data
+from vector_testing.invariants import invariants, run
+from vector_testing.pg import pg_config
+from vector_testing.results import Score
+from vector_testing.server import Server
 
 ROWS = 300
 # What the loader looks up in each library by itself.
@@ -20,16 +25,25 @@ FUNCTION = 'Datum {name}(PG_FUNCTION_ARGS); Datum {name}(PG_FUNCTION_ARGS) {{ el
 
 
 def exported(library: Path) -> list[str]:
-    lines = asked("nm", "-D", "--defined-only", str(library)).splitlines()
-    return sorted({words[2].partition("@")[0] for line in lines if len(words := line.split()) == 3 and words[1] in "TtDdBbRr"} - OWN)
+    lines = subprocess.run(
+        ["nm", "-D", "--defined-only", str(library)], stdout=subprocess.PIPE, text=True, check=True
+    ).stdout.splitlines()
+    return sorted(
+        {words[2].partition("@")[0] for line in lines if len(words := line.split()) == 3 and words[1] in "TtDdBbRr"}
+        - OWN
+    )
 
 
 def test(prefix: str, score: Score, ams: list[str], options) -> None:
     if not can_compile(prefix) or not shutil.which("nm"):
         score.skip("symbols", "there is no C compiler here")
         return
-    names = exported(Path(asked(f"{prefix}/bin/pg_config", "--pkglibdir")) / "vector.so")
-    score.check("the library's symbols are known", {"l1_distance", "hamming_distance", "pg_finfo_hnswhandler"} <= set(names), len(names))
+    names = exported(Path(pg_config(prefix, "--pkglibdir")) / "vector.so")
+    score.check(
+        "the library's symbols are known",
+        {"l1_distance", "hamming_distance", "pg_finfo_hnswhandler"} <= set(names),
+        len(names),
+    )
     with tempfile.TemporaryDirectory(prefix="vector-symbols-") as directory:
         body = "".join((INFO if name.startswith("pg_finfo_") else FUNCTION).format(name=name) for name in names)
         library = compiled(prefix, "other", body, Path(directory))
@@ -45,7 +59,10 @@ def test(prefix: str, score: Score, ams: list[str], options) -> None:
                     continue
                 name = f"{opclass.am} {opclass.name}"
                 try:
-                    run(connection, f"CREATE INDEX i ON t USING {opclass.am} ({opclass.column} {opclass.name}){opclass.options}")
+                    run(
+                        connection,
+                        f"CREATE INDEX i ON t USING {opclass.am} ({opclass.column} {opclass.name}){opclass.options}",
+                    )
                     first = connection.execute("SELECT max(id) + 1 FROM t").fetchone()[0]
                     data.copy(connection, "t", first, 20)
                     run(connection, f"DELETE FROM t WHERE id >= {first + 10}", "VACUUM t")

@@ -1,4 +1,6 @@
-"""Values stored out of line while their table changes: a build beside a vacuum of the toast table alone, and chunks that an aborted transaction or a deletion left."""
+"""Values stored out of line while their table changes: a build beside a vacuum of the toast table alone, and chunks
+that an aborted transaction or a deletion left.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,9 @@ import time
 
 import psycopg
 
-from harness import Score, Server, run
+from vector_testing.invariants import run
+from vector_testing.results import Score
+from vector_testing.server import Server
 
 ROWS, WIDTH = 60, 1900
 OPTIONS = {"hnsw": "", "ivfflat": " WITH (lists = 3)"}
@@ -25,7 +29,9 @@ END $$
 
 
 def toast_table(connection: psycopg.Connection, table: str) -> str:
-    return connection.execute("SELECT reltoastrelid::regclass::text FROM pg_class WHERE oid = %s::regclass", [table]).fetchone()[0]
+    return connection.execute(
+        "SELECT reltoastrelid::regclass::text FROM pg_class WHERE oid = %s::regclass", [table]
+    ).fetchone()[0]
 
 
 def fill(connection: psycopg.Connection, table: str, compressed: bool) -> None:
@@ -60,7 +66,11 @@ def build_beside_vacuum(server: Server, score: Score, am: str, at: int, compress
     thread.start()
     waiting = f"SELECT 1 FROM pg_locks WHERE pid = {builder.info.backend_pid} AND locktype = 'advisory' AND NOT granted"
     deadline = time.monotonic() + 20
-    while not (stood := connection.execute(waiting).fetchone() is not None) and thread.is_alive() and time.monotonic() < deadline:
+    while (
+        not (stood := connection.execute(waiting).fetchone() is not None)
+        and thread.is_alive()
+        and time.monotonic() < deadline
+    ):
         time.sleep(0.01)
     run(old, "COMMIT")
     said: list[str] = []
@@ -69,13 +79,27 @@ def build_beside_vacuum(server: Server, score: Score, am: str, at: int, compress
     removed = [int(a or b) for a, b in re.findall(r"tuples: (\d+) removed|found (\d+) removable", " ".join(said))]
     run(connection, "SELECT pg_advisory_unlock(1)")
     thread.join()
-    score.check(f"{name}: it stood there, and values went", stood and sum(removed) >= ROWS // 3, f"chunks removed: {removed}")
+    score.check(
+        f"{name}: it stood there, and values went", stood and sum(removed) >= ROWS // 3, f"chunks removed: {removed}"
+    )
     score.check(f"{name}: is built", ended == ["built"], ended)
     if ended == ["built"]:
-        run(connection, "SET enable_seqscan = off", "SET ivfflat.probes = 3", "SET hnsw.ef_search = 200", "SET enable_sort = off")
-        found = connection.execute(f"SELECT id FROM t WHERE gate(id, {at}) ORDER BY v <-> (SELECT v FROM t LIMIT 1)").fetchall()
+        run(
+            connection,
+            "SET enable_seqscan = off",
+            "SET ivfflat.probes = 3",
+            "SET hnsw.ef_search = 200",
+            "SET enable_sort = off",
+        )
+        found = connection.execute(
+            f"SELECT id FROM t WHERE gate(id, {at}) ORDER BY v <-> (SELECT v FROM t LIMIT 1)"
+        ).fetchall()
         wanted = [number for number in range(1, ROWS + 1) if number % 3]
-        score.check(f"{name}: every living row is found", sorted(row[0] for row in found) == wanted, f"{len(found)} of {len(wanted)}")
+        score.check(
+            f"{name}: every living row is found",
+            sorted(row[0] for row in found) == wanted,
+            f"{len(found)} of {len(wanted)}",
+        )
     run(connection, "DROP TABLE t")
     for each in (connection, old, builder):
         each.close()
@@ -105,7 +129,9 @@ def damaged(server: Server, score: Score, am: str) -> None:
 
 
 def stale_chunks(server: Server, score: Score, what: str) -> None:
-    """A number of the toast table is given out a second time while chunks without an index entry have it: of an aborted transaction, without a hint, or deleted ones."""
+    """A number of the toast table is given out a second time while chunks without an index entry have it: of an aborted
+    transaction, without a hint, or deleted ones.
+    """
     connection = server.connect()
     run(
         connection,
@@ -117,7 +143,11 @@ def stale_chunks(server: Server, score: Score, what: str) -> None:
     toast = toast_table(connection, "a")
     run(connection, "BEGIN", f"INSERT INTO a VALUES (2, array_fill(7, ARRAY[{WIDTH}])::vector)")
     number = connection.execute(f"SELECT max(chunk_id::text::bigint) FROM {toast}").fetchone()[0]
-    run(connection, *(["ROLLBACK"] if what == "aborted" else ["COMMIT", "DELETE FROM a WHERE id = 2"]), f"REINDEX TABLE {toast}")
+    run(
+        connection,
+        *(["ROLLBACK"] if what == "aborted" else ["COMMIT", "DELETE FROM a WHERE id = 2"]),
+        f"REINDEX TABLE {toast}",
+    )
     # The hint that the aborted chunks got just now is in memory only.
     server.kill_all()
     connection.close()
@@ -131,7 +161,11 @@ def stale_chunks(server: Server, score: Score, what: str) -> None:
     found = connection.execute(question).fetchall()
     # Afterwards, because this one leaves hints.
     again = connection.execute(f"SELECT max(chunk_id::text::bigint) FROM {toast}").fetchone()[0]
-    score.check(f"toast: the number of {what} chunks is given out again", again == number, f"{again}, {number} wanted; {reset.stdout.strip()[:200]}")
+    score.check(
+        f"toast: the number of {what} chunks is given out again",
+        again == number,
+        f"{again}, {number} wanted; {reset.stdout.strip()[:200]}",
+    )
     right = all(abs(distance / value - WIDTH**0.5) < 1e-3 and value == row for row, distance, value in found)
     score.check(f"toast: a function takes the value of the row, not that of the {what} one", right, found)
     run(connection, "DROP TABLE a")

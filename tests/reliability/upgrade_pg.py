@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import shutil
 
-from harness import OPCLASSES, Data, Score, Server, exact, run
+from vector_testing.data import OPCLASSES, Data
+from vector_testing.invariants import exact, run
+from vector_testing.results import Score
+from vector_testing.server import Server
 
 MODES = ["--copy", "--link"]
 
@@ -16,10 +19,22 @@ def upgrade(score: Score, old_prefix: str, new_prefix: str, mode: str, ams: list
     try:
         old.start()
         connection, data = old.connect(), Data(seed)
-        before, sums = (connection.execute(f"SHOW {setting}").fetchone()[0] for setting in ("server_version", "data_checksums"))
-        run(connection, "CREATE EXTENSION vector", "CREATE TABLE t (id int, v vector(16), h halfvec(16), s sparsevec(48), b bit(64))")
+        before, sums = (
+            connection.execute(f"SHOW {setting}").fetchone()[0] for setting in ("server_version", "data_checksums")
+        )
+        run(
+            connection,
+            "CREATE EXTENSION vector",
+            "CREATE TABLE t (id int, v vector(16), h halfvec(16), s sparsevec(48), b bit(64))",
+        )
         data.copy(connection, "t", 1, 1500)
-        run(connection, *(f"CREATE INDEX i{number} ON t USING {o.am} ({o.column} {o.name}){o.options}" for number, o in enumerate(opclasses)))
+        run(
+            connection,
+            *(
+                f"CREATE INDEX i{number} ON t USING {o.am} ({o.column} {o.name}){o.options}"
+                for number, o in enumerate(opclasses)
+            ),
+        )
         # with a past: inserted into, vacuumed, places used again; and rows that are dead but not vacuumed
         data.copy(connection, "t", 2000, 300)
         run(connection, "DELETE FROM t WHERE id % 4 = 0", "VACUUM t")
@@ -45,7 +60,21 @@ def upgrade(score: Score, old_prefix: str, new_prefix: str, mode: str, ams: list
         sockets.mkdir()
         sockets.chmod(0o777)
         done = new.tool(
-            "pg_upgrade", "-b", f"{old_prefix}/bin", "-B", f"{new_prefix}/bin", "-d", str(old.base / "data"), "-D", str(new.base / "data"), "-U", "postgres", "-s", str(sockets), mode, cwd=str(sockets)
+            "pg_upgrade",
+            "-b",
+            f"{old_prefix}/bin",
+            "-B",
+            f"{new_prefix}/bin",
+            "-d",
+            str(old.base / "data"),
+            "-D",
+            str(new.base / "data"),
+            "-U",
+            "postgres",
+            "-s",
+            str(sockets),
+            mode,
+            cwd=str(sockets),
         )
         for server in (old, new):
             server.base.chmod(0o700)
@@ -61,7 +90,9 @@ def upgrade(score: Score, old_prefix: str, new_prefix: str, mode: str, ams: list
         run(connection, "DELETE FROM t WHERE id % 5 = 0", "VACUUM t")
         wanted = {number for number in wanted if number % 5}
         for number, opclass in enumerate(opclasses):
-            exact(score, f"{name}, gone on: {opclass.am} {opclass.name}", connection, opclass, wanted, index=f"i{number}")
+            exact(
+                score, f"{name}, gone on: {opclass.am} {opclass.name}", connection, opclass, wanted, index=f"i{number}"
+            )
         connection.close()
         score.check(f"{name}: nothing unexpected in the log", not new.trouble(), new.trouble()[:3])
     finally:

@@ -8,8 +8,11 @@ from dataclasses import dataclass, field
 
 import psycopg
 
-from faults import POINTS, Session, Stopped
-from harness import ALL, PLAIN, Score, Server, by_index, index_problems, run
+from reliability.faults import POINTS, Session, Stopped
+from vector_testing.data import PLAIN
+from vector_testing.invariants import ALL, by_index, index_problems, run
+from vector_testing.results import Score
+from vector_testing.server import Server
 
 # Which operations stand in the middle together; the first begins first.
 COMPANIES = [
@@ -99,7 +102,9 @@ def account(driver, table, standings: list[Standing]) -> None:
         if standing.kind == "insert":
             table.rows |= standing.rows
         elif standing.kind == "scan":
-            driver.compare(table, [row[0] for row in session.rows], standing.wanted, "a scan that stopped between its steps")
+            driver.compare(
+                table, [row[0] for row in session.rows], standing.wanted, "a scan that stopped between its steps"
+            )
 
 
 def one(driver, table) -> None:
@@ -141,12 +146,14 @@ def one(driver, table) -> None:
 
 
 def describe(standings: list[Standing]) -> str:
-    words = [f"{standing.kind} {standing.session.point or standing.state}" for standing in standings if not standing.ended]
+    words = [
+        f"{standing.kind} {standing.session.point or standing.state}" for standing in standings if not standing.ended
+    ]
     return ", ".join(words) or "nothing"
 
 
 def finish(driver, table, standings: list[Standing]) -> None:
-    from reachable import Lost
+    from reliability.reachable import Lost
 
     rng = driver.rng
     for standing in rng.sample(standings, len(standings)):
@@ -184,12 +191,17 @@ def finish(driver, table, standings: list[Standing]) -> None:
             if standing.state == "stopped":
                 standing.session.go()
         account(driver, table, standings)
-    if any(standing.kind == "vacuum" and standing.session.error is None for standing in standings) and len(standings) == 1:
+    if (
+        any(standing.kind == "vacuum" and standing.session.error is None for standing in standings)
+        and len(standings) == 1
+    ):
         table.untidy = table.untidy or bool(table.prepared)
 
 
 class Cursor:
-    """A scan that is held open while other things happen; in the end it has returned what was there at its beginning."""
+    """A scan that is held open while other things happen; in the end it has returned what was there at its
+    beginning.
+    """
 
     def __init__(self, driver, table):
         self.driver, self.table = driver, table
@@ -198,7 +210,11 @@ class Cursor:
         self.wanted, self.found = set(table.rows), []
         driver.say(f"{table.name}: a cursor is opened")
         driver.counts["cursors"] += 1
-        run(self.connection, "BEGIN", f"DECLARE c NO SCROLL CURSOR FOR SELECT id FROM {table.name} ORDER BY e {table.opclass.operator} '{table.value('near')}'")
+        run(
+            self.connection,
+            "BEGIN",
+            f"DECLARE c NO SCROLL CURSOR FOR SELECT id FROM {table.name} ORDER BY e {table.opclass.operator} '{table.value('near')}'",
+        )
         self.fetch(driver.rng.choice((1, 30)))
 
     def fetch(self, count: int | str) -> None:
@@ -213,7 +229,7 @@ class Cursor:
 
 def killed_at_a_step(driver, table) -> None:
     """An operation that kills itself in the middle: nothing but what was written by then is left."""
-    from reachable import Lost
+    from reliability.reachable import Lost
 
     rng, am = driver.rng, table.opclass.am
     kind = rng.choice(("insert", "vacuum"))
@@ -223,7 +239,11 @@ def killed_at_a_step(driver, table) -> None:
     before = driver.server.log().count(REINITIALIZING)
     session = driver.session(am)
     try:
-        run(session.connection, f"SET vector.fault_point = '{rule}'", table.insert(rows) if rows else driver.vacuum_words(table))
+        run(
+            session.connection,
+            f"SET vector.fault_point = '{rule}'",
+            table.insert(rows) if rows else driver.vacuum_words(table),
+        )
     except psycopg.OperationalError as error:
         if error.sqlstate not in (None, "57P02"):
             raise
@@ -241,7 +261,7 @@ def killed_at_a_step(driver, table) -> None:
     raise Lost
 
 
-# --- the scripted window ------------------------------------------------------------------------------------------------
+# --- the scripted window ----------------------------------------------------------------------------------------------
 
 
 def count(reader: psycopg.Connection) -> int:
@@ -257,13 +277,16 @@ def sessions(server: Server) -> list[psycopg.Connection]:
 
 
 def fill(connection: psycopg.Connection, first: int, many: int) -> None:
-    connection.execute(f"INSERT INTO q SELECT {first} + i, ARRAY[random(), random(), random(), random()]::vector FROM generate_series(1, {many}) i")
+    connection.execute(
+        f"INSERT INTO q SELECT {first} + i, ARRAY[random(), random(), random(), random()]::vector FROM generate_series(1, {many}) i"
+    )
 
 
 def reload(server: Server, am: str, point: str, ending: str, keep: int, seed: int) -> tuple[list[str], set[str]]:
-    """All rows but those of every `keep`th id are deleted (all, where it is 0), and others loaded while a vacuum stands after its first pass and
-    then at `point`, on an index vacuumed before, so that new elements take places that the vacuum has passed. Returns what was missing when, and
-    where the vacuum stopped."""
+    """All rows but those of every `keep`th id are deleted (all, where it is 0), and others loaded while a vacuum stands
+    after its first pass and then at `point`, on an index vacuumed before, so that new elements take places that the
+    vacuum has passed. Returns what was missing when, and where the vacuum stopped.
+    """
     problems: list[str] = []
     stops: Counter[str] = Counter()
     control, main, reader, walker = sessions(server)
@@ -282,15 +305,28 @@ def reload(server: Server, am: str, point: str, ending: str, keep: int, seed: in
             if seen != rows:
                 problems.append(f"{moment}: {seen} of {rows}{how}")
 
-    run(main, "DROP TABLE IF EXISTS q", "CREATE TABLE q (id int, v vector(4))", f"SELECT setseed({1 / (seed + 1)})", f"SET hnsw.build_seed = {seed + 1}")
+    run(
+        main,
+        "DROP TABLE IF EXISTS q",
+        "CREATE TABLE q (id int, v vector(4))",
+        f"SELECT setseed({1 / (seed + 1)})",
+        f"SET hnsw.build_seed = {seed + 1}",
+    )
     fill(main, 0, 600)
-    run(main, f"CREATE INDEX qi ON q USING {am} (v {PLAIN[am].name}){PLAIN[am].options}", "DELETE FROM q WHERE id BETWEEN 240 AND 360", "VACUUM q")
+    run(
+        main,
+        f"CREATE INDEX qi ON q USING {am} (v {PLAIN[am].name}){PLAIN[am].options}",
+        "DELETE FROM q WHERE id BETWEEN 240 AND 360",
+        "VACUUM q",
+    )
     run(main, "DELETE FROM q" + (f" WHERE id % {keep} <> 0" if keep else ""))
     rows = main.execute("SELECT count(*) FROM q").fetchone()[0]
     vacuum = "VACUUM (INDEX_CLEANUP ON, TRUNCATE OFF) q"
     session = Session(server, control)
     before = POINTS[f"{am}.vacuum"][0]
-    state = session.start(f"{point}:wait" if point in (before, f"{am}.vacuum.*") else f"{before}:wait, {point}:wait", vacuum)
+    state = session.start(
+        f"{point}:wait" if point in (before, f"{am}.vacuum.*") else f"{before}:wait, {point}:wait", vacuum
+    )
     first = 10_000
     while state == "stopped":
         stops[session.point] += 1
@@ -335,9 +371,17 @@ def scripted(server: Server, score: Score, ams: list[str], seed: int) -> None:
         for keep in (0, 40):
             rows = f"every {keep}th row stays" if keep else "no row stays"
             problems, stops = reload(server, am, f"{am}.vacuum.*", "stepped", keep, seed)
-            score.check(f"{am}: {rows}, others loaded at each step of a vacuum", not problems, "; ".join(problems[:6]) or f"{len(stops)} different steps")
+            score.check(
+                f"{am}: {rows}, others loaded at each step of a vacuum",
+                not problems,
+                "; ".join(problems[:6]) or f"{len(stops)} different steps",
+            )
             met |= stops
-        score.check(f"{am}: the vacuum stopped at each of its steps", met == set(points), f"not at {sorted(set(points) - met)}" if met != set(points) else "")
+        score.check(
+            f"{am}: the vacuum stopped at each of its steps",
+            met == set(points),
+            f"not at {sorted(set(points) - met)}" if met != set(points) else "",
+        )
         for number, point in enumerate(points):
             for ending in ("let go", "cancelled", "killed"):
                 # a kill costs a restart of the server: two are enough for each round of the others
@@ -346,4 +390,8 @@ def scripted(server: Server, score: Score, ams: list[str], seed: int) -> None:
                 keep = (0, 40)[(number + seed + len(ending)) % 2]
                 problems, _ = reload(server, am, point, ending, keep, seed)
                 rows = f"every {keep}th row stays" if keep else "no row stays"
-                score.check(f"{am}: {rows}, others loaded before {point}, where the vacuum is {ending}", not problems, "; ".join(problems[:6]))
+                score.check(
+                    f"{am}: {rows}, others loaded before {point}, where the vacuum is {ending}",
+                    not problems,
+                    "; ".join(problems[:6]),
+                )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Callable
+from typing import Any
 
 import numpy as np
 from pgvector import Bit, HalfVector, SparseVector, Vector
@@ -68,14 +69,33 @@ KINDS = {
         Kind("bit", f"bit({BITS})", lambda row: Bit(row.astype(bool)), _bits, "101"),
     )
 }
-_OPERATORS = {"l2": ("<->", l2), "ip": ("<#>", negative_inner_product), "cosine": ("<=>", cosine), "l1": ("<+>", l1), "hamming": ("<~>", hamming), "jaccard": ("<%>", jaccard)}
-OPERATORS = [(kind, *_OPERATORS[name]) for kind in ("vector", "halfvec", "sparsevec") for name in ("l2", "ip", "cosine", "l1")]
+_OPERATORS = {
+    "l2": ("<->", l2),
+    "ip": ("<#>", negative_inner_product),
+    "cosine": ("<=>", cosine),
+    "l1": ("<+>", l1),
+    "hamming": ("<~>", hamming),
+    "jaccard": ("<%>", jaccard),
+}
+OPERATORS = [
+    (kind, *_OPERATORS[name]) for kind in ("vector", "halfvec", "sparsevec") for name in ("l2", "ip", "cosine", "l1")
+]
 OPERATORS += [("bit", *_OPERATORS[name]) for name in ("hamming", "jaccard")]
-OPCLASSES = [("hnsw", kind, f"{kind}_{name}_ops", _OPERATORS[name][0]) for kind in ("vector", "halfvec", "sparsevec") for name in ("l2", "ip", "cosine", "l1")]
+OPCLASSES = [
+    ("hnsw", kind, f"{kind}_{name}_ops", _OPERATORS[name][0])
+    for kind in ("vector", "halfvec", "sparsevec")
+    for name in ("l2", "ip", "cosine", "l1")
+]
 OPCLASSES += [("hnsw", "bit", f"bit_{name}_ops", _OPERATORS[name][0]) for name in ("hamming", "jaccard")]
-OPCLASSES += [("ivfflat", kind, f"{kind}_{name}_ops", _OPERATORS[name][0]) for kind in ("vector", "halfvec") for name in ("l2", "ip", "cosine")]
+OPCLASSES += [
+    ("ivfflat", kind, f"{kind}_{name}_ops", _OPERATORS[name][0])
+    for kind in ("vector", "halfvec")
+    for name in ("l2", "ip", "cosine")
+]
 OPCLASSES += [("ivfflat", "bit", "bit_hamming_ops", "<~>")]
 
 
-def nearest(kind: Kind, distance: Callable[[np.ndarray, np.ndarray], float], query: np.ndarray, count: int = 10) -> list[float]:
+def nearest(
+    kind: Kind, distance: Callable[[np.ndarray, np.ndarray], float], query: np.ndarray, count: int = 10
+) -> list[float]:
     return sorted(distance(row, query) for row in kind.rows)[:count]

@@ -8,7 +8,6 @@ import asyncpg
 import pytest
 from pgvector import Bit
 from pgvector.asyncpg import register_vector
-
 from shared import KINDS, OPCLASSES, OPERATORS, ROWS, Kind, nearest
 
 
@@ -38,8 +37,12 @@ async def test_copy_and_read(name) -> None:
     await conn.execute("INSERT INTO records VALUES ($1, 0, $2)", ROWS, None)
     rows = await conn.fetch("SELECT e FROM records ORDER BY id")
     assert [row["e"] for row in rows] == [*(given(kind, row) for row in kind.rows), None]
-    await conn.executemany("INSERT INTO records VALUES ($1, 1, $2)", [(2000 + n, given(kind, row)) for n, row in enumerate(kind.rows[:20])])
-    assert await conn.fetchval("SELECT count(*) FROM records a JOIN records b ON a.e = b.e AND a.id = b.id + 2000") == 20
+    await conn.executemany(
+        "INSERT INTO records VALUES ($1, 1, $2)", [(2000 + n, given(kind, row)) for n, row in enumerate(kind.rows[:20])]
+    )
+    assert (
+        await conn.fetchval("SELECT count(*) FROM records a JOIN records b ON a.e = b.e AND a.id = b.id + 2000") == 20
+    )
     await conn.close()
 
 
@@ -68,13 +71,25 @@ async def test_iterative_scan_and_cursor() -> None:
     conn = await connect()
     await fill(conn, kind, "iterative")
     await conn.execute("CREATE INDEX ON iterative USING hnsw (e vector_l2_ops)")
-    for setting in ("enable_seqscan = off", "enable_sort = off", "hnsw.ef_search = 10", "hnsw.iterative_scan = strict_order"):
+    for setting in (
+        "enable_seqscan = off",
+        "enable_sort = off",
+        "hnsw.ef_search = 10",
+        "hnsw.iterative_scan = strict_order",
+    ):
         await conn.execute(f"SET {setting}")
-    rows = await conn.fetch("SELECT id FROM iterative WHERE category = 4 ORDER BY e <-> $1 LIMIT 15", kind.wrap(kind.rows[0]))
+    rows = await conn.fetch(
+        "SELECT id FROM iterative WHERE category = 4 ORDER BY e <-> $1 LIMIT 15", kind.wrap(kind.rows[0])
+    )
     assert len(rows) == 15
     await conn.execute("SET hnsw.iterative_scan = relaxed_order")
     async with conn.transaction():
-        seen = [row["id"] async for row in conn.cursor("SELECT id FROM iterative ORDER BY e <-> $1", kind.wrap(kind.rows[3]), prefetch=13)]
+        seen = [
+            row["id"]
+            async for row in conn.cursor(
+                "SELECT id FROM iterative ORDER BY e <-> $1", kind.wrap(kind.rows[3]), prefetch=13
+            )
+        ]
     assert seen[0] == 3 and sorted(seen) == list(range(ROWS))
     await conn.close()
 
@@ -119,7 +134,9 @@ async def test_pool_at_once() -> None:
         async def work(number: int) -> bool:
             async with pool.acquire() as conn:
                 await conn.execute("SET enable_seqscan = off")
-                await conn.execute("INSERT INTO shared VALUES ($1, 0, $2)", 1000 + number, kind.wrap(kind.rows[number] * 2))
+                await conn.execute(
+                    "INSERT INTO shared VALUES ($1, 0, $2)", 1000 + number, kind.wrap(kind.rows[number] * 2)
+                )
                 rows = await conn.fetch("SELECT id FROM shared ORDER BY e <=> $1 LIMIT 2", kind.wrap(kind.rows[number]))
                 return {row["id"] for row in rows} == {number, 1000 + number}
 

@@ -41,7 +41,6 @@ from pgvector.django import (
     SparseVectorField,
     VectorField,
 )
-
 from shared import BITS, DIMS, KINDS, ROWS, SPARSE_DIMS, cosine, hamming, jaccard, l1, l2, negative_inner_product
 
 
@@ -89,7 +88,9 @@ def table():
         cursor.execute("DROP TABLE IF EXISTS django_items")
     with connection.schema_editor() as editor:
         editor.create_model(Item)
-    Item.objects.bulk_create([Item(id=n + 1, category=n % 20, **{name: value(name, n) for name in KINDS}) for n in range(ROWS)])
+    Item.objects.bulk_create(
+        [Item(id=n + 1, category=n % 20, **{name: value(name, n) for name in KINDS}) for n in range(ROWS)]
+    )
     yield
     connection.close()
 
@@ -107,7 +108,9 @@ def test_distances(form) -> None:
         cursor.execute("SET LOCAL enable_seqscan = off")
         cursor.execute("SET LOCAL ivfflat.probes = 4")
         rows = list(Item.objects.annotate(d=function(name, value(name, 4))).order_by("d").values_list("id", "d")[:10])
-    assert [d for _, d in rows] == pytest.approx([expected(KINDS[name].rows[n - 1], KINDS[name].rows[4]) for n, _ in rows], rel=1e-5, abs=1e-5)
+    assert [d for _, d in rows] == pytest.approx(
+        [expected(KINDS[name].rows[n - 1], KINDS[name].rows[4]) for n, _ in rows], rel=1e-5, abs=1e-5
+    )
     assert [d for _, d in rows] == sorted(d for _, d in rows)
 
 
@@ -118,7 +121,9 @@ def test_distances(form) -> None:
         "d_half": lambda: Item.objects.order_by(CosineDistance("halfvec", value("halfvec", 0)))[:5],
         "d_sparse": lambda: Item.objects.order_by(L1Distance("sparsevec", value("sparsevec", 0)))[:5],
         "d_bit": lambda: Item.objects.order_by(HammingDistance("bit", value("bit", 0)))[:5],
-        "d_cast": lambda: Item.objects.order_by(L2Distance(Cast("vector", HalfVectorField(dimensions=DIMS)), value("halfvec", 0)))[:5],
+        "d_cast": lambda: Item.objects.order_by(
+            L2Distance(Cast("vector", HalfVectorField(dimensions=DIMS)), value("halfvec", 0))
+        )[:5],
         "d_part": lambda: Item.objects.filter(category=3).order_by(CosineDistance("vector", value("vector", 0)))[:5],
     }.items(),
 )
@@ -159,5 +164,7 @@ def test_errors_and_savepoints() -> None:
             with transaction.atomic():
                 Item.objects.create(id=9003, vector=[1])
     assert list(Item.objects.filter(pk__gte=9000).values_list("pk", flat=True)) == [9002]
-    assert list(Item.objects.order_by(L2Distance("vector", value("vector", 1)), "pk").values_list("pk", flat=True)[:2]) == [2, 9002]
+    assert list(
+        Item.objects.order_by(L2Distance("vector", value("vector", 1)), "pk").values_list("pk", flat=True)[:2]
+    ) == [2, 9002]
     Item.objects.filter(pk=9002).delete()

@@ -9,7 +9,6 @@ from pgvector import Bit, HalfVector, SparseVector, Vector
 from pgvector.psycopg import register_vector, register_vector_async
 from psycopg import errors
 from psycopg_pool import ConnectionPool
-
 from shared import KINDS, OPCLASSES, OPERATORS, ROWS, Kind, nearest
 
 
@@ -41,7 +40,14 @@ def test_round_trip(conn, name, binary) -> None:
     if name == "bit" and not binary:
         back = [None if value is None else Bit(value) for value in back]
     elif name == "bit":
-        back = [value if value is None or isinstance(value, Bit) else Bit.from_binary(value) if isinstance(value, bytes) else Bit(value) for value in back]
+        back = [
+            value
+            if value is None or isinstance(value, Bit)
+            else Bit.from_binary(value)
+            if isinstance(value, bytes)
+            else Bit(value)
+            for value in back
+        ]
     assert back == values
 
 
@@ -50,7 +56,10 @@ def test_binary_copy_both_ways(conn, name) -> None:
     kind = KINDS[name]
     fill(conn, kind)
     assert conn.execute("SELECT count(*), count(e) FROM items").fetchone() == (ROWS, ROWS)
-    with conn.cursor() as cursor, cursor.copy("COPY (SELECT e, e FROM items ORDER BY id) TO STDOUT (FORMAT binary)") as copy:
+    with (
+        conn.cursor() as cursor,
+        cursor.copy("COPY (SELECT e, e FROM items ORDER BY id) TO STDOUT (FORMAT binary)") as copy,
+    ):
         data = b"".join(bytes(block) for block in copy)
     conn.execute(f"CREATE TEMP TABLE again (a {kind.column}, b {kind.column})")
     with conn.cursor() as cursor, cursor.copy("COPY again FROM STDIN (FORMAT binary)") as copy:
@@ -99,8 +108,14 @@ def test_expression_and_partial_indexes(conn) -> None:
     conn.execute("SET enable_seqscan = off")
     for index, order in (
         ("(e::halfvec(24)) halfvec_l2_ops", "e::halfvec(24) <-> %s::halfvec(24)"),
-        ("(binary_quantize(e)::bit(24)) bit_hamming_ops", "binary_quantize(e)::bit(24) <~> binary_quantize(%s::vector)::bit(24)"),
-        ("(subvector(e, 1, 8)::vector(8)) vector_cosine_ops", "subvector(e, 1, 8)::vector(8) <=> subvector(%s::vector, 1, 8)::vector(8)"),
+        (
+            "(binary_quantize(e)::bit(24)) bit_hamming_ops",
+            "binary_quantize(e)::bit(24) <~> binary_quantize(%s::vector)::bit(24)",
+        ),
+        (
+            "(subvector(e, 1, 8)::vector(8)) vector_cosine_ops",
+            "subvector(e, 1, 8)::vector(8) <=> subvector(%s::vector, 1, 8)::vector(8)",
+        ),
     ):
         conn.execute(f"CREATE INDEX expression ON items USING hnsw ({index})")
         statement = f"SELECT id FROM items ORDER BY {order} LIMIT 5"
@@ -108,7 +123,9 @@ def test_expression_and_partial_indexes(conn) -> None:
         assert conn.execute(statement, (query,)).fetchone()[0] == 5
         conn.execute("DROP INDEX expression")
     for am in ("hnsw", "ivfflat"):
-        conn.execute(f"CREATE INDEX part ON items USING {am} (e vector_l2_ops){' WITH (lists = 1)' if am == 'ivfflat' else ''} WHERE category = 3")
+        conn.execute(
+            f"CREATE INDEX part ON items USING {am} (e vector_l2_ops){' WITH (lists = 1)' if am == 'ivfflat' else ''} WHERE category = 3"
+        )
         statement = "SELECT id FROM items WHERE category = 3 ORDER BY e <-> %s LIMIT 30"
         assert "Index Scan using part" in plan(conn, statement, query)
         assert {row[0] % 20 for row in conn.execute(statement, (query,))} == {3}
@@ -122,7 +139,13 @@ def test_iterative_scan(conn, am) -> None:
     fill(conn, kind)
     query = kind.wrap(kind.rows[0])
     conn.execute(f"CREATE INDEX ON items USING {am} (e vector_l2_ops){' WITH (lists = 40)' if am == 'ivfflat' else ''}")
-    for setting in ("enable_seqscan = off", "enable_sort = off", "enable_bitmapscan = off", "hnsw.ef_search = 10", "ivfflat.probes = 1"):
+    for setting in (
+        "enable_seqscan = off",
+        "enable_sort = off",
+        "enable_bitmapscan = off",
+        "hnsw.ef_search = 10",
+        "ivfflat.probes = 1",
+    ):
         conn.execute(f"SET {setting}")
     statement = "SELECT id FROM items WHERE category = 7 ORDER BY e <-> %s LIMIT 15"
     assert "Index Scan using items_e_idx" in plan(conn, statement, query)
@@ -148,7 +171,10 @@ def test_nulls(conn) -> None:
     conn.execute("SET hnsw.iterative_scan = relaxed_order")
     conn.execute("SET enable_seqscan = off")
     query = Vector(KINDS["vector"].rows[0])
-    assert conn.execute("SELECT count(*) FROM (SELECT id FROM items ORDER BY e <-> %s) found", (query,)).fetchone()[0] == ROWS
+    assert (
+        conn.execute("SELECT count(*) FROM (SELECT id FROM items ORDER BY e <-> %s) found", (query,)).fetchone()[0]
+        == ROWS
+    )
     assert len(conn.execute("SELECT id FROM items ORDER BY e <-> %s::vector LIMIT 5", (None,)).fetchall()) == 5
     assert conn.execute("SELECT e <-> %s FROM items WHERE id = %s", (query, ROWS)).fetchone() == (None,)
 
@@ -190,10 +216,22 @@ def test_bit_mismatch(conn) -> None:
         ("SELECT '[1,2]'::vector(0)", errors.InvalidParameterValue),
         ("SELECT '[3e38]'::vector + '[3e38]'::vector", errors.NumericValueOutOfRange),
         ("SELECT array_fill(1, ARRAY[16001])::vector", errors.ProgramLimitExceeded),
-        ("CREATE TEMP TABLE w (e vector(2001)); CREATE INDEX ON w USING hnsw (e vector_l2_ops)", errors.ProgramLimitExceeded),
-        ("CREATE TEMP TABLE w (e vector); CREATE INDEX ON w USING hnsw (e vector_l2_ops)", errors.InvalidParameterValue),
-        ("CREATE TEMP TABLE w (e vector(3)); CREATE INDEX ON w USING hnsw (e vector_l2_ops) WITH (m = 1)", errors.InvalidParameterValue),
-        ("CREATE TEMP TABLE w (e vector(3)); CREATE INDEX ON w USING ivfflat (e vector_l2_ops) WITH (lists = 0)", errors.InvalidParameterValue),
+        (
+            "CREATE TEMP TABLE w (e vector(2001)); CREATE INDEX ON w USING hnsw (e vector_l2_ops)",
+            errors.ProgramLimitExceeded,
+        ),
+        (
+            "CREATE TEMP TABLE w (e vector); CREATE INDEX ON w USING hnsw (e vector_l2_ops)",
+            errors.InvalidParameterValue,
+        ),
+        (
+            "CREATE TEMP TABLE w (e vector(3)); CREATE INDEX ON w USING hnsw (e vector_l2_ops) WITH (m = 1)",
+            errors.InvalidParameterValue,
+        ),
+        (
+            "CREATE TEMP TABLE w (e vector(3)); CREATE INDEX ON w USING ivfflat (e vector_l2_ops) WITH (lists = 0)",
+            errors.InvalidParameterValue,
+        ),
         ("SELECT '[1]'::vector; SET hnsw.ef_search = 0", errors.InvalidParameterValue),
     ],
 )
@@ -253,7 +291,9 @@ def test_prepared_statements(conn) -> None:
     for mode in ("force_custom_plan", "force_generic_plan", "auto"):
         conn.execute(f"SET plan_cache_mode = {mode}")
         for number, query in enumerate(kind.rows[:12]):
-            row = conn.execute("SELECT id FROM items ORDER BY e <-> %b LIMIT 1", (kind.wrap(query),), prepare=True).fetchone()
+            row = conn.execute(
+                "SELECT id FROM items ORDER BY e <-> %b LIMIT 1", (kind.wrap(query),), prepare=True
+            ).fetchone()
             assert row == (number,)
     names = [row[0] for row in conn.execute("SELECT name FROM pg_prepared_statements")]
     assert names
@@ -290,7 +330,10 @@ def test_pipeline(conn) -> None:
     conn.execute("CREATE INDEX ON items USING hnsw (e vector_l2_ops)")
     conn.execute("SET enable_seqscan = off")
     with conn.pipeline():
-        cursors = [conn.execute("SELECT id FROM items ORDER BY e <-> %s LIMIT 3", (kind.wrap(query),)) for query in kind.rows[:60]]
+        cursors = [
+            conn.execute("SELECT id FROM items ORDER BY e <-> %s LIMIT 3", (kind.wrap(query),))
+            for query in kind.rows[:60]
+        ]
         assert [cursor.fetchone()[0] for cursor in cursors] == list(range(60))
 
 
@@ -303,7 +346,10 @@ def test_arrays_and_aggregates(conn) -> None:
     assert average.to_numpy() == pytest.approx(kind.rows.mean(axis=0), abs=1e-4)
     assert total.to_numpy() == pytest.approx(kind.rows.sum(axis=0), rel=1e-4)
     assert conn.execute("SELECT avg(e) FROM items WHERE id < 0").fetchone() == (None,)
-    assert conn.execute("SELECT %s::vector::halfvec, %s::vector::sparsevec", (values[0], values[0])).fetchone() == (HalfVector(kind.rows[0]), SparseVector(kind.rows[0]))
+    assert conn.execute("SELECT %s::vector::halfvec, %s::vector::sparsevec", (values[0], values[0])).fetchone() == (
+        HalfVector(kind.rows[0]),
+        SparseVector(kind.rows[0]),
+    )
     assert conn.execute("SELECT %s::vector::real[]", (values[0],)).fetchone()[0] == list(kind.rows[0])
 
 
@@ -315,14 +361,18 @@ def test_numpy_values(conn) -> None:
 
 def test_pool() -> None:
     kind = KINDS["vector"]
-    with ConnectionPool(min_size=3, max_size=3, configure=register_vector, open=True, kwargs={"autocommit": True}) as pool:
+    with ConnectionPool(
+        min_size=3, max_size=3, configure=register_vector, open=True, kwargs={"autocommit": True}
+    ) as pool:
         with pool.connection() as conn:
             fill(conn, kind, "pooled")
             conn.execute("CREATE INDEX ON pooled USING hnsw (e vector_l2_ops)")
         for number in range(30):
             with pool.connection() as conn:
                 conn.execute("SET enable_seqscan = off")
-                assert conn.execute("SELECT id FROM pooled ORDER BY e <-> %s LIMIT 1", (kind.wrap(kind.rows[number]),)).fetchone() == (number,)
+                assert conn.execute(
+                    "SELECT id FROM pooled ORDER BY e <-> %s LIMIT 1", (kind.wrap(kind.rows[number]),)
+                ).fetchone() == (number,)
 
 
 async def test_async() -> None:
@@ -336,5 +386,7 @@ async def test_async() -> None:
                 await copy.write_row([number, value])
         await conn.execute("CREATE INDEX ON items USING hnsw (e sparsevec_l2_ops)")
         await conn.execute("SET enable_seqscan = off")
-        cursor = await conn.execute("SELECT id, e FROM items ORDER BY e <-> %s LIMIT 1", (kind.wrap(kind.rows[8]),), prepare=True)
+        cursor = await conn.execute(
+            "SELECT id, e FROM items ORDER BY e <-> %s LIMIT 1", (kind.wrap(kind.rows[8]),), prepare=True
+        )
         assert await cursor.fetchone() == (8, kind.wrap(kind.rows[8]))

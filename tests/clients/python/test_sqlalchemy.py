@@ -7,12 +7,11 @@ import os
 import pytest
 import sqlalchemy as sa
 from pgvector.sqlalchemy import BIT, HALFVEC, SPARSEVEC, VECTOR, avg
+from shared import BITS, DIMS, KINDS, ROWS, SPARSE_DIMS, cosine, hamming, jaccard, l1, l2, negative_inner_product
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from sqlalchemy.sql.expression import ClauseElement, Executable
-
-from shared import BITS, DIMS, KINDS, ROWS, SPARSE_DIMS, cosine, hamming, jaccard, l1, l2, negative_inner_product
 
 
 class Base(DeclarativeBase):
@@ -29,12 +28,36 @@ class Item(Base):
     bit = mapped_column(BIT(BITS))
 
 
-sa.Index("mapped_l2", Item.vector, postgresql_using="hnsw", postgresql_with={"m": 8, "ef_construction": 100}, postgresql_ops={"vector": "vector_l2_ops"})
-sa.Index("mapped_half", Item.halfvec, postgresql_using="ivfflat", postgresql_with={"lists": 4}, postgresql_ops={"halfvec": "halfvec_cosine_ops"})
+sa.Index(
+    "mapped_l2",
+    Item.vector,
+    postgresql_using="hnsw",
+    postgresql_with={"m": 8, "ef_construction": 100},
+    postgresql_ops={"vector": "vector_l2_ops"},
+)
+sa.Index(
+    "mapped_half",
+    Item.halfvec,
+    postgresql_using="ivfflat",
+    postgresql_with={"lists": 4},
+    postgresql_ops={"halfvec": "halfvec_cosine_ops"},
+)
 sa.Index("mapped_sparse", Item.sparsevec, postgresql_using="hnsw", postgresql_ops={"sparsevec": "sparsevec_ip_ops"})
 sa.Index("mapped_bit", Item.bit, postgresql_using="hnsw", postgresql_ops={"bit": "bit_jaccard_ops"})
-sa.Index("mapped_part", Item.vector, postgresql_using="hnsw", postgresql_ops={"vector": "vector_l1_ops"}, postgresql_where=Item.category == 3)
-sa.Index("mapped_cast", sa.cast(Item.vector, HALFVEC(DIMS)).label("half"), postgresql_using="hnsw", postgresql_ops={"half": "halfvec_l1_ops"})
+sa.Index(
+    "mapped_part",
+    Item.vector,
+    postgresql_using="hnsw",
+    postgresql_ops={"vector": "vector_l1_ops"},
+    postgresql_where=Item.category == 3,
+)
+sa.Index(
+    "mapped_cast",
+    sa.cast(Item.vector, HALFVEC(DIMS)).label("half"),
+    postgresql_using="hnsw",
+    postgresql_ops={"half": "halfvec_l1_ops"},
+)
+
 
 class Explain(Executable, ClauseElement):
     """EXPLAIN of a statement, with its own parameters."""
@@ -106,7 +129,9 @@ def test_distances(engine, form) -> None:
         session.execute(sa.text("SET LOCAL enable_seqscan = off"))
         session.execute(sa.text("SET LOCAL ivfflat.probes = 4"))
         rows = session.execute(sa.select(Item.id, distance).order_by(distance).limit(10)).all()
-    assert [row[1] for row in rows] == pytest.approx([expected(KINDS[name].rows[row[0]], KINDS[name].rows[5]) for row in rows], rel=1e-5, abs=1e-5)
+    assert [row[1] for row in rows] == pytest.approx(
+        [expected(KINDS[name].rows[row[0]], KINDS[name].rows[5]) for row in rows], rel=1e-5, abs=1e-5
+    )
     assert [row[1] for row in rows] == sorted(row[1] for row in rows)
     if form in ("vector l2", "vector cosine", "vector l1", "halfvec cosine", "bit hamming"):
         assert rows[0][0] == 5
@@ -118,8 +143,13 @@ def test_indexes_are_used(engine) -> None:
         "mapped_half": sa.select(Item.id).order_by(Item.halfvec.cosine_distance(query("halfvec", 1))).limit(5),
         "mapped_sparse": sa.select(Item.id).order_by(Item.sparsevec.max_inner_product(query("sparsevec", 1))).limit(5),
         "mapped_bit": sa.select(Item.id).order_by(Item.bit.jaccard_distance(query("bit", 1))).limit(5),
-        "mapped_part": sa.select(Item.id).where(Item.category == sa.text("3")).order_by(Item.vector.l1_distance(query("vector", 1))).limit(5),
-        "mapped_cast": sa.select(Item.id).order_by(sa.cast(Item.vector, HALFVEC(DIMS)).l1_distance(query("halfvec", 1))).limit(5),
+        "mapped_part": sa.select(Item.id)
+        .where(Item.category == sa.text("3"))
+        .order_by(Item.vector.l1_distance(query("vector", 1)))
+        .limit(5),
+        "mapped_cast": sa.select(Item.id)
+        .order_by(sa.cast(Item.vector, HALFVEC(DIMS)).l1_distance(query("halfvec", 1)))
+        .limit(5),
     }.items():
         with engine.connect() as conn:
             conn.execute(sa.text("SET LOCAL enable_seqscan = off"))
@@ -160,7 +190,9 @@ async def test_asyncpg_engine(engine) -> None:
         await session.execute(sa.text("SET LOCAL enable_seqscan = off"))
         await session.execute(sa.text("SET LOCAL hnsw.iterative_scan = strict_order"))
         for number in range(15):
-            got = await session.scalars(sa.select(Item).order_by(Item.vector.l2_distance(query("vector", number))).limit(3))
+            got = await session.scalars(
+                sa.select(Item).order_by(Item.vector.l2_distance(query("vector", number))).limit(3)
+            )
             assert got.first().id == number
         with pytest.raises(sa.exc.DBAPIError, match="different vector dimensions"):
             await session.scalars(sa.select(Item.id).order_by(Item.vector.l2_distance([1, 2])))

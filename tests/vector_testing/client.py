@@ -39,7 +39,9 @@ class Outcome:
             return "CONNECTION LOST " + (self.error or {}).get("message", "")
         if self.error is not None:
             return "ERROR " + " | ".join(f"{k}: {v}" for k, v in self.error.items())
-        text = "; ".join("(" + ", ".join("NULL" if v is None else repr(v)[2:-1] for v in row) + ")" for row in self.rows)
+        text = "; ".join(
+            "(" + ", ".join("NULL" if v is None else repr(v)[2:-1] for v in row) + ")" for row in self.rows
+        )
         if self.notices:
             text += " notices: " + " / ".join(self.notices)
         return f"{','.join(self.columns)} {text} {self.tag}".strip()
@@ -268,9 +270,5 @@ def run_both(left: Client, right: Client, cases):
             one, two = left.receive(len(pending)), right.receive(len(pending))
             done = min(len(one), len(two))
             # After a crash one side answered fewer; the rest of the batch runs again on both.
-            for case, a, b in zip(pending[:done], one, two):
-                yield case, a, b
+            yield from zip(pending[:done], one, two)
             pending = pending[done:]
-
-
-__all__ = ["Client", "Outcome", "Param", "batches", "psycopg", "run_both"]

@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-PG_SH = Path(__file__).resolve().parents[2] / "scripts" / "pg.sh"
+from vector_testing.pg import environment, pg_sh
 
 # Reproducible and quiet: nothing runs that we did not ask for.
 SETTINGS = {
@@ -20,16 +20,6 @@ SETTINGS = {
     "lc_messages": "C",
     "jit": "off",
 }
-
-
-def pg_sh(*arguments: str) -> str:
-    # Not a pipe for stderr: the server could inherit it, and reading would wait for the server's end.
-    with tempfile.TemporaryFile("w+") as errors:
-        done = subprocess.run([str(PG_SH), *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, text=True)
-        if done.returncode != 0:
-            errors.seek(0)
-            raise RuntimeError(f"pg.sh {' '.join(arguments)}: {errors.read().strip()}")
-    return done.stdout
 
 
 class Cluster:
@@ -51,11 +41,34 @@ class Cluster:
             self.running = False
             pg_sh("cluster", "stop", str(self.base))
 
-    def copy_data_of(self, stopped: "Cluster") -> None:
+    def copy_data_of(self, stopped: Cluster) -> None:
         subprocess.run(["cp", "-a", str(stopped.base / "data"), str(self.base / "data")], check=True)
 
     def conninfo(self, dbname: str = "postgres") -> str:
         return f"host={self.socket} port=5432 user=postgres dbname={dbname} client_encoding=UTF8"
+
+    def psql(
+        self, text: str, dbname: str = "postgres", *options: str, stop: bool = False
+    ) -> subprocess.CompletedProcess[str]:
+        """Gives `text` to psql: rows without headings, errors among them. With `stop` the first error is the last word,
+        and the exit code.
+        """
+        command = [
+            f"{self.prefix}/bin/psql",
+            "-XqAt",
+            *(["-v", "ON_ERROR_STOP=1"] if stop else []),
+            *options,
+            "-d",
+            self.conninfo(dbname),
+        ]
+        return subprocess.run(
+            command,
+            input=text,
+            env=environment(self.prefix),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
 
     def remove(self) -> None:
         try:
@@ -63,7 +76,7 @@ class Cluster:
         finally:
             shutil.rmtree(self.base, ignore_errors=True)
 
-    def __enter__(self) -> "Cluster":
+    def __enter__(self) -> Cluster:
         try:
             self.start()
         except BaseException:
