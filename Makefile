@@ -8,7 +8,7 @@ export PG_CONFIG
 given = PG_CONFIG="$(PG_CONFIG)"
 endif
 
-.PHONY: all build install installcheck demo demo-ask demo-stop demo-clean test test-quick conformance differential upgrade docs clients reliability torture bench bench-full bench-gate bench-sql package deb package-test site fmt lint clean help
+.PHONY: all build install installcheck demo demo-ask demo-stop demo-clean test test-quick conformance differential upgrade docs clients examples reliability torture bench bench-full bench-gate bench-sql package deb package-test site fmt lint clean help
 
 all: build
 
@@ -54,6 +54,9 @@ docs:
 
 clients:
 	@$(given) scripts/clients.sh
+
+examples:
+	@$(given) scripts/examples.sh $(EXAMPLES)
 
 reliability:
 	@$(given) scripts/reliability.sh
@@ -111,6 +114,7 @@ help:
 	@echo 'make upgrade                from the versions of pgvector to this one, and back'
 	@echo 'make docs                   what the documents say, executed; links and commands looked up'
 	@echo 'make clients                clients of pgvector in Python, Node and Rust against this build'
+	@echo 'make examples               the examples, executed (EXAMPLES="products rag" chooses)'
 	@echo 'make reliability            crashes, cancels, a standby, many clients, damaged files, recall floors'
 	@echo 'make torture                the long forms: MINUTES=30, SEED=..., ONLY="reachable crash" (scripts/torture.sh --help)'
 	@echo 'make bench                  hnsw and ivfflat beside pgvector, in minutes; report in results/ (RESULTS=1 writes benches/RESULTS.md)'

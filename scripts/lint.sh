@@ -145,7 +145,7 @@ rule "one version: control file, Cargo.toml, upgrade scripts" < <(
 
 # --- scripts ----------------------------------------------------------------------------------------------------------
 
-rule "shell scripts parse" < <(files 'scripts/*.sh' .ci/run | while IFS= read -r f; do bash -n "$f" 2>&1; done)
+rule "shell scripts parse" < <(files 'scripts/*.sh' 'examples/*.sh' .ci/run | while IFS= read -r f; do bash -n "$f" 2>&1; done)
 
 if have shellcheck; then
   rule "shellcheck" < <(files 'scripts/*.sh' .ci/run | xargs -r shellcheck -x 2>&1)

@@ -17,7 +17,7 @@ usage: scripts/test.sh [all|quick]
   quick   format, lints, pure crates, and one major (17, or the first of PG_MAJORS)
 
 Phases: deps format lint clippy-pure clippy MAJOR, pure TIER, python, gate, regress MAJOR, tools, pgrx MAJOR, docs,
-clients, differential, conformance, upgrade, reliability
+clients, examples, differential, conformance, upgrade, reliability
 packages MAJOR, pgrx-package MAJOR, site
 
 Environment: PG_MAJORS, PG_CONFIG (taken for its major), VECTOR_CACHE, CARGO_TARGET_DIR.
@@ -185,6 +185,7 @@ phase_pgrx_package() {
 }
 
 phase_site() { "$repo_root/scripts/site.sh" check; }
+phase_examples() { "$repo_root/scripts/examples.sh"; }
 phase_docs() { "$repo_root/scripts/docs.sh"; }
 
 # --- the runner -------------------------------------------------------------------------------------------------------
@@ -254,6 +255,7 @@ run() {
       phase 15 clients || true
       phase 10 site || true
       phase 15 packages "${PG_MAJORS%% *}" || true
+      phase 15 examples || true
       phase 40 reliability || true
     fi
   fi
