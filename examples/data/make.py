@@ -1,10 +1,10 @@
-"""Makes the CSV files of the examples from the texts beside this file: real sentence embeddings (../rag/embed.py), reduced to 64
-dimensions, so that the examples in SQL need neither Python nor a large download.
+"""Makes the CSV files of the examples from the texts beside this file: real sentence embeddings (../rag/embed.py),
+reduced to 64 dimensions, so that the examples in SQL need neither Python nor a large download.
 
     python make.py
 
-The reduction keeps the directions in which these texts differ most (singular value decomposition): rankings by cosine distance stay
-close to those of the full vectors.
+The reduction keeps the directions in which these texts differ most (singular value decomposition): rankings by cosine
+distance stay close to those of the full vectors.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Django: a model with a vector field and its index, and the nearest rows as a queryset. One file instead of a project, to be read at once."""
+"""Django: a model with a vector field and its index, the nearest rows as a queryset. One file, not a project."""
 
 from __future__ import annotations
 
@@ -40,7 +40,15 @@ class Product(models.Model):
 
     class Meta:
         app_label = "shop"
-        indexes = [HnswIndex(name="product_embedding", fields=["embedding"], m=16, ef_construction=64, opclasses=["vector_cosine_ops"])]
+        indexes = [
+            HnswIndex(
+                name="product_embedding",
+                fields=["embedding"],
+                m=16,
+                ef_construction=64,
+                opclasses=["vector_cosine_ops"],
+            )
+        ]
 
 
 def rows(name: str) -> list[dict[str, str]]:
@@ -59,7 +67,13 @@ def main() -> None:
         editor.create_model(Product)
 
     Product.objects.bulk_create(
-        Product(category=row["category"], price=row["price"], in_stock=row["in_stock"] == "t", name=row["name"], embedding=vector(row["embedding"]))
+        Product(
+            category=row["category"],
+            price=row["price"],
+            in_stock=row["in_stock"] == "t",
+            name=row["name"],
+            embedding=vector(row["embedding"]),
+        )
         for row in rows("products.csv")
     )
     question = next(row for row in rows("queries.csv") if row["name"] == "wrist")
@@ -72,7 +86,9 @@ def main() -> None:
     assert nearest[0].name == "Vertical mouse for a relaxed wrist"
     print("ok - a mouse for the wrist comes first")
 
-    close = Product.objects.annotate(distance=CosineDistance("embedding", asked)).filter(distance__lt=0.6, category="office")
+    close = Product.objects.annotate(distance=CosineDistance("embedding", asked)).filter(
+        distance__lt=0.6, category="office"
+    )
     assert {product.category for product in close} == {"office"} and all(product.distance < 0.6 for product in close)
     print(f"ok - {len(close)} of the office within a distance")
 

@@ -1,4 +1,4 @@
-"""LangChain: langchain-postgres keeps documents and vectors in a table, and a retriever finds them. Embeddings are made here, offline."""
+"""LangChain: langchain-postgres keeps documents and vectors in a table, a retriever finds them. Embeddings are offline."""
 
 from __future__ import annotations
 
@@ -34,7 +34,12 @@ class MiniLM(Embeddings):
 def documents() -> list[Document]:
     with open(EXAMPLES / "data" / "passages.tsv", encoding="utf-8", newline="") as file:
         rows = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-        return [Document(page_content=f"{row['title']}. {row['body']}", metadata={"title": row["title"], "half": number % 2}) for number, row in enumerate(rows)]
+        return [
+            Document(
+                page_content=f"{row['title']}. {row['body']}", metadata={"title": row["title"], "half": number % 2}
+            )
+            for number, row in enumerate(rows)
+        ]
 
 
 def main() -> None:

@@ -79,7 +79,10 @@ def main() -> None:
         print(question["text"])
         for name, far in found:
             print(f"    {far:.3f}  {name}")
-        assert {name for name, _ in found[:2]} == {"Down sleeping bag for cold nights", "Two-person tent for wet weather"}, found
+        assert {name for name, _ in found[:2]} == {
+            "Down sleeping bag for cold nights",
+            "Two-person tent for wet weather",
+        }, found
         print("ok - a sleeping bag and a tent come first")
 
         literal = nearest.compile(engine, compile_kwargs={"literal_binds": True})
@@ -88,7 +91,10 @@ def main() -> None:
         print("ok - the index answers")
 
         mean = session.scalar(select(func.avg(Product.embedding, type_=VECTOR(64))).where(Product.category == "garden"))
-        by_hand = np.mean([product.embedding for product in session.scalars(select(Product).where(Product.category == "garden"))], axis=0)
+        by_hand = np.mean(
+            [product.embedding for product in session.scalars(select(Product).where(Product.category == "garden"))],
+            axis=0,
+        )
         assert np.allclose(mean, by_hand, atol=1e-6)
         print("ok - avg() comes back as an array")
     engine.dispose()

@@ -1,4 +1,4 @@
-"""Retrieval for a language model, in Python with psycopg: passages and their vectors go into a table; a question comes out as a prompt."""
+"""Retrieval for a language model, in Python with psycopg: passages and vectors go in, a question comes out as a prompt."""
 
 from __future__ import annotations
 
@@ -34,8 +34,12 @@ def load(connection: psycopg.Connection, embed: Embedder) -> int:
     """Fills the table through binary COPY and returns the number of passages."""
     connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
     register_vector(connection)
-    connection.execute(f"CREATE TABLE passages (id int PRIMARY KEY, title text, body text, embedding vector({DIMENSIONS}))")
-    with open(os.environ.get("PASSAGES", HERE.parents[1] / "data" / "passages.tsv"), encoding="utf-8", newline="") as file:
+    connection.execute(
+        f"CREATE TABLE passages (id int PRIMARY KEY, title text, body text, embedding vector({DIMENSIONS}))"
+    )
+    with open(
+        os.environ.get("PASSAGES", HERE.parents[1] / "data" / "passages.tsv"), encoding="utf-8", newline=""
+    ) as file:
         rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
     with connection.cursor() as cursor, cursor.copy("COPY passages FROM STDIN (FORMAT binary)") as copy:
         copy.set_types(["int4", "text", "text", "vector"])
@@ -45,9 +49,13 @@ def load(connection: psycopg.Connection, embed: Embedder) -> int:
     return len(rows)
 
 
-def retrieve(connection: psycopg.Connection, embed: Embedder, question: str, limit: int = 3) -> list[tuple[str, str, float]]:
+def retrieve(
+    connection: psycopg.Connection, embed: Embedder, question: str, limit: int = 3
+) -> list[tuple[str, str, float]]:
     """Returns (title, body, cosine distance) of the nearest passages, the nearest first."""
-    query = "SELECT title, body, embedding <=> %(q)s AS distance FROM passages ORDER BY embedding <=> %(q)s LIMIT %(limit)s"
+    query = (
+        "SELECT title, body, embedding <=> %(q)s AS distance FROM passages ORDER BY embedding <=> %(q)s LIMIT %(limit)s"
+    )
     return connection.execute(query, {"q": embed(question), "limit": limit}).fetchall()
 
 
@@ -73,7 +81,9 @@ def main() -> None:
         exact = [retrieve(connection, embed, question) for question in QUESTIONS]
         connection.execute("RESET enable_indexscan; SET enable_seqscan = off")
         indexed = [retrieve(connection, embed, question) for question in QUESTIONS]
-        assert [[row[0] for row in rows] for rows in exact] == [[row[0] for row in rows] for rows in indexed], "the index finds other passages"
+        assert [[row[0] for row in rows] for rows in exact] == [[row[0] for row in rows] for rows in indexed], (
+            "the index finds other passages"
+        )
         print("\nok - the index finds what the exact search finds")
 
 
