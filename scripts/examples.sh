@@ -115,7 +115,7 @@ prepare_pgbouncer() {
 run_example() {
   local dir=$examples/$1
   if [ "$1" = plan ]; then dir=$repo_root; fi
-  export PYTHONDONTWRITEBYTECODE=1 OPENBLAS_NUM_THREADS=1 EMBED="$cache/venv/bin/python $examples/rag/embed.py" PASSAGES=$examples/data/passages.tsv
+  export PYTHONPATH=$examples/rag PYTHONDONTWRITEBYTECODE=1 OPENBLAS_NUM_THREADS=1 EMBED="$cache/venv/bin/python $examples/rag/embed.py" PASSAGES=$examples/data/passages.tsv
   cd "$dir"
   case $1 in
     rag/node) node "$cache/node/run.js" ;;

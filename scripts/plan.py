@@ -4,8 +4,8 @@
     scripts/plan.py --rows 1e8 --dimensions 768 --type halfvec
     scripts/plan.py --table          the tables of docs/scale.md
 
-Sizes follow the page formats exactly; CPU follows power laws through the figures of benches/RESULTS.md (one core of an AMD EPYC)
-and is good to a factor of two where it was measured, to a million rows, and a guess beyond.
+Sizes follow the page formats exactly; CPU follows power laws through the figures of benches/RESULTS.md
+(one core of an AMD EPYC) and is good to a factor of two where it was measured, to a million rows, and a guess beyond.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Makes the CSV files of the examples from the texts beside this file: real sentence embeddings (../rag/embed.py),
 reduced to 64 dimensions, so that the examples in SQL need neither Python nor a large download.
 
-    python make.py
+    PYTHONPATH=../rag python make.py
 
 The reduction keeps the directions in which these texts differ most (singular value decomposition): rankings by cosine
 distance stay close to those of the full vectors.
@@ -10,14 +10,11 @@ distance stay close to those of the full vectors.
 from __future__ import annotations
 
 import csv
-import sys
 from pathlib import Path
 
 import numpy as np
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent / "rag"))
-
 from embed import Embedder
 
 DIMENSIONS = 64

@@ -1,15 +1,12 @@
-"""LangChain: langchain-postgres keeps documents and vectors in a table, a retriever finds them. Embeddings are offline."""
+"""LangChain: langchain-postgres keeps documents and vectors in a table; a retriever finds them. All offline."""
 
 from __future__ import annotations
 
 import csv
 import os
-import sys
 from pathlib import Path
 
 EXAMPLES = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(EXAMPLES / "rag"))
-
 from embed import DIMENSIONS, Embedder
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings

@@ -1,18 +1,15 @@
-"""Retrieval for a language model, in Python with psycopg: passages and vectors go in, a question comes out as a prompt."""
+"""Retrieval for a language model, in Python with psycopg: passages go in, a question comes out as a prompt."""
 
 from __future__ import annotations
 
 import csv
 import os
-import sys
 from pathlib import Path
 
 import psycopg
 from pgvector.psycopg import register_vector
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
-
 from embed import DIMENSIONS, Embedder
 
 # Each question with the title of the passage that answers it.
