@@ -6,11 +6,11 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
-use super::insert::{Graph, Workspace, insert};
-use super::scan::{IterativeScan, Scan, ScanSettings};
-use super::v1::layout::{Element, HEAD_BLOCK, Neighbours, PAGE_ID, is_element, layer_range};
-use super::v1::reader::read_meta;
-use super::vacuum::{Vacuum, Vacuumed};
+use super::format::{Graph, Scan, Vacuum, Vacuumed, Workspace, insert};
+use super::meta::{HEAD_BLOCK, PAGE_ID, read_meta};
+use super::params::layer_range;
+use super::scan::{IterativeScan, ScanSettings};
+use super::v1::layout::{Element, Neighbours, is_element};
 use crate::space::{AnySpace, Dense, Metric, ValueBuf, ValueKind};
 use crate::storage::blocks::{BlockStore, LockMode, OperationLock};
 use crate::storage::page::{Damage, FIRST_OFFSET, Page, Tid};
@@ -644,11 +644,11 @@ fn the_only_element_left_takes_what_comes() {
 fn an_unusual_insert_leaves_no_memory_behind() {
     let mut table = Table::new(16, 77);
     (0..20).for_each(|_| table.insert());
-    let kept = table.workspace.allocated();
+    let kept = table.workspace.v1.allocated();
     assert!(kept > 0);
-    table.workspace.links.slots_mut().reserve(4 << 20);
+    table.workspace.v1.links.slots_mut().reserve(4 << 20);
     table.insert();
-    assert!(table.workspace.allocated() < 16 << 20, "{}", table.workspace.allocated());
+    assert!(table.workspace.v1.allocated() < 16 << 20, "{}", table.workspace.v1.allocated());
 }
 
 /// By inner product the few longest vectors are near to everything, and everybody would be anchored at them: their lists

@@ -35,6 +35,13 @@ pub const fn layer_slots(m: usize, layer: u8) -> usize {
     if layer == 0 { m * 2 } else { m }
 }
 
+/// The slots of layer `layer` among all of an element of level `level`, which stand top layer first.
+#[inline]
+pub fn layer_range(level: u8, layer: u8, m: usize) -> core::ops::Range<usize> {
+    let start = usize::from(level.saturating_sub(layer)) * m;
+    start..start + layer_slots(m, layer)
+}
+
 /// The highest level whose neighbour tuple fits a page of `page_size` bytes.
 pub const fn max_level(page_size: usize, m: usize) -> u8 {
     // page header, special area, tuple header, line pointer
