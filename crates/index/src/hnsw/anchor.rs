@@ -81,8 +81,7 @@ pub(super) fn evict<G: GraphWrite>(
     avoid: Tid,
     slots: &mut Vec<Tid>,
 ) -> Result<(), G::Error> {
-    let stuck =
-        || Damage::at(full.list.offset(), "list without room").on(full.list.block());
+    let stuck = || Damage::at(full.list.offset(), "list without room").on(full.list.block());
     // a living one stays where it is: its anchor must live
     let Some(moved) = child(graph, full, [avoid, full.tid], true, slots)? else {
         return Err(stuck().into());

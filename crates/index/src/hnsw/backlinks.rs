@@ -136,12 +136,7 @@ impl NeighbourCache {
     }
 
     /// Whether the element at `place` is anchored at `owner`.
-    fn is_child<G: GraphRead>(
-        &mut self,
-        graph: &mut G,
-        place: u32,
-        owner: Tid,
-    ) -> Result<bool, G::Error> {
+    fn is_child<G: GraphRead>(&mut self, graph: &mut G, place: u32, owner: Tid) -> Result<bool, G::Error> {
         let Some(loaded) = self.loaded.get_mut(place as usize) else { return Ok(false) };
         let anchor = match loaded.anchor {
             Some(known) => known,
@@ -257,10 +252,7 @@ pub(super) fn choose<G: GraphRead>(
 }
 
 /// Chooses an anchor below the nearest neighbour.
-fn choose_below<G: GraphRead>(
-    graph: &mut G,
-    workspace: &mut Workspace<G::Walk>,
-) -> Result<Found, G::Error> {
+fn choose_below<G: GraphRead>(graph: &mut G, workspace: &mut Workspace<G::Walk>) -> Result<Found, G::Error> {
     let Workspace { walk, selected, links, .. } = workspace;
     let nearest = selected.iter().find(|(layer, _)| *layer == 0);
     let Some(nearest) = nearest.and_then(|(_, scored)| walk.member(scored.node)) else {

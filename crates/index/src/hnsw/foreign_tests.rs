@@ -15,7 +15,6 @@ use super::scan::{IterativeScan, ScanSettings};
 use super::v1::graph::PageGraph;
 use super::v1::layout::neighbour_slots_mut;
 use crate::space::{AnySpace, Dense, Metric, ValueKind};
-use crate::storage::blocks::BlockStore;
 use crate::storage::page::{PageMut, Tid};
 use crate::testing::MemBlocks;
 use crate::testing::hnsw::{build, row, vector};

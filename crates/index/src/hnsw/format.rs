@@ -44,8 +44,7 @@ pub fn write_index<B: BlockStore, S: Space>(
     meta: MetaPage,
     graph: Option<&super::build::Graph<S>>,
 ) -> Result<(), B::Error> {
-    let shape =
-        Graph { space, m: usize::from(meta.m), ef_construction: usize::from(meta.ef_construction) };
+    let shape = Graph { space, m: usize::from(meta.m), ef_construction: usize::from(meta.ef_construction) };
     match layout {
         Layout::V1 => PageGraph::new(blocks, shape).write_index(meta, graph),
     }
@@ -183,16 +182,13 @@ impl Scan {
 ///
 /// # Errors
 /// When there is no element at `tid`, and what `look` answers.
-pub fn read_value<B: BlockStore, S: Space, R>(
+pub fn read_value<B: BlockStore, R>(
     layout: Layout,
     blocks: &mut B,
-    space: S,
     tid: Tid,
     look: impl FnOnce(&[u8]) -> Result<R, Damage>,
 ) -> Result<R, B::Error> {
-    use super::graph::GraphRead;
-    let shape = Graph { space, m: 0, ef_construction: 0 };
     match layout {
-        Layout::V1 => PageGraph::new(blocks, shape).element(tid, |_, value| look(value)),
+        Layout::V1 => super::v1::graph::read_value(blocks, tid, look),
     }
 }

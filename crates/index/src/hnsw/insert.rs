@@ -5,9 +5,7 @@ use rand::Rng;
 
 use super::anchor::evict;
 use super::backlinks::{self, Found};
-use super::graph::{
-    GraphRead, GraphSearch, GraphWrite, NeighbourSearch, NewElement, Scratch, Walk,
-};
+use super::graph::{GraphRead, GraphSearch, GraphWrite, NeighbourSearch, NewElement, Scratch, Walk};
 use super::meta::{EntryPoint, META_BLOCK, MetaPage};
 use super::params::{layer_range, layer_slots, random_level};
 use super::search::{CandidateQueue, Scored, Store, equal_share, search_layer, select_sharing, tie_order};

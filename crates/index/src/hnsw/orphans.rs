@@ -21,10 +21,7 @@ pub(super) enum Above {
 impl<W: Walk> Vacuum<W> {
     /// Gives every living element whose anchor is dying a living one: the first above it. From then on living elements
     /// hang together without the dying ones.
-    pub(super) fn adopt_orphans<G: GraphWrite<Walk = W>>(
-        &mut self,
-        graph: &mut G,
-    ) -> Result<(), G::Error> {
+    pub(super) fn adopt_orphans<G: GraphWrite<Walk = W>>(&mut self, graph: &mut G) -> Result<(), G::Error> {
         let mut pages = Pages::new();
         while let Some(block) = pages.next(graph)? {
             graph.pause()?;
@@ -60,11 +57,7 @@ impl<W: Walk> Vacuum<W> {
     }
 
     /// Anchors an orphan anew. The update lock is held alone.
-    fn adopt<G: GraphWrite<Walk = W>>(
-        &mut self,
-        graph: &mut G,
-        live: Member,
-    ) -> Result<(), G::Error> {
+    fn adopt<G: GraphWrite<Walk = W>>(&mut self, graph: &mut G, live: Member) -> Result<(), G::Error> {
         let anchor = graph.anchor(&live)?;
         let Some(anchor) = anchor.filter(|&anchor| self.dying.contains(anchor)) else { return Ok(()) };
         if !matches!(hanging(graph, &live)?, Hanging::Fast) {
@@ -124,10 +117,7 @@ impl<W: Walk> Vacuum<W> {
 
     /// Anchors the first orphan at an element below it, now that all that lives is below it; when nothing is, it is alone
     /// and has no edges.
-    fn settle_root<G: GraphWrite<Walk = W>>(
-        &mut self,
-        graph: &mut G,
-    ) -> Result<(), G::Error> {
+    fn settle_root<G: GraphWrite<Walk = W>>(&mut self, graph: &mut G) -> Result<(), G::Error> {
         let Some(root) = self.root else { return Ok(()) };
         graph.lock(OperationLock::Update, LockMode::Exclusive)?;
         let anchor = graph.anchor(&root)?;

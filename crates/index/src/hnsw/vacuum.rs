@@ -213,11 +213,7 @@ impl<W: Walk> Vacuum<W> {
         Ok((mode, meta))
     }
 
-    fn repair_one<G: GraphWrite<Walk = W>>(
-        &mut self,
-        graph: &mut G,
-        live: Member,
-    ) -> Result<(), G::Error> {
+    fn repair_one<G: GraphWrite<Walk = W>>(&mut self, graph: &mut G, live: Member) -> Result<(), G::Error> {
         let (mode, meta) = self.lock_to_repair(graph, &live)?;
         let entry = meta.entry_point().map_err(|damage| damage.on(META_BLOCK))?;
         self.relink(graph, live, entry, mode)?;
@@ -229,10 +225,7 @@ impl<W: Walk> Vacuum<W> {
     }
 
     /// Makes sure that the entry point lives and is well connected before everything else is repaired from it.
-    fn repair_entry_point<G: GraphWrite<Walk = W>>(
-        &mut self,
-        graph: &mut G,
-    ) -> Result<(), G::Error> {
+    fn repair_entry_point<G: GraphWrite<Walk = W>>(&mut self, graph: &mut G) -> Result<(), G::Error> {
         if self.highest.is_none() {
             // All that lived at first is dying, and inserts have gone on since. Those that come during this pass find
             // what it finds, or become the entry point themselves.
@@ -247,9 +240,7 @@ impl<W: Walk> Vacuum<W> {
         if let Some(&other) = replacement(entry_point(graph)?) {
             let (mode, meta) = self.lock_to_repair(graph, &other)?;
             let entry = meta.entry_point().map_err(|damage| damage.on(META_BLOCK))?;
-            if entry.is_some()
-                && (mode == LockMode::Exclusive || self.needs_repair(graph, &other)?)
-            {
+            if entry.is_some() && (mode == LockMode::Exclusive || self.needs_repair(graph, &other)?) {
                 self.relink(graph, other, entry, mode)?;
             }
             graph.unlock(OperationLock::Update, mode);

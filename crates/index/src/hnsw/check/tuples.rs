@@ -4,8 +4,7 @@ use super::values::value_fault;
 use super::{Check, CheckError, DAMAGED, List, Node, Row, State, reserve};
 use crate::hnsw::meta::{HEAD_BLOCK, META_BLOCK, MetaPage, PAGE_ID};
 use crate::hnsw::v1::layout::{
-    ELEMENT_HEADER, Element, HEAP_TIDS, MAX_TUPLE_VERSION, Neighbours,
-    element_size, is_element,
+    ELEMENT_HEADER, Element, HEAP_TIDS, MAX_TUPLE_VERSION, Neighbours, element_size, is_element,
 };
 use crate::storage::blocks::BlockStore;
 use crate::storage::page::{FIRST_OFFSET, INVALID_BLOCK, Tid};

@@ -7,9 +7,7 @@ pub mod visited;
 
 pub use layer::search_layer;
 pub use queue::{CandidateQueue, Discarded, pop_discarded};
-pub use select::{
-    equal_share, next_dropped, select_dropped, select_neighbours, select_sharing, tie_order,
-};
+pub use select::{equal_share, next_dropped, select_dropped, select_neighbours, select_sharing, tie_order};
 
 /// A node with its distance from the query. Nodes are opaque handles below 2^31 that their store gives out.
 #[derive(Clone, Copy, Debug, PartialEq)]

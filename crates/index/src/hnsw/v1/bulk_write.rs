@@ -148,9 +148,7 @@ impl<B: BlockStore, S: Space> GraphBulk for PageGraph<'_, B, S> {
     fn write_index(&mut self, mut meta: MetaPage, graph: Option<&Graph<S>>) -> Result<(), B::Error> {
         let (m, page_size) = (usize::from(meta.m), self.blocks.page_size());
         let plan = match graph {
-            Some(graph) => {
-                Some(PagePlan::new(graph, m, page_size).map_err(|damage| damage.on(META_BLOCK))?)
-            }
+            Some(graph) => Some(PagePlan::new(graph, m, page_size).map_err(|damage| damage.on(META_BLOCK))?),
             None => None,
         };
         if let (Some(graph), Some(plan)) = (graph, &plan) {

@@ -35,6 +35,20 @@ impl Member {
     }
 }
 
+/// Looks at the value of an element, in place.
+///
+/// # Errors
+/// When there is no element at `tid`, and what `look` answers.
+pub fn read_value<B: BlockStore, R>(
+    blocks: &mut B,
+    tid: Tid,
+    look: impl FnOnce(&[u8]) -> Result<R, Damage>,
+) -> Result<R, B::Error> {
+    blocks.read(tid.block(), |bytes| {
+        look(Element::new(Page::new(bytes, PAGE_ID)?.item(tid.offset())?, tid.offset())?.value)
+    })
+}
+
 /// The lists of an element in its neighbour tuple.
 pub(super) fn lists_of<'a>(member: &Member, item: &'a [u8], m: usize) -> Result<ListsRef<'a>, Damage> {
     let list = Neighbours::new(item, member.list.offset())?;

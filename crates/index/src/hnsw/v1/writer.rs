@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use super::super::graph::{
-    EdgeChange, GraphWrite, KnownValues, Member, NewElement, OnPage, Place, Placed, Scratch,
-    Target, find_place,
+    EdgeChange, GraphWrite, KnownValues, Member, NewElement, OnPage, Place, Placed, Scratch, Target,
+    find_place,
 };
 use super::super::meta::{self, MetaPage, PAGE_ID};
 use super::super::params::layer_range;
