@@ -5,8 +5,9 @@
 //! An anchor is written with its element, and changes afterwards only where somebody holds the update lock alone. Who
 //! shares the operation lock may rely on what he read.
 
-use super::backlinks::{Below, NeighbourCache, descend, make_edge};
+use super::backlinks::{Below, descend, make_edge};
 use super::graph::{EdgeChange, GraphRead, GraphWrite, Member, NoValues, Target};
+use super::neighbour_cache::NeighbourCache;
 use super::params::layer_slots;
 use crate::storage::page::{Damage, Tid};
 

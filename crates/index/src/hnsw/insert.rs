@@ -7,6 +7,7 @@ use super::anchor::evict;
 use super::backlinks::{self, Found};
 use super::graph::{GraphRead, GraphSearch, GraphWrite, NeighbourSearch, NewElement, Scratch, Walk};
 use super::meta::{EntryPoint, META_BLOCK, MetaPage};
+use super::neighbour_cache::NeighbourCache;
 use super::params::{layer_range, layer_slots, random_level};
 use super::search::{CandidateQueue, Scored, Store, equal_share, search_layer, select_sharing, tie_order};
 use super::values::{Values, view_distance, views};
@@ -28,7 +29,7 @@ pub struct Workspace<W> {
     pub(super) selected: Vec<(u8, Scored)>,
     pub(super) slots: Vec<Tid>,
     pub(super) scratch: Scratch,
-    pub(super) links: backlinks::NeighbourCache,
+    pub(super) links: NeighbourCache,
 }
 
 impl<W: Walk> Workspace<W> {

@@ -2,6 +2,7 @@
 //! `graph.rs`, and the page layouts behind these.
 
 mod anchor;
+mod anchor_table_tests;
 mod anchor_tests;
 mod backlinks;
 pub mod build;
@@ -11,6 +12,7 @@ pub mod format;
 pub mod graph;
 pub mod insert;
 pub mod meta;
+mod neighbour_cache;
 mod orphans;
 pub mod params;
 mod repair;

@@ -26,6 +26,8 @@ pub const MAX_EF_SEARCH: i32 = 1000;
 pub const MAX_DIMS: i32 = 2000;
 /// Most stored elements of an indexed `sparsevec`.
 pub const MAX_NNZ: i32 = 1000;
+/// Rows with one value that share an element in a build; so many fit an element tuple of pgvector's pages.
+pub const HEAP_TIDS: usize = 10;
 /// No element is in a higher layer.
 pub const MAX_LEVEL: u8 = 63;
 

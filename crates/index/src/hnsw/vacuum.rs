@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 
 use super::anchor::{Hanging, hanging};
-use super::backlinks::TidHasher;
 use super::graph::{GraphRead, GraphWrite, ListsRef, Member, OnPage, Walk};
 use super::insert::{Workspace, raise_entry_point, raises_entry};
 use super::meta::{EntryPoint, META_BLOCK, MetaPage};
+use super::neighbour_cache::TidHasher;
 use super::orphans::Above;
 use super::repair::{Lists, relink};
 use super::search::visited::TidSet;

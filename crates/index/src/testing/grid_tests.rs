@@ -9,7 +9,8 @@ use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 
-use super::grid::{Grid, GridWalk, number_of, tid_of};
+use super::grid::{Grid, number_of, tid_of};
+use super::grid_search::GridWalk;
 use super::hnsw::{row, vector};
 use crate::hnsw::build::{Builder, Params};
 use crate::hnsw::graph::{Graph, GraphBulk};

@@ -9,11 +9,9 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::super::params::{MAX_LEVEL, layer_range, layer_slots};
+use super::super::params::{HEAP_TIDS, MAX_LEVEL, layer_range, layer_slots};
 use crate::storage::page::{Damage, Tid, max_align};
 
-/// Heap TIDs of one element tuple.
-pub const HEAP_TIDS: usize = 10;
 /// Versions of a pair of tuples run from 1 to this.
 pub const MAX_TUPLE_VERSION: u8 = 15;
 

@@ -2,10 +2,11 @@
 
 use super::super::graph::{GraphSearch, Member, NeighbourSearch, Walk};
 use super::super::meta::{META_BLOCK, PAGE_ID};
+use super::super::params::HEAP_TIDS;
 use super::super::search::visited::TidSet;
 use super::super::search::{CandidateQueue, Scored, Store};
 use super::super::values::Values;
-use super::layout::{Element, HEAP_TIDS, Neighbours, is_element, neighbours_size};
+use super::layout::{Element, Neighbours, is_element, neighbours_size};
 use crate::space::Space;
 use crate::storage::blocks::BlockStore;
 use crate::storage::page::{Damage, FIRST_OFFSET, Page, Tid};

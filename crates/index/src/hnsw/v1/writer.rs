@@ -7,13 +7,12 @@ use super::super::graph::{
     find_place,
 };
 use super::super::meta::{self, MetaPage, PAGE_ID};
-use super::super::params::layer_range;
+use super::super::params::{HEAP_TIDS, layer_range};
 use super::super::search::visited::TidSet;
 use super::free_space::{self, NewNode};
 use super::graph::{PageGraph, base_layer_mut, lists_of, visit};
 use super::layout::{
-    Element, HEAP_TIDS, MAX_TUPLE_VERSION, Neighbours, clear_neighbours, element_header_mut,
-    neighbour_slots_mut,
+    Element, MAX_TUPLE_VERSION, Neighbours, clear_neighbours, element_header_mut, neighbour_slots_mut,
 };
 use crate::space::Space;
 use crate::storage::blocks::{BlockStore, PageRef, PageUpdate};
