@@ -5,16 +5,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::{self, ForkNumber, PROGRESS_CREATEIDX_SUBPHASE, PROGRESS_CREATEIDX_TUPLES_DONE};
-use vector_index::hnsw::build::{self, BuildError, Builder, Params, Pushed};
-use vector_index::hnsw::insert::Graph;
+use vector_index::hnsw::build::{BuildError, Builder, Params, Pushed};
+use vector_index::hnsw::format::{Graph, Layout, write_index};
+use vector_index::hnsw::meta::MetaPage;
 use vector_index::hnsw::params::max_level;
-use vector_index::hnsw::v1::bulk_write::PagePlan;
-use vector_index::hnsw::v1::layout::{EntryPoint, HEAD_BLOCK, META_BLOCK, MetaPage, PAGE_ID};
 use vector_index::space::{Space, ValueBuf};
-use vector_index::storage::blocks::{BlockStore, PageUpdate};
-use vector_index::storage::page::{Corruption, Damage, PageMut, Tid};
+use vector_index::storage::page::Tid;
 use vector_index::with_space;
-use zerocopy::IntoBytes;
 
 use super::insert::{Inserter, insert_building};
 use super::{Hnsw, corrupted, options};
@@ -25,7 +22,6 @@ use crate::pg::blocks::{IndexBlocks, PAGE_SIZE};
 use crate::pg::build as pg_build;
 use crate::pg::ereport::{self, IntoReport, Report};
 use crate::pg::guc;
-use crate::pg::interrupts;
 use crate::pg::relation::Rel;
 use crate::pg::table_scan::scan_table;
 use crate::pg::threads::{self, Interrupts, SignalsBlocked};
@@ -104,33 +100,12 @@ pub fn build(call: BuildCall<'_>) -> Result<Built, Error> {
 pub fn build_empty(index: Rel<'_>) -> Result<(), Error> {
     let shape = Shape::of(index)?;
     let mut blocks = IndexBlocks::building_init(index);
-    write_empty(&mut blocks, shape).map_err(|c| corrupted(index, c))?;
+    with_space!(shape.op.space(shape.dims), space => {
+        write_index(Layout::V1, &mut blocks, space, shape.meta(), None)
+    })
+    .map_err(|c| corrupted(index, c))?;
     pg_build::log_fork(index, ForkNumber::INIT_FORKNUM);
     Ok(())
-}
-
-fn write_empty(blocks: &mut IndexBlocks<'_>, shape: Shape) -> Result<(), Corruption> {
-    write_page(blocks, META_BLOCK, &mut |bytes| {
-        PageMut::init(bytes, PAGE_ID).set_contents(shape.meta().as_bytes());
-    })?;
-    write_page(blocks, HEAD_BLOCK, &mut |bytes| {
-        PageMut::init(bytes, PAGE_ID);
-    })
-}
-
-/// Adds the page of block `block`, the next one.
-fn write_page(
-    blocks: &mut IndexBlocks<'_>,
-    block: u32,
-    fill: &mut dyn FnMut(&mut [u8]),
-) -> Result<(), Corruption> {
-    let mut change = blocks.update()?;
-    let slot = change.extend()?;
-    if change.block(slot) != block {
-        return Err(Damage::at(0, "block where the build expects none").on(block));
-    }
-    fill(change.bytes_mut(slot)?);
-    change.commit()
 }
 
 /// A build under way.
@@ -205,7 +180,7 @@ impl<S: Space> Building<'_, S> {
                 .detail("Building will take significantly more time.")
                 .hint("Increase maintenance_work_mem to speed up builds."),
             );
-            finish_graph(&mut self.blocks, self.shape, self.builder.take())?;
+            finish_graph(&mut self.blocks, self.shape, self.graph.space, self.builder.take())?;
         }
         insert_building(&mut self.blocks, &self.graph, &mut self.inserter, value, row)?;
         self.rows += 1;
@@ -214,7 +189,7 @@ impl<S: Space> Building<'_, S> {
     }
 
     fn finish_graph(&mut self) -> Result<(), Error> {
-        finish_graph(&mut self.blocks, self.shape, self.builder.take())
+        finish_graph(&mut self.blocks, self.shape, self.graph.space, self.builder.take())
     }
 }
 
@@ -222,6 +197,7 @@ impl<S: Space> Building<'_, S> {
 fn finish_graph<S: Space>(
     blocks: &mut IndexBlocks<'_>,
     shape: Shape,
+    space: S,
     builder: Option<Builder<S>>,
 ) -> Result<(), Error> {
     let Some(builder) = builder else { return Ok(()) };
@@ -250,27 +226,5 @@ fn finish_graph<S: Space>(
     };
     pg_build::progress(PROGRESS_CREATEIDX_TUPLES_DONE, done.load(Ordering::Relaxed) as i64);
     let index = blocks.relation();
-    write_graph(blocks, shape, &graph).map_err(|c| corrupted(index, c))
-}
-
-/// Writes a graph into an index without pages.
-fn write_graph<S: Space>(
-    blocks: &mut IndexBlocks<'_>,
-    shape: Shape,
-    graph: &build::Graph<S>,
-) -> Result<(), Corruption> {
-    let places = PagePlan::new(graph, shape.m, PAGE_SIZE).map_err(|damage| damage.on(META_BLOCK))?;
-    let mut meta = shape.meta();
-    meta.insert_page = places.last();
-    let entry = graph.entry().and_then(|node| graph.element(node));
-    meta.set_entry_point(
-        entry.map(|node| EntryPoint { tid: places.element(node.node()), level: node.level() }),
-    );
-    write_page(blocks, META_BLOCK, &mut |bytes| {
-        PageMut::init(bytes, PAGE_ID).set_contents(meta.as_bytes());
-    })?;
-    places.write(graph, |block, fill| {
-        interrupts::check();
-        write_page(blocks, block, fill)
-    })
+    write_index(Layout::V1, blocks, space, shape.meta(), Some(&graph)).map_err(|c| corrupted(index, c))
 }

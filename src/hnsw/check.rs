@@ -3,10 +3,8 @@
 use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::Datum;
 use vector_index::hnsw::check::{CheckError, Found, OutOfReach, Subject, check as check_index};
-use vector_index::hnsw::v1::layout::{Element, META_BLOCK, PAGE_ID};
-use vector_index::hnsw::v1::reader::read_meta;
-use vector_index::storage::blocks::BlockStore;
-use vector_index::storage::page::Page;
+use vector_index::hnsw::format::{Layout, read_meta, read_value};
+use vector_index::hnsw::meta::META_BLOCK;
 
 use super::{Hnsw, corrupted};
 use crate::check::{self, Report};
@@ -25,9 +23,11 @@ fn run(inspection: Inspection<'_>, deep: bool, report: &mut Report<'_>) -> Resul
     let op = OpClass::of::<Hnsw>(index)?;
     let mut blocks = ReadBlocks::new(index);
     // without a meta page the check says so and looks no further
-    let dims = match read_meta(&mut blocks) {
-        Ok(meta) => i32::try_from(meta.dimensions).unwrap_or(i32::MAX),
-        Err(_) => 0,
+    let (dims, layout) = match read_meta(&mut blocks) {
+        Ok(meta) => {
+            (i32::try_from(meta.dimensions).unwrap_or(i32::MAX), Layout::of(&meta).unwrap_or_default())
+        }
+        Err(_) => (0, Layout::default()),
     };
     check::compare_dimensions(inspection, META_BLOCK, dims, report);
     let subject = Subject { space: op.space(dims), unit: op.normalized };
@@ -47,9 +47,7 @@ fn run(inspection: Inspection<'_>, deep: bool, report: &mut Report<'_>) -> Resul
         if !reached {
             out_of_reach.note(row, element, report);
         }
-        let same = blocks.read(element.block(), |bytes| {
-            let item = Page::new(bytes, PAGE_ID)?.item(element.offset())?;
-            let stored = Element::new(item, element.offset())?.value;
+        let same = read_value(layout, &mut blocks, element, |stored| {
             Ok(check::same_value(&op, &subject.space, stored, value))
         });
         // elements that cannot be read have been told of

@@ -2,7 +2,7 @@
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
-use vector_index::hnsw::insert::{self, Graph, Workspace};
+use vector_index::hnsw::format::{self, Graph, Workspace};
 use vector_index::space::{Space, ValueBuf};
 use vector_index::storage::page::Tid;
 use vector_index::with_space;
@@ -55,7 +55,8 @@ fn insert_formed(
     let index = blocks.relation();
     let Inserter { workspace, buffer, rng } = inserter;
     let Some(value) = op.form(value, buffer)? else { return Ok(()) };
-    let meta = read_meta(index, blocks)?;
+    let (meta, layout) = read_meta(index, blocks)?;
+    workspace.set_layout(layout);
     let space = op.space(i32::try_from(meta.dimensions).unwrap_or(i32::MAX));
     let (m, ef_construction) = (usize::from(meta.m), options::of(index).ef_construction.max(1) as usize);
     with_space!(space, space => {
@@ -72,7 +73,7 @@ fn insert_value<S: Space>(
     row: Tid,
 ) -> Result<(), Error> {
     graph.space.view(value)?;
-    let inserted = insert::insert(blocks, graph, workspace, value, row, rng);
+    let inserted = format::insert(blocks, graph, workspace, value, row, rng);
     inserted.map_err(|c| corrupted(blocks.relation(), c))
 }
 

@@ -11,7 +11,8 @@ mod vacuum;
 use core::ffi::CStr;
 
 use pgrx::pg_sys::{self, Datum};
-use vector_index::hnsw::v1::layout::{META_BLOCK, MetaPage};
+use vector_index::hnsw::format::{self, Layout};
+use vector_index::hnsw::meta::{META_BLOCK, MetaPage};
 use vector_index::storage::page::{Corruption, Damage, Tid};
 
 use crate::error::Error;
@@ -85,17 +86,20 @@ pub fn handler(_: Call<'_>) -> Result<Datum, Error> {
     Ok(am::routine::<Hnsw>())
 }
 
-/// The meta page.
+/// The meta page, and the layout of the pages behind it.
 ///
 /// # Errors
 /// None that can be read, or one of another column: its dimensions would be those of queries and rows.
-fn read_meta(index: Rel<'_>, blocks: &mut IndexBlocks<'_>) -> Result<MetaPage, Error> {
-    let meta = vector_index::hnsw::v1::reader::read_meta(blocks).map_err(|c| corrupted(index, c))?;
+fn read_meta(index: Rel<'_>, blocks: &mut IndexBlocks<'_>) -> Result<(MetaPage, Layout), Error> {
+    let meta = format::read_meta(blocks).map_err(|c| corrupted(index, c))?;
     let declared = index.typmod(0);
     if declared > 0 && i32::try_from(meta.dimensions) != Ok(declared) {
         return Err(corrupted(index, Damage::at(0, "other dimensions than its column").on(META_BLOCK)));
     }
-    Ok(meta)
+    match Layout::of(&meta) {
+        Some(layout) => Ok((meta, layout)),
+        None => Err(corrupted(index, Damage::at(0, "invalid meta page").on(META_BLOCK))),
+    }
 }
 
 /// The error for damage in an index.

@@ -1,7 +1,8 @@
 //! Scans: the query, and rows on demand.
 
 use vector_index::ValueError;
-use vector_index::hnsw::scan::{Scan, ScanError};
+use vector_index::hnsw::format::Scan;
+use vector_index::hnsw::scan::ScanError;
 use vector_index::space::{AnySpace, ValueBuf};
 use vector_index::storage::page::Tid;
 use vector_index::with_space;
@@ -36,10 +37,11 @@ impl HnswScan {
     /// A scan of an index.
     pub fn begin(index: Rel<'_>) -> Result<Self, Error> {
         let op = OpClass::of::<Hnsw>(index)?;
-        let meta = read_meta(index, &mut IndexBlocks::new(index))?;
+        let (meta, layout) = read_meta(index, &mut IndexBlocks::new(index))?;
         // dimensions of an index of this format fit an i32
         let space = op.space(i32::try_from(meta.dimensions).unwrap_or(i32::MAX));
-        let scan = SPARE.with(Vec::new, Vec::pop).unwrap_or_default();
+        let mut scan = SPARE.with(Vec::new, Vec::pop).unwrap_or_default();
+        scan.set_layout(layout);
         Ok(HnswScan { op, space, scan, query: ValueBuf::new(), has_query: None })
     }
 

@@ -13,23 +13,19 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use vector_index::hnsw::build::{Builder, Graph as Built, Params};
-use vector_index::hnsw::insert::{Graph, Workspace, insert};
+use vector_index::hnsw::format::{Graph, Layout, Scan, Vacuum, Workspace, insert, write_index};
+use vector_index::hnsw::meta::MetaPage;
 use vector_index::hnsw::params::max_level;
-use vector_index::hnsw::scan::{IterativeScan, Scan, ScanSettings};
-use vector_index::hnsw::v1::bulk_write::PagePlan;
-use vector_index::hnsw::v1::layout::{EntryPoint, MetaPage, PAGE_ID};
-use vector_index::hnsw::vacuum::Vacuum;
+use vector_index::hnsw::scan::{IterativeScan, ScanSettings};
 use vector_index::ivf::candidates::Runs;
 use vector_index::ivf::cluster::kmeans::{Plan, Task, kmeans};
 use vector_index::ivf::cluster::sample::Sample;
 use vector_index::ivf::load::{LoadOptions, Loader};
 use vector_index::ivf::scan as ivf_scan;
 use vector_index::space::{AnySpace, Dense, Metric, Space, ValueBuf, ValueKind};
-use vector_index::storage::blocks::{BlockStore, PageUpdate};
-use vector_index::storage::page::{PageMut, Tid};
+use vector_index::storage::page::Tid;
 use vector_index::text::{dense_capacity, dense_text_size, parse_dense, parse_sparse, print_dense};
 use vector_index::work::workers::{Idle, Workers};
-use zerocopy::IntoBytes;
 
 use self::blocks::{PAGE_SIZE, Plain};
 use self::data::{rows, value};
@@ -83,25 +79,11 @@ fn built<S: Space>(space: S, values: &[ValueBuf], coded: bool) -> Result<Built<S
     Ok(builder.build(&AtomicBool::new(false), &AtomicU64::new(0), || false)?)
 }
 
-fn written<S: Space>(graph: &Built<S>, dims: usize) -> Result<Plain, Box<dyn Error>> {
+fn written<S: Space>(space: S, graph: &Built<S>, dims: usize) -> Result<Plain, Box<dyn Error>> {
     let mut blocks = Plain::default();
-    let places = PagePlan::new(graph, M, PAGE_SIZE).map_err(|damage| damage.on(0))?;
-    let mut meta = MetaPage::new(dims as u32, M as u16, EF_CONSTRUCTION as u16);
-    meta.insert_page = places.last();
-    meta.set_entry_point(graph.entry().and_then(|node| {
-        let level = graph.element(node)?.level();
-        Some(EntryPoint { tid: places.element(node), level })
-    }));
-    add(&mut blocks, |bytes| PageMut::init(bytes, PAGE_ID).set_contents(meta.as_bytes()))?;
-    places.write(graph, |_, fill| add(&mut blocks, fill))?;
+    let meta = MetaPage::new(dims as u32, M as u16, EF_CONSTRUCTION as u16);
+    write_index(Layout::V1, &mut blocks, space, meta, Some(graph))?;
     Ok(blocks)
-}
-
-fn add<B: BlockStore>(blocks: &mut B, fill: impl FnOnce(&mut [u8])) -> Result<(), B::Error> {
-    let mut change = blocks.update()?;
-    let slot = change.extend()?;
-    fill(change.bytes_mut(slot)?);
-    change.commit()
 }
 
 fn hnsw(space: Dense<f32>) -> Answer {
@@ -113,7 +95,7 @@ fn hnsw(space: Dense<f32>) -> Answer {
         graph = Some(built(space, &values, false)?);
         Ok(())
     })?;
-    let mut blocks = written(&graph.ok_or("no graph")?, DIMS)?;
+    let mut blocks = written(space, &graph.ok_or("no graph")?, DIMS)?;
     let graph = Graph { space, m: M, ef_construction: EF_CONSTRUCTION };
 
     measured("hnsw search", &mut || search(&mut blocks, space, &queries, 40))?;

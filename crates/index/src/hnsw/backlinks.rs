@@ -1,190 +1,14 @@
 //! The edges back: each neighbour of a new element considers it as a neighbour of its own (paper, algorithm 1, lines
 //! 12 to 17), dropping one it has when its list is full. One of them, the new element's anchor, must take it.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
-
-use super::anchor::{Member, anchor_of, copy_list};
-use super::insert::{Graph, Values, Workspace, pair_distance, view_distance, views};
+use super::graph::{EdgeChange, GraphRead, GraphWrite, LISTS_AT_ONCE, Member, Target, Walk};
+use super::insert::Workspace;
+use super::meta::META_BLOCK;
+use super::neighbour_cache::{NEW, NeighbourCache};
 use super::params::layer_slots;
 use super::search::{Scored, equal_share, next_dropped, tie_order};
-use super::v1::layout::{Element, ElementHeader, Neighbours, PAGE_ID, layer_range, neighbour_slots_mut};
-use crate::space::Space;
-use crate::storage::blocks::{BlockStore, PageRef, PageUpdate};
-use crate::storage::page::{Damage, Page, PageMut, Tid};
-
-/// Hashes packed TIDs, which nobody chooses to collide.
-#[derive(Debug, Default)]
-pub(super) struct TidHasher(u64);
-
-impl Hasher for TidHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.write_u64(u64::from(byte));
-        }
-    }
-    fn write_u64(&mut self, word: u64) {
-        let product = (self.0 ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        // the table takes both ends of the hash
-        self.0 = product ^ product >> 32;
-    }
-}
-
-/// An element that was read for the choice.
-#[derive(Clone, Copy, Debug)]
-struct Loaded {
-    member: Member,
-    /// its anchor, when that was looked at; under the update lock it stays what it is
-    anchor: Option<Option<Tid>>,
-    /// whether its value is that of the list's owner
-    equal: bool,
-    /// whether the list must keep it
-    kept: bool,
-    /// the last list that it was weighed in
-    list: u32,
-}
-
-impl Loaded {
-    fn new(member: Member) -> Self {
-        Loaded { member, anchor: None, equal: false, kept: false, list: 0 }
-    }
-}
-
-/// What one insert has read of its neighbours' neighbours: many are the same.
-#[derive(Debug, Default)]
-pub(super) struct NeighbourCache {
-    /// position in `loaded` and `values`, by packed TID
-    places: HashMap<u64, u32, BuildHasherDefault<TidHasher>>,
-    loaded: Vec<Loaded>,
-    values: Values,
-    slots: Vec<Tid>,
-    candidates: Vec<Scored>,
-    memo: Vec<Option<bool>>,
-    edges: Vec<Edge>,
-    /// the neighbour whose edge back must be made before any other
-    anchor: Option<Tid>,
-    /// what tells the new element from others of its value
-    seed: u64,
-    /// lists weighed
-    lists: u32,
-}
-
-/// The new element's place among the loaded.
-const NEW: u32 = 0;
-
-impl NeighbourCache {
-    /// Begins the choices for an element that stands at `tid`, or nowhere yet. `seed` tells it from others of its value.
-    pub(super) fn begin(&mut self, tid: Tid, value: &[u8], seed: u64) -> Result<(), Damage> {
-        self.seed = seed;
-        self.places.clear();
-        self.loaded.clear();
-        self.values.clear();
-        self.edges.clear();
-        self.anchor = None;
-        self.lists = 0;
-        self.loaded.try_reserve(1).map_err(|_| Damage::OUT_OF_MEMORY)?;
-        self.loaded.push(Loaded::new(Member::unplaced(tid)));
-        self.values.set(NEW, value)
-    }
-
-    /// The neighbour that the new element is to be anchored at.
-    pub(super) fn anchor(&self) -> Option<Tid> {
-        self.anchor
-    }
-
-    /// Bytes of memory that it holds, about.
-    pub(super) fn allocated(&self) -> usize {
-        self.places.capacity() * 2 * size_of::<u64>()
-            + self.loaded.capacity() * size_of::<Loaded>()
-            + self.values.allocated()
-            + self.edges.capacity() * size_of::<Edge>()
-            + (self.slots.capacity() + self.candidates.capacity() + self.memo.capacity()) * size_of::<u64>()
-    }
-
-    /// Room for the edges of one list.
-    pub(super) fn slots_mut(&mut self) -> &mut Vec<Tid> {
-        &mut self.slots
-    }
-
-    fn new_tid(&self) -> Tid {
-        self.loaded.first().map_or(Tid::INVALID, |new| new.member.tid)
-    }
-
-    /// Reads an element, unless it was read before, and returns its place.
-    fn load<B: BlockStore>(&mut self, blocks: &mut B, tid: Tid) -> Result<u32, B::Error> {
-        if let Some(&place) = self.places.get(&tid.packed()) {
-            return Ok(place);
-        }
-        let place = self.loaded.len() as u32;
-        let values = &mut self.values;
-        let member = blocks.read(tid.block(), |bytes| {
-            let element = Element::new(Page::unidentified(bytes)?.item(tid.offset())?, tid.offset())?;
-            values.set(place, element.value)?;
-            Ok(Member::new(tid, &element))
-        })?;
-        if self.places.try_reserve(1).is_err() || self.loaded.try_reserve(1).is_err() {
-            return Err(Damage::OUT_OF_MEMORY.on(tid.block()).into());
-        }
-        self.places.insert(tid.packed(), place);
-        self.loaded.push(Loaded::new(member));
-        Ok(place)
-    }
-
-    fn loaded(&self, place: u32) -> Option<&Loaded> {
-        self.loaded.get(place as usize)
-    }
-
-    /// Whether the element at `place` is anchored at `owner`.
-    fn is_child<B: BlockStore>(
-        &mut self,
-        blocks: &mut B,
-        m: usize,
-        place: u32,
-        owner: Tid,
-    ) -> Result<bool, B::Error> {
-        let Some(loaded) = self.loaded.get_mut(place as usize) else { return Ok(false) };
-        let anchor = match loaded.anchor {
-            Some(known) => known,
-            None => anchor_of(blocks, m, &loaded.member)?,
-        };
-        loaded.anchor = Some(anchor);
-        Ok(anchor == Some(owner))
-    }
-
-    /// Whether at least `count` of the elements in `slots`, the list of `owner`, live and are anchored at it.
-    fn has_children<B: BlockStore>(
-        &mut self,
-        blocks: &mut B,
-        m: usize,
-        owner: Tid,
-        count: usize,
-    ) -> Result<bool, B::Error> {
-        let mut found = 0;
-        // the first slot is the owner's own anchor
-        for at in 1..self.slots.len() {
-            // what is left cannot make it enough
-            if found + (self.slots.len() - at) < count {
-                break;
-            }
-            let Some(&tid) = self.slots.get(at) else { break };
-            if self.slots.get(1..at).is_some_and(|before| before.contains(&tid)) {
-                continue;
-            }
-            let place = self.load(blocks, tid)?;
-            let live = self.loaded(place).is_some_and(|loaded| loaded.member.live);
-            if live && self.is_child(blocks, m, place, owner)? {
-                found += 1;
-                if found >= count {
-                    return Ok(true);
-                }
-            }
-        }
-        Ok(false)
-    }
-}
+use super::values::{pair_distance, view_distance, views};
+use crate::storage::page::{Damage, Tid};
 
 /// Living children that an element has, at most, unless other libraries gave it more: their edges are never dropped, and
 /// a list that is full of them leads nowhere else. (By inner product a few long vectors are near to everything.)
@@ -205,12 +29,12 @@ enum Plan {
     Full,
 }
 
-/// A list that takes the new element.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Edge {
-    pub(super) neighbour: Member,
-    layer: u8,
-    plan: Plan,
+impl Plan {
+    /// The change that it asks for, of the list of `owner`.
+    fn of(self, owner: Member, layer: u8) -> EdgeChange {
+        let replaced = if let Plan::Replace(old) = self { Some(old) } else { None };
+        EdgeChange { owner, layer, replaced, stands: self == Plan::Leave }
+    }
 }
 
 /// How an element is offered to a list.
@@ -240,33 +64,27 @@ pub(super) enum Found {
 /// Chooses, for the new element whose neighbours are in `workspace.selected`, which of their lists take it, and its
 /// anchor, whose list must: the nearest neighbour with a slot that may be taken, or an element anchored below the
 /// nearest. Changes nothing.
-pub(super) fn choose<B: BlockStore, S: Space>(
-    blocks: &mut B,
-    graph: &Graph<S>,
-    workspace: &mut Workspace,
+pub(super) fn choose<G: GraphRead>(
+    graph: &mut G,
+    workspace: &mut Workspace<G::Walk>,
     value: &[u8],
     row: Tid,
-) -> Result<Found, B::Error> {
-    offer_all(blocks, graph, workspace, value, Tid::INVALID, Some(row))?;
+) -> Result<Found, G::Error> {
+    offer_all(graph, workspace, value, Tid::INVALID, Some(row))?;
     if workspace.links.anchor.is_some() {
         return Ok(Found::Anchor);
     }
-    choose_below(blocks, graph, workspace)
+    choose_below(graph, workspace)
 }
 
 /// Chooses an anchor below the nearest neighbour.
-fn choose_below<B: BlockStore, S: Space>(
-    blocks: &mut B,
-    graph: &Graph<S>,
-    workspace: &mut Workspace,
-) -> Result<Found, B::Error> {
+fn choose_below<G: GraphRead>(graph: &mut G, workspace: &mut Workspace<G::Walk>) -> Result<Found, G::Error> {
     let Workspace { walk, selected, links, .. } = workspace;
     let nearest = selected.iter().find(|(layer, _)| *layer == 0);
-    let Some(nearest) = nearest.and_then(|(_, scored)| walk.node(scored.node)) else {
+    let Some(nearest) = nearest.and_then(|(_, scored)| walk.member(scored.node)) else {
         return Ok(Found::Nothing);
     };
-    let start = Member::of_node(nearest);
-    match descend(blocks, graph, links, start, Tid::INVALID)? {
+    match descend(graph, links, nearest, Tid::INVALID)? {
         Below::Takes(edge) => {
             set_anchor_edge(links, edge);
             Ok(Found::Anchor)
@@ -275,62 +93,60 @@ fn choose_below<B: BlockStore, S: Space>(
     }
 }
 
-fn set_anchor_edge(links: &mut NeighbourCache, edge: Edge) {
-    links.edges.retain(|other| other.layer != 0 || other.neighbour.tid != edge.neighbour.tid);
+fn set_anchor_edge(links: &mut NeighbourCache, edge: EdgeChange) {
+    links.edges.retain(|other| other.layer != 0 || other.owner.tid != edge.owner.tid);
     links.edges.push(edge);
-    links.anchor = Some(edge.neighbour.tid);
+    links.anchor = Some(edge.owner.tid);
 }
 
 /// Chooses the anchor anew, when others took the slot that was chosen before.
-pub(super) fn choose_again<B: BlockStore, S: Space>(
-    blocks: &mut B,
-    graph: &Graph<S>,
-    workspace: &mut Workspace,
-) -> Result<Found, B::Error> {
+pub(super) fn choose_again<G: GraphRead>(
+    graph: &mut G,
+    workspace: &mut Workspace<G::Walk>,
+) -> Result<Found, G::Error> {
     let Workspace { walk, selected, links, .. } = workspace;
     links.anchor = None;
     for &(_, scored) in selected.iter().filter(|(layer, _)| *layer == 0) {
-        let Some(node) = walk.node(scored.node) else { continue };
-        let (neighbour, equal) = (Member::of_node(node), node.equal);
+        let Some(neighbour) = walk.member(scored.node) else { continue };
+        let equal = walk.is_equal(scored.node);
         let offer = Offer { distance: Some(scored.distance), equal: Some(equal), must: true, crowd: false };
-        let plan = plan(blocks, graph, links, &neighbour, 0, offer)?;
+        let plan = plan(graph, links, &neighbour, 0, offer)?;
         if plan != Plan::Full {
-            set_anchor_edge(links, Edge { neighbour, layer: 0, plan });
+            set_anchor_edge(links, plan.of(neighbour, 0));
             return Ok(Found::Anchor);
         }
     }
-    choose_below(blocks, graph, workspace)
+    choose_below(graph, workspace)
 }
 
 /// Chooses which of the neighbours' lists take the element at `tid`; when it is new and has a `row` only, its anchor
 /// among them.
-fn offer_all<B: BlockStore, S: Space>(
-    blocks: &mut B,
-    graph: &Graph<S>,
-    workspace: &mut Workspace,
+fn offer_all<G: GraphRead>(
+    graph: &mut G,
+    workspace: &mut Workspace<G::Walk>,
     value: &[u8],
     tid: Tid,
     row: Option<Tid>,
-) -> Result<(), B::Error> {
+) -> Result<(), G::Error> {
     let Workspace { walk, selected, links, .. } = workspace;
     let begun = links.begin(tid, value, row.unwrap_or(tid).packed());
-    begun.map_err(|damage| damage.on(super::v1::layout::META_BLOCK))?;
+    begun.map_err(|damage| damage.on(META_BLOCK))?;
     for &(layer, scored) in selected.iter() {
-        let Some(node) = walk.node(scored.node) else { continue };
-        let (neighbour, equal) = (Member::of_node(node), node.equal);
+        let Some(neighbour) = walk.member(scored.node) else { continue };
+        let equal = walk.is_equal(scored.node);
         let mut must = row.is_some() && layer == 0 && links.anchor.is_none();
         let offer = Offer { distance: Some(scored.distance), equal: Some(equal), must, crowd: false };
-        let mut planned = plan(blocks, graph, links, &neighbour, layer, offer)?;
+        let mut planned = plan(graph, links, &neighbour, layer, offer)?;
         if must && planned == Plan::Full {
             // no anchor, but perhaps a neighbour like others
             must = false;
-            planned = plan(blocks, graph, links, &neighbour, layer, Offer { must, ..offer })?;
+            planned = plan(graph, links, &neighbour, layer, Offer { must, ..offer })?;
         }
         let plan = planned;
         if matches!(plan, Plan::Add | Plan::Replace(_)) {
             let room = links.edges.try_reserve(1);
             room.map_err(|_| Damage::OUT_OF_MEMORY.on(neighbour.tid.block()))?;
-            links.edges.push(Edge { neighbour, layer, plan });
+            links.edges.push(plan.of(neighbour, layer));
             if must {
                 links.anchor = Some(neighbour.tid);
             }
@@ -341,26 +157,25 @@ fn offer_all<B: BlockStore, S: Space>(
 
 /// Makes the edge from the anchor chosen, and those that its change has room for. False, and nothing is changed, when
 /// the anchor's list has no such slot any more.
-pub(super) fn link_anchor<B: BlockStore>(
-    blocks: &mut B,
-    m: usize,
-    workspace: &mut Workspace,
+pub(super) fn link_anchor<G: GraphWrite>(
+    graph: &mut G,
+    workspace: &mut Workspace<G::Walk>,
     tid: Tid,
-) -> Result<bool, B::Error> {
-    let links = &mut workspace.links;
-    // A change takes up to four blocks, in ascending order: a fourth of the log records, and no cycle of locks.
-    links.edges.sort_unstable_by_key(|edge| edge.neighbour.neighbour_tid.packed());
-    let anchor = links.anchor;
-    let is_anchor = |edge: &Edge| edge.layer == 0 && Some(edge.neighbour.tid) == anchor;
+) -> Result<bool, G::Error> {
+    let NeighbourCache { edges, anchor, values, .. } = &mut workspace.links;
+    // A change takes several blocks, in ascending order: a fourth of the log records, and no cycle of locks.
+    edges.sort_unstable_by_key(|edge| G::list_at(&edge.owner, edge.layer).packed());
+    let (anchor, new) = (*anchor, Target { tid, value: Some(values.get(NEW)) });
+    let is_anchor = |edge: &EdgeChange| edge.layer == 0 && Some(edge.owner.tid) == anchor;
     let mut start = 0;
-    while let Some(rest) = links.edges.get(start..).filter(|rest| !rest.is_empty()) {
-        let (now, _) = rest.split_at(one_change(rest));
+    while let Some(rest) = edges.get(start..).filter(|rest| !rest.is_empty()) {
+        let (now, _) = rest.split_at(one_change::<G>(rest));
         if now.iter().any(is_anchor) {
             let end = start + now.len();
-            if !apply(blocks, m, now, tid, anchor)? {
+            if !graph.add_edges(now, new, anchor)? {
                 return Ok(false);
             }
-            links.edges.drain(start..end);
+            edges.drain(start..end);
             return Ok(true);
         }
         start += now.len();
@@ -369,44 +184,40 @@ pub(super) fn link_anchor<B: BlockStore>(
 }
 
 /// Makes the edges that are left.
-pub(super) fn link_others<B: BlockStore>(
-    blocks: &mut B,
-    m: usize,
-    workspace: &Workspace,
+pub(super) fn link_others<G: GraphWrite>(
+    graph: &mut G,
+    workspace: &Workspace<G::Walk>,
     tid: Tid,
-) -> Result<(), B::Error> {
+) -> Result<(), G::Error> {
+    let new = Target { tid, value: Some(workspace.links.values.get(NEW)) };
     let mut rest = workspace.links.edges.as_slice();
     while !rest.is_empty() {
-        let (now, later) = rest.split_at(one_change(rest));
-        apply(blocks, m, now, tid, None)?;
+        let (now, later) = rest.split_at(one_change::<G>(rest));
+        graph.add_edges(now, new, None)?;
         rest = later;
     }
     Ok(())
 }
 
 /// Offers the element at `tid`, which is anchored, to the neighbours in `workspace.selected`.
-pub(super) fn connect<B: BlockStore, S: Space>(
-    blocks: &mut B,
-    graph: &Graph<S>,
-    workspace: &mut Workspace,
+pub(super) fn connect<G: GraphWrite>(
+    graph: &mut G,
+    workspace: &mut Workspace<G::Walk>,
     value: &[u8],
     tid: Tid,
-) -> Result<(), B::Error> {
-    offer_all(blocks, graph, workspace, value, tid, None)?;
-    workspace.links.edges.sort_unstable_by_key(|edge| edge.neighbour.neighbour_tid.packed());
-    link_others(blocks, graph.m, workspace, tid)
+) -> Result<(), G::Error> {
+    offer_all(graph, workspace, value, tid, None)?;
+    workspace.links.edges.sort_unstable_by_key(|edge| G::list_at(&edge.owner, edge.layer).packed());
+    link_others(graph, workspace, tid)
 }
 
-/// Blocks of one change.
-const BLOCKS_AT_ONCE: usize = 4;
-
 /// How many of the edges, which come in the order of their lists' blocks, one change can make.
-fn one_change(edges: &[Edge]) -> usize {
+fn one_change<G: GraphRead>(edges: &[EdgeChange]) -> usize {
     let (mut held, mut last) = (0, None);
     for (at, edge) in edges.iter().enumerate() {
-        let block = edge.neighbour.neighbour_tid.block();
+        let block = G::list_at(&edge.owner, edge.layer).block();
         if last != Some(block) {
-            if held == BLOCKS_AT_ONCE {
+            if held == LISTS_AT_ONCE {
                 return at;
             }
             (held, last) = (held + 1, Some(block));
@@ -418,7 +229,7 @@ fn one_change(edges: &[Edge]) -> usize {
 /// Where the walk down from an element ends.
 pub(super) enum Below {
     /// at a list that takes the new element
-    Takes(Edge),
+    Takes(EdgeChange),
     /// at a full list whose children are all on their way out
     Stuck(Member),
 }
@@ -426,21 +237,20 @@ pub(super) enum Below {
 /// Walks from `start` down living children, those that are anchored at the element at hand and so keep its list full,
 /// until a list takes the new element; `avoid` is never stepped on. Anchors lead from a child to its parent, so the walk
 /// comes back to nothing but `start`, and ends: a leaf has room.
-pub(super) fn descend<B: BlockStore, S: Space>(
-    blocks: &mut B,
-    graph: &Graph<S>,
+pub(super) fn descend<G: GraphRead>(
+    graph: &mut G,
     links: &mut NeighbourCache,
     start: Member,
     avoid: Tid,
-) -> Result<Below, B::Error> {
+) -> Result<Below, G::Error> {
     let mut at = start;
     loop {
         let offer = Offer { distance: None, equal: None, must: true, crowd: false };
-        let planned = plan(blocks, graph, links, &at, 0, offer)?;
+        let planned = plan(graph, links, &at, 0, offer)?;
         if planned != Plan::Full {
-            return Ok(Below::Takes(Edge { neighbour: at, layer: 0, plan: planned }));
+            return Ok(Below::Takes(planned.of(at, 0)));
         }
-        blocks.pause()?;
+        graph.pause()?;
         // not always the first, so that what hangs below grows in width
         let (count, turn) = (links.slots.len(), tie_order(at.tid.packed(), links.seed) as usize);
         let mut next = None;
@@ -450,9 +260,9 @@ pub(super) fn descend<B: BlockStore, S: Space>(
             if slot == 0 || tid == avoid || tid == start.tid {
                 continue;
             }
-            let place = links.load(blocks, tid)?;
+            let place = links.load(graph, tid)?;
             let Some(member) = links.loaded(place).map(|loaded| loaded.member) else { break };
-            if member.live && links.is_child(blocks, graph.m, place, at.tid)? {
+            if member.live && links.is_child(graph, place, at.tid)? {
                 next = Some(member);
                 break;
             }
@@ -461,10 +271,10 @@ pub(super) fn descend<B: BlockStore, S: Space>(
             Some(child) => at = child,
             None => {
                 // with children that are on their way out, or not to be stepped on, it may have more
-                let planned = plan(blocks, graph, links, &at, 0, Offer { crowd: true, ..offer })?;
+                let planned = plan(graph, links, &at, 0, Offer { crowd: true, ..offer })?;
                 return Ok(match planned {
                     Plan::Full => Below::Stuck(at),
-                    plan => Below::Takes(Edge { neighbour: at, layer: 0, plan }),
+                    plan => Below::Takes(plan.of(at, 0)),
                 });
             }
         }
@@ -472,14 +282,15 @@ pub(super) fn descend<B: BlockStore, S: Space>(
 }
 
 /// Makes an edge that [`descend`] found, to the element at `x`. The update lock is held alone since.
-pub(super) fn make_edge<B: BlockStore>(
-    blocks: &mut B,
-    m: usize,
-    edge: &Edge,
+pub(super) fn make_edge<G: GraphWrite>(
+    graph: &mut G,
+    links: &NeighbourCache,
+    edge: &EdgeChange,
     x: Tid,
-) -> Result<(), B::Error> {
-    let (at, list) = (edge.neighbour.tid, edge.neighbour.neighbour_tid);
-    if edge.plan != Plan::Leave && !apply(blocks, m, &[*edge], x, Some(at))? {
+) -> Result<(), G::Error> {
+    let (at, list) = (edge.owner.tid, G::list_at(&edge.owner, edge.layer));
+    let new = Target { tid: x, value: Some(links.values.get(NEW)) };
+    if !edge.stands && !graph.add_edges(&[*edge], new, Some(at))? {
         return Err(Damage::at(list.offset(), "list changed under its lock").on(list.block()).into());
     }
     Ok(())
@@ -488,34 +299,33 @@ pub(super) fn make_edge<B: BlockStore>(
 /// How many elements ahead of the one being read are asked for.
 const PREFETCH_DISTANCE_ELEMENTS: usize = 4;
 
-/// Choosing takes time, so it happens before the list is locked; [`apply`] looks again at what it finds then.
+/// Choosing takes time, so it happens before the list is locked; [`GraphWrite::add_edges`] looks again at what it finds then.
 ///
 /// Of layer 0, a list keeps its owner's anchor and every element that is anchored at its owner.
-fn plan<B: BlockStore, S: Space>(
-    blocks: &mut B,
-    graph: &Graph<S>,
+fn plan<G: GraphRead>(
+    graph: &mut G,
     links: &mut NeighbourCache,
     neighbour: &Member,
     layer: u8,
     offer: Offer,
-) -> Result<Plan, B::Error> {
-    let (m, must) = (graph.m, offer.must);
-    if !copy_list(blocks, m, neighbour, layer, &mut links.slots)? {
+) -> Result<Plan, G::Error> {
+    let (shape, must) = (graph.shape(), offer.must);
+    if !graph.list(neighbour, layer, &mut links.slots)? {
         return Ok(if must { Plan::Full } else { Plan::Leave });
     }
     // an element under repair is in many of its neighbours' lists already
     if links.slots.contains(&links.new_tid()) {
         return Ok(Plan::Leave);
     }
-    let places = layer_slots(m, layer);
-    if must && !offer.crowd && links.has_children(blocks, m, neighbour.tid, most_children(places))? {
+    let places = layer_slots(shape.m, layer);
+    if must && !offer.crowd && links.has_children(graph, neighbour.tid, most_children(places))? {
         return Ok(Plan::Full);
     }
     let full = links.slots.len() >= places;
     if !full && offer.equal == Some(false) {
         return Ok(Plan::Add);
     }
-    let own = links.load(blocks, neighbour.tid)?;
+    let own = links.load(graph, neighbour.tid)?;
     let equal = match offer.equal {
         Some(equal) => equal,
         None => links.values.get(own) == links.values.get(NEW),
@@ -523,12 +333,12 @@ fn plan<B: BlockStore, S: Space>(
     if !full && !equal {
         return Ok(Plan::Add);
     }
-    if let Some(plan) = weigh(blocks, graph, links, neighbour, layer, own)? {
+    if let Some(plan) = weigh(graph, links, neighbour, layer, own)? {
         return Ok(plan);
     }
     let new_distance = match offer.distance {
         Some(distance) => distance,
-        None => pair_distance(graph.space, &links.values, own, NEW),
+        None => pair_distance(graph.shape().space, &links.values, own, NEW),
     };
     let equals = links.candidates.iter().filter(|c| links.loaded(c.node).is_some_and(|l| l.equal)).count();
     links.candidates.push(Scored { distance: new_distance, node: NEW });
@@ -549,7 +359,7 @@ fn plan<B: BlockStore, S: Space>(
     let share = equal_share(places);
     let crowded = if equal { equals >= share } else { equals > share };
     if crowded {
-        let plan = drop_one(blocks, graph, links, neighbour.tid, layer, true)?;
+        let plan = drop_one(graph, links, neighbour.tid, layer, true)?;
         if plan != Plan::Full {
             return Ok(plan);
         }
@@ -561,34 +371,33 @@ fn plan<B: BlockStore, S: Space>(
     if !full {
         return Ok(Plan::Add);
     }
-    drop_one(blocks, graph, links, neighbour.tid, layer, false)
+    drop_one(graph, links, neighbour.tid, layer, false)
 }
 
 /// Loads what a list names into `links.candidates`, with its distance from the owner. Returns at once when it names an
 /// element on its way out that it need not keep, or one that it has named before (pgvector may write an edge twice):
 /// those go first.
-fn weigh<B: BlockStore, S: Space>(
-    blocks: &mut B,
-    graph: &Graph<S>,
+fn weigh<G: GraphRead>(
+    graph: &mut G,
     links: &mut NeighbourCache,
     owner: &Member,
     layer: u8,
     own: u32,
-) -> Result<Option<Plan>, B::Error> {
-    let size = size_of::<ElementHeader>() + links.values.get(NEW).len();
-    let alike = pair_distance(graph.space, &links.values, own, own);
+) -> Result<Option<Plan>, G::Error> {
+    let size = links.values.get(NEW).len();
+    let alike = pair_distance(graph.shape().space, &links.values, own, own);
     links.candidates.clear();
     links.lists = links.lists.wrapping_add(1);
     let list = links.lists;
-    blocks.prefetch_blocks(&links.slots);
+    graph.prefetch_elements(&links.slots);
     for at in 0..links.slots.len() {
         let Some(&tid) = links.slots.get(at) else { break };
         if let Some(&next) = links.slots.get(at + PREFETCH_DISTANCE_ELEMENTS)
             && !links.places.contains_key(&next.packed())
         {
-            blocks.prefetch_item(next, size);
+            graph.prefetch_element(next, size);
         }
-        let place = links.load(blocks, tid)?;
+        let place = links.load(graph, tid)?;
         if let Some(loaded) = links.loaded.get_mut(place as usize)
             && core::mem::replace(&mut loaded.list, list) == list
         {
@@ -596,13 +405,13 @@ fn weigh<B: BlockStore, S: Space>(
         }
         let kept = layer == 0 && at == 0;
         if !links.loaded(place).is_some_and(|loaded| loaded.member.live) {
-            let child = layer == 0 && links.is_child(blocks, graph.m, place, owner.tid)?;
+            let child = layer == 0 && links.is_child(graph, place, owner.tid)?;
             if !kept && !child {
                 return Ok(Some(Plan::Replace(tid)));
             }
             continue;
         }
-        let distance = pair_distance(graph.space, &links.values, own, place);
+        let distance = pair_distance(graph.shape().space, &links.values, own, place);
         let equal = distance == alike && links.values.get(own) == links.values.get(place);
         if let Some(loaded) = links.loaded.get_mut(place as usize) {
             (loaded.equal, loaded.kept) = (equal, kept);
@@ -613,14 +422,14 @@ fn weigh<B: BlockStore, S: Space>(
 }
 
 /// Of `links.candidates`, the one to drop, only equals of the owner when `equals`; [`Plan::Full`] when all are kept.
-fn drop_one<B: BlockStore, S: Space>(
-    blocks: &mut B,
-    graph: &Graph<S>,
+fn drop_one<G: GraphRead>(
+    graph: &mut G,
     links: &mut NeighbourCache,
     owner: Tid,
     layer: u8,
     equals: bool,
-) -> Result<Plan, B::Error> {
+) -> Result<Plan, G::Error> {
+    let space = graph.shape().space;
     loop {
         let NeighbourCache { candidates, memo, values, loaded, .. } = links;
         let may = |at: usize| {
@@ -628,8 +437,8 @@ fn drop_one<B: BlockStore, S: Space>(
             loaded.is_some_and(|loaded| !loaded.kept && (loaded.equal || !equals))
         };
         // no block is read while this is alive
-        let views = views(graph.space, values, candidates);
-        let dropped = next_dropped(candidates, memo, may, |a, b| view_distance(graph.space, &views, a, b));
+        let views = views(space, values, candidates);
+        let dropped = next_dropped(candidates, memo, may, |a, b| view_distance(space, &views, a, b));
         drop(views);
         let Some(dropped) = dropped.and_then(|at| candidates.get(at)).map(|scored| scored.node) else {
             return Ok(Plan::Full);
@@ -637,7 +446,7 @@ fn drop_one<B: BlockStore, S: Space>(
         if dropped == NEW {
             return Ok(Plan::Leave);
         }
-        if layer > 0 || !links.is_child(blocks, graph.m, dropped, owner)? {
+        if layer > 0 || !links.is_child(graph, dropped, owner)? {
             let tid = links.loaded(dropped).map(|loaded| loaded.member.tid);
             return Ok(tid.map_or(Plan::Leave, Plan::Replace));
         }
@@ -645,81 +454,4 @@ fn drop_one<B: BlockStore, S: Space>(
             loaded.kept = true;
         }
     }
-}
-
-/// Changes one slot of each list, where that still makes sense under its lock. Edges of one block are neighbours here.
-/// When `anchor`'s list has no place any more, nothing is changed, and the answer is false.
-fn apply<B: BlockStore>(
-    blocks: &mut B,
-    m: usize,
-    edges: &[Edge],
-    new: Tid,
-    anchor: Option<Tid>,
-) -> Result<bool, B::Error> {
-    let mut change = blocks.update()?;
-    let mut open: Option<(u32, PageRef)> = None;
-    let mut changed = false;
-    for edge in edges {
-        let Edge { neighbour, layer, plan } = edge;
-        let at = neighbour.neighbour_tid;
-        let damage = |damage: Damage| damage.on(at.block());
-        let slot = match open {
-            Some((block, slot)) if block == at.block() => slot,
-            _ => {
-                let slot = change.open(at.block())?;
-                open = Some((at.block(), slot));
-                slot
-            }
-        };
-        let place = {
-            let item = Page::new(change.bytes(slot), PAGE_ID)
-                .and_then(|page| page.item(at.offset()))
-                .map_err(damage)?;
-            let list = Neighbours::new(item, at.offset()).map_err(damage)?;
-            let layer_slots = list.layer(neighbour.level, neighbour.version, *layer, m);
-            find_place(layer_slots.unwrap_or_default(), *layer, new, *plan)
-        };
-        let place = match place {
-            Place::At(place) => place,
-            Place::None if *layer == 0 && Some(neighbour.tid) == anchor => return Ok(false),
-            Place::None | Place::Stands => continue,
-        };
-        let start = layer_range(neighbour.level, *layer, m).start;
-        let mut page = PageMut::new(change.bytes_mut(slot)?, PAGE_ID).map_err(damage)?;
-        let item = page.item_mut(at.offset()).map_err(damage)?;
-        let slots = neighbour_slots_mut(item, at.offset()).map_err(damage)?;
-        if let Some(slot) = slots.get_mut(start + place) {
-            *slot = new;
-            changed = true;
-        }
-    }
-    if changed {
-        change.commit()?;
-    }
-    Ok(true)
-}
-
-/// Where an edge goes in a list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
-    /// into this slot
-    At(usize),
-    /// it is there already: of an index that another library damaged, before the element itself
-    Stands,
-    /// nowhere: what was to be replaced is gone, and nothing is free
-    None,
-}
-
-/// The slot to take, of edges that a list names twice the last. The anchor's slot is nobody's.
-fn find_place(slots: &[Tid], layer: u8, new: Tid, plan: Plan) -> Place {
-    if slots.contains(&new) {
-        return Place::Stands;
-    }
-    let replaced = match plan {
-        Plan::Replace(old) => slots.iter().rposition(|&slot| slot == old),
-        _ => None,
-    };
-    let replaced = replaced.filter(|&place| layer > 0 || place > 0);
-    let place = replaced.or_else(|| slots.iter().position(|slot| !slot.is_valid()));
-    place.map_or(Place::None, Place::At)
 }

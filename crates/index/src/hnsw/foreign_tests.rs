@@ -7,12 +7,14 @@ use std::collections::BTreeMap;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
-use super::insert::{Graph, Workspace, insert};
-use super::scan::{IterativeScan, Scan, ScanSettings};
-use super::v1::layout::{HEAD_BLOCK, PAGE_ID, layer_range, neighbour_slots_mut};
-use super::vacuum::{Vacuum, for_each_element};
+use super::format::{Graph, Scan, Vacuum, Workspace, insert};
+use super::graph::GraphRead;
+use super::meta::PAGE_ID;
+use super::params::layer_range;
+use super::scan::{IterativeScan, ScanSettings};
+use super::v1::graph::PageGraph;
+use super::v1::layout::neighbour_slots_mut;
 use crate::space::{AnySpace, Dense, Metric, ValueKind};
-use crate::storage::blocks::BlockStore;
 use crate::storage::page::{PageMut, Tid};
 use crate::testing::MemBlocks;
 use crate::testing::hnsw::{build, row, vector};
@@ -31,14 +33,13 @@ fn graph(m: usize) -> Graph<Dense<f32>> {
 /// Places of the lists of all elements that are not deleted, and their levels, by packed TID.
 fn elements(blocks: &mut MemBlocks) -> BTreeMap<u64, (Tid, u8)> {
     let mut found = BTreeMap::new();
-    for block in HEAD_BLOCK..blocks.count().unwrap() {
-        let looked = blocks.read(block, |bytes| {
-            for_each_element(bytes, |offset, element| {
-                let header = element.header;
-                if header.deleted == 0 {
-                    found.insert(Tid::new(block, offset).packed(), (header.neighbour_tid, header.level));
-                }
-            })
+    let mut index = PageGraph::new(blocks, graph(2));
+    for page in index.pages().unwrap() {
+        let looked = index.visit_page(page, false, |element| {
+            if !element.deleted {
+                found.insert(element.member.tid.packed(), (element.member.list, element.member.level));
+            }
+            Ok(())
         });
         looked.unwrap();
     }

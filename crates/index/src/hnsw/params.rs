@@ -26,6 +26,8 @@ pub const MAX_EF_SEARCH: i32 = 1000;
 pub const MAX_DIMS: i32 = 2000;
 /// Most stored elements of an indexed `sparsevec`.
 pub const MAX_NNZ: i32 = 1000;
+/// Rows with one value that share an element in a build; so many fit an element tuple of pgvector's pages.
+pub const HEAP_TIDS: usize = 10;
 /// No element is in a higher layer.
 pub const MAX_LEVEL: u8 = 63;
 
@@ -33,6 +35,13 @@ pub const MAX_LEVEL: u8 = 63;
 #[inline]
 pub const fn layer_slots(m: usize, layer: u8) -> usize {
     if layer == 0 { m * 2 } else { m }
+}
+
+/// The slots of layer `layer` among all of an element of level `level`, which stand top layer first.
+#[inline]
+pub fn layer_range(level: u8, layer: u8, m: usize) -> core::ops::Range<usize> {
+    let start = usize::from(level.saturating_sub(layer)) * m;
+    start..start + layer_slots(m, layer)
 }
 
 /// The highest level whose neighbour tuple fits a page of `page_size` bytes.

@@ -1,13 +1,13 @@
 //! What a vacuum does to the list of a living element around those that are dying.
 
-use super::anchor::{Hanging, Joined, Member, anchor_of, hanging, read_member, reanchor};
+use super::anchor::{Hanging, Joined, hanging, reanchor};
 use super::backlinks;
-use super::insert::{Graph, Workspace, find_neighbours};
-use super::v1::layout::{EntryPoint, Neighbours, PAGE_ID, layer_range, neighbour_slots_mut};
-use super::v1::reader::TidSet;
-use crate::space::Space;
-use crate::storage::blocks::{BlockStore, PageUpdate};
-use crate::storage::page::{Damage, Page, PageMut, Tid};
+use super::graph::{GraphRead, GraphWrite, KnownValues, Member, NoValues, Walk};
+use super::insert::{Workspace, find_neighbours};
+use super::meta::EntryPoint;
+use super::params::layer_range;
+use super::search::visited::TidSet;
+use crate::storage::page::{Damage, Tid};
 
 /// Room for the lists of one element.
 #[derive(Debug, Default)]
@@ -30,68 +30,59 @@ pub(super) struct Lists {
 /// hang on its anchor, as an insert that was interrupted leaves it, or pgvector: then it does before it is offered, and
 /// not before its list is free of dying elements, which nothing else need lead to any more.
 #[allow(clippy::too_many_arguments)]
-pub(super) fn relink<B: BlockStore, S: Space>(
-    blocks: &mut B,
-    graph: &Graph<S>,
-    workspace: &mut Workspace,
+pub(super) fn relink<G: GraphWrite>(
+    graph: &mut G,
+    workspace: &mut Workspace<G::Walk>,
     lists: &mut Lists,
     dying: &TidSet,
     value: &[u8],
     live: Member,
     entry: Option<EntryPoint>,
     alone: bool,
-) -> Result<(), B::Error> {
+) -> Result<(), G::Error> {
     // the entry point is repaired from another
     let entry = entry.filter(|entry| entry.tid != live.tid);
-    if !copy_slots(blocks, graph.m, &live, &mut lists.old)? {
+    if !copy_slots(graph, &live, &mut lists.old)? {
         return Ok(());
     }
-    find_neighbours(blocks, graph, workspace, value, live.level, entry, Some(live.tid), live.tid)?;
+    find_neighbours(graph, workspace, value, live.level, entry, Some(live.tid), live.tid)?;
     pack(workspace, lists).map_err(|damage| damage.on(live.tid.block()))?;
-    find_children(blocks, graph.m, lists, dying, &live)?;
-    write_list(blocks, graph.m, lists, dying, &live)?;
-    if alone && let Hanging::Loose(anchor) = hanging(blocks, graph.m, &live)? {
-        reanchor(blocks, graph, &mut workspace.links, (&live, Joined::No), value, anchor)?;
+    find_children(graph, lists, dying, &live)?;
+    write_list(graph, lists, dying, &NoValues, &live)?;
+    if alone && let Hanging::Loose(anchor) = hanging(graph, &live)? {
+        reanchor(graph, &mut workspace.links, (&live, Joined::No), value, anchor)?;
     }
-    backlinks::connect(blocks, graph, workspace, value, live.tid)
+    backlinks::connect(graph, workspace, value, live.tid)
 }
 
 /// Removes the edges to dying elements from a list and keeps the others in their order.
-pub(super) fn strip<B: BlockStore>(
-    blocks: &mut B,
-    m: usize,
+pub(super) fn strip<G: GraphWrite>(
+    graph: &mut G,
     lists: &mut Lists,
     dying: &TidSet,
     live: &Member,
-) -> Result<(), B::Error> {
+) -> Result<(), G::Error> {
     lists.selected.clear();
     lists.before.clear();
     lists.children.clear();
-    write_list(blocks, m, lists, dying, live)
+    write_list(graph, lists, dying, &NoValues, live)
 }
 
 /// Copies all slots of an element's list; false when it is not its own any more.
-fn copy_slots<B: BlockStore>(
-    blocks: &mut B,
-    m: usize,
-    live: &Member,
-    out: &mut Vec<Tid>,
-) -> Result<bool, B::Error> {
+fn copy_slots<G: GraphRead>(graph: &mut G, live: &Member, out: &mut Vec<Tid>) -> Result<bool, G::Error> {
     out.clear();
-    let at = live.neighbour_tid;
-    blocks.read(at.block(), |bytes| {
-        let list = Neighbours::new(Page::new(bytes, PAGE_ID)?.item(at.offset())?, at.offset())?;
-        if list.layer(live.level, live.version, 0, m).is_none() {
+    graph.lists(live, |lists| {
+        if lists.base_layer.is_none() {
             return Ok(false);
         }
-        out.try_reserve(list.slots.len()).map_err(|_| Damage::OUT_OF_MEMORY)?;
-        out.extend_from_slice(list.slots);
+        out.try_reserve(lists.all.len()).map_err(|_| Damage::OUT_OF_MEMORY)?;
+        out.extend_from_slice(lists.all);
         Ok(true)
     })
 }
 
 /// Packs what the search selected, and the list before it.
-fn pack(workspace: &Workspace, lists: &mut Lists) -> Result<(), Damage> {
+fn pack<W: Walk>(workspace: &Workspace<W>, lists: &mut Lists) -> Result<(), Damage> {
     let Lists { old, selected, before, .. } = lists;
     selected.clear();
     before.clear();
@@ -99,7 +90,7 @@ fn pack(workspace: &Workspace, lists: &mut Lists) -> Result<(), Damage> {
     room.map_err(|_| Damage::OUT_OF_MEMORY)?;
     before.extend(old.iter().map(|tid| tid.packed()));
     let chosen = workspace.selected.iter();
-    let chosen = chosen.filter_map(|&(layer, scored)| Some((layer, workspace.walk.node(scored.node)?)));
+    let chosen = chosen.filter_map(|&(layer, scored)| Some((layer, workspace.walk.member(scored.node)?)));
     selected.extend(chosen.map(|(layer, node)| (layer, node.tid.packed())));
     Ok(())
 }
@@ -112,16 +103,15 @@ fn of_layer(selected: &[(u8, u64)], layer: u8) -> &[(u8, u64)] {
 }
 
 /// Finds the elements of the old list that are anchored at its owner. Those that are selected anyway stay in any case.
-fn find_children<B: BlockStore>(
-    blocks: &mut B,
-    m: usize,
+fn find_children<G: GraphRead>(
+    graph: &mut G,
     lists: &mut Lists,
     dying: &TidSet,
     live: &Member,
-) -> Result<(), B::Error> {
+) -> Result<(), G::Error> {
     let Lists { old, children, selected, .. } = lists;
     children.clear();
-    let ground = layer_range(live.level, 0, m);
+    let ground = layer_range(live.level, 0, graph.shape().m);
     // the first is the anchor, which stays
     for at in ground.skip(1) {
         let Some(&tid) = old.get(at) else { break };
@@ -131,8 +121,8 @@ fn find_children<B: BlockStore>(
         {
             continue;
         }
-        let Some(member) = read_member(blocks, tid)? else { continue };
-        if anchor_of(blocks, m, &member)? == Some(live.tid) {
+        let Some(member) = graph.member(tid)? else { continue };
+        if graph.anchor(&member)? == Some(live.tid) {
             children.try_reserve(1).map_err(|_| Damage::OUT_OF_MEMORY.on(tid.block()))?;
             children.push(tid);
         }
@@ -141,43 +131,20 @@ fn find_children<B: BlockStore>(
 }
 
 /// Writes the list, every layer of it, as [`merge`] says.
-fn write_list<B: BlockStore>(
-    blocks: &mut B,
-    m: usize,
+fn write_list<G: GraphWrite>(
+    graph: &mut G,
     lists: &mut Lists,
     dying: &TidSet,
+    known: &dyn KnownValues,
     live: &Member,
-) -> Result<(), B::Error> {
-    let at = live.neighbour_tid;
-    let damage = |damage: Damage| damage.on(at.block());
+) -> Result<(), G::Error> {
     let Lists { children, new, selected, before, .. } = lists;
-    let mut change = blocks.update()?;
-    let slot = change.open(at.block())?;
-    {
-        let item = Page::new(change.bytes(slot), PAGE_ID).and_then(|page| page.item(at.offset()));
-        let list = item.and_then(|item| Neighbours::new(item, at.offset())).map_err(damage)?;
-        if list.layer(live.level, live.version, 0, m).is_none() {
-            return Ok(());
-        }
-        new.clear();
-        new.try_reserve(list.slots.len()).map_err(|_| damage(Damage::OUT_OF_MEMORY))?;
-        new.resize(list.slots.len(), Tid::INVALID);
-        for layer in 0..=live.level {
-            let range = layer_range(live.level, layer, m);
-            let current = list.slots.get(range.clone()).unwrap_or_default();
-            let before = before.get(range.clone());
-            let children = if layer == 0 { children.as_slice() } else { &[] };
-            let out = new.get_mut(range).unwrap_or_default();
-            merge(current, before, children, dying, of_layer(selected, layer), layer == 0, out);
-        }
-        if list.slots == new.as_slice() {
-            return Ok(());
-        }
-    }
-    let mut page = PageMut::new(change.bytes_mut(slot)?, PAGE_ID).map_err(damage)?;
-    let item = page.item_mut(at.offset()).map_err(damage)?;
-    neighbour_slots_mut(item, at.offset()).map_err(damage)?.copy_from_slice(new);
-    change.commit()
+    let added = selected.as_slice();
+    graph.rewrite_lists(live, added, known, new, |layer, range, current, out| {
+        let before = before.get(range);
+        let children = if layer == 0 { children.as_slice() } else { &[] };
+        merge(current, before, children, dying, of_layer(added, layer), layer == 0, out);
+    })
 }
 
 /// One layer of a repaired list into `out`. Of `current`, all that must stay comes first, so that it has room: of the

@@ -1,11 +1,10 @@
 //! Scans (paper, algorithm 5), and their continuation: first along the graph, then over the pages, for what the graph
 //! did not lead to. src/hnsw/README.md has the argument why no row is missed and none comes twice.
 
+use super::graph::{GraphRead, GraphSearch, Walk};
+use super::meta::META_BLOCK;
 use super::search::{CandidateQueue, Discarded, Scored, pop_discarded, search_layer};
-use super::v1::layout::{HEAD_BLOCK, META_BLOCK};
-use super::v1::reader::{PageStore, Traversal, read_meta};
-use crate::space::Space;
-use crate::storage::blocks::{BlockStore, LockMode, OperationLock};
+use crate::storage::blocks::{LockMode, OperationLock};
 use crate::storage::page::{Corruption, Damage, Tid};
 
 /// How a scan goes on when its results are used up.
@@ -34,16 +33,16 @@ pub struct ScanSettings {
 
 /// The state of one scan. Everything in it that needs dropping stays in it while blocks are read.
 #[derive(Debug)]
-pub struct Scan {
-    walk: Traversal,
+pub struct Scan<W> {
+    walk: W,
     pool: CandidateQueue,
     out: Vec<Scored>,
     discarded: Discarded,
     m: usize,
     /// position in `pool` of the element whose rows are being returned
     at: usize,
-    /// its rows that were not returned yet
-    rows_left: Option<u8>,
+    /// which of its rows is next
+    row: Option<u64>,
     /// one element past the limits, with nothing in `pool`
     overflow: Option<Scored>,
     /// the pass over the pages, once the graph leads no further
@@ -53,7 +52,7 @@ pub struct Scan {
     iterative: bool,
 }
 
-/// A pass over the element pages in the order of their blocks. It stops between pages only.
+/// A pass over the element pages in the order of their graph. It stops between pages only.
 #[derive(Clone, Copy, Debug)]
 struct Sweep {
     /// the next block
@@ -80,23 +79,23 @@ impl<E> From<E> for ScanError<E> {
     }
 }
 
-impl Default for Scan {
+impl<W: Walk> Default for Scan<W> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Scan {
+impl<W: Walk> Scan<W> {
     /// A scan that has not begun.
-    pub const fn new() -> Self {
+    pub fn new() -> Self {
         Scan {
-            walk: Traversal::new(),
+            walk: W::default(),
             pool: CandidateQueue::new(),
             out: Vec::new(),
             discarded: Discarded::new(),
             m: 0,
             at: 0,
-            rows_left: None,
+            row: None,
             overflow: None,
             sweep: None,
             previous: f32::NEG_INFINITY,
@@ -110,7 +109,7 @@ impl Scan {
         self.walk.clear();
         self.pool.clear();
         self.discarded.clear();
-        (self.at, self.rows_left, self.overflow, self.sweep) = (0, None, None, None);
+        (self.at, self.row, self.overflow, self.sweep) = (0, None, None, None);
         (self.previous, self.started, self.iterative) = (f32::NEG_INFINITY, false, false);
     }
 
@@ -128,26 +127,27 @@ impl Scan {
     ///
     /// # Errors
     /// A damaged block, or a query of other dimensions.
-    pub fn next<B: BlockStore, S: Space>(
+    pub fn next<G: GraphRead<Walk = W>>(
         &mut self,
-        blocks: &mut B,
-        space: S,
+        graph: &mut G,
         query: Option<&[u8]>,
         settings: &ScanSettings,
-    ) -> Result<Option<Tid>, ScanError<B::Error>> {
-        if !self.started {
+    ) -> Result<Option<Tid>, ScanError<G::Error>> {
+        if self.started {
+            graph.set_m(self.m);
+        } else {
             self.iterative = settings.iterative != IterativeScan::Off;
             // Shared with other scans; vacuum waits for all of them before it marks what they may still reach.
-            blocks.lock(OperationLock::Scan, LockMode::Shared)?;
-            let begun = self.begin(blocks, space, query, settings.ef_search);
-            blocks.unlock(OperationLock::Scan, LockMode::Shared);
+            graph.lock(OperationLock::Scan, LockMode::Shared)?;
+            let begun = self.begin(graph, query, settings.ef_search);
+            graph.unlock(OperationLock::Scan, LockMode::Shared);
             begun?;
             self.started = true;
         }
         loop {
-            let Some((scored, row)) = self.next_row() else {
+            let Some((scored, row)) = self.next_row(graph)? else {
                 let off = settings.iterative == IterativeScan::Off || !self.iterative;
-                if off || !self.resume(blocks, space, query, settings)? {
+                if off || !self.resume(graph, query, settings)? {
                     return Ok(None);
                 }
                 continue;
@@ -163,51 +163,45 @@ impl Scan {
     }
 
     /// The next row of the results at hand.
-    fn next_row(&mut self) -> Option<(Scored, Tid)> {
+    fn next_row<G: GraphRead<Walk = W>>(&mut self, graph: &mut G) -> Result<Option<(Scored, Tid)>, G::Error> {
         loop {
             let scored = match self.overflow {
                 Some(scored) => scored,
-                None => self.pool.get(self.at)?,
+                None => match self.pool.get(self.at) {
+                    Some(scored) => scored,
+                    None => return Ok(None),
+                },
             };
-            let node = self.walk.node(scored.node)?;
-            let left = self.rows_left.unwrap_or(node.rows);
-            let row = left.checked_sub(1).and_then(|at| node.heap_tids.get(usize::from(at)));
-            match row {
-                Some(&row) => {
-                    self.rows_left = Some(left - 1);
-                    return Some((scored, row));
-                }
-                None => {
-                    self.rows_left = None;
-                    if self.overflow.take().is_none() {
-                        self.at += 1;
-                    }
-                    if self.iterative {
-                        // a long scan keeps what is still to come, not what has gone
-                        self.walk.release(scored.node);
-                    }
-                }
+            if let Some(row) = graph.next_row(&self.walk, scored.node, &mut self.row)? {
+                return Ok(Some((scored, row)));
+            }
+            self.row = None;
+            if self.overflow.take().is_none() {
+                self.at += 1;
+            }
+            if self.iterative {
+                // a long scan keeps what is still to come, not what has gone
+                self.walk.release(scored.node);
             }
         }
     }
 
-    fn begin<B: BlockStore, S: Space>(
+    fn begin<G: GraphRead<Walk = W>>(
         &mut self,
-        blocks: &mut B,
-        space: S,
+        graph: &mut G,
         query: Option<&[u8]>,
         ef_search: usize,
-    ) -> Result<(), ScanError<B::Error>> {
+    ) -> Result<(), ScanError<G::Error>> {
         let mut tries = 0;
         let (entry, scored) = loop {
-            let meta = read_meta(blocks)?;
+            let meta = graph.meta()?;
             self.m = usize::from(meta.m);
-            let entry = meta.entry_point().map_err(|damage: Damage| B::Error::from(damage.on(META_BLOCK)))?;
+            graph.set_m(self.m);
+            let entry = meta.entry_point().map_err(|damage: Damage| G::Error::from(damage.on(META_BLOCK)))?;
             self.walk.clear();
             self.pool.clear();
             let Some(entry) = entry else { return Ok(()) };
-            let mut store =
-                PageStore::new(blocks, space, query, self.m, &mut self.walk).map_err(ScanError::Query)?;
+            let mut store = graph.search(query, &mut self.walk).map_err(ScanError::Query)?;
             // On a standby it may be marked between the look at the meta page and this one; there is another then.
             if let Some(scored) = store.enter(entry.tid)? {
                 break (entry, scored);
@@ -215,19 +209,18 @@ impl Scan {
             tries += 1;
             if tries == TRIES {
                 let damage = Damage::at(entry.tid.offset(), "deleted entry point");
-                return Err(B::Error::from(damage.on(entry.tid.block())).into());
+                return Err(G::Error::from(damage.on(entry.tid.block())).into());
             }
         };
-        let mut store =
-            PageStore::new(blocks, space, query, self.m, &mut self.walk).map_err(ScanError::Query)?;
+        let mut store = graph.search(query, &mut self.walk).map_err(ScanError::Query)?;
         self.pool.offer(scored, true, 1);
         for layer in (1..=entry.level).rev() {
-            store.walk().begin_layer(&self.pool);
+            store.begin_layer(layer, &self.pool)?;
             search_layer(&mut store, &mut self.pool, &mut self.out, 1, layer, None)?;
             self.pool.restart();
         }
-        store.walk().begin_layer(&self.pool);
-        store.walk().scored = 1;
+        store.begin_layer(0, &self.pool)?;
+        store.walk().set_scored(1);
         let discarded = self.iterative.then_some(&mut self.discarded);
         search_layer(&mut store, &mut self.pool, &mut self.out, ef_search, 0, discarded)?;
         Ok(())
@@ -240,44 +233,43 @@ impl Scan {
 
     /// Whether no more may be scored.
     fn is_limited(&self, settings: &ScanSettings) -> bool {
-        self.walk.scored >= settings.max_tuples || self.in_use() > settings.max_memory
+        self.walk.scored() >= settings.max_tuples || self.in_use() > settings.max_memory
     }
 
     /// Finds more results; false when there are none.
-    fn resume<B: BlockStore, S: Space>(
+    fn resume<G: GraphRead<Walk = W>>(
         &mut self,
-        blocks: &mut B,
-        space: S,
+        graph: &mut G,
         query: Option<&[u8]>,
         settings: &ScanSettings,
-    ) -> Result<bool, ScanError<B::Error>> {
+    ) -> Result<bool, ScanError<G::Error>> {
         self.pool.clear();
-        (self.at, self.rows_left) = (0, None);
+        (self.at, self.row) = (0, None);
         if self.is_limited(settings) {
             // what was scored already still comes, nearest first
             self.overflow = pop_discarded(&mut self.discarded);
             return Ok(self.overflow.is_some());
         }
         let ef = settings.ef_search;
-        self.reserve(ef.min(self.discarded.len())).map_err(B::Error::from)?;
+        self.reserve(ef.min(self.discarded.len())).map_err(G::Error::from)?;
         while self.pool.len() < ef {
             let Some(scored) = pop_discarded(&mut self.discarded) else { break };
             self.pool.offer(scored, true, ef);
         }
         if self.pool.is_empty() {
             // the graph has no more
-            return self.pass(blocks, space, query, settings);
+            return self.pass(graph, query, settings);
         }
         // under a filter that lets little through, many batches make one row
-        blocks.pause()?;
-        blocks.fault_point("hnsw.scan.batch")?;
+        graph.pause()?;
+        graph.fault_point("hnsw.scan.batch")?;
         // Elements seen before may have been deleted and replaced since; their neighbour tuples tell by their version.
-        blocks.lock(OperationLock::Scan, LockMode::Shared)?;
-        let mut store =
-            PageStore::new(blocks, space, query, self.m, &mut self.walk).map_err(ScanError::Query)?;
+        graph.lock(OperationLock::Scan, LockMode::Shared)?;
+        let mut store = graph.search(query, &mut self.walk).map_err(ScanError::Query)?;
         let discarded = Some(&mut self.discarded);
         let found = search_layer(&mut store, &mut self.pool, &mut self.out, ef, 0, discarded);
-        blocks.unlock(OperationLock::Scan, LockMode::Shared);
+        drop(store);
+        graph.unlock(OperationLock::Scan, LockMode::Shared);
         found?;
         Ok(true)
     }
@@ -285,25 +277,27 @@ impl Scan {
     /// Goes on with the pass over the pages until there are results for a batch; false when it is over. No edge is
     /// followed, so vacuum need not wait for it: an element is read and scored at once, under its page's lock.
     #[cold]
-    fn pass<B: BlockStore, S: Space>(
+    fn pass<G: GraphRead<Walk = W>>(
         &mut self,
-        blocks: &mut B,
-        space: S,
+        graph: &mut G,
         query: Option<&[u8]>,
         settings: &ScanSettings,
-    ) -> Result<bool, ScanError<B::Error>> {
+    ) -> Result<bool, ScanError<G::Error>> {
         let mut sweep = match self.sweep {
             Some(sweep) => sweep,
-            None => Sweep { next: HEAD_BLOCK, end: blocks.count()? },
+            None => {
+                let pages = graph.pages()?;
+                Sweep { next: pages.start, end: pages.end }
+            }
         };
-        blocks.fault_point("hnsw.scan.sweep")?;
+        graph.fault_point("hnsw.scan.sweep")?;
         while sweep.next < sweep.end && self.pool.len() < settings.ef_search && !self.is_limited(settings) {
-            blocks.pause()?;
+            graph.pause()?;
             self.out.clear();
-            let mut store =
-                PageStore::new(blocks, space, query, self.m, &mut self.walk).map_err(ScanError::Query)?;
+            let mut store = graph.search(query, &mut self.walk).map_err(ScanError::Query)?;
             store.pass(sweep.next, &mut self.out)?;
-            self.reserve(self.out.len()).map_err(B::Error::from)?;
+            drop(store);
+            self.reserve(self.out.len()).map_err(G::Error::from)?;
             for &scored in &self.out {
                 self.pool.offer(scored, true, usize::MAX);
             }

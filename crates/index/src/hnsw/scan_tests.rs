@@ -7,9 +7,11 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
 use super::*;
-use crate::hnsw::insert::update_meta;
-use crate::hnsw::v1::layout::{Element, PAGE_ID, element_header_mut, is_element, neighbour_slots_mut};
-use crate::space::ValueBuf;
+use crate::hnsw::format::Scan;
+use crate::hnsw::meta::{HEAD_BLOCK, PAGE_ID, update_meta};
+use crate::hnsw::v1::layout::{Element, element_header_mut, is_element, neighbour_slots_mut};
+use crate::space::{Space, ValueBuf};
+use crate::storage::blocks::BlockStore;
 use crate::storage::page::{FIRST_OFFSET, Page, PageMut};
 use crate::testing::MemBlocks;
 use crate::testing::hnsw::{DIMS, build, graph, insert_all, random_vectors, row, used};

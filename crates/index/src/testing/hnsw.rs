@@ -11,15 +11,12 @@ use rand::{Rng, SeedableRng};
 use super::memory::{MemBlocks, PAGE_SIZE};
 use crate::hnsw::build::{Builder, Params};
 use crate::hnsw::check::{Subject, check};
-use crate::hnsw::insert::{Graph, Workspace, insert};
+use crate::hnsw::format::{Graph, Layout, Scan, Vacuum, Workspace, insert, write_index};
+use crate::hnsw::meta::{MetaPage, PAGE_ID};
 use crate::hnsw::params::max_level;
-use crate::hnsw::scan::{IterativeScan, Scan, ScanSettings};
-use crate::hnsw::v1::bulk_write::PagePlan;
-use crate::hnsw::v1::layout::{EntryPoint, META_BLOCK, MetaPage, PAGE_ID};
-use crate::hnsw::vacuum::Vacuum;
+use crate::hnsw::scan::{IterativeScan, ScanSettings};
 use crate::space::{AnySpace, Dense, Metric, Space, ValueBuf, ValueKind, varlena_header};
-use crate::storage::blocks::{BlockStore, PageUpdate};
-use crate::storage::page::{PageMut, Tid};
+use crate::storage::page::Tid;
 use crate::value::VectorView;
 
 /// Seed of the levels of [`build`].
@@ -63,32 +60,9 @@ pub fn build<S: Space>(space: S, dims: u32, graph: &Graph<S>, values: &[ValueBuf
         builder.push(row(n), value.bytes()).unwrap();
     }
     let built = builder.build(&AtomicBool::new(false), &AtomicU64::new(0), || false).unwrap();
-    let places = PagePlan::new(&built, m, PAGE_SIZE).unwrap();
-
-    let mut meta = MetaPage::new(dims, m as u16, ef_construction as u16);
-    meta.insert_page = places.last();
-    meta.set_entry_point(
-        built.entry().map(|node| EntryPoint {
-            tid: places.element(node),
-            level: built.element(node).unwrap().level(),
-        }),
-    );
+    let meta = MetaPage::new(dims, m as u16, ef_construction as u16);
     let mut blocks = MemBlocks::new(PAGE_ID);
-    let mut change = blocks.update().unwrap();
-    let slot = change.extend().unwrap();
-    assert_eq!(change.block(slot), META_BLOCK);
-    PageMut::init(change.bytes_mut(slot).unwrap(), PAGE_ID)
-        .set_contents(zerocopy::IntoBytes::as_bytes(&meta));
-    change.commit().unwrap();
-    places
-        .write(&built, |block, fill| {
-            let mut change = blocks.update()?;
-            let slot = change.extend()?;
-            assert_eq!(change.block(slot), block);
-            fill(change.bytes_mut(slot)?);
-            change.commit()
-        })
-        .unwrap();
+    write_index(Layout::V1, &mut blocks, space, meta, Some(&built)).unwrap();
     blocks
 }
 

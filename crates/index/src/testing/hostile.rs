@@ -52,7 +52,7 @@ fn small_hnsw() -> MemBlocks {
     let graph = hnsw::graph();
     let mut blocks =
         hnsw::build(graph.space, hnsw::DIMS as u32, &graph, &hnsw::random_vectors(3, hnsw::DIMS, 12));
-    let mut vacuum = crate::hnsw::vacuum::Vacuum::new();
+    let mut vacuum = crate::hnsw::format::Vacuum::new();
     vacuum.run(&mut blocks, &graph, &mut |row| row == hnsw::row(4)).unwrap();
     blocks
 }
@@ -65,7 +65,7 @@ fn small_ivf() -> MemBlocks {
 fn small_indexes_have_every_kind_of_tuple() {
     for mut blocks in [small_hnsw(), small_ivf()] {
         let id = if blocks.count().unwrap() == 2 {
-            crate::hnsw::v1::layout::PAGE_ID
+            crate::hnsw::meta::PAGE_ID
         } else {
             crate::ivf::v1::layout::PAGE_ID
         };

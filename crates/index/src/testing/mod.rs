@@ -1,6 +1,12 @@
 //! Stores for tests: blocks in memory that hold the algorithms to the contract of [`crate::storage::blocks`].
 #![cfg(any(test, feature = "testing"))]
 
+#[cfg(test)]
+mod grid;
+#[cfg(test)]
+mod grid_search;
+#[cfg(test)]
+mod grid_tests;
 pub mod hnsw;
 #[cfg(test)]
 mod hostile;

@@ -9,8 +9,8 @@ use rand::rngs::SmallRng;
 
 use super::memory::MemBlocks;
 use super::{hnsw, ivf};
-use crate::hnsw::insert::{Workspace, insert};
-use crate::hnsw::scan::{IterativeScan, Scan, ScanSettings};
+use crate::hnsw::format::{Scan, Vacuum, Workspace, insert};
+use crate::hnsw::scan::{IterativeScan, ScanSettings};
 use crate::space::ValueBuf;
 use crate::storage::page::Tid;
 use crate::value::VectorView;
@@ -114,7 +114,7 @@ pub fn hnsw_operations(operations: impl IntoIterator<Item = Operation>, all: boo
             Operation::Delete(which) => rows.kill(which),
             Operation::Vacuum => {
                 let dead = core::mem::take(&mut rows.dead);
-                let mut vacuum = crate::hnsw::vacuum::Vacuum::new();
+                let mut vacuum = Vacuum::new();
                 vacuum.run(&mut blocks, &graph, &mut |row: Tid| dead.contains_key(&key(row))).unwrap();
             }
             Operation::Scan(n) => {

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use super::memory::{MemBlocks, MemChange, MemError};
 use super::turns::{Over, Turns};
-use crate::hnsw::v1::layout::{self, Element, META_BLOCK, MetaPage, is_element};
+use crate::hnsw::meta::{META_BLOCK, MetaPage, PAGE_ID};
+use crate::hnsw::v1::layout::{Element, is_element};
 use crate::storage::blocks::{BlockStore, LockMode, OperationLock, PageRef, PageUpdate};
 use crate::storage::page::{Damage, FIRST_OFFSET, Page, Tid};
 
@@ -162,7 +163,7 @@ pub struct SteppedChange<'a> {
 
 /// The elements of a page that are not deleted, by offset; none of a page without elements.
 fn present(bytes: &[u8]) -> Vec<u16> {
-    let Ok(page) = Page::new(bytes, layout::PAGE_ID) else { return Vec::new() };
+    let Ok(page) = Page::new(bytes, PAGE_ID) else { return Vec::new() };
     let is_present = |&offset: &u16| {
         page.item(offset)
             .ok()

@@ -6,9 +6,10 @@ use std::collections::{HashMap, HashSet};
 
 use super::tests::{Random, built, check, params, space};
 use super::*;
-use crate::hnsw::insert::Graph as Inserting;
+use crate::hnsw::format::Graph as Inserting;
+use crate::hnsw::meta::{META_BLOCK, MetaPage, PAGE_ID};
 use crate::hnsw::search::{CandidateQueue, Scored};
-use crate::hnsw::v1::layout::{self, META_BLOCK, MetaPage, Neighbours, is_element};
+use crate::hnsw::v1::layout::{self, Neighbours, is_element};
 use crate::space::{AnySpace, Dense, ValueBuf, ValueKind};
 use crate::storage::blocks::BlockStore;
 use crate::storage::page::Page;
@@ -165,7 +166,7 @@ fn read_lists(
     for block in 1..blocks.count().unwrap() {
         blocks
             .read(block, |bytes| {
-                let page = Page::new(bytes, layout::PAGE_ID)?;
+                let page = Page::new(bytes, PAGE_ID)?;
                 for offset in 1..=page.max_offset() {
                     if is_element(page.item(offset)?) {
                         let header = layout::Element::new(page.item(offset)?, offset)?.header;
@@ -181,7 +182,7 @@ fn read_lists(
     for (_, level, at) in tuples {
         blocks
             .read(at.block(), |bytes| {
-                let page = Page::new(bytes, layout::PAGE_ID)?;
+                let page = Page::new(bytes, PAGE_ID)?;
                 let neighbours = Neighbours::new(page.item(at.offset())?, at.offset())?;
                 let base_layer = neighbours.layer(level, 1, 0, m).unwrap();
                 lists.push(base_layer.iter().filter(|t| t.is_valid()).map(|t| nodes[t]).collect());

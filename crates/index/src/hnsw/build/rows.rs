@@ -2,7 +2,7 @@
 //! at a time (linear hashing), so that no row pays for all.
 
 use super::arena::Arena;
-use crate::hnsw::v1::layout::HEAP_TIDS;
+use crate::hnsw::params::HEAP_TIDS;
 use crate::storage::page::Tid;
 
 /// No element.

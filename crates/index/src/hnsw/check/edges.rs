@@ -1,7 +1,9 @@
 //! The second pass: every list of every element, and the entry point.
 
 use super::{Check, Node, STRIDE, State};
-use crate::hnsw::v1::layout::{META_BLOCK, MetaPage, Neighbours, PAGE_ID, layer_range, neighbours_size};
+use crate::hnsw::meta::{META_BLOCK, MetaPage, PAGE_ID};
+use crate::hnsw::params::layer_range;
+use crate::hnsw::v1::layout::{Neighbours, neighbours_size};
 use crate::storage::blocks::BlockStore;
 use crate::storage::page::{Page, Tid};
 use crate::storage::verify::Violation;

@@ -34,8 +34,8 @@ mod values;
 
 pub use reach::OutOfReach;
 
+use super::meta::{HEAD_BLOCK, META_BLOCK, MetaPage, PAGE_ID};
 use super::params::{MAX_EF_CONSTRUCTION, MIN_EF_CONSTRUCTION, max_level};
-use super::v1::layout::{HEAD_BLOCK, META_BLOCK, MetaPage, PAGE_ID};
 use crate::space::AnySpace;
 use crate::storage::blocks::BlockStore;
 use crate::storage::page::{INVALID_BLOCK, Tid};

@@ -6,7 +6,7 @@
 //! place, then, is any element with rows: layer 0 must lead from it to all others that have rows.
 
 use super::{Check, CheckError, Node, STRIDE, State, reserve};
-use crate::hnsw::v1::layout::layer_range;
+use crate::hnsw::params::layer_range;
 use crate::storage::blocks::BlockStore;
 use crate::storage::page::Tid;
 use crate::storage::verify::Violation;

@@ -8,12 +8,10 @@ use zerocopy::IntoBytes;
 
 use super::values::{NOT_FINITE, NOT_UNIT, value_fault};
 use super::*;
-use crate::hnsw::insert::{Workspace, insert};
-use crate::hnsw::scan::{IterativeScan, Scan, ScanSettings};
-use crate::hnsw::v1::layout::{
-    ElementHeader, element_header_mut, is_element, layer_range, neighbour_slots_mut,
-};
-use crate::hnsw::vacuum::Vacuum;
+use crate::hnsw::format::{Scan, Vacuum, Workspace, insert};
+use crate::hnsw::params::layer_range;
+use crate::hnsw::scan::{IterativeScan, ScanSettings};
+use crate::hnsw::v1::layout::{ElementHeader, element_header_mut, is_element, neighbour_slots_mut};
 use crate::space::{Metric, ValueBuf, ValueKind, normalize};
 use crate::storage::page::PageMut;
 use crate::testing::hnsw::{DIMS, build, exercise, graph, insert_all, random_vectors, row, used, vector};

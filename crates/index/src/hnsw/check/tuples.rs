@@ -2,9 +2,10 @@
 
 use super::values::value_fault;
 use super::{Check, CheckError, DAMAGED, List, Node, Row, State, reserve};
+use crate::hnsw::meta::{HEAD_BLOCK, META_BLOCK, MetaPage, PAGE_ID};
+use crate::hnsw::params::HEAP_TIDS;
 use crate::hnsw::v1::layout::{
-    ELEMENT_HEADER, Element, HEAD_BLOCK, HEAP_TIDS, MAX_TUPLE_VERSION, META_BLOCK, MetaPage, Neighbours,
-    PAGE_ID, element_size, is_element,
+    ELEMENT_HEADER, Element, MAX_TUPLE_VERSION, Neighbours, element_size, is_element,
 };
 use crate::storage::blocks::BlockStore;
 use crate::storage::page::{FIRST_OFFSET, INVALID_BLOCK, Tid};

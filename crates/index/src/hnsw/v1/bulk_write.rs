@@ -1,18 +1,22 @@
 //! Writing a graph that was built in memory to pages, each page once: where every tuple will stand is known beforehand.
 
+use zerocopy::IntoBytes;
+
 use super::super::build::{Element, Graph};
-use super::layout::{
-    ElementHeader, HEAD_BLOCK, PAGE_ID, element_size, layer_range, neighbours_size, write_element,
-    write_neighbours,
-};
+use super::super::graph::GraphBulk;
+use super::super::meta::{EntryPoint, HEAD_BLOCK, META_BLOCK, MetaPage, PAGE_ID};
+use super::super::params::layer_range;
+use super::graph::PageGraph;
+use super::layout::{ElementHeader, element_size, neighbours_size, write_element, write_neighbours};
 use crate::space::Space;
+use crate::storage::blocks::{BlockStore, PageUpdate};
 use crate::storage::page::{Damage, INVALID_BLOCK, PageMut, Tid, max_align, max_item_size};
 
 const LINE_POINTER: usize = 4;
 
 /// Where the tuples of all elements go.
 #[derive(Debug)]
-pub struct PagePlan {
+struct PagePlan {
     /// element tuples, packed
     elements: Vec<u64>,
     /// whether the neighbour tuple is the first item of the page after its element's
@@ -31,7 +35,7 @@ impl PagePlan {
     ///
     /// # Errors
     /// [`Damage::OUT_OF_MEMORY`].
-    pub fn new<S: Space>(graph: &Graph<S>, m: usize, page_size: usize) -> Result<Self, Damage> {
+    fn new<S: Space>(graph: &Graph<S>, m: usize, page_size: usize) -> Result<Self, Damage> {
         let most = max_item_size(page_size);
         // what an empty page offers to items and their line pointers
         let empty = most + LINE_POINTER;
@@ -60,7 +64,7 @@ impl PagePlan {
     }
 
     /// The element tuple of a node.
-    pub fn element(&self, node: u32) -> Tid {
+    fn element(&self, node: u32) -> Tid {
         self.elements.get(node as usize).map_or(Tid::INVALID, |&packed| Tid::from_packed(packed))
     }
 
@@ -73,7 +77,7 @@ impl PagePlan {
     }
 
     /// The last element page, where inserts go on.
-    pub fn last(&self) -> u32 {
+    fn last(&self) -> u32 {
         self.last
     }
 
@@ -81,7 +85,7 @@ impl PagePlan {
     ///
     /// # Errors
     /// What `page` answers.
-    pub fn write<S: Space, E>(
+    fn write<S: Space, E>(
         &self,
         graph: &Graph<S>,
         mut page: impl FnMut(u32, &mut dyn FnMut(&mut [u8])) -> Result<(), E>,
@@ -137,5 +141,47 @@ impl PagePlan {
         let offset = target.append(tuple);
         debug_assert_eq!(offset, Some(self.neighbours(node.node()).offset()));
         debug_assert_eq!(tuple.len(), max_align(tuple.len()));
+    }
+}
+
+impl<B: BlockStore, S: Space> GraphBulk for PageGraph<'_, B, S> {
+    fn write_index(&mut self, mut meta: MetaPage, graph: Option<&Graph<S>>) -> Result<(), B::Error> {
+        let (m, page_size) = (usize::from(meta.m), self.blocks.page_size());
+        let plan = match graph {
+            Some(graph) => Some(PagePlan::new(graph, m, page_size).map_err(|damage| damage.on(META_BLOCK))?),
+            None => None,
+        };
+        if let (Some(graph), Some(plan)) = (graph, &plan) {
+            meta.insert_page = plan.last();
+            let entry = graph.entry().and_then(|node| graph.element(node));
+            meta.set_entry_point(
+                entry.map(|node| EntryPoint { tid: plan.element(node.node()), level: node.level() }),
+            );
+        }
+        self.add_page(META_BLOCK, &mut |bytes| {
+            PageMut::init(bytes, PAGE_ID).set_contents(meta.as_bytes());
+        })?;
+        match (graph, &plan) {
+            (Some(graph), Some(plan)) => plan.write(graph, |block, fill| {
+                self.blocks.pause()?;
+                self.add_page(block, fill)
+            }),
+            _ => self.add_page(HEAD_BLOCK, &mut |bytes| {
+                PageMut::init(bytes, PAGE_ID);
+            }),
+        }
+    }
+}
+
+impl<B: BlockStore, S: Space> PageGraph<'_, B, S> {
+    /// Adds the page of block `block`, the next one.
+    fn add_page(&mut self, block: u32, fill: &mut dyn FnMut(&mut [u8])) -> Result<(), B::Error> {
+        let mut change = self.blocks.update()?;
+        let slot = change.extend()?;
+        if change.block(slot) != block {
+            return Err(Damage::at(0, "block where the build expects none").on(block).into());
+        }
+        fill(change.bytes_mut(slot)?);
+        change.commit()
     }
 }

@@ -1,7 +1,9 @@
 //! Where a new pair of tuples goes: free space of the page at hand, the place of a deleted pair, or a new page.
 
+use super::super::graph::Placed;
+use super::super::meta::PAGE_ID;
 use super::layout::{
-    Element, ElementHeader, Neighbours, PAGE_ID, element_size, is_element, neighbours_size, write_element,
+    Element, ElementHeader, Neighbours, element_size, is_element, neighbours_size, write_element,
     write_neighbours,
 };
 use crate::storage::blocks::{BlockStore, PageRef, PageUpdate};
@@ -20,14 +22,6 @@ pub(in crate::hnsw) struct NewNode<'a> {
     pub slots: &'a [Tid],
     pub element: &'a mut Vec<u8>,
     pub neighbours: &'a mut Vec<u8>,
-}
-
-/// Where a pair was put.
-pub(in crate::hnsw) struct Placed {
-    /// the element tuple
-    pub tid: Tid,
-    /// where the next insert should begin to look
-    pub insert_page: u32,
 }
 
 /// Sizes of a pair, aligned.

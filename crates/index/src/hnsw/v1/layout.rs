@@ -9,21 +9,9 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::super::params::{MAX_LEVEL, layer_slots};
-use crate::storage::page::{Damage, INVALID_BLOCK, Page, Tid, max_align};
+use super::super::params::{HEAP_TIDS, MAX_LEVEL, layer_range, layer_slots};
+use crate::storage::page::{Damage, Tid, max_align};
 
-/// Identifies the pages of hnsw indexes.
-pub const PAGE_ID: u16 = 0xFF90;
-/// First field of the meta page.
-pub const MAGIC: u32 = 0xA953_A953;
-/// The format described here.
-pub const VERSION: u32 = 1;
-/// The block of the meta page.
-pub const META_BLOCK: u32 = 0;
-/// The first element page.
-pub const HEAD_BLOCK: u32 = 1;
-/// Heap TIDs of one element tuple.
-pub const HEAP_TIDS: usize = 10;
 /// Versions of a pair of tuples run from 1 to this.
 pub const MAX_TUPLE_VERSION: u8 = 15;
 
@@ -31,95 +19,6 @@ pub const MAX_TUPLE_VERSION: u8 = 15;
 pub const ELEMENT: u8 = 1;
 /// Type byte of a neighbour tuple.
 pub const NEIGHBOURS: u8 = 2;
-
-/// The meta page's struct.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct MetaPage {
-    /// [`MAGIC`]
-    pub magic: u32,
-    /// [`VERSION`]
-    pub version: u32,
-    /// dimensions of every value
-    pub dimensions: u32,
-    /// connections per layer
-    pub m: u16,
-    /// queue length of inserts
-    pub ef_construction: u16,
-    /// block of the entry point, or [`INVALID_BLOCK`]
-    pub entry_block: u32,
-    /// its offset
-    pub entry_offset: u16,
-    /// its level, -1 when there is none
-    pub entry_level: i16,
-    /// where inserts begin to look for room
-    pub insert_page: u32,
-}
-
-const _: () = assert!(size_of::<MetaPage>() == 28);
-
-/// Where searches begin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EntryPoint {
-    /// its element tuple
-    pub tid: Tid,
-    /// its level
-    pub level: u8,
-}
-
-impl MetaPage {
-    /// The meta page of an empty index.
-    pub fn new(dimensions: u32, m: u16, ef_construction: u16) -> Self {
-        MetaPage {
-            magic: MAGIC,
-            version: VERSION,
-            dimensions,
-            m,
-            ef_construction,
-            entry_block: INVALID_BLOCK,
-            entry_offset: 0,
-            entry_level: -1,
-            insert_page: HEAD_BLOCK,
-        }
-    }
-
-    /// Reads it from the bytes of block 0.
-    ///
-    /// # Errors
-    /// When the page is no such page.
-    pub fn read(bytes: &[u8]) -> Result<Self, Damage> {
-        let invalid = Damage::at(0, "invalid meta page");
-        let page = Page::new(bytes, PAGE_ID).map_err(|_| invalid)?;
-        let (meta, _) = MetaPage::read_from_prefix(page.contents()).map_err(|_| invalid)?;
-        let sane = meta.magic == MAGIC && meta.version == VERSION && (2..=100).contains(&meta.m);
-        if sane { Ok(meta) } else { Err(invalid) }
-    }
-
-    /// The entry point, when there is one.
-    ///
-    /// # Errors
-    /// An entry point whose level no element can have.
-    pub fn entry_point(&self) -> Result<Option<EntryPoint>, Damage> {
-        if self.entry_block == INVALID_BLOCK {
-            return Ok(None);
-        }
-        let level = u8::try_from(self.entry_level).ok().filter(|&level| level <= MAX_LEVEL);
-        match level {
-            Some(level) if self.entry_offset != 0 => {
-                Ok(Some(EntryPoint { tid: Tid::new(self.entry_block, self.entry_offset), level }))
-            }
-            _ => Err(Damage::at(0, "invalid entry point")),
-        }
-    }
-
-    /// Sets or clears the entry point.
-    pub fn set_entry_point(&mut self, entry: Option<EntryPoint>) {
-        (self.entry_block, self.entry_offset, self.entry_level) = match entry {
-            Some(e) => (e.tid.block(), e.tid.offset(), i16::from(e.level)),
-            None => (INVALID_BLOCK, 0, -1),
-        };
-    }
-}
 
 /// The fields of an element tuple before its value.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -251,13 +150,6 @@ struct NeighboursHeader {
     kind: u8,
     version: u8,
     count: [u8; 2],
-}
-
-/// The slots of layer `layer` of an element of level `level`.
-#[inline]
-pub fn layer_range(level: u8, layer: u8, m: usize) -> core::ops::Range<usize> {
-    let start = usize::from(level.saturating_sub(layer)) * m;
-    start..start + layer_slots(m, layer)
 }
 
 impl<'a> Neighbours<'a> {

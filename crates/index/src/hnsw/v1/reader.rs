@@ -1,140 +1,15 @@
-//! The graph on pages as a [`Store`]: what searches, inserts and vacuum walk.
+//! The graph on pages as a [`Store`]: what searches walk.
 
+use super::super::graph::{GraphSearch, Member, NeighbourSearch, Walk};
+use super::super::meta::{META_BLOCK, PAGE_ID};
+use super::super::params::HEAP_TIDS;
+use super::super::search::visited::TidSet;
 use super::super::search::{CandidateQueue, Scored, Store};
-use super::layout::{
-    Element, HEAP_TIDS, META_BLOCK, MetaPage, Neighbours, PAGE_ID, is_element, neighbours_size,
-};
+use super::super::values::Values;
+use super::layout::{Element, Neighbours, is_element, neighbours_size};
 use crate::space::Space;
 use crate::storage::blocks::BlockStore;
 use crate::storage::page::{Damage, FIRST_OFFSET, Page, Tid};
-
-/// A set of TIDs that empties in no time: open addressing over (epoch, TID) words.
-#[derive(Debug)]
-pub struct TidSet {
-    slots: Vec<u64>,
-    used: usize,
-    epoch: u64,
-}
-
-const SMALLEST_SET: usize = 1 << 12;
-
-impl Default for TidSet {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl TidSet {
-    /// An empty set, nothing allocated.
-    pub const fn new() -> Self {
-        TidSet { slots: Vec::new(), used: 0, epoch: 0 }
-    }
-
-    /// Empties it.
-    pub fn clear(&mut self) {
-        self.used = 0;
-        self.epoch += 1;
-        // the epoch has 16 bits beside a TID's 48; zero is the epoch of slots never used
-        if self.epoch > 0xffff {
-            self.slots.fill(0);
-            self.epoch = 1;
-        }
-    }
-
-    #[inline(always)]
-    fn word(&self, tid: Tid) -> u64 {
-        self.epoch << 48 | tid.packed()
-    }
-
-    #[inline(always)]
-    fn start(word: u64, len: usize) -> usize {
-        // Fibonacci hashing: the upper bits of the product depend on all bits of the TID
-        (word.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (64 - len.trailing_zeros())) as usize
-    }
-
-    /// Makes room for more TIDs, so that adding them allocates nothing.
-    ///
-    /// # Errors
-    /// [`Damage::OUT_OF_MEMORY`].
-    pub fn reserve(&mut self, more: usize) -> Result<(), Damage> {
-        while (self.used + more) * 2 > self.slots.len() {
-            self.try_grow()?;
-        }
-        Ok(())
-    }
-
-    /// Adds a TID, for which there is room; returns whether it was not there.
-    #[inline(always)]
-    pub fn insert(&mut self, tid: Tid) -> bool {
-        if self.used * 2 >= self.slots.len() && self.try_grow().is_err() && self.used >= self.slots.len() {
-            // only without a reservation, and with no memory at all: as if it had been there
-            return false;
-        }
-        let word = self.word(tid);
-        let mask = self.slots.len() - 1;
-        let mut at = Self::start(word, self.slots.len());
-        loop {
-            let slot = &mut self.slots[at & mask];
-            if *slot == word {
-                return false;
-            }
-            if *slot >> 48 != self.epoch {
-                *slot = word;
-                self.used += 1;
-                return true;
-            }
-            at += 1;
-        }
-    }
-
-    /// Whether a TID is in it.
-    pub fn contains(&self, tid: Tid) -> bool {
-        if self.slots.is_empty() {
-            return false;
-        }
-        let word = self.word(tid);
-        let mask = self.slots.len() - 1;
-        let mut at = Self::start(word, self.slots.len());
-        loop {
-            let slot = self.slots[at & mask];
-            if slot == word {
-                return true;
-            }
-            if slot >> 48 != self.epoch {
-                return false;
-            }
-            at += 1;
-        }
-    }
-
-    /// The number of TIDs in it.
-    pub fn len(&self) -> usize {
-        self.used
-    }
-
-    /// Whether it is empty.
-    pub fn is_empty(&self) -> bool {
-        self.used == 0
-    }
-
-    #[cold]
-    fn try_grow(&mut self) -> Result<(), Damage> {
-        self.epoch = self.epoch.max(1);
-        let len = (self.slots.len() * 2).max(SMALLEST_SET);
-        let mut slots = Vec::new();
-        slots.try_reserve_exact(len).map_err(|_| Damage::OUT_OF_MEMORY)?;
-        slots.resize(len, 0);
-        let old = core::mem::replace(&mut self.slots, slots);
-        for word in old.into_iter().filter(|word| word >> 48 == self.epoch) {
-            let mut at = Self::start(word, len);
-            while self.slots[at & (len - 1)] != 0 {
-                at += 1;
-            }
-            self.slots[at & (len - 1)] = word;
-        }
-        Ok(())
-    }
-}
 
 /// An element that a search has seen.
 #[derive(Clone, Copy, Debug)]
@@ -178,12 +53,12 @@ pub struct Traversal {
     /// the positions whose elements nobody needs any more
     free: Vec<u32>,
     /// the elements scored in this layer
-    pub visited: TidSet,
+    visited: TidSet,
     slots: Vec<Tid>,
     /// elements of the very value that an insert searches with, and with room for another row
-    pub(in crate::hnsw) spare: Vec<Tid>,
+    spare: Vec<Tid>,
     /// elements scored since the walk began
-    pub scored: u64,
+    scored: u64,
 }
 
 impl Traversal {
@@ -199,17 +74,8 @@ impl Traversal {
         }
     }
 
-    /// Forgets everything, for a new query.
-    pub fn clear(&mut self) {
-        self.nodes.clear();
-        self.free.clear();
-        self.visited.clear();
-        self.spare.clear();
-        self.scored = 0;
-    }
-
     /// Begins a layer: what is in `pool` counts as visited, nothing else.
-    pub fn begin_layer(&mut self, pool: &CandidateQueue) {
+    fn begin_layer(&mut self, pool: &CandidateQueue) {
         self.visited.clear();
         for scored in pool.iter() {
             if let Some(node) = self.nodes.get(scored.node as usize) {
@@ -234,25 +100,55 @@ impl Traversal {
         self.nodes.push(node);
         self.nodes.len() as u32 - 1
     }
+}
 
-    /// Forgets a node, whose handle will be another's. (It still counts as visited.)
-    pub fn release(&mut self, node: u32) {
+impl Walk for Traversal {
+    fn clear(&mut self) {
+        self.nodes.clear();
+        self.free.clear();
+        self.visited.clear();
+        self.spare.clear();
+        self.scored = 0;
+    }
+
+    #[inline(always)]
+    fn member(&self, node: u32) -> Option<Member> {
+        let &Node { tid, neighbour_tid: list, level, version, rows, .. } = self.nodes.get(node as usize)?;
+        Some(Member { tid, list, level, version, live: rows > 0 })
+    }
+
+    #[inline(always)]
+    fn is_equal(&self, node: u32) -> bool {
+        self.nodes.get(node as usize).is_some_and(|node| node.equal)
+    }
+
+    fn spare(&self) -> &[Tid] {
+        &self.spare
+    }
+
+    fn release(&mut self, node: u32) {
         // without memory for it the place is not used again, and nothing else
         if self.free.try_reserve(1).is_ok() {
             self.free.push(node);
         }
     }
 
-    /// Bytes of memory that it holds.
-    pub fn allocated(&self) -> usize {
+    fn scored(&self) -> u64 {
+        self.scored
+    }
+
+    fn set_scored(&mut self, scored: u64) {
+        self.scored = scored;
+    }
+
+    fn allocated(&self) -> usize {
         self.nodes.capacity() * size_of::<Node>()
             + self.free.capacity() * size_of::<u32>()
-            + self.visited.slots.capacity() * size_of::<u64>()
+            + self.visited.allocated()
             + (self.slots.capacity() + self.spare.capacity()) * size_of::<Tid>()
     }
 
-    /// Bytes of memory that the walk fills.
-    pub fn in_use(&self) -> usize {
+    fn in_use(&self) -> usize {
         // at its fullest, the set's table is half empty
         (self.nodes.len() - self.free.len()) * size_of::<Node>() + self.visited.len() * 2 * size_of::<u64>()
     }
@@ -341,7 +237,7 @@ impl<'s, B: BlockStore, S: Space> PageStore<'s, B, S> {
     ///
     /// # Errors
     /// A query of other dimensions.
-    pub fn new(
+    pub(super) fn new(
         blocks: &'s mut B,
         space: S,
         query: Option<&'s [u8]>,
@@ -354,7 +250,7 @@ impl<'s, B: BlockStore, S: Space> PageStore<'s, B, S> {
     }
 
     /// The same, for an insert of `value`, which is the query.
-    pub(in crate::hnsw) fn inserting(self, value: &'s [u8]) -> PageStore<'s, B, S, true> {
+    pub(super) fn inserting(self, value: &'s [u8]) -> PageStore<'s, B, S, true> {
         let PageStore { blocks, space, query, size, m, walk, repairing, mut alike, steps } = self;
         if let Some(query) = query {
             alike = Alike { value, distance: space.distance(query, query), left: 0 };
@@ -365,74 +261,8 @@ impl<'s, B: BlockStore, S: Space> PageStore<'s, B, S> {
 
 impl<'s, B: BlockStore, S: Space, const INSERTS: bool> PageStore<'s, B, S, INSERTS> {
     /// The same, for the repair of the element at `tid`.
-    pub fn repairing(self, tid: Tid) -> Self {
+    pub(super) fn repairing(self, tid: Tid) -> Self {
         PageStore { repairing: Some(tid), ..self }
-    }
-
-    /// Begins a layer of an insert's search: at most so many elements of the very value searched with take a place.
-    pub(in crate::hnsw) fn limit_equals(&mut self, left: usize) {
-        self.alike.left = left;
-    }
-
-    /// The blocks, and what was seen of them.
-    pub(in crate::hnsw) fn parts(&mut self) -> (&mut B, &Traversal) {
-        (self.blocks, self.walk)
-    }
-
-    /// What was seen.
-    pub fn walk(&mut self) -> &mut Traversal {
-        self.walk
-    }
-
-    /// Scores the element at `tid`, which becomes a node. `None` when it is marked as deleted.
-    ///
-    /// # Errors
-    /// When there is no element tuple.
-    pub fn enter(&mut self, tid: Tid) -> Result<Option<Scored>, B::Error> {
-        let (space, query, walk, alike) = (self.space, self.query, &mut *self.walk, self.alike);
-        self.blocks.read(tid.block(), |bytes| {
-            let element = Element::new(Page::new(bytes, PAGE_ID)?.item(tid.offset())?, tid.offset())?;
-            if element.header.deleted != 0 {
-                return Ok(None);
-            }
-            let distance = score(space, query, &element, tid)?;
-            let mut found = Node::new(tid, &element);
-            if distance == alike.distance {
-                found.equal = alike.meet(walk, &element, tid)?;
-            }
-            let node = walk.add(found);
-            walk.scored += 1;
-            Ok(Some(Scored { distance, node }))
-        })
-    }
-
-    /// Scores the elements of a page that have rows and were not visited, for a pass over all pages; they become nodes.
-    /// They are not added to what was visited: a pass comes to each page once.
-    pub(in crate::hnsw) fn pass(&mut self, block: u32, out: &mut Vec<Scored>) -> Result<(), B::Error> {
-        let (space, query, walk) = (self.space, self.query, &mut *self.walk);
-        self.blocks.read_in_passing(block, |bytes| {
-            // a block that a crash left without ever linking it
-            if Page::is_new(bytes) {
-                return Ok(());
-            }
-            let page = Page::new(bytes, PAGE_ID)?;
-            for offset in FIRST_OFFSET..=page.max_offset() {
-                let (item, tid) = (page.item(offset)?, Tid::new(block, offset));
-                if !is_element(item) || walk.visited.contains(tid) {
-                    continue;
-                }
-                let element = Element::new(item, offset)?;
-                if element.header.deleted != 0 || !element.header.is_live() {
-                    continue;
-                }
-                let distance = score(space, query, &element, tid)?;
-                let room = walk.nodes.try_reserve(1).and_then(|()| out.try_reserve(1));
-                room.map_err(|_| Damage::OUT_OF_MEMORY)?;
-                out.push(Scored { distance, node: walk.add(Node::new(tid, &element)) });
-                walk.scored += 1;
-            }
-            Ok(())
-        })
     }
 
     /// Reads the neighbours in `layer` that were not visited into `walk.slots`. Leaves none when the neighbour tuple
@@ -531,7 +361,7 @@ impl<B: BlockStore, S: Space, const INSERTS: bool> Store for PageStore<'_, B, S,
     }
 
     fn out_of_memory(&self) -> B::Error {
-        Damage::OUT_OF_MEMORY.on(super::layout::META_BLOCK).into()
+        Damage::OUT_OF_MEMORY.on(META_BLOCK).into()
     }
 
     #[inline(always)]
@@ -543,41 +373,81 @@ impl<B: BlockStore, S: Space, const INSERTS: bool> Store for PageStore<'_, B, S,
     }
 }
 
-/// Reads the meta page.
-///
-/// # Errors
-/// When block 0 is none.
-pub fn read_meta<B: BlockStore>(blocks: &mut B) -> Result<MetaPage, B::Error> {
-    blocks.read(META_BLOCK, MetaPage::read)
-}
+impl<B: BlockStore, S: Space, const INSERTS: bool> GraphSearch for PageStore<'_, B, S, INSERTS> {
+    type Walk = Traversal;
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::collections::HashSet;
-
-    #[test]
-    fn a_tid_set_is_a_set_over_many_epochs() {
-        let mut set = TidSet::new();
-        assert!(!set.contains(Tid::new(1, 1)));
-        for round in 0..70_000u32 {
-            set.clear();
-            assert!(set.insert(Tid::new(round, 1)));
-            assert!(!set.insert(Tid::new(round, 1)));
-            assert!(!set.contains(Tid::new(round.wrapping_sub(1), 1)));
-        }
+    fn walk(&mut self) -> &mut Traversal {
+        self.walk
     }
 
-    #[test]
-    fn a_tid_set_grows() {
-        let (mut set, mut model) = (TidSet::new(), HashSet::new());
-        let mut x = 1u64;
-        for _ in 0..50_000 {
-            x = x.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-            let tid = Tid::new((x >> 40) as u32 % 9000, (x >> 33) as u16 % 40 + 1);
-            assert_eq!(set.insert(tid), model.insert(tid.packed()));
+    fn begin_layer(&mut self, _: u8, pool: &CandidateQueue) -> Result<(), B::Error> {
+        self.walk.begin_layer(pool);
+        Ok(())
+    }
+
+    fn enter(&mut self, tid: Tid) -> Result<Option<Scored>, B::Error> {
+        let (space, query, walk, alike) = (self.space, self.query, &mut *self.walk, self.alike);
+        self.blocks.read(tid.block(), |bytes| {
+            let element = Element::new(Page::new(bytes, PAGE_ID)?.item(tid.offset())?, tid.offset())?;
+            if element.header.deleted != 0 {
+                return Ok(None);
+            }
+            let distance = score(space, query, &element, tid)?;
+            let mut found = Node::new(tid, &element);
+            if distance == alike.distance {
+                found.equal = alike.meet(walk, &element, tid)?;
+            }
+            let node = walk.add(found);
+            walk.scored += 1;
+            Ok(Some(Scored { distance, node }))
+        })
+    }
+
+    fn pass(&mut self, block: u32, out: &mut Vec<Scored>) -> Result<(), B::Error> {
+        let (space, query, walk) = (self.space, self.query, &mut *self.walk);
+        self.blocks.read_in_passing(block, |bytes| {
+            // a block that a crash left without ever linking it
+            if Page::is_new(bytes) {
+                return Ok(());
+            }
+            let page = Page::new(bytes, PAGE_ID)?;
+            for offset in FIRST_OFFSET..=page.max_offset() {
+                let (item, tid) = (page.item(offset)?, Tid::new(block, offset));
+                if !is_element(item) || walk.visited.contains(tid) {
+                    continue;
+                }
+                let element = Element::new(item, offset)?;
+                if element.header.deleted != 0 || !element.header.is_live() {
+                    continue;
+                }
+                let distance = score(space, query, &element, tid)?;
+                let room = walk.nodes.try_reserve(1).and_then(|()| out.try_reserve(1));
+                room.map_err(|_| Damage::OUT_OF_MEMORY)?;
+                out.push(Scored { distance, node: walk.add(Node::new(tid, &element)) });
+                walk.scored += 1;
+            }
+            Ok(())
+        })
+    }
+}
+
+impl<B: BlockStore, S: Space> NeighbourSearch for PageStore<'_, B, S, true> {
+    fn limit_equals(&mut self, left: usize) {
+        self.alike.left = left;
+    }
+
+    fn load_values(&mut self, values: &mut Values, nodes: &[Scored]) -> Result<(), B::Error> {
+        for scored in nodes {
+            let node = scored.node;
+            if values.has(node) {
+                continue;
+            }
+            let Some(tid) = self.walk.node(node).map(|node| node.tid) else { continue };
+            self.blocks.read(tid.block(), |bytes| {
+                let element = Element::new(Page::new(bytes, PAGE_ID)?.item(tid.offset())?, tid.offset())?;
+                values.set(node, element.value)
+            })?;
         }
-        assert_eq!(set.len(), model.len());
-        assert!(model.iter().all(|&packed| set.contains(Tid::from_packed(packed))));
+        Ok(())
     }
 }

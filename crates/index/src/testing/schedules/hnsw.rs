@@ -14,9 +14,8 @@ use rand::{Rng, SeedableRng};
 
 use super::{Cast, Found, Method, Table, Values, one_of, together, unexpected};
 use crate::hnsw::check::{OutOfReach, Subject, check};
-use crate::hnsw::insert::{Graph, Workspace, insert};
-use crate::hnsw::scan::{IterativeScan, Scan, ScanError, ScanSettings};
-use crate::hnsw::vacuum::Vacuum;
+use crate::hnsw::format::{Graph, Scan, Vacuum, Workspace, insert};
+use crate::hnsw::scan::{IterativeScan, ScanError, ScanSettings};
 use crate::space::{AnySpace, Dense, Metric, ValueBuf, ValueKind};
 use crate::storage::blocks::BlockStore;
 use crate::storage::page::Tid;

@@ -1,0 +1,508 @@
+//! What the algorithms ask of a graph, whatever its bytes: reading, editing, writing it whole.
+//!
+//! Elements are named by the TID of their record in layer 0, in every list and every set; a layout whose upper layers
+//! have records of their own translates. Lists come as slices of such TIDs. All slots of an element in one slice stand
+//! top layer first, `layer_slots` of each ([`super::params::layer_range`]), free ones invalid and behind the others.
+//!
+//! Implementations: [`super::v1`] on pages, and a grid with known answers in memory (`testing/grid.rs`). Dispatch is
+//! static: `dyn` stands where something happens once per insert at most.
+
+use std::ops::Range;
+
+use super::meta::MetaPage;
+use super::search::visited::TidSet;
+use super::search::{CandidateQueue, Scored, Store};
+use super::values::Values;
+use crate::ValueError;
+use crate::space::Space;
+use crate::storage::blocks::{LockMode, OperationLock};
+use crate::storage::page::{Corruption, Damage, Tid};
+
+/// What an index is made of, for inserts and repairs.
+#[derive(Clone, Copy, Debug)]
+pub struct Graph<S> {
+    /// how values compare
+    pub space: S,
+    /// connections per layer
+    pub m: usize,
+    /// queue length of inserts
+    pub ef_construction: usize,
+}
+
+/// An element as a read described it: where its list is, and what tells that it still is its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// its record
+    pub tid: Tid,
+    /// its list of neighbours; where the list is part of the record, the record
+    pub list: Tid,
+    /// the highest layer it is in
+    pub level: u8,
+    /// changes when the place is freed
+    pub version: u8,
+    /// whether it has rows and is not deleted
+    pub live: bool,
+}
+
+impl Member {
+    /// A new element, which has no list that anybody could read.
+    pub const fn unplaced(tid: Tid) -> Self {
+        Member { tid, list: Tid::INVALID, level: 0, version: 0, live: true }
+    }
+}
+
+/// An element's lists, looked at in place.
+#[derive(Clone, Copy, Debug)]
+pub struct ListsRef<'a> {
+    /// the slots of layer 0; `None` when the lists are not the element's any more
+    pub base_layer: Option<&'a [Tid]>,
+    /// the slots of all layers
+    pub all: &'a [Tid],
+}
+
+/// An element that a pass over a page met.
+#[derive(Clone, Copy, Debug)]
+pub struct OnPage<'a> {
+    /// the element
+    pub member: Member,
+    /// whether its place is free
+    pub deleted: bool,
+    /// its rows
+    pub rows: &'a [Tid],
+    /// of a live element, its lists, when they were asked for and are at hand; else they take [`GraphRead::lists`]
+    pub lists: Option<ListsRef<'a>>,
+}
+
+/// What a search has seen, kept from search to search. A [`Scored::node`] is a handle to an element seen.
+pub trait Walk: Default + std::fmt::Debug {
+    /// Forgets everything.
+    fn clear(&mut self);
+    /// The element of a handle.
+    fn member(&self, node: u32) -> Option<Member>;
+    /// Whether the element's value is the very one that an insert searches with.
+    fn is_equal(&self, node: u32) -> bool;
+    /// Elements of the very value that an insert searches with, with room for another row. (Not all: a few.)
+    fn spare(&self) -> &[Tid];
+    /// Gives a handle back. The element still counts as visited.
+    fn release(&mut self, node: u32);
+    /// Elements scored since the count was set.
+    fn scored(&self) -> u64;
+    /// Sets the count of elements scored.
+    fn set_scored(&mut self, scored: u64);
+    /// Bytes of memory that it holds.
+    fn allocated(&self) -> usize;
+    /// Bytes of memory that this search fills.
+    fn in_use(&self) -> usize;
+}
+
+/// A search at work: the store that [`super::search::search_layer`] walks, with its query and its [`Walk`].
+pub trait GraphSearch: Store {
+    /// what was seen
+    type Walk: Walk;
+
+    /// What was seen.
+    fn walk(&mut self) -> &mut Self::Walk;
+
+    /// Scores the element at `tid`, which gets a handle; `None` when it is deleted.
+    ///
+    /// # Errors
+    /// When there is no element.
+    fn enter(&mut self, tid: Tid) -> Result<Option<Scored>, Self::Error>;
+
+    /// Begins a layer with what is in `pool`: that counts as visited, and nothing else. A layout whose layers have
+    /// records of their own goes down from the records of the layer above here; handles stay.
+    ///
+    /// # Errors
+    /// A record that cannot be read.
+    fn begin_layer(&mut self, layer: u8, pool: &CandidateQueue) -> Result<(), Self::Error>;
+
+    /// Scores the elements of a page that have rows and were not visited, for a pass over all pages; they get handles
+    /// and do not count as visited: a pass comes to each page once.
+    ///
+    /// # Errors
+    /// A damaged page, want of memory.
+    fn pass(&mut self, page: u32, out: &mut Vec<Scored>) -> Result<(), Self::Error>;
+}
+
+/// A search for the neighbours of an element.
+pub trait NeighbourSearch: GraphSearch {
+    /// Begins a layer: at most so many elements of the very value searched with take a place.
+    fn limit_equals(&mut self, left: usize);
+
+    /// Copies the values of nodes that are not loaded yet, by handle.
+    ///
+    /// # Errors
+    /// A damaged page, want of memory.
+    fn load_values(&mut self, values: &mut Values, nodes: &[Scored]) -> Result<(), Self::Error>;
+}
+
+/// Reading a graph. Reads take no lock that outlives them; who must not be disturbed holds an operation lock.
+pub trait GraphRead {
+    /// How values compare.
+    type Space: Space;
+    /// Why something cannot be read.
+    type Error: From<Corruption>;
+    /// What a search has seen.
+    type Walk: Walk;
+    /// A search for a query.
+    type Search<'a>: GraphSearch<Error = Self::Error, Walk = Self::Walk>
+    where
+        Self: 'a;
+    /// A search for the neighbours of an element.
+    type NeighbourSearch<'a>: NeighbourSearch<Error = Self::Error, Walk = Self::Walk>
+    where
+        Self: 'a;
+
+    // --- the graph as a whole -----------------------------------------------------------------------------------
+
+    /// What the index is made of.
+    fn shape(&self) -> Graph<Self::Space>;
+
+    /// Sets the number of connections, for who knows it from the meta page only: a scan.
+    fn set_m(&mut self, m: usize);
+
+    /// The meta page.
+    ///
+    /// # Errors
+    /// When there is none.
+    fn meta(&mut self) -> Result<MetaPage, Self::Error>;
+
+    /// The highest level that an element may have.
+    fn max_level(&self) -> u8;
+
+    /// Takes an operation lock. Errors and the end of the transaction release it too. A layout may keep scans and
+    /// vacuums apart in another way, as long as [`OperationLock::Scan`] taken exclusively waits for all scans.
+    ///
+    /// # Errors
+    /// A cancelled wait.
+    fn lock(&mut self, lock: OperationLock, mode: LockMode) -> Result<(), Self::Error>;
+
+    /// Releases an operation lock.
+    fn unlock(&mut self, lock: OperationLock, mode: LockMode);
+
+    /// A place where a long operation may be cancelled or paused.
+    ///
+    /// # Errors
+    /// When it was cancelled.
+    fn pause(&mut self) -> Result<(), Self::Error>;
+
+    /// A step between two changes that has a name ([`crate::storage::blocks::BlockStore::fault_point`]).
+    ///
+    /// # Errors
+    /// What a test wants.
+    fn fault_point(&mut self, name: &'static str) -> Result<(), Self::Error>;
+
+    // --- elements and their lists -------------------------------------------------------------------------------
+
+    /// Reads an element; `None` when it is deleted.
+    ///
+    /// # Errors
+    /// When there is none, and never was.
+    fn member(&mut self, tid: Tid) -> Result<Option<Member>, Self::Error>;
+
+    /// Reads an element, deleted or not, and its value, which is empty when it is deleted.
+    ///
+    /// # Errors
+    /// When there is none, and what `look` answers.
+    fn element<R>(
+        &mut self,
+        tid: Tid,
+        look: impl FnOnce(&Member, &[u8]) -> Result<R, Damage>,
+    ) -> Result<R, Self::Error>;
+
+    /// Copies the edges of a layer, without free slots. False, and none, when the list is not the element's any more.
+    ///
+    /// # Errors
+    /// A damaged list, want of memory.
+    fn list(&mut self, member: &Member, layer: u8, out: &mut Vec<Tid>) -> Result<bool, Self::Error>;
+
+    /// Looks at all lists of an element.
+    ///
+    /// # Errors
+    /// A damaged list, and what `look` answers.
+    fn lists<R>(
+        &mut self,
+        member: &Member,
+        look: impl FnOnce(ListsRef<'_>) -> Result<R, Damage>,
+    ) -> Result<R, Self::Error>;
+
+    /// The anchor of an element: the first edge of its list in layer 0. `None` when it has no edge, or is gone.
+    ///
+    /// # Errors
+    /// A damaged list.
+    fn anchor(&mut self, member: &Member) -> Result<Option<Tid>, Self::Error>;
+
+    /// Whether the element's list in layer 0 has an edge to `edge`.
+    ///
+    /// # Errors
+    /// A damaged list.
+    fn has_edge(&mut self, member: &Member, edge: Tid) -> Result<bool, Self::Error>;
+
+    /// Where the list of a layer stands: edges are changed in this order, those of one block together.
+    fn list_at(member: &Member, layer: u8) -> Tid;
+
+    /// Says that these elements will be read soon, one after the other. A hint.
+    fn prefetch_elements(&mut self, tids: &[Tid]);
+
+    /// Says that this element, with a value of so many bytes, will be read next. A hint.
+    fn prefetch_element(&mut self, tid: Tid, value_size: usize);
+
+    // --- searches -----------------------------------------------------------------------------------------------
+
+    /// A search for `query`, a whole varlena; `None` is NULL, to which everything is equally near.
+    ///
+    /// # Errors
+    /// A query of other dimensions.
+    fn search<'a>(
+        &'a mut self,
+        query: Option<&'a [u8]>,
+        walk: &'a mut Self::Walk,
+    ) -> Result<Self::Search<'a>, ValueError>;
+
+    /// A search for neighbours of `value`. With `repairing`, only elements with rows take a place in the result, and not
+    /// the one of that TID.
+    ///
+    /// # Errors
+    /// A value of other dimensions.
+    fn search_neighbours<'a>(
+        &'a mut self,
+        value: &'a [u8],
+        repairing: Option<Tid>,
+        walk: &'a mut Self::Walk,
+    ) -> Result<Self::NeighbourSearch<'a>, ValueError>;
+
+    /// The next row of an element that a search found, in the order in which scans return them; `cursor` is `None`
+    /// before the first, and the layout's own afterwards.
+    ///
+    /// # Errors
+    /// Rows that cannot be read.
+    fn next_row(
+        &mut self,
+        walk: &Self::Walk,
+        node: u32,
+        cursor: &mut Option<u64>,
+    ) -> Result<Option<Tid>, Self::Error>;
+
+    // --- passes -------------------------------------------------------------------------------------------------
+
+    /// The pages that may have elements at this moment.
+    ///
+    /// # Errors
+    /// When their number cannot be had.
+    fn pages(&mut self) -> Result<Range<u32>, Self::Error>;
+
+    /// Shows every element of a page, deleted ones too, with the lists of live ones when `lists`. `each` runs under the
+    /// page's lock.
+    ///
+    /// # Errors
+    /// A damaged page, and what `each` answers.
+    fn visit_page(
+        &mut self,
+        page: u32,
+        lists: bool,
+        each: impl FnMut(&OnPage<'_>) -> Result<(), Damage>,
+    ) -> Result<(), Self::Error>;
+}
+
+/// Values that are at hand, by element. A layout that writes codes of neighbours takes them from here, and reads those
+/// that are missing before it begins its change.
+pub trait KnownValues {
+    /// The value of an element.
+    fn value(&self, tid: Tid) -> Option<&[u8]>;
+}
+
+/// None at hand.
+#[derive(Clone, Copy, Debug)]
+pub struct NoValues;
+
+impl KnownValues for NoValues {
+    fn value(&self, _: Tid) -> Option<&[u8]> {
+        None
+    }
+}
+
+/// A new element.
+#[derive(Clone, Copy)]
+pub struct NewElement<'a> {
+    /// the highest layer it is in
+    pub level: u8,
+    /// its value, a varlena
+    pub value: &'a [u8],
+    /// its row
+    pub row: Tid,
+    /// all slots of its lists, its anchor first in layer 0
+    pub slots: &'a [Tid],
+    /// values of those it leads to
+    pub known: &'a dyn KnownValues,
+}
+
+/// Room to write records, kept from insert to insert.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    /// an element's record
+    pub element: Vec<u8>,
+    /// a list's
+    pub neighbours: Vec<u8>,
+}
+
+/// Where a new element was put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Placed {
+    /// its record
+    pub tid: Tid,
+    /// where the next insert should begin to look
+    pub insert_page: u32,
+}
+
+/// The element that an edge leads to.
+#[derive(Clone, Copy, Debug)]
+pub struct Target<'a> {
+    /// its record
+    pub tid: Tid,
+    /// its value, where it is at hand; else a layout that needs it reads it before the change
+    pub value: Option<&'a [u8]>,
+}
+
+/// A list that takes an element.
+#[derive(Clone, Copy, Debug)]
+pub struct EdgeChange {
+    /// whose list
+    pub owner: Member,
+    /// of which layer
+    pub layer: u8,
+    /// the edge that gives way, as long as it is there; else a free slot is taken
+    pub replaced: Option<Tid>,
+    /// whether the list was seen to have the edge
+    pub stands: bool,
+}
+
+/// Editing a graph. Each call is one change or none, visible and durable at once, unless it says otherwise.
+pub trait GraphWrite: GraphRead {
+    /// Writes a new element that nothing leads to yet, and may take several changes; looks for room from `insert_page`
+    /// on.
+    ///
+    /// # Errors
+    /// A damaged page, no room on disk.
+    fn place(
+        &mut self,
+        new: &NewElement<'_>,
+        scratch: &mut Scratch,
+        insert_page: u32,
+    ) -> Result<Placed, Self::Error>;
+
+    /// Adds a row to the element at `tid` when it has that value, other rows, and room. Returns whether it did.
+    ///
+    /// # Errors
+    /// A damaged page.
+    fn add_row(&mut self, tid: Tid, value: &[u8], row: Tid) -> Result<bool, Self::Error>;
+
+    /// Takes the only row from a new element that nothing leads to: the next vacuum frees its place.
+    ///
+    /// # Errors
+    /// A damaged page.
+    fn disown(&mut self, tid: Tid) -> Result<(), Self::Error>;
+
+    /// Makes edges to `new`, one in each list, where that still makes sense under the list's lock ([`find_place`]). The
+    /// lists lie in at most [`LISTS_AT_ONCE`] blocks and come in the order of [`GraphRead::list_at`]. Returns false, and
+    /// changes nothing, when the layer 0 list of `anchor` has no place for it any more.
+    ///
+    /// # Errors
+    /// A damaged list.
+    fn add_edges(
+        &mut self,
+        edges: &[EdgeChange],
+        new: Target<'_>,
+        anchor: Option<Tid>,
+    ) -> Result<bool, Self::Error>;
+
+    /// Makes `anchor` the first edge of an element in layer 0: by exchange when the list has it, else in place of the
+    /// first. Nobody shares the update lock, or the element is not yet to be found.
+    ///
+    /// # Errors
+    /// A damaged list.
+    fn set_anchor(
+        &mut self,
+        member: &Member,
+        anchor: Tid,
+        known: &dyn KnownValues,
+    ) -> Result<(), Self::Error>;
+
+    /// Writes all lists of an element anew, one change for each block they lie in: `merge` is given a layer, the range
+    /// of its slots among all, the slots as they are under the lock, and free ones to fill. What it fills in is of the
+    /// slots there are or of `added`. Nothing happens when the lists are not the element's any more.
+    ///
+    /// # Errors
+    /// A damaged list, want of memory.
+    fn rewrite_lists(
+        &mut self,
+        member: &Member,
+        added: &[(u8, u64)],
+        known: &dyn KnownValues,
+        room: &mut Vec<Tid>,
+        merge: impl FnMut(u8, Range<usize>, &[Tid], &mut [Tid]),
+    ) -> Result<(), Self::Error>;
+
+    /// Removes rows, named with the offsets of their elements and in their order, from a page, and shows its elements as
+    /// they are then. Returns how many rows went.
+    ///
+    /// # Errors
+    /// A damaged page, and what `each` answers: then nothing is changed.
+    fn remove_rows(
+        &mut self,
+        page: u32,
+        dead: &[(u16, Tid)],
+        each: impl FnMut(&OnPage<'_>) -> Result<(), Damage>,
+    ) -> Result<u64, Self::Error>;
+
+    /// Frees the places of the elements of a page that are in `dying`, in as many changes as it takes. Their values are
+    /// zeroed, their lists emptied, their versions raised: who remembers one sees that it is gone.
+    ///
+    /// # Errors
+    /// A damaged page.
+    fn mark_deleted(&mut self, page: u32, dying: &TidSet) -> Result<(), Self::Error>;
+
+    /// Changes the meta page, when `update` returns true.
+    ///
+    /// # Errors
+    /// A damaged meta page.
+    fn update_meta(&mut self, update: impl FnOnce(&mut MetaPage) -> bool) -> Result<(), Self::Error>;
+}
+
+/// Writing a graph that was built in memory into an index that has no block yet, each block once.
+pub trait GraphBulk: GraphRead {
+    /// Writes the index, its meta page first; `None` writes an empty one. `meta` has everything but the entry point and
+    /// the insert page.
+    ///
+    /// # Errors
+    /// Want of memory, no room on disk.
+    fn write_index(
+        &mut self,
+        meta: MetaPage,
+        graph: Option<&super::build::Graph<Self::Space>>,
+    ) -> Result<(), Self::Error>;
+}
+
+/// Blocks whose lists one change can take.
+pub const LISTS_AT_ONCE: usize = 4;
+
+/// Where an edge goes in a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// into this slot
+    At(usize),
+    /// it is there already: of an index that another library damaged, before the element itself
+    Stands,
+    /// nowhere: what was to be replaced is gone, and nothing is free
+    None,
+}
+
+/// The slot to take, of edges that a list names twice the last. The anchor's slot is nobody's.
+pub fn find_place(slots: &[Tid], layer: u8, new: Tid, replaced: Option<Tid>) -> Place {
+    if slots.contains(&new) {
+        return Place::Stands;
+    }
+    let replaced = replaced.and_then(|old| slots.iter().rposition(|&slot| slot == old));
+    let replaced = replaced.filter(|&place| layer > 0 || place > 0);
+    let place = replaced.or_else(|| slots.iter().position(|slot| !slot.is_valid()));
+    place.map_or(Place::None, Place::At)
+}
