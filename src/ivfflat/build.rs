@@ -8,13 +8,13 @@ use pgrx::pg_sys::{
     self, ForkNumber, PROGRESS_CREATEIDX_SUBPHASE, PROGRESS_CREATEIDX_TUPLES_DONE,
     PROGRESS_CREATEIDX_TUPLES_TOTAL,
 };
-use vector_index::ivf::candidates::Runs;
 use vector_index::ivf::cluster::kmeans::{self, Plan, Task, kmeans, plan};
 use vector_index::ivf::cluster::sample::Sample;
 use vector_index::ivf::load::{Element, LoadOptions, Loader};
 use vector_index::space::{AnySpace, Space, ValueBuf, ValueKind};
 use vector_index::storage::page::Tid;
 use vector_index::work::memory::{OutOfMemory, is_short, with_room};
+use vector_index::work::runs::Runs;
 use vector_index::work::workers::{Coordinator, Workers};
 
 use super::{Ivfflat, centres, corrupted, memory, options};

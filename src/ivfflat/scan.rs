@@ -1,10 +1,10 @@
 //! Scans: the query, and rows on demand.
 
-use vector_index::ivf::candidates::Runs;
 use vector_index::ivf::scan::{Scan, ScanError, ScanSettings, Services};
 use vector_index::space::{AnySpace, ValueBuf};
 use vector_index::storage::page::Tid;
 use vector_index::with_space;
+use vector_index::work::runs::Runs;
 
 use super::Decompress;
 use super::{Ivfflat, centres, corrupted, options, read_meta};

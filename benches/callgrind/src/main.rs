@@ -19,7 +19,6 @@ use vector_index::hnsw::scan::{IterativeScan, Scan, ScanSettings};
 use vector_index::hnsw::v1::bulk_write::PagePlan;
 use vector_index::hnsw::v1::layout::{EntryPoint, MetaPage, PAGE_ID};
 use vector_index::hnsw::vacuum::Vacuum;
-use vector_index::ivf::candidates::Runs;
 use vector_index::ivf::cluster::kmeans::{Plan, Task, kmeans};
 use vector_index::ivf::cluster::sample::Sample;
 use vector_index::ivf::load::{LoadOptions, Loader};
@@ -28,6 +27,7 @@ use vector_index::space::{AnySpace, Dense, Metric, Space, ValueBuf, ValueKind};
 use vector_index::storage::blocks::{BlockStore, PageUpdate};
 use vector_index::storage::page::{PageMut, Tid};
 use vector_index::text::{dense_capacity, dense_text_size, parse_dense, parse_sparse, print_dense};
+use vector_index::work::runs::Runs;
 use vector_index::work::workers::{Idle, Workers};
 use zerocopy::IntoBytes;
 

@@ -5,7 +5,6 @@ use std::collections::BinaryHeap;
 
 use vector_kernels::{PANEL, kernels};
 
-use super::candidates::key;
 use super::cluster::assign::Assigned;
 use super::cluster::sample::{Component, Panels};
 use super::cluster::seed::least;
@@ -16,6 +15,7 @@ use crate::space::{Metric, Space};
 use crate::storage::blocks::BlockStore;
 use crate::storage::page::{Damage, FIRST_OFFSET, Page};
 use crate::work::memory::{self, OutOfMemory, append};
+use crate::work::ordered::order_key;
 
 /// Centres whose distances to all others are known, at most.
 const PIVOTS: usize = 16;
@@ -235,7 +235,7 @@ impl Centres {
             upper(first * PANEL + panel.iter().position(|&l| l == smallest).unwrap_or_default())
         } else {
             let lower = self.lower.as_flattened().iter().enumerate().take(self.places.len());
-            nearest.extend(lower.map(|(at, &l)| u64::from(key(l)) << 32 | at as u64));
+            nearest.extend(lower.map(|(at, &l)| u64::from(order_key(l)) << 32 | at as u64));
             let last = count.min(nearest.len()) - 1;
             nearest.select_nth_unstable(last);
             let uppers = nearest.iter().take(last + 1).map(|&at| upper(at as u32 as usize));
@@ -290,7 +290,7 @@ impl Centres {
             let distances = out.iter().flatten().take(panels.columns(at)).enumerate();
             nearest.extend(distances.map(|(column, &distance)| {
                 let distance = if distance.is_nan() { f32::INFINITY } else { distance };
-                u64::from(key(distance)) << 32 | (at * PANEL + column) as u64
+                u64::from(order_key(distance)) << 32 | (at * PANEL + column) as u64
             }));
         }
         true
@@ -326,7 +326,7 @@ impl Centres {
         let lists = self.places.len();
         let distance = |centres: &Self, at: usize| {
             let distance = value.zip(centres.view(space, at)).map_or(0.0, |(v, c)| space.distance(v, c));
-            u64::from(key(distance)) << 32 | at as u64
+            u64::from(order_key(distance)) << 32 | at as u64
         };
         if value.is_some_and(|value| self.by_panels(space, value, nearest)) {
             return;
@@ -383,7 +383,7 @@ impl Centres {
             let bound =
                 if euclidean { square } else { (square - norm - centre) / 2.0 - SLACK * (norm + centre) };
             let bound = if bound.is_nan() { f32::NEG_INFINITY } else { bound };
-            u64::from(key(bound)) << 32 | at as u64
+            u64::from(order_key(bound)) << 32 | at as u64
         }));
         self.order.sort_unstable();
         true

@@ -6,7 +6,6 @@ use std::borrow::Cow;
 use vector_kernels::prefetch;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
-use super::candidates::Runs;
 use super::cluster::assign::{Assigned, Lists};
 use super::cluster::kmeans::scratch;
 use super::cluster::sample::Encoding;
@@ -17,6 +16,7 @@ use crate::storage::blocks::BlockStore;
 use crate::storage::page::{Damage, Tid};
 pub use crate::work::memory::OutOfMemory;
 use crate::work::memory::{self, can_allocate};
+use crate::work::runs::Runs;
 use crate::work::workers::Workers;
 
 /// An element of a value: what a value of it begins with.
@@ -359,10 +359,10 @@ impl<T: Element> Loader<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::candidates::testing::Kept;
     use super::super::v1::layout::PAGE_ID;
     use super::*;
     use crate::testing::{MemBlocks, PAGE_SIZE};
+    use crate::work::runs::testing::Kept;
     use crate::work::workers::Idle;
 
     #[test]

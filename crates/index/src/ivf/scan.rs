@@ -1,11 +1,13 @@
 //! Scans: the centres nearest to the query, then the entries of their lists.
 
-use super::candidates::{Candidates, Runs, key};
+use super::candidates::Candidates;
 use super::centres::Centres;
 use super::v1::layout::{Entry, HEAD_BLOCK, List, META_BLOCK, MetaPage, PAGE_ID, Packed};
 use crate::space::{Space, ValueBuf};
 use crate::storage::blocks::BlockStore;
 use crate::storage::page::{Damage, FIRST_OFFSET, INVALID_BLOCK, LINE_POINTER, Page, Tid};
+use crate::work::ordered::order_key;
+use crate::work::runs::Runs;
 use vector_kernels::prefetch;
 
 /// Undoes the server's compression of a value in place.
@@ -185,7 +187,7 @@ impl Scan {
                     let list = List::new(page.item(offset)?, offset)?;
                     let centre = space.view(list.centre).map_err(|_| Damage::at(offset, BAD_CENTRE))?;
                     let distance = query.map_or(0.0, |query| space.distance(centre, query));
-                    lists.push(u64::from(key(distance)) << 32 | starts.len() as u64);
+                    lists.push(u64::from(order_key(distance)) << 32 | starts.len() as u64);
                     starts.push(list.head.start_page);
                 }
                 Ok(page.next())

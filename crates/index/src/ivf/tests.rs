@@ -6,8 +6,6 @@ use rand::{Rng, SeedableRng};
 use vector_kernels::kernels;
 use zerocopy::{Immutable, IntoBytes};
 
-use super::candidates::Runs;
-use super::candidates::testing::Kept;
 use super::centres::Centres;
 use super::check::Check;
 use super::cluster::kmeans::{Clusters, Plan, Task, kmeans, memory, plan};
@@ -21,6 +19,8 @@ use crate::storage::blocks::{BlockStore, PageUpdate};
 use crate::storage::page::{PageMut, Tid};
 use crate::testing::{MemBlocks, PAGE_SIZE};
 use crate::value::DenseView;
+use crate::work::runs::Runs;
+use crate::work::runs::testing::Kept;
 use crate::work::workers::{Idle, Workers};
 
 fn cluster<T: Encoding + IntoBytes + Immutable>(

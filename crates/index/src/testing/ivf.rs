@@ -6,7 +6,6 @@ use std::sync::OnceLock;
 
 use super::hnsw::{random_vectors, row, vector};
 use super::memory::{MemBlocks, PAGE_SIZE};
-use crate::ivf::candidates::Runs;
 use crate::ivf::centres::Centres;
 use crate::ivf::check::Check;
 use crate::ivf::load::{LoadOptions, Loader};
@@ -16,6 +15,7 @@ use crate::ivf::write::{Inserter, Vacuum, insert};
 use crate::space::{AnySpace, Dense, Metric, ValueBuf, ValueKind};
 use crate::storage::page::Tid;
 use crate::value::VectorView;
+use crate::work::runs::Runs;
 use crate::work::workers::{Idle, Workers};
 
 /// Dimensions of [`used`].

@@ -11,7 +11,6 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 use super::{Cast, Found, Method, Table, Values, one_of, together, unexpected};
-use crate::ivf::candidates::Runs;
 use crate::ivf::centres::Centres;
 use crate::ivf::check::Check;
 use crate::ivf::scan::{Scan, ScanError, ScanSettings, Services, Unpack};
@@ -23,6 +22,7 @@ use crate::storage::page::{Damage, Tid};
 use crate::testing::hnsw::row;
 use crate::testing::stepped::Stepped;
 use crate::testing::{MemBlocks, MemError, PAGE_SIZE};
+use crate::work::runs::Runs;
 
 /// Nothing leaves memory, and nothing is compressed.
 struct Nothing;
