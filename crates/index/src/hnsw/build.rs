@@ -313,7 +313,7 @@ impl<S: Space> Builder<S> {
                 let mut value = Vec::new();
                 for (node, code) in (first as u32..).zip(blocks.chunks_exact_mut(encoder.width())) {
                     let widened = self.elements.view(node).is_some_and(|view| space.widen(view, &mut value));
-                    if stop.load(Ordering::Relaxed) || !widened || !encoder.encode(&value, code) {
+                    if stop.load(Ordering::Relaxed) || !widened || !encoder.encode(&mut value, code) {
                         all.store(false, Ordering::Relaxed);
                         return false;
                     }

@@ -6,11 +6,10 @@ use std::collections::BinaryHeap;
 use vector_kernels::{PANEL, kernels};
 
 use super::cluster::assign::Assigned;
-use super::cluster::sample::{Component, Panels};
-use super::cluster::seed::least;
-use super::cluster::sq8::{CentreCodes, RowCodes, widened};
+use super::cluster::panels::{Component, Panels, least};
 use super::scan::{BAD_CENTRE, Chain};
 use super::v1::layout::{HEAD_BLOCK, List, PAGE_ID};
+use crate::quant::sq8::{PanelCodes, RowCodes, widened};
 use crate::space::{Metric, Space};
 use crate::storage::blocks::BlockStore;
 use crate::storage::page::{Damage, FIRST_OFFSET, Page};
@@ -45,7 +44,7 @@ pub struct Centres {
     words: Vec<u64>,
     value_size: usize,
     /// codes of dense values, where the processor is fast with them; otherwise short ones in panels instead
-    codes: Option<CentreCodes>,
+    codes: Option<PanelCodes>,
     panels: Option<Panels<f32>>,
     /// pivots in `f32`, one after the other; the Euclidean distance of each to each centre; squared norms of centres
     pivots: Vec<f32>,
@@ -76,7 +75,7 @@ impl Centres {
         let panels = self.panels.as_ref().map_or(0, |panels| panels.len() * PANEL);
         let panels = panels * self.value_size.saturating_sub(8);
         let codes = self.codes.as_ref().map_or(0, |_| {
-            CentreCodes::memory(self.places.len() as u64, self.value_size.saturating_sub(8) as u64) as usize
+            PanelCodes::memory(self.places.len() as u64, self.value_size.saturating_sub(8) as u64) as usize
         });
         codes + panels + self.words.len() * 8 + self.places.len() * each + self.pivots.len() * 4
     }
@@ -178,15 +177,15 @@ impl Centres {
     /// Makes codes; false when there are values without.
     fn encode<S: Space>(&mut self, space: S) -> Result<bool, OutOfMemory> {
         let (mut wide, mut room, lists) = (core::mem::take(&mut self.wide), Vec::new(), self.places.len());
-        let mut codes: Option<CentreCodes> = None;
+        let mut codes: Option<PanelCodes> = None;
         let mut coded = true;
         for at in 0..lists {
             coded = self.view(space, at).is_some_and(|centre| space.widen(centre, &mut wide));
             if at == 0 {
-                codes = Some(CentreCodes::zeros(lists, wide.len())?);
+                codes = Some(PanelCodes::zeros(lists, wide.len())?);
             }
             let set =
-                |codes: &mut CentreCodes| codes.set(at, &mut room, |out| f32::encode(kernels(), &wide, out));
+                |codes: &mut PanelCodes| codes.set(at, &mut room, |out| f32::encode(kernels(), &wide, out));
             coded = coded && codes.as_mut().is_some_and(set);
             if !coded {
                 break;
