@@ -13,9 +13,9 @@ use vector_index::ivf::cluster::sample::Sample;
 use vector_index::ivf::load::{Element, LoadOptions, Loader};
 use vector_index::space::{AnySpace, Space, ValueBuf, ValueKind};
 use vector_index::storage::page::Tid;
-use vector_index::work::memory::{OutOfMemory, is_short, with_room};
+use vector_index::work::memory::with_room;
 use vector_index::work::runs::Runs;
-use vector_index::work::workers::{Coordinator, Workers};
+use vector_index::work::workers::Workers;
 
 use super::{Ivfflat, centres, corrupted, memory, options};
 use crate::error::Error;
@@ -25,12 +25,11 @@ use crate::pg::blocks::{IndexBlocks, PAGE_SIZE};
 use crate::pg::build as pg_build;
 use crate::pg::ereport::{self, IntoReport, Report};
 use crate::pg::guc;
-use crate::pg::interrupts;
 use crate::pg::relation::Rel;
 use crate::pg::sample::sample_table;
 use crate::pg::spill::Spill;
 use crate::pg::table_scan::scan_table;
-use crate::pg::threads::{self, SignalsBlocked};
+use crate::pg::threads::{self, Backend};
 
 /// Phases of pg_stat_progress_create_index; 1 is the server's own.
 const INITIALIZING: i64 = 1;
@@ -90,23 +89,6 @@ impl Shape {
     }
 }
 
-/// A backend as the host of threads.
-struct Backend;
-
-impl Coordinator for Backend {
-    fn poll(&mut self) {
-        interrupts::check();
-        if is_short() {
-            ereport::unwind(Error::from(OutOfMemory).into_report());
-        }
-    }
-
-    fn spawn_with(&mut self, spawn: &mut dyn FnMut()) {
-        let _blocked = SignalsBlocked::new();
-        spawn();
-    }
-}
-
 /// Builds an index.
 pub fn build(call: BuildCall<'_>) -> Result<Built, Error> {
     let built = build_fork(call.index, ForkNumber::MAIN_FORKNUM, Some(&call))?;
@@ -125,7 +107,8 @@ fn build_fork(index: Rel<'_>, fork: ForkNumber::Type, call: Option<&BuildCall<'_
     let shape = Shape::of(index)?;
     centres::forget();
     let threads = call.map_or(1, |call| threads::threads(call.heap));
-    let mut backend = Backend;
+    let mut nothing = || ();
+    let mut backend = Backend::new(&mut nothing);
     let mut build = Build {
         shape,
         index,
@@ -233,7 +216,8 @@ impl Build<'_> {
             (helpers, fitting) = (threads as usize - 1, plan);
         }
         let task = Task { lists: lists as usize, seed: self.seed, plan: fitting };
-        let mut backend = Backend;
+        let mut nothing = || ();
+        let mut backend = Backend::new(&mut nothing);
         Ok(kmeans(&sample, task, &mut Workers::new(helpers, &mut backend))?.centres)
     }
 

@@ -8,7 +8,7 @@ mod data;
 
 use std::error::Error;
 use std::hint::black_box;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::AtomicU64;
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -80,7 +80,7 @@ fn built<S: Space>(space: S, values: &[ValueBuf], coded: bool) -> Result<Built<S
     for (n, value) in values.iter().enumerate() {
         builder.push(tid(n), value.bytes())?;
     }
-    Ok(builder.build(&AtomicBool::new(false), &AtomicU64::new(0), || false)?)
+    Ok(builder.build(&AtomicU64::new(0), &mut Idle).map_err(|_| "out of memory")?)
 }
 
 fn written<S: Space>(graph: &Built<S>, dims: usize) -> Result<Plain, Box<dyn Error>> {

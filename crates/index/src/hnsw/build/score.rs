@@ -1,7 +1,7 @@
 //! How far nodes are from each other while the graph is built: exactly, or by codes of one byte per element around the
 //! mean of the values, which come from memory four times as fast (`quant::sq8`).
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use vector_kernels::{Kernels, kernels, prefetch};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -11,6 +11,7 @@ use super::arena::Arena;
 use crate::hnsw::search::{CandidateQueue, Scored};
 use crate::quant::sq8::{CentredCode, CentredEncoder, CentredHead};
 use crate::space::{Metric, Space};
+use crate::work::workers::Worker;
 
 /// Distances between nodes.
 pub(super) trait Score: Copy + Send + Sync {
@@ -180,6 +181,8 @@ impl<'a> Score for &'a Codes {
 const CENTRE_SAMPLE: usize = 4096;
 /// Rows that are compared with all others to see whether codes are true to their values: a hundredth or two of a build's work.
 const PROBES: usize = 16;
+/// Comparisons between two looks at the clock.
+const STRIDE: u32 = 256;
 /// Nearest neighbours looked at, how many of the nearest codes they must be among, and what share of them.
 const NEAREST: usize = 10;
 const AMONG: usize = 20;
@@ -212,10 +215,15 @@ pub(super) struct Probes {
 }
 
 impl Probes {
+    /// Returns how many rows of `nodes` are compared.
+    pub fn count(nodes: usize) -> usize {
+        PROBES.min(nodes)
+    }
+
     /// Takes the next row; returns false when none is left.
-    pub fn step<S: Space>(&self, elements: &Elements<S>, codes: &Codes, stop: &AtomicBool) -> bool {
+    pub fn step<S: Space>(&self, elements: &Elements<S>, codes: &Codes, worker: &mut Worker<'_, '_>) -> bool {
         let (nodes, probe) = (elements.rows.len(), self.next.fetch_add(1, Relaxed));
-        if probe >= PROBES.min(nodes) {
+        if probe >= Self::count(nodes) {
             return false;
         }
         let node = (probe * (nodes / PROBES).max(1)) as u32;
@@ -223,7 +231,7 @@ impl Probes {
         let (value, code) = (exact.prepare(node), codes.prepare(node));
         let (mut nearest, mut among) = (CandidateQueue::new(), CandidateQueue::new());
         for other in (0..nodes as u32).filter(|&other| other != node) {
-            if stop.load(Relaxed) {
+            if other.is_multiple_of(STRIDE) && !worker.goes_on() {
                 return false;
             }
             nearest.offer(Scored { distance: exact.distance(value, other), node: other }, true, NEAREST);
