@@ -10,9 +10,11 @@ use pgrx::pg_sys::{
 };
 use vector_index::ivf::cluster::kmeans::{self, Plan, Task, kmeans, plan};
 use vector_index::ivf::cluster::sample::Sample;
+use vector_index::ivf::format::Layout;
 use vector_index::ivf::load::{Element, LoadOptions, Loader};
 use vector_index::space::{AnySpace, Space, ValueBuf, ValueKind};
 use vector_index::storage::page::Tid;
+use vector_index::with_lists;
 use vector_index::work::memory::with_room;
 use vector_index::work::runs::Runs;
 use vector_index::work::workers::Workers;
@@ -47,6 +49,9 @@ pub fn phase(number: i64) -> Option<&'static CStr> {
         _ => None,
     }
 }
+
+/// The layout of new indexes.
+const LAYOUT: Layout = Layout::V1;
 
 /// Rows of the sample per list, and at least in all.
 const ROWS_PER_LIST: usize = 50;
@@ -155,13 +160,15 @@ impl Build<'_> {
         let (dims, width) = (usize::from(self.shape.dims), self.width());
         let options =
             LoadOptions { dims, width, metric: self.shape.op.metric, memory: guc::maintenance_work_mem() };
-        let (mut loader, mut spill) = (Loader::new(options, centres), Spill::new());
+        let (mut loader, mut spill) = (Loader::new(options, LAYOUT.entry_form(), centres), Spill::new());
         let heap_rows = call.map_or(Ok(0.0), |call| self.assign(space, call, &mut loader, &mut spill))?;
         pg_build::progress(PROGRESS_CREATEIDX_SUBPHASE, LOADING);
         let index_rows = loader.count();
         pg_build::progress(PROGRESS_CREATEIDX_TUPLES_TOTAL, index_rows as i64);
         let mut done = |rows| pg_build::progress(PROGRESS_CREATEIDX_TUPLES_DONE, rows as i64);
-        let written = loader.write(&mut self.blocks, PAGE_SIZE, &mut self.workers, &mut spill, &mut done);
+        let written = with_lists!(LAYOUT, &mut self.blocks, lists => {
+            loader.write(lists, PAGE_SIZE, &mut self.workers, &mut spill, &mut done)
+        });
         written.map_err(|c| corrupted(self.index, c))?;
         spill.clear();
         self.blocks.count_hits();

@@ -21,8 +21,10 @@ use vector_index::hnsw::v1::layout::{EntryPoint, MetaPage, PAGE_ID};
 use vector_index::hnsw::vacuum::Vacuum;
 use vector_index::ivf::cluster::kmeans::{Plan, Task, kmeans};
 use vector_index::ivf::cluster::sample::Sample;
+use vector_index::ivf::lists::{Services, Unpack};
 use vector_index::ivf::load::{LoadOptions, Loader};
 use vector_index::ivf::scan as ivf_scan;
+use vector_index::ivf::v1::{Pages, entry_form};
 use vector_index::space::{AnySpace, Dense, Metric, Space, ValueBuf, ValueKind};
 use vector_index::storage::blocks::{BlockStore, PageUpdate};
 use vector_index::storage::page::{PageMut, Tid};
@@ -167,7 +169,7 @@ impl Runs for Roomy {
     fn clear(&mut self) {}
 }
 
-impl ivf_scan::Unpack for Roomy {
+impl Unpack for Roomy {
     fn unpack(&mut self, _: &[u8], _: &mut ValueBuf) -> bool {
         false
     }
@@ -195,12 +197,12 @@ fn ivf(space: Dense<f32>) -> Answer {
     let mut blocks = Plain::default();
     measured("ivf load", &mut || {
         let options = LoadOptions { dims: DIMS, width: DIMS, metric: Metric::L2, memory: usize::MAX };
-        let mut loader = Loader::new(options, std::mem::take(&mut centres));
+        let mut loader = Loader::new(options, entry_form, std::mem::take(&mut centres));
         loader.prepare(&mut workers).map_err(|_| "out of memory")?;
         for (n, row) in table.iter().enumerate() {
             loader.push(tid(n), row, &mut workers, &mut Roomy).map_err(|_| "out of memory")?;
         }
-        loader.write(&mut blocks, PAGE_SIZE, &mut workers, &mut Roomy, &mut |_| ())?;
+        loader.write(&mut Pages(&mut blocks), PAGE_SIZE, &mut workers, &mut Roomy, &mut |_| ())?;
         Ok(())
     })?;
     measured("ivf search", &mut || {
@@ -208,8 +210,9 @@ fn ivf(space: Dense<f32>) -> Answer {
         let mut scan = ivf_scan::Scan::default();
         for query in &queries {
             for _ in 0..10 {
-                let mut services = ivf_scan::Services { runs: &mut Roomy, unpack: &mut Roomy };
-                let row = scan.next(&mut blocks, space, Some(query.bytes()), &settings, &mut services);
+                let mut services = Services { runs: &mut Roomy, unpack: &mut Roomy };
+                let row =
+                    scan.next(&mut Pages(&mut blocks), space, Some(query.bytes()), &settings, &mut services);
                 black_box(row.map_err(|e| format!("{e:?}"))?);
             }
             scan.reset(&mut Roomy);

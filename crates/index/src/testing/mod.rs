@@ -5,6 +5,7 @@ pub mod hnsw;
 #[cfg(test)]
 mod hostile;
 pub mod ivf;
+pub mod lists;
 mod lock;
 mod memory;
 pub mod operations;
