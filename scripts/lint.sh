@@ -81,6 +81,15 @@ rule "src/pg uses neither types nor access methods" < <(
   files 'src/pg/*.rs' 'src/pg.rs' | code 'crate::(types|hnsw|ivfflat)([^a-zA-Z0-9_]|$)'
 )
 
+rule "src/pg knows no vectors: of the pure crates it uses storage and work" < <(
+  files 'src/pg/*.rs' | code 'vector_index::(hnsw|ivf|quant|space|text|value|wire)([^a-zA-Z0-9_]|$)'
+)
+
+rule "layouts of lists are told apart in ivf/format.rs only" < <(
+  files 'crates/index/src/ivf/*.rs' 'src/ivfflat/*.rs' | grep -vE '^crates/index/src/ivf/(v1/.*|format\.rs|tests\.rs)$' |
+    shipped '(^|[^a-zA-Z0-9_])v1::|Layout::[A-Za-z0-9]+ *=>|match [a-z_.]*layout'
+)
+
 # pgrx's own wrappers keep a part of a server error only (src/pg/guard.rs); these are plain Rust or macros of the server.
 plain='(MemoryContextSwitchTo|TupleDescAttr|BufferGetPage)'
 rule "the server is called through src/pg/server.rs or ffi.rs, and its errors pass our guard alone" < <(

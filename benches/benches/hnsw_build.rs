@@ -11,7 +11,7 @@
 
 use std::collections::HashMap;
 use std::error::Error;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use cpu_time::ProcessTime;
 use half::f16;
@@ -21,6 +21,7 @@ use vector_index::hnsw::search::{CandidateQueue, Scored, Store, search_layer};
 use vector_index::space::{AnySpace, Metric, Space, ValueBuf, ValueKind, normalize, varlena_header};
 use vector_index::storage::page::Tid;
 use vector_index::with_space;
+use vector_index::work::workers::Idle;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
@@ -87,7 +88,7 @@ fn build<S: Space>(space: S, params: Params, values: &[ValueBuf]) -> Result<Grap
     }
     let pushed = started.0.elapsed();
     let memory = builder.memory();
-    let graph = builder.build(&AtomicBool::new(false), &AtomicU64::new(0), || false)?;
+    let graph = builder.build(&AtomicU64::new(0), &mut Idle).map_err(|_| "out of memory")?;
     println!(
         "build: {:.2} CPU s, {:.2} s; of it push {:.3} CPU s; {} elements, {} reattached, {} bytes each",
         started.0.elapsed().as_secs_f64(),

@@ -1,11 +1,11 @@
 //! Building: the table's rows into a graph in memory, the graph to pages; rows that do not fit go in one by one.
 
 use core::ffi::CStr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::{self, ForkNumber, PROGRESS_CREATEIDX_SUBPHASE, PROGRESS_CREATEIDX_TUPLES_DONE};
-use vector_index::hnsw::build::{BuildError, Builder, Params, Pushed};
+use vector_index::hnsw::build::{Builder, Params, Pushed};
 use vector_index::hnsw::format::{Graph, Layout, write_index};
 use vector_index::hnsw::meta::MetaPage;
 use vector_index::hnsw::params::max_level;
@@ -24,7 +24,7 @@ use crate::pg::ereport::{self, IntoReport, Report};
 use crate::pg::guc;
 use crate::pg::relation::Rel;
 use crate::pg::table_scan::scan_table;
-use crate::pg::threads::{self, Interrupts, SignalsBlocked};
+use crate::pg::threads::{self, Backend};
 
 /// Phases of pg_stat_progress_create_index; 1 is the server's own.
 const INITIALIZING: i64 = 1;
@@ -201,30 +201,10 @@ fn finish_graph<S: Space>(
     builder: Option<Builder<S>>,
 ) -> Result<(), Error> {
     let Some(builder) = builder else { return Ok(()) };
-    let (stop, done) = (AtomicBool::new(false), AtomicU64::new(0));
-    let mut interrupts = Interrupts::new();
-    // Threads inherit the mask, and a build starts some several times: it is lifted only while this thread looks up.
-    let mut blocked = Some(SignalsBlocked::new());
-    let graph = builder.build(&stop, &done, || {
-        blocked = None;
-        pg_build::progress(PROGRESS_CREATEIDX_TUPLES_DONE, done.load(Ordering::Relaxed) as i64);
-        let stop = interrupts.poll();
-        blocked = Some(SignalsBlocked::new());
-        stop
-    });
-    drop(blocked);
-    interrupts.finish();
-    let graph = match graph {
-        Ok(graph) => graph,
-        Err(BuildError::OutOfMemory) => {
-            return Err(Error::Fixed(PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY, "out of memory"));
-        }
-        // only an interrupt stops the build, and that has been raised
-        Err(BuildError::Stopped) => {
-            return Err(Error::Fixed(PgSqlErrorCode::ERRCODE_QUERY_CANCELED, "index build was stopped"));
-        }
-    };
-    pg_build::progress(PROGRESS_CREATEIDX_TUPLES_DONE, done.load(Ordering::Relaxed) as i64);
+    let done = AtomicU64::new(0);
+    let mut tell = || pg_build::progress(PROGRESS_CREATEIDX_TUPLES_DONE, done.load(Ordering::Relaxed) as i64);
+    let graph = builder.build(&done, &mut Backend::new(&mut tell))?;
+    tell();
     let index = blocks.relation();
     write_index(Layout::V1, blocks, space, shape.meta(), Some(&graph)).map_err(|c| corrupted(index, c))
 }

@@ -8,14 +8,16 @@ use pgrx::pg_sys::{
     self, ForkNumber, PROGRESS_CREATEIDX_SUBPHASE, PROGRESS_CREATEIDX_TUPLES_DONE,
     PROGRESS_CREATEIDX_TUPLES_TOTAL,
 };
-use vector_index::ivf::candidates::Runs;
 use vector_index::ivf::cluster::kmeans::{self, Plan, Task, kmeans, plan};
 use vector_index::ivf::cluster::sample::Sample;
+use vector_index::ivf::format::Layout;
 use vector_index::ivf::load::{Element, LoadOptions, Loader};
 use vector_index::space::{AnySpace, Space, ValueBuf, ValueKind};
 use vector_index::storage::page::Tid;
-use vector_index::work::memory::{OutOfMemory, is_short, with_room};
-use vector_index::work::workers::{Coordinator, Workers};
+use vector_index::with_lists;
+use vector_index::work::memory::with_room;
+use vector_index::work::runs::Runs;
+use vector_index::work::workers::Workers;
 
 use super::{Ivfflat, centres, corrupted, memory, options};
 use crate::error::Error;
@@ -25,12 +27,11 @@ use crate::pg::blocks::{IndexBlocks, PAGE_SIZE};
 use crate::pg::build as pg_build;
 use crate::pg::ereport::{self, IntoReport, Report};
 use crate::pg::guc;
-use crate::pg::interrupts;
 use crate::pg::relation::Rel;
 use crate::pg::sample::sample_table;
 use crate::pg::spill::Spill;
 use crate::pg::table_scan::scan_table;
-use crate::pg::threads::{self, SignalsBlocked};
+use crate::pg::threads::{self, Backend};
 
 /// Phases of pg_stat_progress_create_index; 1 is the server's own.
 const INITIALIZING: i64 = 1;
@@ -48,6 +49,9 @@ pub fn phase(number: i64) -> Option<&'static CStr> {
         _ => None,
     }
 }
+
+/// The layout of new indexes.
+const LAYOUT: Layout = Layout::V1;
 
 /// Rows of the sample per list, and at least in all.
 const ROWS_PER_LIST: usize = 50;
@@ -90,23 +94,6 @@ impl Shape {
     }
 }
 
-/// A backend as the host of threads.
-struct Backend;
-
-impl Coordinator for Backend {
-    fn poll(&mut self) {
-        interrupts::check();
-        if is_short() {
-            ereport::unwind(Error::from(OutOfMemory).into_report());
-        }
-    }
-
-    fn spawn_with(&mut self, spawn: &mut dyn FnMut()) {
-        let _blocked = SignalsBlocked::new();
-        spawn();
-    }
-}
-
 /// Builds an index.
 pub fn build(call: BuildCall<'_>) -> Result<Built, Error> {
     let built = build_fork(call.index, ForkNumber::MAIN_FORKNUM, Some(&call))?;
@@ -125,7 +112,8 @@ fn build_fork(index: Rel<'_>, fork: ForkNumber::Type, call: Option<&BuildCall<'_
     let shape = Shape::of(index)?;
     centres::forget();
     let threads = call.map_or(1, |call| threads::threads(call.heap));
-    let mut backend = Backend;
+    let mut nothing = || ();
+    let mut backend = Backend::new(&mut nothing);
     let mut build = Build {
         shape,
         index,
@@ -172,13 +160,15 @@ impl Build<'_> {
         let (dims, width) = (usize::from(self.shape.dims), self.width());
         let options =
             LoadOptions { dims, width, metric: self.shape.op.metric, memory: guc::maintenance_work_mem() };
-        let (mut loader, mut spill) = (Loader::new(options, centres), Spill::new());
+        let (mut loader, mut spill) = (Loader::new(options, LAYOUT.entry_form(), centres), Spill::new());
         let heap_rows = call.map_or(Ok(0.0), |call| self.assign(space, call, &mut loader, &mut spill))?;
         pg_build::progress(PROGRESS_CREATEIDX_SUBPHASE, LOADING);
         let index_rows = loader.count();
         pg_build::progress(PROGRESS_CREATEIDX_TUPLES_TOTAL, index_rows as i64);
         let mut done = |rows| pg_build::progress(PROGRESS_CREATEIDX_TUPLES_DONE, rows as i64);
-        let written = loader.write(&mut self.blocks, PAGE_SIZE, &mut self.workers, &mut spill, &mut done);
+        let written = with_lists!(LAYOUT, &mut self.blocks, lists => {
+            loader.write(lists, PAGE_SIZE, &mut self.workers, &mut spill, &mut done)
+        });
         written.map_err(|c| corrupted(self.index, c))?;
         spill.clear();
         self.blocks.count_hits();
@@ -233,7 +223,8 @@ impl Build<'_> {
             (helpers, fitting) = (threads as usize - 1, plan);
         }
         let task = Task { lists: lists as usize, seed: self.seed, plan: fitting };
-        let mut backend = Backend;
+        let mut nothing = || ();
+        let mut backend = Backend::new(&mut nothing);
         Ok(kmeans(&sample, task, &mut Workers::new(helpers, &mut backend))?.centres)
     }
 

@@ -4,10 +4,11 @@
 //! case in which a file gets other centres is a build in the transaction that made it (and a temporary table that is
 //! emptied at commit), which nobody but this backend sees: [`forget`].
 
-use vector_index::ivf::centres::Centres;
+use vector_index::ivf::centre_cache::Centres;
+use vector_index::ivf::format::Layout;
 use vector_index::space::AnySpace;
 use vector_index::storage::page::Corruption;
-use vector_index::with_space;
+use vector_index::{with_lists, with_space};
 
 use crate::pg::backend::PerBackend;
 use crate::pg::blocks::IndexBlocks;
@@ -44,6 +45,7 @@ static KEPT: PerBackend<Vec<Kept>> = PerBackend::new();
 /// A damaged list page.
 pub fn with<R>(
     blocks: &mut IndexBlocks<'_>,
+    layout: Layout,
     space: AnySpace,
     body: impl FnOnce(&mut IndexBlocks<'_>, &mut Centres) -> R,
 ) -> Result<R, Corruption> {
@@ -63,7 +65,9 @@ pub fn with<R>(
         if kept.state != State::Known {
             kept.state = State::Reading;
             let most = guc::work_mem();
-            with_space!(space, space => kept.centres.load(blocks, space, most))?;
+            with_space!(space, space => with_lists!(layout, &mut *blocks, lists => {
+                kept.centres.load(lists, space, most)
+            }))?;
             kept.state = State::Known;
         }
         Ok(body(blocks, &mut kept.centres))

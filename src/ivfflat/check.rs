@@ -1,14 +1,13 @@
 //! `ivfflat_check(index, deep)`: the invariants of an index, and of what it holds of its table.
 
 use pgrx::pg_sys::Datum;
-use vector_index::ivf::check::Check;
-use vector_index::ivf::scan::{Unpack, read_meta};
-use vector_index::ivf::v1::layout::{Entry, META_BLOCK, PAGE_ID, Packed};
+use vector_index::ivf::check::check as check_lists;
+use vector_index::ivf::format::{Layout, META_BLOCK, read_meta};
+use vector_index::ivf::lists::ReadLists;
+use vector_index::ivf::tally::Tally;
 use vector_index::space::ValueBuf;
-use vector_index::storage::blocks::BlockStore;
-use vector_index::storage::page::Page;
-use vector_index::with_space;
 use vector_index::work::memory::OutOfMemory;
+use vector_index::{with_lists, with_space};
 
 use super::{Decompress, Ivfflat, corrupted};
 use crate::check::{self, Report};
@@ -26,12 +25,15 @@ fn run(inspection: Inspection<'_>, deep: bool, report: &mut Report<'_>) -> Resul
     let index = inspection.index;
     let op = OpClass::of::<Ivfflat>(index)?;
     let mut blocks = ReadBlocks::new(index);
-    let mut found = Check::default();
+    let (mut found, mut unpacked) = (Tally::default(), ValueBuf::new());
     // without a meta page the check says so and looks no further
-    let dims = read_meta(&mut blocks).map_or(0, |meta| i32::from(meta.dimensions));
+    let (layout, dims) =
+        read_meta(&mut blocks).map_or((Layout::V1, 0), |meta| (meta.layout, i32::from(meta.dimensions)));
     check::compare_dimensions(inspection, META_BLOCK, dims, report);
     let space = op.space(dims);
-    let checked = with_space!(space, space => found.run(&mut blocks, space, deep, &mut Decompress));
+    let checked = with_space!(space, space => with_lists!(layout, &mut blocks, lists => {
+        check_lists(lists, space, deep, &mut Decompress, &mut found)
+    }));
     checked.map_err(|c| corrupted(index, c))?;
     if found.out_of_memory() {
         return Err(OutOfMemory.into());
@@ -43,18 +45,11 @@ fn run(inspection: Inspection<'_>, deep: bool, report: &mut Report<'_>) -> Resul
     check::compare_rows(inspection, &op, report, |row, value, report| {
         let Some(place) = found.find(row) else { return false };
         let same = |stored: &[u8]| check::same_value(&op, &space, stored, value);
-        let same = blocks.read(place.block(), |bytes| {
-            let item = Page::new(bytes, PAGE_ID)?.item(place.offset())?;
-            Ok(match Entry::new(item, place.offset())?.value {
-                Packed::Compressed(compressed) => {
-                    let mut unpacked = ValueBuf::new();
-                    Decompress.unpack(compressed, &mut unpacked) && same(unpacked.bytes())
-                }
-                stored => stored.with(same).unwrap_or(true),
-            })
+        let same = with_lists!(layout, &mut blocks, lists => {
+            lists.value_at(place, &mut Decompress, &mut unpacked, same)
         });
         // entries that cannot be read have been told of
-        if !same.unwrap_or(true) {
+        if !same.ok().flatten().unwrap_or(true) {
             check::other_value(row, place, report);
         }
         true

@@ -1,6 +1,6 @@
 //! The planner's estimate: pgvector's formula, so that plans stay what users have.
 
-use vector_index::ivf::scan::read_meta;
+use vector_index::ivf::format::read_meta;
 
 use super::{corrupted, options};
 use crate::error::Error;

@@ -1,9 +1,9 @@
 //! Inserting a row.
 
-use vector_index::ivf::write::{self, InsertError};
+use vector_index::ivf::insert::{self, InsertError};
 use vector_index::space::ValueBuf;
 use vector_index::storage::page::Tid;
-use vector_index::with_space;
+use vector_index::{with_lists, with_space};
 
 use super::{Ivfflat, centres, corrupted, read_meta};
 use crate::error::Error;
@@ -17,7 +17,7 @@ use crate::pg::relation::Rel;
 struct Inserter {
     /// for values brought to unit length
     buffer: ValueBuf,
-    inserter: write::Inserter,
+    inserter: insert::Inserter,
 }
 
 static INSERTER: PerBackend<Inserter> = PerBackend::new();
@@ -44,11 +44,11 @@ fn insert_formed(
     let Some(value) = op.form(value, &mut inserter.buffer)? else { return Ok(()) };
     let meta = read_meta(index, blocks)?;
     let (space, inserter) = (op.space(i32::from(meta.dimensions)), &mut inserter.inserter);
-    let added = centres::with(
-        blocks,
-        space,
-        |blocks, centres| with_space!(space, space => write::insert(blocks, space, value, row, inserter, centres)),
-    );
+    let added = centres::with(blocks, meta.layout, space, |blocks, centres| {
+        with_space!(space, space => with_lists!(meta.layout, blocks, lists => {
+            insert::insert(lists, space, value, row, inserter, centres)
+        }))
+    });
     added.map_err(|c| corrupted(index, c))?.map_err(|error| match error {
         InsertError::Store(corruption) => corrupted(index, corruption),
         InsertError::Value(error) => Error::Value(error),

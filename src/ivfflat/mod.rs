@@ -13,8 +13,8 @@ mod vacuum;
 use core::ffi::CStr;
 
 use pgrx::pg_sys::{self, Datum};
-use vector_index::ivf::scan::Unpack;
-use vector_index::ivf::v1::layout::{META_BLOCK, MetaPage};
+use vector_index::ivf::format::{self, META_BLOCK, Meta};
+use vector_index::ivf::lists::Unpack;
 use vector_index::space::{Metric, ValueBuf, ValueKind};
 use vector_index::storage::page::{Corruption, Damage, Tid};
 
@@ -115,8 +115,8 @@ pub fn handler(_: Call<'_>) -> Result<Datum, Error> {
 ///
 /// # Errors
 /// None that can be read, or one of another column: its dimensions would be those of queries and rows.
-fn read_meta(index: Rel<'_>, blocks: &mut IndexBlocks<'_>) -> Result<MetaPage, Error> {
-    let meta = vector_index::ivf::scan::read_meta(blocks).map_err(|c| corrupted(index, c))?;
+fn read_meta(index: Rel<'_>, blocks: &mut IndexBlocks<'_>) -> Result<Meta, Error> {
+    let meta = format::read_meta(blocks).map_err(|c| corrupted(index, c))?;
     let declared = index.typmod(0);
     if declared > 0 && i32::from(meta.dimensions) != declared {
         return Err(corrupted(index, Damage::at(0, "other dimensions than its column").on(META_BLOCK)));

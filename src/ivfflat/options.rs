@@ -2,7 +2,7 @@
 
 use pgrx::guc::GucSetting;
 use pgrx::pg_sys::{self, Datum};
-use vector_index::ivf::v1::layout::MAX_LISTS;
+use vector_index::ivf::format::MAX_LISTS;
 
 use crate::pg::guc::{self, Choices};
 use crate::pg::relation::Rel;

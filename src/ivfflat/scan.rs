@@ -1,10 +1,12 @@
 //! Scans: the query, and rows on demand.
 
-use vector_index::ivf::candidates::Runs;
-use vector_index::ivf::scan::{Scan, ScanError, ScanSettings, Services};
+use vector_index::ivf::format::Layout;
+use vector_index::ivf::lists::Services;
+use vector_index::ivf::scan::{Scan, ScanError, ScanSettings};
 use vector_index::space::{AnySpace, ValueBuf};
 use vector_index::storage::page::Tid;
-use vector_index::with_space;
+use vector_index::work::runs::Runs;
+use vector_index::{with_lists, with_space};
 
 use super::Decompress;
 use super::{Ivfflat, centres, corrupted, options, read_meta};
@@ -19,6 +21,7 @@ use crate::pg::spill::Spill;
 /// The state of one scan. Everything it allocates is in it, not in the frames that read blocks.
 pub struct IvfScan {
     op: OpClass,
+    layout: Layout,
     space: AnySpace,
     settings: ScanSettings,
     scan: Scan,
@@ -36,6 +39,7 @@ impl IvfScan {
         let meta = read_meta(index, &mut IndexBlocks::new(index))?;
         Ok(IvfScan {
             op,
+            layout: meta.layout,
             space: op.space(i32::from(meta.dimensions)),
             settings: ScanSettings {
                 probes: options::probes(),
@@ -75,15 +79,16 @@ impl IvfScan {
             let (scan, settings) = (&mut self.scan, &self.settings);
             let begun = centres::with(
                 &mut blocks,
+                self.layout,
                 self.space,
                 |_, centres| with_space!(self.space, space => scan.begin(space, query, settings, centres)),
             );
             begun.map_err(|c| corrupted(call.index, c))?.map_err(Error::Value)?;
         }
         let mut services = Services { runs: &mut self.spill, unpack: &mut Decompress };
-        let found = with_space!(self.space, space => {
-            self.scan.next(&mut blocks, space, query, &self.settings, &mut services)
-        });
+        let found = with_space!(self.space, space => with_lists!(self.layout, &mut blocks, lists => {
+            self.scan.next(lists, space, query, &self.settings, &mut services)
+        }));
         blocks.count_hits();
         found.map_err(|error| match error {
             ScanError::Store(corruption) => corrupted(call.index, corruption),

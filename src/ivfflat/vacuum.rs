@@ -1,6 +1,8 @@
 //! Bulk delete.
 
-use vector_index::ivf::write::Vacuum;
+use vector_index::ivf::format::read_meta;
+use vector_index::ivf::vacuum::Vacuum;
+use vector_index::with_lists;
 
 use super::corrupted;
 use crate::error::Error;
@@ -13,13 +15,14 @@ static VACUUM: PerBackend<Vacuum> = PerBackend::new();
 /// Removes dead rows.
 pub fn bulk_delete(mut call: BulkDelete<'_>) -> Result<(), Error> {
     let index = call.index;
-    let (removed, kept) = VACUUM.with(Vacuum::default, |vacuum| {
+    let met = VACUUM.with(Vacuum::default, |vacuum| {
         *vacuum = Vacuum::default();
         let mut blocks = IndexBlocks::vacuuming(index);
-        let done = vacuum.run(&mut blocks, &mut |row| call.is_dead(row));
+        let layout = read_meta(&mut blocks).map_err(|c| corrupted(index, c))?.layout;
+        let done = with_lists!(layout, &mut blocks, lists => vacuum.run(lists, &mut |row| call.is_dead(row)));
         blocks.count_hits();
-        done.map_err(|c| corrupted(index, c)).map(|()| (vacuum.removed, vacuum.kept))
+        done.map_err(|c| corrupted(index, c)).map(|()| vacuum.met)
     })?;
-    call.count(removed, kept);
+    call.count(met.removed, met.kept);
     Ok(())
 }

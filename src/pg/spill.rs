@@ -4,7 +4,7 @@
 use core::ffi::c_int;
 
 use pgrx::pg_sys;
-use vector_index::ivf::candidates::Runs;
+use vector_index::work::runs::Runs;
 
 use super::{ereport, memory, server};
 

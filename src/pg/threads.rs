@@ -1,13 +1,12 @@
 //! Threads in a backend: how many there may be, and the backend's own duties while they work for it.
 
-use core::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-
 use pgrx::pg_sys;
+use vector_index::work::memory::is_short;
+use vector_index::work::workers::Coordinator;
 
 use super::ereport::{self, Report};
-use super::interrupts;
 use super::relation::Rel;
+use super::{interrupts, memory};
 
 /// How many threads a build may use: one in the backend's place, and one for every parallel worker that the settings
 /// and the table's own parallel_workers allow. (The planner's own count goes by the pages of the table, and a table
@@ -35,14 +34,41 @@ pub fn tell_threads(threads: usize) {
     }
 }
 
+/// A backend as the host of threads: it serves interrupts, raises an error when memory has run out, and tells what was done.
+pub struct Backend<'p> {
+    progress: &'p mut dyn FnMut(),
+}
+
+impl<'p> Backend<'p> {
+    /// A backend that calls `progress` every few milliseconds.
+    pub fn new(progress: &'p mut dyn FnMut()) -> Self {
+        Backend { progress }
+    }
+}
+
+impl Coordinator for Backend<'_> {
+    fn poll(&mut self) {
+        (self.progress)();
+        interrupts::check();
+        if is_short() {
+            ereport::unwind(memory::wanting());
+        }
+    }
+
+    fn spawn_with(&mut self, spawn: &mut dyn FnMut()) {
+        let _blocked = SignalsBlocked::new();
+        spawn();
+    }
+}
+
 /// Blocks every signal for threads started while it lives: signals belong to the backend's own thread.
-pub struct SignalsBlocked {
+struct SignalsBlocked {
     previous: libc::sigset_t,
 }
 
 impl SignalsBlocked {
     /// Blocks them.
-    pub fn new() -> Self {
+    fn new() -> Self {
         let mut previous = core::mem::MaybeUninit::<libc::sigset_t>::zeroed();
         // SAFETY: both sets are valid for the call, which fails only for an unknown first argument.
         unsafe {
@@ -58,33 +84,5 @@ impl Drop for SignalsBlocked {
     fn drop(&mut self) {
         // SAFETY: the set is what the first call gave.
         unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.previous, core::ptr::null_mut()) };
-    }
-}
-
-/// Serves interrupts while threads work: [`Self::poll`] says when to stop them, [`Self::finish`] raises what came.
-#[derive(Default)]
-pub struct Interrupts {
-    caught: Option<Box<dyn Any + Send>>,
-}
-
-impl Interrupts {
-    /// Nothing came yet.
-    pub fn new() -> Self {
-        Interrupts { caught: None }
-    }
-
-    /// Serves interrupts; true when the work must stop because one of them is an error (a cancel, a timeout).
-    pub fn poll(&mut self) -> bool {
-        if self.caught.is_none() {
-            self.caught = catch_unwind(AssertUnwindSafe(interrupts::check)).err();
-        }
-        self.caught.is_some()
-    }
-
-    /// Raises the error that stopped the work, when there is one.
-    pub fn finish(self) {
-        if let Some(error) = self.caught {
-            resume_unwind(error);
-        }
     }
 }

@@ -8,7 +8,7 @@ mod data;
 
 use std::error::Error;
 use std::hint::black_box;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::AtomicU64;
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -17,14 +17,16 @@ use vector_index::hnsw::format::{Graph, Layout, Scan, Vacuum, Workspace, insert,
 use vector_index::hnsw::meta::MetaPage;
 use vector_index::hnsw::params::max_level;
 use vector_index::hnsw::scan::{IterativeScan, ScanSettings};
-use vector_index::ivf::candidates::Runs;
 use vector_index::ivf::cluster::kmeans::{Plan, Task, kmeans};
 use vector_index::ivf::cluster::sample::Sample;
+use vector_index::ivf::lists::{Services, Unpack};
 use vector_index::ivf::load::{LoadOptions, Loader};
 use vector_index::ivf::scan as ivf_scan;
+use vector_index::ivf::v1::{Pages, entry_form};
 use vector_index::space::{AnySpace, Dense, Metric, Space, ValueBuf, ValueKind};
 use vector_index::storage::page::Tid;
 use vector_index::text::{dense_capacity, dense_text_size, parse_dense, parse_sparse, print_dense};
+use vector_index::work::runs::Runs;
 use vector_index::work::workers::{Idle, Workers};
 
 use self::blocks::{PAGE_SIZE, Plain};
@@ -76,7 +78,7 @@ fn built<S: Space>(space: S, values: &[ValueBuf], coded: bool) -> Result<Built<S
     for (n, value) in values.iter().enumerate() {
         builder.push(tid(n), value.bytes())?;
     }
-    Ok(builder.build(&AtomicBool::new(false), &AtomicU64::new(0), || false)?)
+    Ok(builder.build(&AtomicU64::new(0), &mut Idle).map_err(|_| "out of memory")?)
 }
 
 fn written<S: Space>(space: S, graph: &Built<S>, dims: usize) -> Result<Plain, Box<dyn Error>> {
@@ -149,7 +151,7 @@ impl Runs for Roomy {
     fn clear(&mut self) {}
 }
 
-impl ivf_scan::Unpack for Roomy {
+impl Unpack for Roomy {
     fn unpack(&mut self, _: &[u8], _: &mut ValueBuf) -> bool {
         false
     }
@@ -177,12 +179,12 @@ fn ivf(space: Dense<f32>) -> Answer {
     let mut blocks = Plain::default();
     measured("ivf load", &mut || {
         let options = LoadOptions { dims: DIMS, width: DIMS, metric: Metric::L2, memory: usize::MAX };
-        let mut loader = Loader::new(options, std::mem::take(&mut centres));
+        let mut loader = Loader::new(options, entry_form, std::mem::take(&mut centres));
         loader.prepare(&mut workers).map_err(|_| "out of memory")?;
         for (n, row) in table.iter().enumerate() {
             loader.push(tid(n), row, &mut workers, &mut Roomy).map_err(|_| "out of memory")?;
         }
-        loader.write(&mut blocks, PAGE_SIZE, &mut workers, &mut Roomy, &mut |_| ())?;
+        loader.write(&mut Pages(&mut blocks), PAGE_SIZE, &mut workers, &mut Roomy, &mut |_| ())?;
         Ok(())
     })?;
     measured("ivf search", &mut || {
@@ -190,8 +192,9 @@ fn ivf(space: Dense<f32>) -> Answer {
         let mut scan = ivf_scan::Scan::default();
         for query in &queries {
             for _ in 0..10 {
-                let mut services = ivf_scan::Services { runs: &mut Roomy, unpack: &mut Roomy };
-                let row = scan.next(&mut blocks, space, Some(query.bytes()), &settings, &mut services);
+                let mut services = Services { runs: &mut Roomy, unpack: &mut Roomy };
+                let row =
+                    scan.next(&mut Pages(&mut blocks), space, Some(query.bytes()), &settings, &mut services);
                 black_box(row.map_err(|e| format!("{e:?}"))?);
             }
             scan.reset(&mut Roomy);

@@ -2,11 +2,12 @@
 #![allow(clippy::unwrap_used)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use vector_index::hnsw::build::{Builder, Params, Pushed};
 use vector_index::space::{AnySpace, Metric, ValueKind, varlena_header};
 use vector_index::storage::page::Tid;
+use vector_index::work::workers::Idle;
 
 /// Counts what is allocated, and the most there ever was.
 struct Counting;
@@ -75,7 +76,7 @@ fn a_build_stays_within_its_budget() {
             // the budget is used, too
             let used = builder.memory();
             assert!(rows < u32::MAX || used > budget / 4 * 3, "{used} of {budget}");
-            let graph = builder.build(&AtomicBool::new(false), &AtomicU64::new(0), || false).unwrap();
+            let graph = builder.build(&AtomicU64::new(0), &mut Idle).unwrap();
             assert_eq!(graph.len(), elements);
             let peak = PEAK.load(Relaxed) - before;
             assert!(

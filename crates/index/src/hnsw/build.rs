@@ -17,7 +17,6 @@ mod score;
 mod tests;
 mod tree;
 mod visited;
-mod workers;
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -31,12 +30,13 @@ use self::insert::{Scratch, Stop, insert};
 use self::rows::{Found, NONE, Rows};
 use self::score::{Codes, Exact, Probes, Score, centre};
 use self::tree::span;
-use self::workers::Workers;
 use super::params::HEAP_TIDS;
 use super::params::{MAX_LEVEL, layer_slots, random_level};
 use crate::error::ValueError;
 use crate::space::{Metric, Space};
 use crate::storage::page::Tid;
+use crate::work::memory::OutOfMemory;
+use crate::work::workers::{Coordinator, Workers};
 
 /// How a graph is built.
 #[derive(Clone, Copy, Debug)]
@@ -47,7 +47,7 @@ pub struct Params {
     pub ef_construction: usize,
     /// the highest level an element may have
     pub max_level: u8,
-    /// threads that insert; with none the calling thread inserts
+    /// threads that insert, the calling one among them
     pub threads: usize,
     /// bytes of memory that may be used
     pub budget: usize,
@@ -68,22 +68,13 @@ pub enum Pushed {
     Full,
 }
 
-/// Why there is no graph.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BuildError {
-    /// told to
-    #[error("the build was stopped")]
-    Stopped,
-    /// an allocation within the budget failed
-    #[error("out of memory")]
-    OutOfMemory,
-}
-
 /// More nodes than this do not fit the handles of a search.
 const MAX_NODES: usize = i32::MAX as usize - 1;
 /// Copies of the values are made of so many of them, and of values of so many dimensions.
 const CODED_NODES: usize = 1000;
 const CODED_DIMS: usize = 64;
+/// Copies that are made between two looks at the clock.
+const STRIDE: u32 = 64;
 
 /// The elements and their lists.
 #[derive(Debug)]
@@ -245,18 +236,17 @@ impl<S: Space> Builder<S> {
         Ok(Pushed::New)
     }
 
-    /// Builds the graph on the threads that the parameters ask for, or on as many as can be started. The calling
-    /// thread waits, runs `poll` every ten milliseconds or so, and stops the build when `poll` answers true or `stop`
-    /// is set; that takes a few milliseconds. `progress` counts inserted elements.
+    /// Builds the graph on the threads that the parameters ask for, or on as many as can be started. The calling thread
+    /// works too; every ten milliseconds or so it polls `host`, which may unwind: the others stop within a few milliseconds
+    /// then. `progress` counts inserted elements.
     ///
     /// # Errors
-    /// When the build was stopped, or memory ran out.
+    /// An allocation within the budget failed.
     pub fn build(
         mut self,
-        stop: &AtomicBool,
         progress: &AtomicU64,
-        poll: impl FnMut() -> bool,
-    ) -> Result<Graph<S>, BuildError> {
+        host: &mut dyn Coordinator,
+    ) -> Result<Graph<S>, OutOfMemory> {
         let nodes = self.len();
         if self.entry == NONE {
             return Ok(self.finish(0));
@@ -267,18 +257,15 @@ impl<S: Space> Builder<S> {
             let Some(scratch) = Scratch::new(nodes, m, ef_construction, self.top) else { break };
             scratches.push(scratch);
         }
-        if scratches.is_empty() {
-            return Err(BuildError::OutOfMemory);
-        }
-        let mut workers = Workers::new(stop, poll);
-        let codes = self.codes(&mut scratches, &mut workers)?;
+        // without room for all, fewer work
+        let mut workers = Workers::new(scratches.len().checked_sub(1).ok_or(OutOfMemory)?, host);
+        let codes = self.codes(&mut workers)?;
         progress.fetch_add(1, Ordering::Relaxed);
         let work = Work { elements: &self.elements, entry: self.entry, next: AtomicU32::new(0), progress };
         match &codes {
-            Some(codes) => work.share(codes, &mut scratches, threads, &mut workers),
-            None => work.share(Exact(&self.elements), &mut scratches, threads, &mut workers),
+            Some(codes) => work.share(codes, &mut scratches, &mut workers)?,
+            None => work.share(Exact(&self.elements), &mut scratches, &mut workers)?,
         }
-        workers.check()?;
         drop(codes);
         let mut scratch = scratches.swap_remove(0);
         drop(scratches);
@@ -287,11 +274,7 @@ impl<S: Space> Builder<S> {
     }
 
     /// Copies of the values for quick distances, where they pay, fit the budget, and are true enough.
-    fn codes<T: FnMut() -> bool>(
-        &self,
-        scratches: &mut [Scratch],
-        workers: &mut Workers<'_, T>,
-    ) -> Result<Option<Codes>, BuildError> {
+    fn codes(&self, workers: &mut Workers<'_>) -> Result<Option<Codes>, OutOfMemory> {
         let Elements { space, .. } = &self.elements;
         let (nodes, metric) = (self.len(), space.metric());
         if !self.params.coded || nodes < CODED_NODES || !matches!(metric, Metric::L2 | Metric::InnerProduct) {
@@ -306,29 +289,32 @@ impl<S: Space> Builder<S> {
         let all = AtomicBool::new(true);
         {
             let (encoder, pieces) = codes.pieces();
-            let pieces = Mutex::new(pieces);
-            workers.run(self.params.threads, scratches, |_, stop| {
-                let piece = pieces.lock().unwrap_or_else(PoisonError::into_inner).next();
-                let Some((first, blocks)) = piece else { return false };
-                let mut value = Vec::new();
-                for (node, code) in (first as u32..).zip(blocks.chunks_exact_mut(encoder.width())) {
-                    let widened = self.elements.view(node).is_some_and(|view| space.widen(view, &mut value));
-                    if stop.load(Ordering::Relaxed) || !widened || !encoder.encode(&value, code) {
-                        all.store(false, Ordering::Relaxed);
-                        return false;
+            workers.each(
+                pieces,
+                || Ok(Vec::new()),
+                |value, (first, blocks), goes_on| {
+                    for (node, code) in (first as u32..).zip(blocks.chunks_exact_mut(encoder.width())) {
+                        let widened = self.elements.view(node).is_some_and(|view| space.widen(view, value));
+                        if !widened || !encoder.encode(value, code) {
+                            all.store(false, Ordering::Relaxed);
+                        }
+                        let on = all.load(Ordering::Relaxed) && (!node.is_multiple_of(STRIDE) || goes_on());
+                        if !on {
+                            return;
+                        }
                     }
-                }
-                true
-            });
+                },
+            )?;
         }
-        workers.check()?;
         if !all.into_inner() {
             return Ok(None);
         }
         let probes = Probes::default();
-        let threads = self.params.threads;
-        workers.run(threads, scratches, |_, stop| probes.step(&self.elements, &codes, stop));
-        workers.check()?;
+        workers.run(
+            Probes::count(nodes),
+            || Ok(()),
+            |(), worker| while probes.step(&self.elements, &codes, worker) {},
+        )?;
         Ok(probes.faithful().then_some(codes))
     }
 
@@ -337,9 +323,10 @@ impl<S: Space> Builder<S> {
     }
 }
 
-impl From<Stop> for BuildError {
+impl From<Stop> for OutOfMemory {
+    /// Whoever looks at the results was not stopped.
     fn from(_: Stop) -> Self {
-        BuildError::Stopped
+        OutOfMemory
     }
 }
 
@@ -352,28 +339,32 @@ struct Work<'a, S> {
 }
 
 impl<S: Space> Work<'_, S> {
-    /// Inserts everything, on so many threads.
-    fn share<G: Score, T: FnMut() -> bool>(
+    /// Inserts everything, on as many threads as there are scratches.
+    fn share<G: Score>(
         &self,
         score: G,
         scratches: &mut [Scratch],
-        threads: usize,
-        workers: &mut Workers<'_, T>,
-    ) {
+        workers: &mut Workers<'_>,
+    ) -> Result<(), OutOfMemory> {
         let nodes = self.elements.rows.len() as u32;
-        workers.run(threads, scratches, |scratch, stop| {
-            let node = self.next.fetch_add(1, Ordering::Relaxed);
-            if node >= nodes {
-                return false;
-            }
-            if node != self.entry {
-                if insert(self.elements, score, node, self.entry, scratch, stop).is_err() {
-                    return false;
+        let (unused, failed) = (Mutex::new(scratches.iter_mut()), AtomicBool::new(false));
+        let scratch = || unused.lock().unwrap_or_else(PoisonError::into_inner).next().ok_or(OutOfMemory);
+        workers.run(nodes as usize, scratch, |scratch, worker| {
+            while worker.goes_on() && !failed.load(Ordering::Relaxed) {
+                let node = self.next.fetch_add(1, Ordering::Relaxed);
+                if node >= nodes {
+                    break;
                 }
-                self.progress.fetch_add(1, Ordering::Relaxed);
+                if node != self.entry {
+                    if insert(self.elements, score, node, self.entry, scratch, worker.stop()).is_err() {
+                        failed.store(true, Ordering::Relaxed);
+                        break;
+                    }
+                    self.progress.fetch_add(1, Ordering::Relaxed);
+                }
             }
-            true
-        });
+        })?;
+        if failed.into_inner() { Err(OutOfMemory) } else { Ok(()) }
     }
 }
 

@@ -4,18 +4,8 @@
 
 use crate::storage::page::Tid;
 use crate::work::memory::{self, OutOfMemory};
-
-/// Where runs that do not fit in memory are kept. Errors leave by unwinding or by a jump, as the store likes.
-pub trait Runs {
-    /// Adds bytes to the run that is being written.
-    fn write(&mut self, bytes: &[u8]);
-    /// Ends the run that is being written; without bytes it is none, and has no number.
-    fn end_run(&mut self);
-    /// The next bytes of run `run` (counted from 0), as many as fit and are left.
-    fn read(&mut self, run: usize, bytes: &mut [u8]) -> usize;
-    /// Forgets all runs.
-    fn clear(&mut self);
-}
+use crate::work::ordered::order_key;
+use crate::work::runs::Runs;
 
 /// Bytes of a candidate in a run: key and row.
 const RECORD: usize = 10;
@@ -25,13 +15,6 @@ const BLOCK: usize = 64 * RECORD;
 const CANDIDATE: usize = size_of::<u64>() + size_of::<Tid>();
 /// Candidates that are sorted at first.
 const FIRST: usize = 64;
-
-/// A float as an integer of the same order.
-#[inline(always)]
-pub fn key(distance: f32) -> u32 {
-    let bits = distance.to_bits();
-    bits ^ (((bits as i32) >> 31) as u32 | 0x8000_0000)
-}
 
 /// The candidates of a batch of lists.
 #[derive(Debug, Default)]
@@ -96,7 +79,7 @@ impl Candidates {
     /// Adds a candidate, for which there is room ([`Self::make_room`]).
     #[inline(always)]
     pub fn push(&mut self, distance: f32, row: Tid) {
-        self.keys.push(u64::from(key(distance)) << 32 | self.rows.len() as u64);
+        self.keys.push(u64::from(order_key(distance)) << 32 | self.rows.len() as u64);
         self.rows.push(row);
     }
 
@@ -200,49 +183,9 @@ impl Run {
 }
 
 #[cfg(test)]
-pub(super) mod testing {
-    use super::Runs;
-
-    /// Runs in memory: what is written, and how far it was read.
-    #[derive(Default)]
-    pub struct Kept(pub Vec<(Vec<u8>, usize)>, Vec<u8>);
-
-    impl Runs for Kept {
-        fn write(&mut self, bytes: &[u8]) {
-            self.1.extend_from_slice(bytes);
-        }
-
-        fn end_run(&mut self) {
-            let run = core::mem::take(&mut self.1);
-            if !run.is_empty() {
-                self.0.push((run, 0));
-            }
-        }
-
-        fn read(&mut self, run: usize, bytes: &mut [u8]) -> usize {
-            let (run, at) = &mut self.0[run];
-            let count = bytes.len().min(run.len() - *at);
-            bytes[..count].copy_from_slice(&run[*at..*at + count]);
-            *at += count;
-            count
-        }
-
-        fn clear(&mut self) {
-            self.0.clear();
-        }
-    }
-}
-
-#[cfg(test)]
 mod tests {
-    use super::testing::Kept;
     use super::*;
-
-    #[test]
-    fn keys_order_as_floats() {
-        let floats = [f32::NEG_INFINITY, -3.0, -1e-40, 0.0, 1e-40, 2.5, f32::MAX, f32::INFINITY];
-        assert!(floats.map(key).is_sorted() && key(-0.0) < key(0.0));
-    }
+    use crate::work::runs::testing::Kept;
 
     #[test]
     fn without_memory_candidates_go_to_runs() {

@@ -6,17 +6,16 @@ use std::borrow::Cow;
 use vector_kernels::prefetch;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
-use super::candidates::Runs;
 use super::cluster::assign::{Assigned, Lists};
 use super::cluster::kmeans::scratch;
 use super::cluster::sample::Encoding;
-use super::v1::layout::{META_BLOCK, elements_at, entry_size, write_entry_of};
-use super::write::{Shape, write_entries, write_lists};
+use super::format::META_BLOCK;
+use super::lists::{BulkLists, EntryForm, Shape};
 use crate::space::{Metric, varlena_header};
-use crate::storage::blocks::BlockStore;
 use crate::storage::page::{Damage, Tid};
 pub use crate::work::memory::OutOfMemory;
 use crate::work::memory::{self, can_allocate};
+use crate::work::runs::Runs;
 use crate::work::workers::Workers;
 
 /// An element of a value: what a value of it begins with.
@@ -93,7 +92,7 @@ pub struct Loader<T: Element> {
     /// entries of one size, in parts, aligned as they will be on pages; how many
     parts: Vec<Vec<u64>>,
     entries: usize,
-    entry_size: usize,
+    form: EntryForm,
     /// the list of each, but for the last ones, which have none yet; room for theirs
     entry_lists: Vec<u32>,
     /// room for their order
@@ -110,8 +109,9 @@ pub struct Loader<T: Element> {
 }
 
 impl<T: Element> Loader<T> {
-    /// No rows yet; `centres` are those of the lists, one after the other.
-    pub fn new(options: LoadOptions, centres: Vec<T>) -> Self {
+    /// No rows yet; `centres` are those of the lists, one after the other, and `form` gives the form of entries for a size of
+    /// values.
+    pub fn new(options: LoadOptions, form: fn(usize) -> EntryForm, centres: Vec<T>) -> Self {
         let lists = centres.len() / options.width.max(1);
         Loader {
             options,
@@ -119,7 +119,7 @@ impl<T: Element> Loader<T> {
             lists: None,
             parts: Vec::new(),
             entries: 0,
-            entry_size: entry_size(value_size::<T>(options.width)),
+            form: form(value_size::<T>(options.width)),
             entry_lists: Vec::new(),
             order: Vec::new(),
             own: Vec::new(),
@@ -143,12 +143,12 @@ impl<T: Element> Loader<T> {
 
     /// Entries to a part.
     fn per_part(&self) -> usize {
-        (PART / self.entry_size).max(1)
+        (PART / self.form.size).max(1)
     }
 
     /// Where an entry has its elements; none when they are not aligned there.
     fn elements_at(&self) -> Option<usize> {
-        let at = elements_at(value_size::<T>(self.options.width));
+        let at = self.form.elements_at;
         at.is_multiple_of(align_of::<T>()).then_some(at)
     }
 
@@ -202,7 +202,7 @@ impl<T: Element> Loader<T> {
         workers: &mut Workers<'_>,
         runs: &mut dyn Runs,
     ) -> Result<(), OutOfMemory> {
-        let (per_part, size) = (self.per_part(), self.entry_size);
+        let (per_part, size) = (self.per_part(), self.form.size);
         if self.entries.is_multiple_of(per_part) {
             let words = (per_part * size).div_ceil(8);
             if self.entries > 0 && !can_allocate(words * 8) {
@@ -215,7 +215,7 @@ impl<T: Element> Loader<T> {
         let start = self.entries % per_part * size;
         if let Some(part) = self.parts.last_mut() {
             let place = part.as_mut_bytes().get_mut(start..start + size).unwrap_or_default();
-            write_entry_of(row, T::header(self.options.dims), elements.as_bytes(), place);
+            (self.form.write)(row, T::header(self.options.dims), elements.as_bytes(), place);
         }
         self.entries += 1;
         if self.elements_at().is_none() {
@@ -252,7 +252,7 @@ impl<T: Element> Loader<T> {
         self.own = own;
         self.staged.clear();
         // an entry, its list, its place in the order
-        let used = self.parts.len() * self.per_part() * self.entry_size + self.entry_lists.len() * 8;
+        let used = self.parts.len() * self.per_part() * self.form.size + self.entry_lists.len() * 8;
         let least = self.options.memory.saturating_sub(self.fixed).max(LEAST);
         if used + PART.min(least / 2) > least {
             self.write_run(runs)?;
@@ -262,9 +262,9 @@ impl<T: Element> Loader<T> {
 
     fn entry(&self, at: u32) -> &[u8] {
         let per_part = self.per_part();
-        let start = at as usize % per_part * self.entry_size;
+        let start = at as usize % per_part * self.form.size;
         let part = self.parts.get(at as usize / per_part);
-        part.and_then(|part| part.as_bytes().get(start..start + self.entry_size)).unwrap_or_default()
+        part.and_then(|part| part.as_bytes().get(start..start + self.form.size)).unwrap_or_default()
     }
 
     /// Orders the stored entries by list; returns how many each list has.
@@ -308,34 +308,34 @@ impl<T: Element> Loader<T> {
     ///
     /// # Errors
     /// A file that cannot be extended, no memory.
-    pub fn write<B: BlockStore>(
+    pub fn write<L: BulkLists>(
         mut self,
-        blocks: &mut B,
+        lists: &mut L,
         page_size: usize,
         workers: &mut Workers<'_>,
         runs: &mut dyn Runs,
         done: &mut dyn FnMut(u64),
-    ) -> Result<(), B::Error> {
+    ) -> Result<(), L::Error> {
         self.settle(workers, runs).map_err(|OutOfMemory| Damage::OUT_OF_MEMORY.on(META_BLOCK))?;
         self.lists = None;
         let in_memory = self.arrange().map_err(|OutOfMemory| Damage::OUT_OF_MEMORY.on(META_BLOCK))?;
         let (dims, width) = (self.options.dims, self.options.width);
         let shape = Shape { dimensions: dims as u16, value_size: value_size::<T>(width), page_size };
-        let heads = write_lists(blocks, shape, &self.counts, |list, out| {
+        let heads = lists.begin(shape, &self.counts, |list, out| {
             let centre = self.centres.get(list * width..(list + 1) * width).unwrap_or_default();
             write_value(dims, centre, out);
         })?;
         let (mut next, mut written) = (0usize, 0u64);
-        let ahead = (PREFETCH_DISTANCE_BYTES / self.entry_size).max(1);
+        let ahead = (PREFETCH_DISTANCE_BYTES / self.form.size).max(1);
         for (list, head) in heads.iter().enumerate() {
             let mut left: Vec<u32> =
                 self.runs.iter().map(|run| run.get(list).copied().unwrap_or_default()).collect();
             let mut short = false;
             let end = next + in_memory.get(list).copied().unwrap_or_default() as usize;
-            write_entries(blocks, *head, self.entry_size, || {
+            lists.write_list(*head, self.form.size, || {
                 if let Some(run) = left.iter().position(|&left| left > 0) {
                     left[run] -= 1;
-                    let mut entry = vec![0; self.entry_size];
+                    let mut entry = vec![0; self.form.size];
                     short = runs.read(run, &mut entry) != entry.len();
                     return (!short).then_some(Cow::Owned(entry));
                 }
@@ -348,7 +348,7 @@ impl<T: Element> Loader<T> {
                 Some(Cow::Borrowed(self.entry(at)))
             })?;
             if short {
-                return Err(Damage::at(0, "fewer entries than were kept outside").on(head.start_page).into());
+                return Err(Damage::at(0, "fewer entries than were kept outside").on(META_BLOCK).into());
             }
             written += u64::from(self.counts.get(list).copied().unwrap_or_default());
             done(written);
@@ -359,16 +359,17 @@ impl<T: Element> Loader<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::candidates::testing::Kept;
     use super::super::v1::layout::PAGE_ID;
+    use super::super::v1::{Pages, entry_form};
     use super::*;
     use crate::testing::{MemBlocks, PAGE_SIZE};
+    use crate::work::runs::testing::Kept;
     use crate::work::workers::Idle;
 
     #[test]
     fn runs_written_one_upon_the_other_keep_their_numbers() {
         let options = LoadOptions { dims: 2, width: 2, metric: Metric::L2, memory: 1 << 20 };
-        let mut loader = Loader::new(options, vec![0.0f32, 0.0, 9.0, 9.0]);
+        let mut loader = Loader::new(options, entry_form, vec![0.0f32, 0.0, 9.0, 9.0]);
         let (mut idle, mut runs, mut told) = (Idle, Kept::default(), 0);
         let mut workers = Workers::new(0, &mut idle);
         loader.prepare(&mut workers).unwrap();
@@ -382,7 +383,9 @@ mod tests {
             }
         }
         let mut blocks = MemBlocks::new(PAGE_ID);
-        loader.write(&mut blocks, PAGE_SIZE, &mut workers, &mut runs, &mut |rows| told = rows).unwrap();
+        loader
+            .write(&mut Pages(&mut blocks), PAGE_SIZE, &mut workers, &mut runs, &mut |rows| told = rows)
+            .unwrap();
         assert_eq!((told, runs.0.len()), (30, 3));
     }
 }

@@ -1,14 +1,21 @@
-//! Inverted files with flat (uncompressed) lists: clustering ([`cluster`]), and what the `ivfflat` access method does on
-//! its pages ([`v1`], [`scan`], [`candidates`], [`centres`], [`mod@write`], [`load`], [`check`]).
+//! Inverted files: rows in lists around centres.
+//!
+//! [`cluster`] finds the centres; [`load`] builds, [`scan`] searches (with [`candidates`], [`centre_cache`]), [`insert`],
+//! [`vacuum`] and [`check`](mod@check) do what they are called. All of them work on [`lists`], the traits that a layout of
+//! pages implements: [`v1`], pgvector's. [`format`](mod@format) tells layouts apart.
 
 pub mod candidates;
-pub mod centres;
+pub mod centre_cache;
 pub mod check;
 pub mod cluster;
+pub mod format;
+pub mod insert;
+pub mod lists;
 pub mod load;
 pub mod scan;
+pub mod tally;
 pub mod v1;
-pub mod write;
+pub mod vacuum;
 
 #[cfg(test)]
 mod tests;

@@ -6,21 +6,26 @@ use rand::{Rng, SeedableRng};
 use vector_kernels::kernels;
 use zerocopy::{Immutable, IntoBytes};
 
-use super::candidates::Runs;
-use super::candidates::testing::Kept;
-use super::centres::Centres;
-use super::check::Check;
+use super::centre_cache::Centres;
 use super::cluster::kmeans::{Clusters, Plan, Task, kmeans, memory, plan};
-use super::cluster::sample::{Component, Encoding, Sample};
+use super::cluster::panels::Component;
+use super::cluster::sample::{Encoding, Sample};
+use super::format::read_meta;
+use super::insert::{Inserter, insert};
+use super::lists::{Met, Services, Unpack};
 use super::load::{LoadOptions, Loader};
-use super::scan::{Scan, ScanSettings, Services, Unpack, read_meta};
+use super::scan::{Scan, ScanSettings};
+use super::tally::Tally;
 use super::v1::layout::PAGE_ID;
-use super::write::{Inserter, Vacuum, insert};
+use super::v1::{Pages, entry_form};
+use super::vacuum::Vacuum;
 use crate::space::{AnySpace, Dense, Metric, ValueBuf, ValueKind, varlena_header};
 use crate::storage::blocks::{BlockStore, PageUpdate};
 use crate::storage::page::{PageMut, Tid};
 use crate::testing::{MemBlocks, PAGE_SIZE};
 use crate::value::DenseView;
+use crate::work::runs::Runs;
+use crate::work::runs::testing::Kept;
 use crate::work::workers::{Idle, Workers};
 
 fn cluster<T: Encoding + IntoBytes + Immutable>(
@@ -340,7 +345,8 @@ fn build(rows: &[Vec<f32>], lists: usize) -> MemBlocks {
 
 fn load(rows: &[Vec<f32>], centres: Vec<f32>, memory: usize, runs: &mut dyn Runs, blocks: &mut MemBlocks) {
     let dims = rows[0].len();
-    let mut loader = Loader::new(LoadOptions { dims, width: dims, metric: Metric::L2, memory }, centres);
+    let mut loader =
+        Loader::new(LoadOptions { dims, width: dims, metric: Metric::L2, memory }, entry_form, centres);
     let (mut idle, mut told) = (Idle, 0);
     let mut workers = Workers::new(1, &mut idle);
     loader.prepare(&mut workers).unwrap();
@@ -348,7 +354,7 @@ fn load(rows: &[Vec<f32>], centres: Vec<f32>, memory: usize, runs: &mut dyn Runs
         loader.push(Tid::new(i as u32, 1), row, &mut workers, runs).unwrap();
     }
     assert_eq!(loader.count(), rows.len() as u64);
-    loader.write(blocks, PAGE_SIZE, &mut workers, runs, &mut |done| told = done).unwrap();
+    loader.write(&mut Pages(blocks), PAGE_SIZE, &mut workers, runs, &mut |done| told = done).unwrap();
     assert_eq!(told, rows.len() as u64);
 }
 
@@ -376,9 +382,9 @@ fn what_does_not_fit_in_memory_comes_out_the_same() {
 }
 
 fn check(blocks: &mut MemBlocks, dims: i32) -> Vec<String> {
-    let mut check = Check::default();
-    check.run(blocks, space(dims), true, &mut None_).unwrap();
-    check.violations.iter().map(ToString::to_string).collect()
+    let mut tally = Tally::default();
+    super::check::check(&mut Pages(blocks), space(dims), true, &mut None_, &mut tally).unwrap();
+    tally.violations.iter().map(ToString::to_string).collect()
 }
 
 fn search(
@@ -393,9 +399,11 @@ fn search(
     let settings = ScanSettings { probes, max_probes, memory: usize::MAX };
     let mut services = Services { runs: &mut runs, unpack: &mut unpack };
     let query = query.as_ref().map(ValueBuf::bytes);
-    core::iter::from_fn(|| scan.next(blocks, space(dims), query, &settings, &mut services).unwrap())
-        .map(Tid::block)
-        .collect()
+    core::iter::from_fn(|| {
+        scan.next(&mut Pages(blocks), space(dims), query, &settings, &mut services).unwrap()
+    })
+    .map(Tid::block)
+    .collect()
 }
 
 fn sorted(mut rows: Vec<u32>) -> Vec<u32> {
@@ -432,11 +440,11 @@ fn an_index_is_built_searched_filled_and_vacuumed() {
         let (mut inserter, mut centres) = (Inserter::default(), Centres::default());
         for (i, row) in rows.iter().enumerate() {
             if i == rows.len() / 2 {
-                centres.load(&mut blocks, space(dims), usize::MAX).unwrap();
+                centres.load(&mut Pages(&mut blocks), space(dims), usize::MAX).unwrap();
                 assert!(!centres.is_empty());
             }
             insert(
-                &mut blocks,
+                &mut Pages(&mut blocks),
                 space(dims),
                 value(row).bytes(),
                 Tid::new(count + i as u32, 1),
@@ -445,7 +453,7 @@ fn an_index_is_built_searched_filled_and_vacuumed() {
             )
             .unwrap();
         }
-        centres.load(&mut blocks, space(dims), 100).unwrap();
+        centres.load(&mut Pages(&mut blocks), space(dims), 100).unwrap();
         assert!(centres.is_empty());
         assert_eq!(check(&mut blocks, dims), Vec::<String>::new());
         let found = search(&mut blocks, Some(&rows[3]), dims, 1, 1);
@@ -453,12 +461,10 @@ fn an_index_is_built_searched_filled_and_vacuumed() {
         assert_eq!(sorted(search(&mut blocks, None, dims, 20, 20)), (0..2 * count).collect::<Vec<_>>());
 
         let mut vacuum = Vacuum::default();
-        vacuum.run(&mut blocks, &mut |row| row.block() % 3 == 0).unwrap();
+        vacuum.run(&mut Pages(&mut blocks), &mut |row| row.block() % 3 == 0).unwrap();
         let left: Vec<u32> = (0..2 * count).filter(|row| row % 3 != 0).collect();
-        assert_eq!(
-            (vacuum.kept, vacuum.removed),
-            (left.len() as u64, u64::from(2 * count) - left.len() as u64)
-        );
+        let kept = left.len() as u64;
+        assert_eq!(vacuum.met, Met { removed: u64::from(2 * count) - kept, kept });
         assert_eq!(check(&mut blocks, dims), Vec::<String>::new());
         assert_eq!(sorted(search(&mut blocks, None, dims, 20, 20)), left);
 
@@ -466,7 +472,7 @@ fn an_index_is_built_searched_filled_and_vacuumed() {
         let pages = blocks.count().unwrap();
         for (i, row) in rows.iter().enumerate().filter(|(i, _)| i % 3 == 0) {
             insert(
-                &mut blocks,
+                &mut Pages(&mut blocks),
                 space(dims),
                 value(row).bytes(),
                 Tid::new(i as u32, 1),
@@ -485,12 +491,19 @@ fn an_insert_does_not_undo_a_vacuums_reset() {
     let rows = vec![vec![1.0; 500]; 40];
     let mut blocks = build(&rows, 1);
     let mut vacuum = Vacuum::default();
-    vacuum.run(&mut blocks, &mut |row| row.block() < 4).unwrap();
+    vacuum.run(&mut Pages(&mut blocks), &mut |row| row.block() < 4).unwrap();
     let before = blocks.count().unwrap();
     let (mut inserter, mut centres) = Default::default();
     for i in 0..4 {
-        insert(&mut blocks, space(500), value(&rows[0]).bytes(), Tid::new(i, 1), &mut inserter, &mut centres)
-            .unwrap();
+        insert(
+            &mut Pages(&mut blocks),
+            space(500),
+            value(&rows[0]).bytes(),
+            Tid::new(i, 1),
+            &mut inserter,
+            &mut centres,
+        )
+        .unwrap();
     }
     assert_eq!(blocks.count().unwrap(), before);
 }
@@ -514,12 +527,14 @@ fn damage_is_told_and_survived() {
         let mut services = Services { runs: &mut runs, unpack: &mut unpack };
         let query = value(&rows[0]);
         while let Ok(Some(_)) =
-            scan.next(&mut blocks, space(5), Some(query.bytes()), &settings, &mut services)
-        {}
-        let _ = Check::default().run(&mut blocks, space(5), true, &mut None_);
-        let _ = Vacuum::default().run(&mut blocks, &mut |row| row.block() == 3);
+            scan.next(&mut Pages(&mut blocks), space(5), Some(query.bytes()), &settings, &mut services)
+        {
+        }
+        let _ =
+            super::check::check(&mut Pages(&mut blocks), space(5), true, &mut None_, &mut Tally::default());
+        let _ = Vacuum::default().run(&mut Pages(&mut blocks), &mut |row| row.block() == 3);
         let _ = insert(
-            &mut blocks,
+            &mut Pages(&mut blocks),
             space(5),
             query.bytes(),
             Tid::new(1, 1),
@@ -540,7 +555,7 @@ fn chains_that_lead_into_themselves_end() {
     let (mut scan, mut runs, mut unpack) = (Scan::default(), None_, None_);
     let settings = ScanSettings { probes: 1, max_probes: 1, memory: usize::MAX };
     let mut services = Services { runs: &mut runs, unpack: &mut unpack };
-    assert!(scan.next(&mut blocks, space(2), None, &settings, &mut services).is_err());
+    assert!(scan.next(&mut Pages(&mut blocks), space(2), None, &settings, &mut services).is_err());
     assert!(!check(&mut blocks, 2).is_empty());
 }
 
@@ -558,10 +573,19 @@ fn writers_together_lose_nothing() {
                 let (mut inserter, mut centres) = Default::default();
                 for (i, row) in rows.iter().enumerate() {
                     let row_tid = Tid::new(thread * count + i as u32, 1);
-                    insert(&mut blocks, space(300), value(row).bytes(), row_tid, &mut inserter, &mut centres)
-                        .unwrap();
+                    insert(
+                        &mut Pages(&mut blocks),
+                        space(300),
+                        value(row).bytes(),
+                        row_tid,
+                        &mut inserter,
+                        &mut centres,
+                    )
+                    .unwrap();
                     if thread == 1 && i % 20 == 0 {
-                        Vacuum::default().run(&mut blocks, &mut |row| row.block() < i as u32).unwrap();
+                        Vacuum::default()
+                            .run(&mut Pages(&mut blocks), &mut |row| row.block() < i as u32)
+                            .unwrap();
                     }
                 }
             });

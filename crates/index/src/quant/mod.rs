@@ -1,8 +1,10 @@
-//! Quantisers: vectors in a few bits an element, and distances estimated from them.
+//! Quantisers: vectors in a byte or a few bits an element, and what the codes tell of their distances.
 //!
+//! [`sq8`] is scalar quantisation: a byte an element, distances bounded or estimated.
 //! [`rotation`] spreads what a vector has over all its elements, so that a few bits of each say as much as they can;
 //! [`rabitq`] makes the codes and the estimates. Nothing here is trained: an index needs a seed and no sample, works
 //! when it is empty, and does not drift.
 
 pub mod rabitq;
 pub mod rotation;
+pub mod sq8;

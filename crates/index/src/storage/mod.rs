@@ -1,6 +1,7 @@
 //! Pages, the blocks they stand on, and what a check of either says.
 
 pub mod blocks;
+pub mod chains;
 mod error;
 pub mod page;
 mod tid;

@@ -3,7 +3,7 @@
 #![cfg(test)]
 
 use std::collections::{BTreeSet, HashSet};
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::AtomicU64;
 
 use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
@@ -20,6 +20,7 @@ use crate::hnsw::scan::{IterativeScan, Scan, ScanSettings};
 use crate::hnsw::vacuum::{Vacuum, Vacuumed};
 use crate::space::{AnySpace, Dense, Metric, ValueBuf, ValueKind};
 use crate::storage::page::Tid;
+use crate::work::workers::Idle;
 
 /// Points in a row of the grid.
 const SIDE: usize = 14;
@@ -144,7 +145,7 @@ fn a_built_graph_is_written_with_the_same_answers() {
     for n in 0..POINTS {
         builder.push(row(n), point(n).bytes()).unwrap();
     }
-    let built = builder.build(&AtomicBool::new(false), &AtomicU64::new(0), || false).unwrap();
+    let built = builder.build(&AtomicU64::new(0), &mut Idle).unwrap();
     let mut grid = Grid::new(shape, 2);
     let meta = grid.meta;
     grid.write_index(meta, Some(&built)).unwrap();

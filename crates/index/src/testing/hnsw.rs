@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::AtomicU64;
 
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -18,6 +18,7 @@ use crate::hnsw::scan::{IterativeScan, ScanSettings};
 use crate::space::{AnySpace, Dense, Metric, Space, ValueBuf, ValueKind, varlena_header};
 use crate::storage::page::Tid;
 use crate::value::VectorView;
+use crate::work::workers::Idle;
 
 /// Seed of the levels of [`build`].
 const SEED: u64 = 20_240_601;
@@ -59,7 +60,7 @@ pub fn build<S: Space>(space: S, dims: u32, graph: &Graph<S>, values: &[ValueBuf
     for (n, value) in values.iter().enumerate() {
         builder.push(row(n), value.bytes()).unwrap();
     }
-    let built = builder.build(&AtomicBool::new(false), &AtomicU64::new(0), || false).unwrap();
+    let built = builder.build(&AtomicU64::new(0), &mut Idle).unwrap();
     let meta = MetaPage::new(dims, m as u16, ef_construction as u16);
     let mut blocks = MemBlocks::new(PAGE_ID);
     write_index(Layout::V1, &mut blocks, space, meta, Some(&built)).unwrap();

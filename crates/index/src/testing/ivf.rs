@@ -6,16 +6,20 @@ use std::sync::OnceLock;
 
 use super::hnsw::{random_vectors, row, vector};
 use super::memory::{MemBlocks, PAGE_SIZE};
-use crate::ivf::candidates::Runs;
-use crate::ivf::centres::Centres;
-use crate::ivf::check::Check;
+use crate::ivf::centre_cache::Centres;
+use crate::ivf::check::check;
+use crate::ivf::insert::{Inserter, insert};
+use crate::ivf::lists::{Services, Unpack};
 use crate::ivf::load::{LoadOptions, Loader};
-use crate::ivf::scan::{Scan, ScanSettings, Services, Unpack};
+use crate::ivf::scan::{Scan, ScanSettings};
+use crate::ivf::tally::Tally;
 use crate::ivf::v1::layout::PAGE_ID;
-use crate::ivf::write::{Inserter, Vacuum, insert};
+use crate::ivf::v1::{Pages, entry_form};
+use crate::ivf::vacuum::Vacuum;
 use crate::space::{AnySpace, Dense, Metric, ValueBuf, ValueKind};
 use crate::storage::page::Tid;
 use crate::value::VectorView;
+use crate::work::runs::Runs;
 use crate::work::workers::{Idle, Workers};
 
 /// Dimensions of [`used`].
@@ -59,13 +63,13 @@ pub fn build(values: &[ValueBuf]) -> MemBlocks {
     let mut blocks = MemBlocks::new(PAGE_ID);
     let centres = values.iter().take(LISTS).flat_map(|value| elements(value).iter().copied()).collect();
     let options = LoadOptions { dims: DIMS, width: DIMS, metric: Metric::L2, memory: usize::MAX };
-    let (mut loader, mut idle) = (Loader::new(options, centres), Idle);
+    let (mut loader, mut idle) = (Loader::new(options, entry_form, centres), Idle);
     let mut workers = Workers::new(0, &mut idle);
     loader.prepare(&mut workers).unwrap();
     for (n, value) in values.iter().enumerate() {
         loader.push(row(n), elements(value), &mut workers, &mut Nothing).unwrap();
     }
-    loader.write(&mut blocks, PAGE_SIZE, &mut workers, &mut Nothing, &mut |_| ()).unwrap();
+    loader.write(&mut Pages(&mut blocks), PAGE_SIZE, &mut workers, &mut Nothing, &mut |_| ()).unwrap();
     blocks
 }
 
@@ -74,10 +78,18 @@ pub fn used() -> MemBlocks {
     static MADE: OnceLock<MemBlocks> = OnceLock::new();
     let made = MADE.get_or_init(|| {
         let mut blocks = build(&random_vectors(6, DIMS, 200));
-        Vacuum::default().run(&mut blocks, &mut |tid| tid.offset().is_multiple_of(10)).unwrap();
+        Vacuum::default().run(&mut Pages(&mut blocks), &mut |tid| tid.offset().is_multiple_of(10)).unwrap();
         let (mut inserter, mut centres) = Default::default();
         for (n, value) in random_vectors(7, DIMS, 5).iter().enumerate() {
-            insert(&mut blocks, space(), value.bytes(), row(500 + n), &mut inserter, &mut centres).unwrap();
+            insert(
+                &mut Pages(&mut blocks),
+                space(),
+                value.bytes(),
+                row(500 + n),
+                &mut inserter,
+                &mut centres,
+            )
+            .unwrap();
         }
         blocks
     });
@@ -91,7 +103,7 @@ pub fn search(blocks: &mut MemBlocks, query: &ValueBuf, probes: usize) -> (Vec<T
     let mut services = Services { runs: &mut runs, unpack: &mut unpack };
     let mut rows = Vec::new();
     loop {
-        match scan.next(blocks, space(), Some(query.bytes()), &settings, &mut services) {
+        match scan.next(&mut Pages(blocks), space(), Some(query.bytes()), &settings, &mut services) {
             Ok(Some(row)) => rows.push(row),
             Ok(None) => return (rows, None),
             Err(error) => return (rows, Some(format!("{error:?}"))),
@@ -104,15 +116,15 @@ pub fn search(blocks: &mut MemBlocks, query: &ValueBuf, probes: usize) -> (Vec<T
 /// or to an error.
 pub fn exercise(blocks: &mut MemBlocks) {
     for deep in [true, false] {
-        Check::default().run(blocks, space(), deep, &mut Nothing).unwrap();
+        check(&mut Pages(blocks), space(), deep, &mut Nothing, &mut Tally::default()).unwrap();
     }
     let value = vector(&[0.1; DIMS]);
     for probes in [1, LISTS, usize::from(u16::MAX)] {
         search(blocks, &value, probes);
     }
     let (mut inserter, mut centres) = (Inserter::default(), Centres::default());
-    let _ = insert(blocks, space(), value.bytes(), row(0), &mut inserter, &mut centres);
-    let _ = Vacuum::default().run(blocks, &mut |tid| tid.offset() == 1);
-    let _ = centres.load(blocks, space(), usize::MAX);
-    let _ = insert(blocks, space(), value.bytes(), row(1), &mut inserter, &mut centres);
+    let _ = insert(&mut Pages(blocks), space(), value.bytes(), row(0), &mut inserter, &mut centres);
+    let _ = Vacuum::default().run(&mut Pages(blocks), &mut |tid| tid.offset() == 1);
+    let _ = centres.load(&mut Pages(blocks), space(), usize::MAX);
+    let _ = insert(&mut Pages(blocks), space(), value.bytes(), row(1), &mut inserter, &mut centres);
 }

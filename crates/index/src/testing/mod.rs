@@ -11,6 +11,7 @@ pub mod hnsw;
 #[cfg(test)]
 mod hostile;
 pub mod ivf;
+pub mod lists;
 mod lock;
 mod memory;
 pub mod operations;

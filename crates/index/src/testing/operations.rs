@@ -11,6 +11,7 @@ use super::memory::MemBlocks;
 use super::{hnsw, ivf};
 use crate::hnsw::format::{Scan, Vacuum, Workspace, insert};
 use crate::hnsw::scan::{IterativeScan, ScanSettings};
+use crate::ivf::v1::Pages;
 use crate::space::ValueBuf;
 use crate::storage::page::Tid;
 use crate::value::VectorView;
@@ -150,8 +151,8 @@ pub fn ivf_operations(operations: impl IntoIterator<Item = Operation>) {
             Operation::Insert(n) => {
                 let row = rows.add(n);
                 let value = value(n);
-                crate::ivf::write::insert(
-                    &mut blocks,
+                crate::ivf::insert::insert(
+                    &mut Pages(&mut blocks),
                     ivf::space(),
                     value.bytes(),
                     row,
@@ -163,8 +164,8 @@ pub fn ivf_operations(operations: impl IntoIterator<Item = Operation>) {
             Operation::Delete(which) => rows.kill(which),
             Operation::Vacuum => {
                 let dead = core::mem::take(&mut rows.dead);
-                let mut vacuum = crate::ivf::write::Vacuum::default();
-                vacuum.run(&mut blocks, &mut |row| dead.contains_key(&key(row))).unwrap();
+                let mut vacuum = crate::ivf::vacuum::Vacuum::default();
+                vacuum.run(&mut Pages(&mut blocks), &mut |row| dead.contains_key(&key(row))).unwrap();
             }
             Operation::Scan(n) => {
                 let query = value(n);

@@ -1,4 +1,6 @@
-//! What long work needs whatever it computes: threads and memory.
+//! What long work needs whatever it computes: threads, memory, runs of bytes outside memory, floats to sort by.
 
 pub mod memory;
+pub mod ordered;
+pub mod runs;
 pub mod workers;

@@ -1,14 +1,7 @@
-//! How far nodes are from each other while the graph is built: exactly, or by copies of one byte per element, which
-//! come from memory four times as fast. With centre c, a value x is kept as signed bytes q and a scale s, so that
-//! s q is nearly x - c. Distances between such copies are off by little when the values are near each other, hence
-//! both metrics are put as distances of copies, with what the copies lose of a value's norm as one number per value:
-//!
-//! ```text
-//! |x - y|² ~ |s q|² + |t r|² - 2 s t (q . r)
-//! -x . y   = (|x - y|² - |x - c|² - |y - c|²) / 2 - c . (x - c) - c . (y - c) - c . c
-//! ```
+//! How far nodes are from each other while the graph is built: exactly, or by codes of one byte per element around the
+//! mean of the values, which come from memory four times as fast (`quant::sq8`).
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use vector_kernels::{Kernels, kernels, prefetch};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -16,7 +9,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use super::Elements;
 use super::arena::Arena;
 use crate::hnsw::search::{CandidateQueue, Scored};
+use crate::quant::sq8::{CentredCode, CentredEncoder, CentredHead};
 use crate::space::{Metric, Space};
+use crate::work::workers::Worker;
 
 /// Distances between nodes.
 pub(super) trait Score: Copy + Send + Sync {
@@ -79,9 +74,6 @@ impl Default for Block {
     }
 }
 
-/// Added to a number of at most 22 bits, it leaves the nearest integer.
-const ROUND: f32 = 12_582_912.0;
-
 /// Offset and scale at the end of a code.
 const TAIL: usize = 2 * size_of::<f32>();
 
@@ -94,14 +86,6 @@ pub(super) struct Codes {
     centre: Vec<f32>,
     metric: Metric,
     kernels: &'static Kernels,
-}
-
-/// A code in parts.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Code<'a> {
-    bytes: &'a [i8],
-    offset: f32,
-    scale: f32,
 }
 
 impl Codes {
@@ -129,13 +113,12 @@ impl Codes {
     /// The codes in pieces: the number of the first, and the blocks of as many as follow.
     pub fn pieces(&mut self) -> (Encoder<'_>, impl Iterator<Item = (usize, &mut [Block])>) {
         let Codes { codes, centre, metric, kernels, .. } = self;
-        let norm = kernels.norm_f32(centre);
-        let (metric, width, centre_square) = (*metric, codes.width(), norm * norm);
-        (Encoder { centre, centre_square, metric, kernels, width }, codes.pieces_mut())
+        let encoder = CentredEncoder::new(kernels, centre, *metric);
+        (Encoder { encoder, width: codes.width() }, codes.pieces_mut())
     }
 
     #[inline(always)]
-    fn get(&self, node: u32) -> Code<'_> {
+    fn get(&self, node: u32) -> CentredCode<'_> {
         let bytes = self.codes.get(node as usize).as_bytes();
         let number = |at: usize| {
             let bytes = bytes.get(bytes.len().wrapping_sub(at)..).and_then(|b| b.first_chunk());
@@ -143,17 +126,14 @@ impl Codes {
         };
         let (offset, scale) = (number(TAIL), number(TAIL / 2));
         let bytes = <[i8]>::ref_from_bytes(bytes.get(..self.len).unwrap_or_default()).unwrap_or_default();
-        Code { bytes, offset, scale }
+        CentredCode { bytes, head: CentredHead { offset, scale } }
     }
 }
 
 /// Makes codes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Encoder<'a> {
-    centre: &'a [f32],
-    centre_square: f64,
-    metric: Metric,
-    kernels: &'static Kernels,
+    encoder: CentredEncoder<'a>,
     width: usize,
 }
 
@@ -163,64 +143,32 @@ impl Encoder<'_> {
         self.width
     }
 
-    /// The largest distance from the centre in one dimension.
-    fn farthest(&self, value: &[f32]) -> f32 {
-        let mut far = [0f32; 8];
-        for (x, c) in value.chunks(8).zip(self.centre.chunks(8)) {
-            for ((far, x), c) in far.iter_mut().zip(x).zip(c) {
-                let distance = (x - c).abs();
-                *far = if distance > *far { distance } else { *far };
-            }
-        }
-        far.into_iter().fold(0.0, f32::max)
-    }
-
-    /// Writes the code of `value`; returns false when a number leaves the range of f32.
-    pub fn encode(&self, value: &[f32], blocks: &mut [Block]) -> bool {
-        let far = self.farthest(value);
-        let scale = far / 127.0;
-        let inverse = if far > 0.0 { 127.0 / far } else { 0.0 };
+    /// Writes the code of `value`, which becomes its difference from the centre. Returns false when a number leaves the
+    /// range of f32.
+    pub fn encode(&self, value: &mut [f32], blocks: &mut [Block]) -> bool {
         let bytes = blocks.as_mut_bytes();
         let (bytes, tail) = bytes.split_at_mut(bytes.len().saturating_sub(TAIL));
-        let mut squares = 0i32;
-        for ((byte, x), c) in bytes.iter_mut().zip(value).zip(self.centre) {
-            // within -127..=127, the largest being scaled to that; the sum leaves no room for digits behind the point
-            let code = ((x - c) * inverse + ROUND) - ROUND;
-            let code = code as i32 as i8;
-            *byte = code as u8;
-            squares += i32::from(code) * i32::from(code);
+        let Ok(bytes) = <[i8]>::mut_from_bytes(bytes) else { return false };
+        let Some(CentredHead { offset, scale }) = self.encoder.encode(value, bytes) else { return false };
+        for (place, number) in tail.chunks_exact_mut(size_of::<f32>()).zip([offset, scale]) {
+            place.copy_from_slice(&number.to_ne_bytes());
         }
-        let own = f64::from(scale) * f64::from(scale) * f64::from(squares);
-        let offset = if self.metric == Metric::L2 {
-            own as f32
-        } else {
-            let distance = f64::from(self.kernels.l2_squared_f32(value, self.centre));
-            let along = f64::from(self.kernels.inner_product_f32(value, self.centre));
-            ((own - distance) / 2.0 - along + self.centre_square / 2.0) as f32
-        };
-        // sums of offsets and products must stay finite, too
-        let fits = offset.abs() < 1e37 && own < 1e37 && scale.is_finite() && inverse.is_finite();
-        tail.copy_from_slice(&[offset.to_ne_bytes(), scale.to_ne_bytes()].concat());
-        fits
+        true
     }
 }
 
 impl<'a> Score for &'a Codes {
-    type Prepared = Code<'a>;
+    type Prepared = CentredCode<'a>;
 
     #[inline(always)]
-    fn prepare(&self, node: u32) -> Code<'a> {
+    fn prepare(&self, node: u32) -> CentredCode<'a> {
         let codes: &'a Codes = self;
-        let code = codes.get(node);
-        let factor = if codes.metric == Metric::L2 { 2.0 } else { 1.0 };
-        Code { scale: code.scale * factor, ..code }
+        codes.get(node).prepare(codes.metric)
     }
 
     #[inline(always)]
-    fn distance(&self, from: Code<'a>, to: u32) -> f32 {
-        let to = self.get(to);
-        let product = self.kernels.inner_product_i8(from.bytes, to.bytes) as f32;
-        from.offset + to.offset - from.scale * to.scale * product
+    fn distance(&self, from: CentredCode<'a>, to: u32) -> f32 {
+        from.distance(self.kernels, self.get(to))
     }
 
     #[inline(always)]
@@ -233,6 +181,8 @@ impl<'a> Score for &'a Codes {
 const CENTRE_SAMPLE: usize = 4096;
 /// Rows that are compared with all others to see whether codes are true to their values: a hundredth or two of a build's work.
 const PROBES: usize = 16;
+/// Comparisons between two looks at the clock.
+const STRIDE: u32 = 256;
 /// Nearest neighbours looked at, how many of the nearest codes they must be among, and what share of them.
 const NEAREST: usize = 10;
 const AMONG: usize = 20;
@@ -265,10 +215,15 @@ pub(super) struct Probes {
 }
 
 impl Probes {
+    /// Returns how many rows of `nodes` are compared.
+    pub fn count(nodes: usize) -> usize {
+        PROBES.min(nodes)
+    }
+
     /// Takes the next row; returns false when none is left.
-    pub fn step<S: Space>(&self, elements: &Elements<S>, codes: &Codes, stop: &AtomicBool) -> bool {
+    pub fn step<S: Space>(&self, elements: &Elements<S>, codes: &Codes, worker: &mut Worker<'_, '_>) -> bool {
         let (nodes, probe) = (elements.rows.len(), self.next.fetch_add(1, Relaxed));
-        if probe >= PROBES.min(nodes) {
+        if probe >= Self::count(nodes) {
             return false;
         }
         let node = (probe * (nodes / PROBES).max(1)) as u32;
@@ -276,7 +231,7 @@ impl Probes {
         let (value, code) = (exact.prepare(node), codes.prepare(node));
         let (mut nearest, mut among) = (CandidateQueue::new(), CandidateQueue::new());
         for other in (0..nodes as u32).filter(|&other| other != node) {
-            if stop.load(Relaxed) {
+            if other.is_multiple_of(STRIDE) && !worker.goes_on() {
                 return false;
             }
             nearest.offer(Scored { distance: exact.distance(value, other), node: other }, true, NEAREST);

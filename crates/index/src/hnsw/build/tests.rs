@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::AtomicU64;
 
 use super::anchor_tests::{held_together, recall};
 use super::visited::{Met, Visited};
@@ -10,6 +10,7 @@ use crate::hnsw::params::max_level;
 use crate::space::{AnySpace, ValueBuf, ValueKind, varlena_header};
 use crate::value::{sparsevec_parts_mut, sparsevec_size};
 use crate::with_space;
+use crate::work::workers::Idle;
 
 /// A small generator (splitmix64).
 pub(super) struct Random(pub u64);
@@ -84,7 +85,7 @@ pub(super) fn built<S: Space>(space: S, params: Params, values: &[ValueBuf]) -> 
         assert_ne!(builder.push(Tid::new(row as u32, 1), value.bytes()).unwrap(), Pushed::Full);
     }
     let progress = AtomicU64::new(0);
-    let graph = builder.build(&AtomicBool::new(false), &progress, || false).unwrap();
+    let graph = builder.build(&progress, &mut Idle).unwrap();
     assert_eq!(progress.into_inner(), graph.len() as u64);
     graph
 }
@@ -268,7 +269,7 @@ fn a_row_that_does_not_fit_is_not_taken() {
                 }
                 assert_eq!(builder.len(), values.len());
                 assert!(budget < 100_000 || values.len() > 50);
-                let graph = builder.build(&AtomicBool::new(false), &AtomicU64::new(0), || false).unwrap();
+                let graph = builder.build(&AtomicU64::new(0), &mut Idle).unwrap();
                 check(&graph, 4, &values);
             });
         }
@@ -286,38 +287,35 @@ fn values_of_other_spaces_are_refused() {
     assert_eq!(builder.push(tid, value(ValueKind::Vector, &[1.0; 3]).bytes()), Ok(Pushed::New));
 }
 
-#[test]
-fn a_build_stops_when_told() {
-    let mut random = Random(1);
-    let values: Vec<_> = (0..500).map(|_| value(ValueKind::Vector, &random.floats(16))).collect();
-    for threads in [0, 2] {
-        for (flag, answer) in [(true, false), (false, true)] {
-            let AnySpace::Vector(space) = space(ValueKind::Vector, Metric::L2, 16) else { unreachable!() };
-            let mut builder = Builder::new(space, params(8, threads));
-            for (row, value) in values.iter().enumerate() {
-                builder.push(Tid::new(row as u32, 1), value.bytes()).unwrap();
-            }
-            let built = builder.build(&AtomicBool::new(flag), &AtomicU64::new(0), || answer);
-            assert_eq!(built.err(), Some(BuildError::Stopped));
-        }
+/// A host that has enough when it is asked for the first time.
+struct Cancels;
+
+impl Coordinator for Cancels {
+    fn poll(&mut self) {
+        std::panic::resume_unwind(Box::new("cancelled"));
+    }
+
+    fn spawn_with(&mut self, spawn: &mut dyn FnMut()) {
+        spawn();
     }
 }
 
 #[test]
-fn a_tick_that_unwinds_stops_the_threads() {
+fn a_poll_that_unwinds_stops_the_build() {
     let mut random = Random(1);
     let AnySpace::Vector(space) = space(ValueKind::Vector, Metric::L2, 64) else { unreachable!() };
-    let mut builder = Builder::new(space, Params { ef_construction: 500, ..params(50, 2) });
-    for row in 0..900 {
-        builder.push(Tid::new(row, 1), value(ValueKind::Vector, &random.floats(64)).bytes()).unwrap();
+    for threads in [1, 3] {
+        let mut builder = Builder::new(space, Params { ef_construction: 500, ..params(50, threads) });
+        for row in 0..900 {
+            builder.push(Tid::new(row, 1), value(ValueKind::Vector, &random.floats(64)).bytes()).unwrap();
+        }
+        let progress = AtomicU64::new(0);
+        let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            builder.build(&progress, &mut Cancels).map(|graph| graph.len())
+        }));
+        assert_eq!(caught.unwrap_err().downcast_ref::<&str>(), Some(&"cancelled"));
+        assert!(progress.into_inner() < 900);
     }
-    let (stop, progress) = (AtomicBool::new(false), AtomicU64::new(0));
-    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        builder.build(&stop, &progress, || std::panic::resume_unwind(Box::new(())))
-    }));
-    assert!(caught.is_err());
-    assert!(stop.into_inner());
-    assert!(progress.into_inner() < 900);
 }
 
 /// The codes of the values, made as a build makes them.
@@ -328,10 +326,8 @@ fn coded(metric: Metric, rows: &[Vec<f32>]) -> (Graph<crate::space::Dense<f32>>,
     for (row, value) in values.iter().enumerate() {
         builder.push(Tid::new(row as u32, 1), value.bytes()).unwrap();
     }
-    let stop = AtomicBool::new(false);
-    let mut scratches = [Scratch::new(1, 8, 32, 0).unwrap()];
-    let codes = builder.codes(&mut scratches, &mut Workers::new(&stop, || false)).unwrap().is_some();
-    let graph = builder.build(&stop, &AtomicU64::new(0), || false).unwrap();
+    let codes = builder.codes(&mut Workers::new(1, &mut Idle)).unwrap().is_some();
+    let graph = builder.build(&AtomicU64::new(0), &mut Idle).unwrap();
     check(&graph, 8, &values);
     (graph, codes)
 }
@@ -385,7 +381,7 @@ fn codes_give_nearly_the_distances_of_values() {
         let (encoder, pieces) = codes.pieces();
         for (first, blocks) in pieces {
             for (row, code) in rows[first..].iter().zip(blocks.chunks_exact_mut(encoder.width())) {
-                assert!(encoder.encode(row, code));
+                assert!(encoder.encode(&mut row.clone(), code));
             }
         }
         for (i, x) in rows.iter().enumerate() {

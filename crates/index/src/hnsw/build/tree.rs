@@ -9,13 +9,15 @@
 //! inner product there may be as many of these as others, all near the same few long vectors, whose lists everybody needs:
 //! so no list spares more than a few.
 
+use std::sync::atomic::AtomicBool;
+
 use super::Elements;
 use super::graph::{CHOSEN, Edge};
 use super::insert::{Scratch, Stop, add, nearest, remove};
 use super::rows::NONE;
 use super::score::{Exact, Score};
-use super::workers::Workers;
 use crate::space::Space;
+use crate::work::workers::Workers;
 
 /// Nodes between two looks at the clock.
 const STRIDE: u32 = 4096;
@@ -55,7 +57,7 @@ pub(super) fn span<S: Space>(
     elements: &mut Elements<S>,
     entry: u32,
     scratch: &mut Scratch,
-    workers: &mut Workers<'_, impl FnMut() -> bool>,
+    workers: &mut Workers<'_>,
 ) -> Result<usize, Stop> {
     let nodes = elements.rows.len() as u32;
     for node in 0..nodes {
@@ -64,7 +66,7 @@ pub(super) fn span<S: Space>(
     }
     let (edges, near) = scratch.take_edges();
     let mut tree = Tree { elements, len: 0, edges, near };
-    tree.grow(entry, entry, workers)?;
+    tree.grow(entry, entry, workers);
     let mut unreachable = 0;
     for given in [Lost::None, Lost::Half, Lost::Whole] {
         for node in 0..nodes {
@@ -73,7 +75,7 @@ pub(super) fn span<S: Space>(
             }
             // what is given edges takes its time
             if node.is_multiple_of(STRIDE) || given == Lost::Whole && !tree.has(node) {
-                workers.check()?;
+                workers.poll_when_due();
             }
             if tree.has(node) {
                 continue;
@@ -82,12 +84,12 @@ pub(super) fn span<S: Space>(
                 Lost::None => tree.mutual(node),
                 Lost::Half => tree.noted(node),
                 Lost::Whole => match tree.noted(node) {
-                    None => Some(tree.find_anchor(node, entry, scratch, workers)?),
+                    None => Some(tree.find_anchor(node, entry, scratch)?),
                     noted => noted,
                 },
             };
             let Some(anchor) = anchor else { continue };
-            tree.grow(node, anchor, workers)?;
+            tree.grow(node, anchor, workers);
             if given != Lost::None {
                 unreachable += 1;
                 let distance = tree.distance(node, anchor);
@@ -141,12 +143,7 @@ impl<S: Space> Tree<'_, S> {
     }
 
     /// Adds `start`, below `anchor`, and what mutual edges connect with it.
-    fn grow(
-        &mut self,
-        start: u32,
-        anchor: u32,
-        workers: &mut Workers<'_, impl FnMut() -> bool>,
-    ) -> Result<(), Stop> {
+    fn grow(&mut self, start: u32, anchor: u32, workers: &mut Workers<'_>) {
         let Elements { base_layer, rows, .. } = &mut *self.elements;
         let row = rows.get_mut(start);
         (row.hash, row.next) = (anchor, NONE);
@@ -154,7 +151,7 @@ impl<S: Space> Tree<'_, S> {
         while head != NONE {
             self.len += 1;
             if self.len.is_multiple_of(STRIDE) {
-                workers.check()?;
+                workers.poll_when_due();
             }
             let mut children = 0;
             for id in base_layer.ids(head as usize) {
@@ -173,24 +170,19 @@ impl<S: Space> Tree<'_, S> {
             }
             head = core::mem::replace(&mut rows.get_mut(head).next, NONE);
         }
-        Ok(())
     }
 
     /// Gives `node` an edge from a node of the tree, and answers which.
-    fn find_anchor(
-        &mut self,
-        node: u32,
-        entry: u32,
-        scratch: &mut Scratch,
-        workers: &Workers<'_, impl FnMut() -> bool>,
-    ) -> Result<u32, Stop> {
+    fn find_anchor(&mut self, node: u32, entry: u32, scratch: &mut Scratch) -> Result<u32, Stop> {
         let mut near = core::mem::take(&mut self.near);
         self.elements.base_layer.lock(node as usize).read(&mut near);
         if !near.iter().any(|e| self.has(e.node)) {
             // The layers above may have led to what layer 0 does not.
             let exact = Exact(&*self.elements);
             let search = (0, self.elements.ef_construction);
-            nearest(self.elements, exact, (node, entry), search, scratch, workers.stop(), &mut near)?;
+            // this thread stops by unwinding
+            let never = AtomicBool::new(false);
+            nearest(self.elements, exact, (node, entry), search, scratch, &never, &mut near)?;
         }
         near.retain(|e| self.has(e.node));
         let anchor = match near.iter().find(|e| self.spare(node, **e)) {

@@ -4,18 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use super::Scored;
-
-/// Distances as integers of the same order: the sign bit flipped, negative numbers inverted.
-#[inline(always)]
-fn order_key(distance: f32) -> u32 {
-    let bits = distance.to_bits();
-    if bits >> 31 == 0 { bits | 0x8000_0000 } else { !bits }
-}
-
-#[inline(always)]
-fn from_order_key(key: u32) -> f32 {
-    f32::from_bits(if key >> 31 == 1 { key & 0x7fff_ffff } else { !key })
-}
+use crate::work::ordered::{from_order_key, order_key};
 
 /// Distance, node, and whether it was expanded, in one integer that sorts by distance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -187,17 +176,6 @@ pub fn pop_discarded(discarded: &mut Discarded) -> Option<Scored> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn order_keys_order_as_distances() {
-        let distances = [f32::NEG_INFINITY, -2.5, -1e-30, 0.0, 1e-30, 1.0, 7.5, f32::INFINITY];
-        for pair in distances.windows(2) {
-            assert!(order_key(pair[0]) < order_key(pair[1]));
-        }
-        for d in distances {
-            assert_eq!(from_order_key(order_key(d)), d);
-        }
-    }
 
     #[test]
     fn uncounted_candidates_take_no_place() {

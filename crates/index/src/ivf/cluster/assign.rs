@@ -3,10 +3,10 @@
 
 use vector_kernels::{Kernels, PANEL, kernels};
 
-use super::kmeans::chunk_rows;
-use super::sample::{Component, Decoded, Encoding, Panels};
-use super::seed::least;
-use super::sq8::{CentreCodes, RowCodes, widened};
+use super::panels::{Component, Panels, least};
+use super::plan::chunk_rows;
+use super::sample::{Decoded, Encoding};
+use crate::quant::sq8::{PanelCodes, RowCodes, widened};
 use crate::space::Metric;
 use crate::work::memory::{self, OutOfMemory};
 use crate::work::workers::Workers;
@@ -17,7 +17,7 @@ use crate::work::workers::Workers;
 pub struct Lists<L> {
     centres: Panels<L>,
     /// when codes are used: those of the centres, and the centres one after the other
-    coded: Option<(CentreCodes, Vec<L>)>,
+    coded: Option<(PanelCodes, Vec<L>)>,
     metric: Metric,
 }
 
@@ -88,9 +88,8 @@ impl<L: Assigned> Lists<L> {
         let count = centres.len() / width.max(1);
         let mut lists = Lists { centres: Panels::zeros(count, width)?, coded: None, metric };
         // without memory for them it goes without
-        let memory =
-            || Some((CentreCodes::zeros(count, width).ok()?, memory::with_room(count * width).ok()?));
-        let mut coded: Option<(CentreCodes, Vec<L>)> = codes.then(memory).flatten();
+        let memory = || Some((PanelCodes::zeros(count, width).ok()?, memory::with_room(count * width).ok()?));
+        let mut coded: Option<(PanelCodes, Vec<L>)> = codes.then(memory).flatten();
         let (mut lanes, mut room) = (memory::filled(L::default(), width)?, Vec::new());
         for (at, centre) in centres.chunks_exact(width.max(1)).enumerate() {
             T::load(kernels(), centre, &mut lanes);
@@ -118,7 +117,7 @@ impl<L: Assigned> Lists<L> {
             return panels;
         }
         let rows = lists.saturating_mul(width).saturating_mul(size_of::<L>() as u64);
-        panels.saturating_add(rows).saturating_add(CentreCodes::memory(lists, width))
+        panels.saturating_add(rows).saturating_add(PanelCodes::memory(lists, width))
     }
 
     /// Writes the number of each row's list to `out`. `row` gives row `i` of `out.len()`.

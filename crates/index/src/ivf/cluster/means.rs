@@ -1,7 +1,8 @@
 //! Means of clusters, kept as sums that follow the rows which change sides: after the first steps those are few, and the
 //! others need not be read again. What additions and subtractions round is forgotten when sums are made anew.
 
-use super::sample::{Component, Decoded, Encoding, Group, Sample};
+use super::panels::{Component, Group};
+use super::sample::{Decoded, Encoding, Sample};
 use crate::work::memory::{self, OutOfMemory};
 use vector_kernels::kernels;
 
@@ -14,7 +15,7 @@ const NOWHERE: u32 = u32::MAX;
 
 /// Sums of the rows of each centre.
 #[derive(Debug)]
-pub(in crate::ivf) struct Means<S> {
+pub(super) struct Means<S> {
     sums: Vec<S>,
     per_centre: usize,
     /// per row: in whose sum it is
@@ -27,7 +28,7 @@ pub(in crate::ivf) struct Means<S> {
 
 /// A centre's sum, and what it is to be brought up to date with.
 #[derive(Debug)]
-pub(in crate::ivf) struct Mean<'a, S> {
+pub(super) struct Mean<'a, S> {
     sums: &'a mut [S],
     changes: &'a [u32],
 }
@@ -138,7 +139,7 @@ impl<S> Mean<'_, S> {
 }
 
 /// Moves a centre to the mean of `rows`, all of them read; returns how far. `sums` is room.
-pub(in crate::ivf) fn move_to_mean<T: Encoding>(
+pub(super) fn move_to_mean<T: Encoding>(
     sample: &Sample<T>,
     rows: &[u32],
     sums: &mut Vec<<T::Component as Component>::Sum>,

@@ -2,10 +2,15 @@
 
 use vector_kernels::{PANEL, kernels};
 
-use super::kmeans::chunk_rows;
 use super::means::Means;
-use super::sample::{Centres, Component, Encoding};
-use super::sq8::{CentreCodes, RowCodes};
+use super::panels::{Centres, Component};
+use super::sample::Encoding;
+use crate::quant::sq8::{PanelCodes, RowCodes};
+
+/// Rows that are worked on together: their lanes stay in the second-level cache while panels pass by.
+pub(super) fn chunk_rows(width: usize) -> usize {
+    (131_072 / width.max(1)).clamp(16, 256)
+}
 
 /// What clustering keeps beside the least that it needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +74,7 @@ pub fn plan<T: Encoding>(
     );
     let sums = of_sums <= left / 2;
     left -= if sums { of_sums } else { 0 };
-    let of_codes = RowCodes::memory(rows, width).saturating_add(CentreCodes::memory(lists, width));
+    let of_codes = RowCodes::memory(rows, width).saturating_add(PanelCodes::memory(lists, width));
     let codes = T::Component::CODED && kernels().fast_byte_panels() && of_codes <= left / 2;
     left -= if codes { of_codes } else { 0 };
     let bounds = (1 + left / (4 * rows.max(1))).min(groups).max(1);

@@ -10,9 +10,11 @@ use rand::Rng;
 use rand::rngs::SmallRng;
 use vector_kernels::{PANEL, kernels};
 
-use super::kmeans::chunk_rows;
-use super::sample::{Centres, Component, Decoded, Encoding, Sample};
-use super::sq8::{BoundPruning, PanelQuery, RowCodes};
+use super::panels::{Centres, Component, least};
+use super::plan::chunk_rows;
+use super::pruning::{BoundPruning, PanelQuery};
+use super::sample::{Decoded, Encoding, Sample};
+use crate::quant::sq8::RowCodes;
 use crate::work::memory::{self, OutOfMemory};
 use crate::work::workers::Workers;
 
@@ -25,20 +27,6 @@ pub struct Seeds {
     pub nearest: Vec<u32>,
     /// for each row of the sample, the squared distance to that one
     pub distances: Vec<f32>,
-}
-
-/// The smallest of a panel's distances.
-#[inline]
-pub(in crate::ivf) fn least(distances: &[f32; PANEL]) -> f32 {
-    let mut lanes = *distances;
-    let mut half = PANEL / 2;
-    while half > 0 {
-        for i in 0..half {
-            lanes[i] = if lanes[i + half] < lanes[i] { lanes[i + half] } else { lanes[i] };
-        }
-        half /= 2;
-    }
-    lanes[0]
 }
 
 /// Draws of the next centre among this many rejected ones end a batch: the distances of the last pass are stale.

@@ -11,18 +11,22 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 use super::{Cast, Found, Method, Table, Values, one_of, together, unexpected};
-use crate::ivf::candidates::Runs;
-use crate::ivf::centres::Centres;
-use crate::ivf::check::Check;
-use crate::ivf::scan::{Scan, ScanError, ScanSettings, Services, Unpack};
+use crate::ivf::centre_cache::Centres;
+use crate::ivf::check::check;
+use crate::ivf::insert::{InsertError, Inserter, insert};
+use crate::ivf::lists::{BulkLists, Services, Shape, Unpack};
+use crate::ivf::scan::{Scan, ScanError, ScanSettings};
+use crate::ivf::tally::Tally;
+use crate::ivf::v1::Pages;
 use crate::ivf::v1::layout::PAGE_ID;
-use crate::ivf::write::{InsertError, Inserter, Shape, Vacuum, insert, write_entries, write_lists};
+use crate::ivf::vacuum::Vacuum;
 use crate::space::{AnySpace, Dense, Metric, ValueBuf, ValueKind};
 use crate::storage::blocks::BlockStore;
 use crate::storage::page::{Damage, Tid};
 use crate::testing::hnsw::row;
 use crate::testing::stepped::Stepped;
 use crate::testing::{MemBlocks, MemError, PAGE_SIZE};
+use crate::work::runs::Runs;
 
 /// Nothing leaves memory, and nothing is compressed.
 struct Nothing;
@@ -99,20 +103,22 @@ impl Method for Plan {
         let Workspace { inserter, centres } = workspace;
         if rng.random_bool(0.2) {
             // what an error leaves of it is not used
-            let loaded = centres.load(blocks, self.space, usize::MAX);
+            let loaded = centres.load(&mut Pages(blocks), self.space, usize::MAX);
             if let Err(error) = loaded {
                 centres.clear();
                 return Err(error);
             }
         }
-        insert(blocks, self.space, value.bytes(), row, inserter, centres).map_err(|error| match error {
-            InsertError::Store(error) => error,
-            InsertError::Value(_) => MemError::Corrupt(Damage::at(0, "value of other dimensions").on(0)),
+        insert(&mut Pages(blocks), self.space, value.bytes(), row, inserter, centres).map_err(|error| {
+            match error {
+                InsertError::Store(error) => error,
+                InsertError::Value(_) => MemError::Corrupt(Damage::at(0, "value of other dimensions").on(0)),
+            }
         })
     }
 
     fn vacuum(&self, blocks: &mut Stepped, dead: &HashSet<u64>) -> Result<(), MemError> {
-        Vacuum::default().run(blocks, &mut |tid| dead.contains(&tid.packed()))
+        Vacuum::default().run(&mut Pages(blocks), &mut |tid| dead.contains(&tid.packed()))
     }
 
     fn scan(&self, blocks: &mut Stepped, rng: &mut SmallRng, found: &mut Found<'_>) -> Result<(), String> {
@@ -120,7 +126,7 @@ impl Method for Plan {
         let query = (!rng.random_bool(0.05)).then(|| value.bytes());
         let mut centres = Centres::default();
         if rng.random_bool(0.3) {
-            centres.load(blocks, self.space, usize::MAX).map_err(|error| error.to_string())?;
+            centres.load(&mut Pages(blocks), self.space, usize::MAX).map_err(|error| error.to_string())?;
         }
         scan(blocks, self, query, rng.random_range(1..=self.lists), &mut centres, found)
     }
@@ -145,7 +151,7 @@ fn scan<B: BlockStore<Error = MemError>>(
     let mut services = Services { runs: &mut runs, unpack: &mut unpack };
     scan.begin(plan.space, query, &settings, centres).map_err(|error| error.to_string())?;
     loop {
-        match scan.next(blocks, plan.space, query, &settings, &mut services) {
+        match scan.next(&mut Pages(blocks), plan.space, query, &settings, &mut services) {
             Ok(Some(tid)) => found.add(tid)?,
             Ok(None) => return Ok(()),
             Err(ScanError::Store(error)) => return unexpected("scan", &error),
@@ -160,17 +166,18 @@ fn begin(plan: &Plan, rng: &mut SmallRng) -> Result<MemBlocks, MemError> {
     let centres: Vec<ValueBuf> = (0..plan.lists).map(|_| plan.value(rng)).collect();
     let value_size = centres.first().map_or(0, |centre| centre.bytes().len());
     let shape = Shape { dimensions: plan.dims as u16, value_size, page_size: PAGE_SIZE };
-    let heads = write_lists(&mut blocks, shape, &vec![0; plan.lists], |at, out| {
+    let heads = Pages(&mut blocks).begin(shape, &vec![0; plan.lists], |at, out| {
         out.clear();
         out.extend_from_slice(centres[at].bytes());
     })?;
     for head in heads {
-        write_entries(&mut blocks, head, value_size, || None)?;
+        Pages(&mut blocks).write_list(head, value_size, || None)?;
     }
     let Workspace { mut inserter, mut centres } = Workspace::default();
     for n in 0..plan.built {
         let value = plan.value(rng);
-        let done = insert(&mut blocks, plan.space, value.bytes(), row(n), &mut inserter, &mut centres);
+        let done =
+            insert(&mut Pages(&mut blocks), plan.space, value.bytes(), row(n), &mut inserter, &mut centres);
         done.map_err(|_| MemError::Injected)?;
     }
     Ok(blocks)
@@ -178,9 +185,10 @@ fn begin(plan: &Plan, rng: &mut SmallRng) -> Result<MemBlocks, MemError> {
 
 /// What must hold when nobody is at work.
 fn settled(blocks: &mut MemBlocks, plan: &Plan, table: &Table, rng: &mut SmallRng) -> Result<(), String> {
-    let mut check = Check::default();
-    check.run(blocks, plan.space, true, &mut Nothing).map_err(|error| format!("{error:?}"))?;
-    let told: Vec<String> = check.violations.iter().map(ToString::to_string).collect();
+    let mut tally = Tally::default();
+    check(&mut Pages(blocks), plan.space, true, &mut Nothing, &mut tally)
+        .map_err(|error| format!("{error:?}"))?;
+    let told: Vec<String> = tally.violations.iter().map(ToString::to_string).collect();
     if !told.is_empty() {
         return Err(told.join("\n"));
     }
@@ -218,7 +226,7 @@ fn run_plan(seed: u64, plan: &Plan, rng: &mut SmallRng) -> Result<u64, String> {
 fn vacuum(blocks: &mut MemBlocks, table: &mut Table) -> Result<(), String> {
     let dead = table.dead();
     let tids = table.tids(&dead);
-    let done = Vacuum::default().run(blocks, &mut |tid| tids.contains(&tid.packed()));
+    let done = Vacuum::default().run(&mut Pages(blocks), &mut |tid| tids.contains(&tid.packed()));
     done.map_err(|error| format!("a vacuum alone: {error}"))?;
     table.remove(&dead);
     Ok(())

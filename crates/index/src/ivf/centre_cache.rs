@@ -5,17 +5,14 @@ use std::collections::BinaryHeap;
 
 use vector_kernels::{PANEL, kernels};
 
-use super::candidates::key;
 use super::cluster::assign::Assigned;
-use super::cluster::sample::{Component, Panels};
-use super::cluster::seed::least;
-use super::cluster::sq8::{CentreCodes, RowCodes, widened};
-use super::scan::{BAD_CENTRE, Chain};
-use super::v1::layout::{HEAD_BLOCK, List, PAGE_ID};
+use super::cluster::panels::{Component, Panels, least};
+use super::lists::{BAD_CENTRE, ListPlace, Listed, ReadLists};
+use crate::quant::sq8::{PanelCodes, RowCodes, widened};
 use crate::space::{Metric, Space};
-use crate::storage::blocks::BlockStore;
-use crate::storage::page::{Damage, FIRST_OFFSET, Page};
+use crate::storage::page::Damage;
 use crate::work::memory::{self, OutOfMemory, append};
+use crate::work::ordered::order_key;
 
 /// Centres whose distances to all others are known, at most.
 const PIVOTS: usize = 16;
@@ -24,17 +21,6 @@ const BOUNDED: usize = 1024;
 /// What rounding adds to a distance or takes from it, relatively, at most: sums of 2,000 squares in many lanes stay
 /// well below.
 const SLACK: f32 = 2e-5;
-
-/// Where a list stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ListPlace {
-    /// its list page
-    pub block: u32,
-    /// its item there
-    pub offset: u16,
-    /// the first page of its entries
-    pub start_page: u32,
-}
 
 /// The centres of an index, with distances to a few of them that tell which others need not be looked at: by the
 /// triangle inequality a centre is no nearer than |distance of the value and a pivot - distance of the pivot and it|.
@@ -45,7 +31,7 @@ pub struct Centres {
     words: Vec<u64>,
     value_size: usize,
     /// codes of dense values, where the processor is fast with them; otherwise short ones in panels instead
-    codes: Option<CentreCodes>,
+    codes: Option<PanelCodes>,
     panels: Option<Panels<f32>>,
     /// pivots in `f32`, one after the other; the Euclidean distance of each to each centre; squared norms of centres
     pivots: Vec<f32>,
@@ -76,7 +62,7 @@ impl Centres {
         let panels = self.panels.as_ref().map_or(0, |panels| panels.len() * PANEL);
         let panels = panels * self.value_size.saturating_sub(8);
         let codes = self.codes.as_ref().map_or(0, |_| {
-            CentreCodes::memory(self.places.len() as u64, self.value_size.saturating_sub(8) as u64) as usize
+            PanelCodes::memory(self.places.len() as u64, self.value_size.saturating_sub(8) as u64) as usize
         });
         codes + panels + self.words.len() * 8 + self.places.len() * each + self.pivots.len() * 4
     }
@@ -86,56 +72,46 @@ impl Centres {
     ///
     /// # Errors
     /// A damaged list page.
-    pub fn load<B: BlockStore, S: Space>(
+    pub fn load<L: ReadLists, S: Space>(
         &mut self,
-        blocks: &mut B,
+        lists: &mut L,
         space: S,
         most: usize,
-    ) -> Result<(), B::Error> {
+    ) -> Result<(), L::Error> {
         self.clear();
-        let mut chain = Chain::new(HEAD_BLOCK);
-        while let Some(block) = chain.step(blocks)? {
-            // items and bytes of a page, at most
-            let (items, words) = (blocks.page_size() / 4, blocks.page_size() / 8);
-            let room = self.places.try_reserve(items).and(self.words.try_reserve(words + items));
-            if room.is_err() || memory::is_short() {
-                self.clear();
-                return Ok(());
-            }
-            chain.next = blocks.read(block, |bytes| self.add_page(bytes, block, space))?;
-            if self.memory() > most {
-                self.clear();
-                return Ok(());
-            }
-        }
-        if self.measure(space).is_err() {
+        let mut fits = true;
+        lists.each_list(&mut |list| {
+            fits = self.add(list, space)? && self.memory() <= most;
+            Ok(fits)
+        })?;
+        if !fits || self.measure(space).is_err() {
             self.clear();
         }
         Ok(())
     }
 
-    /// Adds the centres of a page, for which there is room.
-    fn add_page<S: Space>(&mut self, bytes: &[u8], block: u32, space: S) -> Result<u32, Damage> {
-        let page = Page::new(bytes, PAGE_ID)?;
-        for offset in FIRST_OFFSET..=page.max_offset() {
-            let list = List::new(page.item(offset)?, offset)?;
-            let bad = Damage::at(offset, BAD_CENTRE);
-            space.view(list.centre).map_err(|_| bad)?;
-            if self.places.is_empty() {
-                self.value_size = list.centre.len();
-            } else if self.value_size != list.centre.len() {
-                return Err(bad);
-            }
-            self.places.push(ListPlace { block, offset, start_page: list.head.start_page });
-            let (whole, rest) = list.centre.as_chunks::<8>();
-            self.words.extend(whole.iter().map(|&word| u64::from_ne_bytes(word)));
-            if !rest.is_empty() {
-                let mut last = [0; 8];
-                last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
-                self.words.push(u64::from_ne_bytes(last));
-            }
+    /// Adds a list; returns whether there was memory.
+    fn add<S: Space>(&mut self, list: Listed<'_>, space: S) -> Result<bool, Damage> {
+        let (centre, bad) = (list.centre, Damage::at(list.place.offset, BAD_CENTRE));
+        space.view(centre).map_err(|_| bad)?;
+        if self.places.is_empty() {
+            self.value_size = centre.len();
+        } else if self.value_size != centre.len() {
+            return Err(bad);
         }
-        Ok(page.next())
+        let room = self.places.try_reserve(1).and(self.words.try_reserve(centre.len().div_ceil(8)));
+        if room.is_err() || memory::is_short() {
+            return Ok(false);
+        }
+        self.places.push(list.place);
+        let (whole, rest) = centre.as_chunks::<8>();
+        self.words.extend(whole.iter().map(|&word| u64::from_ne_bytes(word)));
+        if !rest.is_empty() {
+            let mut last = [0; 8];
+            last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+            self.words.push(u64::from_ne_bytes(last));
+        }
+        Ok(true)
     }
 
     /// Chooses pivots, evenly among the centres (neighbours in number are neighbours in space where a build numbered
@@ -178,15 +154,15 @@ impl Centres {
     /// Makes codes; false when there are values without.
     fn encode<S: Space>(&mut self, space: S) -> Result<bool, OutOfMemory> {
         let (mut wide, mut room, lists) = (core::mem::take(&mut self.wide), Vec::new(), self.places.len());
-        let mut codes: Option<CentreCodes> = None;
+        let mut codes: Option<PanelCodes> = None;
         let mut coded = true;
         for at in 0..lists {
             coded = self.view(space, at).is_some_and(|centre| space.widen(centre, &mut wide));
             if at == 0 {
-                codes = Some(CentreCodes::zeros(lists, wide.len())?);
+                codes = Some(PanelCodes::zeros(lists, wide.len())?);
             }
             let set =
-                |codes: &mut CentreCodes| codes.set(at, &mut room, |out| f32::encode(kernels(), &wide, out));
+                |codes: &mut PanelCodes| codes.set(at, &mut room, |out| f32::encode(kernels(), &wide, out));
             coded = coded && codes.as_mut().is_some_and(set);
             if !coded {
                 break;
@@ -235,7 +211,7 @@ impl Centres {
             upper(first * PANEL + panel.iter().position(|&l| l == smallest).unwrap_or_default())
         } else {
             let lower = self.lower.as_flattened().iter().enumerate().take(self.places.len());
-            nearest.extend(lower.map(|(at, &l)| u64::from(key(l)) << 32 | at as u64));
+            nearest.extend(lower.map(|(at, &l)| u64::from(order_key(l)) << 32 | at as u64));
             let last = count.min(nearest.len()) - 1;
             nearest.select_nth_unstable(last);
             let uppers = nearest.iter().take(last + 1).map(|&at| upper(at as u32 as usize));
@@ -290,7 +266,7 @@ impl Centres {
             let distances = out.iter().flatten().take(panels.columns(at)).enumerate();
             nearest.extend(distances.map(|(column, &distance)| {
                 let distance = if distance.is_nan() { f32::INFINITY } else { distance };
-                u64::from(key(distance)) << 32 | (at * PANEL + column) as u64
+                u64::from(order_key(distance)) << 32 | (at * PANEL + column) as u64
             }));
         }
         true
@@ -308,9 +284,9 @@ impl Centres {
         self.places.get(at).copied()
     }
 
-    /// The start pages of all lists.
-    pub fn start_pages(&self) -> impl Iterator<Item = u32> {
-        self.places.iter().map(|place| place.start_page)
+    /// The places of all lists.
+    pub fn places(&self) -> &[ListPlace] {
+        &self.places
     }
 
     /// Makes `nearest` at least the `count` lists whose centres are nearest to `value`, in any order: the distance's key
@@ -326,7 +302,7 @@ impl Centres {
         let lists = self.places.len();
         let distance = |centres: &Self, at: usize| {
             let distance = value.zip(centres.view(space, at)).map_or(0.0, |(v, c)| space.distance(v, c));
-            u64::from(key(distance)) << 32 | at as u64
+            u64::from(order_key(distance)) << 32 | at as u64
         };
         if value.is_some_and(|value| self.by_panels(space, value, nearest)) {
             return;
@@ -383,7 +359,7 @@ impl Centres {
             let bound =
                 if euclidean { square } else { (square - norm - centre) / 2.0 - SLACK * (norm + centre) };
             let bound = if bound.is_nan() { f32::NEG_INFINITY } else { bound };
-            u64::from(key(bound)) << 32 | at as u64
+            u64::from(order_key(bound)) << 32 | at as u64
         }));
         self.order.sort_unstable();
         true
@@ -406,10 +382,7 @@ mod tests {
 
     use super::*;
     use crate::ivf::tests::value;
-    use crate::ivf::v1::layout::{ListHead, list_size, write_list};
-    use crate::space::{AnySpace, ValueKind};
-    use crate::storage::page::PageMut;
-    use crate::testing::PAGE_SIZE;
+    use crate::space::{AnySpace, Dense, ValueKind};
 
     /// Points around `around`, or anywhere.
     fn point(rng: &mut SmallRng, around: Option<&[f32]>, dims: usize) -> Vec<f32> {
@@ -418,6 +391,12 @@ mod tests {
             Some(around) => around.iter().map(|&x| near(x, rng)).collect(),
             None => (0..dims).map(|_| rng.random_range(-3.0..3.0)).collect(),
         }
+    }
+
+    fn add(centres: &mut Centres, at: u32, point: &[f32], space: Dense<f32>) {
+        let place = ListPlace { block: at + 1, offset: 1, start_page: at + 900 };
+        let centre = value(point);
+        assert!(centres.add(Listed { place, tail: 0, centre: centre.bytes() }, space).unwrap());
     }
 
     #[test]
@@ -434,14 +413,8 @@ mod tests {
             let points: Vec<_> =
                 (0..lists).map(|i| point(&mut rng, Some(&hubs[i * 8 / lists]), dims as usize)).collect();
             let mut centres = Centres::default();
-            let (mut page, mut item) = ([0u64; PAGE_SIZE / 8], Vec::new());
-            for (at, point) in points.iter().enumerate() {
-                let bytes = zerocopy::IntoBytes::as_mut_bytes(&mut page);
-                let head = ListHead { start_page: at as u32 + 900, insert_page: 0 };
-                write_list(head, value(point).bytes(), &mut item);
-                assert_eq!(item.len(), list_size(value(point).bytes().len()));
-                PageMut::init(bytes, PAGE_ID).append(&item);
-                centres.add_page(bytes, at as u32 + 1, space).unwrap();
+            for (at, point) in (0..).zip(&points) {
+                add(&mut centres, at, point, space);
             }
             match way {
                 // as on a processor that is not fast with codes
@@ -489,12 +462,7 @@ mod tests {
             };
             let mut centres = Centres::default();
             for at in 0..lists {
-                let (mut page, mut item) = ([0u64; PAGE_SIZE / 8], Vec::new());
-                let bytes = zerocopy::IntoBytes::as_mut_bytes(&mut page);
-                let head = ListHead { start_page: at as u32 + 900, insert_page: 0 };
-                write_list(head, value(&point(&mut rng, None, 20)).bytes(), &mut item);
-                PageMut::init(bytes, PAGE_ID).append(&item);
-                centres.add_page(bytes, at as u32 + 1, space).unwrap();
+                add(&mut centres, at as u32, &point(&mut rng, None, 20), space);
             }
             assert!(centres.encode(space).unwrap());
             let zero = value(&[0.0; 20]);

@@ -1,0 +1,250 @@
+//! What scans, inserts, vacuums, builds and checks ask of an index of lists. They know lists, centres and rows, and no
+//! byte of a page: a layout ([`v1`](super::v1), lists in memory in the tests) implements these traits, and
+//! [`format`](super::format) chooses it.
+//!
+//! A server error inside a read leaves by a jump over the frames that called it. So whatever needs dropping is handed in, in
+//! structures that outlive the call ([`Workspace`], [`Collector`], [`Tally`]), and stands in no frame.
+
+use std::borrow::Cow;
+
+use super::candidates::Candidates;
+use super::tally::Tally;
+use crate::space::{Space, ValueBuf};
+use crate::storage::page::{Corruption, Damage, Tid};
+use crate::work::runs::Runs;
+
+/// Where a list stands. It never changes after a build.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListPlace {
+    /// the block that describes it
+    pub block: u32,
+    /// its item there
+    pub offset: u16,
+    /// the first page of its entries
+    pub start_page: u32,
+}
+
+/// A list, as a pass over all of them meets it.
+#[derive(Clone, Copy, Debug)]
+pub struct Listed<'a> {
+    /// where it stands
+    pub place: ListPlace,
+    /// where inserts begin to look for room
+    pub tail: u32,
+    /// its centre, a whole varlena that nobody has looked at yet
+    pub centre: &'a [u8],
+}
+
+/// Undoes the server's compression of a value in place.
+pub trait Unpack {
+    /// Makes `out` the whole value; false when that cannot be done.
+    fn unpack(&mut self, compressed: &[u8], out: &mut ValueBuf) -> bool;
+}
+
+/// What the server does for a scan.
+pub struct Services<'a> {
+    /// keeps what does not fit in memory
+    pub runs: &'a mut dyn Runs,
+    /// decompresses values
+    pub unpack: &'a mut dyn Unpack,
+}
+
+/// Where a scan's candidates go.
+pub struct Collector<'a, 's> {
+    /// the candidates
+    pub candidates: &'a mut Candidates,
+    /// bytes of memory that they may take
+    pub memory: usize,
+    /// room for a value
+    pub unpacked: &'a mut ValueBuf,
+    /// what the server does
+    pub services: &'a mut Services<'s>,
+    /// bytes of an entry, once one was seen
+    pub entry_size: usize,
+}
+
+/// Memory that writers use again.
+#[derive(Debug, Default)]
+pub struct Workspace {
+    /// an entry as it will stand
+    pub entry: Vec<u8>,
+    /// places on a page
+    pub offsets: Vec<u16>,
+}
+
+/// Reading lists.
+pub trait ReadLists {
+    /// Why that fails.
+    type Error: From<Corruption>;
+
+    /// Shows all lists, in the order of their numbers, until `look` returns false.
+    ///
+    /// # Errors
+    /// A block that cannot be had, or what `look` says of one.
+    fn each_list(
+        &mut self,
+        look: &mut impl FnMut(Listed<'_>) -> Result<bool, Damage>,
+    ) -> Result<(), Self::Error>;
+
+    /// Returns where inserts into `list` begin to look for room; none when there is another list now where it stood.
+    ///
+    /// # Errors
+    /// A damaged block.
+    fn tail(&mut self, list: ListPlace) -> Result<Option<u32>, Self::Error>;
+
+    /// Adds the rows of `list` with their distances from `query` to the candidates; without a query all are equally far.
+    ///
+    /// # Errors
+    /// A damaged block, or no memory.
+    fn score_list<S: Space>(
+        &mut self,
+        list: ListPlace,
+        space: S,
+        query: Option<S::View<'_>>,
+        found: &mut Collector<'_, '_>,
+    ) -> Result<(), Self::Error>;
+
+    /// Shows the whole value of the entry at `entry`; returns none when there is no such value.
+    ///
+    /// # Errors
+    /// A damaged block.
+    fn value_at<R>(
+        &mut self,
+        entry: Tid,
+        unpack: &mut dyn Unpack,
+        unpacked: &mut ValueBuf,
+        look: impl FnOnce(&[u8]) -> R,
+    ) -> Result<Option<R>, Self::Error>;
+}
+
+/// Entries that a vacuum met.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Met {
+    /// entries that are gone
+    pub removed: u64,
+    /// entries that stay
+    pub kept: u64,
+}
+
+/// Adding and removing entries.
+pub trait WriteLists: ReadLists {
+    /// Adds a row to `list`. `tail` is what a read of the list has said, `value` a whole varlena.
+    ///
+    /// # Errors
+    /// A damaged block, or one that cannot be had.
+    fn append(
+        &mut self,
+        list: ListPlace,
+        tail: u32,
+        row: Tid,
+        value: &[u8],
+        workspace: &mut Workspace,
+    ) -> Result<(), Self::Error>;
+
+    /// Removes the entries of dead rows from `list`. `is_dead` must neither raise nor read blocks.
+    ///
+    /// # Errors
+    /// A damaged block.
+    fn remove(
+        &mut self,
+        list: ListPlace,
+        is_dead: &mut dyn FnMut(Tid) -> bool,
+        workspace: &mut Workspace,
+        met: &mut Met,
+    ) -> Result<(), Self::Error>;
+}
+
+/// What a build writes: entries of one size, list by list.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// dimensions (bits)
+    pub dimensions: u16,
+    /// bytes of a value, its four-byte header included
+    pub value_size: usize,
+    /// bytes of a page
+    pub page_size: usize,
+}
+
+/// The form in which a build keeps a row until it is written.
+#[derive(Clone, Copy, Debug)]
+pub struct EntryForm {
+    /// bytes of an entry
+    pub size: usize,
+    /// where an entry has the elements of its value
+    pub elements_at: usize,
+    /// makes zeros the entry of a row, by its value's four bytes before the elements, and its elements
+    pub write: fn(row: Tid, header: [u8; 4], elements: &[u8], out: &mut [u8]),
+}
+
+/// Writing a built index into an empty file.
+pub trait BulkLists {
+    /// Why that fails.
+    type Error: From<Corruption>;
+    /// A list that waits for its entries.
+    type Head: Copy;
+
+    /// Adds what comes before the entries: `counts[i]` of them will follow for list `i`. `centre` makes its argument a list's
+    /// centre, a whole varlena of `shape.value_size` bytes. Returns the lists in order.
+    ///
+    /// # Errors
+    /// A file that cannot be extended, more pages than there are block numbers.
+    fn begin(
+        &mut self,
+        shape: Shape,
+        counts: &[u32],
+        centre: impl FnMut(usize, &mut Vec<u8>),
+    ) -> Result<Vec<Self::Head>, Self::Error>;
+
+    /// Adds the next list. `next` gives its entries, one after the other, each in its form of `size` bytes.
+    ///
+    /// # Errors
+    /// A file that cannot be extended.
+    fn write_list<'e>(
+        &mut self,
+        list: Self::Head,
+        size: usize,
+        next: impl FnMut() -> Option<Cow<'e, [u8]>>,
+    ) -> Result<(), Self::Error>;
+}
+
+/// Walking everything, however damaged it is, for a check. What is wrong and what is there goes to the [`Tally`].
+pub trait AuditLists {
+    /// Why a block cannot be had at all.
+    type Error: From<Corruption>;
+
+    /// Begins: takes memory, and reads how many lists there should be; none when there is nothing to go on with.
+    ///
+    /// # Errors
+    /// A block that cannot be had at all, or no memory.
+    fn begin(&mut self, tally: &mut Tally) -> Result<Option<u32>, Self::Error>;
+
+    /// Walks the lists and their centres.
+    ///
+    /// # Errors
+    /// A block that cannot be had at all.
+    fn lists<S: Space>(&mut self, space: S, tally: &mut Tally) -> Result<(), Self::Error>;
+
+    /// Walks the entries of list `at` of the tally; with `deep`, looks at their values and notes their rows.
+    ///
+    /// # Errors
+    /// A block that cannot be had at all.
+    fn entries<S: Space>(
+        &mut self,
+        at: usize,
+        space: S,
+        deep: bool,
+        unpack: &mut dyn Unpack,
+        tally: &mut Tally,
+    ) -> Result<(), Self::Error>;
+
+    /// Looks at what no list leads to.
+    ///
+    /// # Errors
+    /// A block that cannot be had at all.
+    fn strays(&mut self, tally: &mut Tally) -> Result<(), Self::Error>;
+}
+
+/// Of a centre, wherever one is looked at.
+pub const BAD_CENTRE: &str = "centre does not fit the index";
+/// Of a value in a list.
+pub const BAD_VALUE: &str = "value does not fit the index";

@@ -1,0 +1,103 @@
+//! What a check has seen: violations, lists, blocks, rows.
+
+use super::lists::ListPlace;
+use crate::space::ValueBuf;
+use crate::storage::page::Tid;
+use crate::storage::verify::{Violation, Violations};
+use crate::work::memory::{OutOfMemory, is_short, push, resize};
+
+/// Which blocks a walk has come by.
+#[derive(Debug, Default)]
+pub struct Seen(Vec<u64>);
+
+impl Seen {
+    /// Takes memory for `count` blocks, none of them seen.
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn reset(&mut self, count: u32) -> Result<(), OutOfMemory> {
+        self.0.clear();
+        resize(&mut self.0, count as usize / 64 + 1, 0)
+    }
+
+    /// Notes a block; whether it was new. Blocks that do not exist are not.
+    pub fn note(&mut self, block: u32) -> bool {
+        let bit = 1u64 << (block % 64);
+        let new = self.0.get(block as usize / 64).is_some_and(|word| word & bit == 0);
+        if let Some(word) = self.0.get_mut(block as usize / 64) {
+            *word |= bit;
+        }
+        new
+    }
+}
+
+/// What a check collects: must not lie in frames while blocks are read.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// what does not hold
+    pub violations: Violations,
+    /// each list with where inserts begin to look for room
+    pub lists: Vec<(ListPlace, u32)>,
+    /// the blocks of the index
+    pub blocks: u32,
+    /// those that were met
+    pub seen: Seen,
+    /// room for a value
+    pub unpacked: ValueBuf,
+    /// entries seen
+    pub entries: u64,
+    /// row and place of entries, in their order at last
+    census: Vec<(u64, u64)>,
+    /// whether there was too little memory for all of that
+    short: bool,
+}
+
+impl Tally {
+    /// Adds a violation at an item, or of a block when `offset` is 0.
+    pub fn violation(&mut self, block: u32, offset: u16, what: impl Into<String>) {
+        self.violations.push(Violation::at(block, offset, what));
+    }
+
+    /// Adds a list.
+    pub fn list(&mut self, place: ListPlace, tail: u32) {
+        self.short |= push(&mut self.lists, (place, tail)).is_err();
+    }
+
+    /// Adds a row and where it stands.
+    pub fn row(&mut self, row: Tid, place: Tid) {
+        let entry = (row.packed(), place.packed());
+        self.short = self.short || is_short() || push(&mut self.census, entry).is_err();
+    }
+
+    /// Whether there was too little memory for everything that was to be kept.
+    pub fn out_of_memory(&self) -> bool {
+        self.short || self.violations.out_of_memory()
+    }
+
+    /// Orders the rows, and tells those that are there twice.
+    pub fn count_rows(&mut self) {
+        self.census.sort_unstable();
+        for pair in self.census.windows(2) {
+            if let [(a, _), (b, place)] = pair
+                && a == b
+            {
+                let (row, place) = (Tid::from_packed(*b), Tid::from_packed(*place));
+                let what = format!("row {row} of the table is in the index twice");
+                self.violations.push(Violation::at(place.block(), place.offset(), what));
+            }
+        }
+    }
+
+    /// Where the index has a row, once rows are counted.
+    pub fn find(&self, row: Tid) -> Option<Tid> {
+        let at = self.census.partition_point(|entry| entry.0 < row.packed());
+        self.census.get(at).filter(|entry| entry.0 == row.packed()).map(|entry| Tid::from_packed(entry.1))
+    }
+
+    /// Rows in blocks from `block` on and their places, once rows are counted.
+    pub fn rows_from(&self, block: u32) -> impl Iterator<Item = (Tid, Tid)> {
+        let at = self.census.partition_point(|entry| entry.0 < Tid::new(block, 0).packed());
+        let rows = self.census.get(at..).unwrap_or_default().iter();
+        rows.map(|&(row, place)| (Tid::from_packed(row), Tid::from_packed(place)))
+    }
+}
