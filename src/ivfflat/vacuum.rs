@@ -4,17 +4,14 @@ use vector_index::ivf::write::Vacuum;
 
 use super::corrupted;
 use crate::error::Error;
-use crate::pg::backend::PerBackend;
 use crate::pg::blocks::IndexBlocks;
+use crate::pg::owned;
 use crate::pg::vacuum::BulkDelete;
-
-static VACUUM: PerBackend<Vacuum> = PerBackend::new();
 
 /// Removes dead rows.
 pub fn bulk_delete(mut call: BulkDelete<'_>) -> Result<(), Error> {
     let index = call.index;
-    let (removed, kept) = VACUUM.with(Vacuum::default, |vacuum| {
-        *vacuum = Vacuum::default();
+    let (removed, kept) = owned::with(Vacuum::default(), |vacuum| {
         let mut blocks = IndexBlocks::vacuuming(index);
         let done = vacuum.run(&mut blocks, &mut |row| call.is_dead(row));
         blocks.count_hits();
