@@ -347,8 +347,8 @@ unsafe extern "C-unwind" fn begin_scan<A: AccessMethod>(
     keys: c_int,
     order_bys: c_int,
 ) -> pg_sys::IndexScanDesc {
-    // SAFETY: the server passes an open index. The state is owned by the memory that the scan is in: when amendscan does
-    // not come, it is dropped with that.
+    // SAFETY: the server passes an open index. The state is owned by the memory that the scan is in: when amendscan
+    // does not come, it is dropped with that.
     unsafe {
         run(|| {
             let scan = server::RelationGetIndexScan(index, keys, order_bys);

@@ -178,8 +178,8 @@ class Session:
             # the control connection went with the server
             pass
         self.held.clear()
-        # A thread that waits for an answer knows its connection by address and file number. Freed under it, both go to the next
-        # connection, and the thread takes answers that are for that one.
+        # A thread that waits for an answer knows its connection by address and file number. Freed under it, both go to
+        # the next connection, and the thread takes answers that are for that one.
         if self.thread is not None:
             self.thread.join(30)
             if self.thread.is_alive():

@@ -417,21 +417,38 @@ def given_back(server: Server, score: Score, am: str, rounds: int) -> None:
 
 
 def interrupted_vacuums(prefix: str, score: Score) -> None:
-    """A vacuum that has listed what is to go, and comes to no end: the list goes with its transaction, not with the next vacuum."""
+    """A vacuum that has listed what is to go, and comes to no end: the list goes with its transaction."""
     with allocating(prefix, "leaks_vacuum") as server, server.connect() as control:
         run(control, "CREATE EXTENSION vector")
         if not available(control):
             score.skip("hnsw: interrupted vacuums", "the extension was built without fault points")
             return
-        run(control, "CREATE TABLE v (id int, v vector(4)) WITH (autovacuum_enabled = off)", "SET maintenance_work_mem = '256MB'")
-        run(control, f"INSERT INTO v SELECT n, ARRAY[random(), random(), random(), random()]::vector FROM generate_series(1, {DYING}) n")
-        run(control, "CREATE INDEX iv ON v USING hnsw (v vector_l2_ops) WITH (m = 2, ef_construction = 8)", "DELETE FROM v WHERE id > 10")
+        run(
+            control,
+            "CREATE TABLE v (id int, v vector(4)) WITH (autovacuum_enabled = off)",
+            "SET maintenance_work_mem = '256MB'",
+        )
+        run(
+            control,
+            f"INSERT INTO v SELECT n, ARRAY[random(), random(), random(), random()]::vector FROM generate_series(1, {DYING}) n",
+        )
+        run(
+            control,
+            "CREATE INDEX iv ON v USING hnsw (v vector_l2_ops) WITH (m = 2, ef_construction = 8)",
+            "DELETE FROM v WHERE id > 10",
+        )
         vacuum = "VACUUM (INDEX_CLEANUP ON, TRUNCATE OFF) v"
         for name, rule, code in (("an error ends", "error", "58000"), ("a cancel ends", "wait", "57014")):
             with backend(server) as gauge:
                 connection = gauge.connection
                 # what any vacuum makes the server's caches keep
-                run(connection, "CREATE TEMP TABLE few AS SELECT * FROM v LIMIT 10", "CREATE INDEX ON few USING hnsw (v vector_l2_ops)", "DELETE FROM few", "VACUUM few")
+                run(
+                    connection,
+                    "CREATE TEMP TABLE few AS SELECT * FROM v LIMIT 10",
+                    "CREATE INDEX ON few USING hnsw (v vector_l2_ops)",
+                    "DELETE FROM few",
+                    "VACUUM few",
+                )
                 before = gauge.now()
                 run(control, f"SELECT pg_advisory_lock({WAIT_KEY}, {gauge.pid})")
                 run(connection, f"SET vector.fault_point = 'hnsw.vacuum.confirmed:{rule}'")
@@ -455,7 +472,9 @@ def cancel_when_stopped(control: psycopg.Connection, pid: int, seen: list[int]) 
     """Cancels a backend once it waits at its fault point."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        if control.execute("SELECT 1 FROM pg_locks WHERE pid = %s AND locktype = 'advisory' AND NOT granted", (pid,)).fetchone():
+        if control.execute(
+            "SELECT 1 FROM pg_locks WHERE pid = %s AND locktype = 'advisory' AND NOT granted", (pid,)
+        ).fetchone():
             seen.append(pid)
             control.execute("SELECT pg_cancel_backend(%s)", (pid,))
             return

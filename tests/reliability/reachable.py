@@ -474,7 +474,7 @@ def taken(connection: psycopg.Connection, rule: str) -> bool:
 
 
 def closed_in_order(server: Server, score: Score) -> None:
-    """A session whose control is gone is closed only when its thread is over: else the next connection's answers go astray."""
+    """A session whose control is gone is closed only when its thread is over: else the next one's answers go astray."""
     holder, control = server.connect(), server.connect()
     session = Session(server, control)
     holder.execute("SELECT pg_advisory_lock(1)")
@@ -483,7 +483,11 @@ def closed_in_order(server: Server, score: Score) -> None:
     letting_go = threading.Timer(0.3, holder.execute, ["SELECT pg_advisory_unlock(1)"])
     letting_go.start()
     session.close()
-    score.check("reachable: a session is closed when its thread is over", state == "blocked" and not session.busy and session.error is None, session.error or state)
+    score.check(
+        "reachable: a session is closed when its thread is over",
+        state == "blocked" and not session.busy and session.error is None,
+        session.error or state,
+    )
     letting_go.join()
     holder.close()
 
