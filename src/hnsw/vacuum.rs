@@ -6,17 +6,15 @@ use vector_index::with_space;
 use super::{Hnsw, corrupted, options, read_meta};
 use crate::error::Error;
 use crate::opclass::OpClass;
-use crate::pg::backend::PerBackend;
 use crate::pg::blocks::IndexBlocks;
+use crate::pg::owned;
 use crate::pg::vacuum::BulkDelete;
-
-static VACUUM: PerBackend<Vacuum> = PerBackend::new();
 
 /// Removes dead rows.
 pub fn bulk_delete(mut call: BulkDelete<'_>) -> Result<(), Error> {
     let index = call.index;
     let op = OpClass::of::<Hnsw>(index)?;
-    let counted = VACUUM.with(Vacuum::new, |vacuum| {
+    let counted = owned::with(Vacuum::new(), |vacuum| {
         let mut blocks = IndexBlocks::vacuuming_graph(index);
         let (meta, layout) = read_meta(index, &mut blocks)?;
         let ef_construction = options::of(index).ef_construction.max(1) as usize;
@@ -28,8 +26,6 @@ pub fn bulk_delete(mut call: BulkDelete<'_>) -> Result<(), Error> {
             vacuum.run(&mut blocks, &graph, &mut |row| call.is_dead(row))
         });
         blocks.count_hits();
-        // the set of dying elements of a large index is large
-        *vacuum = Vacuum::new();
         counted.map_err(|c| corrupted(index, c))
     })?;
     call.count(counted.removed, counted.kept);

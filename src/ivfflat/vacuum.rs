@@ -6,17 +6,14 @@ use vector_index::with_lists;
 
 use super::corrupted;
 use crate::error::Error;
-use crate::pg::backend::PerBackend;
 use crate::pg::blocks::IndexBlocks;
+use crate::pg::owned;
 use crate::pg::vacuum::BulkDelete;
-
-static VACUUM: PerBackend<Vacuum> = PerBackend::new();
 
 /// Removes dead rows.
 pub fn bulk_delete(mut call: BulkDelete<'_>) -> Result<(), Error> {
     let index = call.index;
-    let met = VACUUM.with(Vacuum::default, |vacuum| {
-        *vacuum = Vacuum::default();
+    let met = owned::with(Vacuum::default(), |vacuum| {
         let mut blocks = IndexBlocks::vacuuming(index);
         let layout = read_meta(&mut blocks).map_err(|c| corrupted(index, c))?.layout;
         let done = with_lists!(layout, &mut blocks, lists => vacuum.run(lists, &mut |row| call.is_dead(row)));

@@ -8,6 +8,7 @@ use vector_index::storage::page::Tid;
 
 use super::ereport::{self, Report};
 use super::guard;
+use super::owned::Owned;
 use super::relation::Rel;
 use super::server;
 use super::vacuum::{BulkDelete, item_pointer, tid};
@@ -341,48 +342,26 @@ struct Opaque<S> {
     started: bool,
 }
 
-/// A cell in the query's memory that owns the state. The memory's end drops it when amendscan does not come.
-unsafe extern "C-unwind" fn drop_scan<A: AccessMethod>(cell: *mut c_void) {
-    // SAFETY: the cell holds null or what Box::into_raw gave in `begin_scan`, once.
-    unsafe {
-        let cell = cell.cast::<*mut Opaque<A::Scan>>();
-        let opaque = core::mem::replace(&mut *cell, core::ptr::null_mut());
-        if !opaque.is_null() {
-            guard::entry(|| drop(Box::from_raw(opaque)));
-        }
-    }
-}
-
 unsafe extern "C-unwind" fn begin_scan<A: AccessMethod>(
     index: pg_sys::Relation,
     keys: c_int,
     order_bys: c_int,
 ) -> pg_sys::IndexScanDesc {
-    // SAFETY: the server passes an open index. The cell and the callback are allocated in the memory that the scan is
-    // in, so the callback runs when that ends.
+    // SAFETY: the server passes an open index. The state is owned by the memory that the scan is in: when amendscan
+    // does not come, it is dropped with that.
     unsafe {
         run(|| {
             let scan = server::RelationGetIndexScan(index, keys, order_bys);
-            let cell: *mut *mut Opaque<A::Scan> = server::palloc0(size_of::<*mut c_void>()).cast();
-            let callback: *mut pg_sys::MemoryContextCallback =
-                server::palloc0(size_of::<pg_sys::MemoryContextCallback>()).cast();
-            (*callback).func = Some(drop_scan::<A>);
-            (*callback).arg = cell.cast();
-            server::MemoryContextRegisterResetCallback(pg_sys::CurrentMemoryContext, callback);
             let state = A::begin_scan(Rel::new(index))?;
-            *cell = Box::into_raw(Box::new(Opaque { state, started: false }));
-            (*scan).opaque = cell.cast();
+            (*scan).opaque = Owned::give(Opaque { state, started: false }).cast();
             Ok::<_, A::Error>(scan)
         })
     }
 }
 
 unsafe fn opaque<'a, A: AccessMethod>(scan: pg_sys::IndexScanDesc) -> Option<&'a mut Opaque<A::Scan>> {
-    // SAFETY: `begin_scan` put the cell there; one callback of a scan runs at a time.
-    unsafe {
-        let cell = (*scan).opaque.cast::<*mut Opaque<A::Scan>>();
-        cell.as_ref().and_then(|cell| cell.as_mut())
-    }
+    // SAFETY: `begin_scan` put it there; one callback of a scan runs at a time.
+    unsafe { Owned::value((*scan).opaque.cast()) }
 }
 
 unsafe extern "C-unwind" fn rescan<A: AccessMethod>(
@@ -486,17 +465,15 @@ unsafe fn count_scan(index: pg_sys::Relation) {
 }
 
 unsafe extern "C-unwind" fn end_scan<A: AccessMethod>(scan: pg_sys::IndexScanDesc) {
-    // SAFETY: the server ends a scan once; the cell stays for the memory's own callback and is empty then.
+    // SAFETY: the server ends a scan once; what the memory's own callback finds later is empty.
     unsafe {
         guard::entry(|| {
             if let Some(opaque) = opaque::<A>(scan) {
                 A::end_scan(&mut opaque.state);
             }
+            let state = core::mem::replace(&mut (*scan).opaque, core::ptr::null_mut());
+            Owned::<Opaque<A::Scan>>::end(state.cast());
         });
-        let cell = core::mem::replace(&mut (*scan).opaque, core::ptr::null_mut());
-        if !cell.is_null() {
-            drop_scan::<A>(cell);
-        }
     }
 }
 

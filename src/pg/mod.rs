@@ -23,6 +23,7 @@ pub mod guc;
 pub mod inspect;
 pub mod interrupts;
 pub mod memory;
+pub mod owned;
 pub mod prefetch;
 pub mod recent_buffers;
 pub mod relation;

@@ -1,21 +1,51 @@
 //! Variable-length values (src/include/varatt.h): reading them in place, making new ones.
 
+use core::mem::MaybeUninit;
+
 use pgrx::pg_sys::{self, Datum, varlena};
+use vector_kernels::{SHORT, kernels};
 
 use super::{ffi, server, toast};
 
 /// Bytes of the four-byte header.
 pub const HEADER: usize = 4;
 
+/// Bytes before a value in [`Scratch`]: what follows its first eight, the elements of a dense vector, is aligned.
+const BEFORE: usize = 56;
+
 /// Room for one value that is stored with a one-byte header (126 bytes at most), unpacked.
-#[repr(C, align(8))]
-pub struct Scratch([core::mem::MaybeUninit<u8>; 136]);
+#[repr(C, align(64))]
+pub struct Scratch([MaybeUninit<u8>; BEFORE + 8 + SHORT]);
 
 impl Scratch {
     /// Uninitialised room; costs nothing.
     #[inline]
     pub fn new() -> Self {
-        Scratch([const { core::mem::MaybeUninit::uninit() }; 136])
+        Scratch([const { MaybeUninit::uninit() }; BEFORE + 8 + SHORT])
+    }
+
+    /// The value with a one-byte header whose other bytes are `payload`, at most 126.
+    #[inline(always)]
+    fn unpack(&mut self, payload: &[u8]) -> &[u8] {
+        let size = HEADER + payload.len();
+        // SAFETY: 8 + SHORT bytes follow byte BEFORE, and are this function's alone. A value has at most 4 + 126, all
+        // of which are written before the slice over them is made.
+        unsafe {
+            let value = self.0.as_mut_ptr().add(BEFORE).cast::<u8>();
+            match payload.split_first_chunk() {
+                // The header and the dimensions behind it are read as one word at once: a processor passes on what it
+                // has just written only to a read of the same bytes, or some of them.
+                Some((&first, rest)) => {
+                    value.cast::<[u32; 2]>().write([header_4b(size), u32::from_ne_bytes(first)]);
+                    let _ = kernels().copy_short(rest, &mut *value.add(8).cast());
+                }
+                None => {
+                    value.cast::<u32>().write(header_4b(size));
+                    core::ptr::copy_nonoverlapping(payload.as_ptr(), value.add(HEADER), payload.len());
+                }
+            }
+            core::slice::from_raw_parts(value, size)
+        }
     }
 }
 
@@ -61,27 +91,14 @@ fn size_1b(first: u8) -> Option<usize> {
 /// `datum` is a varlena that outlives the result.
 #[inline(always)]
 unsafe fn inline_value(datum: *mut varlena, scratch: &mut Scratch) -> Option<&[u8]> {
-    // SAFETY: a varlena has at least one byte. A plain one is used in place. A short one has `size` bytes,
-    // 1..=127, of which all but the header go behind a four-byte header in `scratch`: at most 4 + 126 bytes,
-    // all of them written before the slice over them is made.
+    // SAFETY: a varlena has at least one byte. A plain one is used in place. A short one has `size` bytes, 1..=127.
     unsafe {
         let first = datum.cast::<u8>().read();
         if is_4b_plain(first) {
             return Some(whole(datum));
         }
         let payload = size_1b(first)? - 1;
-        let (from, to) = (datum.cast::<u8>().add(1), scratch.0.as_mut_ptr().cast::<u8>());
-        let header = header_4b(HEADER + payload);
-        if payload >= 4 {
-            // The header and the dimensions behind it are read as one word at once: a processor passes on what it has
-            // just written only to a read of the same bytes.
-            to.cast::<[u32; 2]>().write([header, from.cast::<u32>().read_unaligned()]);
-            core::ptr::copy_nonoverlapping(from.add(4), to.add(HEADER + 4), payload - 4);
-        } else {
-            to.cast::<u32>().write(header);
-            core::ptr::copy_nonoverlapping(from, to.add(HEADER), payload);
-        }
-        Some(core::slice::from_raw_parts(to, HEADER + payload))
+        Some(scratch.unpack(core::slice::from_raw_parts(datum.cast::<u8>().add(1), payload)))
     }
 }
 

@@ -38,6 +38,10 @@ pub trait Element: DenseElement + TextElement + WireElement {
     fn widen(elements: &[Self], out: &mut [f32]);
 }
 
+/// So few elements are sooner done one by one than by a kernel: what that writes through a mask must reach the cache
+/// before it can be read again.
+const FEW: usize = 4;
+
 macro_rules! kernel_calls {
     ($($name:ident = $kernel:ident($($arg:ident: $ty:ty),*) -> $ret:ty;)*) => { $(
         #[inline]
@@ -56,12 +60,27 @@ impl Element for f32 {
         inner_product = inner_product_f32(a: &[f32], b: &[f32]) -> f32;
         cosine_similarity = cosine_similarity_f32(a: &[f32], b: &[f32]) -> f64;
         l1 = l1_f32(a: &[f32], b: &[f32]) -> f32;
-        norm = norm_f32(a: &[f32]) -> f64;
-        scale = scale_f32(a: &[f32], norm: f64, out: &mut [f32]) -> ();
         add = add_f32(a: &[f32], b: &[f32], out: &mut [f32]) -> ();
         sub = sub_f32(a: &[f32], b: &[f32], out: &mut [f32]) -> ();
         mul = mul_f32(a: &[f32], b: &[f32], out: &mut [f32]) -> ();
         binary_quantize = binary_quantize_f32(a: &[f32], out: &mut [u8]) -> ();
+    }
+
+    #[inline]
+    fn norm(a: &[f32]) -> f64 {
+        if a.len() > FEW {
+            return kernels().norm_f32(a);
+        }
+        // from +0: the norm of nothing is not -0
+        a.iter().fold(0.0, |sum, &x| sum + f64::from(x) * f64::from(x)).sqrt()
+    }
+
+    #[inline]
+    fn scale(a: &[f32], norm: f64, out: &mut [f32]) {
+        if a.len() > FEW {
+            return kernels().scale_f32(a, norm, out);
+        }
+        out.iter_mut().zip(a).for_each(|(slot, &x)| *slot = (f64::from(x) / norm) as f32);
     }
 
     #[inline]

@@ -5,8 +5,8 @@ use core::cmp::Ordering;
 use pgrx::pg_sys::Datum;
 use vector_index::value::{SparseView, sparsevec_parts_mut, sparsevec_size};
 use vector_index::{TypeName, ValueError, text, wire};
-use vector_kernels::kernels;
 
+use super::element::Element;
 use crate::error::Error;
 use crate::pg::call::Call;
 use crate::pg::varlena::{NewVarlena, Scratch};
@@ -85,7 +85,7 @@ pub fn typmod_in(call: Call<'_>) -> Result<i32, Error> {
 #[inline]
 pub fn norm(call: Call<'_>) -> Result<f64, ValueError> {
     let mut room = Scratch::new();
-    Ok(kernels().norm_f32(SparseView::new(call.varlena_hot(0, &mut room))?.values()))
+    Ok(f32::norm(SparseView::new(call.varlena_hot(0, &mut room))?.values()))
 }
 
 /// The vector divided by its Euclidean norm; elements that become zero are not stored.
@@ -93,10 +93,10 @@ pub fn norm(call: Call<'_>) -> Result<f64, ValueError> {
 pub fn l2_normalize(call: Call<'_>) -> Result<Datum, ValueError> {
     let mut room = Scratch::new();
     let v = SparseView::new(call.varlena_hot(0, &mut room))?;
-    let norm = kernels().norm_f32(v.values());
+    let norm = f32::norm(v.values());
     let mut zeros = 0;
     let whole = build_hot(call, v.dims(), v.values().len(), |indices, values| {
-        kernels().scale_f32(v.values(), norm, values);
+        f32::scale(v.values(), norm, values);
         if values.iter().fold(false, |found, x| found | x.is_infinite()) {
             return Err(ValueError::Overflow);
         }
@@ -111,7 +111,7 @@ pub fn l2_normalize(call: Call<'_>) -> Result<Datum, ValueError> {
         let mut slots = indices.iter_mut().zip(values);
         let mut scaled = [0f32; 64];
         for (from, unscaled) in v.indices().chunks(64).zip(v.values().chunks(64)) {
-            kernels().scale_f32(unscaled, norm, &mut scaled);
+            f32::scale(unscaled, norm, &mut scaled);
             for (&index, &x) in from.iter().zip(&scaled).filter(|&(_, &x)| x != 0.0) {
                 if let Some((i, value)) = slots.next() {
                     (*i, *value) = (index, x);

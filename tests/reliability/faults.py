@@ -168,13 +168,20 @@ class Session:
         return self.connection.closed or self.connection.broken
 
     def close(self) -> None:
-        """Whatever state it is in."""
+        """Whatever state it is in. Returns when its thread is over."""
         try:
             if self.busy:
                 self.end("pg_terminate_backend")
             for turn in sorted(self.held):
                 self.release(turn)
         except (psycopg.Error, Stopped):
+            # the control connection went with the server
             pass
         self.held.clear()
+        # A thread that waits for an answer knows its connection by address and file number. Freed under it, both go to
+        # the next connection, and the thread takes answers that are for that one.
+        if self.thread is not None:
+            self.thread.join(30)
+            if self.thread.is_alive():
+                raise Stopped("the thread of a session that was closed did not end within 30 s")
         self.connection.close()

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psycopg
 
+from reliability.faults import WAIT_KEY, available
 from vector_testing.data import OPCLASSES, PLAIN, Data, Opclass
 from vector_testing.invariants import ALL, by_index, index_problems, run
 from vector_testing.process import memory, threads
@@ -24,6 +25,8 @@ ROWS = 3000
 WIDE = 1536
 # What the server's caches and the C library may keep without anything being lost, in bytes.
 SLACK, CONTEXT_SLACK, PEAK_SLACK = 3 << 20, 512 << 10, 512 << 10
+# Elements that a vacuum removes at once, and less than its list of them takes.
+DYING, VACUUM_SLACK = 60_000, 512 << 10
 # Ended hnsw scans leave their tables to the next ones, up to this.
 SPARE = 4 << 20
 # The C library gives back what is freed, as far as it can: what it keeps for later would hide what is lost.
@@ -413,6 +416,71 @@ def given_back(server: Server, score: Score, am: str, rounds: int) -> None:
         run(connection, "DROP TABLE big")
 
 
+def interrupted_vacuums(prefix: str, score: Score) -> None:
+    """A vacuum that has listed what is to go, and comes to no end: the list goes with its transaction."""
+    with allocating(prefix, "leaks_vacuum") as server, server.connect() as control:
+        run(control, "CREATE EXTENSION vector")
+        if not available(control):
+            score.skip("hnsw: interrupted vacuums", "the extension was built without fault points")
+            return
+        run(
+            control,
+            "CREATE TABLE v (id int, v vector(4)) WITH (autovacuum_enabled = off)",
+            "SET maintenance_work_mem = '256MB'",
+        )
+        run(
+            control,
+            f"INSERT INTO v SELECT n, ARRAY[random(), random(), random(), random()]::vector FROM generate_series(1, {DYING}) n",
+        )
+        run(
+            control,
+            "CREATE INDEX iv ON v USING hnsw (v vector_l2_ops) WITH (m = 2, ef_construction = 8)",
+            "DELETE FROM v WHERE id > 10",
+        )
+        vacuum = "VACUUM (INDEX_CLEANUP ON, TRUNCATE OFF) v"
+        for name, rule, code in (("an error ends", "error", "58000"), ("a cancel ends", "wait", "57014")):
+            with backend(server) as gauge:
+                connection = gauge.connection
+                # what any vacuum makes the server's caches keep
+                run(
+                    connection,
+                    "CREATE TEMP TABLE few AS SELECT * FROM v LIMIT 10",
+                    "CREATE INDEX ON few USING hnsw (v vector_l2_ops)",
+                    "DELETE FROM few",
+                    "VACUUM few",
+                )
+                before = gauge.now()
+                run(control, f"SELECT pg_advisory_lock({WAIT_KEY}, {gauge.pid})")
+                run(connection, f"SET vector.fault_point = 'hnsw.vacuum.confirmed:{rule}'")
+                seen: list[int] = []
+                watching = threading.Thread(target=cancel_when_stopped, args=(control, gauge.pid, seen))
+                if rule == "wait":
+                    watching.start()
+                failing(connection, vacuum, code)
+                if rule == "wait":
+                    watching.join()
+                run(control, "SELECT pg_advisory_unlock_all()")
+                use = gauge.now() - before
+                ok = use.private <= VACUUM_SLACK and use.contexts <= CONTEXT_SLACK and len(seen) == (rule == "wait")
+                score.check(f"hnsw: a vacuum of {DYING} elements that {name}: nothing is kept", ok, use)
+        run(control, vacuum)
+        left = control.execute("SELECT * FROM hnsw_check('iv', true)").fetchall()
+        score.check("hnsw: the next vacuum removes what the interrupted ones left", not left, left[:3])
+
+
+def cancel_when_stopped(control: psycopg.Connection, pid: int, seen: list[int]) -> None:
+    """Cancels a backend once it waits at its fault point."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if control.execute(
+            "SELECT 1 FROM pg_locks WHERE pid = %s AND locktype = 'advisory' AND NOT granted", (pid,)
+        ).fetchone():
+            seen.append(pid)
+            control.execute("SELECT pg_cancel_backend(%s)", (pid,))
+            return
+        time.sleep(0.01)
+
+
 def sample(score: Score, gauge: Gauge) -> None:
     """A sample goes block by block; where maintenance_work_mem has no room to remember values stored out of line, each
     is fetched at once.
@@ -454,20 +522,28 @@ def sample(score: Score, gauge: Gauge) -> None:
     run(connection, "DROP TABLE wide", "DROP FUNCTION taken")
 
 
-def test(prefix: str, score: Score, ams: list[str], options) -> None:
-    rounds = options.rounds
+@contextmanager
+def allocating(prefix: str, name: str) -> Iterator[Server]:
+    """A server whose backends give free memory back."""
     os.environ.update(ALLOCATOR)
     try:
-        server = Server(prefix, "leaks")
+        server = Server(prefix, name)
         server.start()
     finally:
-        for name in ALLOCATOR:
-            del os.environ[name]
+        for variable in ALLOCATOR:
+            del os.environ[variable]
     try:
-        work(server, score, ams, rounds, Data(options.seed))
-        score.check("leaks: nothing unexpected in the server's log", not server.trouble(), server.trouble()[:3])
+        yield server
     finally:
         server.remove()
+
+
+def test(prefix: str, score: Score, ams: list[str], options) -> None:
+    with allocating(prefix, "leaks") as server:
+        work(server, score, ams, options.rounds, Data(options.seed))
+        score.check("leaks: nothing unexpected in the server's log", not server.trouble(), server.trouble()[:3])
+    if "hnsw" in ams:
+        interrupted_vacuums(options.faults or prefix, score)
 
 
 def work(server: Server, score: Score, ams: list[str], rounds: int, data: Data) -> None:

@@ -41,7 +41,7 @@ def add_options(add: Callable[..., object]) -> None:
     add("--clients", type=int, default=8, help="how many clients work at once in concurrency (%(default)s)")
     add("--am", default="hnsw,ivfflat", help="access methods (%(default)s)")
     add("--prefix", help="a PostgreSQL with the extension, taken as it is")
-    add("--faults", help="a PostgreSQL with a build that stops at fault points (reachable, isolation)")
+    add("--faults", help="a PostgreSQL with a build that stops at fault points (reachable, isolation, leaks)")
     add("--old", help="a PostgreSQL of an older major with the extension (upgrade_pg)")
     add("--new", help="one of a newer major (upgrade_pg)")
 

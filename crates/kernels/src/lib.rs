@@ -26,7 +26,7 @@ mod arch;
 pub mod sparse;
 
 pub use arch::dispatch::{
-    ByteCode, CodeColumns, CodeHead, GROUP, Kernels, MAX_PLANES, PANEL, PRODUCT_EPS, ROUNDING, Tier,
+    ByteCode, CodeColumns, CodeHead, GROUP, Kernels, MAX_PLANES, PANEL, PRODUCT_EPS, ROUNDING, SHORT, Tier,
     available, kernels,
 };
 pub use arch::prefetch::{prefetch, prefetch_first, prefetch_line};

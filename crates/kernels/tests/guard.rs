@@ -3,9 +3,10 @@
 
 mod support;
 
+use std::mem::MaybeUninit;
 use std::{ptr, slice};
 use support::Random;
-use vector_kernels::{GROUP, PANEL, available, f16};
+use vector_kernels::{GROUP, PANEL, SHORT, available, f16};
 
 /// A mapping whose first and last page are inaccessible.
 struct Guarded {
@@ -143,6 +144,23 @@ fn nothing_beyond_the_slices_is_touched() {
                 let (a, b) = (first.slice::<u8>(n, at_end), second.slice::<u8>(n, at_end));
                 a.copy_from_slice(&random.bytes(n));
                 assert_eq!(k.jaccard_distance(a, b), support::jaccard(a, b));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_short_copy_reads_what_it_copies_and_writes_its_room() {
+    let (mut first, mut second) = (Guarded::new(), Guarded::new());
+    for k in available() {
+        let mut random = Random(12);
+        for n in 0..=SHORT + 3 {
+            for at_end in [false, true] {
+                let from = first.slice::<u8>(n, at_end);
+                from.copy_from_slice(&random.bytes(n));
+                let to = &mut second.slice::<[MaybeUninit<u8>; SHORT]>(1, at_end)[0];
+                let copied = k.copy_short(from, to);
+                assert_eq!(copied, &from[..n.min(SHORT)]);
             }
         }
     }

@@ -109,13 +109,16 @@ impl<'a, T: DenseElement> DenseView<'a, T> {
     /// [`ValueError::Corrupted`] when the length is not what `dim` asks for.
     #[inline]
     pub fn new(varlena: &'a [u8]) -> Result<Self, ValueError> {
-        let corrupted = ValueError::Corrupted(T::TYPE);
-        let (header, rest) = Header::ref_from_prefix(varlena).map_err(|_| corrupted)?;
-        let elements = <[T]>::ref_from_bytes(rest).map_err(|_| corrupted)?;
-        if i32::from(header.dim) as usize != elements.len() {
-            return Err(corrupted);
-        }
-        Ok(DenseView { elements })
+        Self::parse(varlena).ok_or(ValueError::Corrupted(T::TYPE))
+    }
+
+    /// As [`Self::new`]. Options stay in registers; each `?` on a `Result` with a large error would move the view
+    /// through memory in pieces of other sizes than it was written in, which the processor waits for.
+    #[inline(always)]
+    fn parse(varlena: &'a [u8]) -> Option<Self> {
+        let (header, rest) = Header::ref_from_prefix(varlena).ok()?;
+        let elements = <[T]>::ref_from_bytes(rest).ok()?;
+        (i32::from(header.dim) as usize == elements.len()).then_some(DenseView { elements })
     }
 
     /// The elements.

@@ -88,17 +88,18 @@ impl<'a> SparseView<'a> {
     /// [`ValueError::Corrupted`] when the length is not what `nnz` asks for.
     #[inline]
     pub fn new(varlena: &'a [u8]) -> Result<Self, ValueError> {
-        let corrupted = ValueError::Corrupted(TypeName::Sparsevec);
-        let (header, rest) = Header::ref_from_prefix(varlena).map_err(|_| corrupted)?;
-        let nnz = usize::try_from(header.nnz).map_err(|_| corrupted)?;
-        let (indices, values) =
-            nnz.checked_mul(4).and_then(|at| rest.split_at_checked(at)).ok_or(corrupted)?;
-        let indices = <[i32]>::ref_from_bytes(indices).map_err(|_| corrupted)?;
-        let values = <[f32]>::ref_from_bytes(values).map_err(|_| corrupted)?;
-        if values.len() != nnz {
-            return Err(corrupted);
-        }
-        Ok(SparseView { dims: header.dim, indices, values })
+        Self::parse(varlena).ok_or(ValueError::Corrupted(TypeName::Sparsevec))
+    }
+
+    /// As [`Self::new`]; for the reason of `DenseView::parse`.
+    #[inline(always)]
+    fn parse(varlena: &'a [u8]) -> Option<Self> {
+        let (header, rest) = Header::ref_from_prefix(varlena).ok()?;
+        let nnz = usize::try_from(header.nnz).ok()?;
+        let (indices, values) = rest.split_at_checked(nnz.checked_mul(4)?)?;
+        let indices = <[i32]>::ref_from_bytes(indices).ok()?;
+        let values = <[f32]>::ref_from_bytes(values).ok()?;
+        (values.len() == nnz).then_some(SparseView { dims: header.dim, indices, values })
     }
 
     /// The number of dimensions.

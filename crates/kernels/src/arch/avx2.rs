@@ -281,6 +281,32 @@ unsafe fn plane_products(
     }
 }
 
+/// Whole vectors are written, so that a kernel that reads them finds each in one write.
+#[target_feature(enable = "avx2,fma,f16c,popcnt,bmi2")]
+unsafe fn copy_short(from: *const u8, to: *mut u8, n: usize) {
+    let mut i = 0;
+    // SAFETY: n <= SHORT = 128 bytes are readable and SHORT, a multiple of 32, writable (the contract of `Kernels`):
+    // each step reads below n, and writes 32 bytes from a multiple of 32 below n. Words masked out are not accessed.
+    unsafe {
+        while n - i >= 32 {
+            _mm256_storeu_si256(to.add(i).cast(), _mm256_loadu_si256(from.add(i).cast()));
+            i += 32;
+        }
+        if i < n {
+            let words = (n - i) / 4;
+            let mut last = 0;
+            for at in (i + 4 * words..n).rev() {
+                last = last << 8 | i32::from(*from.add(at));
+            }
+            let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+            let after = _mm256_cmpeq_epi32(lanes, _mm256_set1_epi32(words as i32));
+            let rest = _mm256_and_si256(_mm256_set1_epi32(last), after);
+            let whole = _mm256_maskload_epi32(from.add(i).cast(), first(words));
+            _mm256_storeu_si256(to.add(i).cast(), _mm256_or_si256(whole, rest));
+        }
+    }
+}
+
 compiled_kernels! { "avx2,fma,f16c,popcnt,bmi2";
     inner_product_byte_panel(rows: *const *const i8, count: usize, panel: *const u8, n: usize, out: *mut i32);
     code_l2_bounds(rows: *const CodeHead, n: usize, columns: *const CodeColumns, products: *const i32, out: *mut f32);

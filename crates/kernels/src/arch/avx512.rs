@@ -358,6 +358,23 @@ unsafe fn plane_products(
     }
 }
 
+/// Whole vectors are written, so that a kernel that reads them finds each in one write.
+#[target_feature(
+    enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vpopcntdq,avx2,fma,f16c,popcnt,bmi2"
+)]
+unsafe fn copy_short(from: *const u8, to: *mut u8, n: usize) {
+    // SAFETY: n <= SHORT = 128 bytes are readable and SHORT writable (the contract of `Kernels`); bytes masked out are
+    // not accessed.
+    unsafe {
+        if n < 64 {
+            return _mm512_storeu_si512(to.cast(), tail_bytes(from, n));
+        }
+        _mm512_storeu_si512(to.cast(), load_bytes(from));
+        let rest = _mm512_maskz_loadu_epi8(_bzhi_u64(u64::MAX, (n - 64) as u32), from.add(64).cast());
+        _mm512_storeu_si512(to.add(64).cast(), rest);
+    }
+}
+
 compiled_kernels! { "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vpopcntdq,avx2,fma,f16c,popcnt,bmi2";
     code_l2_bounds(rows: *const CodeHead, n: usize, columns: *const CodeColumns, products: *const i32, out: *mut f32);
     code_inner_product_bounds(rows: *const CodeHead, n: usize, columns: *const CodeColumns, products: *const i32, out: *mut f32);

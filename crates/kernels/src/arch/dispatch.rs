@@ -1,6 +1,7 @@
 //! The table of kernels, its safe methods, and the choice of a tier.
 
 use crate::arch;
+use core::mem::MaybeUninit;
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, Ordering};
 use half::f16;
@@ -97,6 +98,9 @@ pub const PRODUCT_EPS: f32 = 1e-6;
 /// Bit planes of a code, at most.
 pub const MAX_PLANES: usize = 4;
 
+/// Bytes that [`Kernels::copy_short`] copies at most.
+pub const SHORT: usize = 128;
+
 /// Vectors handed to a panel kernel at a time.
 const BATCH: usize = 8;
 
@@ -125,6 +129,7 @@ pub struct Kernels {
     // counts in groups of GROUP elements and writes PANEL integers per row. Bounds read that many heads and PANEL
     // integers for each, and write as many floats. `plane_products` gets codes, their stride, their count, their
     // planes (at most MAX_PLANES), a query of a multiple of eight bytes and its length; `hadamard_f32` a power of two.
+    // `copy_short` gets at most SHORT, and its `*mut` is writable for SHORT bytes.
     pub(crate) tier: Tier,
     pub(crate) l2_squared_f32: Pair<f32, f32>,
     pub(crate) inner_product_f32: Pair<f32, f32>,
@@ -159,6 +164,7 @@ pub struct Kernels {
     pub(crate) mul_f16: Map2<f16>,
     pub(crate) binary_quantize_f32: Map<f32, u8>,
     pub(crate) binary_quantize_f16: Map<f16, u8>,
+    pub(crate) copy_short: Map<u8, u8>,
 }
 
 /// Methods that reduce two slices to a number.
@@ -352,6 +358,20 @@ impl Kernels {
         scale_f32: f32;
         /// `out[i] = a[i] / norm`: divided in `f64`, rounded to single and then to half precision.
         scale_f16: f16;
+    }
+
+    /// Copies up to [`SHORT`] bytes and returns the copy; what follows it in `to` may be overwritten. For elements that
+    /// a kernel reads at once: a processor hands on what was just written only to a read that lies within one write,
+    /// and kernels read in whole vectors.
+    #[inline(always)]
+    pub fn copy_short<'a>(&self, from: &[u8], to: &'a mut [MaybeUninit<u8>; SHORT]) -> &'a [u8] {
+        let n = from.len().min(SHORT);
+        // SAFETY: `from` holds n bytes and `to` SHORT, at least n of which are written; `&mut` cannot overlap `&`; a
+        // table is reachable only on a CPU with its features.
+        unsafe {
+            (self.copy_short)(from.as_ptr(), to.as_mut_ptr().cast(), n);
+            core::slice::from_raw_parts(to.as_ptr().cast(), n)
+        }
     }
 
     /// Inner products of signed bytes with the columns of a panel of unsigned ones (see [`GROUP`]): `out[r][c]` is that of

@@ -451,6 +451,7 @@ macro_rules! kernel_table {
             mul_f16,
             binary_quantize_f32,
             binary_quantize_f16,
+            copy_short,
         };
     };
 }

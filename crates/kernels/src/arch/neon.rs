@@ -207,4 +207,5 @@ compiled_kernels! { "neon";
     plane_products(codes: *const u8, stride: usize, count: usize, planes: usize, query: *const i8, n: usize, out: *mut i32);
     hadamard_f32(a: *mut f32, n: usize);
 }
+use scalar::copy_short;
 kernel_table!(Neon);

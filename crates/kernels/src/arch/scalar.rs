@@ -431,6 +431,11 @@ unsafe fn binary_quantize<T: Element>(a: *const T, out: *mut u8, n: usize) {
     }
 }
 
+pub(crate) unsafe fn copy_short(from: *const u8, to: *mut u8, n: usize) {
+    // SAFETY: the caller passes n readable and at least n writable bytes, without overlap (the contract of `Kernels`).
+    unsafe { core::ptr::copy_nonoverlapping(from, to, n) }
+}
+
 pub(crate) static KERNELS: Kernels = Kernels {
     tier: Tier::Scalar,
     l2_squared_f32: l2_squared::<f32>,
@@ -466,4 +471,5 @@ pub(crate) static KERNELS: Kernels = Kernels {
     mul_f16: mul::<f16>,
     binary_quantize_f32: binary_quantize::<f32>,
     binary_quantize_f16: binary_quantize::<f16>,
+    copy_short,
 };
