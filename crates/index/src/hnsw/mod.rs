@@ -6,6 +6,7 @@ mod backlinks;
 pub mod build;
 pub mod check;
 mod foreign_tests;
+pub mod info;
 pub mod insert;
 mod orphans;
 pub mod params;

@@ -5,6 +5,7 @@ pub mod candidates;
 pub mod centres;
 pub mod check;
 pub mod cluster;
+pub mod info;
 pub mod load;
 pub mod scan;
 pub mod v1;
