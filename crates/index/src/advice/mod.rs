@@ -506,5 +506,4 @@ pub fn advise_index(index: &Index, machine: &Machine) -> Vec<Advice> {
 }
 
 #[cfg(test)]
-#[path = "advice_tests.rs"]
 mod tests;
