@@ -182,7 +182,7 @@ fn findings(spi: &Spi, changes: Option<Option<Oid>>) -> Result<Vec<Finding>, Err
 
 const COLUMNS: &str = "SELECT c.oid, t.typname, a.atttypmod, \
     CASE WHEN c.relkind = 'p' THEN (SELECT sum(l.reltuples) FROM pg_catalog.pg_partition_tree(c.oid) p \
-            JOIN pg_catalog.pg_class l ON l.oid = p.relid WHERE p.isleaf AND l.reltuples >= 0) \
+            JOIN pg_catalog.pg_class l ON l.oid = p.relid WHERE p.isleaf AND l.reltuples >= 0 AND l.relpages > 0) \
          WHEN c.reltuples < 0 OR c.relpages = 0 AND pg_catalog.pg_relation_size(c.oid) > 0 THEN NULL \
          WHEN pg_catalog.pg_relation_size(c.oid) = 0 THEN NULL ELSE c.reltuples END, \
     CASE WHEN c.relkind = 'p' THEN EXISTS (SELECT FROM pg_catalog.pg_partition_tree(c.oid) p \
