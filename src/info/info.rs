@@ -75,7 +75,7 @@ fn describe(index: Rel<'_>, method: &'static str) -> Result<Value, Error> {
         ("options", options),
         ("blocks", blocks.into()),
         ("bytes", bytes.into()),
-        ("bytes_per_row", if rows > 0 { (bytes / rows).into() } else { Value::Null }),
+        ("bytes_per_row", bytes.checked_div(rows).into()),
     ];
     add(&mut fields, more);
     Ok(Value::Object(fields))

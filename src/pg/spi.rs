@@ -72,7 +72,8 @@ impl Results {
     fn take() -> Self {
         // SAFETY: variables of this backend, which SPI set for the statement just executed.
         unsafe {
-            let table = core::mem::replace(&mut *(&raw mut pg_sys::SPI_tuptable), core::ptr::null_mut());
+            let table = pg_sys::SPI_tuptable;
+            pg_sys::SPI_tuptable = core::ptr::null_mut();
             let rows = if table.is_null() { 0 } else { pg_sys::SPI_processed };
             Results { table, rows: usize::try_from(rows).unwrap_or(0) }
         }
