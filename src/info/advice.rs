@@ -54,6 +54,8 @@ struct Known {
     /// not quoted
     bare: (Vec<u8>, Vec<u8>),
     partitioned: bool,
+    /// whether reading it runs policies
+    guarded: bool,
 }
 
 /// `vector_advice() RETURNS TABLE (relation regclass, attribute text, index regclass, action text, why text, size bigint,
@@ -192,7 +194,7 @@ const COLUMNS: &str = "SELECT c.oid, t.typname, a.atttypmod, \
             JOIN pg_catalog.pg_stat_user_tables s ON s.relid = p.relid WHERE p.isleaf) \
          ELSE pg_catalog.pg_stat_get_numscans(c.oid) END, 0)::bigint, \
     i.indexed, pg_catalog.format('%I.%I', n.nspname, c.relname), pg_catalog.format('%I', a.attname), \
-    c.relname, a.attname, c.relkind = 'p' \
+    c.relname, a.attname, c.relkind = 'p', c.relrowsecurity \
     FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid \
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace JOIN pg_catalog.pg_type t ON t.oid = a.atttypid, \
     LATERAL (SELECT EXISTS (SELECT FROM pg_catalog.pg_index x JOIN pg_catalog.pg_class ic ON ic.oid = x.indexrelid \
@@ -244,6 +246,7 @@ fn columns(spi: &Spi, changes: Option<Option<Oid>>) -> Result<Vec<Known>, Error>
             column_name: text(8),
             bare: (text(9), text(10)),
             partitioned: row.bool(11),
+            guarded: row.bool(12),
         };
         Ok(push(&mut found, known)?)
     })?;
@@ -258,7 +261,8 @@ fn complete(
     queries: &[(Vec<u8>, i64, f64)],
 ) -> Result<(), Error> {
     let dense = matches!(column.facts.kind, ValueKind::Vector | ValueKind::Halfvec);
-    if column.facts.dims.is_none() && dense && !column.facts.indexed {
+    // (a policy is somebody else's code, and would run as the caller)
+    if column.facts.dims.is_none() && dense && !column.facts.indexed && !column.guarded {
         let (name, only) = (&column.column_name, if column.partitioned { "" } else { "ONLY " });
         let sql = [
             b"SELECT ".as_slice(),

@@ -78,6 +78,13 @@ SELECT count(*) FROM vector_advice() WHERE relation = 'products'::regclass;
 CALL vector_advice_apply();
 CALL vector_advice_apply('products');
 RESET ROLE;
+-- Policies are somebody else's code: advice does not run them.
+ALTER TABLE loose ENABLE ROW LEVEL SECURITY;
+CREATE POLICY trap ON loose USING (1 / (SELECT 0) = 1);
+GRANT SELECT ON loose TO regress_owner;
+SET ROLE regress_owner;
+SELECT action FROM vector_advice() WHERE relation = 'loose'::regclass;
+RESET ROLE;
 GRANT SELECT ON products TO regress_owner;
 DROP INDEX products_embedding_idx;
 UPDATE pg_class SET reltuples = 1000000 WHERE oid = 'products'::regclass;

@@ -127,3 +127,19 @@ fn each_fault_of_an_index_has_its_advice() {
     let low = Index { recall: Some(0.5), enough: Some(20), ..lists };
     assert_eq!(advise_index(&low, &MACHINE)[0].statement, Statement::Probes(20));
 }
+
+#[test]
+fn times_grow_with_the_work() {
+    let build = |rows, m, threads| build_seconds(rows, m, 64, &Machine { threads, ..MACHINE });
+    assert_eq!(build(1e5, 16, 1), 4.0 * build(1e5, 16, 4));
+    assert_eq!(build(1e4, 32, 1), 2.0 * build(1e4, 16, 1));
+    // more than ten times as long for ten times the rows, as the graph is deeper
+    assert!(build(1e7, 16, 1) > 10.5 * build(1e6, 16, 1) && build(1e7, 16, 1) < 13.0 * build(1e6, 16, 1));
+    let search = |rows, value, ef| search_seconds(rows, value, ef, 16, &MACHINE);
+    assert_eq!(search(1e6, 1544, 80), 2.0 * search(1e6, 1544, 40));
+    assert!(search(1e6, 3080, 40) > search(1e6, 1544, 40));
+    // no more distances than rows
+    assert!(search(10.0, 1544, 40) < 1e-5);
+    // a value stored out of line is fetched
+    assert!(exact_seconds(1000.0, 3080, &MACHINE) > 2.0 * exact_seconds(1000.0, 1544, &MACHINE));
+}

@@ -106,6 +106,7 @@ pub fn exercise(blocks: &mut MemBlocks) {
     for deep in [true, false] {
         Check::default().run(blocks, space(), deep, &mut Nothing).unwrap();
     }
+    let _ = crate::ivf::info::gather(blocks);
     let value = vector(&[0.1; DIMS]);
     for probes in [1, LISTS, usize::from(u16::MAX)] {
         search(blocks, &value, probes);
