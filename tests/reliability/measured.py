@@ -56,7 +56,9 @@ def numbers(text: str) -> np.ndarray:
             place, _, number = pair.partition(":")
             value[int(place) - 1] = float(number)
         return value
-    return np.array([float(x) for x in text.strip("[]").split(",")] if text.startswith("[") else [float(c) for c in text])
+    return np.array(
+        [float(x) for x in text.strip("[]").split(",")] if text.startswith("[") else [float(c) for c in text]
+    )
 
 
 def computed(connection: psycopg.Connection, expression: str, where: str, operator: str, distance) -> float:
@@ -81,22 +83,48 @@ def test(prefix: str, score: Score, ams: list[str], options) -> None:
         connection = server.connect()
         run(connection, "CREATE EXTENSION vector", f"CREATE TABLE t ({COLUMNS})")
         Data(options.seed).copy(connection, "t", 1, ROWS)
-        run(connection, "CREATE INDEX t_id ON t (id)", "ANALYZE t", "SELECT '[1]'::vector", "SET hnsw.build_seed = 7", "SET ivfflat.build_seed = 7")
+        run(
+            connection,
+            "CREATE INDEX t_id ON t (id)",
+            "ANALYZE t",
+            "SELECT '[1]'::vector",
+            "SET hnsw.build_seed = 7",
+            "SET ivfflat.build_seed = 7",
+        )
         for am, expression, condition, opclass, operator, distance, setting in CASES:
             if am not in ams:
                 continue
             where = f"WHERE {condition}" if condition else ""
             parameters = "m = 2, ef_construction = 6" if am == "hnsw" else "lists = 20"
-            run(connection, "DROP INDEX IF EXISTS i", f"CREATE INDEX i ON t USING {am} ({expression} {opclass}) WITH ({parameters}) {where}", f"SET {setting}")
+            run(
+                connection,
+                "DROP INDEX IF EXISTS i",
+                f"CREATE INDEX i ON t USING {am} ({expression} {opclass}) WITH ({parameters}) {where}",
+                f"SET {setting}",
+            )
             truth = computed(connection, expression, where, operator, distance)
             # the sample is drawn by random(), from here on the same each time
             run(connection, "SELECT setseed(0.5)")
-            told, low, high, measured = connection.execute(f"SELECT recall, recall_low, recall_high, measured FROM vector_index_recall('i', {K}, 400)").fetchone()
+            told, low, high, measured = connection.execute(
+                f"SELECT recall, recall_low, recall_high, measured FROM vector_index_recall('i', {K}, 400)"
+            ).fetchone()
             name = f"{am} {opclass}"
-            score.check(f"{name}: the interval holds the recall of all rows", low <= truth <= high and measured == 400, f"{truth:.4f}, told {told:.4f} of {low:.4f} to {high:.4f}")
-            score.check(f"{name}: the sample is worth a narrow interval, and recall is no round number", high - low < 0.12 and 0.1 < truth < 0.999, f"{truth:.4f}, {high - low:.4f}")
+            score.check(
+                f"{name}: the interval holds the recall of all rows",
+                low <= truth <= high and measured == 400,
+                f"{truth:.4f}, told {told:.4f} of {low:.4f} to {high:.4f}",
+            )
+            score.check(
+                f"{name}: the sample is worth a narrow interval, and recall is no round number",
+                high - low < 0.12 and 0.1 < truth < 0.999,
+                f"{truth:.4f}, {high - low:.4f}",
+            )
         if "hnsw" in ams:
-            run(connection, "DROP INDEX i", "CREATE INDEX i ON t USING hnsw (v vector_l2_ops) WITH (m = 4, ef_construction = 20)")
+            run(
+                connection,
+                "DROP INDEX i",
+                "CREATE INDEX i ON t USING hnsw (v vector_l2_ops) WITH (m = 4, ef_construction = 20)",
+            )
             tuned(score, connection)
             cancelled(score, server, connection)
         connection.close()
@@ -111,12 +139,24 @@ def tuned(score: Score, connection: psycopg.Connection) -> None:
     score.check("tune: no smaller setting that was tried reaches it", told >= 0.9 and not worse, tried)
     run(connection, f"SET hnsw.ef_search = {value}")
     truth = computed(connection, "v", "", "<->", l2)
-    score.check("tune: the setting gives about the recall that was told", abs(truth - told) < 0.03, f"ef_search = {value}: {told:.4f}, of all rows {truth:.4f}")
+    score.check(
+        "tune: the setting gives about the recall that was told",
+        abs(truth - told) < 0.03,
+        f"ef_search = {value}: {told:.4f}, of all rows {truth:.4f}",
+    )
 
 
 def cancelled(score: Score, server: Server, connection: psycopg.Connection) -> None:
     """In a transaction that goes on after the error, no setting and no hidden index is left."""
-    settings = ["enable_seqscan", "enable_sort", "enable_bitmapscan", "plan_cache_mode", "jit", "hnsw.ef_search", "search_path"]
+    settings = [
+        "enable_seqscan",
+        "enable_sort",
+        "enable_bitmapscan",
+        "plan_cache_mode",
+        "jit",
+        "hnsw.ef_search",
+        "search_path",
+    ]
     show = f"SELECT {', '.join(f'''current_setting('{name}')''' for name in settings)}"
     for call in ("vector_index_recall('i', 10, 10000)", "vector_index_tune('i', 0.99, 10, 10000)"):
         before = connection.execute(show).fetchone()
@@ -135,4 +175,8 @@ def cancelled(score: Score, server: Server, connection: psycopg.Connection) -> N
         plan = connection.execute("EXPLAIN SELECT * FROM t WHERE id = 3").fetchone()[0]
         run(connection, "COMMIT")
         score.check(f"{call}: cancelled, at once", bool(error) and took < 4, f"{took:.1f} s {error}")
-        score.check(f"{call}: leaves settings and indexes as they were", before == after and "t_id" in plan, f"{before}, {after}, {plan}")
+        score.check(
+            f"{call}: leaves settings and indexes as they were",
+            before == after and "t_id" in plan,
+            f"{before}, {after}, {plan}",
+        )
