@@ -3,3 +3,10 @@
 
 DROP FUNCTION hnsw_check(regclass, boolean);
 DROP FUNCTION ivfflat_check(regclass, boolean);
+DROP FUNCTION vector_index_info(regclass);
+DROP FUNCTION vector_index_facts(regclass);
+DROP FUNCTION vector_index_prewarm(regclass);
+DROP FUNCTION vector_index_recall(regclass, integer, integer);
+DROP FUNCTION vector_index_tune(regclass, double precision, integer, integer);
+DROP FUNCTION vector_advice();
+DROP PROCEDURE vector_advice_apply(regclass, boolean);

@@ -35,6 +35,30 @@ CREATE FUNCTION ivfflat_check(index regclass, deep boolean DEFAULT false)
     LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME';
 REVOKE ALL ON FUNCTION ivfflat_check(regclass, boolean) FROM PUBLIC;
 
+-- What an index consists of. Its owner may ask, and who may read any statistics (pg_stat_scan_tables).
+CREATE FUNCTION vector_index_info(index regclass) RETURNS jsonb
+    LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME';
+CREATE FUNCTION vector_index_facts(index regclass) RETURNS TABLE (name text, value text)
+    LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME';
+CREATE FUNCTION vector_index_prewarm(index regclass) RETURNS bigint
+    LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME';
+-- How good its answers are. These run queries as the caller, who must be allowed to read the table.
+CREATE FUNCTION vector_index_recall(index regclass, k integer DEFAULT 10, queries integer DEFAULT 100)
+    RETURNS TABLE (recall double precision, recall_low double precision, recall_high double precision, measured integer,
+        index_p50_ms double precision, index_p95_ms double precision, exact_p50_ms double precision, exact_p95_ms double precision)
+    LANGUAGE c VOLATILE STRICT ROWS 1 AS 'MODULE_PATHNAME';
+CREATE FUNCTION vector_index_tune(index regclass, target_recall double precision DEFAULT 0.95, k integer DEFAULT 10, queries integer DEFAULT 100)
+    RETURNS TABLE (setting text, value integer, recall double precision, recall_low double precision, recall_high double precision,
+        p50_ms double precision, p95_ms double precision, chosen boolean)
+    LANGUAGE c VOLATILE STRICT ROWS 10 AS 'MODULE_PATHNAME';
+-- What to do about the vectors of a database.
+CREATE FUNCTION vector_advice()
+    RETURNS TABLE (relation regclass, attribute text, index regclass, action text, why text, size bigint,
+        build_time interval, memory bigint, latency_ms double precision, sql text)
+    LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME';
+CREATE PROCEDURE vector_advice_apply(relation regclass DEFAULT NULL, concurrently boolean DEFAULT false)
+    LANGUAGE c AS 'MODULE_PATHNAME';
+
 --
 -- vector: single precision
 --
@@ -547,6 +571,13 @@ COMMENT ON FUNCTION hnswhandler(internal) IS 'describes hnsw to the server';
 COMMENT ON FUNCTION ivfflathandler(internal) IS 'describes ivfflat to the server';
 COMMENT ON FUNCTION hnsw_check(regclass, boolean) IS 'what is wrong with an hnsw index; deep: compared with its table, too';
 COMMENT ON FUNCTION ivfflat_check(regclass, boolean) IS 'what is wrong with an ivfflat index; deep: compared with its table, too';
+COMMENT ON FUNCTION vector_index_info(regclass) IS 'what an index consists of: rows, elements, layers, lists, pages, options';
+COMMENT ON FUNCTION vector_index_facts(regclass) IS 'the same, a row for each fact';
+COMMENT ON FUNCTION vector_index_prewarm(regclass) IS 'reads an index into shared_buffers, as much as they hold; how many blocks';
+COMMENT ON FUNCTION vector_index_recall(regclass, integer, integer) IS 'how much of the exact answer an index gives, and how fast, under the present settings';
+COMMENT ON FUNCTION vector_index_tune(regclass, double precision, integer, integer) IS 'the least ef_search or probes that reaches a recall, and what was tried';
+COMMENT ON FUNCTION vector_advice() IS 'what to do about every column of vectors and every index of them, and why';
+COMMENT ON PROCEDURE vector_advice_apply(regclass, boolean) IS 'creates the indexes that vector_advice recommends';
 COMMENT ON FUNCTION hnsw_halfvec_support(internal) IS 'tells hnsw how to handle halfvec';
 COMMENT ON FUNCTION hnsw_bit_support(internal) IS 'tells hnsw how to handle bit';
 COMMENT ON FUNCTION hnsw_sparsevec_support(internal) IS 'tells hnsw how to handle sparsevec';

@@ -7,6 +7,7 @@ use vector_index::{Kind, TextError, ValueError};
 
 use crate::pg::ereport::{self, IntoReport, Report};
 use crate::pg::inspect::InspectError;
+use crate::pg::spi::SpiError;
 
 /// Why an SQL function fails.
 #[derive(Debug)]
@@ -19,6 +20,8 @@ pub enum Error {
     Fixed(PgSqlErrorCode, &'static str),
     /// A condition with a text of its own.
     Message(PgSqlErrorCode, String),
+    /// The same, and what to do about it.
+    Hinted(PgSqlErrorCode, String, &'static str),
     /// `FUNCTION: expected state array`, when an aggregate's support function is called by hand.
     StateArray(&'static str),
     /// A page of an index is not what it should be.
@@ -77,6 +80,12 @@ impl From<InspectError> for Error {
     }
 }
 
+impl From<SpiError> for Error {
+    fn from(failed: SpiError) -> Self {
+        Error::Message(failed.code, failed.message)
+    }
+}
+
 impl Error {
     /// The error for what an access method met in an index.
     #[cold]
@@ -114,6 +123,7 @@ impl IntoReport for Error {
             }
             Error::Fixed(code, message) => Report::new(code, message.as_bytes()),
             Error::Message(code, message) => Report::new(code, message.as_bytes()),
+            Error::Hinted(code, message, hint) => Report::new(code, message.as_bytes()).hint(hint),
             Error::StateArray(function) => Report::new(
                 PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
                 format!("{function}: expected state array").as_bytes(),

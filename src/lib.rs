@@ -7,6 +7,7 @@ mod error;
 #[allow(unsafe_code)]
 mod fmgr;
 mod hnsw;
+mod info;
 mod ivfflat;
 mod opclass;
 #[allow(unsafe_code)]

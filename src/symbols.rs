@@ -5,7 +5,7 @@ use half::f16;
 
 use crate::fmgr::{functions, on_load};
 use crate::types::{aggregate, bit, cast, dense, distance, sparse};
-use crate::{hnsw, ivfflat, opclass, pg};
+use crate::{hnsw, info, ivfflat, opclass, pg};
 
 on_load! {{
     pg::memory::make_reserve();
@@ -52,6 +52,13 @@ functions! { guarded:
     hnsw_halfvec_support => opclass::support;
     hnsw_bit_support => opclass::support;
     hnsw_sparsevec_support => opclass::support;
+    vector_index_info => info::info::info;
+    vector_index_facts => info::info::facts;
+    vector_index_prewarm => info::info::prewarm;
+    vector_index_recall => info::recall::recall;
+    vector_index_tune => info::tune::tune;
+    vector_advice => info::advice::advice;
+    vector_advice_apply => info::advice::apply;
     ivfflathandler => ivfflat::handler;
     ivfflat_check => ivfflat::check::check;
     ivfflat_halfvec_support => opclass::support;

@@ -3,6 +3,7 @@
 mod build;
 pub mod check;
 mod cost;
+pub mod info;
 mod insert;
 mod options;
 mod scan;

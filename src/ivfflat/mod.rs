@@ -4,6 +4,7 @@ mod build;
 mod centres;
 pub mod check;
 mod cost;
+pub mod info;
 mod insert;
 mod memory;
 mod options;

@@ -52,6 +52,31 @@ impl<'fc> Call<'fc> {
         self.datum(n).value() as i32
     }
 
+    /// Argument `n`, a float8.
+    pub fn f64(&self, n: usize) -> f64 {
+        f64::from_bits(self.datum(n).value() as u64)
+    }
+
+    /// Whether argument `n` is NULL.
+    pub fn is_null(&self, n: usize) -> bool {
+        // SAFETY: as in `datum`.
+        unsafe { (*(*self.fcinfo).args.as_ptr().add(n)).isnull }
+    }
+
+    /// A jsonb for the result, parsed by the server from `text`, which is ASCII without a zero byte.
+    pub fn jsonb(&self, text: &str) -> Datum {
+        let text = text.replace('\0', "") + "\0";
+        // SAFETY: jsonb_in takes a C string and looks at nothing else of its call; the result is in the current memory
+        // context, apart from the text.
+        unsafe {
+            server::DirectFunctionCall1Coll(
+                Some(ffi::jsonb_in),
+                pg_sys::InvalidOid,
+                Datum::from(text.as_ptr().cast_mut()),
+            )
+        }
+    }
+
     /// Argument `n`, a boolean.
     pub fn bool(&self, n: usize) -> bool {
         // DatumGetBool looks at one byte
@@ -206,6 +231,20 @@ impl Return for f64 {
     #[inline]
     fn into_datum(self, _: Call<'_>) -> Datum {
         Datum::from(self.to_bits())
+    }
+}
+
+impl Return for i64 {
+    #[inline]
+    fn into_datum(self, _: Call<'_>) -> Datum {
+        Datum::from(self)
+    }
+}
+
+impl Return for () {
+    #[inline]
+    fn into_datum(self, _: Call<'_>) -> Datum {
+        Datum::from(0usize)
     }
 }
 

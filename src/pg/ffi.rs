@@ -15,6 +15,9 @@ unsafe extern "C-unwind" {
     // src/backend/utils/adt/numeric.c
     pub fn numeric_float4(fcinfo: FunctionCallInfo) -> Datum;
 
+    // src/backend/utils/adt/jsonb.c
+    pub fn jsonb_in(fcinfo: FunctionCallInfo) -> Datum;
+
     // src/backend/utils/mmgr/mcxt.c
     pub fn MemoryContextAlloc(context: MemoryContext, size: usize) -> *mut c_void;
     pub fn MemoryContextAllocZero(context: MemoryContext, size: usize) -> *mut c_void;

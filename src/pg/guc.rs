@@ -68,6 +68,18 @@ pub fn maintenance_work_mem() -> usize {
     kilobytes(unsafe { pg_sys::maintenance_work_mem })
 }
 
+/// shared_buffers in bytes.
+pub fn shared_buffers() -> u64 {
+    // SAFETY: a plain variable, set at the server's start.
+    unsafe { u64::try_from(pg_sys::NBuffers).unwrap_or(0) * u64::from(pg_sys::BLCKSZ) }
+}
+
+/// max_parallel_maintenance_workers.
+pub fn maintenance_workers() -> u32 {
+    // SAFETY: a plain variable of this backend.
+    unsafe { u32::try_from(pg_sys::max_parallel_maintenance_workers).unwrap_or(0) }
+}
+
 fn kilobytes(setting: c_int) -> usize {
     // 2^31 kB fit 64 bits
     setting.max(0) as usize * 1024

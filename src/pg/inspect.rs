@@ -91,6 +91,97 @@ pub fn inspect<R>(
     }
 }
 
+/// Opens the index `oid`, of an access method that `own` knows by name, and runs `look`, for somebody who owns its table
+/// or may look at any (`pg_stat_scan_tables`, as with pgstattuple). Readers and writers go on meanwhile. Nothing of the
+/// index is executed.
+///
+/// # Errors
+/// A relation that is no such index, one that cannot be looked at, or somebody who may not.
+pub fn observe<R>(
+    oid: pg_sys::Oid,
+    own: &[&'static str],
+    look: impl FnOnce(Rel<'_>, &'static str) -> R,
+) -> Result<R, InspectError> {
+    let share = pg_sys::AccessShareLock as c_int;
+    // SAFETY: guarded calls. An error leaves by unwinding; the transaction's end closes and unlocks. The table is locked
+    // before the index, as everywhere.
+    unsafe {
+        let heap_oid = server::IndexGetRelation(oid, true);
+        let heap = (heap_oid != pg_sys::InvalidOid).then(|| server::table_open(heap_oid, share));
+        // says what it is, or that there is none
+        let index = server::index_open(oid, share);
+        let rel = Rel::new(index);
+        let class = &*(*index).rd_rel;
+        let user = server::GetUserId();
+        let allowed = server::has_privs_of_role(user, class.relowner)
+            || server::has_privs_of_role(user, READERS.into());
+        let method = server::get_am_name(class.relam);
+        let method =
+            own.iter().find(|name| !method.is_null() && CStr::from_ptr(method).to_bytes() == name.as_bytes());
+        let temporary = class.relpersistence as u8 == pg_sys::RELPERSISTENCE_TEMP && !(*index).rd_islocaltemp;
+        let name = rel.name();
+        let result = match method {
+            _ if !allowed => refused(
+                PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+                format!("permission denied for index {name}"),
+            ),
+            None => {
+                let message = format!("\"{name}\" is not an index of access method {}", own.join(" or "));
+                refused(PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE, message)
+            }
+            Some(_) if class.relkind as u8 != pg_sys::RELKIND_INDEX => {
+                let message =
+                    format!("\"{name}\" is a partitioned index, whose parts are looked at one by one");
+                refused(PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE, message)
+            }
+            Some(_) if temporary => {
+                let message = format!("index \"{name}\" belongs to a temporary table of another session");
+                refused(PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED, message)
+            }
+            Some(method) => Ok(look(rel, method)),
+        };
+        server::index_close(index, share);
+        if let Some(heap) = heap {
+            server::table_close(heap, share);
+        }
+        result
+    }
+}
+
+/// Whether an index of `oid` may be looked at by [`observe`]: of the owner, or for a reader of statistics.
+pub fn may_observe(owner: pg_sys::Oid) -> bool {
+    // SAFETY: both functions read the catalog.
+    unsafe {
+        let user = server::GetUserId();
+        server::has_privs_of_role(user, owner) || server::has_privs_of_role(user, READERS.into())
+    }
+}
+
+/// The role `pg_stat_scan_tables` (src/include/catalog/pg_authid.dat).
+const READERS: u32 = 3377;
+
+/// Reads every block of the index into the shared buffers, as many as they have; returns how many.
+pub fn warm(index: Rel<'_>) -> u32 {
+    // SAFETY: a plain variable of the server, set at its start; the relation is open and the blocks exist, of one that
+    // only grows while it is locked. The buffer is let go at once.
+    unsafe {
+        let most = u32::try_from(pg_sys::NBuffers).unwrap_or(0);
+        let count = index.blocks(ForkNumber::MAIN_FORKNUM).min(most);
+        for block in 0..count {
+            interrupts::check();
+            let buffer = server::ReadBufferExtended(
+                index.as_ptr(),
+                ForkNumber::MAIN_FORKNUM,
+                block,
+                pg_sys::ReadBufferMode::RBM_NORMAL,
+                core::ptr::null_mut(),
+            );
+            server::ReleaseBuffer(buffer);
+        }
+        count
+    }
+}
+
 impl Inspection<'_> {
     fn check(&self, method: &str, same_table: bool) -> Result<(), InspectError> {
         let name = self.index.name();

@@ -6,15 +6,17 @@
 // the names and arguments are the server's
 #![allow(non_snake_case, clippy::too_many_arguments)]
 
-use core::ffi::{c_char, c_int, c_void};
+use core::ffi::{c_char, c_int, c_long, c_void};
 
 use pgrx::pg_sys::{
-    self, ArrayType, BufFile, Buffer, BufferAccessStrategy, BufferAccessStrategyType, Datum, ForkNumber,
-    FunctionCallInfo, GenericCosts, GenericXLogState, GucContext, GucEnumAssignHook, GucEnumCheckHook,
-    GucIntAssignHook, GucIntCheckHook, GucRealAssignHook, GucRealCheckHook, GucShowHook, IndexInfo,
-    IndexPath, IndexScanDesc, MemoryContext, MemoryContextCallback, Oid, PGFunction, Page, PlannerInfo,
-    ReadBufferMode, Relation, Snapshot, TransactionId, TupleDesc, Tuplestorestate, TypeFuncClass,
-    config_enum_entry, relopt_kind, relopt_parse_elt, text, varlena,
+    self, ArrayType, BufFile, Buffer, BufferAccessStrategy, BufferAccessStrategyType, Datum, DestReceiver,
+    ForkNumber, FunctionCallInfo, GenericCosts, GenericXLogState, GucAction, GucContext, GucEnumAssignHook,
+    GucEnumCheckHook, GucIntAssignHook, GucIntCheckHook, GucRealAssignHook, GucRealCheckHook, GucShowHook,
+    GucSource, HeapTuple, IndexInfo, IndexPath, IndexScanDesc, List, MemoryContext, MemoryContextCallback,
+    Oid, PGFunction, Page, ParamListInfo, PlannedStmt, PlannerInfo, ProcessUtilityContext, QueryCompletion,
+    QueryEnvironment, ReadBufferMode, Relation, SPIPlanPtr, SPITupleTable, Snapshot, TransactionId,
+    TupleDesc, Tuplestorestate, TypeFuncClass, config_enum_entry, relopt_kind, relopt_parse_elt, text,
+    varlena,
 };
 
 use super::guard;
@@ -59,6 +61,7 @@ server! {
     fn MemoryContextDelete(context: MemoryContext);
     fn MemoryContextRegisterResetCallback(context: MemoryContext, callback: *mut MemoryContextCallback);
     fn pg_detoast_datum(datum: *mut varlena) -> *mut varlena;
+    fn pg_detoast_datum_copy(datum: *mut varlena) -> *mut varlena;
     fn DirectFunctionCall1Coll(function: PGFunction, collation: Oid, argument: Datum) -> Datum;
     fn pg_mbcliplen(text: *const c_char, length: c_int, limit: c_int) -> c_int;
     fn get_call_result_type(
@@ -120,10 +123,49 @@ server! {
     fn AtEOXact_GUC(commit: bool, level: c_int);
     #[cfg(any(feature = "pg17", feature = "pg18"))]
     fn RestrictSearchPath();
+    fn set_config_option(
+        name: *const c_char,
+        value: *const c_char,
+        context: GucContext::Type,
+        source: GucSource::Type,
+        action: GucAction::Type,
+        change: bool,
+        level: c_int,
+        reload: bool,
+    ) -> c_int;
+    fn GetUserId() -> Oid;
+    fn has_privs_of_role(member: Oid, role: Oid) -> bool;
     fn GetUserIdAndSecContext(user: *mut Oid, context: *mut c_int);
     fn SetUserIdAndSecContext(user: Oid, context: c_int);
     fn RecoveryInProgress() -> bool;
     fn GetTransactionSnapshot() -> Snapshot;
+    fn ActiveSnapshotSet() -> bool;
+    fn PushActiveSnapshot(snapshot: Snapshot);
+    fn PopActiveSnapshot();
+    #[cfg(not(feature = "pg13"))]
+    fn ForgetPortalSnapshots();
+    fn pg_parse_query(sql: *const c_char) -> *mut List;
+    #[cfg(feature = "pg13")]
+    fn ProcessUtility(
+        statement: *mut PlannedStmt,
+        sql: *const c_char,
+        context: ProcessUtilityContext::Type,
+        parameters: ParamListInfo,
+        environment: *mut QueryEnvironment,
+        receiver: *mut DestReceiver,
+        completion: *mut QueryCompletion,
+    );
+    #[cfg(not(feature = "pg13"))]
+    fn ProcessUtility(
+        statement: *mut PlannedStmt,
+        sql: *const c_char,
+        keep_tree: bool,
+        context: ProcessUtilityContext::Type,
+        parameters: ParamListInfo,
+        environment: *mut QueryEnvironment,
+        receiver: *mut DestReceiver,
+        completion: *mut QueryCompletion,
+    );
     fn TransactionIdPrecedes(one: TransactionId, other: TransactionId) -> bool;
 }
 
@@ -184,6 +226,7 @@ server! {
     ) -> Buffer;
     fn LockBuffer(buffer: Buffer, mode: c_int);
     fn UnlockReleaseBuffer(buffer: Buffer);
+    fn ReleaseBuffer(buffer: Buffer);
     fn MarkBufferDirty(buffer: Buffer);
     fn BufferGetBlockNumber(buffer: Buffer) -> u32;
     #[cfg(not(any(feature = "pg13", feature = "pg14", feature = "pg15")))]
@@ -244,6 +287,34 @@ server! {
     );
     fn genericcostestimate(root: *mut PlannerInfo, path: *mut IndexPath, loops: f64, costs: *mut GenericCosts);
     fn get_tablespace_page_costs(space: Oid, random: *mut f64, sequential: *mut f64);
+}
+
+// src/backend/executor/spi.c
+server! {
+    fn SPI_connect() -> c_int;
+    fn SPI_finish() -> c_int;
+    fn SPI_execute(sql: *const c_char, read_only: bool, limit: c_long) -> c_int;
+    fn SPI_execute_with_args(
+        sql: *const c_char,
+        count: c_int,
+        kinds: *mut Oid,
+        values: *mut Datum,
+        nulls: *const c_char,
+        read_only: bool,
+        limit: c_long,
+    ) -> c_int;
+    fn SPI_prepare(sql: *const c_char, count: c_int, kinds: *mut Oid) -> SPIPlanPtr;
+    fn SPI_execute_plan(
+        plan: SPIPlanPtr,
+        values: *mut Datum,
+        nulls: *const c_char,
+        read_only: bool,
+        limit: c_long,
+    ) -> c_int;
+    fn SPI_getvalue(tuple: HeapTuple, descriptor: TupleDesc, column: c_int) -> *mut c_char;
+    fn SPI_getbinval(tuple: HeapTuple, descriptor: TupleDesc, column: c_int, null: *mut bool) -> Datum;
+    fn SPI_freetuptable(table: *mut SPITupleTable);
+    fn SPI_inside_nonatomic_context() -> bool;
 }
 
 // what only builds with named steps call

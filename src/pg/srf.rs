@@ -14,8 +14,18 @@ pub enum Cell<'t> {
     Int(i32),
     /// a bigint
     Bigint(i64),
+    /// a float8
+    Float(f64),
+    /// a boolean
+    Bool(bool),
+    /// an oid, or a type that is one
+    Oid(pg_sys::Oid),
     /// a text, in ASCII or the server's encoding
     Text(&'t str),
+    /// the same, as bytes
+    Bytes(&'t [u8]),
+    /// an interval, in seconds
+    Seconds(f64),
 }
 
 /// The rows of a call's result.
@@ -64,13 +74,12 @@ impl Rows {
                 Cell::Null => *null = true,
                 Cell::Int(n) => *value = Datum::from(n),
                 Cell::Bigint(n) => *value = Datum::from(n),
-                Cell::Text(text) => {
-                    let length = i32::try_from(text.len()).unwrap_or(0);
-                    // SAFETY: the text is readable for that length, which the function copies.
-                    *value = Datum::from(unsafe {
-                        server::cstring_to_text_with_len(text.as_ptr().cast(), length)
-                    });
-                }
+                Cell::Float(n) => *value = Datum::from(n.to_bits()),
+                Cell::Bool(b) => *value = Datum::from(b),
+                Cell::Oid(oid) => *value = Datum::from(oid.to_u32()),
+                Cell::Text(text) => *value = text_datum(text.as_bytes()),
+                Cell::Bytes(text) => *value = text_datum(text),
+                Cell::Seconds(seconds) => *value = interval(seconds),
             }
         }
         // SAFETY: store and descriptor were made by `begin` and live as long as the call; a row is copied, so its
@@ -85,10 +94,27 @@ impl Rows {
                 );
             }
             for (value, cell) in values.iter().zip(cells) {
-                if matches!(cell, Cell::Text(_)) {
+                if matches!(cell, Cell::Text(_) | Cell::Bytes(_) | Cell::Seconds(_)) {
                     server::pfree(value.cast_mut_ptr());
                 }
             }
         }
+    }
+}
+
+/// A text in the current memory context.
+fn text_datum(text: &[u8]) -> Datum {
+    let length = i32::try_from(text.len()).unwrap_or(0);
+    // SAFETY: the text is readable for that length, which the function copies.
+    Datum::from(unsafe { server::cstring_to_text_with_len(text.as_ptr().cast(), length) })
+}
+
+/// An interval in the current memory context (Interval, src/include/datatype/timestamp.h: microseconds, days, months).
+fn interval(seconds: f64) -> Datum {
+    // SAFETY: the memory has the struct's size, and is the caller's alone. A float beyond i64 saturates.
+    unsafe {
+        let interval: *mut pg_sys::Interval = server::palloc0(size_of::<pg_sys::Interval>()).cast();
+        (*interval).time = (seconds * 1e6) as i64;
+        Datum::from(interval)
     }
 }

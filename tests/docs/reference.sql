@@ -6,8 +6,8 @@ CREATE TEMP VIEW ours AS
     WHERE e.extname = 'vector' AND deptype = 'e';
 CREATE TEMP VIEW functions AS
     SELECT p.oid, p.proname, p.prokind, obj_description(p.oid, 'pg_proc') AS what,
-           p.proname || '(' || replace(pg_get_function_arguments(p.oid), 'double precision', 'float8') || ')' AS call,
-           pg_get_function_result(p.oid) AS result,
+           p.proname || '(' || replace(regexp_replace(pg_get_function_arguments(p.oid), '\mIN ', '', 'g'), 'double precision', 'float8') || ')' AS call,
+           coalesce(pg_get_function_result(p.oid), 'CALL') AS result,
            p.prorettype IN ('internal'::regtype, 'cstring'::regtype) OR p.proargtypes::oid[] && ARRAY['internal'::regtype::oid, 'cstring'::regtype::oid, 'cstring[]'::regtype::oid]
                OR obj_description(p.oid, 'pg_proc') ~ '^(behind operator|cast |checks |three-way|binary|tells |avg\(|.* to (text|binary message)|.* without the square root|inner product with its sign|angle between)' AS inner_works
     FROM pg_proc p JOIN ours ON classid = 'pg_proc'::regclass AND objid = p.oid;
@@ -21,7 +21,7 @@ SELECT format('| `%s` | `%s`, `%s` | `%s` | %s |', replace(oprname, '|', '\|'), 
 FROM pg_operator o JOIN ours ON classid = 'pg_operator'::regclass AND objid = o.oid ORDER BY oprname COLLATE "C", oprleft::regtype::text COLLATE "C";
 
 SELECT E'\n## Functions\n\n| function | gives | |\n|---|---|---|';
-SELECT format('| `%s` | `%s` | %s |', call, replace(result, 'double precision', 'float8'), what) FROM functions WHERE NOT inner_works AND prokind = 'f' ORDER BY call COLLATE "C";
+SELECT format('| `%s` | `%s` | %s |', call, replace(result, 'double precision', 'float8'), what) FROM functions WHERE NOT inner_works AND prokind IN ('f', 'p') ORDER BY call COLLATE "C";
 
 SELECT E'\n## Aggregates\n\n| aggregate | gives | |\n|---|---|---|';
 SELECT format('| `%s` | `%s` | %s |', call, result, what) FROM functions WHERE prokind = 'a' ORDER BY call COLLATE "C";

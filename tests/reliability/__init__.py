@@ -5,6 +5,7 @@ from __future__ import annotations
 # In the order in which they run.
 TESTS = [
     "recall",
+    "measured",
     "progress",
     "cancel",
     "reachable",

@@ -3,10 +3,12 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
+pub mod advice;
 pub mod error;
 pub mod hnsw;
 pub mod ivf;
 pub mod quant;
+pub mod recall;
 pub mod space;
 pub mod storage;
 pub mod testing;

@@ -15,6 +15,7 @@ use crate::storage::page::{Damage, Tid};
 
 pub use super::graph::Graph;
 pub use super::meta::read_meta;
+pub use super::v1::info::Info;
 pub use super::vacuum::Vacuumed;
 
 /// A page layout.
@@ -190,5 +191,16 @@ pub fn read_value<B: BlockStore, R>(
 ) -> Result<R, B::Error> {
     match layout {
         Layout::V1 => super::v1::graph::read_value(blocks, tid, look),
+    }
+}
+
+/// Counts what an index consists of.
+///
+/// # Errors
+/// A block that cannot be read, or is none of such an index.
+pub fn info<B: BlockStore>(blocks: &mut B) -> Result<Info, B::Error> {
+    // a meta page that nobody knows is told by whoever reads it
+    match Layout::of(&read_meta(blocks)?).unwrap_or_default() {
+        Layout::V1 => super::v1::info::gather(blocks),
     }
 }

@@ -9,6 +9,8 @@ pub const META_BLOCK: u32 = v1::layout::META_BLOCK;
 /// Lists of an index, at most.
 pub const MAX_LISTS: u32 = v1::layout::MAX_LISTS;
 
+pub use super::v1::info::Info;
+
 /// A layout of pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
@@ -45,6 +47,16 @@ pub fn read_meta<B: BlockStore>(blocks: &mut B) -> Result<Meta, B::Error> {
         let meta = v1::layout::MetaPage::read(bytes)?;
         Ok(Meta { layout: Layout::V1, dimensions: meta.dimensions, lists: meta.lists })
     })
+}
+
+/// Counts what an index consists of.
+///
+/// # Errors
+/// A block that cannot be read, or is none of such an index.
+pub fn info<B: BlockStore>(blocks: &mut B) -> Result<Info, B::Error> {
+    match read_meta(blocks)?.layout {
+        Layout::V1 => v1::info::gather(blocks),
+    }
 }
 
 /// `with_lists!(layout, blocks, lists => body)`: runs `body` with `lists`, the lists of that layout on the blocks.

@@ -101,6 +101,7 @@ pub fn exercise(blocks: &mut MemBlocks) {
     for (unit, deep) in [(true, true), (false, false)] {
         check(blocks, &Subject { space, unit }, deep, &mut |_| ()).unwrap();
     }
+    let _ = crate::hnsw::format::info(blocks);
     let value = vector(&[0.1; DIMS]);
     let (ef_search, iterative) = (10, IterativeScan::Relaxed);
     let settings = ScanSettings { ef_search, iterative, max_tuples: 1000, max_memory: 1 << 20 };

@@ -118,6 +118,7 @@ pub fn exercise(blocks: &mut MemBlocks) {
     for deep in [true, false] {
         check(&mut Pages(blocks), space(), deep, &mut Nothing, &mut Tally::default()).unwrap();
     }
+    let _ = crate::ivf::format::info(blocks);
     let value = vector(&[0.1; DIMS]);
     for probes in [1, LISTS, usize::from(u16::MAX)] {
         search(blocks, &value, probes);

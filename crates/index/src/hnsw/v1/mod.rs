@@ -3,6 +3,7 @@
 pub mod bulk_write;
 mod free_space;
 pub mod graph;
+pub mod info;
 pub mod layout;
 pub mod reader;
 mod writer;

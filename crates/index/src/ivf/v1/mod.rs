@@ -3,6 +3,7 @@
 mod append;
 mod bulk_write;
 mod census;
+pub mod info;
 pub mod layout;
 mod scan_page;
 

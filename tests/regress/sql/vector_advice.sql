@@ -1,0 +1,102 @@
+-- vector_advice and vector_advice_apply on the tables that everybody has.
+\pset format unaligned
+\pset tuples_only on
+\set SHOW_CONTEXT never
+CREATE SCHEMA "odd ""schema";
+CREATE TABLE "odd ""schema"."Documents" (id int, content text, "the embedding" vector(384));
+CREATE TABLE products (id int, name text, embedding halfvec(8), tags sparsevec(1000), flags bit(3), code bit(128));
+CREATE TABLE large (id int, v vector(3000), w vector(5000));
+CREATE TABLE loose (v vector);
+CREATE TABLE parted (id int, v vector(3)) PARTITION BY RANGE (id);
+CREATE TABLE part PARTITION OF parted FOR VALUES FROM (0) TO (1000);
+ALTER TABLE "odd ""schema"."Documents" SET (autovacuum_enabled = off);
+ALTER TABLE products SET (autovacuum_enabled = off);
+ALTER TABLE large SET (autovacuum_enabled = off);
+ALTER TABLE loose SET (autovacuum_enabled = off);
+ALTER TABLE part SET (autovacuum_enabled = off);
+CREATE VIEW advised AS SELECT relation, attribute, index, action, sql FROM vector_advice()
+  WHERE relation::text ~ '(Documents|products|large|loose|part)' ORDER BY relation::text, attribute, index::text, action;
+-- Empty tables need nothing, and what was never analysed is not known.
+SELECT * FROM advised;
+INSERT INTO products SELECT i, 'product ' || i, ARRAY[i % 17, i % 23, i % 29, i % 31, 1, 2, 3, i % 7]::halfvec, NULL, NULL, NULL FROM generate_series(1, 300) i;
+INSERT INTO loose SELECT ARRAY[i, 1, 2] FROM generate_series(1, 10) i;
+INSERT INTO parted SELECT i, ARRAY[i, 1, 2] FROM generate_series(1, 10) i;
+INSERT INTO "odd ""schema"."Documents" SELECT i, 'words', NULL FROM generate_series(1, 10) i;
+INSERT INTO large VALUES (1);
+SELECT * FROM advised WHERE relation::text = 'products';
+ANALYZE products, loose, parted, part, large, "odd ""schema"."Documents";
+SELECT * FROM advised;
+-- As if there were many more rows.
+UPDATE pg_class SET reltuples = 1000000 WHERE oid IN ('products'::regclass, 'loose'::regclass, 'part'::regclass, 'large'::regclass, '"odd ""schema"."Documents"'::regclass);
+SET maintenance_work_mem = '1GB';
+SELECT relation, attribute, action, sql FROM advised WHERE action <> 'raise_maintenance_work_mem';
+SELECT action, size > 1000000 * 1544::bigint, memory > size, build_time > '10 seconds', latency_ms BETWEEN 0.01 AND 100, why ~ 'exact answer over 1000000 rows'
+  FROM vector_advice() WHERE attribute = 'the embedding' AND action IN ('create_index', 'use_halfvec');
+SET maintenance_work_mem = '1MB';
+SELECT attribute, sql ~ '^SET maintenance_work_mem = ''[0-9]+MB''$' FROM advised WHERE action = 'raise_maintenance_work_mem' AND relation = 'products'::regclass;
+RESET maintenance_work_mem;
+
+-- Applying creates what is advised, and nothing else.
+SET client_min_messages = warning;
+CALL vector_advice_apply('products');
+SELECT indexrelid::regclass, pg_get_indexdef(indexrelid), indisvalid FROM pg_index WHERE indrelid = 'products'::regclass ORDER BY 1;
+CALL vector_advice_apply('products');
+SELECT count(*) FROM pg_index WHERE indrelid = 'products'::regclass;
+-- Concurrently: only where a transaction may end.
+BEGIN;
+CALL vector_advice_apply('large', true);
+ROLLBACK;
+DO $$ BEGIN CALL vector_advice_apply('large', concurrently => true); END $$;
+CALL vector_advice_apply('large', concurrently => true);
+CALL vector_advice_apply('"odd ""schema"."Documents"', concurrently => true);
+SELECT indexrelid::regclass, pg_get_indexdef(indexrelid), indisvalid FROM pg_index
+  WHERE indrelid IN ('large'::regclass, '"odd ""schema"."Documents"'::regclass) ORDER BY 1;
+RESET client_min_messages;
+CALL vector_advice_apply('parted', concurrently => true);
+SET client_min_messages = warning;
+CALL vector_advice_apply('parted');
+SELECT indexrelid::regclass, pg_get_indexdef(indexrelid) FROM pg_index WHERE indrelid = 'parted'::regclass;
+-- What was created answers queries.
+SELECT recall FROM vector_index_recall('products_embedding_idx', 3, 10);
+SELECT id FROM products ORDER BY embedding <=> '[1,2,3,4,5,6,7,8]' LIMIT 0;
+RESET client_min_messages;
+
+-- An invalid index, one that finds little, and one that is sound.
+UPDATE pg_class SET reltuples = 300 WHERE oid = 'products'::regclass;
+SELECT relation, index, action, sql FROM advised WHERE index = 'products_embedding_idx'::regclass;
+UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'products_embedding_idx'::regclass;
+SELECT relation, index, action, sql FROM advised WHERE index = 'products_embedding_idx'::regclass;
+UPDATE pg_index SET indisvalid = true WHERE indexrelid = 'products_embedding_idx'::regclass;
+SET hnsw.ef_search = 1;
+SELECT index, action, sql ~ '^SET hnsw.ef_search = [0-9]+$' FROM advised WHERE index = 'products_embedding_idx'::regclass;
+RESET hnsw.ef_search;
+
+-- Everybody sees what they may read, and creates on what they own.
+CREATE ROLE regress_owner;
+SET ROLE regress_owner;
+SELECT count(*) FROM vector_advice() WHERE relation = 'products'::regclass;
+CALL vector_advice_apply();
+CALL vector_advice_apply('products');
+RESET ROLE;
+-- Policies are somebody else's code: advice does not run them.
+ALTER TABLE loose ENABLE ROW LEVEL SECURITY;
+CREATE POLICY trap ON loose USING (1 / (SELECT 0) = 1);
+GRANT SELECT ON loose TO regress_owner;
+SET ROLE regress_owner;
+SELECT action FROM vector_advice() WHERE relation = 'loose'::regclass;
+RESET ROLE;
+GRANT SELECT ON products TO regress_owner;
+DROP INDEX products_embedding_idx;
+UPDATE pg_class SET reltuples = 1000000 WHERE oid = 'products'::regclass;
+SET maintenance_work_mem = '4GB';
+SET ROLE regress_owner;
+SELECT attribute, action FROM vector_advice() WHERE relation = 'products'::regclass AND attribute = 'embedding' AND action = 'create_index';
+\set VERBOSITY terse
+SET client_min_messages = warning;
+CALL vector_advice_apply('products');
+RESET client_min_messages;
+RESET ROLE;
+DROP VIEW advised;
+DROP TABLE products, large, loose, parted, "odd ""schema"."Documents";
+DROP SCHEMA "odd ""schema";
+DROP ROLE regress_owner;

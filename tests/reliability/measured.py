@@ -1,0 +1,182 @@
+"""Recall as vector_index_recall tells it, against one computed here from the rows; the setting that vector_index_tune
+names, tried; what either leaves behind when it is cancelled.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import numpy as np
+import psycopg
+
+from vector_testing.data import Data
+from vector_testing.invariants import run
+from vector_testing.results import Score
+from vector_testing.server import Server
+
+ROWS, K = 2000, 10
+
+
+def l1(values: np.ndarray, query: np.ndarray) -> np.ndarray:
+    return np.abs(values - query).sum(axis=1)
+
+
+def l2(values: np.ndarray, query: np.ndarray) -> np.ndarray:
+    return np.sqrt(((values - query) ** 2).sum(axis=1))
+
+
+def inner_product(values: np.ndarray, query: np.ndarray) -> np.ndarray:
+    return -(values @ query)
+
+
+def cosine(values: np.ndarray, query: np.ndarray) -> np.ndarray:
+    return 1 - values @ query / np.linalg.norm(values, axis=1) / np.linalg.norm(query)
+
+
+# access method, indexed expression, condition, operator class, operator, distance, setting that gives middling recall
+CASES = [
+    ("hnsw", "v", "", "vector_l2_ops", "<->", l2, "hnsw.ef_search = 10"),
+    ("hnsw", "v", "", "vector_cosine_ops", "<=>", cosine, "hnsw.ef_search = 12"),
+    ("hnsw", "v", "id % 2 = 0", "vector_ip_ops", "<#>", inner_product, "hnsw.ef_search = 10"),
+    ("hnsw", "(h::halfvec(16))", "", "halfvec_l1_ops", "<+>", l1, "hnsw.ef_search = 10"),
+    ("hnsw", "s", "", "sparsevec_l2_ops", "<->", l2, "hnsw.ef_search = 10"),
+    ("hnsw", "b", "", "bit_hamming_ops", "<~>", l1, "hnsw.ef_search = 10"),
+    ("ivfflat", "v", "", "vector_l2_ops", "<->", l2, "ivfflat.probes = 2"),
+    ("ivfflat", "b", "", "bit_hamming_ops", "<~>", l1, "ivfflat.probes = 3"),
+]
+COLUMNS = "id int, v vector(16), h halfvec(16), s sparsevec(48), b bit(64)"
+
+
+def numbers(text: str) -> np.ndarray:
+    if text.startswith("{"):
+        body, _, dims = text[1:].partition("}/")
+        value = np.zeros(int(dims))
+        for pair in filter(None, body.split(",")):
+            place, _, number = pair.partition(":")
+            value[int(place) - 1] = float(number)
+        return value
+    return np.array(
+        [float(x) for x in text.strip("[]").split(",")] if text.startswith("[") else [float(c) for c in text]
+    )
+
+
+def computed(connection: psycopg.Connection, expression: str, where: str, operator: str, distance) -> float:
+    """Of every row that the index holds, asked as a query."""
+    rows = connection.execute(f"SELECT id, {expression}::text FROM t {where}").fetchall()
+    ids, values = [row[0] for row in rows], np.array([numbers(row[1]) for row in rows])
+    place = {number: at for at, number in enumerate(ids)}
+    run(connection, "SET enable_seqscan = off")
+    shares = []
+    for at, number in enumerate(ids):
+        question = f"SELECT id FROM t {where} ORDER BY {expression} {operator} (SELECT {expression} FROM t WHERE id = {number}) LIMIT {K}"
+        found = [place[row[0]] for row in connection.execute(question)]
+        distances = distance(values, values[at])
+        bound = np.sort(distances)[K - 1]
+        shares.append(sum(distances[row] <= bound + 1e-5 * (1 + abs(bound)) for row in found) / K)
+    run(connection, "RESET enable_seqscan")
+    return float(np.mean(shares))
+
+
+def test(prefix: str, score: Score, ams: list[str], options) -> None:
+    with Server(prefix, "measured", {"max_parallel_maintenance_workers": "0", "autovacuum": "off"}) as server:
+        connection = server.connect()
+        run(connection, "CREATE EXTENSION vector", f"CREATE TABLE t ({COLUMNS})")
+        Data(options.seed).copy(connection, "t", 1, ROWS)
+        run(
+            connection,
+            "CREATE INDEX t_id ON t (id)",
+            "ANALYZE t",
+            "SELECT '[1]'::vector",
+            "SET hnsw.build_seed = 7",
+            "SET ivfflat.build_seed = 7",
+        )
+        for am, expression, condition, opclass, operator, distance, setting in CASES:
+            if am not in ams:
+                continue
+            where = f"WHERE {condition}" if condition else ""
+            parameters = "m = 2, ef_construction = 6" if am == "hnsw" else "lists = 20"
+            run(
+                connection,
+                "DROP INDEX IF EXISTS i",
+                f"CREATE INDEX i ON t USING {am} ({expression} {opclass}) WITH ({parameters}) {where}",
+                f"SET {setting}",
+            )
+            truth = computed(connection, expression, where, operator, distance)
+            # the sample is drawn by random(), from here on the same each time
+            run(connection, "SELECT setseed(0.5)")
+            told, low, high, measured = connection.execute(
+                f"SELECT recall, recall_low, recall_high, measured FROM vector_index_recall('i', {K}, 400)"
+            ).fetchone()
+            name = f"{am} {opclass}"
+            score.check(
+                f"{name}: the interval holds the recall of all rows",
+                low <= truth <= high and measured == 400,
+                f"{truth:.4f}, told {told:.4f} of {low:.4f} to {high:.4f}",
+            )
+            score.check(
+                f"{name}: the sample is worth a narrow interval, and recall is no round number",
+                high - low < 0.12 and 0.1 < truth < 0.999,
+                f"{truth:.4f}, {high - low:.4f}",
+            )
+        if "hnsw" in ams:
+            run(
+                connection,
+                "DROP INDEX i",
+                "CREATE INDEX i ON t USING hnsw (v vector_l2_ops) WITH (m = 4, ef_construction = 20)",
+            )
+            tuned(score, connection)
+            cancelled(score, server, connection)
+        connection.close()
+        score.check("measured: nothing unexpected in the server's log", not server.trouble(), server.trouble()[:3])
+
+
+def tuned(score: Score, connection: psycopg.Connection) -> None:
+    run(connection, "SELECT setseed(0.25)")
+    tried = connection.execute(f"SELECT value, recall, chosen FROM vector_index_tune('i', 0.9, {K}, 300)").fetchall()
+    (value, told) = next((row[0], row[1]) for row in tried if row[2])
+    worse = [row for row in tried if row[0] < value and row[1] >= 0.9]
+    score.check("tune: no smaller setting that was tried reaches it", told >= 0.9 and not worse, tried)
+    run(connection, f"SET hnsw.ef_search = {value}")
+    truth = computed(connection, "v", "", "<->", l2)
+    score.check(
+        "tune: the setting gives about the recall that was told",
+        abs(truth - told) < 0.03,
+        f"ef_search = {value}: {told:.4f}, of all rows {truth:.4f}",
+    )
+
+
+def cancelled(score: Score, server: Server, connection: psycopg.Connection) -> None:
+    """In a transaction that goes on after the error, no setting and no hidden index is left."""
+    settings = [
+        "enable_seqscan",
+        "enable_sort",
+        "enable_bitmapscan",
+        "plan_cache_mode",
+        "jit",
+        "hnsw.ef_search",
+        "search_path",
+    ]
+    show = f"SELECT {', '.join(f'''current_setting('{name}')''' for name in settings)}"
+    for call in ("vector_index_recall('i', 10, 10000)", "vector_index_tune('i', 0.99, 10, 10000)"):
+        before = connection.execute(show).fetchone()
+        run(connection, "BEGIN", "SAVEPOINT s")
+        timer = threading.Timer(1.0, connection.cancel)
+        timer.start()
+        began, error = time.monotonic(), ""
+        try:
+            connection.execute(f"SELECT count(*) FROM {call}").fetchone()
+        except psycopg.errors.QueryCanceled as canceled:
+            error = str(canceled)
+        took = time.monotonic() - began
+        timer.cancel()
+        run(connection, "ROLLBACK TO s")
+        after = connection.execute(show).fetchone()
+        plan = connection.execute("EXPLAIN SELECT * FROM t WHERE id = 3").fetchone()[0]
+        run(connection, "COMMIT")
+        score.check(f"{call}: cancelled, at once", bool(error) and took < 4, f"{took:.1f} s {error}")
+        score.check(
+            f"{call}: leaves settings and indexes as they were",
+            before == after and "t_id" in plan,
+            f"{before}, {after}, {plan}",
+        )
