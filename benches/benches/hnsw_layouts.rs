@@ -131,46 +131,68 @@ impl Run {
         let mut new = write_inline(&graph, &index, meta)?;
         drop(graph);
         let (old_bytes, new_bytes) = (old.bytes.len() / values.len(), new.bytes.len() / values.len());
-        println!(
-            "bytes a row: {old_bytes}, {new_bytes} ({:.2})",
-            new_bytes as f64 / old_bytes as f64
-        );
+        println!("bytes a row: {old_bytes}, {new_bytes} ({:.2})", new_bytes as f64 / old_bytes as f64);
         let tenth = nearest(second, values, queries)?;
-        let cautions =
-            if self.cautions.is_empty() { vec![index.caution] } else { self.cautions.clone() };
-        let base = self.ladder(&mut old, |blocks, query, settings, scan: &mut Scan| {
-            scan.reset();
-            let value = first_queries[query].bytes();
-            let mut rows = Vec::new();
-            while let Some(row) = scan.next(blocks, first, Some(value), settings).map_err(|e| format!("{e:?}"))? {
-                rows.push(row);
-            }
-            Ok(rows)
-        }, Scan::new(), second, values, queries, &tenth)?;
-        for caution in cautions {
-            index.caution = caution;
-            let index = &index;
-            let found = self.ladder(&mut new, |blocks, query, settings, scan: &mut InlineScan| {
+        let cautions = if self.cautions.is_empty() { vec![index.caution] } else { self.cautions.clone() };
+        let base = self.ladder(
+            &mut old,
+            |blocks, query, settings, scan: &mut Scan| {
                 scan.reset();
-                let value = queries[query].bytes();
+                let value = first_queries[query].bytes();
                 let mut rows = Vec::new();
-                let next = |scan: &mut InlineScan, blocks: &mut Plain| {
-                    scan.next(blocks, index, Some(value), settings).map_err(|e| format!("{e:?}"))
-                };
-                while let Some((row, _)) = next(scan, blocks)? {
+                while let Some(row) =
+                    scan.next(blocks, first, Some(value), settings).map_err(|e| format!("{e:?}"))?
+                {
                     rows.push(row);
                 }
                 Ok(rows)
-            }, InlineScan::new(), second, values, queries, &tenth)?;
-            println!("caution {caution}:   ef | recall, us, reads: first | inline | ratio, recall difference");
+            },
+            Scan::new(),
+            second,
+            values,
+            queries,
+            &tenth,
+        )?;
+        for caution in cautions {
+            index.caution = caution;
+            let index = &index;
+            let found = self.ladder(
+                &mut new,
+                |blocks, query, settings, scan: &mut InlineScan| {
+                    scan.reset();
+                    let value = queries[query].bytes();
+                    let mut rows = Vec::new();
+                    let next = |scan: &mut InlineScan, blocks: &mut Plain| {
+                        scan.next(blocks, index, Some(value), settings).map_err(|e| format!("{e:?}"))
+                    };
+                    while let Some((row, _)) = next(scan, blocks)? {
+                        rows.push(row);
+                    }
+                    Ok(rows)
+                },
+                InlineScan::new(),
+                second,
+                values,
+                queries,
+                &tenth,
+            )?;
+            println!(
+                "caution {caution}:   ef | recall, us, reads: first | inline | ratio, recall difference"
+            );
             let mut sum = 0.0;
             for ((ef, old), new) in LADDER.iter().zip(&base).zip(&found) {
                 let recall = |f: &Figures| f.right as f64 / (queries.len() * 10) as f64;
                 sum += recall(new) - recall(old);
                 println!(
                     "{ef:14} | {:.4} {:7.1} {:6} | {:.4} {:7.1} {:6} | {:.3} {:+.4}",
-                    recall(old), old.micros, old.reads, recall(new), new.micros, new.reads,
-                    new.micros / old.micros, recall(new) - recall(old),
+                    recall(old),
+                    old.micros,
+                    old.reads,
+                    recall(new),
+                    new.micros,
+                    new.reads,
+                    new.micros / old.micros,
+                    recall(new) - recall(old),
                 );
             }
             println!("mean recall difference {:+.4}", sum / LADDER.len() as f64);
@@ -365,7 +387,11 @@ impl BlockStore for Plain {
     }
 
     #[inline(always)]
-    fn read<R>(&mut self, block: u32, look: impl FnOnce(&[u8]) -> Result<R, Damage>) -> Result<R, Corruption> {
+    fn read<R>(
+        &mut self,
+        block: u32,
+        look: impl FnOnce(&[u8]) -> Result<R, Damage>,
+    ) -> Result<R, Corruption> {
         self.reads += 1;
         let missing = Damage::at(0, "block does not exist").on(block);
         let header = self.headers.get(block as usize).ok_or(missing)?;
@@ -392,7 +418,8 @@ impl BlockStore for Plain {
         if (tid.block() as usize) < self.headers.len() {
             let page = self.page(tid.block());
             let at = 20 + 4 * usize::from(tid.offset());
-            let line = page.get(at..at + 4).and_then(|b| b.first_chunk::<4>()).map_or(0, |b| u32::from_ne_bytes(*b));
+            let line =
+                page.get(at..at + 4).and_then(|b| b.first_chunk::<4>()).map_or(0, |b| u32::from_ne_bytes(*b));
             self.prefetch_bytes(tid.block(), (line & 0x7fff) as usize, size);
         }
     }

@@ -338,9 +338,8 @@ fn encode_planes() {
                 let (half, top) = (1i32 << (planes - 1), (1i32 << planes) - 1);
                 let mut want = [square, 0.0, 0.0, 0.0, 0.0];
                 for j in 0..n {
-                    let u: i32 = (0..planes)
-                        .map(|p| i32::from(code[p * n / 8 + j / 8] >> (j % 8) & 1) << p)
-                        .sum();
+                    let u: i32 =
+                        (0..planes).map(|p| i32::from(code[p * n / 8 + j / 8] >> (j % 8) & 1) << p).sum();
                     let exact = f64::from(r[j]) / (f64::from(step) * sigma) + f64::from(half);
                     let (low, high) = ((exact - 1e-4).floor() as i32, (exact + 1e-4).floor() as i32);
                     assert!(u == low.clamp(0, top) || u == high.clamp(0, top), "{u} of {exact}");

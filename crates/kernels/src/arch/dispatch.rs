@@ -457,7 +457,14 @@ impl Kernels {
     /// root of the mean square of r, and y = u - (2^planes - 1) / 2. Works on as many whole blocks of [`PLANE_BLOCK`]
     /// elements as all slices have; planes beyond [`MAX_PLANES`] are left out. Where r is zero, or has no finite square,
     /// the code is zero, and so are the sums with y.
-    pub fn encode_planes(&self, x: &[f32], c: &[f32], planes: usize, step: f32, code: &mut [u8]) -> PlaneSums {
+    pub fn encode_planes(
+        &self,
+        x: &[f32],
+        c: &[f32],
+        planes: usize,
+        step: f32,
+        code: &mut [u8],
+    ) -> PlaneSums {
         let planes = planes.clamp(1, MAX_PLANES);
         let n = x.len().min(c.len()).min(code.len() / planes * 8) / PLANE_BLOCK * PLANE_BLOCK;
         // SAFETY: both vectors have at least n elements, a multiple of PLANE_BLOCK, the code planes * n / 8 bytes, and

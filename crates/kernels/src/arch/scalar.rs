@@ -4,7 +4,8 @@
 //! lets the compiler use the vector unit of the target's baseline.
 
 use super::dispatch::{
-    ByteCode, CodeColumns, CodeHead, GROUP, Kernels, PANEL, PLANE_BLOCK, PRODUCT_EPS, PlaneSums, ROUNDING, Tier,
+    ByteCode, CodeColumns, CodeHead, GROUP, Kernels, PANEL, PLANE_BLOCK, PRODUCT_EPS, PlaneSums, ROUNDING,
+    Tier,
 };
 use super::{cosine, jaccard, per_step};
 use core::slice::{from_raw_parts, from_raw_parts_mut};

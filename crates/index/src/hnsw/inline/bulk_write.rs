@@ -296,7 +296,9 @@ impl<'g, S: InlineSpace> PagePlan<'g, S> {
                             self.compose_record(records, layer, number, rest, target, scratch)?;
                         }
                         PageKind::Chain => self.compose_segment(self.short.get(number), target, scratch)?,
-                        PageKind::LongChain => self.compose_segment(self.long.get(number), target, scratch)?,
+                        PageKind::LongChain => {
+                            self.compose_segment(self.long.get(number), target, scratch)?
+                        }
                     }
                 }
                 Ok(())

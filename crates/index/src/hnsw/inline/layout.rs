@@ -216,7 +216,10 @@ impl Slots {
     pub const fn new(size: usize, page_size: usize) -> Self {
         let size = max_align(size);
         let space = page_size - USED - SPECIAL_SIZE;
-        let mut per_page = if size == 0 { 0 } else { space / size };
+        let mut per_page = match space.checked_div(size) {
+            Some(slots) => slots,
+            None => 0,
+        };
         while per_page > 0 && per_page * size + per_page.div_ceil(64) * 8 > space {
             per_page -= 1;
         }
@@ -230,7 +233,10 @@ impl Slots {
 
     /// Bytes of pages that one slot takes, its share of what slots do not use included.
     const fn cost(&self, page_size: usize) -> usize {
-        if self.per_page == 0 { usize::MAX } else { page_size / self.per_page }
+        match page_size.checked_div(self.per_page) {
+            Some(bytes) => bytes,
+            None => usize::MAX,
+        }
     }
 
     /// Block and slot of a number that counts slots from block 0 on.
@@ -270,7 +276,12 @@ impl Slots {
     ///
     /// # Errors
     /// As [`Self::get`].
-    pub fn get_mut<'p>(&self, bytes: &'p mut [u8], kind: PageKind, slot: usize) -> Result<&'p mut [u8], Damage> {
+    pub fn get_mut<'p>(
+        &self,
+        bytes: &'p mut [u8],
+        kind: PageKind,
+        slot: usize,
+    ) -> Result<&'p mut [u8], Damage> {
         self.get(bytes, kind, slot)?;
         bytes.get_mut(self.range(slot)).ok_or(Damage::at(offset(slot), "slot does not exist"))
     }
@@ -278,7 +289,8 @@ impl Slots {
     #[inline(always)]
     fn check(&self, bytes: &[u8], kind: PageKind) -> Result<(), Damage> {
         Page::unidentified(bytes)?;
-        let front = Front { kind: kind as u8, unused: 0, slots: self.per_page as u16, slot_size: self.size as u32 };
+        let front =
+            Front { kind: kind as u8, unused: 0, slots: self.per_page as u16, slot_size: self.size as u32 };
         match bytes.get(PAGE_HEADER..USED) {
             Some(found) if found == front.as_bytes() => Ok(()),
             _ => Err(Damage::at(0, "page of another kind")),
@@ -288,7 +300,8 @@ impl Slots {
     /// Makes the bytes an empty page of these slots.
     pub fn init(&self, bytes: &mut [u8], kind: PageKind) {
         PageMut::init(bytes, PAGE_ID);
-        let front = Front { kind: kind as u8, unused: 0, slots: self.per_page as u16, slot_size: self.size as u32 };
+        let front =
+            Front { kind: kind as u8, unused: 0, slots: self.per_page as u16, slot_size: self.size as u32 };
         if let Some(place) = bytes.get_mut(PAGE_HEADER..USED) {
             place.copy_from_slice(front.as_bytes());
         }
@@ -451,6 +464,12 @@ impl RecordLayout {
         self.rest == 0
     }
 
+    /// Whether all codes are in the slot.
+    #[inline(always)]
+    pub const fn has_codes(&self) -> bool {
+        self.head() >= self.codes_at + self.code_size * self.neighbours
+    }
+
     /// Whether the value, and nothing else, is elsewhere, in one piece.
     #[inline(always)]
     pub const fn is_value_apart(&self) -> bool {
@@ -570,7 +589,7 @@ impl<'a> Record<'a> {
     #[inline(always)]
     pub fn codes(&self) -> Option<&'a [u8]> {
         let end = self.layout.codes_at + self.layout.code_size * self.layout.neighbours;
-        if self.layout.head() >= end { self.bytes.get(self.layout.codes_at..end) } else { None }
+        if self.layout.has_codes() { self.bytes.get(self.layout.codes_at..end) } else { None }
     }
 }
 
@@ -683,7 +702,8 @@ impl Layout {
 pub fn segment(bytes: &[u8], slot: usize) -> Result<(&SegmentHeader, &[Tid]), Damage> {
     let invalid = Damage::at(offset(slot), "invalid segment of rows");
     let (header, rest) = SegmentHeader::ref_from_prefix(bytes).map_err(|_| invalid)?;
-    let (tids, _) = <[Tid]>::ref_from_prefix_with_elems(rest, usize::from(header.count)).map_err(|_| invalid)?;
+    let (tids, _) =
+        <[Tid]>::ref_from_prefix_with_elems(rest, usize::from(header.count)).map_err(|_| invalid)?;
     Ok((header, tids))
 }
 

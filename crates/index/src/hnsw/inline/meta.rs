@@ -109,7 +109,9 @@ impl MetaPage {
             _ => None,
         };
         let sane = |shape: &Shape| {
-            (2..=100).contains(&shape.m) && (1..=64_000).contains(&shape.dims) && shape.filter_size < page_size
+            (2..=100).contains(&shape.m)
+                && (1..=64_000).contains(&shape.dims)
+                && shape.filter_size < page_size
         };
         let layout = shape.filter(sane).and_then(|shape| Layout::new(shape, page_size));
         layout.ok_or(Damage::at(0, "invalid meta page"))

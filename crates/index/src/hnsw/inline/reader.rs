@@ -40,7 +40,7 @@ impl Found {
 pub struct Expansion {
     /// ids of the neighbours
     pub ids: Vec<u32>,
-    /// what they are at most as near as, with some probability: see [`Reader::expand`]
+    /// what they are hardly nearer than: see [`Reader::expand`]
     pub bounds: Vec<f32>,
     products: Vec<i32>,
     adds: Vec<f32>,
@@ -112,16 +112,10 @@ impl<'s, 'q, B: BlockStore, S: InlineSpace> Reader<'s, 'q, B, S> {
         Reader { blocks, layout, codec, space, estimate: space.estimate(), query, prepared, caution }
     }
 
-    /// Whether bounds are exact distances.
+    /// Whether bounds are exact distances (and not those of a NULL query, which mean nothing).
     #[inline(always)]
     pub fn is_exact(&self) -> bool {
-        self.estimate == Estimate::Exact || self.query.is_none()
-    }
-
-    /// Whether equal bounds mean anything.
-    #[inline(always)]
-    pub fn has_query(&self) -> bool {
-        self.query.is_some()
+        self.estimate == Estimate::Exact && self.query.is_some()
     }
 
     /// Asks for the record of a node that may be expanded next.
@@ -271,7 +265,7 @@ impl<'s, 'q, B: BlockStore, S: InlineSpace> Reader<'s, 'q, B, S> {
         }
         let joined = core::mem::take(&mut out.joined);
         let mut look = || {
-            if NEIGHBOURS && out.products.len() != out.ids.len() {
+            if NEIGHBOURS && !records.has_codes() {
                 let codes = records.code_size * records.neighbours;
                 let codes = joined.bytes().get(..codes).unwrap_or_default();
                 neighbours(self.codec, self.prepared, records, space, query, codes, out)?;

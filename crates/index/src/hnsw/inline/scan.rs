@@ -136,7 +136,9 @@ impl Scan {
         settings: &ScanSettings,
     ) -> Result<Option<(Tid, f64)>, ScanError<B::Error>> {
         let mut view = query.map(|value| index.space.view(value)).transpose().map_err(ScanError::Query)?;
-        if index.space.estimate() == Estimate::Cosine && view.is_some_and(|view| index.space.norm(view) == 0.0) {
+        if index.space.estimate() == Estimate::Cosine
+            && view.is_some_and(|view| index.space.norm(view) == 0.0)
+        {
             // no direction: everything is equally near
             view = None;
         }

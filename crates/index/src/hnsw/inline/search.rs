@@ -2,9 +2,9 @@
 //! gets its exact distance, and the result holds exact distances only. A layer is done when no candidate can be nearer than
 //! the farthest of a full result.
 //!
-//! An estimate errs, so a search that went by estimates alone would miss what is estimated too far. It goes by bounds, which
-//! are the estimates less [`caution`] deviations: where codes say much, few candidates more than in a search by exact
-//! distances are expanded, where they say little, more of them, whatever the data.
+//! An estimate errs, so a search that went by the first estimate of each node would miss what is estimated too far. A node that
+//! several lists name has an estimate from each, the better the shorter the edge, and the lowest of them counts. Bounds are the
+//! estimates less [`caution`] deviations.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -15,13 +15,13 @@ use crate::quant::rabitq::Bits;
 use crate::storage::blocks::BlockStore;
 use crate::storage::page::Damage;
 
-/// Deviations that the bounds lie below the estimates: found on several data sets, so that recall at equal `ef_search` is that
-/// of a search by exact distances.
+/// Deviations that bounds lie below the estimates, found on several data sets (benches/benches/hnsw_layouts.rs) so that recall
+/// at equal `ef_search` is that of a search by exact distances. It is negative, bounds lie above: the lowest of several
+/// estimates is too low in the mean, and a candidate that is not expanded is mostly met again over a shorter edge.
 pub const fn caution(bits: Bits) -> f32 {
     match bits.get() {
-        1 => 1.0,
-        2 => 1.0,
-        _ => 1.0,
+        1 | 2 => -0.25,
+        _ => 0.0,
     }
 }
 
@@ -47,20 +47,30 @@ fn key_at(distance: f64) -> u32 {
     order_key(narrow)
 }
 
-/// A set of ids that empties in no time: open addressing over (epoch, id) words.
+/// A map from ids to keys that empties in no time: open addressing over (epoch, id) words.
 #[derive(Debug, Default)]
-pub struct IdSet {
+pub struct IdMap {
     slots: Vec<u64>,
+    /// of each slot
+    keys: Vec<u32>,
     used: usize,
     epoch: u32,
 }
 
-const SMALLEST_SET: usize = 1 << 12;
+/// The key of an id that was just added: behind all others.
+pub const NEW: u32 = u32::MAX;
+/// The key of one that was read: before all others.
+pub const READ: u32 = 0;
 
-impl IdSet {
-    /// An empty set, nothing allocated.
+/// That of one that a search begins with: before all that are estimated.
+const ENTERED: u32 = 1;
+
+const SMALLEST_MAP: usize = 1 << 12;
+
+impl IdMap {
+    /// An empty map, nothing allocated.
     pub const fn new() -> Self {
-        IdSet { slots: Vec::new(), used: 0, epoch: 0 }
+        IdMap { slots: Vec::new(), keys: Vec::new(), used: 0, epoch: 0 }
     }
 
     /// Empties it.
@@ -95,38 +105,45 @@ impl IdSet {
     #[cold]
     fn grow(&mut self) -> Result<(), Damage> {
         self.epoch = self.epoch.max(1);
-        let len = (self.slots.len() * 2).max(SMALLEST_SET);
+        let len = (self.slots.len() * 2).max(SMALLEST_MAP);
         let mut slots = crate::work::memory::filled(0u64, len)?;
-        for &word in self.slots.iter().filter(|&&word| (word >> 32) as u32 == self.epoch) {
+        let mut keys = crate::work::memory::filled(0u32, len)?;
+        let old = self.slots.iter().zip(&self.keys);
+        for (&word, &key) in old.filter(|(word, _)| (**word >> 32) as u32 == self.epoch) {
             let mut at = Self::start(word as u32, len);
             while slots[at & (len - 1)] != 0 {
                 at += 1;
             }
-            slots[at & (len - 1)] = word;
+            (slots[at & (len - 1)], keys[at & (len - 1)]) = (word, key);
         }
-        self.slots = slots;
+        (self.slots, self.keys) = (slots, keys);
         Ok(())
     }
 
-    /// Adds an id, for which there is room; returns whether it was not there.
+    /// The place of an id, for which there is room; it is added when it is not there. Returns the key, [`NEW`] of one that
+    /// was added. Without a reservation, and without room, there is none.
     #[inline(always)]
-    pub fn insert(&mut self, id: u32) -> bool {
+    pub fn entry(&mut self, id: u32) -> Option<&mut u32> {
         let len = self.slots.len();
-        if self.used * 2 >= len {
-            // only without a reservation: as if it had been there
-            return false;
+        if len == 0 {
+            return None;
         }
         let word = u64::from(self.epoch) << 32 | u64::from(id);
         let mut at = Self::start(id, len);
+        // at most half of the places are taken
         loop {
-            let slot = &mut self.slots[at & (len - 1)];
-            if *slot == word {
-                return false;
+            let place = at & (len - 1);
+            if self.slots[place] == word {
+                return self.keys.get_mut(place);
             }
-            if (*slot >> 32) as u32 != self.epoch {
-                *slot = word;
+            if (self.slots[place] >> 32) as u32 != self.epoch {
+                if self.used * 2 >= len {
+                    return None;
+                }
+                self.slots[place] = word;
+                self.keys[place] = NEW;
                 self.used += 1;
-                return true;
+                return self.keys.get_mut(place);
             }
             at += 1;
         }
@@ -168,8 +185,8 @@ impl IdSet {
 pub struct Walk {
     /// candidates: key of the bound, id
     frontier: BinaryHeap<Reverse<u64>>,
-    /// nodes named by lists of this layer
-    pub visited: IdSet,
+    /// nodes named by lists of this layer: the key of the lowest bound, or [`READ`]
+    pub visited: IdMap,
     /// nodes that were read
     found: Vec<Found>,
     /// places in `found` that nobody needs any more
@@ -192,7 +209,7 @@ impl Walk {
     pub const fn new() -> Self {
         Walk {
             frontier: BinaryHeap::new(),
-            visited: IdSet::new(),
+            visited: IdMap::new(),
             found: Vec::new(),
             free: Vec::new(),
             results: Vec::new(),
@@ -228,8 +245,9 @@ impl Walk {
     pub fn enter(&mut self, id: u32) -> Result<(), Damage> {
         self.visited.reserve(1)?;
         self.frontier.try_reserve(1).map_err(|_| Damage::OUT_OF_MEMORY)?;
-        if self.visited.insert(id) {
-            self.frontier.push(Reverse(u64::from(id)));
+        if let Some(key) = self.visited.entry(id).filter(|key| **key == NEW) {
+            *key = ENTERED;
+            self.frontier.push(Reverse(u64::from(ENTERED) << 32 | u64::from(id)));
             self.scored += 1;
         }
         Ok(())
@@ -275,12 +293,30 @@ impl Walk {
 
     /// Takes the nearest candidate that waits, by its bound, unless what was kept is nearer.
     pub fn pop_candidate(&mut self) -> Option<u32> {
-        let Reverse(top) = self.frontier.peek()?;
-        let kept = self.kept.peek().and_then(|Reverse((_, place))| self.found.get(*place as usize));
-        if kept.is_some_and(|kept| key_at(kept.distance) <= (top >> 32) as u32) {
-            return None;
+        loop {
+            let Reverse(top) = self.frontier.peek()?;
+            let kept = self.kept.peek().and_then(|Reverse((_, place))| self.found.get(*place as usize));
+            if kept.is_some_and(|kept| key_at(kept.distance) <= (top >> 32) as u32) {
+                return None;
+            }
+            let Reverse(top) = self.frontier.pop()?;
+            if self.begin(top) {
+                return Some(top as u32);
+            }
         }
-        self.frontier.pop().map(|Reverse(top)| top as u32)
+    }
+
+    /// Whether a candidate was not read yet, and is to be now.
+    #[inline(always)]
+    fn begin(&mut self, top: u64) -> bool {
+        // it is in the map, so that nothing is added
+        match self.visited.entry(top as u32) {
+            Some(key) if *key != READ => {
+                *key = READ;
+                true
+            }
+            _ => false,
+        }
     }
 
     /// Keeps a node that was read for a later batch.
@@ -376,17 +412,20 @@ impl Walk {
         layer: u8,
         keeps: bool,
     ) -> Result<(), B::Error> {
-        let (exact, has_query) = (reader.is_exact(), reader.has_query());
+        let exact = reader.is_exact();
         let mut out = core::mem::take(&mut self.out);
         let mut result = Ok(());
         while let Some(&Reverse(top)) = self.frontier.peek() {
             let (key, id) = ((top >> 32) as u32, top as u32);
             let limit = self.limit(ef, exact);
             // where distances are small integers, those as far as the last lead to a good part of the result
-            if key > limit || key == limit && !(exact && has_query) {
+            if key > limit || key == limit && !exact {
                 break;
             }
             self.frontier.pop();
+            if !self.begin(top) {
+                continue;
+            }
             if let Some(&Reverse(next)) = self.frontier.peek() {
                 reader.prefetch(next as u32, layer);
             }
@@ -422,15 +461,23 @@ impl Walk {
         self.frontier.try_reserve(out.ids.len()).map_err(|_| Damage::OUT_OF_MEMORY)?;
         let mut limit = self.limit(ef, exact);
         for (&id, &bound) in out.ids.iter().zip(&out.bounds) {
-            if !self.visited.insert(id) {
+            let key = order_key(bound).clamp(ENTERED, NEW - 1);
+            if key >= limit && !keeps {
+                // of no use, visited or not: most are, and to look them up is dearer than to estimate them
                 continue;
             }
-            self.scored += 1;
-            let key = order_key(bound);
-            if keeps || key < limit {
+            let Some(known) = self.visited.entry(id) else { continue };
+            // Another edge gives another estimate, and a better one where it is shorter: the lowest bound counts.
+            if key >= *known {
+                continue;
+            }
+            let new = *known == NEW;
+            *known = key;
+            self.scored += u64::from(new);
+            if key < limit || keeps && new {
                 self.frontier.push(Reverse(u64::from(key) << 32 | u64::from(id)));
             }
-            if exact && key < limit {
+            if exact && new && key < limit {
                 self.note(key, ef)?;
                 limit = self.limit(ef, exact);
             }
@@ -441,7 +488,7 @@ impl Walk {
     /// Bytes that it holds.
     pub fn allocated(&self) -> usize {
         self.frontier.capacity() * size_of::<u64>()
-            + self.visited.slots.capacity() * size_of::<u64>()
+            + self.visited.slots.capacity() * (size_of::<u64>() + size_of::<u32>())
             + self.found.capacity() * size_of::<Found>()
             + self.free.capacity() * size_of::<u32>()
             + (self.results.capacity() + self.kept.capacity()) * size_of::<(u64, u32)>()
@@ -453,7 +500,7 @@ impl Walk {
     pub fn in_use(&self) -> usize {
         self.frontier.len() * size_of::<u64>()
             // at its fullest, the set's table is half empty
-            + self.visited.len() * 2 * size_of::<u64>()
+            + self.visited.len() * 2 * (size_of::<u64>() + size_of::<u32>())
             + (self.found.len() - self.free.len()) * size_of::<Found>()
             + (self.results.len() + self.kept.len()) * size_of::<(u64, u32)>()
     }
@@ -526,8 +573,8 @@ mod tests {
     }
 
     #[test]
-    fn an_id_set_is_a_set_over_growth_and_epochs() {
-        let (mut set, mut x) = (IdSet::new(), 1u64);
+    fn an_id_map_is_a_map_over_growth_and_epochs() {
+        let (mut set, mut x) = (IdMap::new(), 1u64);
         assert!(!set.contains(0));
         for round in 0..3 {
             set.clear();
@@ -536,7 +583,9 @@ mod tests {
                 x = x.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
                 let id = (x >> 50) as u32;
                 set.reserve(1).unwrap();
-                assert_eq!(set.insert(id), model.insert(id));
+                let key = set.entry(id).unwrap();
+                assert_eq!(*key, if model.insert(id) { NEW } else { id ^ 5 });
+                *key = id ^ 5;
             }
             assert_eq!(set.len(), model.len());
             assert!((0..1 << 14).all(|id| set.contains(id) == model.contains(&id)), "{round}");
