@@ -479,8 +479,8 @@ fn made(dims: usize, rows: usize, centres: usize) -> (Vec<f32>, usize) {
     let mut data = Vec::with_capacity(rows * dims);
     for row in 0..rows {
         let middle = if centres == 0 { &[][..] } else { &middles[row % centres * dims..][..dims] };
-        for d in 0..dims {
-            data.push((normal() + middle.get(d).copied().unwrap_or(0.0)) * weights[d]);
+        for (d, weight) in weights.iter().enumerate() {
+            data.push((normal() + middle.get(d).copied().unwrap_or(0.0)) * weight);
         }
     }
     (data, dims)
