@@ -46,7 +46,7 @@ fn quant(c: &mut Criterion) {
             let factors = [Factors { add: 1.0, scale: -0.5, deviation: 0.1 }; BATCH];
             let record = size * BATCH;
             let codes = vec![0x5a; MEMORY / record * record];
-            let mut expand = |codes: &[u8]| {
+            let expand = |codes: &[u8]| {
                 let mut products = Products([0; BATCH]);
                 query.products(k, bits, codes, size, &mut products);
                 let estimates = products.0.iter().zip(&factors);
