@@ -16,19 +16,19 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use cpu_time::ThreadTime;
 use half::f16;
 use vector_index::hnsw::build::{Builder, Graph, Params};
+use vector_index::hnsw::format::{Layout, Scan, write_index};
 use vector_index::hnsw::inline::bulk_write::PagePlan as InlinePlan;
 use vector_index::hnsw::inline::layout::Shape;
 use vector_index::hnsw::inline::meta::MetaPage as InlineMeta;
 use vector_index::hnsw::inline::scan::{Index, Scan as InlineScan};
 use vector_index::hnsw::inline::space::{Cosine, InlineSpace};
+use vector_index::hnsw::meta::MetaPage;
 use vector_index::hnsw::params::max_level;
-use vector_index::hnsw::scan::{IterativeScan, Scan, ScanSettings};
-use vector_index::hnsw::v1::bulk_write::PagePlan;
-use vector_index::hnsw::v1::layout::{EntryPoint, MetaPage, PAGE_ID};
+use vector_index::hnsw::scan::{IterativeScan, ScanSettings};
 use vector_index::quant::rabitq::Bits;
 use vector_index::space::{AnySpace, Metric, Space, ValueBuf, ValueKind, normalize, varlena_header};
 use vector_index::storage::blocks::{BlockStore, LockMode, OperationLock, PageRef, PageUpdate};
-use vector_index::storage::page::{Corruption, Damage, PageMut, Tid};
+use vector_index::storage::page::{Corruption, Damage, Tid};
 use vector_index::work::workers::{Idle, Workers};
 use vector_kernels::prefetch_line;
 
@@ -123,14 +123,14 @@ impl Run {
         (values, queries): Set<'_>,
     ) -> Result<(), Box<dyn Error>> {
         let graph = self.build(first, first_values)?;
-        let mut old = write_first(&graph, self)?;
+        let mut old = write_first(first, &graph, self)?;
         drop(graph);
         let graph = self.build(second, values)?;
         let meta = InlineMeta::new(&self.shape, self.ef_construction as u16, 7);
         let mut index = Index::new(&meta, second, PAGE_SIZE)?;
         let mut new = write_inline(&graph, &index, meta)?;
         drop(graph);
-        let (old_bytes, new_bytes) = (old.bytes.len() / values.len(), new.bytes.len() / values.len());
+        let (old_bytes, new_bytes) = (old.size() / values.len(), new.size() / values.len());
         println!("bytes a row: {old_bytes}, {new_bytes} ({:.2})", new_bytes as f64 / old_bytes as f64);
         let tenth = nearest(second, values, queries)?;
         let cautions = if self.cautions.is_empty() { vec![index.caution] } else { self.cautions.clone() };
@@ -281,20 +281,10 @@ fn nearest<T: InlineSpace>(
     Ok(tenth)
 }
 
-fn write_first<S: Space>(graph: &Graph<S>, run: &Run) -> Result<Plain, Box<dyn Error>> {
-    let plan = PagePlan::new(graph, run.m, PAGE_SIZE)?;
-    let mut meta = MetaPage::new(run.shape.dims as u32, run.m as u16, run.ef_construction as u16);
-    meta.set_entry_point(graph.entry().map(|node| EntryPoint {
-        tid: plan.element(node),
-        level: graph.element(node).map_or(0, |e| e.level()),
-    }));
-    let mut blocks = Plain::new(plan.last() + 1);
-    let bytes = zerocopy::IntoBytes::as_bytes(&meta);
-    PageMut::init(blocks.page_mut(0), PAGE_ID).set_contents(bytes);
-    plan.write(graph, |block, fill| {
-        fill(blocks.page_mut(block));
-        Ok::<_, Box<dyn Error>>(())
-    })?;
+fn write_first<S: Space>(space: S, graph: &Graph<S>, run: &Run) -> Result<Plain, Box<dyn Error>> {
+    let meta = MetaPage::new(run.shape.dims as u32, run.m as u16, run.ef_construction as u16);
+    let mut blocks = Plain::new(0);
+    write_index(Layout::V1, &mut blocks, space, meta, Some(graph))?;
     Ok(blocks)
 }
 
@@ -326,57 +316,75 @@ struct Header {
     lock: AtomicU32,
 }
 
+/// A block, aligned as a buffer is.
+#[repr(align(8192))]
+struct Page([u8; PAGE_SIZE]);
+
 /// Blocks in plain memory.
 struct Plain {
-    bytes: Vec<u8>,
-    start: usize,
+    pages: Vec<Box<Page>>,
     headers: Vec<Header>,
     reads: u64,
 }
 
 impl Plain {
     fn new(blocks: u32) -> Self {
-        let bytes = vec![0; (blocks as usize + 1) * PAGE_SIZE];
-        let start = bytes.as_ptr().align_offset(PAGE_SIZE);
-        Plain { bytes, start, headers: (0..blocks).map(|_| Header::default()).collect(), reads: 0 }
+        let mut plain = Plain { pages: Vec::new(), headers: Vec::new(), reads: 0 };
+        (0..blocks).for_each(|_| plain.add());
+        plain
+    }
+
+    fn add(&mut self) {
+        self.pages.push(Box::new(Page([0; PAGE_SIZE])));
+        self.headers.push(Header::default());
+    }
+
+    fn size(&self) -> usize {
+        self.pages.len() * PAGE_SIZE
     }
 
     fn page(&self, block: u32) -> &[u8] {
-        &self.bytes[self.start + block as usize * PAGE_SIZE..][..PAGE_SIZE]
+        &self.pages[block as usize].0
     }
 
     fn page_mut(&mut self, block: u32) -> &mut [u8] {
-        &mut self.bytes[self.start + block as usize * PAGE_SIZE..][..PAGE_SIZE]
+        &mut self.pages[block as usize].0
     }
 }
 
-enum Never {}
+/// A change, made at once: nobody else is there.
+struct Change<'a> {
+    plain: &'a mut Plain,
+    held: Vec<u32>,
+}
 
-impl PageUpdate for Never {
+impl PageUpdate for Change<'_> {
     type Error = Corruption;
-    fn open(&mut self, _: u32) -> Result<PageRef, Corruption> {
-        match *self {}
+    fn open(&mut self, block: u32) -> Result<PageRef, Corruption> {
+        self.held.push(block);
+        Ok(PageRef(self.held.len() - 1))
     }
     fn extend(&mut self) -> Result<PageRef, Corruption> {
-        match *self {}
+        self.plain.add();
+        self.open(self.plain.pages.len() as u32 - 1)
     }
-    fn block(&self, _: PageRef) -> u32 {
-        match *self {}
+    fn block(&self, at: PageRef) -> u32 {
+        self.held[at.0]
     }
-    fn bytes(&self, _: PageRef) -> &[u8] {
-        match *self {}
+    fn bytes(&self, at: PageRef) -> &[u8] {
+        self.plain.page(self.held[at.0])
     }
-    fn bytes_mut(&mut self, _: PageRef) -> Result<&mut [u8], Corruption> {
-        match *self {}
+    fn bytes_mut(&mut self, at: PageRef) -> Result<&mut [u8], Corruption> {
+        Ok(self.plain.page_mut(self.held[at.0]))
     }
     fn commit(self) -> Result<(), Corruption> {
-        match self {}
+        Ok(())
     }
 }
 
 impl BlockStore for Plain {
     type Error = Corruption;
-    type Update<'a> = Never;
+    type Update<'a> = Change<'a>;
 
     fn page_size(&self) -> usize {
         PAGE_SIZE
@@ -435,8 +443,8 @@ impl BlockStore for Plain {
         }
     }
 
-    fn update(&mut self) -> Result<Never, Corruption> {
-        Err(Damage::internal("nothing changes").on(0))
+    fn update(&mut self) -> Result<Change<'_>, Corruption> {
+        Ok(Change { plain: self, held: Vec::new() })
     }
 
     fn lock(&mut self, _: OperationLock, _: LockMode) -> Result<(), Corruption> {

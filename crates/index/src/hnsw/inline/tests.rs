@@ -167,7 +167,7 @@ fn recalls<S: Space, T: InlineSpace>(
     let (values, queries) = (make(2, 700), make(3, 25));
     let cosine = metric == Metric::InnerProduct && second.estimate() == super::space::Estimate::Cosine;
     let first_values: Vec<ValueBuf> = if cosine { values.iter().map(unit).collect() } else { values.clone() };
-    let parameters = crate::hnsw::insert::Graph { space: first, m: M, ef_construction: EF_CONSTRUCTION };
+    let parameters = crate::hnsw::format::Graph { space: first, m: M, ef_construction: EF_CONSTRUCTION };
     let mut old = build_first(first, dims as u32, &parameters, &first_values);
     let (mut new, index) = index(second, &shape(kind, dims), &values);
     let (mut right, mut all) = ([0usize; 2], 0usize);
@@ -179,7 +179,7 @@ fn recalls<S: Space, T: InlineSpace>(
         let first_query = if cosine { unit(query) } else { query.clone() };
         for ef in [10, 20, 40] {
             let settings = settings(ef, IterativeScan::Off);
-            let mut scan = crate::hnsw::scan::Scan::new();
+            let mut scan = crate::hnsw::format::Scan::new();
             let mut rows = Vec::new();
             while let Some(row) = scan.next(&mut old, first, Some(first_query.bytes()), &settings).unwrap() {
                 rows.push(row);
@@ -451,12 +451,12 @@ fn meta_pages_of_others_are_refused() {
     let (mut blocks, index) = index(l2(dims), &shape(ValueKind::Vector, dims), &random_vectors(3, dims, 20));
     let first = {
         let parameters =
-            crate::hnsw::insert::Graph { space: l2(dims), m: M, ef_construction: EF_CONSTRUCTION };
+            crate::hnsw::format::Graph { space: l2(dims), m: M, ef_construction: EF_CONSTRUCTION };
         build_first(l2(dims), dims as u32, &parameters, &random_vectors(3, dims, 20))
     };
     let mut first = first;
     assert!(super::meta::read_meta(&mut first).is_err());
-    assert!(crate::hnsw::v1::reader::read_meta(&mut blocks).is_err());
+    assert!(crate::hnsw::meta::read_meta(&mut blocks).is_err());
     let meta = super::meta::read_meta(&mut blocks).unwrap();
     assert_eq!(meta.layout(PAGE_SIZE), Ok(index.layout));
     for (at, byte) in [(24, 0), (24 + 8, 77), (24 + 12, 1), (24 + 22, 9), (24 + 23, 3)] {
