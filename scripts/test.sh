@@ -93,7 +93,7 @@ with_pgrx() { env -u RUST_BACKTRACE PGRX_HOME="$pgrx_home" PATH="$VECTOR_CACHE/c
 
 phase_format() { cargo fmt --all --check; }
 phase_lint() { "$repo_root/scripts/lint.sh"; }
-phase_clippy_pure() { cargo clippy -p vector-kernels -p vector-index -p vector-gate --all-targets -- -D warnings; }
+phase_clippy_pure() { cargo clippy -p vector-kernels -p vector-index -p vector-gate -p vector-benches --all-targets -- -D warnings; }
 phase_clippy() { with_pgrx cargo clippy -p vector --all-targets --no-default-features --features "pg$1 pg_test fault_points" -- -D warnings; }
 
 phase_pure() {

@@ -34,7 +34,7 @@ fn quant(c: &mut Criterion) {
             let size = bits.code_size(padded);
             let mut code = vec![0; size];
             group.bench_function(format!("encode {name}"), |b| {
-                b.iter(|| encode(bits, Measure::L2, black_box(&rotated), &centre, &mut code));
+                b.iter(|| encode(k, bits, Measure::L2, black_box(&rotated), &centre, &mut code));
             });
             let mut query = Query::new();
             if query.set(k, &rotated, bits).is_err() {
@@ -46,7 +46,7 @@ fn quant(c: &mut Criterion) {
             let factors = [Factors { add: 1.0, scale: -0.5, deviation: 0.1 }; BATCH];
             let record = size * BATCH;
             let codes = vec![0x5a; MEMORY / record * record];
-            let mut expand = |codes: &[u8]| {
+            let expand = |codes: &[u8]| {
                 let mut products = Products([0; BATCH]);
                 query.products(k, bits, codes, size, &mut products);
                 let estimates = products.0.iter().zip(&factors);

@@ -305,6 +305,13 @@ impl ValueBuf {
         bytes.get(..self.len).unwrap_or_default()
     }
 
+    /// The value, to change.
+    #[inline]
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        let bytes: &mut [u8] = zerocopy::IntoBytes::as_mut_bytes(self.words.as_mut_slice());
+        bytes.get_mut(..self.len).unwrap_or_default()
+    }
+
     /// Makes it `len` zero bytes and gives them: as many as a value of an index has, at most 128 kB.
     pub fn reset(&mut self, len: usize) -> &mut [u8] {
         self.words.clear();

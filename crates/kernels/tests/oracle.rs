@@ -318,6 +318,54 @@ fn plane_products_stop_where_codes_end() {
     }
 }
 
+/// Codes as their definition has them, at the bounds of the range, too; sums against double precision.
+#[test]
+fn encode_planes() {
+    let lengths = if cfg!(miri) { vec![0, 16, 48] } else { vec![0, 16, 32, 48, 112, 384, 1536] };
+    for k in available() {
+        let mut random = Random(9);
+        for &n in &lengths {
+            for (planes, step) in [(1, 1.596f32), (2, 0.9957), (4, 0.3352)] {
+                // the last few elements take no part, and an odd address
+                let (x, c) = (random.floats(n + 6), random.floats(n + 6));
+                let (x, c) = (&x[1..], &c[1..]);
+                let mut code = vec![0xaa; planes * n / 8 + 1];
+                let (code_end, whole) = (planes * n / 8, &mut code[..]);
+                let sums = k.encode_planes(x, c, planes, step, &mut whole[..code_end]);
+                let r: Vec<f32> = (0..n).map(|j| x[j] - c[j]).collect();
+                let square: f64 = r.iter().map(|r| f64::from(*r).powi(2)).sum();
+                let sigma = (square / n.max(1) as f64).sqrt();
+                let (half, top) = (1i32 << (planes - 1), (1i32 << planes) - 1);
+                let mut want = [square, 0.0, 0.0, 0.0, 0.0];
+                for j in 0..n {
+                    let u: i32 =
+                        (0..planes).map(|p| i32::from(code[p * n / 8 + j / 8] >> (j % 8) & 1) << p).sum();
+                    let exact = f64::from(r[j]) / (f64::from(step) * sigma) + f64::from(half);
+                    let (low, high) = ((exact - 1e-4).floor() as i32, (exact + 1e-4).floor() as i32);
+                    assert!(u == low.clamp(0, top) || u == high.clamp(0, top), "{u} of {exact}");
+                    let y = f64::from(u) - f64::from(top) / 2.0;
+                    let terms = [0.0, f64::from(r[j]) * f64::from(c[j]), y * f64::from(r[j]), y * y];
+                    terms.iter().zip(&mut want).for_each(|(term, want)| *want += term);
+                    want[4] += y * f64::from(c[j]);
+                }
+                let got = [sums.square, sums.centre_along, sums.along, sums.length, sums.across];
+                for (got, want) in got.iter().zip(want) {
+                    let slack = 1e-5 * (1.0 + square + want.abs() + n as f64);
+                    assert!((f64::from(*got) - want).abs() < slack, "{:?} {got} {want}", k.tier());
+                }
+                assert_eq!(code[code_end], 0xaa);
+            }
+        }
+        // nothing to encode
+        let mut code = [0xaa; 4];
+        for (x, c) in [(1.0, 1.0), (3e38, 0.0), (f32::NAN, 0.0)] {
+            let sums = k.encode_planes(&[x; 16], &[c; 16], 2, 1.0, &mut code);
+            assert!(code == [0; 4] && sums.along == 0.0 && sums.across == 0.0);
+        }
+        assert_eq!(k.encode_planes(&[1.0; 15], &[0.0; 15], 1, 1.0, &mut [0; 2]), Default::default());
+    }
+}
+
 /// The transform as its definition has it, every power of two; what lies beyond the power stays.
 #[test]
 fn hadamard() {

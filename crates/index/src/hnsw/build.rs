@@ -159,6 +159,11 @@ impl<S: Space> Builder<S> {
         }
     }
 
+    /// From now on all rows of equal bytes share an element, however many they are.
+    pub fn share_elements(&mut self) {
+        self.elements.rows.share_elements();
+    }
+
     /// The number of elements.
     pub fn len(&self) -> usize {
         self.elements.rows.len()
@@ -429,6 +434,16 @@ impl<'a, S: Space> Element<'a, S> {
     /// Its heap TIDs, 1 to 10 of them, in the order they came; the others are invalid.
     pub fn heap_tids(&self) -> [Tid; HEAP_TIDS] {
         self.elements.rows.tids(self.node).0
+    }
+
+    /// Its first heap TID.
+    pub fn first_heap_tid(&self) -> Tid {
+        self.elements.rows.tids(self.node).0[0]
+    }
+
+    /// All its other heap TIDs, the latest first: any number where [elements are shared](Builder::share_elements).
+    pub fn other_heap_tids(&self) -> impl Iterator<Item = Tid> + 'a {
+        self.elements.rows.other_tids(self.node)
     }
 
     /// Its value, as it was pushed.

@@ -10,6 +10,7 @@ pub mod check;
 mod foreign_tests;
 pub mod format;
 pub mod graph;
+pub mod inline;
 pub mod insert;
 pub mod meta;
 mod neighbour_cache;

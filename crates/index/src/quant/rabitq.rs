@@ -85,40 +85,26 @@ pub struct Factors {
     pub deviation: f32,
 }
 
-/// Makes the code of `residual`, the rotated x - c, in bit planes ([`Kernels::plane_products`]), relative to the rotated
-/// centre; both have as many elements as the rotation's [`padded`](super::rotation::Rotation::padded). `code` is
-/// [`Bits::code_size`] bytes.
+/// Makes the code of the residual between `value` and `centre`, both rotated, in bit planes
+/// ([`Kernels::plane_products`]); both have as many elements as the rotation's
+/// [`padded`](super::rotation::Rotation::padded), and `code` is [`Bits::code_size`] bytes. Returns the factors.
 ///
 /// A residual of zero, or one whose square is no finite float, gives factors without a scale: the estimate is then that of
 /// the centre plus the square, whatever the query.
-pub fn encode(bits: Bits, measure: Measure, residual: &[f32], centre: &[f32], code: &mut [u8]) -> Factors {
-    let plane_size = residual.len() / 8;
-    code.fill(0);
-    let square: f64 = residual.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
-    let sigma = (square / residual.len().max(1) as f64).sqrt();
-    let per_step = (1.0 / (f64::from(bits.step()) * sigma)) as f32;
-    let usable = square > 0.0 && square < f64::from(f32::MAX) && per_step.is_finite();
-    let (top, half) = ((1i32 << bits.get()) - 1, 1i32 << (bits.get() - 1));
-    // <y, r>, |y|^2 and <y, Pc>
-    let (mut along, mut length, mut across, mut centre_along) = (0.0f64, 0.0f64, 0.0f64, 0.0f64);
-    if usable {
-        for (j, (&x, &c)) in residual.iter().zip(centre).enumerate() {
-            let u = ((x * per_step).floor() as i32 + half).clamp(0, top);
-            let y = f64::from(u as f32 - bits.middle());
-            along += y * f64::from(x);
-            length += y * y;
-            across += y * f64::from(c);
-            centre_along += f64::from(x) * f64::from(c);
-            for plane in 0..usize::from(bits.get()) {
-                if let Some(byte) = code.get_mut(plane * plane_size + j / 8) {
-                    *byte |= ((u >> plane & 1) as u8) << (j % 8);
-                }
-            }
-        }
-    }
-    let far = square.min(f64::from(f32::MAX)) as f32;
+pub fn encode(
+    kernels: &Kernels,
+    bits: Bits,
+    measure: Measure,
+    value: &[f32],
+    centre: &[f32],
+    code: &mut [u8],
+) -> Factors {
+    let sums = kernels.encode_planes(value, centre, usize::from(bits.get()), bits.step(), code);
+    let [square, centre_along, along, length, across] =
+        [sums.square, sums.centre_along, sums.along, sums.length, sums.across].map(f64::from);
     let ratio = square / along;
-    if !usable || !ratio.is_finite() || along <= 0.0 {
+    if !ratio.is_finite() || along <= 0.0 {
+        let far = sums.square.min(f32::MAX);
         return match measure {
             Measure::L2 => Factors { add: far, scale: 0.0, deviation: 2.0 * far.sqrt() },
             Measure::InnerProduct => Factors { add: 0.0, scale: 0.0, deviation: far.sqrt() },
@@ -126,7 +112,7 @@ pub fn encode(bits: Bits, measure: Measure, residual: &[f32], centre: &[f32], co
     }
     // what of y points elsewhere is spread over the other dimensions
     let cosine = (along * along / (length * square)).min(1.0);
-    let others = (residual.len().max(2) - 1) as f64;
+    let others = (value.len().max(2) - 1) as f64;
     let deviation = (square * (1.0 / cosine - 1.0) / others).sqrt();
     let (add, scale, deviation) = match measure {
         Measure::L2 => (square + 2.0 * ratio * across, -2.0 * ratio, 2.0 * deviation),

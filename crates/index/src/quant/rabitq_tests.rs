@@ -52,7 +52,7 @@ impl Coder {
     fn encode(&self, k: &Kernels, value: &[f32], centre: &[f32]) -> (Vec<u8>, Factors) {
         let (value, centre) = (self.rotated(k, value), self.rotated(k, centre));
         let mut code = vec![0xff; self.bits.code_size(self.rotation.padded())];
-        let factors = encode(self.bits, self.measure, &minus(&value, &centre), &centre, &mut code);
+        let factors = encode(k, self.bits, self.measure, &value, &centre, &mut code);
         (code, factors)
     }
 

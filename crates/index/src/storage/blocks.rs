@@ -66,6 +66,12 @@ pub trait BlockStore {
         let _ = (tid, size);
     }
 
+    /// Says that `size` bytes of a block, from `start` on, will be read next. A hint; of damaged pages, the block may not
+    /// exist, or end before.
+    fn prefetch_bytes(&mut self, block: u32, start: usize, size: usize) {
+        let _ = (block, start, size);
+    }
+
     /// Begins a change. Dropping it without commit undoes it.
     fn update(&mut self) -> Result<Self::Update<'_>, Self::Error>;
 

@@ -1,6 +1,6 @@
 //! Kernels for AVX2 with FMA and F16C: eight floats to a vector.
 
-use super::dispatch::{ByteCode, CodeColumns, CodeHead, Kernels, PANEL, Tier};
+use super::dispatch::{ByteCode, CodeColumns, CodeHead, Kernels, PANEL, PLANE_BLOCK, PlaneSums, Tier};
 use super::{cosine, generic, jaccard, scalar};
 use core::arch::x86_64::*;
 use half::f16;
@@ -58,6 +58,20 @@ simd_ops! {
     }
     fn abs(x: Vector) -> Vector {
         _mm256_andnot_ps(_mm256_set1_ps(-0.0), x)
+    }
+    fn floor(x: Vector) -> Vector {
+        _mm256_floor_ps(x)
+    }
+    fn min(x: Vector, y: Vector) -> Vector {
+        _mm256_min_ps(x, y)
+    }
+    fn max(x: Vector, y: Vector) -> Vector {
+        _mm256_max_ps(x, y)
+    }
+    /// The bit moves to where the sign of a float is.
+    fn plane_bits(x: Vector, p: u32) -> u32 {
+        let shift = _mm_cvtsi32_si128(31 - p as i32);
+        _mm256_movemask_ps(_mm256_castsi256_ps(_mm256_sll_epi32(_mm256_cvttps_epi32(x), shift))) as u32
     }
     fn splat(x: f32) -> Vector {
         _mm256_set1_ps(x)
@@ -232,6 +246,7 @@ simd_ops! {
 }
 
 float_kernels!("avx2,fma,f16c,popcnt,bmi2");
+plane_kernels!("avx2,fma,f16c,popcnt,bmi2");
 byte_kernels!("avx2,fma,f16c,popcnt,bmi2");
 bit_kernels!("avx2,fma,f16c,popcnt,bmi2");
 /// 32 bits of a plane become bytes: each byte is looked up eight times over, and compared with its own bit. Then two

@@ -1,7 +1,7 @@
 //! AVX-512 kernels: sixteen floats to a vector, and masked loads and stores that make tails as cheap as
 //! whole vectors.
 
-use super::dispatch::{ByteCode, CodeColumns, CodeHead, GROUP, Kernels, PANEL, Tier};
+use super::dispatch::{ByteCode, CodeColumns, CodeHead, GROUP, Kernels, PANEL, PLANE_BLOCK, PlaneSums, Tier};
 use super::{cosine, generic, jaccard, scalar};
 use core::arch::x86_64::*;
 use half::f16;
@@ -55,6 +55,18 @@ simd_ops! {
     }
     fn abs(x: Vector) -> Vector {
         _mm512_abs_ps(x)
+    }
+    fn floor(x: Vector) -> Vector {
+        _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC }>(x)
+    }
+    fn min(x: Vector, y: Vector) -> Vector {
+        _mm512_min_ps(x, y)
+    }
+    fn max(x: Vector, y: Vector) -> Vector {
+        _mm512_max_ps(x, y)
+    }
+    fn plane_bits(x: Vector, p: u32) -> u32 {
+        u32::from(_mm512_test_epi32_mask(_mm512_cvttps_epi32(x), _mm512_set1_epi32(1 << p)))
     }
     fn splat(x: f32) -> Vector {
         _mm512_set1_ps(x)
@@ -163,6 +175,7 @@ simd_ops! {
 }
 
 float_kernels!("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vpopcntdq,avx2,fma,f16c,popcnt,bmi2");
+plane_kernels!("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vpopcntdq,avx2,fma,f16c,popcnt,bmi2");
 
 /// The instruction multiplies unsigned with signed bytes. So 128 is added to the left ones, by flipping their top bit,
 /// and 128 times the sum of the right ones is taken away again; all modulo 2^32.

@@ -101,6 +101,25 @@ pub const MAX_PLANES: usize = 4;
 /// Bytes that [`Kernels::copy_short`] copies at most.
 pub const SHORT: usize = 128;
 
+/// Codes in planes are made of a multiple of so many elements.
+pub const PLANE_BLOCK: usize = 16;
+
+/// Sums over a residual r = x - c and the code y of it, as [`Kernels::encode_planes`] makes it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[repr(C)]
+pub struct PlaneSums {
+    /// <r, r>
+    pub square: f32,
+    /// <r, c>
+    pub centre_along: f32,
+    /// <y, r>; zero when there is no code
+    pub along: f32,
+    /// <y, y>
+    pub length: f32,
+    /// <y, c>
+    pub across: f32,
+}
+
 /// Vectors handed to a panel kernel at a time.
 const BATCH: usize = 8;
 
@@ -110,6 +129,7 @@ type Panel = unsafe fn(*const *const f32, usize, *const f32, usize, *mut f32);
 type BytePanel = unsafe fn(*const *const i8, usize, *const u8, usize, *mut i32);
 type CodeBounds = unsafe fn(*const CodeHead, usize, *const CodeColumns, *const i32, *mut f32);
 type PlaneProducts = unsafe fn(*const u8, usize, usize, usize, *const i8, usize, *mut i32);
+type EncodePlanes = unsafe fn(*const f32, *const f32, usize, usize, f32, *mut u8) -> PlaneSums;
 type InPlace = unsafe fn(*mut f32, usize);
 type Encode = unsafe fn(*const f32, *mut i8, usize) -> ByteCode;
 type Map<T, U> = unsafe fn(*const T, *mut U, usize);
@@ -128,7 +148,8 @@ pub struct Kernels {
     // `usize` of elements, a panel of PANEL columns of that length, and writes PANEL floats per row; one of bytes
     // counts in groups of GROUP elements and writes PANEL integers per row. Bounds read that many heads and PANEL
     // integers for each, and write as many floats. `plane_products` gets codes, their stride, their count, their
-    // planes (at most MAX_PLANES), a query of a multiple of eight bytes and its length; `hadamard_f32` a power of two.
+    // planes (at most MAX_PLANES), a query of a multiple of eight bytes and its length; `hadamard_f32` a power of two;
+    // `encode_planes` a multiple of PLANE_BLOCK, the planes (1 to MAX_PLANES) and planes * n / 8 writable bytes.
     // `copy_short` gets at most SHORT, and its `*mut` is writable for SHORT bytes.
     pub(crate) tier: Tier,
     pub(crate) l2_squared_f32: Pair<f32, f32>,
@@ -153,6 +174,7 @@ pub struct Kernels {
     pub(crate) code_inner_product_bounds: CodeBounds,
     pub(crate) encode_i8: Encode,
     pub(crate) plane_products: PlaneProducts,
+    pub(crate) encode_planes: EncodePlanes,
     pub(crate) hadamard_f32: InPlace,
     pub(crate) hamming: Pair<u8, u64>,
     pub(crate) jaccard_distance: Pair<u8, f64>,
@@ -448,6 +470,26 @@ impl Kernels {
             (self.plane_products)(codes.as_ptr(), stride, count, planes, query.as_ptr(), n, out.as_mut_ptr());
         }
         count
+    }
+
+    /// Makes the code of the residual r = x - c in `planes` bits an element (see [`Kernels::plane_products`] for their order):
+    /// the integer u of an element is floor(r / (step sigma)) + 2^(planes - 1), brought into 0..2^planes, where sigma is the
+    /// root of the mean square of r, and y = u - (2^planes - 1) / 2. Works on as many whole blocks of [`PLANE_BLOCK`]
+    /// elements as all slices have; planes beyond [`MAX_PLANES`] are left out. Where r is zero, or has no finite square,
+    /// the code is zero, and so are the sums with y.
+    pub fn encode_planes(
+        &self,
+        x: &[f32],
+        c: &[f32],
+        planes: usize,
+        step: f32,
+        code: &mut [u8],
+    ) -> PlaneSums {
+        let planes = planes.clamp(1, MAX_PLANES);
+        let n = x.len().min(c.len()).min(code.len() / planes * 8) / PLANE_BLOCK * PLANE_BLOCK;
+        // SAFETY: both vectors have at least n elements, a multiple of PLANE_BLOCK, the code planes * n / 8 bytes, and
+        // `&mut` overlaps no `&`; a table is reachable only on a CPU with its features.
+        unsafe { (self.encode_planes)(x.as_ptr(), c.as_ptr(), n, planes, step, code.as_mut_ptr()) }
     }
 
     /// The fast Walsh-Hadamard transform of the first 2^k elements, as many as there are, in place: a rotation (and

@@ -413,6 +413,74 @@ macro_rules! bit_kernels {
     };
 }
 
+/// Codes of residuals, in two passes: their mean square first, then the code and its sums. The residual is taken twice, which
+/// is cheaper than to keep it. `plane_bits` gives the bit `p` of each lane's integer, the first lane's lowest.
+macro_rules! plane_kernels {
+    ($features:literal) => {
+        #[target_feature(enable = $features)]
+        unsafe fn encode_planes(
+            x: *const f32,
+            c: *const f32,
+            n: usize,
+            planes: usize,
+            step: f32,
+            code: *mut u8,
+        ) -> PlaneSums {
+            const V: usize = PLANE_BLOCK / W;
+            let (mut square, mut centre_along) = ([zero(); V], [zero(); V]);
+            // SAFETY: n is a multiple of PLANE_BLOCK, which is V vectors of W, and the caller vouches for n elements behind
+            // both pointers.
+            unsafe {
+                for i in (0..n).step_by(PLANE_BLOCK) {
+                    for v in 0..V {
+                        let centre = load_f32(c.add(i + v * W));
+                        let r = sub(load_f32(x.add(i + v * W)), centre);
+                        square[v] = fma(r, r, square[v]);
+                        centre_along[v] = fma(r, centre, centre_along[v]);
+                    }
+                }
+            }
+            let all = |sums: [Vector; V]| sums.into_iter().map(|sum| total(sum)).sum::<f32>();
+            let mut sums =
+                PlaneSums { square: all(square), centre_along: all(centre_along), ..PlaneSums::default() };
+            let per_step = super::per_step(sums.square, n, step);
+            if per_step == 0.0 {
+                // SAFETY: the caller vouches for planes * n / 8 writable bytes.
+                unsafe { code.write_bytes(0, planes * n / 8) };
+                return sums;
+            }
+            let half = (1u32 << (planes - 1)) as f32;
+            let (scale, lowest, highest) = (splat(per_step), splat(-half), splat(half - 1.0));
+            let (mut along, mut length, mut across) = ([zero(); V], [zero(); V], [zero(); V]);
+            // SAFETY: as above; a block's PLANE_BLOCK bits are two bytes of each plane, which has n / 8.
+            unsafe {
+                for i in (0..n).step_by(PLANE_BLOCK) {
+                    let mut whole = [zero(); V];
+                    for v in 0..V {
+                        let centre = load_f32(c.add(i + v * W));
+                        let r = sub(load_f32(x.add(i + v * W)), centre);
+                        whole[v] = max(min(floor(mul(r, scale)), highest), lowest);
+                        let y = add(whole[v], splat(0.5));
+                        along[v] = fma(y, r, along[v]);
+                        length[v] = fma(y, y, length[v]);
+                        across[v] = fma(y, centre, across[v]);
+                        whole[v] = add(whole[v], splat(half));
+                    }
+                    for p in 0..planes {
+                        let mut bits = 0;
+                        for v in 0..V {
+                            bits |= plane_bits(whole[v], p as u32) << (v * W);
+                        }
+                        code.add(p * (n / 8) + i / 8).cast::<u16>().write_unaligned((bits as u16).to_le());
+                    }
+                }
+            }
+            (sums.along, sums.length, sums.across) = (all(along), all(length), all(across));
+            sums
+        }
+    };
+}
+
 /// The table of a tier whose kernels have the names of the fields.
 macro_rules! kernel_table {
     ($tier:ident) => {
@@ -440,6 +508,7 @@ macro_rules! kernel_table {
             code_inner_product_bounds,
             encode_i8,
             plane_products,
+            encode_planes,
             hadamard_f32,
             hamming,
             jaccard_distance,

@@ -2,7 +2,7 @@
 //!
 //! There are no masked loads: tails go through a zeroed array on the stack.
 
-use super::dispatch::{ByteCode, CodeColumns, CodeHead, Kernels, PANEL, Tier};
+use super::dispatch::{ByteCode, CodeColumns, CodeHead, Kernels, PANEL, PLANE_BLOCK, PlaneSums, Tier};
 use super::{cosine, generic, jaccard, scalar};
 use core::arch::aarch64::*;
 use half::f16;
@@ -53,6 +53,21 @@ simd_ops! {
     }
     fn abs(x: Vector) -> Vector {
         vabsq_f32(x)
+    }
+    fn floor(x: Vector) -> Vector {
+        vrndmq_f32(x)
+    }
+    fn min(x: Vector, y: Vector) -> Vector {
+        vminq_f32(x, y)
+    }
+    fn max(x: Vector, y: Vector) -> Vector {
+        vmaxq_f32(x, y)
+    }
+    /// Each lane that has the bit gives its own, lowest first; their sum is the mask.
+    fn plane_bits(x: Vector, p: u32) -> u32 {
+        // SAFETY: the constant is an array of the four elements that are read.
+        let lanes = unsafe { vld1q_u32([1u32, 2, 4, 8].as_ptr()) };
+        vaddvq_u32(vandq_u32(vtstq_u32(vcvtq_u32_f32(x), vdupq_n_u32(1 << p)), lanes))
     }
     fn splat(x: f32) -> Vector {
         vdupq_n_f32(x)
@@ -197,6 +212,7 @@ simd_ops! {
 }
 
 float_kernels!("neon");
+plane_kernels!("neon");
 byte_kernels!("neon");
 bit_kernels!("neon");
 compiled_kernels! { "neon";

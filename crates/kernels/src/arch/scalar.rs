@@ -3,8 +3,11 @@
 //! Sums are spread over a few lanes, which breaks the dependency of each addition on the one before and
 //! lets the compiler use the vector unit of the target's baseline.
 
-use super::dispatch::{ByteCode, CodeColumns, CodeHead, GROUP, Kernels, PANEL, PRODUCT_EPS, ROUNDING, Tier};
-use super::{cosine, jaccard};
+use super::dispatch::{
+    ByteCode, CodeColumns, CodeHead, GROUP, Kernels, PANEL, PLANE_BLOCK, PRODUCT_EPS, PlaneSums, ROUNDING,
+    Tier,
+};
+use super::{cosine, jaccard, per_step};
 use core::slice::{from_raw_parts, from_raw_parts_mut};
 use half::f16;
 
@@ -337,6 +340,52 @@ pub(super) unsafe fn plane_products(
     }
 }
 
+unsafe fn encode_planes(
+    x: *const f32,
+    c: *const f32,
+    n: usize,
+    planes: usize,
+    step: f32,
+    code: *mut u8,
+) -> PlaneSums {
+    // SAFETY: the caller passes n readable elements twice, and planes * n / 8 writable bytes that overlap neither (the
+    // contract of `Kernels`).
+    let (x, c, code) =
+        unsafe { (from_raw_parts(x, n), from_raw_parts(c, n), from_raw_parts_mut(code, planes * n / 8)) };
+    code.fill(0);
+    let [square, centre_along] = reduce(x, c, |x, c| [(x - c) * (x - c), (x - c) * c]);
+    let mut sums = PlaneSums { square, centre_along, ..PlaneSums::default() };
+    let per_step = per_step(square, n, step);
+    if per_step == 0.0 {
+        return sums;
+    }
+    let half = (1u32 << (planes - 1)) as f32;
+    let (mut along, mut length, mut across) = ([0.0; PLANE_BLOCK], [0.0; PLANE_BLOCK], [0.0; PLANE_BLOCK]);
+    let blocks = x.as_chunks::<PLANE_BLOCK>().0.iter().zip(c.as_chunks::<PLANE_BLOCK>().0);
+    for (block, (x, c)) in blocks.enumerate() {
+        let mut bits = [0u16; 4];
+        for j in 0..PLANE_BLOCK {
+            let r = x[j] - c[j];
+            let whole = (r * per_step).floor().min(half - 1.0).max(-half);
+            let y = whole + 0.5;
+            along[j] += y * r;
+            length[j] += y * y;
+            across[j] += y * c[j];
+            let u = (whole + half) as u16;
+            for (p, bits) in bits.iter_mut().enumerate() {
+                *bits |= (u >> p & 1) << j;
+            }
+        }
+        for (p, bits) in bits.iter().take(planes).enumerate() {
+            let at = p * (n / 8) + block * 2;
+            code[at..at + 2].copy_from_slice(&bits.to_le_bytes());
+        }
+    }
+    let all = |sums: [f32; PLANE_BLOCK]| sums.iter().sum::<f32>();
+    (sums.along, sums.length, sums.across) = (all(along), all(length), all(across));
+    sums
+}
+
 /// Butterflies of ever larger distance: every tier's, compiled with its features.
 #[inline(always)]
 pub(super) unsafe fn hadamard_f32(a: *mut f32, n: usize) {
@@ -460,6 +509,7 @@ pub(crate) static KERNELS: Kernels = Kernels {
     code_inner_product_bounds,
     encode_i8,
     plane_products,
+    encode_planes,
     hadamard_f32,
     hamming,
     jaccard_distance,

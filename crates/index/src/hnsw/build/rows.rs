@@ -63,6 +63,8 @@ pub(super) struct Rows {
     /// whether some have the same value
     any_equal: bool,
     more: Arena<More>,
+    /// whether an element takes any number of heap TIDs, not [`HEAP_TIDS`] at most
+    unlimited: bool,
     /// one per row: a bucket's latest element, plus one
     buckets: Arena<u32>,
 }
@@ -75,8 +77,14 @@ impl Rows {
             firsts: Arena::new(1, chunk),
             any_equal: false,
             more: Arena::new(1, chunk),
+            unlimited: false,
             buckets: Arena::new(1, chunk),
         }
+    }
+
+    /// From now on an element takes any number of heap TIDs.
+    pub fn share_elements(&mut self) {
+        self.unlimited = true;
     }
 
     /// The number of elements.
@@ -133,7 +141,7 @@ impl Rows {
         while at != NONE {
             let row = self.get(at);
             if row.hash == hash && same(at) {
-                let full = usize::from(row.tids) >= HEAP_TIDS;
+                let full = usize::from(row.tids) >= HEAP_TIDS && !self.unlimited;
                 return if full { Found::Full(at) } else { Found::Room(at) };
             }
             at = row.next;
@@ -169,7 +177,7 @@ impl Rows {
         *self.more.first_mut(entry) = More { tid, before };
         let row = self.get_mut(at);
         row.more = entry as u32;
-        row.tids += 1;
+        row.tids = row.tids.saturating_add(1);
         true
     }
 
@@ -220,7 +228,17 @@ impl Rows {
         *self.buckets.first_mut(new) = go.wrapping_add(1);
     }
 
-    /// The heap TIDs of an element, in the order they came.
+    /// All heap TIDs of an element but the first, the latest first.
+    pub fn other_tids(&self, at: u32) -> impl Iterator<Item = Tid> + '_ {
+        let mut more = self.get(at).more;
+        core::iter::from_fn(move || {
+            let entry = (more != NONE).then(|| self.more.first(more as usize))?;
+            more = entry.before;
+            Some(entry.tid)
+        })
+    }
+
+    /// The first heap TIDs of an element, in the order they came.
     pub fn tids(&self, at: u32) -> ([Tid; HEAP_TIDS], usize) {
         let row = self.get(at);
         let mut tids = [Tid::INVALID; HEAP_TIDS];

@@ -1,0 +1,492 @@
+//! Writing a graph that was built in memory to pages, each page once: where every record will stand is known beforehand, so
+//! that pages are composed independently of each other, on threads, codes included.
+//!
+//! ```text
+//! block 0 meta | records of layer 0 | their rests | records above | their rests | segments of rows | long segments
+//! ```
+
+use std::ops::Range;
+
+use zerocopy::{FromBytes, IntoBytes};
+
+use super::layout::{
+    NO_NODE, PageKind, RecordHeader, RecordLayout, Slots, offset, put_factors, put_ids, put_segment,
+};
+use super::meta::{Entry, META_BLOCK};
+use super::scan::Index;
+use super::space::{BIT_PAYLOAD, Estimate, InlineSpace};
+use crate::hnsw::build::{Element, Graph};
+use crate::storage::page::{Damage, INVALID_BLOCK, PageMut, Tid};
+use crate::work::memory::{OutOfMemory, append, can_allocate, filled, push, resize, with_room};
+use crate::work::workers::Workers;
+
+/// Blocks of one kind.
+#[derive(Clone, Debug)]
+struct Section {
+    kind: PageKind,
+    blocks: Range<u32>,
+}
+
+/// Rows of a node beyond the first, in segments of some kind.
+#[derive(Clone, Copy, Debug)]
+struct Segment {
+    node: u32,
+    /// how many of the node's other rows stand before it
+    skipped: u32,
+    count: u32,
+    next: Tid,
+}
+
+/// Where everything goes.
+#[derive(Debug)]
+pub struct PagePlan<'g, S> {
+    graph: &'g Graph<S>,
+    index: &'g Index<S>,
+    sections: Vec<Section>,
+    /// of each node, the number of records of upper layers before its own
+    upper_before: Vec<u32>,
+    /// the owners of those records, with their layers
+    uppers: Vec<(u32, u8)>,
+    /// the first segment of each node that has some, by node
+    chains: Vec<(u32, Tid)>,
+    short: Vec<Segment>,
+    long: Vec<Segment>,
+    /// all values rotated, when there is memory for that
+    rotated: Vec<f32>,
+}
+
+/// Pages that are composed at a time.
+const PAGES: usize = 64;
+/// Nodes whose values a thread rotates at a time.
+const ROTATED: usize = 256;
+
+/// Memory of one thread.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    record: Vec<u64>,
+    widened: Vec<f32>,
+    centre: Vec<f32>,
+    value: Vec<f32>,
+    ids: Vec<u32>,
+    adds: Vec<f32>,
+    scales: Vec<f32>,
+    rows: Vec<Tid>,
+}
+
+impl<'g, S: InlineSpace> PagePlan<'g, S> {
+    /// Computes all places. Rotated values are kept, while the pages are written, in up to `budget` bytes; without them
+    /// each value is rotated again for each edge to it.
+    ///
+    /// # Errors
+    /// [`Damage::OUT_OF_MEMORY`], or more nodes than ids can name.
+    pub fn new(
+        graph: &'g Graph<S>,
+        index: &'g Index<S>,
+        budget: usize,
+        workers: &mut Workers<'_>,
+    ) -> Result<Self, Damage> {
+        let layout = &index.layout;
+        let mut plan = PagePlan {
+            graph,
+            index,
+            sections: Vec::new(),
+            upper_before: with_room(graph.len())?,
+            uppers: Vec::new(),
+            chains: Vec::new(),
+            short: Vec::new(),
+            long: Vec::new(),
+            rotated: Vec::new(),
+        };
+        for element in graph.elements() {
+            plan.upper_before.push(plan.uppers.len() as u32);
+            for layer in 1..=element.level() {
+                push(&mut plan.uppers, (element.node(), layer))?;
+            }
+        }
+        let (nodes, uppers) = (graph.len(), plan.uppers.len());
+        let mut next = META_BLOCK + 1;
+        plan.section(PageKind::Ground, nodes, &layout.ground.slots, &mut next)?;
+        plan.rest_section(PageKind::GroundRest, nodes, &layout.ground, &mut next)?;
+        plan.section(PageKind::Upper, uppers, &layout.upper.slots, &mut next)?;
+        plan.rest_section(PageKind::UpperRest, uppers, &layout.upper, &mut next)?;
+        plan.plan_chains(&mut next)?;
+        let last = |kind, slots: &Slots| slots.id(plan.blocks(kind).end, 0);
+        if last(PageKind::Ground, &layout.ground.slots).is_none()
+            || last(PageKind::Upper, &layout.upper.slots).is_none()
+        {
+            return Err(Damage::internal("more nodes than ids"));
+        }
+        plan.rotate(budget, workers)?;
+        Ok(plan)
+    }
+
+    fn section(&mut self, kind: PageKind, count: usize, slots: &Slots, next: &mut u32) -> Result<(), Damage> {
+        let pages = count.div_ceil(slots.per_page.max(1));
+        let end = u32::try_from(pages).ok().and_then(|pages| next.checked_add(pages));
+        let end = end.filter(|&end| end < INVALID_BLOCK).ok_or(Damage::internal("more pages than blocks"))?;
+        push(&mut self.sections, Section { kind, blocks: *next..end })?;
+        *next = end;
+        Ok(())
+    }
+
+    fn rest_section(
+        &mut self,
+        kind: PageKind,
+        count: usize,
+        records: &RecordLayout,
+        next: &mut u32,
+    ) -> Result<(), Damage> {
+        match (records.rest, records.rest_pages) {
+            (0, _) => Ok(()),
+            (_, 0) => self.section(kind, count, &records.rest_slots, next),
+            (_, pages) => self.section(kind, count * pages, &records.rest_slots, next),
+        }
+    }
+
+    /// Rows beyond the first: those that fit a short segment go to one, others to long ones.
+    fn plan_chains(&mut self, next: &mut u32) -> Result<(), Damage> {
+        let (short, long) = (self.index.layout.chain, self.index.layout.long_chain);
+        let per = [self.index.layout.segment(&short), self.index.layout.segment(&long).max(1)];
+        let (mut shorts, mut longs) = (0, 0);
+        for element in self.graph.elements() {
+            let others = element.other_heap_tids().count();
+            if others == 0 {
+                continue;
+            }
+            push(&mut self.chains, (element.node(), Tid::INVALID))?;
+            if others <= per[0] {
+                let segment =
+                    Segment { node: element.node(), skipped: 0, count: others as u32, next: Tid::INVALID };
+                push(&mut self.short, segment)?;
+                shorts += 1;
+                continue;
+            }
+            for skipped in (0..others).step_by(per[1]) {
+                let count = per[1].min(others - skipped) as u32;
+                let segment =
+                    Segment { node: element.node(), skipped: skipped as u32, count, next: Tid::INVALID };
+                push(&mut self.long, segment)?;
+                longs += 1;
+            }
+        }
+        self.section(PageKind::Chain, shorts, &short, next)?;
+        self.section(PageKind::LongChain, longs, &long, next)?;
+        for (kind, slots) in [(PageKind::Chain, short), (PageKind::LongChain, long)] {
+            let start = self.blocks(kind).start;
+            let place = |at: usize| {
+                let (block, slot) = (at / slots.per_page.max(1), at % slots.per_page.max(1));
+                Tid::new(start + block as u32, offset(slot))
+            };
+            let segments = if kind == PageKind::Chain { &mut self.short } else { &mut self.long };
+            for at in 0..segments.len() {
+                let more = segments.get(at + 1).is_some_and(|next| next.skipped > 0);
+                let Some(segment) = segments.get_mut(at) else { break };
+                if more {
+                    segment.next = place(at + 1);
+                }
+                if segment.skipped == 0
+                    && let Ok(found) = self.chains.binary_search_by_key(&segment.node, |chain| chain.0)
+                {
+                    self.chains[found].1 = place(at);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Rotates all values, on the threads, when memory allows.
+    fn rotate(&mut self, budget: usize, workers: &mut Workers<'_>) -> Result<(), Damage> {
+        let padded = self.index.codec.padded();
+        let size = self.graph.len().saturating_mul(padded);
+        let bytes = size.saturating_mul(size_of::<f32>());
+        if size == 0 || bytes > budget || !can_allocate(bytes) {
+            return Ok(());
+        }
+        let mut rotated = filled(0.0f32, size)?;
+        let (graph, index) = (self.graph, self.index);
+        workers.each(
+            rotated.chunks_mut(ROTATED * padded).enumerate(),
+            || with_room(padded),
+            |widened, (chunk, out), beat| {
+                for (n, out) in out.chunks_exact_mut(padded).enumerate() {
+                    if n % 32 == 0 && !beat() {
+                        return;
+                    }
+                    if let Some(view) = view(graph, index, (chunk * ROTATED + n) as u32) {
+                        index.codec.rotate(&index.space, view, widened, out);
+                    }
+                }
+            },
+        )?;
+        self.rotated = rotated;
+        Ok(())
+    }
+
+    fn blocks(&self, kind: PageKind) -> Range<u32> {
+        let section = self.sections.iter().find(|section| section.kind == kind);
+        section.map_or(0..0, |section| section.blocks.clone())
+    }
+
+    /// The number of blocks, the meta page included.
+    pub fn count(&self) -> u32 {
+        self.sections.last().map_or(META_BLOCK + 1, |section| section.blocks.end)
+    }
+
+    /// The entry point.
+    pub fn entry(&self) -> Option<Entry> {
+        let element = self.graph.element(self.graph.entry()?)?;
+        Some(Entry { id: self.id(element.node(), element.level()), level: element.level() })
+    }
+
+    /// The id of a node's record in a layer up to its level.
+    fn id(&self, node: u32, layer: u8) -> u32 {
+        let (kind, at) = match layer.checked_sub(1) {
+            None => (PageKind::Ground, node),
+            Some(above) => {
+                let before = self.upper_before.get(node as usize).copied().unwrap_or(NO_NODE);
+                (PageKind::Upper, before.saturating_add(u32::from(above)))
+            }
+        };
+        let per_page = self.index.layout.records(layer).slots.per_page as u32;
+        self.blocks(kind).start.saturating_mul(per_page).saturating_add(at)
+    }
+
+    /// Composes a block: any but that of the meta page.
+    ///
+    /// # Errors
+    /// A block that is not planned, or no memory.
+    pub fn compose(&self, block: u32, bytes: &mut [u8], scratch: &mut Scratch) -> Result<(), Damage> {
+        let section = self.sections.iter().find(|section| section.blocks.contains(&block));
+        let section = section.ok_or(Damage::internal("block of no section"))?;
+        let at = (block - section.blocks.start) as usize;
+        let layout = &self.index.layout;
+        let layer = u8::from(matches!(section.kind, PageKind::Upper | PageKind::UpperRest));
+        let (slots, count) = match section.kind {
+            PageKind::Ground => (&layout.ground.slots, self.graph.len()),
+            PageKind::Upper => (&layout.upper.slots, self.uppers.len()),
+            PageKind::GroundRest => (&layout.ground.rest_slots, self.graph.len()),
+            PageKind::UpperRest => (&layout.upper.rest_slots, self.uppers.len()),
+            PageKind::Chain => (&layout.chain, self.short.len()),
+            PageKind::LongChain => (&layout.long_chain, self.long.len()),
+        };
+        slots.init(bytes, section.kind);
+        let records = layout.records(layer);
+        match section.kind {
+            PageKind::GroundRest | PageKind::UpperRest if records.rest_pages > 0 => {
+                let (record, part) = (at / records.rest_pages, at % records.rest_pages);
+                let start = records.head() + part * slots.size;
+                let range = start..records.size.min(start + slots.size);
+                let next = if part + 1 < records.rest_pages { block + 1 } else { INVALID_BLOCK };
+                PageMut::new(bytes, super::layout::PAGE_ID)?.set_next(next);
+                slots.set_used(bytes, 0, true);
+                let target = slots.get_mut(bytes, section.kind, 0)?;
+                self.compose_record(records, layer, record, range, target, scratch)
+            }
+            kind => {
+                for slot in 0..slots.per_page.min(count - at * slots.per_page) {
+                    slots.set_used(bytes, slot, true);
+                    let target = slots.get_mut(bytes, kind, slot)?;
+                    let number = at * slots.per_page + slot;
+                    match kind {
+                        PageKind::Ground | PageKind::Upper => {
+                            self.compose_record(records, layer, number, 0..records.head(), target, scratch)?;
+                        }
+                        PageKind::GroundRest | PageKind::UpperRest => {
+                            let rest = records.head()..records.size;
+                            self.compose_record(records, layer, number, rest, target, scratch)?;
+                        }
+                        PageKind::Chain => self.compose_segment(self.short.get(number), target, scratch)?,
+                        PageKind::LongChain => {
+                            self.compose_segment(self.long.get(number), target, scratch)?
+                        }
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn compose_segment(
+        &self,
+        segment: Option<&Segment>,
+        target: &mut [u8],
+        scratch: &mut Scratch,
+    ) -> Result<(), Damage> {
+        let missing = Damage::internal("segment of no node");
+        let segment = segment.ok_or(missing)?;
+        let element = self.graph.element(segment.node).ok_or(missing)?;
+        let rows = element.other_heap_tids().skip(segment.skipped as usize).take(segment.count as usize);
+        scratch.rows.clear();
+        scratch.rows.try_reserve(segment.count as usize).map_err(|_| OutOfMemory)?;
+        scratch.rows.extend(rows);
+        put_segment(target, self.id(segment.node, 0), segment.next, &scratch.rows, 1);
+        Ok(())
+    }
+
+    /// Where the rest of record `number` of its kind is.
+    fn rest(&self, records: &RecordLayout, layer: u8, number: usize) -> Tid {
+        let kind = if layer == 0 { PageKind::GroundRest } else { PageKind::UpperRest };
+        let start = self.blocks(kind).start;
+        match (records.rest, records.rest_pages) {
+            (0, _) => Tid::INVALID,
+            (_, 0) => {
+                let per_page = records.rest_slots.per_page.max(1);
+                Tid::new(start + (number / per_page) as u32, offset(number % per_page))
+            }
+            (_, pages) => Tid::new(start + (number * pages) as u32, offset(0)),
+        }
+    }
+
+    /// Composes the bytes `range` of a whole record: number `number` of the nodes, or of the records of upper layers.
+    fn compose_record(
+        &self,
+        records: &RecordLayout,
+        layer: u8,
+        number: usize,
+        range: Range<usize>,
+        target: &mut [u8],
+        scratch: &mut Scratch,
+    ) -> Result<(), Damage> {
+        let missing = Damage::internal("record of no node");
+        let (node, layer) = match layer {
+            0 => (number as u32, 0),
+            _ => *self.uppers.get(number).ok_or(missing)?,
+        };
+        let element = self.graph.element(node).ok_or(missing)?;
+        let view = view(self.graph, self.index, node).ok_or(missing)?;
+        scratch.record.clear();
+        resize(&mut scratch.record, records.size / 8, 0)?;
+        let mut record = core::mem::take(&mut scratch.record);
+        let bytes: &mut [u8] = record.as_mut_bytes();
+        let composed = self.compose_edges(records, &element, layer, &range, bytes, scratch);
+        if range.start == 0
+            && let Ok((header, _)) = RecordHeader::mut_from_prefix(bytes)
+        {
+            let RecordHeader { neighbours, add_exponent, scale_exponent, .. } = *header;
+            *header = RecordHeader::new(element.level(), layer);
+            (header.neighbours, header.add_exponent, header.scale_exponent) =
+                (neighbours, add_exponent, scale_exponent);
+            header.below = self.id(node, layer.saturating_sub(1));
+            header.above = if layer < element.level() { self.id(node, layer + 1) } else { NO_NODE };
+            header.rest = self.rest(records, layer, number);
+            header.norm = self.index.space.norm(view) as f32;
+            if layer == 0 {
+                let chain = self.chains.binary_search_by_key(&node, |chain| chain.0);
+                header.heap_tid = element.first_heap_tid();
+                header.chain = chain.ok().and_then(|at| self.chains.get(at)).map_or(Tid::INVALID, |c| c.1);
+            }
+        }
+        if let Some(place) = bytes.get_mut(records.value()) {
+            place.copy_from_slice(element.value().get(..records.value_size).ok_or(missing)?);
+        }
+        if let (Some(from), Some(to)) = (bytes.get(range.clone()), target.get_mut(..range.len())) {
+            to.copy_from_slice(from);
+        }
+        scratch.record = record;
+        composed
+    }
+
+    /// Ids, factors and codes, as far as they are asked for.
+    fn compose_edges(
+        &self,
+        records: &RecordLayout,
+        element: &Element<'_, S>,
+        layer: u8,
+        range: &Range<usize>,
+        bytes: &mut [u8],
+        scratch: &mut Scratch,
+    ) -> Result<(), Damage> {
+        scratch.ids.clear();
+        for neighbour in element.neighbours(layer).take(records.neighbours) {
+            push(&mut scratch.ids, neighbour)?;
+        }
+        let codec = &self.index.codec;
+        let estimate = self.index.space.estimate();
+        let count = scratch.ids.len();
+        resize(&mut scratch.adds, count, 0.0)?;
+        resize(&mut scratch.scales, count, 0.0)?;
+        resize(&mut scratch.centre, codec.padded(), 0.0)?;
+        resize(&mut scratch.value, codec.padded(), 0.0)?;
+        scratch.widened.try_reserve(codec.padded()).map_err(|_| OutOfMemory)?;
+        let Scratch { centre, value, widened, .. } = scratch;
+        let centre = self.rotated(element.node(), widened, centre);
+        for (at, &neighbour) in scratch.ids.iter().enumerate() {
+            let place = records.code(at);
+            // with the head come all factors, and they come with the codes
+            let wanted = range.start == 0 || place.start < range.end && range.start < place.end;
+            let Some(code) = bytes.get_mut(place).filter(|_| wanted) else { continue };
+            if estimate == Estimate::Exact {
+                let value = self.graph.element(neighbour).and_then(|n| n.value().get(BIT_PAYLOAD..));
+                let whole = value.filter(|value| value.len() == code.len());
+                code.copy_from_slice(whole.ok_or(Damage::internal("value of another size"))?);
+                continue;
+            }
+            let factors = codec.encode(estimate, self.rotated(neighbour, widened, value), centre, code);
+            (scratch.adds[at], scratch.scales[at]) = (factors.add, factors.scale);
+        }
+        if range.start == 0 {
+            put_factors(records, bytes, &scratch.adds, &scratch.scales);
+            scratch.ids.iter_mut().for_each(|id| *id = self.id(*id, layer));
+            put_ids(records, bytes, &scratch.ids);
+        }
+        Ok(())
+    }
+
+    /// A value rotated: that which is kept, or `out`.
+    fn rotated<'a>(&'a self, node: u32, widened: &mut Vec<f32>, out: &'a mut [f32]) -> &'a [f32] {
+        let start = node as usize * out.len();
+        if !self.rotated.is_empty()
+            && let Some(kept) = self.rotated.get(start..start + out.len())
+        {
+            return kept;
+        }
+        if let Some(view) = view(self.graph, self.index, node) {
+            self.index.codec.rotate(&self.index.space, view, widened, out);
+        }
+        out
+    }
+
+    /// Writes all pages but the meta page, in order: `page` is given a block's number and its bytes. They are composed on
+    /// the threads, some at a time.
+    ///
+    /// # Errors
+    /// What `page` answers, or no memory.
+    pub fn write<E: From<crate::storage::page::Corruption>>(
+        &self,
+        workers: &mut Workers<'_>,
+        mut page: impl FnMut(u32, &[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let page_size = self.index.layout.page_size;
+        let on_meta = |damage: Damage| E::from(damage.on(META_BLOCK));
+        let mut pages = filled(0u64, PAGES * page_size / 8).map_err(|memory| on_meta(memory.into()))?;
+        let mut outcomes = Vec::new();
+        for first in (META_BLOCK + 1..self.count()).step_by(PAGES) {
+            let count = PAGES.min((self.count() - first) as usize);
+            outcomes.clear();
+            append(&mut outcomes, &[Ok(()); PAGES]).map_err(|memory| on_meta(memory.into()))?;
+            let work = pages.chunks_exact_mut(page_size / 8).zip(&mut outcomes).take(count).enumerate();
+            let done = workers.each(
+                work,
+                || Ok(Scratch::default()),
+                |scratch, (at, (words, outcome)), beat| {
+                    if beat() {
+                        *outcome = self.compose(first + at as u32, words.as_mut_bytes(), scratch);
+                    }
+                },
+            );
+            done.map_err(|memory| on_meta(memory.into()))?;
+            for (at, (words, outcome)) in
+                pages.chunks_exact(page_size / 8).zip(&outcomes).take(count).enumerate()
+            {
+                let block = first + at as u32;
+                outcome.map_err(|damage| E::from(damage.on(block)))?;
+                page(block, words.as_bytes())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn view<'g, S: InlineSpace>(graph: &'g Graph<S>, index: &Index<S>, node: u32) -> Option<S::View<'g>> {
+    index.space.view(graph.element(node)?.value()).ok()
+}

@@ -1,0 +1,144 @@
+//! Codes of edges, and the query that meets them.
+
+use vector_kernels::{Kernels, kernels};
+
+use super::layout::Shape;
+use super::space::{Estimate, InlineSpace};
+use crate::quant::rabitq::{self, Bits, Factors};
+use crate::quant::rotation::Rotation;
+use crate::storage::page::Damage;
+use crate::work::memory::{OutOfMemory, resize};
+
+/// Makes codes and estimates of one index.
+#[derive(Debug)]
+pub struct Codec {
+    kernels: &'static Kernels,
+    bits: Bits,
+    /// none where records have the neighbours' values
+    rotation: Option<Rotation>,
+}
+
+impl Codec {
+    /// The codec of an index with values of `shape`, whose meta page has `seed`.
+    ///
+    /// # Errors
+    /// No memory for the rotation.
+    pub fn new(shape: &Shape, estimate: Estimate, seed: u64) -> Result<Self, OutOfMemory> {
+        let rotation = match estimate {
+            Estimate::Exact => None,
+            _ => Some(Rotation::new(shape.dims, seed).map_err(|_| OutOfMemory)?),
+        };
+        Ok(Codec { kernels: kernels(), bits: shape.bits, rotation })
+    }
+
+    /// Elements of a rotated value; 0 where nothing is rotated.
+    pub fn padded(&self) -> usize {
+        self.rotation.as_ref().map_or(0, Rotation::padded)
+    }
+
+    /// Rotates a value (a unit vector in a cosine space) into `out`, of [`Self::padded`] elements. `widened` is room.
+    pub fn rotate<S: InlineSpace>(
+        &self,
+        space: &S,
+        view: S::View<'_>,
+        widened: &mut Vec<f32>,
+        out: &mut [f32],
+    ) {
+        if let Some(rotation) = &self.rotation
+            && space.widen(view, widened)
+        {
+            rotation.apply(self.kernels, widened, out);
+        }
+    }
+
+    /// Makes the code of the edge from `centre` to `value`, both rotated.
+    pub fn encode(&self, estimate: Estimate, value: &[f32], centre: &[f32], code: &mut [u8]) -> Factors {
+        rabitq::encode(self.kernels, self.bits, estimate.measure(), value, centre, code)
+    }
+}
+
+/// The deviation of an estimate over |scale| |q - c|: half a step's mean square times the sine of the angle between a
+/// residual and its code, for normal elements, times the share of it that an estimate sees.
+const fn deviation(bits: Bits) -> f32 {
+    match bits.get() {
+        1 => 0.301,
+        2 => 0.323,
+        _ => 0.308,
+    }
+}
+
+/// A query, prepared once per scan.
+#[derive(Debug, Default)]
+pub struct PreparedQuery {
+    query: rabitq::Query,
+    rotated: Vec<f32>,
+    widened: Vec<f32>,
+    /// |q|^2
+    square: f32,
+    spread: f32,
+}
+
+impl PreparedQuery {
+    /// None yet.
+    pub const fn new() -> Self {
+        PreparedQuery {
+            query: rabitq::Query::new(),
+            rotated: Vec::new(),
+            widened: Vec::new(),
+            square: 0.0,
+            spread: 0.0,
+        }
+    }
+
+    /// Makes it that of `view`.
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn set<S: InlineSpace>(&mut self, codec: &Codec, space: &S, view: S::View<'_>) -> Result<(), Damage> {
+        if codec.rotation.is_none() {
+            return Ok(());
+        }
+        resize(&mut self.rotated, codec.padded(), 0.0)?;
+        self.widened.try_reserve(codec.padded()).map_err(|_| Damage::OUT_OF_MEMORY)?;
+        codec.rotate(space, view, &mut self.widened, &mut self.rotated);
+        self.query.set(codec.kernels, &self.rotated, codec.bits).map_err(|_| Damage::OUT_OF_MEMORY)?;
+        self.square = self.widened.iter().map(|x| x * x).sum();
+        self.spread = deviation(codec.bits);
+        Ok(())
+    }
+
+    /// Products with the codes of neighbours, `stride` bytes apart, into `out`.
+    pub fn products(&self, codec: &Codec, codes: &[u8], stride: usize, out: &mut [i32]) {
+        let mut codes = codes;
+        for out in out.chunks_mut(rabitq::BATCH) {
+            let mut products = rabitq::Products([0; rabitq::BATCH]);
+            let end = (out.len() * stride).min(codes.len());
+            self.query.products(codec.kernels, codec.bits, &codes[..end], stride, &mut products);
+            out.copy_from_slice(&products.0[..out.len()]);
+            codes = &codes[end..];
+        }
+    }
+
+    /// |q - c| from the exact distance of the centre, which has this norm.
+    #[inline(always)]
+    pub fn distance_to(&self, estimate: Estimate, base: f32, norm: f32) -> f32 {
+        let square = match estimate {
+            Estimate::L2 => base,
+            Estimate::Cosine => 2.0 * base,
+            _ => self.square + norm * norm + 2.0 * base,
+        };
+        square.max(0.0).sqrt()
+    }
+
+    /// The estimate, and its deviation, from a product.
+    #[inline(always)]
+    pub fn estimate(&self, product: i32, add: f32, scale: f32, base: f32, distance: f32) -> (f32, f32) {
+        let factors = Factors { add, scale, deviation: 0.0 };
+        (self.query.estimate(product, &factors, base), scale.abs() * distance * self.spread)
+    }
+
+    /// Bytes that it holds.
+    pub fn allocated(&self) -> usize {
+        (self.rotated.capacity() + self.widened.capacity()) * size_of::<f32>() + self.rotated.capacity()
+    }
+}

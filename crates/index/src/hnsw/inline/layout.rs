@@ -1,0 +1,725 @@
+//! What stands on the pages of an inline hnsw index: records in slots of one size, without line pointers.
+//!
+//! ```text
+//! block 0    meta page (meta.rs)
+//! others     | page header 24 | front 8 | slots used, a bit each | slot 0 | slot 1 | ... | next block 4 | 0 2 | page id 2 |
+//! front      | kind 1 | 0 1 | slots 2 | bytes of a slot 4 |
+//!
+//! record     | header 40 | ids R x 4 | add R x 2 | scale R x 2 | filter values R x F | own filter values F | codes R x C | value |
+//! header     | state 1 | level 1 | version 1 | layer 1 | neighbours 2 | exponent of add 1 | of scale 1 | heap TID 6 | chain 6 |
+//!            | the record above 4 | the record below 4 | rest 6 | 0 2 | norm 4 |
+//! chain      | owner 4 | next segment 6 | TIDs 2 | version 1 | 0 3 | heap TIDs, 6 each ... |
+//! ```
+//!
+//! R is 2m on the ground layer and m above. A *node id* is the number of a record's slot, block times slots per page plus
+//! slot, among the pages of its layer's kind; to algorithms that want a TID it is (block, slot + 1). Factors are
+//! half-precision numbers times a power of two that the record names. Codes are C bytes each; `bit` has the neighbours'
+//! values in their place and no factors. The value is a whole varlena, as it was given.
+//!
+//! A record that a page does not hold is cut: its first part is in the slot, its *rest* in a slot of a page of rests, or on
+//! pages of its own, chained by their next block. Where that costs little the cut is before the value, so that nothing needs
+//! to be put together again.
+//!
+//! `pd_lower` and `pd_upper` both point behind the page header: no hole, so that generic WAL keeps every byte.
+
+use core::ops::Range;
+
+use half::f16;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::hnsw::params::{MAX_LEVEL, layer_slots};
+use crate::quant::rabitq::Bits;
+use crate::quant::rotation::Rotation;
+use crate::space::ValueKind;
+use crate::storage::page::{Damage, Page, PageMut, SPECIAL_SIZE, Tid, max_align};
+
+/// Identifies the pages of inline hnsw indexes.
+pub const PAGE_ID: u16 = 0xFF91;
+/// No node.
+pub const NO_NODE: u32 = u32::MAX;
+
+const PAGE_HEADER: usize = 24;
+/// Where a page's bits of used slots begin.
+const USED: usize = PAGE_HEADER + size_of::<Front>();
+
+/// What a page holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum PageKind {
+    /// records of the ground layer
+    Ground = 1,
+    /// records of the layers above
+    Upper = 2,
+    /// what records of the ground layer do not hold
+    GroundRest = 3,
+    /// the same of the layers above
+    UpperRest = 4,
+    /// segments of a few heap TIDs
+    Chain = 5,
+    /// a page's worth of them
+    LongChain = 6,
+}
+
+impl PageKind {
+    /// The kind that a page's byte names.
+    pub const fn new(byte: u8) -> Option<Self> {
+        Some(match byte {
+            1 => PageKind::Ground,
+            2 => PageKind::Upper,
+            3 => PageKind::GroundRest,
+            4 => PageKind::UpperRest,
+            5 => PageKind::Chain,
+            6 => PageKind::LongChain,
+            _ => return None,
+        })
+    }
+
+    /// The kind of the records of a layer.
+    pub const fn of_layer(layer: u8) -> Self {
+        if layer == 0 { PageKind::Ground } else { PageKind::Upper }
+    }
+}
+
+/// What follows the page header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+struct Front {
+    kind: u8,
+    unused: u8,
+    slots: u16,
+    slot_size: u32,
+}
+
+const _: () = assert!(size_of::<Front>() == 8);
+
+/// States of a record.
+pub mod state {
+    /// nothing was ever written here, or an insert may write
+    pub const FREE: u8 = 0;
+    /// a node
+    pub const LIVE: u8 = 1;
+    /// nothing leads here any more
+    pub const DELETED: u8 = 2;
+}
+
+/// The fixed part of a record.
+#[derive(Clone, Copy, Debug, PartialEq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct RecordHeader {
+    /// one of [`state`]
+    pub state: u8,
+    /// the node's highest layer
+    pub level: u8,
+    /// raised when the slot is used again
+    pub version: u8,
+    /// the record's layer
+    pub layer: u8,
+    /// neighbours, which come first in their arrays
+    pub neighbours: u16,
+    /// of the first factors: they count in 2^exponent
+    pub add_exponent: i8,
+    /// of the second ones
+    pub scale_exponent: i8,
+    /// a row; invalid when the node has none, or none left here
+    pub heap_tid: Tid,
+    /// the first segment of the other rows, or invalid
+    pub chain: Tid,
+    /// the node's record in the layer above, or [`NO_NODE`]
+    pub above: u32,
+    /// its record in the layer below; of a record of the ground layer its own id
+    pub below: u32,
+    /// where the rest of the record is (offset is slot plus one), or invalid
+    pub rest: Tid,
+    unused: [u8; 2],
+    /// the value's Euclidean norm; 0 for `bit`
+    pub norm: f32,
+}
+
+/// Bytes of it.
+pub const RECORD_HEADER: usize = 40;
+
+const _: () = {
+    use core::mem::offset_of;
+    assert!(size_of::<RecordHeader>() == RECORD_HEADER);
+    assert!(offset_of!(RecordHeader, neighbours) == 4);
+    assert!(offset_of!(RecordHeader, heap_tid) == 8);
+    assert!(offset_of!(RecordHeader, chain) == 14);
+    assert!(offset_of!(RecordHeader, above) == 20);
+    assert!(offset_of!(RecordHeader, below) == 24);
+    assert!(offset_of!(RecordHeader, rest) == 28);
+    assert!(offset_of!(RecordHeader, norm) == 36);
+};
+
+impl RecordHeader {
+    /// A node's header in `layer`, without rows, neighbours and links.
+    pub const fn new(level: u8, layer: u8) -> Self {
+        RecordHeader {
+            state: state::LIVE,
+            level,
+            version: 1,
+            layer,
+            neighbours: 0,
+            add_exponent: 0,
+            scale_exponent: 0,
+            heap_tid: Tid::INVALID,
+            chain: Tid::INVALID,
+            above: NO_NODE,
+            below: NO_NODE,
+            rest: Tid::INVALID,
+            unused: [0; 2],
+            norm: 0.0,
+        }
+    }
+}
+
+/// The fixed part of a segment of heap TIDs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct SegmentHeader {
+    /// the node's record of the ground layer
+    pub owner: u32,
+    /// the next segment, or invalid
+    pub next: Tid,
+    /// heap TIDs, which come first
+    pub count: u16,
+    /// the node's version
+    pub version: u8,
+    unused: [u8; 3],
+}
+
+const _: () = assert!(size_of::<SegmentHeader>() == SEGMENT_HEADER);
+const SEGMENT_HEADER: usize = 16;
+
+impl SegmentHeader {
+    /// Of a segment of the node `owner`.
+    pub const fn new(owner: u32, next: Tid, count: u16, version: u8) -> Self {
+        SegmentHeader { owner, next, count, version, unused: [0; 3] }
+    }
+}
+
+/// Heap TIDs of a short segment.
+pub const SHORT_SEGMENT: usize = 16;
+
+/// Slots of one size on pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slots {
+    /// bytes of a slot, a multiple of eight
+    pub size: usize,
+    /// slots of a page
+    pub per_page: usize,
+    /// where slot 0 begins
+    start: usize,
+}
+
+impl Slots {
+    /// As many slots of `size` bytes as a page holds; none when it does not hold one.
+    pub const fn new(size: usize, page_size: usize) -> Self {
+        let size = max_align(size);
+        let space = page_size - USED - SPECIAL_SIZE;
+        let mut per_page = match space.checked_div(size) {
+            Some(slots) => slots,
+            None => 0,
+        };
+        while per_page > 0 && per_page * size + per_page.div_ceil(64) * 8 > space {
+            per_page -= 1;
+        }
+        Slots { size, per_page, start: USED + per_page.div_ceil(64) * 8 }
+    }
+
+    /// The largest slot that a page holds one of.
+    const fn largest(page_size: usize) -> usize {
+        (page_size - USED - SPECIAL_SIZE - 8) & !7
+    }
+
+    /// Bytes of pages that one slot takes, its share of what slots do not use included.
+    const fn cost(&self, page_size: usize) -> usize {
+        match page_size.checked_div(self.per_page) {
+            Some(bytes) => bytes,
+            None => usize::MAX,
+        }
+    }
+
+    /// Block and slot of a number that counts slots from block 0 on.
+    #[inline(always)]
+    pub fn place(&self, id: u32) -> (u32, usize) {
+        let per_page = self.per_page.max(1) as u32;
+        (id / per_page, (id % per_page) as usize)
+    }
+
+    /// The number of a slot, none beyond the last that a number can say.
+    pub fn id(&self, block: u32, slot: usize) -> Option<u32> {
+        let id = u64::from(block) * self.per_page as u64 + slot as u64;
+        u32::try_from(id).ok().filter(|&id| id != NO_NODE)
+    }
+
+    /// Where a slot stands on its page.
+    #[inline(always)]
+    pub fn range(&self, slot: usize) -> Range<usize> {
+        let start = self.start + slot * self.size;
+        start..start + self.size
+    }
+
+    /// A slot of a page of `kind`.
+    ///
+    /// # Errors
+    /// Another page, or no such slot.
+    #[inline(always)]
+    pub fn get<'p>(&self, bytes: &'p [u8], kind: PageKind, slot: usize) -> Result<&'p [u8], Damage> {
+        self.check(bytes, kind)?;
+        if slot >= self.per_page {
+            return Err(Damage::at(offset(slot), "slot does not exist"));
+        }
+        bytes.get(self.range(slot)).ok_or(Damage::at(offset(slot), "slot does not exist"))
+    }
+
+    /// The same, to change.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub fn get_mut<'p>(
+        &self,
+        bytes: &'p mut [u8],
+        kind: PageKind,
+        slot: usize,
+    ) -> Result<&'p mut [u8], Damage> {
+        self.get(bytes, kind, slot)?;
+        bytes.get_mut(self.range(slot)).ok_or(Damage::at(offset(slot), "slot does not exist"))
+    }
+
+    #[inline(always)]
+    fn check(&self, bytes: &[u8], kind: PageKind) -> Result<(), Damage> {
+        Page::unidentified(bytes)?;
+        let front =
+            Front { kind: kind as u8, unused: 0, slots: self.per_page as u16, slot_size: self.size as u32 };
+        match bytes.get(PAGE_HEADER..USED) {
+            Some(found) if found == front.as_bytes() => Ok(()),
+            _ => Err(Damage::at(0, "page of another kind")),
+        }
+    }
+
+    /// Makes the bytes an empty page of these slots.
+    pub fn init(&self, bytes: &mut [u8], kind: PageKind) {
+        PageMut::init(bytes, PAGE_ID);
+        let front =
+            Front { kind: kind as u8, unused: 0, slots: self.per_page as u16, slot_size: self.size as u32 };
+        if let Some(place) = bytes.get_mut(PAGE_HEADER..USED) {
+            place.copy_from_slice(front.as_bytes());
+        }
+        // pd_upper, so that there is no hole (bufpage.h)
+        if let Some(upper) = bytes.get_mut(14..16) {
+            upper.copy_from_slice(&(PAGE_HEADER as u16).to_ne_bytes());
+        }
+    }
+
+    /// Whether a slot of a page of these is in use.
+    pub fn is_used(&self, bytes: &[u8], slot: usize) -> bool {
+        slot < self.per_page && bytes.get(USED + slot / 8).is_some_and(|byte| byte >> (slot % 8) & 1 == 1)
+    }
+
+    /// Says whether it is.
+    pub fn set_used(&self, bytes: &mut [u8], slot: usize, used: bool) {
+        if let Some(byte) = bytes.get_mut(USED + slot / 8).filter(|_| slot < self.per_page) {
+            *byte = *byte & !(1 << (slot % 8)) | u8::from(used) << (slot % 8);
+        }
+    }
+}
+
+/// The kind of a page; none of pages that were never initialised.
+///
+/// # Errors
+/// A page that is none of an inline index's, or one of block 0.
+pub fn page_kind(bytes: &[u8]) -> Result<Option<PageKind>, Damage> {
+    if Page::is_new(bytes) {
+        return Ok(None);
+    }
+    Page::new(bytes, PAGE_ID)?;
+    let kind = bytes.get(PAGE_HEADER).copied().and_then(PageKind::new);
+    kind.map(Some).ok_or(Damage::at(0, "page of another kind"))
+}
+
+/// The offset by which errors and TIDs name a slot.
+#[inline]
+pub const fn offset(slot: usize) -> u16 {
+    slot as u16 + 1
+}
+
+/// What decides where everything stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// the type
+    pub kind: ValueKind,
+    /// dimensions; bits for `bit`
+    pub dims: usize,
+    /// connections per layer
+    pub m: usize,
+    /// bits of a code's element
+    pub bits: Bits,
+    /// bytes of filter values beside each id
+    pub filter_size: usize,
+}
+
+/// Records of a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordLayout {
+    /// neighbours, at most
+    pub neighbours: usize,
+    /// bytes of a code
+    pub code_size: usize,
+    /// bytes of a value
+    pub value_size: usize,
+    /// whether there are factors
+    pub factors: bool,
+    add_at: usize,
+    scale_at: usize,
+    filters_at: usize,
+    /// where codes begin in a whole record
+    pub codes_at: usize,
+    /// where the value begins
+    pub value_at: usize,
+    /// bytes of a whole record
+    pub size: usize,
+    /// the part in a slot
+    pub slots: Slots,
+    /// bytes that are elsewhere
+    pub rest: usize,
+    /// slots of them, when a page holds one
+    pub rest_slots: Slots,
+    /// pages of them, when it does not; each has one slot
+    pub rest_pages: usize,
+    filter_size: usize,
+}
+
+/// A whole record on a page is preferred while it costs no more than so many hundredths of the cheapest cut.
+const WHOLE_PERCENT: usize = 130;
+/// The same of a cut before the value, which spares a copy of what is cut in the middle.
+const VALUE_PERCENT: usize = 110;
+
+impl RecordLayout {
+    fn new(shape: &Shape, neighbours: usize, page_size: usize) -> Self {
+        let Shape { kind, dims, bits, filter_size, .. } = *shape;
+        let (code_size, value_size, factors) = match kind {
+            ValueKind::Bit => (dims.div_ceil(8), 8 + dims.div_ceil(8), false),
+            ValueKind::Halfvec => (bits.code_size(Rotation::padded_to(dims)), 8 + 2 * dims, true),
+            _ => (bits.code_size(Rotation::padded_to(dims)), 8 + 4 * dims, true),
+        };
+        let factor_bytes = if factors { 2 * neighbours } else { 0 };
+        let add_at = RECORD_HEADER + 4 * neighbours;
+        let scale_at = add_at + factor_bytes;
+        let filters_at = scale_at + factor_bytes;
+        let codes_at = max_align(filters_at + filter_size * (neighbours + 1));
+        let value_at = max_align(codes_at + code_size * neighbours);
+        let size = max_align(value_at + value_size);
+        let cut = |head: usize| {
+            let (slots, rest) = (Slots::new(head, page_size), size - head);
+            let rest_slots = Slots::new(rest.min(Slots::largest(page_size)), page_size);
+            let rest_pages = if rest > rest_slots.size { rest.div_ceil(rest_slots.size) } else { 0 };
+            let cost = match (rest, rest_pages) {
+                (0, _) => 0,
+                (_, 0) => rest_slots.cost(page_size),
+                (_, pages) => pages * page_size,
+            };
+            let cost = slots.cost(page_size).saturating_add(cost);
+            (cost, slots, rest, rest_slots, rest_pages)
+        };
+        let largest = Slots::largest(page_size);
+        let (whole, before, filled) = (cut(size), cut(value_at), cut(size.min(largest)));
+        let least = before.0.min(filled.0);
+        let within = |cost: usize, percent: usize| cost / 100 * 100 <= least.saturating_mul(percent) / 100;
+        let (_, slots, rest, rest_slots, rest_pages) = if size <= largest && within(whole.0, WHOLE_PERCENT) {
+            whole
+        } else if value_at <= largest && before.4 == 0 && within(before.0, VALUE_PERCENT) {
+            before
+        } else if size <= largest {
+            whole
+        } else {
+            filled
+        };
+        RecordLayout {
+            neighbours,
+            code_size,
+            value_size,
+            factors,
+            add_at,
+            scale_at,
+            filters_at,
+            codes_at,
+            value_at,
+            size,
+            slots,
+            rest,
+            rest_slots,
+            rest_pages,
+            filter_size,
+        }
+    }
+
+    /// Bytes of a record that are in its slot.
+    pub const fn head(&self) -> usize {
+        self.size - self.rest
+    }
+
+    /// Whether all of the value is in the slot.
+    #[inline(always)]
+    pub const fn is_whole(&self) -> bool {
+        self.rest == 0
+    }
+
+    /// Whether all codes are in the slot.
+    #[inline(always)]
+    pub const fn has_codes(&self) -> bool {
+        self.head() >= self.codes_at + self.code_size * self.neighbours
+    }
+
+    /// Whether the value, and nothing else, is elsewhere, in one piece.
+    #[inline(always)]
+    pub const fn is_value_apart(&self) -> bool {
+        self.rest > 0 && self.rest_pages == 0 && self.head() == self.value_at
+    }
+
+    /// Bytes of pages that a record takes.
+    pub const fn cost(&self, page_size: usize) -> usize {
+        let rest = match (self.rest, self.rest_pages) {
+            (0, _) => 0,
+            (_, 0) => self.rest_slots.cost(page_size),
+            (_, pages) => pages * page_size,
+        };
+        self.slots.cost(page_size).saturating_add(rest)
+    }
+
+    /// Where the value is in a whole record.
+    #[inline(always)]
+    pub const fn value(&self) -> Range<usize> {
+        self.value_at..self.value_at + self.value_size
+    }
+
+    /// Where the filter values of neighbour `at` are in a record; the node's own follow those of the last.
+    pub const fn filter_values(&self, at: usize) -> Range<usize> {
+        let start = self.filters_at + at * self.filter_size;
+        start..start + self.filter_size
+    }
+
+    /// Where the code of neighbour `at` is in a whole record.
+    #[inline(always)]
+    pub const fn code(&self, at: usize) -> Range<usize> {
+        let start = self.codes_at + at * self.code_size;
+        start..start + self.code_size
+    }
+}
+
+/// The head of a record in its slot.
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a> {
+    /// its header
+    pub header: &'a RecordHeader,
+    layout: &'a RecordLayout,
+    bytes: &'a [u8],
+}
+
+impl<'a> Record<'a> {
+    /// The record in the slot `bytes`, number `slot` of its page; `layer` is the one that led here.
+    ///
+    /// # Errors
+    /// A header that no record has.
+    #[inline(always)]
+    pub fn new(layout: &'a RecordLayout, bytes: &'a [u8], slot: usize) -> Result<Self, Damage> {
+        let invalid = Damage::at(offset(slot), "invalid record");
+        let (header, _) = RecordHeader::ref_from_prefix(bytes).map_err(|_| invalid)?;
+        let sane = header.state <= state::DELETED
+            && header.level <= MAX_LEVEL
+            && header.layer <= header.level
+            && usize::from(header.neighbours) <= layout.neighbours
+            && bytes.len() >= layout.head();
+        if sane { Ok(Record { header, layout, bytes }) } else { Err(invalid) }
+    }
+
+    /// Whether it is a node.
+    #[inline(always)]
+    pub fn is_live(&self) -> bool {
+        self.header.state == state::LIVE
+    }
+
+    /// The number of neighbours.
+    #[inline(always)]
+    pub fn len(&self) -> usize {
+        usize::from(self.header.neighbours)
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    #[inline(always)]
+    fn array<T: FromBytes + Immutable>(&self, at: usize) -> &'a [T] {
+        let end = at + self.len() * size_of::<T>();
+        self.bytes.get(at..end).and_then(|bytes| <[T]>::ref_from_bytes(bytes).ok()).unwrap_or_default()
+    }
+
+    /// Ids of the neighbours.
+    #[inline(always)]
+    pub fn ids(&self) -> &'a [u32] {
+        self.array(RECORD_HEADER)
+    }
+
+    /// Their first factors, in 2^exponent.
+    #[inline(always)]
+    pub fn adds(&self) -> &'a [f16] {
+        self.array(self.layout.add_at)
+    }
+
+    /// Their second factors.
+    #[inline(always)]
+    pub fn scales(&self) -> &'a [f16] {
+        self.array(self.layout.scale_at)
+    }
+
+    /// The bytes of the slot.
+    #[inline(always)]
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// The value, when the slot has all of it.
+    #[inline(always)]
+    pub fn value(&self) -> Option<&'a [u8]> {
+        if self.layout.is_whole() { self.bytes.get(self.layout.value()) } else { None }
+    }
+
+    /// All codes, when the slot has them.
+    #[inline(always)]
+    pub fn codes(&self) -> Option<&'a [u8]> {
+        let end = self.layout.codes_at + self.layout.code_size * self.layout.neighbours;
+        if self.layout.has_codes() { self.bytes.get(self.layout.codes_at..end) } else { None }
+    }
+}
+
+/// 2^exponent.
+#[inline(always)]
+pub fn power(exponent: i8) -> f32 {
+    // a float's exponent field holds 1..=254; beyond it lie zero and infinity
+    f32::from_bits(((i32::from(exponent) + 127).clamp(1, 254) as u32) << 23)
+}
+
+/// The exponent for factors as large as `most`: half precision holds them with some to spare, for those to come.
+pub fn exponent_for(most: f32) -> i8 {
+    // the largest half is a little below 2^16
+    const TARGET: i32 = 12;
+    let exponent = ((most.to_bits() >> 23) & 0xff) as i32 - 127;
+    (exponent - TARGET).clamp(-126, 126) as i8
+}
+
+/// Writes the factors of the neighbours to a whole record (or its head), with the exponents that fit them.
+pub fn put_factors(layout: &RecordLayout, bytes: &mut [u8], adds: &[f32], scales: &[f32]) {
+    if !layout.factors {
+        return;
+    }
+    let parts = [(layout.add_at, adds), (layout.scale_at, scales)];
+    let mut exponents = [0i8; 2];
+    for ((at, values), exponent) in parts.into_iter().zip(&mut exponents) {
+        let most = values.iter().fold(0.0f32, |most, x| most.max(x.abs()));
+        *exponent = exponent_for(most);
+        // two steps: the inverse of the smallest power is no float
+        let half = power(-(*exponent / 2));
+        let other = power(-(*exponent - *exponent / 2));
+        for (n, x) in values.iter().take(layout.neighbours).enumerate() {
+            let place = bytes.get_mut(at + 2 * n..at + 2 * n + 2);
+            if let Some(place) = place {
+                place.copy_from_slice(&f16::from_f32(x * half * other).to_ne_bytes());
+            }
+        }
+    }
+    if let Ok((header, _)) = RecordHeader::mut_from_prefix(bytes) {
+        [header.add_exponent, header.scale_exponent] = exponents;
+    }
+}
+
+/// Writes the ids of the neighbours, and how many there are.
+pub fn put_ids(layout: &RecordLayout, bytes: &mut [u8], ids: &[u32]) {
+    let ids = ids.get(..layout.neighbours.min(ids.len())).unwrap_or_default();
+    let end = RECORD_HEADER + 4 * ids.len();
+    if let Some(place) = bytes.get_mut(RECORD_HEADER..end) {
+        place.copy_from_slice(ids.as_bytes());
+    }
+    if let Ok((header, _)) = RecordHeader::mut_from_prefix(bytes) {
+        header.neighbours = ids.len() as u16;
+    }
+}
+
+/// Where everything stands in an index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// what it follows from
+    pub shape: Shape,
+    /// bytes of a page
+    pub page_size: usize,
+    /// records of layer 0
+    pub ground: RecordLayout,
+    /// those of the layers above
+    pub upper: RecordLayout,
+    /// segments of [`SHORT_SEGMENT`] heap TIDs
+    pub chain: Slots,
+    /// segments of a page
+    pub long_chain: Slots,
+}
+
+impl Layout {
+    /// The layout of an index. `None` when pages are too small for the ids alone, or the type has no such layout.
+    pub fn new(shape: Shape, page_size: usize) -> Option<Self> {
+        if shape.kind == ValueKind::Sparsevec || page_size < 1024 || shape.dims == 0 {
+            return None;
+        }
+        let of = |layer| RecordLayout::new(&shape, layer_slots(shape.m, layer), page_size);
+        let (ground, upper) = (of(0), of(1));
+        if ground.head() < ground.codes_at || upper.head() < upper.codes_at {
+            return None;
+        }
+        Some(Layout {
+            shape,
+            page_size,
+            ground,
+            upper,
+            chain: Slots::new(SEGMENT_HEADER + SHORT_SEGMENT * size_of::<Tid>(), page_size),
+            long_chain: Slots::new(Slots::largest(page_size), page_size),
+        })
+    }
+
+    /// The records of a layer.
+    #[inline(always)]
+    pub const fn records(&self, layer: u8) -> &RecordLayout {
+        if layer == 0 { &self.ground } else { &self.upper }
+    }
+
+    /// Heap TIDs of a segment of such a page.
+    pub const fn segment(&self, slots: &Slots) -> usize {
+        (slots.size - SEGMENT_HEADER) / size_of::<Tid>()
+    }
+}
+
+/// A segment of heap TIDs in its slot.
+///
+/// # Errors
+/// A segment that is none.
+pub fn segment(bytes: &[u8], slot: usize) -> Result<(&SegmentHeader, &[Tid]), Damage> {
+    let invalid = Damage::at(offset(slot), "invalid segment of rows");
+    let (header, rest) = SegmentHeader::ref_from_prefix(bytes).map_err(|_| invalid)?;
+    let (tids, _) =
+        <[Tid]>::ref_from_prefix_with_elems(rest, usize::from(header.count)).map_err(|_| invalid)?;
+    Ok((header, tids))
+}
+
+/// Writes a segment to its slot, as many heap TIDs as it holds.
+pub fn put_segment(bytes: &mut [u8], owner: u32, next: Tid, tids: &[Tid], version: u8) {
+    let count = tids.len().min(bytes.len().saturating_sub(SEGMENT_HEADER) / size_of::<Tid>());
+    let header = SegmentHeader::new(owner, next, count as u16, version);
+    if let Some(place) = bytes.get_mut(..SEGMENT_HEADER) {
+        place.copy_from_slice(header.as_bytes());
+    }
+    let end = SEGMENT_HEADER + count * size_of::<Tid>();
+    if let (Some(place), Some(tids)) = (bytes.get_mut(SEGMENT_HEADER..end), tids.get(..count)) {
+        place.copy_from_slice(tids.as_bytes());
+    }
+}
+
+#[cfg(test)]
+#[path = "layout_tests.rs"]
+mod tests;

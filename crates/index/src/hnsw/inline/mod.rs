@@ -1,0 +1,25 @@
+//! The second layout of hnsw on pages: a node's record holds, beside its value, the id and a short code of each neighbour,
+//! so that one page access expands a node. Codes are those of RaBitQ ([`crate::quant::rabitq`]), kept in a graph as
+//! SymphonyQG (arXiv:2411.12229) keeps them.
+//!
+//! | file | what |
+//! |---|---|
+//! | [`layout`] | records and pages, byte by byte |
+//! | [`meta`] | the meta page |
+//! | [`space`] | exact distances, equal to the operators' |
+//! | [`codec`] | rotated values, codes of edges, estimates |
+//! | [`reader`] | a node expanded: its exact distance, its neighbours' estimates |
+//! | [`search`] | one layer, by estimates; results by exact distances |
+//! | [`scan`] | whole scans, and how they go on |
+//! | [`bulk_write`] | a graph built in memory, to pages |
+
+pub mod bulk_write;
+pub mod codec;
+pub mod layout;
+pub mod meta;
+pub mod reader;
+pub mod scan;
+pub mod search;
+pub mod space;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,379 @@
+//! A node read from its pages: its exact distance from the query, and what estimates its neighbours'.
+
+use half::f16;
+use vector_kernels::kernels;
+
+use super::codec::{Codec, PreparedQuery};
+use super::layout::{Layout, PageKind, Record, RecordLayout, offset, page_kind, power};
+use super::space::{Estimate, InlineSpace};
+use crate::space::ValueBuf;
+use crate::storage::blocks::BlockStore;
+use crate::storage::page::{Damage, Page, Tid};
+use crate::work::memory::{append, resize};
+
+/// A node that was read.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Found {
+    /// its record's id
+    pub id: u32,
+    /// its record in the layer below
+    pub below: u32,
+    /// the exact distance from the query
+    pub distance: f64,
+    /// a row of it
+    pub heap_tid: Tid,
+    /// the first segment of the others
+    pub chain: Tid,
+    /// its version
+    pub version: u8,
+}
+
+impl Found {
+    /// Whether some row has its value.
+    pub fn has_rows(&self) -> bool {
+        self.heap_tid.is_valid() || self.chain.is_valid()
+    }
+}
+
+/// What is read of one node; reused from node to node.
+#[derive(Debug, Default)]
+pub struct Expansion {
+    /// ids of the neighbours
+    pub ids: Vec<u32>,
+    /// what they are hardly nearer than: see [`Reader::expand`]
+    pub bounds: Vec<f32>,
+    products: Vec<i32>,
+    adds: Vec<f32>,
+    scales: Vec<f32>,
+    /// of a record that is cut: all from its codes on
+    joined: ValueBuf,
+}
+
+impl Expansion {
+    /// Nothing read yet.
+    pub const fn new() -> Self {
+        Expansion {
+            ids: Vec::new(),
+            bounds: Vec::new(),
+            products: Vec::new(),
+            adds: Vec::new(),
+            scales: Vec::new(),
+            joined: ValueBuf::new(),
+        }
+    }
+
+    fn clear(&mut self) {
+        self.ids.clear();
+        self.bounds.clear();
+    }
+
+    /// Bytes that it holds.
+    pub fn allocated(&self) -> usize {
+        (self.ids.capacity() + self.bounds.capacity() + self.products.capacity()) * 4
+            + (self.adds.capacity() + self.scales.capacity()) * 4
+            + self.joined.allocated()
+    }
+}
+
+/// The graph of one index as one query sees it.
+pub struct Reader<'s, 'q, B, S: InlineSpace> {
+    /// the blocks
+    pub blocks: &'s mut B,
+    layout: &'s Layout,
+    codec: &'s Codec,
+    space: S,
+    estimate: Estimate,
+    /// `None`: a NULL query, to which everything is equally near
+    query: Option<S::View<'q>>,
+    prepared: &'s PreparedQuery,
+    /// deviations that a bound lies below the estimate
+    caution: f32,
+}
+
+/// What the head of a record leaves to be read.
+struct Head {
+    found: Found,
+    norm: f32,
+    rest: Tid,
+    exponents: [i8; 2],
+}
+
+impl<'s, 'q, B: BlockStore, S: InlineSpace> Reader<'s, 'q, B, S> {
+    /// The graph in `blocks`, for `query`, which `prepared` was made of.
+    pub fn new(
+        blocks: &'s mut B,
+        layout: &'s Layout,
+        codec: &'s Codec,
+        space: S,
+        query: Option<S::View<'q>>,
+        prepared: &'s PreparedQuery,
+        caution: f32,
+    ) -> Self {
+        Reader { blocks, layout, codec, space, estimate: space.estimate(), query, prepared, caution }
+    }
+
+    /// Whether bounds are exact distances (and not those of a NULL query, which mean nothing).
+    #[inline(always)]
+    pub fn is_exact(&self) -> bool {
+        self.estimate == Estimate::Exact && self.query.is_some()
+    }
+
+    /// Asks for the record of a node that may be expanded next.
+    #[inline(always)]
+    pub fn prefetch(&mut self, id: u32, layer: u8) {
+        let slots = &self.layout.records(layer).slots;
+        let (block, slot) = slots.place(id);
+        self.blocks.prefetch_bytes(block, slots.range(slot).start, slots.size);
+    }
+
+    /// Reads a node: its exact distance, and into `out` the ids of its neighbours with bounds of their distances, which are
+    /// the estimates less some deviations. `None` when it is a node no more (a standby replays the marking of nodes while
+    /// its scans run).
+    ///
+    /// # Errors
+    /// Damaged blocks.
+    #[inline]
+    pub fn expand(&mut self, id: u32, layer: u8, out: &mut Expansion) -> Result<Option<Found>, B::Error> {
+        let Some(head) = self.read::<true>(id, layer, out)? else { return Ok(None) };
+        let count = out.ids.len();
+        let base = head.found.distance as f32;
+        if self.query.is_none() {
+            resize(&mut out.bounds, count, 0.0).map_err(|_| self.out_of_memory(id, layer))?;
+        } else if self.estimate != Estimate::Exact {
+            resize(&mut out.bounds, count, 0.0).map_err(|_| self.out_of_memory(id, layer))?;
+            let distance = self.prepared.distance_to(self.estimate, base, head.norm);
+            let [add_power, scale_power] = head.exponents.map(power);
+            let factors = out.adds.iter().zip(&out.scales).zip(&out.products);
+            for (bound, ((add, scale), product)) in out.bounds.iter_mut().zip(factors) {
+                let (add, scale) = (add * add_power, scale * scale_power);
+                let (estimate, deviation) = self.prepared.estimate(*product, add, scale, base, distance);
+                let low = estimate - self.caution * deviation;
+                // factors of damaged pages may be no numbers
+                *bound = if low.is_nan() { f32::INFINITY } else { low };
+            }
+        }
+        Ok(Some(head.found))
+    }
+
+    /// Reads a node's exact distance only.
+    ///
+    /// # Errors
+    /// Damaged blocks.
+    pub fn score(&mut self, id: u32, out: &mut Expansion) -> Result<Option<Found>, B::Error> {
+        Ok(self.read::<false>(id, 0, out)?.map(|head| head.found))
+    }
+
+    fn out_of_memory(&self, id: u32, layer: u8) -> B::Error {
+        Damage::OUT_OF_MEMORY.on(self.layout.records(layer).slots.place(id).0).into()
+    }
+
+    #[inline(always)]
+    fn read<const NEIGHBOURS: bool>(
+        &mut self,
+        id: u32,
+        layer: u8,
+        out: &mut Expansion,
+    ) -> Result<Option<Head>, B::Error> {
+        out.clear();
+        let records = self.layout.records(layer);
+        let (block, slot) = records.slots.place(id);
+        let (space, query, estimate) = (self.space, self.query, self.estimate);
+        let (prepared, codec) = (self.prepared, self.codec);
+        let head = self.blocks.read(block, |bytes| {
+            let bytes = records.slots.get(bytes, PageKind::of_layer(layer), slot)?;
+            let record = Record::new(records, bytes, slot)?;
+            let header = record.header;
+            if !record.is_live() || header.layer != layer {
+                return Ok(None);
+            }
+            let mut found = Found {
+                id,
+                below: header.below,
+                distance: 0.0,
+                heap_tid: header.heap_tid,
+                chain: header.chain,
+                version: header.version,
+            };
+            if NEIGHBOURS {
+                append(&mut out.ids, record.ids())?;
+                if estimate != Estimate::Exact && query.is_some() {
+                    halves(record.adds(), &mut out.adds)?;
+                    halves(record.scales(), &mut out.scales)?;
+                }
+                if let (Some(codes), Some(query)) = (record.codes(), query) {
+                    neighbours(codec, prepared, records, space, query, codes, out)?;
+                }
+            }
+            match (record.value(), query) {
+                (Some(value), Some(query)) => found.distance = exact(space, query, value, slot)?,
+                (None, Some(_)) if !records.is_value_apart() => {
+                    let part = bytes.get(records.codes_at..records.head()).unwrap_or_default();
+                    if out.joined.bytes().len() != records.size - records.codes_at {
+                        try_reset(&mut out.joined, records.size - records.codes_at)?;
+                    }
+                    if let Some(place) = out.joined.bytes_mut().get_mut(..part.len()) {
+                        place.copy_from_slice(part);
+                    }
+                }
+                _ => {}
+            }
+            Ok(Some(Head {
+                found,
+                norm: header.norm,
+                rest: header.rest,
+                exponents: [header.add_exponent, header.scale_exponent],
+            }))
+        })?;
+        let Some(mut head) = head else { return Ok(None) };
+        if let (false, Some(query)) = (records.is_whole(), query) {
+            head.found.distance = self.read_rest::<NEIGHBOURS>(head.rest, layer, query, out)?;
+        }
+        Ok(Some(head))
+    }
+
+    /// Reads what a record's slot does not hold; returns the exact distance.
+    fn read_rest<const NEIGHBOURS: bool>(
+        &mut self,
+        rest: Tid,
+        layer: u8,
+        query: S::View<'q>,
+        out: &mut Expansion,
+    ) -> Result<f64, B::Error> {
+        let records = self.layout.records(layer);
+        let kind = if layer == 0 { PageKind::GroundRest } else { PageKind::UpperRest };
+        let (space, slots) = (self.space, &records.rest_slots);
+        let slot = usize::from(rest.offset()).wrapping_sub(1);
+        if records.is_value_apart() {
+            self.blocks.prefetch_bytes(rest.block(), slots.range(slot.min(slots.per_page)).start, slots.size);
+            return self.blocks.read(rest.block(), |bytes| {
+                let value = slots.get(bytes, kind, slot)?.get(..records.value_size).unwrap_or_default();
+                exact(space, query, value, slot)
+            });
+        }
+        let mut block = rest.block();
+        let mut at = records.head() - records.codes_at;
+        for _ in 0..records.rest_pages.max(1) {
+            let joined = &mut out.joined;
+            let (next, copied) = self.blocks.read(block, |bytes| {
+                let part = slots.get(bytes, kind, slot)?;
+                let place = joined.bytes_mut().get_mut(at..).unwrap_or_default();
+                let count = part.len().min(place.len());
+                place[..count].copy_from_slice(&part[..count]);
+                Ok((Page::unidentified(bytes)?.next(), count))
+            })?;
+            (block, at) = (next, at + copied);
+        }
+        let joined = core::mem::take(&mut out.joined);
+        let mut look = || {
+            if NEIGHBOURS && !records.has_codes() {
+                let codes = records.code_size * records.neighbours;
+                let codes = joined.bytes().get(..codes).unwrap_or_default();
+                neighbours(self.codec, self.prepared, records, space, query, codes, out)?;
+            }
+            let value = records.value();
+            let value = joined.bytes().get(value.start - records.codes_at..value.end - records.codes_at);
+            exact(space, query, value.unwrap_or_default(), slot)
+        };
+        let distance = look().map_err(|damage| damage.on(rest.block()).into());
+        out.joined = joined;
+        distance
+    }
+
+    /// The ids of the nodes with rows on a page of the ground layer; of other pages none.
+    ///
+    /// # Errors
+    /// A damaged block.
+    pub fn nodes_of(&mut self, block: u32, ids: &mut Vec<u32>) -> Result<(), B::Error> {
+        let records = &self.layout.ground;
+        ids.clear();
+        self.blocks.read_in_passing(block, |bytes| {
+            if page_kind(bytes)? != Some(PageKind::Ground) {
+                return Ok(());
+            }
+            for slot in 0..records.slots.per_page {
+                if !records.slots.is_used(bytes, slot) {
+                    continue;
+                }
+                let record = Record::new(records, records.slots.get(bytes, PageKind::Ground, slot)?, slot)?;
+                let rows = record.header.heap_tid.is_valid() || record.header.chain.is_valid();
+                if let (true, Some(id)) = (record.is_live() && rows, records.slots.id(block, slot)) {
+                    ids.try_reserve(1).map_err(|_| Damage::OUT_OF_MEMORY)?;
+                    ids.push(id);
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Reads a segment of heap TIDs of a node into `rows`; returns the next one. A segment that belongs to another node
+    /// now has none.
+    ///
+    /// # Errors
+    /// A damaged block.
+    pub fn rows_of(&mut self, node: &Found, chain: Tid, rows: &mut Vec<Tid>) -> Result<Tid, B::Error> {
+        let (short, long) = (&self.layout.chain, &self.layout.long_chain);
+        let slot = usize::from(chain.offset()).wrapping_sub(1);
+        self.blocks.read(chain.block(), |bytes| {
+            let bytes = match page_kind(bytes)? {
+                Some(PageKind::LongChain) => long.get(bytes, PageKind::LongChain, slot)?,
+                _ => short.get(bytes, PageKind::Chain, slot)?,
+            };
+            let (header, tids) = super::layout::segment(bytes, slot)?;
+            if header.owner != node.id || header.version != node.version {
+                return Ok(Tid::INVALID);
+            }
+            append(rows, tids)?;
+            Ok(header.next)
+        })
+    }
+}
+
+/// The exact distance of the value that belongs to a slot.
+#[inline(always)]
+fn exact<S: InlineSpace>(space: S, query: S::View<'_>, value: &[u8], slot: usize) -> Result<f64, Damage> {
+    match space.view(value) {
+        Ok(view) => Ok(space.exact(query, view)),
+        Err(_) => Err(Damage::at(offset(slot), "invalid value")),
+    }
+}
+
+/// Products of codes, or distances of values in their place.
+#[inline(always)]
+fn neighbours<S: InlineSpace>(
+    codec: &Codec,
+    prepared: &PreparedQuery,
+    records: &RecordLayout,
+    space: S,
+    query: S::View<'_>,
+    codes: &[u8],
+    out: &mut Expansion,
+) -> Result<(), Damage> {
+    let count = out.ids.len();
+    if records.factors {
+        resize(&mut out.products, count, 0)?;
+        prepared.products(codec, codes, records.code_size, &mut out.products);
+        return Ok(());
+    }
+    resize(&mut out.products, count, 0)?;
+    resize(&mut out.bounds, count, 0.0)?;
+    for (bound, code) in out.bounds.iter_mut().zip(codes.chunks_exact(records.code_size.max(1))) {
+        *bound = space.exact_bytes(query, code) as f32;
+    }
+    Ok(())
+}
+
+#[inline(always)]
+fn halves(from: &[f16], to: &mut Vec<f32>) -> Result<(), Damage> {
+    resize(to, from.len(), 0.0)?;
+    kernels().f16_to_f32(from, to);
+    Ok(())
+}
+
+fn try_reset(buffer: &mut ValueBuf, len: usize) -> Result<(), Damage> {
+    // at most two values and their codes: what [`ValueBuf`] may ask for in the ordinary way
+    if crate::work::memory::is_short() {
+        return Err(Damage::OUT_OF_MEMORY);
+    }
+    buffer.reset(len);
+    Ok(())
+}

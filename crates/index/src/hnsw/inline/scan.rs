@@ -1,0 +1,329 @@
+//! Scans of inline indexes, and their continuation: first along the graph, then over the pages, for what the graph did not
+//! lead to. Which rows come, and that each comes once, is argued in src/hnsw/README.md; here *visited* means that a list
+//! named a node, which then is a result, or kept, or waits as a candidate until it is read.
+
+use super::codec::{Codec, PreparedQuery};
+use super::layout::Layout;
+use super::meta::{META_BLOCK, MetaPage, read_meta};
+use super::reader::{Found, Reader};
+use super::search::{Walk, caution};
+use super::space::{Estimate, InlineSpace};
+use crate::hnsw::scan::{IterativeScan, ScanError, ScanSettings};
+use crate::storage::blocks::{BlockStore, LockMode, OperationLock};
+use crate::storage::page::{Damage, Tid};
+
+/// What scans of an index share: made once, from its meta page.
+#[derive(Debug)]
+pub struct Index<S> {
+    /// where everything stands
+    pub layout: Layout,
+    /// rotation and codes
+    pub codec: Codec,
+    /// values and distances
+    pub space: S,
+    /// deviations that bounds lie below estimates
+    pub caution: f32,
+}
+
+impl<S: InlineSpace> Index<S> {
+    /// The index with this meta page, whose values are of `space`.
+    ///
+    /// # Errors
+    /// A meta page that fits no index, or no memory.
+    pub fn new(meta: &MetaPage, space: S, page_size: usize) -> Result<Self, Damage> {
+        let layout = meta.layout(page_size)?;
+        let codec = Codec::new(&layout.shape, space.estimate(), meta.seed)?;
+        Ok(Index { layout, codec, space, caution: caution(layout.shape.bits) })
+    }
+}
+
+/// The state of one scan. Everything in it that needs dropping stays in it while blocks are read.
+#[derive(Debug)]
+pub struct Scan {
+    walk: Walk,
+    prepared: PreparedQuery,
+    ids: Vec<u32>,
+    /// position of the result whose rows are being returned
+    at: usize,
+    /// whether its first row was returned
+    begun: bool,
+    /// others of its rows, and how many of them were returned
+    rows: Vec<Tid>,
+    row: usize,
+    /// where the rows after those are
+    chain: Tid,
+    /// the next block of the pass over the pages, and the end of it
+    sweep: Option<(u32, u32)>,
+    previous: f64,
+    started: bool,
+    iterative: bool,
+}
+
+impl Default for Scan {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// How often a scan looks for an entry point that is not deleted.
+const TRIES: usize = 8;
+
+impl Scan {
+    /// A scan that has not begun.
+    pub const fn new() -> Self {
+        Scan {
+            walk: Walk::new(),
+            prepared: PreparedQuery::new(),
+            ids: Vec::new(),
+            at: 0,
+            begun: false,
+            rows: Vec::new(),
+            row: 0,
+            chain: Tid::INVALID,
+            sweep: None,
+            previous: f64::NEG_INFINITY,
+            started: false,
+            iterative: false,
+        }
+    }
+
+    /// Forgets the query; memory is kept for the next.
+    pub fn reset(&mut self) {
+        self.walk.clear();
+        self.restart_results();
+        self.sweep = None;
+        (self.previous, self.started, self.iterative) = (f64::NEG_INFINITY, false, false);
+    }
+
+    fn restart_results(&mut self) {
+        self.at = 0;
+        self.next_node();
+    }
+
+    fn next_node(&mut self) {
+        (self.begun, self.row, self.chain) = (false, 0, Tid::INVALID);
+        self.rows.clear();
+    }
+
+    /// Nodes estimated, and nodes read, since the scan began.
+    pub fn counts(&self) -> (u64, u64) {
+        (self.walk.scored, self.walk.expanded)
+    }
+
+    /// Bytes of memory that it holds, whatever of it is used.
+    pub fn allocated(&self) -> usize {
+        self.walk.allocated()
+            + self.prepared.allocated()
+            + self.ids.capacity() * size_of::<u32>()
+            + self.rows.capacity() * size_of::<Tid>()
+    }
+
+    /// Bytes of memory that this query fills.
+    pub fn in_use(&self) -> usize {
+        self.walk.in_use() + self.rows.len() * size_of::<Tid>()
+    }
+
+    /// The next row with the operator's distance (its square for the Euclidean one), or none. `query` is a whole varlena as
+    /// it was given, `None` for NULL, and the same in all calls up to a reset.
+    ///
+    /// # Errors
+    /// A damaged block, or a query of other dimensions.
+    pub fn next<B: BlockStore, S: InlineSpace>(
+        &mut self,
+        blocks: &mut B,
+        index: &Index<S>,
+        query: Option<&[u8]>,
+        settings: &ScanSettings,
+    ) -> Result<Option<(Tid, f64)>, ScanError<B::Error>> {
+        let mut view = query.map(|value| index.space.view(value)).transpose().map_err(ScanError::Query)?;
+        if index.space.estimate() == Estimate::Cosine
+            && view.is_some_and(|view| index.space.norm(view) == 0.0)
+        {
+            // no direction: everything is equally near
+            view = None;
+        }
+        if !self.started {
+            self.iterative = settings.iterative != IterativeScan::Off;
+            if let Some(view) = view {
+                let prepared = self.prepared.set(&index.codec, &index.space, view);
+                prepared.map_err(|damage| B::Error::from(damage.on(META_BLOCK)))?;
+            }
+            // Shared with other scans; vacuum waits for all of them before it marks what they may still reach.
+            blocks.lock(OperationLock::Scan, LockMode::Shared)?;
+            let begun = self.begin(blocks, index, view, settings.ef_search);
+            blocks.unlock(OperationLock::Scan, LockMode::Shared);
+            begun?;
+            self.started = true;
+        }
+        loop {
+            let Some(node) = self.walk.result(self.at).copied() else {
+                let off = settings.iterative == IterativeScan::Off || !self.iterative;
+                if off || !self.resume(blocks, index, view, settings)? {
+                    return Ok(None);
+                }
+                continue;
+            };
+            let passed = settings.iterative == IterativeScan::Strict && node.distance < self.previous;
+            let row = if passed { None } else { self.next_row(blocks, index, view, &node)? };
+            match row {
+                Some(row) => {
+                    self.previous = node.distance;
+                    return Ok(Some((row, node.distance)));
+                }
+                None => {
+                    self.at += 1;
+                    self.next_node();
+                }
+            }
+        }
+    }
+
+    /// The next row of a node.
+    fn next_row<B: BlockStore, S: InlineSpace>(
+        &mut self,
+        blocks: &mut B,
+        index: &Index<S>,
+        query: Option<S::View<'_>>,
+        node: &Found,
+    ) -> Result<Option<Tid>, B::Error> {
+        if !self.begun {
+            (self.begun, self.chain) = (true, node.chain);
+            if node.heap_tid.is_valid() {
+                return Ok(Some(node.heap_tid));
+            }
+        }
+        loop {
+            if let Some(&row) = self.rows.get(self.row) {
+                self.row += 1;
+                return Ok(Some(row));
+            }
+            if !self.chain.is_valid() {
+                return Ok(None);
+            }
+            self.rows.clear();
+            self.row = 0;
+            blocks.pause()?;
+            let mut reader = reader(blocks, index, query, &self.prepared);
+            self.chain = reader.rows_of(node, self.chain, &mut self.rows)?;
+        }
+    }
+
+    fn begin<B: BlockStore, S: InlineSpace>(
+        &mut self,
+        blocks: &mut B,
+        index: &Index<S>,
+        query: Option<S::View<'_>>,
+        ef_search: usize,
+    ) -> Result<(), ScanError<B::Error>> {
+        let on_meta = |damage: Damage| B::Error::from(damage.on(META_BLOCK));
+        for _ in 0..TRIES {
+            let meta = read_meta(blocks)?;
+            if meta.layout(blocks.page_size()).map_err(on_meta)? != index.layout {
+                return Err(on_meta(Damage::at(0, "meta page of another index")).into());
+            }
+            self.walk.clear();
+            let Some(entry) = meta.entry().map_err(on_meta)? else { return Ok(()) };
+            let mut reader = reader(blocks, index, query, &self.prepared);
+            let mut id = entry.id;
+            for layer in (1..=entry.level).rev() {
+                self.walk.begin_layer();
+                self.walk.enter(id).map_err(on_meta)?;
+                self.walk.search_layer(&mut reader, 1, layer, false)?;
+                match self.walk.result(0) {
+                    Some(nearest) => id = nearest.below,
+                    None => break,
+                }
+            }
+            let descended = entry.level == 0 || !self.walk.is_empty();
+            self.walk.clear();
+            if descended {
+                self.walk.enter(id).map_err(on_meta)?;
+                self.walk.search_layer(&mut reader, ef_search, 0, self.iterative)?;
+                if !self.walk.is_empty() {
+                    return Ok(());
+                }
+            }
+            // On a standby it may be deleted between the look at the meta page and this one; there is another then.
+        }
+        Err(on_meta(Damage::at(0, "deleted entry point")).into())
+    }
+
+    /// Whether no more may be scored.
+    fn is_limited(&self, settings: &ScanSettings) -> bool {
+        self.walk.scored >= settings.max_tuples || self.in_use() > settings.max_memory
+    }
+
+    /// Finds more results; false when there are none.
+    fn resume<B: BlockStore, S: InlineSpace>(
+        &mut self,
+        blocks: &mut B,
+        index: &Index<S>,
+        query: Option<S::View<'_>>,
+        settings: &ScanSettings,
+    ) -> Result<bool, ScanError<B::Error>> {
+        let on_meta = |damage: Damage| B::Error::from(damage.on(META_BLOCK));
+        self.restart_results();
+        if self.is_limited(settings) {
+            // what was seen already still comes, nearest first, each read when it is its turn
+            let mut reader = reader(blocks, index, query, &self.prepared);
+            while let Some(id) = self.walk.pop_candidate() {
+                reader.blocks.pause()?;
+                self.walk.read_candidate(&mut reader, id)?;
+            }
+            self.walk.next_batch(1).map_err(on_meta)?;
+            return Ok(!self.walk.is_empty());
+        }
+        self.walk.next_batch(settings.ef_search).map_err(on_meta)?;
+        if !self.walk.has_more() {
+            // the graph has no more
+            return self.pass(blocks, index, query, settings);
+        }
+        // under a filter that lets little through, many batches make one row
+        blocks.pause()?;
+        blocks.fault_point("hnsw.scan.batch")?;
+        // Nodes seen before may have been deleted and replaced since; a record's own state tells.
+        blocks.lock(OperationLock::Scan, LockMode::Shared)?;
+        let mut reader = reader(blocks, index, query, &self.prepared);
+        let found = self.walk.search_layer(&mut reader, settings.ef_search, 0, true);
+        blocks.unlock(OperationLock::Scan, LockMode::Shared);
+        found?;
+        if self.walk.is_empty() {
+            return self.pass(blocks, index, query, settings);
+        }
+        Ok(true)
+    }
+
+    /// Goes on with the pass over the pages until there are results for a batch; false when it is over. No edge is
+    /// followed, so vacuum need not wait for it.
+    #[cold]
+    fn pass<B: BlockStore, S: InlineSpace>(
+        &mut self,
+        blocks: &mut B,
+        index: &Index<S>,
+        query: Option<S::View<'_>>,
+        settings: &ScanSettings,
+    ) -> Result<bool, ScanError<B::Error>> {
+        let (mut next, end) = match self.sweep {
+            Some(sweep) => sweep,
+            None => (META_BLOCK + 1, blocks.count()?),
+        };
+        blocks.fault_point("hnsw.scan.sweep")?;
+        while next < end && self.walk.len() < settings.ef_search && !self.is_limited(settings) {
+            blocks.pause()?;
+            let mut reader = reader(blocks, index, query, &self.prepared);
+            self.walk.pass(&mut reader, next, &mut self.ids)?;
+            next += 1;
+        }
+        self.sweep = Some((next, end));
+        Ok(!self.walk.is_empty())
+    }
+}
+
+fn reader<'s, 'q, B: BlockStore, S: InlineSpace>(
+    blocks: &'s mut B,
+    index: &'s Index<S>,
+    query: Option<S::View<'q>>,
+    prepared: &'s PreparedQuery,
+) -> Reader<'s, 'q, B, S> {
+    Reader::new(blocks, &index.layout, &index.codec, index.space, query, prepared, index.caution)
+}
