@@ -144,6 +144,15 @@ rule "what grows without asking is listed with a reason" < <(
 
 rule "no source file over 800 lines" < <(files '*.rs' '*.py' '*.sh' Makefile | xargs -r wc -l | awk '$2 != "total" && $1 > 800 { print $2 ": " $1 " lines" }')
 
+rule "comments and prose of at most 120 columns (diagrams, tables and commands aside)" < <(
+  files '*.rs' | xargs -r awk 'length($0) > 120 && /^ *\/\// && !/\|/ { print FILENAME ":" FNR }'
+  files '*.md' | xargs -r awk '
+    FNR == 1 { code = 0 }
+    { gsub(/[\200-\277]/, "") }    # a character, not its bytes
+    /^ *```/ { code = !code }
+    length($0) > 120 && !code && !/^ *[|#<!]/ && !/^    / { print FILENAME ":" FNR }'
+)
+
 rule "vector.control is the only control file" < <(files '*.control' | grep -vx vector.control)
 
 rule "no address in scripts: packages are named, their clients know where" < <(

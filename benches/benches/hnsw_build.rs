@@ -5,9 +5,9 @@
 //! cargo bench -p vector-benches --bench hnsw_build -- FILE.npy l2|ip|cosine|l1|hamming [key=value ...]
 //! ```
 //!
-//! FILE.npy holds rows of f32, such as the SQL benchmark caches. Keys: `kind` (vector, halfvec, bit), `rows`, `queries`,
-//! `m`, `efc`, `threads`, `seed`, `coded`, `repeat`. Queries are taken from the end of the file, rows from its beginning, in
-//! an order shuffled with a fixed seed.
+//! FILE.npy holds rows of f32, such as the SQL benchmark caches. Keys: `kind` (vector, halfvec, bit), `rows`,
+//! `queries`, `m`, `efc`, `threads`, `seed`, `coded`, `repeat`. Queries are taken from the end of the file,
+//! rows from its beginning, in an order shuffled with a fixed seed.
 
 use std::collections::HashMap;
 use std::error::Error;

@@ -4,10 +4,11 @@
 //! cargo bench -p vector-benches --bench hnsw_layouts -- FILE.npy|clustered|uniform l2|ip|cosine|hamming [key=value ...]
 //! ```
 //!
-//! FILE.npy holds rows of f32, such as the SQL benchmark caches. Keys: `kind` (vector, halfvec, bit), `rows`, `queries`, `dims`
-//! (of made data), `m`, `efc`, `seed`, `rounds`, and `caution` (hundredths of a deviation; several, by commas, to calibrate).
-//! Blocks are plain memory whose reads cost what a pinned and share-locked buffer costs: four atomic operations on a header of
-//! its own cache line. Systems take turns in each round; the fastest round of each counts.
+//! FILE.npy holds rows of f32, such as the SQL benchmark caches. Keys: `kind` (vector, halfvec, bit), `rows`,
+//! `queries`, `dims` (of made data), `m`, `efc`, `seed`, `rounds`, and `caution` (hundredths of a deviation;
+//! several, by commas, to calibrate). Blocks are plain memory whose reads cost what a pinned and share-locked
+//! buffer costs: four atomic operations on a header of its own cache line. Systems take turns in each round;
+//! the fastest round of each counts.
 
 use std::collections::HashMap;
 use std::error::Error;

@@ -1,5 +1,5 @@
-//! The quantiser: rotating, encoding, and estimates for the 32 neighbours of a node, hot in cache and from memory, next to
-//! the plain read of the same bytes.
+//! The quantiser: rotating, encoding, and estimates for the 32 neighbours of a node, hot in cache and from
+//! memory, next to the plain read of the same bytes.
 #![allow(missing_docs)]
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};

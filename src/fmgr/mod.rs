@@ -1,10 +1,10 @@
 //! How the server calls functions of this library: the border between its calls and safe bodies.
 //!
-//! [`functions!`] gives each symbol its version-1 info record and a body. Ordinary bodies run under a guard, which turns
-//! a Rust panic into an SQL error and lets server errors unwind (`pg::guard`). Those under `hot` are called once per row
-//! and run bare. They must not panic: their bodies look at slices through checked views, call kernels, fetch values
-//! stored out of line and allocate their results. Both of these may raise a server error, which jumps over them: they
-//! own nothing that needs dropping.
+//! [`functions!`] gives each symbol its version-1 info record and a body. Ordinary bodies run under a guard,
+//! which turns a Rust panic into an SQL error and lets server errors unwind (`pg::guard`). Those under `hot`
+//! are called once per row and run bare. They must not panic: their bodies look at slices through checked
+//! views, call kernels, fetch values stored out of line and allocate their results. Both of these may raise a
+//! server error, which jumps over them: they own nothing that needs dropping.
 
 mod distance;
 

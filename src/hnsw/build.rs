@@ -122,8 +122,8 @@ struct Building<'b, S: Space> {
     rows: u64,
 }
 
-/// Set aside when threads help: their stacks, and what the allocator keeps for each. (pgvector sets the same aside for its
-/// workers, and how many rows fit a small maintenance_work_mem shows.)
+/// Set aside when threads help: their stacks, and what the allocator keeps for each. (pgvector sets the same
+/// aside for its workers, and how many rows fit a small maintenance_work_mem shows.)
 const HELPERS_MEMORY: usize = 3 << 20;
 
 fn build_in<S: Space>(call: &BuildCall<'_>, shape: Shape, space: S) -> Result<Built, Error> {

@@ -58,8 +58,8 @@ struct Known {
     guarded: bool,
 }
 
-/// `vector_advice() RETURNS TABLE (relation regclass, attribute text, index regclass, action text, why text, size bigint,
-/// build_time interval, memory bigint, latency_ms double precision, sql text)`
+/// `vector_advice() RETURNS TABLE (relation regclass, attribute text, index regclass, action text, why text,
+/// size bigint, build_time interval, memory bigint, latency_ms double precision, sql text)`
 pub fn advice(call: Call<'_>) -> Result<Datum, Error> {
     let mut rows = rows(&call, 10)?;
     let spi = Spi::connect()?;
@@ -84,8 +84,8 @@ pub fn advice(call: Call<'_>) -> Result<Datum, Error> {
     Ok(Datum::from(0usize))
 }
 
-/// `vector_advice_apply(relation regclass, concurrently boolean)`: creates the indexes that are advised, of one table or
-/// of all that the caller owns. Nothing else is done, and nothing dropped.
+/// `vector_advice_apply(relation regclass, concurrently boolean)`: creates the indexes that are advised, of one
+/// table or of all that the caller owns. Nothing else is done, and nothing dropped.
 pub fn apply(call: Call<'_>) -> Result<(), Error> {
     let table = (!call.is_null(0)).then(|| call.oid(0));
     let concurrently = !call.is_null(1) && call.bool(1);

@@ -61,7 +61,8 @@ impl<'s> Trial<'s> {
     pub fn prepare(spi: &'s Spi, subject: &'s Subject, k: usize, queries: usize) -> Result<Self, Error> {
         let settings = Settings::begin();
         for (name, value) in [
-            // a plan once, not for each query; and none in parallel or compiled, which the cost of what is switched off would ask for
+            // a plan once, not for each query; and none in parallel or compiled, which the cost of what is
+            // switched off would ask for
             (c"plan_cache_mode", c"force_generic_plan"),
             (c"jit", c"off"),
             (c"enable_indexscan", c"on"),

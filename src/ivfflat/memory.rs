@@ -1,8 +1,9 @@
-//! What a build may ask of maintenance_work_mem: pgvector's figures and pgvector's error. They are kept because users size
-//! the setting, and scripts read the message, by them: what these figures allow is built. Mostly it needs far less (pgvector's
-//! clustering keeps a bound per row and list and a distance per pair of lists). Where it needs more (centres of long
-//! halfvecs, which clustering keeps as floats, and of few rows), there are fewer threads and smaller buffers, and what
-//! is then left above the setting, two bytes per element of a centre and a chunk of rows, is taken all the same.
+//! What a build may ask of maintenance_work_mem: pgvector's figures and pgvector's error. They are kept because
+//! users size the setting, and scripts read the message, by them: what these figures allow is built. Mostly it
+//! needs far less (pgvector's clustering keeps a bound per row and list and a distance per pair of lists).
+//! Where it needs more (centres of long halfvecs, which clustering keeps as floats, and of few rows), there are
+//! fewer threads and smaller buffers, and what is then left above the setting, two bytes per element of a
+//! centre and a chunk of rows, is taken all the same.
 
 use pgrx::PgSqlErrorCode;
 use vector_index::ivf::cluster::sample::Encoding;
@@ -66,8 +67,8 @@ pub fn check(needed: u64) -> Result<(), Error> {
     ))
 }
 
-/// Fails when the system has no `needed` bytes. Asked before much is begun: memory that is wanting later, in the middle of
-/// clustering, would end the server.
+/// Fails when the system has no `needed` bytes. Asked before much is begun: memory that is wanting later, in
+/// the middle of clustering, would end the server.
 ///
 /// # Errors
 /// PostgreSQL's.

@@ -1,8 +1,10 @@
-//! Blocks of an index behind `vector_index::storage::blocks`: the buffer manager, its locks, generic WAL and page locks.
+//! Blocks of an index behind `vector_index::storage::blocks`: the buffer manager, its locks, generic WAL and
+//! page locks.
 //!
-//! Reading is the hot path of every search, so it calls the server without a guard: a server error in a read jumps
-//! over the frames between here and the callback's caller. The contract in `vector_index::storage::blocks` keeps those free of
-//! anything that needs dropping. Changes go through the guard and unwind properly.
+//! Reading is the hot path of every search, so it calls the server without a guard: a server error in a read
+//! jumps over the frames between here and the callback's caller. The contract in
+//! `vector_index::storage::blocks` keeps those free of anything that needs dropping. Changes go through the
+//! guard and unwind properly.
 
 use core::ffi::c_int;
 use core::mem::ManuallyDrop;
@@ -151,8 +153,8 @@ fn bulk_ring() -> pg_sys::BufferAccessStrategy {
     unsafe { server::GetAccessStrategy(pg_sys::BufferAccessStrategyType::BAS_BULKREAD) }
 }
 
-/// A small ring of buffers for blocks that would otherwise push others out of the shared ones, or none. Lives as long as
-/// the memory context that was current when it was made.
+/// A small ring of buffers for blocks that would otherwise push others out of the shared ones, or none. Lives
+/// as long as the memory context that was current when it was made.
 #[derive(Clone, Copy)]
 pub struct Ring(pg_sys::BufferAccessStrategy);
 

@@ -27,8 +27,8 @@ pub fn log_fork(index: Rel<'_>, fork: ForkNumber::Type) {
     }
 }
 
-/// Blocks that are logged at once. The server pins all of a record's, up to 32, and with few shared buffers there are not
-/// as many for one backend.
+/// Blocks that are logged at once. The server pins all of a record's, up to 32, and with few shared buffers
+/// there are not as many for one backend.
 fn log_run() -> u32 {
     // SAFETY: a plain variable, set when the server starts.
     let buffers = unsafe { pg_sys::NBuffers };

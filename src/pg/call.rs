@@ -21,8 +21,8 @@ impl<'fc> Call<'fc> {
     /// # Safety
     /// `fcinfo` is a live call from fmgr to a function that is strict or reads no arguments, and whose declared
     /// argument types are those that the body reads (sql/vector.sql says so; only a superuser can declare
-    /// otherwise, as with any C function). `'fc` does not outlive the call. A body holds nothing that needs dropping while
-    /// it calls a method whose name ends in `hot`.
+    /// otherwise, as with any C function). `'fc` does not outlive the call. A body holds nothing that needs dropping
+    /// while it calls a method whose name ends in `hot`.
     #[inline]
     pub unsafe fn new(fcinfo: pg_sys::FunctionCallInfo) -> Self {
         Call { fcinfo, lifetime: PhantomData }

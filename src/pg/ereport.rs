@@ -32,8 +32,8 @@ pub fn quotable(text: &[u8]) -> &[u8] {
         return text;
     }
     let length = text.len().min(i32::MAX as usize) as i32;
-    // SAFETY: the text is readable for that length. Where it is not valid in the encoding the answer is some length up to
-    // the limit all the same.
+    // SAFETY: the text is readable for that length. Where it is not valid in the encoding the answer is some
+    // length up to the limit all the same.
     let front = unsafe { server::pg_mbcliplen(text.as_ptr().cast(), length, QUOTED as i32) };
     text.get(..usize::try_from(front).unwrap_or_default()).unwrap_or_default()
 }

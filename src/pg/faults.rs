@@ -1,4 +1,5 @@
-//! Steps of long operations at which a test stops, fails or kills them (feature `fault_points`; never in shipped builds).
+//! Steps of long operations at which a test stops, fails or kills them (feature `fault_points`; never in
+//! shipped builds).
 //!
 //! `vector.fault_point`, for superusers, holds rules, one or more, separated by commas: `point:action` or
 //! `point:action:n` for the n-th time only that the point is reached after the setting was made. A point that ends with
@@ -6,10 +7,11 @@
 //!
 //! - `error` raises SQLSTATE 58000 (system_error);
 //! - `kill` ends the process at once, as kill -9 from outside would;
-//! - `wait` waits while somebody else holds the advisory lock ([`WAIT_KEY`], the process's own number), the next time
-//!   that of `WAIT_KEY + 1`, and so on in turn. Whoever wants to stop a session takes the first lock alone, sees the
-//!   session wait for it in `pg_locks`, and reads in `pg_stat_activity` where (in place of its query). Releasing it lets
-//!   the session go on; taking the other one before makes sure that it stops again. The wait can be cancelled.
+//! - `wait` waits while somebody else holds the advisory lock ([`WAIT_KEY`], the process's own number), the
+//!   next time that of `WAIT_KEY + 1`, and so on in turn. Whoever wants to stop a session takes the first lock
+//!   alone, sees the session wait for it in `pg_locks`, and reads in `pg_stat_activity` where (in place of its
+//!   query). Releasing it lets the session go on; taking the other one before makes sure that it stops again.
+//!   The wait can be cancelled.
 
 use core::ffi::{CStr, c_char, c_void};
 use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};

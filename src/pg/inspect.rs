@@ -91,9 +91,9 @@ pub fn inspect<R>(
     }
 }
 
-/// Opens the index `oid`, of an access method that `own` knows by name, and runs `look`, for somebody who owns its table
-/// or may look at any (`pg_stat_scan_tables`, as with pgstattuple). Readers and writers go on meanwhile. Nothing of the
-/// index is executed.
+/// Opens the index `oid`, of an access method that `own` knows by name, and runs `look`, for somebody who owns
+/// its table or may look at any (`pg_stat_scan_tables`, as with pgstattuple). Readers and writers go on
+/// meanwhile. Nothing of the index is executed.
 ///
 /// # Errors
 /// A relation that is no such index, one that cannot be looked at, or somebody who may not.
@@ -103,8 +103,8 @@ pub fn observe<R>(
     look: impl FnOnce(Rel<'_>, &'static str) -> R,
 ) -> Result<R, InspectError> {
     let share = pg_sys::AccessShareLock as c_int;
-    // SAFETY: guarded calls. An error leaves by unwinding; the transaction's end closes and unlocks. The table is locked
-    // before the index, as everywhere.
+    // SAFETY: guarded calls. An error leaves by unwinding; the transaction's end closes and unlocks. The table
+    // is locked before the index, as everywhere.
     unsafe {
         let heap_oid = server::IndexGetRelation(oid, true);
         let heap = (heap_oid != pg_sys::InvalidOid).then(|| server::table_open(heap_oid, share));

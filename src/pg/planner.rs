@@ -1,5 +1,5 @@
-//! What the planner may choose from, for statements that a function runs to compare plans: one index of a table, or none;
-//! and settings that end with the function.
+//! What the planner may choose from, for statements that a function runs to compare plans: one index of a
+//! table, or none; and settings that end with the function.
 
 use core::ffi::{CStr, c_int};
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
@@ -17,8 +17,8 @@ static INSTALLED: AtomicBool = AtomicBool::new(false);
 /// The hook that was there before ours.
 static mut PREVIOUS: pg_sys::get_relation_info_hook_type = None;
 
-/// While it lives, the planner sees of a table's indexes one at most. Told to the planner by a hook, so that the catalog
-/// stays as it is and nobody else notices.
+/// While it lives, the planner sees of a table's indexes one at most. Told to the planner by a hook, so that
+/// the catalog stays as it is and nobody else notices.
 pub struct IndexChoice {
     before: (u32, u32),
     installed: bool,
@@ -50,8 +50,8 @@ impl Drop for IndexChoice {
         TABLE.store(self.before.0, Relaxed);
         INDEX.store(self.before.1, Relaxed);
         if self.installed {
-            // SAFETY: as in `of`. Whoever set a hook meanwhile would have kept ours as the one before: nobody does so while
-            // a function runs its statements.
+            // SAFETY: as in `of`. Whoever set a hook meanwhile would have kept ours as the one before: nobody
+            // does so while a function runs its statements.
             unsafe { pg_sys::get_relation_info_hook = PREVIOUS };
             INSTALLED.store(false, Relaxed);
         }
@@ -64,9 +64,9 @@ unsafe extern "C-unwind" fn hide(
     inherits: bool,
     relation: *mut RelOptInfo,
 ) {
-    // SAFETY: the planner passes its node for the table, whose list of indexes it has just made and nobody else has;
-    // leaving elements out of such a list is what the hook is for (plancat.c). Nothing here needs dropping, and the hook
-    // before ours has the same contract.
+    // SAFETY: the planner passes its node for the table, whose list of indexes it has just made and nobody else
+    // has; leaving elements out of such a list is what the hook is for (plancat.c). Nothing here needs
+    // dropping, and the hook before ours has the same contract.
     unsafe {
         if let Some(previous) = PREVIOUS {
             previous(root, table, inherits, relation);

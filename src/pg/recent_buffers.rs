@@ -5,9 +5,10 @@
 //! Nothing here is believed: a remembered buffer is checked by the server before it is pinned, and prefetching an
 //! address that no longer holds the block only costs time.
 //!
-//! `ReadRecentBuffer` leaves a buffer's usage count as it is (PinBuffer_Locked, src/backend/storage/buffer/bufmgr.c), so
-//! that however often it is read, the buffer would be among the first to be evicted. A read that finds the count low goes
-//! the server's ordinary way, which raises it: where nothing is being evicted, none does.
+//! `ReadRecentBuffer` leaves a buffer's usage count as it is (PinBuffer_Locked,
+//! src/backend/storage/buffer/bufmgr.c), so that however often it is read, the buffer would be among the first
+//! to be evicted. A read that finds the count low goes the server's ordinary way, which raises it: where
+//! nothing is being evicted, none does.
 
 use pgrx::pg_sys::{self, Buffer};
 use vector_index::storage::page::{FIRST_OFFSET, Tid};
@@ -118,8 +119,8 @@ fn used(buffer: Buffer) -> u32 {
     state >> 18 & 15
 }
 
-/// Pins a block in the buffer where it was last seen, when it still is there. Returns none, too, when the buffer was used
-/// less than `enough` times lately, so that the use is counted (module comment).
+/// Pins a block in the buffer where it was last seen, when it still is there. Returns none, too, when the
+/// buffer was used less than `enough` times lately, so that the use is counted (module comment).
 #[inline(always)]
 pub fn pin(relation: Rel<'_>, block: u32, enough: u32) -> Option<Buffer> {
     #[cfg(not(feature = "pg13"))]

@@ -59,8 +59,8 @@ impl Options {
     /// any. The index is of the options' access method.
     pub fn of<const N: usize>(&self, index: Rel<'_>) -> [i32; N] {
         let mut values = [0; N];
-        // SAFETY: rd_options is null or what `parse` made of this description: a varlena, whose size is looked at before
-        // its fields are read, and which lives as long as the index is open.
+        // SAFETY: rd_options is null or what `parse` made of this description: a varlena, whose size is looked
+        // at before its fields are read, and which lives as long as the index is open.
         unsafe {
             let options = (*index.as_ptr()).rd_options;
             for (value, option) in values.iter_mut().zip(self.options) {

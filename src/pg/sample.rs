@@ -17,9 +17,10 @@ use super::toast::ToastPointer;
 /// Takes the row for a place of the sample: a whole varlena.
 pub type Keep<'a> = dyn FnMut(usize, &[u8]) -> Result<(), Report> + 'a;
 
-/// Shows `keep` rows that are not NULL, each with the place in the sample that it takes, maybe another's: after the last,
-/// the rows in places below `target` are the sample. Places come in any order. Values of living rows that are stored out of
-/// line are fetched when it is known which rows are in the sample, as far as `memory` bytes suffice to remember them.
+/// Shows `keep` rows that are not NULL, each with the place in the sample that it takes, maybe another's: after
+/// the last, the rows in places below `target` are the sample. Places come in any order. Values of living rows
+/// that are stored out of line are fetched when it is known which rows are in the sample, as far as `memory`
+/// bytes suffice to remember them.
 ///
 /// # Errors
 /// The error of `keep`, for values fetched late; that for others is raised.

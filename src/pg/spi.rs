@@ -131,8 +131,8 @@ impl Row {
     /// Column `n`, a varlena, fetched from where it is stored; `None` for NULL.
     pub fn value(&self, n: usize) -> Option<Value> {
         let mut null = true;
-        // SAFETY: as in `text`; the caller's column is a varlena, which is copied to the current memory context: that of
-        // the connection.
+        // SAFETY: as in `text`; the caller's column is a varlena, which is copied to the current memory
+        // context: that of the connection.
         unsafe {
             let datum = server::SPI_getbinval(self.tuple, self.descriptor, column(n), &raw mut null);
             if null {
@@ -196,8 +196,8 @@ impl Spi {
     pub fn explain(&self, sql: &[u8], kind: Oid, value: Value) -> Result<Vec<u8>, SpiError> {
         let sql = c_string(sql)?;
         let (mut kinds, mut values) = ([kind], [value.0]);
-        // SAFETY: connected; the arrays have an element for the one parameter and outlive the call. EXPLAIN is a utility
-        // command, which SPI does not take for one that only reads.
+        // SAFETY: connected; the arrays have an element for the one parameter and outlive the call. EXPLAIN is
+        // a utility command, which SPI does not take for one that only reads.
         let result = unsafe {
             server::SPI_execute_with_args(
                 sql.as_ptr(),

@@ -134,9 +134,10 @@ unsafe fn value_of(fetcher: &mut Fetcher, datum: *mut pg_sys::varlena) -> &[u8] 
     unsafe { fetcher.fetch(datum).unwrap_or_else(|| varlena::whole(ffi::pg_detoast_datum(datum))) }
 }
 
-/// The value of a row that was dead when the scan came by, whole; `None` when it is no longer there. A build looks at rows
-/// that an older snapshot may see. That can end meanwhile, and a toast table may be vacuumed apart from its table, or
-/// pruned by whoever reads it; then nobody sees the row, and the index need not have it.
+/// The value of a row that was dead when the scan came by, whole; `None` when it is no longer there. A build
+/// looks at rows that an older snapshot may see. That can end meanwhile, and a toast table may be vacuumed
+/// apart from its table, or pruned by whoever reads it; then nobody sees the row, and the index need not have
+/// it.
 ///
 /// # Safety
 /// As for [`value_of`].

@@ -34,7 +34,8 @@ pub fn tell_threads(threads: usize) {
     }
 }
 
-/// A backend as the host of threads: it serves interrupts, raises an error when memory has run out, and tells what was done.
+/// A backend as the host of threads: it serves interrupts, raises an error when memory has run out, and tells
+/// what was done.
 pub struct Backend<'p> {
     progress: &'p mut dyn FnMut(),
 }

@@ -18,7 +18,8 @@ pub fn delay_point() {
     }
 }
 
-/// Adds reads that found their buffer remembered to the cost that [`delay_point`] looks at: the server adds only its own.
+/// Adds reads that found their buffer remembered to the cost that [`delay_point`] looks at: the server adds
+/// only its own.
 pub fn charge(hits: u32) {
     // SAFETY: plain variables of this backend.
     unsafe {
@@ -54,10 +55,10 @@ impl<'v> BulkDelete<'v> {
         BulkDelete { index, callback, state, stats }
     }
 
-    /// Whether the row at `tid` is to go. May be asked while a buffer is locked: the server's own access methods do, and
-    /// the callback takes no lock on a buffer. It looks at a list in memory, which in a parallel vacuum is shared and
-    /// may have to be mapped first: a server error is possible, if unlikely, and unwinds. What the page's lock and pin
-    /// protect is left as it is, and the transaction's end lets them go.
+    /// Whether the row at `tid` is to go. May be asked while a buffer is locked: the server's own access
+    /// methods do, and the callback takes no lock on a buffer. It looks at a list in memory, which in a
+    /// parallel vacuum is shared and may have to be mapped first: a server error is possible, if unlikely, and
+    /// unwinds. What the page's lock and pin protect is left as it is, and the transaction's end lets them go.
     #[inline]
     pub fn is_dead(&self, tid: Tid) -> bool {
         let mut item = item_pointer(tid);

@@ -1,7 +1,7 @@
-//! Seeded workloads of the pure crates, one after the other, for a profiler that counts instructions. Each runs inside
-//! [`measured`], at whose end `valgrind --tool=callgrind --toggle-collect=*measured* --dump-after=*measured*` writes what
-//! it counted; its name is printed in the same order. `scripts/bench-lock.sh` compares the counts with those of
-//! `baseline.tsv`.
+//! Seeded workloads of the pure crates, one after the other, for a profiler that counts instructions. Each runs
+//! inside [`measured`], at whose end
+//! `valgrind --tool=callgrind --toggle-collect=*measured* --dump-after=*measured*` writes what it counted; its
+//! name is printed in the same order. `scripts/bench-lock.sh` compares the counts with those of `baseline.tsv`.
 
 mod blocks;
 mod data;

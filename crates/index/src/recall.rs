@@ -1,5 +1,5 @@
-//! What a sample of queries says of an index: recall with a confidence interval, latencies, and the search for the least
-//! setting that reaches a wanted recall.
+//! What a sample of queries says of an index: recall with a confidence interval, latencies, and the search for
+//! the least setting that reaches a wanted recall.
 
 use crate::work::memory::{OutOfMemory, push};
 
@@ -17,10 +17,11 @@ pub struct Estimate {
     pub high: f64,
 }
 
-/// Returns the mean of `shares`, the found share of each query's `neighbours`, with its interval at 95 %: Wilson's score
-/// interval (Wilson 1927) for as many independent trials as the sample is worth. Neighbours of one query are found or
-/// missed together, so the number of trials is what the variance between queries makes of it (the design effect: Kish,
-/// Survey Sampling, 1965; Korn and Graubard 1998), at least the number of queries. `None` of no query.
+/// Returns the mean of `shares`, the found share of each query's `neighbours`, with its interval at 95 %:
+/// Wilson's score interval (Wilson 1927) for as many independent trials as the sample is worth. Neighbours of
+/// one query are found or missed together, so the number of trials is what the variance between queries makes
+/// of it (the design effect: Kish, Survey Sampling, 1965; Korn and Graubard 1998), at least the number of
+/// queries. `None` of no query.
 pub fn estimate(shares: &[f64], neighbours: f64) -> Option<Estimate> {
     if shares.is_empty() {
         return None;

@@ -166,8 +166,8 @@ pub struct Chunk<'a> {
 }
 
 impl<'a> Chunk<'a> {
-    /// HeapTupleHeaderData: t_xmin at 0, t_infomask at 20, t_hoff at 22 (htup_details.h); a toast tuple has no NULLs and three
-    /// columns: chunk_id oid, chunk_seq int4, chunk_data bytea.
+    /// HeapTupleHeaderData: t_xmin at 0, t_infomask at 20, t_hoff at 22 (htup_details.h); a toast tuple has no
+    /// NULLs and three columns: chunk_id oid, chunk_seq int4, chunk_data bytea.
     pub fn new(tuple: &'a [u8]) -> Option<Self> {
         const HAS_NULL: u16 = 0x0001;
         const XMIN: u16 = 0x0300;

@@ -165,8 +165,8 @@ impl Fetcher {
         Fetcher { slot: Slot::EMPTY, context }
     }
 
-    /// The value of a row that is dead, whose chunks may be removed at any time, compressed or not: only its header says.
-    /// `None` for values that are stored in another way. The bytes stay until the next call.
+    /// The value of a row that is dead, whose chunks may be removed at any time, compressed or not: only its
+    /// header says. `None` for values that are stored in another way. The bytes stay until the next call.
     ///
     /// # Safety
     /// As for [`Self::fetch`].

@@ -10,11 +10,11 @@ const LINE_POINTER: u64 = 4;
 /// Longer values are stored out of line (TOAST_TUPLE_THRESHOLD).
 const INLINE: u64 = 2000;
 
-// The constants below were fitted to backend CPU times of 10,000 to 30,000 random vectors of 128, 384 and 768 dimensions
-// with m = 16, ef_construction = 64 and ef_search = 40, in memory.
+// The constants below were fitted to backend CPU times of 10,000 to 30,000 random vectors of 128, 384 and 768
+// dimensions with m = 16, ef_construction = 64 and ef_search = 40, in memory.
 
-/// Seconds that a sequential scan takes for a row besides the distance, and what it costs to fetch a value stored out of
-/// line.
+/// Seconds that a sequential scan takes for a row besides the distance, and what it costs to fetch a value
+/// stored out of line.
 const ROW_SECONDS: f64 = 0.15e-6;
 const FETCH_SECONDS: f64 = 1.0e-6;
 /// Seconds to come to an element that is in memory but not in the processor's caches, and for each byte of its value.
@@ -23,8 +23,8 @@ const BYTE_SECONDS: f64 = 0.25e-9;
 /// Distances that a search computes, as a multiple of ef * m: of the 2 m neighbours of each of ef elements, those that
 /// were not seen before.
 const SEARCH_FACTOR: f64 = 1.1;
-/// Seconds of a build for each row and unit of ef_construction * m, and the part of a distance that comes to it (a build
-/// compares short codes first); both grow with the logarithm of the rows, from [`BUILD_ROWS`] on.
+/// Seconds of a build for each row and unit of ef_construction * m, and the part of a distance that comes to it
+/// (a build compares short codes first); both grow with the logarithm of the rows, from [`BUILD_ROWS`] on.
 const BUILD_SECONDS: f64 = 0.058e-6;
 const BUILD_DISTANCES: f64 = 0.4;
 const BUILD_ROWS: f64 = 20_000.0;
@@ -99,8 +99,9 @@ pub fn most_dims(kind: ValueKind) -> u32 {
     }
 }
 
-/// Returns the bytes of an hnsw index: pairs of an element tuple (72 bytes and the value) and a neighbour tuple (6 bytes
-/// for each of 2 m edges, and m for each level above, of which an element has 1 / (m - 1)), as many as fit each page.
+/// Returns the bytes of an hnsw index: pairs of an element tuple (72 bytes and the value) and a neighbour tuple
+/// (6 bytes for each of 2 m edges, and m for each level above, of which an element has 1 / (m - 1)), as many as
+/// fit each page.
 pub fn hnsw_size(rows: f64, value: u64, m: u32) -> u64 {
     let aligned = |bytes: u64| bytes.next_multiple_of(8);
     let m = u64::from(m.max(2));

@@ -390,8 +390,8 @@ fn an_unusual_insert_leaves_no_memory_behind() {
     assert!(table.workspace.v1.allocated() < 16 << 20, "{}", table.workspace.v1.allocated());
 }
 
-/// By inner product the few longest vectors are near to everything, and everybody would be anchored at them: their lists
-/// must lead to each other all the same.
+/// By inner product the few longest vectors are near to everything, and everybody would be anchored at them:
+/// their lists must lead to each other all the same.
 #[test]
 fn lists_of_what_is_near_to_everything_lead_on() {
     let space = match AnySpace::new(ValueKind::Vector, Metric::InnerProduct, DIMS as i32) {

@@ -10,8 +10,9 @@ use super::search::{Scored, equal_share, next_dropped, tie_order};
 use super::values::{pair_distance, view_distance, views};
 use crate::storage::page::{Damage, Tid};
 
-/// Living children that an element has, at most, unless other libraries gave it more: their edges are never dropped, and
-/// a list that is full of them leads nowhere else. (By inner product a few long vectors are near to everything.)
+/// Living children that an element has, at most, unless other libraries gave it more: their edges are never
+/// dropped, and a list that is full of them leads nowhere else. (By inner product a few long vectors are near
+/// to everything.)
 fn most_children(places: usize) -> usize {
     (places / 8).max(3)
 }
@@ -234,9 +235,9 @@ pub(super) enum Below {
     Stuck(Member),
 }
 
-/// Walks from `start` down living children, those that are anchored at the element at hand and so keep its list full,
-/// until a list takes the new element; `avoid` is never stepped on. Anchors lead from a child to its parent, so the walk
-/// comes back to nothing but `start`, and ends: a leaf has room.
+/// Walks from `start` down living children, those that are anchored at the element at hand and so keep its list
+/// full, until a list takes the new element; `avoid` is never stepped on. Anchors lead from a child to its
+/// parent, so the walk comes back to nothing but `start`, and ends: a leaf has room.
 pub(super) fn descend<G: GraphRead>(
     graph: &mut G,
     links: &mut NeighbourCache,
@@ -299,7 +300,8 @@ pub(super) fn make_edge<G: GraphWrite>(
 /// How many elements ahead of the one being read are asked for.
 const PREFETCH_DISTANCE_ELEMENTS: usize = 4;
 
-/// Choosing takes time, so it happens before the list is locked; [`GraphWrite::add_edges`] looks again at what it finds then.
+/// Choosing takes time, so it happens before the list is locked; [`GraphWrite::add_edges`] looks again at what
+/// it finds then.
 ///
 /// Of layer 0, a list keeps its owner's anchor and every element that is anchored at its owner.
 fn plan<G: GraphRead>(

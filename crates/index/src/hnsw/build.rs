@@ -1,9 +1,10 @@
 //! Building a graph in memory: one thread [pushes](Builder::push) the rows, threads [insert](Builder::build) them,
 //! and the finished [`Graph`] is read in the order of the rows.
 //!
-//! Everything that grows with the rows is counted against a budget before it is allocated, the threads' scratch memory
-//! included. The threads share what does not change (values, levels) and lists of ids that are
-//! read without locks ([`graph`]). The element with the highest level goes first, so that the entry point never changes.
+//! Everything that grows with the rows is counted against a budget before it is allocated, the threads' scratch
+//! memory included. The threads share what does not change (values, levels) and lists of ids that are read
+//! without locks ([`graph`]). The element with the highest level goes first, so that the entry point never
+//! changes.
 
 #[cfg(test)]
 mod anchor_tests;
@@ -241,9 +242,9 @@ impl<S: Space> Builder<S> {
         Ok(Pushed::New)
     }
 
-    /// Builds the graph on the threads that the parameters ask for, or on as many as can be started. The calling thread
-    /// works too; every ten milliseconds or so it polls `host`, which may unwind: the others stop within a few milliseconds
-    /// then. `progress` counts inserted elements.
+    /// Builds the graph on the threads that the parameters ask for, or on as many as can be started. The
+    /// calling thread works too; every ten milliseconds or so it polls `host`, which may unwind: the others
+    /// stop within a few milliseconds then. `progress` counts inserted elements.
     ///
     /// # Errors
     /// An allocation within the budget failed.

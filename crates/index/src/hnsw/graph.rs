@@ -259,8 +259,8 @@ pub trait GraphRead {
         walk: &'a mut Self::Walk,
     ) -> Result<Self::Search<'a>, ValueError>;
 
-    /// A search for neighbours of `value`. With `repairing`, only elements with rows take a place in the result, and not
-    /// the one of that TID.
+    /// A search for neighbours of `value`. With `repairing`, only elements with rows take a place in the
+    /// result, and not the one of that TID.
     ///
     /// # Errors
     /// A value of other dimensions.
@@ -402,9 +402,10 @@ pub trait GraphWrite: GraphRead {
     /// A damaged page.
     fn disown(&mut self, tid: Tid) -> Result<(), Self::Error>;
 
-    /// Makes edges to `new`, one in each list, where that still makes sense under the list's lock ([`find_place`]). The
-    /// lists lie in at most [`LISTS_AT_ONCE`] blocks and come in the order of [`GraphRead::list_at`]. Returns false, and
-    /// changes nothing, when the layer 0 list of `anchor` has no place for it any more.
+    /// Makes edges to `new`, one in each list, where that still makes sense under the list's lock
+    /// ([`find_place`]). The lists lie in at most [`LISTS_AT_ONCE`] blocks and come in the order of
+    /// [`GraphRead::list_at`]. Returns false, and changes nothing, when the layer 0 list of `anchor` has no
+    /// place for it any more.
     ///
     /// # Errors
     /// A damaged list.
@@ -442,8 +443,8 @@ pub trait GraphWrite: GraphRead {
         merge: impl FnMut(u8, Range<usize>, &[Tid], &mut [Tid]),
     ) -> Result<(), Self::Error>;
 
-    /// Removes rows, named with the offsets of their elements and in their order, from a page, and shows its elements as
-    /// they are then. Returns how many rows went.
+    /// Removes rows, named with the offsets of their elements and in their order, from a page, and shows its
+    /// elements as they are then. Returns how many rows went.
     ///
     /// # Errors
     /// A damaged page, and what `each` answers: then nothing is changed.

@@ -1,5 +1,5 @@
-//! The meta page: what an index is, with what it was built, where searches and inserts begin. All layouts begin with this
-//! struct; its magic number tells them apart (`format.rs`).
+//! The meta page: what an index is, with what it was built, where searches and inserts begin. All layouts begin
+//! with this struct; its magic number tells them apart (`format.rs`).
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 

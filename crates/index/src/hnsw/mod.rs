@@ -1,5 +1,5 @@
-//! Hierarchical navigable small world graphs (Malkov and Yashunin, arXiv:1603.09320): pure algorithms over the traits of
-//! `graph.rs`, and the page layouts behind these.
+//! Hierarchical navigable small world graphs (Malkov and Yashunin, arXiv:1603.09320): pure algorithms over the
+//! traits of `graph.rs`, and the page layouts behind these.
 
 mod anchor;
 mod anchor_table_tests;

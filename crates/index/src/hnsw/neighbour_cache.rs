@@ -71,7 +71,8 @@ pub(super) struct NeighbourCache {
 pub(super) const NEW: u32 = 0;
 
 impl NeighbourCache {
-    /// Begins the choices for an element that stands at `tid`, or nowhere yet. `seed` tells it from others of its value.
+    /// Begins the choices for an element that stands at `tid`, or nowhere yet. `seed` tells it from others of
+    /// its value.
     pub(super) fn begin(&mut self, tid: Tid, value: &[u8], seed: u64) -> Result<(), Damage> {
         self.seed = seed;
         self.places.clear();

@@ -81,8 +81,8 @@ impl<W: Walk> Vacuum<W> {
         Ok(())
     }
 
-    /// Follows anchors from a dying element up to the first that lives. Every step is taken once in a vacuum: anchors of
-    /// dying elements change only to others below the same living one.
+    /// Follows anchors from a dying element up to the first that lives. Every step is taken once in a vacuum:
+    /// anchors of dying elements change only to others below the same living one.
     fn climb<G: GraphRead>(&mut self, graph: &mut G, from: Tid) -> Result<Above, G::Error> {
         self.path.clear();
         let mut at = from;
@@ -115,8 +115,8 @@ impl<W: Walk> Vacuum<W> {
         Ok(above)
     }
 
-    /// Anchors the first orphan at an element below it, now that all that lives is below it; when nothing is, it is alone
-    /// and has no edges.
+    /// Anchors the first orphan at an element below it, now that all that lives is below it; when nothing is,
+    /// it is alone and has no edges.
     fn settle_root<G: GraphWrite<Walk = W>>(&mut self, graph: &mut G) -> Result<(), G::Error> {
         let Some(root) = self.root else { return Ok(()) };
         graph.lock(OperationLock::Update, LockMode::Exclusive)?;

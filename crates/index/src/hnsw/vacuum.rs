@@ -1,5 +1,6 @@
-//! Removing rows: their TIDs go, the graph is repaired around elements without rows, and only then are those marked as
-//! deleted, so that inserts may reuse them. src/hnsw/README.md has the argument why nothing dangles and nothing is lost.
+//! Removing rows: their TIDs go, the graph is repaired around elements without rows, and only then are those
+//! marked as deleted, so that inserts may reuse them. src/hnsw/README.md has the argument why nothing dangles
+//! and nothing is lost.
 
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
@@ -60,8 +61,8 @@ impl<W: Walk> Vacuum<W> {
 
     /// Removes the rows that `is_dead` names. May be interrupted anywhere: a later run finds what is left to do.
     ///
-    /// `is_dead` is asked while no lock on a block is held and no change is begun, and no frame here holds anything that
-    /// needs dropping: it may call the server, whose errors jump.
+    /// `is_dead` is asked while no lock on a block is held and no change is begun, and no frame here holds
+    /// anything that needs dropping: it may call the server, whose errors jump.
     ///
     /// # Errors
     /// A damaged index.
@@ -119,7 +120,8 @@ impl<W: Walk> Vacuum<W> {
             }
             let rows = core::mem::take(&mut self.rows);
             let removed = graph.remove_rows(page, &rows, |element| {
-                // deleted ones are of an earlier vacuum: nothing leads there, and an insert may take its place at any time
+                // deleted ones are of an earlier vacuum: nothing leads there, and an insert may take its place
+                // at any time
                 if element.deleted { Ok(()) } else { self.note(element.member, element.rows.len() as u64) }
             });
             self.rows = rows;
@@ -146,7 +148,8 @@ impl<W: Walk> Vacuum<W> {
         // Inserts that began before may still link to dying elements; those that begin now see them without rows.
         drain(graph, OperationLock::Update)?;
         self.adopt_orphans(graph)?;
-        // Scans that began before may have passed where the orphans hang now: until here they find them where they were.
+        // Scans that began before may have passed where the orphans hang now: until here they find them where
+        // they were.
         drain(graph, OperationLock::Scan)?;
         self.repair_entry_point(graph)?;
         graph.fault_point("hnsw.vacuum.entry")?;

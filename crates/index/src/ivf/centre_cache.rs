@@ -67,8 +67,8 @@ impl Centres {
         codes + panels + self.words.len() * 8 + self.places.len() * each + self.pivots.len() * 4
     }
 
-    /// Reads the centres of an index; there are none afterwards when they would take more than `most` bytes, or more than
-    /// the system has.
+    /// Reads the centres of an index; there are none afterwards when they would take more than `most` bytes, or
+    /// more than the system has.
     ///
     /// # Errors
     /// A damaged list page.
@@ -289,8 +289,8 @@ impl Centres {
         &self.places
     }
 
-    /// Makes `nearest` at least the `count` lists whose centres are nearest to `value`, in any order: the distance's key
-    /// above the list's number. No value is equally far from all.
+    /// Makes `nearest` at least the `count` lists whose centres are nearest to `value`, in any order: the
+    /// distance's key above the list's number. No value is equally far from all.
     pub fn nearest<S: Space>(
         &mut self,
         space: S,

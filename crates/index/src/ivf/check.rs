@@ -1,13 +1,14 @@
-//! The invariants of an index. A healthy index has no violations, and neither has one that a crash has interrupted: pages
-//! that were added and never linked are no violation.
+//! The invariants of an index. A healthy index has no violations, and neither has one that a crash has
+//! interrupted: pages that were added and never linked are no violation.
 
 use super::format::META_BLOCK;
 use super::lists::{AuditLists, Unpack};
 use super::tally::Tally;
 use crate::space::Space;
 
-/// Checks an index of values in `space`: what describes it, lists, entries; with `deep`, also that each value is one of the
-/// index, that no row is there twice, and that everything in the file is what it should be. `tally` is told.
+/// Checks an index of values in `space`: what describes it, lists, entries; with `deep`, also that each value
+/// is one of the index, that no row is there twice, and that everything in the file is what it should be.
+/// `tally` is told.
 ///
 /// # Errors
 /// A block that cannot be had at all.

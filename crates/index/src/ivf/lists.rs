@@ -2,8 +2,9 @@
 //! byte of a page: a layout ([`v1`](super::v1), lists in memory in the tests) implements these traits, and
 //! [`format`](super::format) chooses it.
 //!
-//! A server error inside a read leaves by a jump over the frames that called it. So whatever needs dropping is handed in, in
-//! structures that outlive the call ([`Workspace`], [`Collector`], [`Tally`]), and stands in no frame.
+//! A server error inside a read leaves by a jump over the frames that called it. So whatever needs dropping is
+//! handed in, in structures that outlive the call ([`Workspace`], [`Collector`], [`Tally`]), and stands in no
+//! frame.
 
 use std::borrow::Cow;
 
@@ -92,7 +93,8 @@ pub trait ReadLists {
     /// A damaged block.
     fn tail(&mut self, list: ListPlace) -> Result<Option<u32>, Self::Error>;
 
-    /// Adds the rows of `list` with their distances from `query` to the candidates; without a query all are equally far.
+    /// Adds the rows of `list` with their distances from `query` to the candidates; without a query all are
+    /// equally far.
     ///
     /// # Errors
     /// A damaged block, or no memory.
@@ -183,8 +185,8 @@ pub trait BulkLists {
     /// A list that waits for its entries.
     type Head: Copy;
 
-    /// Adds what comes before the entries: `counts[i]` of them will follow for list `i`. `centre` makes its argument a list's
-    /// centre, a whole varlena of `shape.value_size` bytes. Returns the lists in order.
+    /// Adds what comes before the entries: `counts[i]` of them will follow for list `i`. `centre` makes its
+    /// argument a list's centre, a whole varlena of `shape.value_size` bytes. Returns the lists in order.
     ///
     /// # Errors
     /// A file that cannot be extended, more pages than there are block numbers.

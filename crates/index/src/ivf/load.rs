@@ -1,5 +1,6 @@
-//! Building behind k-means: rows come in any order, get their lists on threads, and leave list by list. What exceeds the
-//! memory allowed goes to runs outside, each ordered by list; entries of a list keep the order of the table.
+//! Building behind k-means: rows come in any order, get their lists on threads, and leave list by list. What
+//! exceeds the memory allowed goes to runs outside, each ordered by list; entries of a list keep the order of
+//! the table.
 
 use std::borrow::Cow;
 
@@ -109,8 +110,8 @@ pub struct Loader<T: Element> {
 }
 
 impl<T: Element> Loader<T> {
-    /// No rows yet; `centres` are those of the lists, one after the other, and `form` gives the form of entries for a size of
-    /// values.
+    /// No rows yet; `centres` are those of the lists, one after the other, and `form` gives the form of entries
+    /// for a size of values.
     pub fn new(options: LoadOptions, form: fn(usize) -> EntryForm, centres: Vec<T>) -> Self {
         let lists = centres.len() / options.width.max(1);
         Loader {
@@ -167,8 +168,9 @@ impl<T: Element> Loader<T> {
             .saturating_add(stage * self.staged_row() + self.centres.len() * size_of::<T>())
     }
 
-    /// Takes memory for rows to come. Where little is allowed, fewer threads work, then without codes, then one alone on
-    /// a few rows at a time: with the least that there is to do it with, even if that is more than is allowed.
+    /// Takes memory for rows to come. Where little is allowed, fewer threads work, then without codes, then one
+    /// alone on a few rows at a time: with the least that there is to do it with, even if that is more than is
+    /// allowed.
     ///
     /// # Errors
     /// No memory.

@@ -1,8 +1,8 @@
 //! Inverted files: rows in lists around centres.
 //!
-//! [`cluster`] finds the centres; [`load`] builds, [`scan`] searches (with [`candidates`], [`centre_cache`]), [`insert`],
-//! [`vacuum`] and [`check`](mod@check) do what they are called. All of them work on [`lists`], the traits that a layout of
-//! pages implements: [`v1`], pgvector's. [`format`](mod@format) tells layouts apart.
+//! [`cluster`] finds the centres; [`load`] builds, [`scan`] searches (with [`candidates`], [`centre_cache`]),
+//! [`insert`], [`vacuum`] and [`check`](mod@check) do what they are called. All of them work on [`lists`], the
+//! traits that a layout of pages implements: [`v1`], pgvector's. [`format`](mod@format) tells layouts apart.
 
 pub mod candidates;
 pub mod centre_cache;

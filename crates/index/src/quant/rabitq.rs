@@ -1,9 +1,11 @@
-//! Codes of residuals in 1, 2 or 4 bits an element, with an unbiased estimate of distances: RaBitQ (Gao and Long,
-//! arXiv:2405.12497, section 3; more bits: Gao et al., arXiv:2409.09913), here with a uniform quantiser of a fixed step.
+//! Codes of residuals in 1, 2 or 4 bits an element, with an unbiased estimate of distances: RaBitQ (Gao and
+//! Long, arXiv:2405.12497, section 3; more bits: Gao et al., arXiv:2409.09913), here with a uniform quantiser
+//! of a fixed step.
 //!
-//! A vector x is coded relative to a centre c (a list's centre, or the node that an edge begins at). With P the rotation
-//! and r = P(x - c), the code u has an integer of b bits for each element, and y = u - (2^b - 1)/2 points nearly where r
-//! points. Because P is random, <y, v> |r|^2 / <y, r> is an unbiased estimate of <r, v> for every v = P(q - c), so
+//! A vector x is coded relative to a centre c (a list's centre, or the node that an edge begins at). With P the
+//! rotation and r = P(x - c), the code u has an integer of b bits for each element, and y = u - (2^b - 1)/2
+//! points nearly where r points. Because P is random, <y, v> |r|^2 / <y, r> is an unbiased estimate of <r, v>
+//! for every v = P(q - c), so
 //!
 //! ```text
 //! |q - x|^2  =  |q - c|^2 + |r|^2 - 2 <r, v>      ~  |q - c|^2 + add + scale <y, Pq>
@@ -89,8 +91,8 @@ pub struct Factors {
 /// ([`Kernels::plane_products`]); both have as many elements as the rotation's
 /// [`padded`](super::rotation::Rotation::padded), and `code` is [`Bits::code_size`] bytes. Returns the factors.
 ///
-/// A residual of zero, or one whose square is no finite float, gives factors without a scale: the estimate is then that of
-/// the centre plus the square, whatever the query.
+/// A residual of zero, or one whose square is no finite float, gives factors without a scale: the estimate is
+/// then that of the centre plus the square, whatever the query.
 pub fn encode(
     kernels: &Kernels,
     bits: Bits,
@@ -163,8 +165,8 @@ impl Query {
         Ok(())
     }
 
-    /// Upper bound of the Euclidean distance between the rotated query and what its bytes say; infinite when bytes cannot
-    /// say it.
+    /// Upper bound of the Euclidean distance between the rotated query and what its bytes say; infinite when
+    /// bytes cannot say it.
     pub fn error(&self) -> f32 {
         self.error
     }

@@ -114,8 +114,8 @@ fn estimates_are_unbiased_and_as_exact_as_theory_says() {
     }
 }
 
-/// The deviation beside each code is that of its own errors: of many queries the share beyond 1.9 and 3 of them is what a
-/// normal distribution has.
+/// The deviation beside each code is that of its own errors: of many queries the share beyond 1.9 and 3 of them
+/// is what a normal distribution has.
 #[test]
 fn the_deviation_of_a_code_bounds_its_errors() {
     let mut rng = SmallRng::seed_from_u64(3);

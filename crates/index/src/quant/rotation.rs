@@ -9,8 +9,8 @@ pub const PADDING: usize = 16;
 /// Rounds of signs and transforms. Two mix well when the dimension is a power of two; the others need more.
 const ROUNDS: usize = 4;
 
-/// Sequence of the SplitMix64 generator (Steele, Lea and Flood, OOPSLA 2014). The signs of an index come from the seed in
-/// its meta page, so this must never change, as a library's generator might.
+/// Sequence of the SplitMix64 generator (Steele, Lea and Flood, OOPSLA 2014). The signs of an index come from
+/// the seed in its meta page, so this must never change, as a library's generator might.
 struct SplitMix(u64);
 
 impl SplitMix {
@@ -72,8 +72,8 @@ impl Rotation {
     /// Rotates `value`, of [`Self::dims`] elements, into `out`, of [`Self::padded`]: elements that `value` lacks count
     /// as zero, those beyond are not looked at, and so with `out`.
     ///
-    /// A dimension that is no power of two is transformed in two overlapping windows, by turns, and its halves are mixed
-    /// after both. Every step is orthogonal.
+    /// A dimension that is no power of two is transformed in two overlapping windows, by turns, and its halves
+    /// are mixed after both. Every step is orthogonal.
     pub fn apply(&self, kernels: &Kernels, value: &[f32], out: &mut [f32]) {
         let padded = self.padded().min(out.len());
         let Some(out) = out.get_mut(..padded) else { return };

@@ -3,21 +3,22 @@
 //! A vector x is kept as signed bytes q and a scale s, so that s q is nearly x, and e >= |x - s q| is known. The inner
 //! product of two codes is exact in integers. Two things are made of it.
 //!
-//! **Bounds** ([`RowCodes`] against [`PanelCodes`]), for who wants what all distances would give and computes few of them.
-//! With codes x' and y' of x and y:
+//! **Bounds** ([`RowCodes`] against [`PanelCodes`]), for who wants what all distances would give and computes
+//! few of them. With codes x' and y' of x and y:
 //!
 //! ```text
 //! | |x - y| - |x' - y'| | <= e(x) + e(y)                    triangle inequality
 //! | x . y - x' . y' |      <= |x'| e(y) + e(x) |y|          Cauchy and Schwarz
 //! ```
 //!
-//! Only vectors whose lower bound is not above the least upper bound can be the nearest, mostly a few of hundreds, and only
-//! those need be compared as floats. [`ROUNDING`] widens the bounds by what kernels may round. (The kernels for one and for
-//! sixteen columns round differently in the last bit.)
+//! Only vectors whose lower bound is not above the least upper bound can be the nearest, mostly a few of
+//! hundreds, and only those need be compared as floats. [`ROUNDING`] widens the bounds by what kernels may
+//! round. (The kernels for one and for sixteen columns round differently in the last bit.)
 //!
-//! **Estimates** ([`CentredEncoder`], [`CentredCode`]), for who compares mostly what is near: codes of the differences from
-//! a centre c. They are off by little when the values are near each other, hence both metrics are put as distances of codes,
-//! with what the codes lose of a value's norm as one number per value, its offset:
+//! **Estimates** ([`CentredEncoder`], [`CentredCode`]), for who compares mostly what is near: codes of the
+//! differences from a centre c. They are off by little when the values are near each other, hence both metrics
+//! are put as distances of codes, with what the codes lose of a value's norm as one number per value, its
+//! offset:
 //!
 //! ```text
 //! |x - y|² ~ |s q|² + |t r|² - 2 s t (q . r)
@@ -32,8 +33,8 @@ use crate::work::memory::{self, OutOfMemory};
 /// A signed byte becomes an unsigned one in panels.
 const OFFSET: i32 = 128;
 
-/// Makes `out` the code of a vector. Returns what belongs to it, or none when the vector does not fit signed bytes: it has
-/// elements that are not finite, or are too large or too small for that.
+/// Makes `out` the code of a vector. Returns what belongs to it, or none when the vector does not fit signed
+/// bytes: it has elements that are not finite, or are too large or too small for that.
 pub fn encode(k: &Kernels, value: &[f32], out: &mut [i8]) -> Option<ByteCode> {
     let code = k.encode_i8(value, out);
     (code.error.is_finite() && code.scale.is_finite()).then_some(code)
@@ -263,8 +264,8 @@ impl<'a> CentredEncoder<'a> {
         CentredEncoder { centre, centre_square: norm * norm, metric, kernels }
     }
 
-    /// Makes `out` the code of `value`, which becomes its difference from the centre. Returns what belongs to the code, or
-    /// none when a number leaves the range of `f32`.
+    /// Makes `out` the code of `value`, which becomes its difference from the centre. Returns what belongs to
+    /// the code, or none when a number leaves the range of `f32`.
     pub fn encode(&self, value: &mut [f32], out: &mut [i8]) -> Option<CentredHead> {
         let (k, inner) = (self.kernels, self.metric != Metric::L2);
         let along = if inner { f64::from(k.inner_product_f32(value, self.centre)) } else { 0.0 };
@@ -301,8 +302,8 @@ impl<'a> CentredCode<'a> {
         CentredCode { head: CentredHead { scale: self.head.scale * factor, ..self.head }, ..self }
     }
 
-    /// Returns an estimate of the distance between two vectors, of which `self` was prepared: squared, or minus the inner
-    /// product.
+    /// Returns an estimate of the distance between two vectors, of which `self` was prepared: squared, or minus
+    /// the inner product.
     #[inline(always)]
     pub fn distance(self, kernels: &Kernels, to: CentredCode<'_>) -> f32 {
         let product = kernels.inner_product_i8(self.bytes, to.bytes) as f32;

@@ -61,13 +61,14 @@ pub trait BlockStore {
         let _ = tids;
     }
 
-    /// Says that the item of about `size` bytes at `tid` will be read next. A hint; of damaged pages, the TID may be none.
+    /// Says that the item of about `size` bytes at `tid` will be read next. A hint; of damaged pages, the TID
+    /// may be none.
     fn prefetch_item(&mut self, tid: Tid, size: usize) {
         let _ = (tid, size);
     }
 
-    /// Says that `size` bytes of a block, from `start` on, will be read next. A hint; of damaged pages, the block may not
-    /// exist, or end before.
+    /// Says that `size` bytes of a block, from `start` on, will be read next. A hint; of damaged pages, the
+    /// block may not exist, or end before.
     fn prefetch_bytes(&mut self, block: u32, start: usize, size: usize) {
         let _ = (block, start, size);
     }

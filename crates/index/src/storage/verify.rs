@@ -26,8 +26,8 @@ impl Violation {
     }
 }
 
-/// Violations as they are found. When there is no memory for more, the rest is left out and [`Self::out_of_memory`] says
-/// so.
+/// Violations as they are found. When there is no memory for more, the rest is left out and
+/// [`Self::out_of_memory`] says so.
 #[derive(Debug, Default)]
 pub struct Violations {
     found: Vec<Violation>,

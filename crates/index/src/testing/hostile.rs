@@ -1,5 +1,5 @@
-//! Damaged pages and odd sequences of operations, systematically and at random: the short forms of what the fuzz targets
-//! do for hours. `VECTOR_HOSTILE=n` does n times as much.
+//! Damaged pages and odd sequences of operations, systematically and at random: the short forms of what the
+//! fuzz targets do for hours. `VECTOR_HOSTILE=n` does n times as much.
 #![cfg(test)]
 
 use proptest::prelude::*;

@@ -1,5 +1,5 @@
-//! Lists in memory, without pages: what the algorithms over [`crate::ivf::lists`] do is known in advance, and that they know
-//! no bytes is shown by their working here.
+//! Lists in memory, without pages: what the algorithms over [`crate::ivf::lists`] do is known in advance, and
+//! that they know no bytes is shown by their working here.
 #![cfg(any(test, feature = "testing"))]
 #![allow(clippy::unwrap_used)]
 

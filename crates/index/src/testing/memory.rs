@@ -1,5 +1,6 @@
-//! Blocks in memory that insist on the contract of [`crate::storage::blocks`]: what the server would answer with a deadlock, a
-//! lost change or a damaged page is a panic here. Handles on the same blocks stand for backends, one thread each.
+//! Blocks in memory that insist on the contract of [`crate::storage::blocks`]: what the server would answer
+//! with a deadlock, a lost change or a damaged page is a panic here. Handles on the same blocks stand for
+//! backends, one thread each.
 #![cfg(any(test, feature = "testing"))]
 #![allow(clippy::panic)]
 

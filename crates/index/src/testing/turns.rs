@@ -1,9 +1,11 @@
-//! Threads that take turns: one runs at a time, and who goes on after each step is drawn from a seed. So operations that
-//! know nothing of it are interleaved step by step, and the same seed gives the same interleaving.
+//! Threads that take turns: one runs at a time, and who goes on after each step is drawn from a seed. So
+//! operations that know nothing of it are interleaved step by step, and the same seed gives the same
+//! interleaving.
 //!
-//! A model checker for threads (loom, shuttle) would replace the locks and atomics of what it checks. Here those are the
-//! blocks, the operation locks and nothing else, all behind one trait, so it is enough that a store lets others go first before
-//! each of its calls; and the operation locks must be known here, so that who waits is not drawn, and that nobody can go on is seen.
+//! A model checker for threads (loom, shuttle) would replace the locks and atomics of what it checks. Here
+//! those are the blocks, the operation locks and nothing else, all behind one trait, so it is enough that a
+//! store lets others go first before each of its calls; and the operation locks must be known here, so that who
+//! waits is not drawn, and that nobody can go on is seen.
 #![cfg(any(test, feature = "testing"))]
 
 use std::collections::HashSet;

@@ -1,7 +1,8 @@
-//! Memory that may be wanting. Rust ends the process when an allocation finds no memory, and the process is a server's: what
-//! grows with data or settings is asked for in a way that may fail, by the functions here and `try_reserve`, and ends as
-//! an error or goes on with less. Only what is small whatever the data are ([`SMALL`]) may be asked for in the ordinary way:
-//! the host keeps a reserve for it, and says by [`set_short`] when that had to be opened.
+//! Memory that may be wanting. Rust ends the process when an allocation finds no memory, and the process is a
+//! server's: what grows with data or settings is asked for in a way that may fail, by the functions here and
+//! `try_reserve`, and ends as an error or goes on with less. Only what is small whatever the data are
+//! ([`SMALL`]) may be asked for in the ordinary way: the host keeps a reserve for it, and says by [`set_short`]
+//! when that had to be opened.
 
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 

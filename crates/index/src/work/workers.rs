@@ -1,10 +1,11 @@
 //! Threads for the work of one build, in a pool of their own. The calling thread works too and looks after its host
 //! meanwhile; helpers only compute.
 //!
-//! The pool is started when there is work for more than one thread and ends with its [`Workers`], which join its
-//! threads: none is left idle in a backend. It is rayon's, with threads started here: they inherit what the host arranges
-//! (a backend blocks all signals), and they can be joined, which rayon's own cannot. What rayon allocates is small
-//! ([`memory::SMALL`](crate::work::memory::SMALL)): queues of jobs, a few hundred bytes a thread.
+//! The pool is started when there is work for more than one thread and ends with its [`Workers`], which join
+//! its threads: none is left idle in a backend. It is rayon's, with threads started here: they inherit what the
+//! host arranges (a backend blocks all signals), and they can be joined, which rayon's own cannot. What rayon
+//! allocates is small ([`memory::SMALL`](crate::work::memory::SMALL)): queues of jobs, a few hundred bytes a
+//! thread.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -71,8 +72,8 @@ pub struct Worker<'a, 'h> {
 }
 
 impl Worker<'_, '_> {
-    /// Returns whether to go on, to be asked every millisecond or so. When not, the calling thread is unwinding and nobody
-    /// will look at the results. The calling thread looks after its host here.
+    /// Returns whether to go on, to be asked every millisecond or so. When not, the calling thread is unwinding
+    /// and nobody will look at the results. The calling thread looks after its host here.
     #[inline]
     pub fn goes_on(&mut self) -> bool {
         if let Some(host) = &mut self.host {
@@ -133,9 +134,9 @@ impl<'h> Workers<'h> {
         self.host.poll_when_due();
     }
 
-    /// Does `work` on as many threads as there are, and no more than `most`: once on each, with scratch memory of its own.
-    /// What is shared out among them, and when it is used up, `work` knows. Where there is no memory for a helper's stack
-    /// or scratch, the others do its part.
+    /// Does `work` on as many threads as there are, and no more than `most`: once on each, with scratch memory
+    /// of its own. What is shared out among them, and when it is used up, `work` knows. Where there is no
+    /// memory for a helper's stack or scratch, the others do its part.
     ///
     /// # Errors
     /// No memory for the calling thread's scratch; nothing was done then.
@@ -179,10 +180,10 @@ impl<'h> Workers<'h> {
         Ok(())
     }
 
-    /// Does `work` on every chunk, in any order, each thread with scratch memory of its own. `work` calls its last
-    /// argument every millisecond or so and returns early, leaving its chunk half done, when that answers false: the
-    /// calling thread is unwinding then, and nobody will look at the results. Where there is no memory for a helper's stack
-    /// or scratch, the others do its part.
+    /// Does `work` on every chunk, in any order, each thread with scratch memory of its own. `work` calls its
+    /// last argument every millisecond or so and returns early, leaving its chunk half done, when that answers
+    /// false: the calling thread is unwinding then, and nobody will look at the results. Where there is no
+    /// memory for a helper's stack or scratch, the others do its part.
     ///
     /// # Errors
     /// No memory for the calling thread's scratch; nothing was done then.

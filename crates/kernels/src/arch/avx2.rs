@@ -269,8 +269,9 @@ unsafe fn plane_products(
         let (mut sum, mut rest) = (products_zero(), 0);
         for p in 0..planes {
             let weight = _mm256_set1_epi8(1 << p);
-            // SAFETY: code i is one of the `count` that the caller vouches for, each of planes * n / 8 bytes; a step
-            // reads four of a plane's bytes for 32 of the query's n; the rest, less than 32, is left to the scalar kernel.
+            // SAFETY: code i is one of the `count` that the caller vouches for, each of planes * n / 8 bytes; a
+            // step reads four of a plane's bytes for 32 of the query's n; the rest, less than 32, is left to
+            // the scalar kernel.
             unsafe {
                 let plane = codes.add(i * stride + p * (n / 8));
                 let mut j = 0;

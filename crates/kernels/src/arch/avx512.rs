@@ -266,8 +266,9 @@ unsafe fn inner_product_byte_panel(
 ) {
     const BYTES: usize = GROUP * PANEL;
     let mut done = 0;
-    // SAFETY: the caller vouches for `count` pointers to n groups each, a panel of n * PANEL groups and room for
-    // count * PANEL. `done + r` stays below `count`, a group's number below n, and a vector is PANEL groups or integers.
+    // SAFETY: the caller vouches for `count` pointers to n groups each, a panel of n * PANEL groups and room
+    // for count * PANEL. `done + r` stays below `count`, a group's number below n, and a vector is PANEL groups
+    // or integers.
     unsafe {
         while count - done >= PANEL_ROWS {
             let mut sums = [_mm512_setzero_si512(); PANEL_ROWS];
@@ -311,8 +312,8 @@ unsafe fn inner_product_byte_panel(
 /// Codes that meet the query at once.
 const PLANE_CODES: usize = 4;
 
-/// A bit of a plane becomes the weight of the plane in its byte, or zero, and one instruction multiplies 64 of them with
-/// the query's bytes.
+/// A bit of a plane becomes the weight of the plane in its byte, or zero, and one instruction multiplies 64 of
+/// them with the query's bytes.
 #[target_feature(
     enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vpopcntdq,avx2,fma,f16c,popcnt,bmi2"
 )]
@@ -332,9 +333,9 @@ unsafe fn plane_products(
         for p in 0..planes {
             let weight = _mm512_set1_epi8(1 << p);
             let mut j = 0;
-            // SAFETY: code `done + i` is one of the `count` that the caller vouches for, each of planes * n / 8 bytes;
-            // a step reads the 8 bytes for 64 elements, or the plane's last 8 when 64 were met before, or all of a plane of
-            // less than 8, and as much of the query's n.
+            // SAFETY: code `done + i` is one of the `count` that the caller vouches for, each of planes * n / 8
+            // bytes; a step reads the 8 bytes for 64 elements, or the plane's last 8 when 64 were met before,
+            // or all of a plane of less than 8, and as much of the query's n.
             unsafe {
                 while n - j >= 64 {
                     let bytes = load_bytes(query.add(j).cast());

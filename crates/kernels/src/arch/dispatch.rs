@@ -292,8 +292,8 @@ macro_rules! bounds {
             out: &mut [[f32; PANEL]],
         ) {
             let n = rows.len().min(products.len()).min(out.len());
-            // SAFETY: the slices hold at least n elements and `&mut` cannot overlap `&`; a table is reachable only on a CPU
-            // with its features.
+            // SAFETY: the slices hold at least n elements and `&mut` cannot overlap `&`; a table is reachable
+            // only on a CPU with its features.
             unsafe {
                 (self.$name)(rows.as_ptr(), n, columns, products.as_ptr().cast(), out.as_mut_ptr().cast())
             }
@@ -396,9 +396,10 @@ impl Kernels {
         }
     }
 
-    /// Inner products of signed bytes with the columns of a panel of unsigned ones (see [`GROUP`]): `out[r][c]` is that of
-    /// `rows[r]` and column `c`, in `i32`; beyond 2^16 elements it may wrap around. Works on as many whole groups as the
-    /// panel and every row of a batch of eight have, and on as many rows as there are in both slices.
+    /// Inner products of signed bytes with the columns of a panel of unsigned ones (see [`GROUP`]): `out[r][c]`
+    /// is that of `rows[r]` and column `c`, in `i32`; beyond 2^16 elements it may wrap around. Works on as many
+    /// whole groups as the panel and every row of a batch of eight have, and on as many rows as there are in
+    /// both slices.
     pub fn inner_product_byte_panel(&self, rows: &[&[i8]], panel: &[u8], out: &mut [[i32; PANEL]]) {
         for (rows, out) in rows.chunks(BATCH).zip(out.chunks_mut(BATCH)) {
             let count = rows.len().min(out.len());
@@ -407,9 +408,9 @@ impl Kernels {
             for (pointer, row) in pointers.iter_mut().zip(rows) {
                 *pointer = row.as_ptr();
             }
-            // SAFETY: the first `count` <= BATCH pointers are those of rows of at least n groups; the panel holds n * PANEL
-            // groups, `out` has `count` rows of PANEL and `&mut` overlaps no `&`; a table is reachable only on a CPU with
-            // its features.
+            // SAFETY: the first `count` <= BATCH pointers are those of rows of at least n groups; the panel
+            // holds n * PANEL groups, `out` has `count` rows of PANEL and `&mut` overlaps no `&`; a table is
+            // reachable only on a CPU with its features.
             unsafe {
                 (self.inner_product_byte_panel)(
                     pointers.as_ptr(),
@@ -423,29 +424,30 @@ impl Kernels {
     }
 
     bounds! {
-        /// Lower bounds of the Euclidean distances (not their squares) between vectors and the columns of a panel, from
-        /// [`Kernels::inner_product_byte_panel`] of their codes. By the triangle inequality they are below the distances of
-        /// the codes by no more than both errors.
+        /// Lower bounds of the Euclidean distances (not their squares) between vectors and the columns of a
+        /// panel, from [`Kernels::inner_product_byte_panel`] of their codes. By the triangle inequality they
+        /// are below the distances of the codes by no more than both errors.
         code_l2_bounds;
-        /// Lower bounds of minus the inner products, by Cauchy and Schwarz: x . y = x' . y' + x' . (y - y') + (x - x') . y.
+        /// Lower bounds of minus the inner products, by Cauchy and Schwarz: x . y = x' . y' + x' . (y - y') +
+        /// (x - x') . y.
         code_inner_product_bounds;
     }
 
-    /// Puts a vector of less than 2^17 elements into signed bytes of -127..=127, one scale for all. When `scale` or `error`
-    /// is not finite, the vector has elements that are not, or are too large or too small for this, and the bytes mean
-    /// nothing.
+    /// Puts a vector of less than 2^17 elements into signed bytes of -127..=127, one scale for all. When
+    /// `scale` or `error` is not finite, the vector has elements that are not, or are too large or too small
+    /// for this, and the bytes mean nothing.
     pub fn encode_i8(&self, a: &[f32], out: &mut [i8]) -> ByteCode {
         let n = a.len().min(out.len());
-        // SAFETY: both slices hold at least n elements and `&mut` cannot overlap `&`; a table is reachable only on a CPU
-        // with its features.
+        // SAFETY: both slices hold at least n elements and `&mut` cannot overlap `&`; a table is reachable only
+        // on a CPU with its features.
         unsafe { (self.encode_i8)(a.as_ptr(), out.as_mut_ptr(), n) }
     }
 
-    /// Inner products of a query in signed bytes with codes of a few bits an element, in *planes*: the lowest bits of all
-    /// elements, then the next higher ones, up to [`MAX_PLANES`]; element `j` is bit `j % 8` of byte `j / 8` of its plane.
-    /// Code `i` begins at `i * stride` and its planes follow each other, `query.len() / 8` bytes each. Fills as much of
-    /// `out` as there are whole codes; counts in whole bytes of a plane; beyond 2^20 elements it may wrap around. Returns
-    /// the number of products.
+    /// Inner products of a query in signed bytes with codes of a few bits an element, in *planes*: the lowest
+    /// bits of all elements, then the next higher ones, up to [`MAX_PLANES`]; element `j` is bit `j % 8` of
+    /// byte `j / 8` of its plane. Code `i` begins at `i * stride` and its planes follow each other,
+    /// `query.len() / 8` bytes each. Fills as much of `out` as there are whole codes; counts in whole bytes of
+    /// a plane; beyond 2^20 elements it may wrap around. Returns the number of products.
     pub fn plane_products(
         &self,
         codes: &[u8],
@@ -472,11 +474,11 @@ impl Kernels {
         count
     }
 
-    /// Makes the code of the residual r = x - c in `planes` bits an element (see [`Kernels::plane_products`] for their order):
-    /// the integer u of an element is floor(r / (step sigma)) + 2^(planes - 1), brought into 0..2^planes, where sigma is the
-    /// root of the mean square of r, and y = u - (2^planes - 1) / 2. Works on as many whole blocks of [`PLANE_BLOCK`]
-    /// elements as all slices have; planes beyond [`MAX_PLANES`] are left out. Where r is zero, or has no finite square,
-    /// the code is zero, and so are the sums with y.
+    /// Makes the code of the residual r = x - c in `planes` bits an element (see [`Kernels::plane_products`]
+    /// for their order): the integer u of an element is floor(r / (step sigma)) + 2^(planes - 1), brought into
+    /// 0..2^planes, where sigma is the root of the mean square of r, and y = u - (2^planes - 1) / 2. Works on
+    /// as many whole blocks of [`PLANE_BLOCK`] elements as all slices have; planes beyond [`MAX_PLANES`] are
+    /// left out. Where r is zero, or has no finite square, the code is zero, and so are the sums with y.
     pub fn encode_planes(
         &self,
         x: &[f32],

@@ -413,8 +413,9 @@ macro_rules! bit_kernels {
     };
 }
 
-/// Codes of residuals, in two passes: their mean square first, then the code and its sums. The residual is taken twice, which
-/// is cheaper than to keep it. `plane_bits` gives the bit `p` of each lane's integer, the first lane's lowest.
+/// Codes of residuals, in two passes: their mean square first, then the code and its sums. The residual is
+/// taken twice, which is cheaper than to keep it. `plane_bits` gives the bit `p` of each lane's integer, the
+/// first lane's lowest.
 macro_rules! plane_kernels {
     ($features:literal) => {
         #[target_feature(enable = $features)]
@@ -428,8 +429,8 @@ macro_rules! plane_kernels {
         ) -> PlaneSums {
             const V: usize = PLANE_BLOCK / W;
             let (mut square, mut centre_along) = ([zero(); V], [zero(); V]);
-            // SAFETY: n is a multiple of PLANE_BLOCK, which is V vectors of W, and the caller vouches for n elements behind
-            // both pointers.
+            // SAFETY: n is a multiple of PLANE_BLOCK, which is V vectors of W, and the caller vouches for n
+            // elements behind both pointers.
             unsafe {
                 for i in (0..n).step_by(PLANE_BLOCK) {
                     for v in 0..V {

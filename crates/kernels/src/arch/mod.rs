@@ -52,8 +52,8 @@ fn jaccard(intersection: u64, union: u64) -> f64 {
     if intersection == 0 { 1.0 } else { 1.0 - intersection as f64 / union as f64 }
 }
 
-/// What elements of a residual are multiplied with, to count in steps of the quantiser; 0 when there is nothing to count:
-/// a square of zero, or none that is a finite number.
+/// What elements of a residual are multiplied with, to count in steps of the quantiser; 0 when there is nothing
+/// to count: a square of zero, or none that is a finite number.
 #[inline(always)]
 fn per_step(square: f32, n: usize, step: f32) -> f32 {
     let per_step = 1.0 / (step * (square / n.max(1) as f32).sqrt());

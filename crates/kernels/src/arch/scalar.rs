@@ -259,9 +259,9 @@ code_bounds! {
 /// Added to a number of at most 22 bits, it leaves the nearest integer in the lowest bits.
 const ROUND: f32 = 12_582_912.0;
 
-/// Puts floats into bytes; every tier's, compiled with its features. What rounding can do to the result is small next to
-/// what the bytes lose: an element's loss is wrong by at most 2^-23 of the largest element, and a sum of squares by far
-/// less than a thousandth.
+/// Puts floats into bytes; every tier's, compiled with its features. What rounding can do to the result is
+/// small next to what the bytes lose: an element's loss is wrong by at most 2^-23 of the largest element, and a
+/// sum of squares by far less than a thousandth.
 #[inline(always)]
 pub(super) unsafe fn encode_i8(a: *const f32, out: *mut i8, n: usize) -> ByteCode {
     const LANES: usize = 16;
@@ -319,8 +319,8 @@ pub(super) unsafe fn plane_products(
     n: usize,
     out: *mut i32,
 ) {
-    // SAFETY: the caller passes `count` codes of planes * n / 8 bytes, `stride` apart, a query of n bytes, a multiple of
-    // eight, and `count` writable places (the contract of `Kernels`).
+    // SAFETY: the caller passes `count` codes of planes * n / 8 bytes, `stride` apart, a query of n bytes, a
+    // multiple of eight, and `count` writable places (the contract of `Kernels`).
     unsafe {
         let (query, _) = from_raw_parts(query, n).as_chunks::<8>();
         for i in 0..count {

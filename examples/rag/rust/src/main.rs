@@ -1,5 +1,5 @@
-//! Retrieval for a language model, in Rust with tokio-postgres. Vectors of sentences come from a Python process behind a pipe
-//! (embed.py); in production they come from an embedding service.
+//! Retrieval for a language model, in Rust with tokio-postgres. Vectors of sentences come from a Python process
+//! behind a pipe (embed.py); in production they come from an embedding service.
 
 use pgvector::Vector;
 use std::error::Error;

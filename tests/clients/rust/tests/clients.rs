@@ -71,7 +71,8 @@ async fn fill<T: ToSql + Sync>(client: &Client, table: &str, kind: &str, values:
     kind
 }
 
-/// Values come back, through COPY and as parameters; NULL too; every operator's index finds what a pass over the table finds.
+/// Values come back, through COPY and as parameters; NULL too; every operator's index finds what a pass over
+/// the table finds.
 async fn kind<T>(name: &str, values: Vec<T>, measures: &[(&str, &str)])
 where
     T: ToSql + Sync + Clone + PartialEq + std::fmt::Debug + for<'a> FromSql<'a>,

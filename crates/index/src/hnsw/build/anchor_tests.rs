@@ -210,8 +210,8 @@ fn anchors_stand_first_on_the_pages() {
     }
 }
 
-/// The share of the ten nearest elements that searches with a queue of `ef` find, for every seventeenth element that `asked`
-/// holds for.
+/// The share of the ten nearest elements that searches with a queue of `ef` find, for every seventeenth element
+/// that `asked` holds for.
 pub(super) fn recall<S: Space>(graph: &Graph<S>, ef: usize, asked: impl Fn(u32) -> bool) -> f64 {
     let (elements, nodes) = (&graph.elements, graph.len() as u32);
     let exact = Exact(elements);

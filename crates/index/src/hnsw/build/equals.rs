@@ -93,8 +93,8 @@ impl Shares {
     }
 }
 
-/// A random walk from `start` over edges between nodes of equal value. Returns where it ends, and in `edges` such edges from
-/// there.
+/// A random walk from `start` over edges between nodes of equal value. Returns where it ends, and in `edges`
+/// such edges from there.
 pub(super) fn wander(base_layer: &Lists, start: u32, seed: u32, edges: &mut Vec<Edge>) -> u32 {
     let mut at = start;
     for step in 0..=STEPS {

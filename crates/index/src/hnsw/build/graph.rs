@@ -32,8 +32,8 @@ impl Edge {
     }
 }
 
-/// The order among equal distances from `owner`, another one for each owner, so that not all lists drop the same node. It is
-/// that of the edge back, too: edges are rather kept at both ends.
+/// The order among equal distances from `owner`, another one for each owner, so that not all lists drop the
+/// same node. It is that of the edge back, too: edges are rather kept at both ends.
 #[inline]
 pub(super) fn rank(owner: u32, node: u32) -> u32 {
     let ends = u64::from(owner.min(node)) << 32 | u64::from(owner.max(node));

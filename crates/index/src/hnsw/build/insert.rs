@@ -121,8 +121,8 @@ impl<'a, S: Space, G: Score> Around<'a, S, G> {
 }
 
 impl<S: Space, G: Score> Around<'_, S, G> {
-    /// Puts into `pool`, for the search of layer 0, nodes equal to `node`: those that random walks from the first of them
-    /// end at, and what these have edges to. `edges` is room for a list.
+    /// Puts into `pool`, for the search of layer 0, nodes equal to `node`: those that random walks from the
+    /// first of them end at, and what these have edges to. `edges` is room for a list.
     fn meet_equals(&mut self, node: u32, pool: &mut CandidateQueue, ef: usize, edges: &mut Vec<Edge>) {
         let (first, base_layer) = (self.shares.own, &self.elements.base_layer);
         let mut places = share(ef);
@@ -157,8 +157,8 @@ impl<S: Space, G: Score> Around<'_, S, G> {
         }
     }
 
-    /// Exchanges candidates of values that have used up their share of the queue for others of the same values. A search
-    /// always meets the same ones first, and the others would have no edges but among themselves.
+    /// Exchanges candidates of values that have used up their share of the queue for others of the same values.
+    /// A search always meets the same ones first, and the others would have no edges but among themselves.
     fn scatter(&self, node: u32, candidates: &mut [Edge], edges: &mut Vec<Edge>) {
         let rows = &self.elements.rows;
         for at in 0..candidates.len() {
@@ -301,9 +301,9 @@ fn order_ties(node: u32, candidates: &mut [Edge]) {
     }
 }
 
-/// Appends to `selected` up to `slots` of the candidates, which come nearest first: those that no chosen one
-/// is closer to than the new element is (paper, algorithm 4), and then the nearest of the others; of those of equal value,
-/// which are marked, no more than their share. They stay in order of their distances.
+/// Appends to `selected` up to `slots` of the candidates, which come nearest first: those that no chosen one is
+/// closer to than the new element is (paper, algorithm 4), and then the nearest of the others; of those of
+/// equal value, which are marked, no more than their share. They stay in order of their distances.
 fn select<G: Score>(
     score: G,
     candidates: &mut [Edge],
@@ -443,8 +443,8 @@ fn place(edges: &[Edge], owner: u32, edge: Edge) -> usize {
     at + ties.take_while(|e| rank(owner, e.node) < rank(owner, edge.node)).count()
 }
 
-/// The edge of a full list to drop: the last pruned one, or else the last but those to nodes of equal value, which are not
-/// the whole list.
+/// The edge of a full list to drop: the last pruned one, or else the last but those to nodes of equal value,
+/// which are not the whole list.
 fn droppable(edges: &[Edge]) -> Option<usize> {
     let pruned = edges.iter().rposition(Edge::is_pruned);
     pruned.or_else(|| edges.iter().rposition(|e| e.closer != EQUAL))

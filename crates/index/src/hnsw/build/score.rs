@@ -179,7 +179,8 @@ impl<'a> Score for &'a Codes {
 
 /// Rows that the centre is the mean of.
 const CENTRE_SAMPLE: usize = 4096;
-/// Rows that are compared with all others to see whether codes are true to their values: a hundredth or two of a build's work.
+/// Rows that are compared with all others to see whether codes are true to their values: a hundredth or two of
+/// a build's work.
 const PROBES: usize = 16;
 /// Comparisons between two looks at the clock.
 const STRIDE: u32 = 256;

@@ -219,7 +219,8 @@ fn elements_with_equal_values_are_all_reached() {
     }
 }
 
-/// By inner product most vectors are nobody's neighbour; that searches find them must not cost the lists of the long ones.
+/// By inner product most vectors are nobody's neighbour; that searches find them must not cost the lists of the
+/// long ones.
 #[test]
 fn vectors_that_nobody_is_near_leave_the_others_their_edges() {
     let mut random = Random(11);

@@ -1,13 +1,14 @@
-//! The tree that holds layer 0 together. Edges are directed, and adding one to a full list drops another, which may have
-//! been the only way to a node, or the only way back. So some edges are never dropped: each element but the root has an
-//! *anchor*, has an edge to it and one back from it, and anchors lead to the root. Then every element leads to every other,
-//! whatever else lists hold. (src/hnsw/README.md says how later changes keep that.)
+//! The tree that holds layer 0 together. Edges are directed, and adding one to a full list drops another, which
+//! may have been the only way to a node, or the only way back. So some edges are never dropped: each element
+//! but the root has an
+//! *anchor*, has an edge to it and one back from it, and anchors lead to the root. Then every element leads to
+//! every other, whatever else lists hold. (src/hnsw/README.md says how later changes keep that.)
 //!
-//! The tree grows over edges that stand in both lists, breadth first from the entry point, and few hang below one element,
-//! so that no list is full of what it cannot drop. What is left then is given edges: an element that a list of the tree
-//! leads to gets the edge back; another one gets a pair of edges with the nearest element of the tree that can spare one. By
-//! inner product there may be as many of these as others, all near the same few long vectors, whose lists everybody needs:
-//! so no list spares more than a few.
+//! The tree grows over edges that stand in both lists, breadth first from the entry point, and few hang below
+//! one element, so that no list is full of what it cannot drop. What is left then is given edges: an element
+//! that a list of the tree leads to gets the edge back; another one gets a pair of edges with the nearest
+//! element of the tree that can spare one. By inner product there may be as many of these as others, all near
+//! the same few long vectors, whose lists everybody needs: so no list spares more than a few.
 
 use std::sync::atomic::AtomicBool;
 
@@ -28,9 +29,9 @@ const MOST: usize = 3;
 /// Steps down the tree that go to the nearest child.
 const NEAREST_STEPS: u32 = 4;
 
-/// The tree while it grows. A node's anchor is kept in `hash`, which has served its purpose. `next` chains the nodes that the
-/// tree will grow from; then it counts, from [`NONE`] on, the edges that a node's list has spared. For a node outside the tree it
-/// is one inside whose list leads there, or [`NONE`].
+/// The tree while it grows. A node's anchor is kept in `hash`, which has served its purpose. `next` chains the
+/// nodes that the tree will grow from; then it counts, from [`NONE`] on, the edges that a node's list has
+/// spared. For a node outside the tree it is one inside whose list leads there, or [`NONE`].
 struct Tree<'a, S> {
     elements: &'a mut Elements<S>,
     /// nodes in the tree
@@ -193,9 +194,10 @@ impl<S: Space> Tree<'_, S> {
         Ok(anchor)
     }
 
-    /// Gives `node` an edge from a node below `start` in the tree: a few steps down to the nearest child of each, then to
-    /// any, or the tree would grow there alone, and so deep that the way down takes longer and longer. Returns with the
-    /// new anchor. There is one: nothing hangs below a leaf, so that it can spare an edge.
+    /// Gives `node` an edge from a node below `start` in the tree: a few steps down to the nearest child of
+    /// each, then to any, or the tree would grow there alone, and so deep that the way down takes longer and
+    /// longer. Returns with the new anchor. There is one: nothing hangs below a leaf, so that it can spare an
+    /// edge.
     fn descend(&mut self, node: u32, start: u32) -> u32 {
         let (mut owner, mut steps) = (start, 0u32);
         loop {
@@ -213,8 +215,8 @@ impl<S: Space> Tree<'_, S> {
         }
     }
 
-    /// Puts `node` into the list of the node of the tree that `to` leads to; returns false when that cannot spare an edge, or
-    /// has spared enough.
+    /// Puts `node` into the list of the node of the tree that `to` leads to; returns false when that cannot
+    /// spare an edge, or has spared enough.
     fn spare(&mut self, node: u32, to: Edge) -> bool {
         let owner = to.node;
         let full = self.elements.base_layer.lock(owner as usize).is_full();
@@ -229,8 +231,9 @@ impl<S: Space> Tree<'_, S> {
         given
     }
 
-    /// Puts an edge into the list of `owner`, where it is full in the place of one that the tree does not need: of those
-    /// the farthest that another edge is closer to, or else the farthest. Returns false when all are needed.
+    /// Puts an edge into the list of `owner`, where it is full in the place of one that the tree does not need:
+    /// of those the farthest that another edge is closer to, or else the farthest. Returns false when all are
+    /// needed.
     fn link(&mut self, owner: u32, edge: Edge) -> bool {
         let mut edges = core::mem::take(&mut self.edges);
         let mut list = self.elements.base_layer.lock(owner as usize);

@@ -1,6 +1,7 @@
 //! What one insert knows of other nodes: their distances from the new one, and in which layer they were met.
 
-/// A small table of nodes, emptied by counting up. A node's distance holds for the whole insert, being met for one layer.
+/// A small table of nodes, emptied by counting up. A node's distance holds for the whole insert, being met for
+/// one layer.
 #[derive(Debug)]
 pub(super) struct Visited {
     slots: Vec<Slot>,

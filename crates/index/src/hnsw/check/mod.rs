@@ -16,16 +16,17 @@
 //!   lead to them, while theirs may lead to a deleted element, or to another in its place, once nothing leads to
 //!   themselves; so the edges of a dying element count only where something does (found out when the check is deep);
 //! - an element that nothing leads to: an insert writes the pair first and the edges to it one by one;
-//! - no entry point while there are dying elements, or while no element has an edge (rows that are out of reach then are
-//!   told by a deep check);
+//! - no entry point while there are dying elements, or while no element has an edge (rows that are out of reach
+//!   then are told by a deep check);
 //! - an entry point below the highest level: a vacuum takes the highest element that it had seen. Searches then begin
 //!   lower, at the same results.
 //!
-//! A deep check also walks the graph as searches do ([`reach`]): every element with rows must be reached in layer 0, and
-//! every element in which a descent can end must lead back. Of the elements that are not reached it does not know
-//! whether their rows were ever committed (an insert that was interrupted leaves an element that nothing leads to); who
-//! has the table asks [`Census::find`] for each row and tells by [`OutOfReach`]. In an index that pgvector wrote, rows
-//! may be out of reach: a full list drops edges there, and some element its last.
+//! A deep check also walks the graph as searches do ([`reach`]): every element with rows must be reached in
+//! layer 0, and every element in which a descent can end must lead back. Of the elements that are not reached
+//! it does not know whether their rows were ever committed (an insert that was interrupted leaves an element
+//! that nothing leads to); who has the table asks [`Census::find`] for each row and tells by [`OutOfReach`]. In
+//! an index that pgvector wrote, rows may be out of reach: a full list drops edges there, and some element its
+//! last.
 
 mod edges;
 mod reach;
@@ -101,8 +102,9 @@ struct Row {
     node: usize,
 }
 
-/// What a check found, violations aside. Memory grows with elements and rows: 16 bytes for each of an element, its
-/// neighbour tuple and its rows, and 13 bytes for each block; a deep check takes 17 bytes more for each element at most.
+/// What a check found, violations aside. Memory grows with elements and rows: 16 bytes for each of an element,
+/// its neighbour tuple and its rows, and 13 bytes for each block; a deep check takes 17 bytes more for each
+/// element at most.
 #[derive(Debug, Default)]
 pub struct Census {
     nodes: Vec<Node>,

@@ -1,6 +1,7 @@
-//! What a deep check asks of the graph as a whole: that searches come everywhere. Layer 0 must lead from the entry point
-//! to every element that has rows, and back to the entry point from every element in which a descent can end, that is,
-//! which the layers above lead to from the entry point. So layer 0 leads everywhere from wherever a descent ends.
+//! What a deep check asks of the graph as a whole: that searches come everywhere. Layer 0 must lead from the
+//! entry point to every element that has rows, and back to the entry point from every element in which a
+//! descent can end, that is, which the layers above lead to from the entry point. So layer 0 leads everywhere
+//! from wherever a descent ends.
 //!
 //! A vacuum at work, or interrupted, may have an entry point without rows, to which nothing need lead any more. In its
 //! place, then, is any element with rows: layer 0 must lead from it to all others that have rows.
@@ -127,8 +128,8 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// Follows layer 0 from `starts` and marks what it leads to. An edge to where it is known that the goal comes next, as
-    /// an edge back to where one came from often is, leads to the goal, too.
+    /// Follows layer 0 from `starts` and marks what it leads to. An edge to where it is known that the goal
+    /// comes next, as an edge back to where one came from often is, leads to the goal, too.
     fn spread_from<B: BlockStore>(
         &mut self,
         blocks: &mut B,

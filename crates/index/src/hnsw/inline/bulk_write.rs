@@ -1,5 +1,5 @@
-//! Writing a graph that was built in memory to pages, each page once: where every record will stand is known beforehand, so
-//! that pages are composed independently of each other, on threads, codes included.
+//! Writing a graph that was built in memory to pages, each page once: where every record will stand is known
+//! beforehand, so that pages are composed independently of each other, on threads, codes included.
 //!
 //! ```text
 //! block 0 meta | records of layer 0 | their rests | records above | their rests | segments of rows | long segments
@@ -446,8 +446,8 @@ impl<'g, S: InlineSpace> PagePlan<'g, S> {
         out
     }
 
-    /// Writes all pages but the meta page, in order: `page` is given a block's number and its bytes. They are composed on
-    /// the threads, some at a time.
+    /// Writes all pages but the meta page, in order: `page` is given a block's number and its bytes. They are
+    /// composed on the threads, some at a time.
     ///
     /// # Errors
     /// What `page` answers, or no memory.

@@ -11,14 +11,14 @@
 //! chain      | owner 4 | next segment 6 | TIDs 2 | version 1 | 0 3 | heap TIDs, 6 each ... |
 //! ```
 //!
-//! R is 2m on the ground layer and m above. A *node id* is the number of a record's slot, block times slots per page plus
-//! slot, among the pages of its layer's kind; to algorithms that want a TID it is (block, slot + 1). Factors are
+//! R is 2m on the ground layer and m above. A *node id* is the number of a record's slot, block times slots per page
+//! plus slot, among the pages of its layer's kind; to algorithms that want a TID it is (block, slot + 1). Factors are
 //! half-precision numbers times a power of two that the record names. Codes are C bytes each; `bit` has the neighbours'
 //! values in their place and no factors. The value is a whole varlena, as it was given.
 //!
-//! A record that a page does not hold is cut: its first part is in the slot, its *rest* in a slot of a page of rests, or on
-//! pages of its own, chained by their next block. Where that costs little the cut is before the value, so that nothing needs
-//! to be put together again.
+//! A record that a page does not hold is cut: its first part is in the slot, its *rest* in a slot of a page of rests,
+//! or on pages of its own, chained by their next block. Where that costs little the cut is before the value, so that
+//! nothing needs to be put together again.
 //!
 //! `pd_lower` and `pd_upper` both point behind the page header: no hole, so that generic WAL keeps every byte.
 

@@ -1,6 +1,6 @@
-//! The second layout of hnsw on pages: a node's record holds, beside its value, the id and a short code of each neighbour,
-//! so that one page access expands a node. Codes are those of RaBitQ ([`crate::quant::rabitq`]), kept in a graph as
-//! SymphonyQG (arXiv:2411.12229) keeps them.
+//! The second layout of hnsw on pages: a node's record holds, beside its value, the id and a short code of each
+//! neighbour, so that one page access expands a node. Codes are those of RaBitQ ([`crate::quant::rabitq`]),
+//! kept in a graph as SymphonyQG (arXiv:2411.12229) keeps them.
 //!
 //! | file | what |
 //! |---|---|

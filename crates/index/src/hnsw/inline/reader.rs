@@ -126,9 +126,9 @@ impl<'s, 'q, B: BlockStore, S: InlineSpace> Reader<'s, 'q, B, S> {
         self.blocks.prefetch_bytes(block, slots.range(slot).start, slots.size);
     }
 
-    /// Reads a node: its exact distance, and into `out` the ids of its neighbours with bounds of their distances, which are
-    /// the estimates less some deviations. `None` when it is a node no more (a standby replays the marking of nodes while
-    /// its scans run).
+    /// Reads a node: its exact distance, and into `out` the ids of its neighbours with bounds of their
+    /// distances, which are the estimates less some deviations. `None` when it is a node no more (a standby
+    /// replays the marking of nodes while its scans run).
     ///
     /// # Errors
     /// Damaged blocks.

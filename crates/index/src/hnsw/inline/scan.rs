@@ -1,6 +1,7 @@
-//! Scans of inline indexes, and their continuation: first along the graph, then over the pages, for what the graph did not
-//! lead to. Which rows come, and that each comes once, is argued in src/hnsw/README.md; here *visited* means that a list
-//! named a node, which then is a result, or kept, or waits as a candidate until it is read.
+//! Scans of inline indexes, and their continuation: first along the graph, then over the pages, for what the
+//! graph did not lead to. Which rows come, and that each comes once, is argued in src/hnsw/README.md; here
+//! *visited* means that a list named a node, which then is a result, or kept, or waits as a candidate until it
+//! is read.
 
 use super::codec::{Codec, PreparedQuery};
 use super::layout::Layout;
@@ -123,8 +124,8 @@ impl Scan {
         self.walk.in_use() + self.rows.len() * size_of::<Tid>()
     }
 
-    /// The next row with the operator's distance (its square for the Euclidean one), or none. `query` is a whole varlena as
-    /// it was given, `None` for NULL, and the same in all calls up to a reset.
+    /// The next row with the operator's distance (its square for the Euclidean one), or none. `query` is a
+    /// whole varlena as it was given, `None` for NULL, and the same in all calls up to a reset.
     ///
     /// # Errors
     /// A damaged block, or a query of other dimensions.

@@ -1,10 +1,10 @@
-//! Search in one layer by estimates. Candidates wait in the order of what they are at most as near as; each that is expanded
-//! gets its exact distance, and the result holds exact distances only. A layer is done when no candidate can be nearer than
-//! the farthest of a full result.
+//! Search in one layer by estimates. Candidates wait in the order of what they are at most as near as; each
+//! that is expanded gets its exact distance, and the result holds exact distances only. A layer is done when no
+//! candidate can be nearer than the farthest of a full result.
 //!
-//! An estimate errs, so a search that went by the first estimate of each node would miss what is estimated too far. A node that
-//! several lists name has an estimate from each, the better the shorter the edge, and the lowest of them counts. Bounds are the
-//! estimates less [`caution`] deviations.
+//! An estimate errs, so a search that went by the first estimate of each node would miss what is estimated too
+//! far. A node that several lists name has an estimate from each, the better the shorter the edge, and the
+//! lowest of them counts. Bounds are the estimates less [`caution`] deviations.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -15,9 +15,10 @@ use crate::quant::rabitq::Bits;
 use crate::storage::blocks::BlockStore;
 use crate::storage::page::Damage;
 
-/// Deviations that bounds lie below the estimates, found on several data sets (benches/benches/hnsw_layouts.rs) so that recall
-/// at equal `ef_search` is that of a search by exact distances. It is negative, bounds lie above: the lowest of several
-/// estimates is too low in the mean, and a candidate that is not expanded is mostly met again over a shorter edge.
+/// Deviations that bounds lie below the estimates, found on several data sets (benches/benches/hnsw_layouts.rs)
+/// so that recall at equal `ef_search` is that of a search by exact distances. It is negative, bounds lie
+/// above: the lowest of several estimates is too low in the mean, and a candidate that is not expanded is
+/// mostly met again over a shorter edge.
 pub const fn caution(bits: Bits) -> f32 {
     match bits.get() {
         1 | 2 => -0.25,
@@ -120,8 +121,8 @@ impl IdMap {
         Ok(())
     }
 
-    /// The place of an id, for which there is room; it is added when it is not there. Returns the key, [`NEW`] of one that
-    /// was added. Without a reservation, and without room, there is none.
+    /// The place of an id, for which there is room; it is added when it is not there. Returns the key, [`NEW`]
+    /// of one that was added. Without a reservation, and without room, there is none.
     #[inline(always)]
     pub fn entry(&mut self, id: u32) -> Option<&mut u32> {
         let len = self.slots.len();

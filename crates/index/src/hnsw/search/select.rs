@@ -71,8 +71,8 @@ pub fn select_sharing(
     chosen.extend(rest.iter().take(missing));
 }
 
-/// Of candidates that are one too many, the position of the one to drop: the farthest that algorithm 4 would not choose,
-/// or else the farthest. Candidates come nearest first; `memo` is room.
+/// Of candidates that are one too many, the position of the one to drop: the farthest that algorithm 4 would
+/// not choose, or else the farthest. Candidates come nearest first; `memo` is room.
 ///
 /// The answer is nearly always among the last few, so the choice is made backwards: whether one is chosen asks only for
 /// those that are nearer to it than the element is, and for each of these the same. That takes a tenth of the distances

@@ -1,5 +1,6 @@
-//! Which list each row belongs to: every row against every centre, rows in chunks on threads, sixteen centres at a time;
-//! by codes of one byte per element where the processor is fast with them, and then against the few that may be nearest.
+//! Which list each row belongs to: every row against every centre, rows in chunks on threads, sixteen centres
+//! at a time; by codes of one byte per element where the processor is fast with them, and then against the few
+//! that may be nearest.
 
 use vector_kernels::{Kernels, PANEL, kernels};
 
@@ -184,8 +185,8 @@ impl<L: Assigned> Lists<L> {
         }
     }
 
-    /// Finds the nearest centres by their codes; false, and nothing is found, when a row has none, or when too many centres
-    /// might be the nearest.
+    /// Finds the nearest centres by their codes; false, and nothing is found, when a row has none, or when too
+    /// many centres might be the nearest.
     fn by_codes(
         &self,
         room: &mut Room<'_, L>,
@@ -289,7 +290,8 @@ mod tests {
                         .map(|x| x + spread * rng.random_range(-1.0f32..1.0))
                         .collect()
                 };
-                // several of each hub: with no spread they are equally near, and there is a centre of zeros and a far one
+                // several of each hub: with no spread they are equally near, and there is a centre of zeros and
+                // a far one
                 let mut centres: Vec<Vec<f32>> = (0..lists).map(&mut near).collect();
                 centres[5].fill(0.0);
                 centres[6].iter_mut().for_each(|x| *x *= 1e4);

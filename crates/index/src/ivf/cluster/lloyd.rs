@@ -1,16 +1,18 @@
 //! Lloyd's k-means, exact, with most distances left out.
 //!
-//! Each row keeps an upper bound of the distance to its centre and, for each group of sixteen centres that lie near
-//! each other, a lower bound of the distance to any of them (its own aside). After every step the bounds loosen by how far
-//! centres moved. While the upper bound is below a group's lower one, no centre of that group can be nearer (triangle
-//! inequality), and the group is not looked at; otherwise all its sixteen distances are computed in one pass over the
-//! row, by the panel kernels. This is the idea of Ding et al., Yinyang K-Means (2015).
+//! Each row keeps an upper bound of the distance to its centre and, for each group of sixteen centres that lie
+//! near each other, a lower bound of the distance to any of them (its own aside). After every step the bounds
+//! loosen by how far centres moved. While the upper bound is below a group's lower one, no centre of that group
+//! can be nearer (triangle inequality), and the group is not looked at; otherwise all its sixteen distances are
+//! computed in one pass over the row, by the panel kernels. This is the idea of Ding et al., Yinyang K-Means
+//! (2015).
 //!
-//! Why groups: Elkan's algorithm (2003), one bound per row and centre, computes the fewest distances, but keeping
-//! rows x lists bounds up to date is itself most of its work and all of its memory. Hamerly's single bound per row fails
-//! in many dimensions, where the second nearest centre is almost as near as the nearest. A bound per panel costs a
-//! sixteenth of Elkan's memory and time, and what it computes more is computed sixteen at a time. The module's figures
-//! (GloVe, 50,000 rows x 100 dimensions, 1000 centres, one thread of a Zen 5): see `benches/README.md`.
+//! Why groups: Elkan's algorithm (2003), one bound per row and centre, computes the fewest distances, but
+//! keeping rows x lists bounds up to date is itself most of its work and all of its memory. Hamerly's single
+//! bound per row fails in many dimensions, where the second nearest centre is almost as near as the nearest. A
+//! bound per panel costs a sixteenth of Elkan's memory and time, and what it computes more is computed sixteen
+//! at a time. The module's figures (GloVe, 50,000 rows x 100 dimensions, 1000 centres, one thread of a Zen 5):
+//! see `benches/README.md`.
 //!
 //! When memory is short, several panels share a bound, down to one bound for all.
 

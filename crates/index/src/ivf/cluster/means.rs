@@ -1,5 +1,6 @@
-//! Means of clusters, kept as sums that follow the rows which change sides: after the first steps those are few, and the
-//! others need not be read again. What additions and subtractions round is forgotten when sums are made anew.
+//! Means of clusters, kept as sums that follow the rows which change sides: after the first steps those are
+//! few, and the others need not be read again. What additions and subtractions round is forgotten when sums are
+//! made anew.
 
 use super::panels::{Component, Group};
 use super::sample::{Decoded, Encoding, Sample};

@@ -28,8 +28,8 @@ impl Plan {
     pub const LEAST: Self = Plan { bounds: 1, sums: false, codes: false };
 }
 
-/// Memory that `rows` rows of `width` elements and their clustering into `lists` need, in bytes, with one bound per row,
-/// the result included.
+/// Memory that `rows` rows of `width` elements and their clustering into `lists` need, in bytes, with one bound
+/// per row, the result included.
 pub fn memory<T: Encoding>(rows: u64, lists: u64, width: u64, threads: u64) -> u64 {
     let values = rows.saturating_add(lists).saturating_mul(width).saturating_mul(size_of::<T>() as u64);
     // nearest centre and distance, which is where clustering ends when there are no more rows than lists

@@ -35,9 +35,9 @@ pub struct BoundPruning<'a, L> {
 }
 
 impl<'a, L: Component> BoundPruning<'a, L> {
-    /// Makes `out` squared distances between rows, at most eight, and the centres of a panel, each of which `centre` gives.
-    /// Those above a row's limit may be less than they are, but not less than the limit; columns that do not count are
-    /// infinitely far.
+    /// Makes `out` squared distances between rows, at most eight, and the centres of a panel, each of which
+    /// `centre` gives. Those above a row's limit may be less than they are, but not less than the limit;
+    /// columns that do not count are infinitely far.
     pub fn distances(
         &self,
         k: &Kernels,

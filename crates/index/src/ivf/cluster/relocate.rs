@@ -1,7 +1,7 @@
-//! Relocation: Lloyd's steps end in a local optimum that the first centres decide. A few times on the way, the centres of
-//! the lowest utility (their rows have another centre almost as near) therefore move into the clusters with the largest
-//! error, as in Fritzke's Breathing K-Means (2020). The rows' distances to the places where they land keep the bounds
-//! tight.
+//! Relocation: Lloyd's steps end in a local optimum that the first centres decide. A few times on the way, the
+//! centres of the lowest utility (their rows have another centre almost as near) therefore move into the
+//! clusters with the largest error, as in Fritzke's Breathing K-Means (2020). The rows' distances to the places
+//! where they land keep the bounds tight.
 
 use core::sync::atomic::Ordering::Relaxed;
 

@@ -166,8 +166,8 @@ impl<T: Encoding> Sample<T> {
     }
 }
 
-/// Rows in lanes, to be compared with panels: as they are where they are kept so, otherwise copied. Whoever adds more than
-/// a few has made room for them.
+/// Rows in lanes, to be compared with panels: as they are where they are kept so, otherwise copied. Whoever
+/// adds more than a few has made room for them.
 #[derive(Debug)]
 pub struct Decoded<'r, L> {
     width: usize,

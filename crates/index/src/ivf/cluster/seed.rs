@@ -1,10 +1,10 @@
 //! Where clustering starts: k-means++ (Arthur and Vassilvitskii, 2007), sixteen centres to a pass over the rows.
 //!
-//! Each next centre is a row, drawn with a probability in proportion to its squared distance to the nearest centre so
-//! far. Drawn one by one, every centre costs a pass. Here a pass folds in up to sixteen: a row is drawn by the distances
-//! of the last pass and accepted with the probability (distance now / distance then), where "now" takes the rows of this
-//! batch into account and needs only their distances to the one drawn. Distances only shrink, so the accepted rows have
-//! exactly the distribution of one-by-one draws.
+//! Each next centre is a row, drawn with a probability in proportion to its squared distance to the nearest
+//! centre so far. Drawn one by one, every centre costs a pass. Here a pass folds in up to sixteen: a row is
+//! drawn by the distances of the last pass and accepted with the probability (distance now / distance then),
+//! where "now" takes the rows of this batch into account and needs only their distances to the one drawn.
+//! Distances only shrink, so the accepted rows have exactly the distribution of one-by-one draws.
 
 use rand::Rng;
 use rand::rngs::SmallRng;

@@ -62,8 +62,8 @@ impl<B: BlockStore> ReadLists for Pages<'_, B> {
         let blocks = &mut *self.0;
         let mut chain = Chain::new(list.start_page);
         while let Some(block) = chain.step(blocks)? {
-            // A list's pages follow each other as they were built: what tells where the next page's entries lie was asked
-            // for one page ago, and what tells it of the page behind that is now.
+            // A list's pages follow each other as they were built: what tells where the next page's entries lie
+            // was asked for one page ago, and what tells it of the page behind that is now.
             let next = block.saturating_add(1);
             for offset in FIRST_OFFSET..FIRST_OFFSET + PREFETCH_DISTANCE_ITEMS {
                 blocks.prefetch_item(Tid::new(next, offset), found.entry_size);

@@ -1,6 +1,6 @@
-//! Schedules on an ivfflat index. What must hold: a scan of all lists, at once or in batches, returns every row that was
-//! committed and not deleted when it began, once; pages keep the store's protocol; at any moment, and afterwards, the
-//! check finds nothing, and scans find every row.
+//! Schedules on an ivfflat index. What must hold: a scan of all lists, at once or in batches, returns every row
+//! that was committed and not deleted when it began, once; pages keep the store's protocol; at any moment, and
+//! afterwards, the check finds nothing, and scans find every row.
 #![cfg(any(test, feature = "testing"))]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
