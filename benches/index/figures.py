@@ -1,4 +1,4 @@
-"""From samples to figures: what stands in the table, with the project's goals, and how cost grows."""
+"""From samples to figures: what the table shows, with the project's goals, and how cost grows."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::pg::inspect::ReadBlocks;
 use crate::pg::relation::Rel;
 
-/// Returns what stands on the pages of an index, and its storage parameters, which the next REINDEX follows.
+/// Returns the contents of an index, counted, and its storage parameters, which the next REINDEX follows.
 ///
 /// # Errors
 /// Damage, or a block that cannot be read.

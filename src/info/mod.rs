@@ -1,7 +1,7 @@
 //! Functions for people: what an index consists of, how good its answers are, and what to do about a database's
 //! vectors.
 //!
-//! [`info`] counts what stands on the pages. [`measure`] compares answers through an index with exact ones, for
+//! [`info`] counts the contents of the pages. [`measure`] compares answers through an index with exact ones, for
 //! [`recall`] (recall and latency under the session's settings) and [`tune`] (the least setting that reaches a
 //! recall). [`advice`] collects facts about every column of vectors; the rules that make advice of them are in
 //! `vector_index::advice`.

@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::pg::inspect::ReadBlocks;
 use crate::pg::relation::Rel;
 
-/// Returns what stands on the pages of an index, and the number of lists that the next REINDEX makes.
+/// Returns the contents of an index, counted, and the number of lists that the next REINDEX makes.
 ///
 /// # Errors
 /// Damage, or a block that cannot be read.

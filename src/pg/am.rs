@@ -168,7 +168,7 @@ pub trait AccessMethod: 'static {
     fn phase(number: i64) -> Option<&'static CStr>;
     /// Begins a scan.
     fn begin_scan(index: Rel<'_>) -> Result<Self::Scan, Self::Error>;
-    /// Forgets the query; the next call of `next` begins anew.
+    /// Forgets the query; the next call of `next` begins again.
     fn rescan(scan: &mut Self::Scan);
     /// The scan ends in good order, before its state is dropped; not called after an error.
     fn end_scan(_scan: &mut Self::Scan) {}

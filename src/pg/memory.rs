@@ -1,7 +1,7 @@
 //! Rust's allocator in a backend. When a small allocation finds no memory, Rust would end the process and the
 //! server would restart every session. So a backend keeps a reserve of address space: it is given up when the
 //! system has nothing more, the small allocation is answered from there, and whatever asks for much
-//! (`vector_index::work::memory`) fails until the reserve could be made anew. What small allocations serve then
+//! (`vector_index::work::memory`) fails until the reserve could be refilled. What small allocations serve then
 //! is mostly the way to an error: its message, unwinding.
 
 use core::alloc::{GlobalAlloc, Layout};

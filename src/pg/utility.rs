@@ -46,7 +46,7 @@ pub fn run_top_level(call: &Call<'_>, sql: &CStr) -> Result<(), NotHere> {
     // SAFETY: this is what the server does with a client's utility command (exec_simple_query and
     // PortalRunUtility): a snapshot is active, and one alone, since such commands let it go themselves; a
     // procedure's portal stays over the ends of transactions, and with it the memory that was current, to which
-    // this returns. The text outlives the call. The statement is made anew from its text, so the command may
+    // this returns. The text outlives the call. The statement is made again from its text, so the command may
     // scribble on it.
     unsafe {
         let memory = pg_sys::CurrentMemoryContext;

@@ -100,7 +100,7 @@ fn set_anchor_edge(links: &mut NeighbourCache, edge: EdgeChange) {
     links.anchor = Some(edge.owner.tid);
 }
 
-/// Chooses the anchor anew, when others took the slot that was chosen before.
+/// Chooses another anchor when others took the slot that was chosen before.
 pub(super) fn choose_again<G: GraphRead>(
     graph: &mut G,
     workspace: &mut Workspace<G::Walk>,

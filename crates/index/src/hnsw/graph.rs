@@ -428,7 +428,7 @@ pub trait GraphWrite: GraphRead {
         known: &dyn KnownValues,
     ) -> Result<(), Self::Error>;
 
-    /// Writes all lists of an element anew, one change for each block they lie in: `merge` is given a layer, the range
+    /// Rewrites all lists of an element, one change for each block they lie in: `merge` is given a layer, the range
     /// of its slots among all, the slots as they are under the lock, and free ones to fill. What it fills in is of the
     /// slots there are or of `added`. Nothing happens when the lists are not the element's any more.
     ///

@@ -252,7 +252,7 @@ fn insert_at_level<G: GraphWrite>(
     }
     let first = none_near(workspace);
     if first {
-        // Nothing lives that can be found: this element begins the graph anew. Not beside another that does the same.
+        // Nothing lives that can be found: this element starts a new graph. Not beside another that does the same.
         if mode == LockMode::Shared {
             return Ok(Inserted::NotShared);
         }

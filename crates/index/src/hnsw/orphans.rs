@@ -56,7 +56,7 @@ impl<W: Walk> Vacuum<W> {
         })
     }
 
-    /// Anchors an orphan anew. The update lock is held alone.
+    /// Gives an orphan another anchor. The update lock is held alone.
     fn adopt<G: GraphWrite<Walk = W>>(&mut self, graph: &mut G, live: Member) -> Result<(), G::Error> {
         let anchor = graph.anchor(&live)?;
         let Some(anchor) = anchor.filter(|&anchor| self.dying.contains(anchor)) else { return Ok(()) };

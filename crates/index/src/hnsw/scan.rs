@@ -18,7 +18,7 @@ pub enum IterativeScan {
     Strict,
 }
 
-/// The settings of a scan, read anew for each row.
+/// The settings of a scan, read again for each row.
 #[derive(Clone, Copy, Debug)]
 pub struct ScanSettings {
     /// results per batch

@@ -307,7 +307,7 @@ impl<W: Walk> Vacuum<W> {
         })
     }
 
-    /// Links an element anew, under the update lock held in `mode`.
+    /// Links an element again, under the update lock held in `mode`.
     fn relink<G: GraphWrite<Walk = W>>(
         &mut self,
         graph: &mut G,

@@ -260,7 +260,7 @@ impl MemBlocks {
         *locked(&self.store.counts)
     }
 
-    /// Begins counting anew.
+    /// Starts counting again.
     pub fn reset_counts(&self) {
         *locked(&self.store.counts) = Counts::default();
     }

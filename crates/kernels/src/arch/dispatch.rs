@@ -59,7 +59,7 @@ pub struct ByteCode {
     pub squares: i32,
 }
 
-/// What is known of a vector beside its code, to reckon with distances.
+/// What is known of a vector beside its code, for estimates of distances.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[repr(C)]
 pub struct CodeHead {

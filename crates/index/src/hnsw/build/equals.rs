@@ -44,7 +44,7 @@ impl Shares {
         Shares { any, own, ef: 0, taken: [(NONE, 0); VALUES] }
     }
 
-    /// Counts anew, in a queue of `ef`.
+    /// Starts counting again, in a queue of `ef`.
     pub fn restart(&mut self, ef: usize) {
         self.ef = ef;
         if self.any {

@@ -112,7 +112,7 @@ impl<'a, S: Space, G: Score> Around<'a, S, G> {
         pool.restart();
         self.shares.restart(ef);
         for scored in pool.iter() {
-            // met anew in this layer
+            // met again in this layer
             let _ = self.visited.meet(scored.node, layer);
             let _ = self.shares.used_up(&self.elements.rows, scored.node);
         }

@@ -107,7 +107,7 @@ struct Counts {
 /// A live element: its level, version and neighbour tuple.
 type Live = (u8, u8, Tid);
 
-/// Counts what stands on `blocks`.
+/// Counts the contents of `blocks`.
 ///
 /// # Errors
 /// A block that cannot be read, or one that is no page of an hnsw index.

@@ -1,13 +1,13 @@
 //! Means of clusters, kept as sums that follow the rows which change sides: after the first steps those are
 //! few, and the others need not be read again. What additions and subtractions round is forgotten when sums are
-//! made anew.
+//! made again.
 
 use super::panels::{Component, Group};
 use super::sample::{Decoded, Encoding, Sample};
 use crate::work::memory::{self, OutOfMemory};
 use vector_kernels::kernels;
 
-/// Steps after which sums are made anew.
+/// Steps after which sums are made again.
 const ANEW: u32 = 16;
 /// In a row's change: it came; otherwise it left.
 const CAME: u32 = 1 << 31;

@@ -80,7 +80,7 @@ impl<T: Encoding> Lloyd<'_, T> {
             if cost[centre] >= error[target] {
                 break;
             }
-            // the cost was reckoned with the heirs where they are
+            // the cost was computed with the heirs where they are
             runners_up[centre].iter().for_each(|&runner_up| involved[runner_up as usize] = true);
             (involved[centre], involved[target]) = (true, true);
             let mut left = rng.random::<f64>() * error[target];

@@ -62,7 +62,7 @@ pub struct Info {
     pub list_rows: ListRows,
 }
 
-/// Counts what stands on `blocks`.
+/// Counts the contents of `blocks`.
 ///
 /// # Errors
 /// A block that cannot be read or is no page of an ivfflat index; pages that are chained in a circle.
