@@ -2,8 +2,8 @@
 
 use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::Datum;
-use vector_index::hnsw::check::{CheckError, Found, OutOfReach, Subject, check as check_index};
-use vector_index::hnsw::format::{Layout, read_meta, read_value};
+use vector_index::hnsw::check::{CheckError, Found, OutOfReach, Subject};
+use vector_index::hnsw::format::{Layout, check as check_index, read_meta, read_value};
 use vector_index::hnsw::meta::META_BLOCK;
 
 use super::{Hnsw, corrupted};
@@ -31,7 +31,8 @@ fn run(inspection: Inspection<'_>, deep: bool, report: &mut Report<'_>) -> Resul
     };
     check::compare_dimensions(inspection, META_BLOCK, dims, report);
     let subject = Subject { space: op.space(dims), unit: op.normalized };
-    let census = match check_index(&mut blocks, &subject, deep, report) {
+    let checked = check_index(layout, &mut blocks, &subject, deep, report);
+    let census = match checked {
         Ok(census) => census,
         Err(CheckError::Store(corruption)) => return Err(corrupted(index, corruption)),
         Err(CheckError::OutOfMemory) => {

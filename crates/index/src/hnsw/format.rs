@@ -3,15 +3,18 @@
 
 use rand::Rng;
 
+use super::check::{self as checking, CheckError, Subject, Tally};
 use super::graph::GraphBulk;
 use super::meta::{MAGIC, MetaPage};
 use super::scan::{ScanError, ScanSettings};
+use super::v1::census::PageCensus;
 use super::v1::graph::PageGraph;
 use super::v1::reader::Traversal;
 use super::{insert as inserting, scan as scanning, vacuum as vacuuming};
 use crate::space::Space;
 use crate::storage::blocks::BlockStore;
 use crate::storage::page::{Damage, Tid};
+use crate::storage::verify::Violation;
 
 pub use super::graph::Graph;
 pub use super::meta::read_meta;
@@ -191,6 +194,23 @@ pub fn read_value<B: BlockStore, R>(
 ) -> Result<R, B::Error> {
     match layout {
         Layout::V1 => super::v1::graph::read_value(blocks, tid, look),
+    }
+}
+
+/// Checks an index and tells `report` of each violation ([`checking::check`]). One whose meta page cannot be read is of
+/// any layout.
+///
+/// # Errors
+/// A block that cannot be read, or too little memory.
+pub fn check<B: BlockStore>(
+    layout: Layout,
+    blocks: &mut B,
+    subject: &Subject,
+    deep: bool,
+    report: &mut dyn FnMut(Violation),
+) -> Result<Tally, CheckError<B::Error>> {
+    match layout {
+        Layout::V1 => checking::check(&mut PageCensus::new(blocks), subject, deep, report),
     }
 }
 

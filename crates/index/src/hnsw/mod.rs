@@ -6,6 +6,7 @@ mod anchor_table_tests;
 mod anchor_tests;
 mod backlinks;
 pub mod build;
+pub mod census;
 pub mod check;
 mod foreign_tests;
 pub mod format;

@@ -23,7 +23,7 @@ use crate::storage::page::{Corruption, Damage, Tid};
 /// Elements that count as one page, for passes.
 pub(super) const ON_PAGE: u32 = 4;
 /// The highest level.
-const MAX_LEVEL: u8 = 3;
+pub(super) const MAX_LEVEL: u8 = 3;
 
 /// An element.
 #[derive(Clone, Debug)]

@@ -9,7 +9,8 @@ use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 
-use super::grid::{Grid, number_of, tid_of};
+use super::grid::{Grid, GridElement, number_of, tid_of};
+use super::grid_census::healthy;
 use super::grid_search::GridWalk;
 use super::hnsw::{row, vector};
 use crate::hnsw::build::{Builder, Params};
@@ -23,8 +24,8 @@ use crate::storage::page::Tid;
 use crate::work::workers::Idle;
 
 /// Points in a row of the grid.
-const SIDE: usize = 14;
-const POINTS: usize = SIDE * SIDE;
+pub(super) const SIDE: usize = 14;
+pub(super) const POINTS: usize = SIDE * SIDE;
 
 fn shape(m: usize) -> Graph<Dense<f32>> {
     match AnySpace::new(ValueKind::Vector, Metric::L2, 2) {
@@ -42,7 +43,7 @@ fn point(n: usize) -> ValueBuf {
 }
 
 /// The graph that a grid is: each point next to those left, right, below and above, anchored towards the first point.
-fn known() -> Grid {
+pub(super) fn known() -> Grid {
     let mut grid = Grid::new(shape(4), 2);
     for n in 0..POINTS {
         let (x, y) = (n % SIDE, n / SIDE);
@@ -79,8 +80,10 @@ fn nearest(live: &BTreeSet<usize>, query: [f32; 2], count: usize) -> Vec<Tid> {
 
 const QUERIES: [[f32; 2]; 4] = [[3.31, 7.17], [12.9, 0.27], [0.05, 13.4], [6.63, 6.11]];
 
-/// Nothing leads to a deleted element, and layer 0 leads from the entry point to every one that has rows.
-fn assert_sound(grid: &Grid) {
+/// Nothing leads to a deleted element, and layer 0 leads from the entry point to every one that has rows; the check
+/// thinks so, too.
+fn assert_sound(grid: &mut Grid) {
+    let tally = healthy(grid);
     let entry = grid.meta.entry_point().unwrap().unwrap();
     let (mut seen, mut left) = (HashSet::from([entry.tid]), vec![entry.tid]);
     while let Some(tid) = left.pop() {
@@ -96,6 +99,9 @@ fn assert_sound(grid: &Grid) {
         assert!(!edges.contains(&tid_of(n)), "element {n} is its own neighbour");
         assert!(!element.deleted);
     }
+    let live = |element: &&GridElement| !element.rows.is_empty();
+    assert_eq!(tally.live, grid.elements.iter().filter(live).count() as u64);
+    assert_eq!(tally.deleted, grid.elements.iter().filter(|element| element.deleted).count() as u64);
 }
 
 fn answers_are_known(grid: &mut Grid, live: &BTreeSet<usize>) {
@@ -125,7 +131,7 @@ fn inserts_make_a_graph_with_the_same_answers() {
         assert_eq!(grid.elements.len(), done + 1);
     }
     assert!(grid.meta.entry_level > 0, "no upper layers: nothing of them is tested");
-    assert_sound(&grid);
+    assert_sound(&mut grid);
     answers_are_known(&mut grid, &(0..POINTS).collect());
     // a row of a value that is there joins its element, and comes with it
     insert(&mut grid, &mut workspace, point(100).bytes(), row(1000), &mut rng).unwrap();
@@ -149,7 +155,7 @@ fn a_built_graph_is_written_with_the_same_answers() {
     let mut grid = Grid::new(shape, 2);
     let meta = grid.meta;
     grid.write_index(meta, Some(&built)).unwrap();
-    assert_sound(&grid);
+    assert_sound(&mut grid);
     answers_are_known(&mut grid, &(0..POINTS).collect());
 }
 
@@ -172,7 +178,7 @@ fn a_vacuum_leaves_the_answers_that_are_left() {
         assert_eq!(counted, Vacuumed { removed: gone.len() as u64, kept }, "kind {kind}");
         let deleted = grid.elements.iter().filter(|element| element.deleted).count();
         assert_eq!(deleted, gone.len(), "kind {kind}");
-        assert_sound(&grid);
+        assert_sound(&mut grid);
         if live.len() > 12 {
             answers_are_known(&mut grid, &live);
         } else {
@@ -185,7 +191,7 @@ fn a_vacuum_leaves_the_answers_that_are_left() {
             live.insert(n);
         }
         assert_eq!(grid.elements.len(), POINTS, "kind {kind}");
-        assert_sound(&grid);
+        assert_sound(&mut grid);
         let found = scan(&mut grid, QUERIES[3], 10, IterativeScan::Relaxed);
         assert_eq!(found.len(), live.len(), "kind {kind}");
     }
@@ -213,7 +219,7 @@ fn inserts_and_vacuums_in_turn_keep_every_row() {
                 assert!(grid.elements.iter().all(|element| element.deleted), "seed {seed}");
                 continue;
             }
-            assert_sound(&grid);
+            assert_sound(&mut grid);
             let found: Vec<Tid> = scan(&mut grid, [6.4, 6.7], 10, IterativeScan::Relaxed);
             assert_eq!(found.len(), live.len(), "seed {seed}");
             assert_eq!(found.into_iter().collect::<HashSet<_>>(), live.iter().copied().map(row).collect());

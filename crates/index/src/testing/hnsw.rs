@@ -10,8 +10,8 @@ use rand::{Rng, SeedableRng};
 
 use super::memory::{MemBlocks, PAGE_SIZE};
 use crate::hnsw::build::{Builder, Params};
-use crate::hnsw::check::{Subject, check};
-use crate::hnsw::format::{Graph, Layout, Scan, Vacuum, Workspace, insert, write_index};
+use crate::hnsw::check::Subject;
+use crate::hnsw::format::{Graph, Layout, Scan, Vacuum, Workspace, check, insert, write_index};
 use crate::hnsw::meta::{MetaPage, PAGE_ID};
 use crate::hnsw::params::max_level;
 use crate::hnsw::scan::{IterativeScan, ScanSettings};
@@ -99,7 +99,7 @@ pub fn exercise(blocks: &mut MemBlocks) {
     let graph = graph();
     let space = AnySpace::Vector(graph.space);
     for (unit, deep) in [(true, true), (false, false)] {
-        check(blocks, &Subject { space, unit }, deep, &mut |_| ()).unwrap();
+        check(Layout::V1, blocks, &Subject { space, unit }, deep, &mut |_| ()).unwrap();
     }
     let _ = crate::hnsw::format::info(blocks);
     let value = vector(&[0.1; DIMS]);

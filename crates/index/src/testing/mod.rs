@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod grid;
 #[cfg(test)]
+mod grid_census;
+#[cfg(test)]
 mod grid_search;
 #[cfg(test)]
 mod grid_tests;

@@ -1,66 +1,36 @@
 //! The second pass: every list of every element, and the entry point.
 
-use super::{Check, Node, STRIDE, State};
-use crate::hnsw::meta::{META_BLOCK, MetaPage, PAGE_ID};
+use super::{Auditor, Census, Check, CheckError, Node, STRIDE, State};
+use crate::hnsw::meta::{META_BLOCK, MetaPage};
 use crate::hnsw::params::layer_range;
-use crate::hnsw::v1::layout::{Neighbours, neighbours_size};
-use crate::storage::blocks::BlockStore;
-use crate::storage::page::{Page, Tid};
-use crate::storage::verify::Violation;
+use crate::storage::page::Tid;
 
-impl Check<'_> {
-    /// Reads the list of a node and passes it on, when it is one.
-    pub(super) fn read_list<B: BlockStore, R>(
-        &self,
-        blocks: &mut B,
-        node: &Node,
-        look: impl FnOnce(&Neighbours<'_>, usize) -> R,
-    ) -> Result<Option<R>, B::Error> {
-        let at = self.lists.binary_search_by_key(&node.list.packed(), |list| list.tid).ok();
-        if !at.and_then(|at| self.lists.get(at)).is_some_and(|list| list.sound) {
-            return Ok(None);
-        }
-        let offset = node.list.offset();
-        blocks.read(node.list.block(), |bytes| {
-            // it was one a moment ago
-            let item = Page::new(bytes, PAGE_ID).and_then(|page| page.item(offset)).unwrap_or_default();
-            Ok(Neighbours::new(item, offset).ok().map(|list| look(&list, item.len())))
-        })
-    }
-
-    pub(super) fn edges<B: BlockStore>(&mut self, blocks: &mut B) -> Result<(), B::Error> {
+impl<C: Census> Check<'_, C> {
+    pub(super) fn edges(&mut self) -> Result<(), CheckError<C::Error>> {
         let mut slots = Vec::new();
-        for at in 0..self.census.nodes.len() {
+        for at in 0..self.audit.nodes().len() {
             if at.is_multiple_of(STRIDE) {
-                blocks.pause()?;
+                self.census.pause()?;
             }
-            let Some(&node) = self.census.nodes.get(at) else { break };
+            let Some(&node) = self.audit.nodes().get(at) else { break };
             if node.state == State::Broken {
                 continue;
             }
-            slots.clear();
-            let read = self.read_list(blocks, &node, |list, len| {
-                slots.extend_from_slice(list.slots);
-                (list.version, len)
-            })?;
-            let Some((version, len)) = read else { continue };
+            let Some(version) = self.census.slots(&node, &mut slots)? else { continue };
             if version != node.version {
                 let what =
-                    format!("version is {version}, and {} in the element at {}", node.version, node.tid());
-                self.tell(node.list, what);
+                    format!("version is {version}, and {} in the element at {}", node.version, node.tid);
+                self.audit.tell(node.list, what);
             }
             let expected = (usize::from(node.level) + 2) * self.m;
             if slots.len() != expected {
                 let what = format!("{} slots for level {}, which has {expected}", slots.len(), node.level);
-                self.tell(node.list, what);
+                self.audit.tell(node.list, what);
                 continue;
-            }
-            if len != neighbours_size(node.level, self.m) && node.state != State::Deleted {
-                self.tell(node.list, "neighbour tuple of another length than its slots ask for");
             }
             if node.state == State::Deleted {
                 if slots.iter().any(|slot| slot.is_valid()) {
-                    self.tell(node.list, "edges of a deleted element");
+                    self.audit.tell(node.list, "edges of a deleted element");
                 }
                 continue;
             }
@@ -77,30 +47,71 @@ impl Check<'_> {
     fn layer(&mut self, node: &Node, layer: u8, slots: &mut [Tid]) {
         let edges = slots.iter().position(|slot| !slot.is_valid()).unwrap_or(slots.len());
         if slots.iter().skip(edges).any(|slot| slot.is_valid()) {
-            self.tell(node.list, format!("edges after a free slot in layer {layer}"));
+            self.audit.tell(node.list, format!("edges after a free slot in layer {layer}"));
         }
         if node.state != State::Live {
             return;
         }
         let Some(edges) = slots.get_mut(..edges) else { return };
-        self.census.edges += edges.len() as u64;
+        self.audit.tally.edges += edges.len() as u64;
         self.connected |= !edges.is_empty();
         edges.sort_unstable_by_key(|edge| edge.packed());
         let mut previous = Tid::INVALID;
         for &edge in edges.iter() {
             if edge == previous {
-                self.tell(node.list, format!("edge to {edge} twice in layer {layer}"));
+                self.audit.tell(node.list, format!("edge to {edge} twice in layer {layer}"));
                 continue;
             }
             previous = edge;
-            if edge == node.tid() {
-                self.tell(node.list, format!("edge to the element itself in layer {layer}"));
-            } else if let Some(fault) = self.edge_fault(edge, layer) {
-                self.tell(node.list, fault);
+            if edge == node.tid {
+                self.audit.tell(node.list, format!("edge to the element itself in layer {layer}"));
+            } else if let Some(fault) = self.audit.edge_fault(edge, layer) {
+                self.audit.tell(node.list, fault);
             }
         }
     }
 
+    /// The entry point's place in the tally.
+    pub(super) fn entry(&mut self, meta: &MetaPage) -> Option<usize> {
+        let place = Tid::new(META_BLOCK, 0);
+        let entry = match meta.entry_point() {
+            Ok(Some(entry)) => entry,
+            Ok(None) => {
+                if meta.entry_offset != 0 || meta.entry_level != -1 {
+                    self.audit.tell(place, "an entry point without a block");
+                } else if self.connected && self.audit.tally.dying == 0 {
+                    self.audit.tell(place, "no entry point");
+                }
+                return None;
+            }
+            Err(damage) => {
+                self.audit.tell(place, damage.what);
+                return None;
+            }
+        };
+        self.audit.tally.entry_level = Some(entry.level);
+        let found = self.audit.node(entry.tid).map(|(at, node)| (at, *node));
+        match found {
+            None if self.audit.is_damaged(entry.tid.block()) => {}
+            None => {
+                self.audit.tell(place, format!("entry point {}, where there is no element", entry.tid));
+            }
+            Some((_, node)) if node.state == State::Deleted => {
+                self.audit.tell(place, format!("entry point {}, a deleted element", entry.tid));
+            }
+            Some((_, node)) if node.state != State::Broken && node.level != entry.level => {
+                let (tid, told, level) = (entry.tid, entry.level, node.level);
+                let what = format!("entry point {tid} of level {told}, which has level {level}");
+                self.audit.tell(place, what);
+            }
+            _ => {}
+        }
+        found.filter(|(_, node)| matches!(node.state, State::Live | State::Dying)).map(|(at, _)| at)
+    }
+}
+
+impl Auditor<'_> {
+    /// What is wrong with the target of an edge, in words.
     pub(super) fn edge_fault(&self, edge: Tid, layer: u8) -> Option<String> {
         match self.node(edge) {
             None if self.is_damaged(edge.block()) => None,
@@ -114,44 +125,5 @@ impl Check<'_> {
                 _ => None,
             },
         }
-    }
-
-    /// The entry point's place in the census.
-    pub(super) fn entry(&mut self, meta: &MetaPage) -> Option<usize> {
-        let mut tell = |what: String| (self.report)(Violation::at(META_BLOCK, 0, what));
-        let entry = match meta.entry_point() {
-            Ok(Some(entry)) => entry,
-            Ok(None) => {
-                if meta.entry_offset != 0 || meta.entry_level != -1 {
-                    tell("an entry point without a block".into());
-                } else if self.connected && self.census.dying == 0 {
-                    tell("no entry point".into());
-                }
-                return None;
-            }
-            Err(damage) => {
-                tell(damage.what.into());
-                return None;
-            }
-        };
-        self.census.entry_level = Some(entry.level);
-        let found = self.node(entry.tid).map(|(at, node)| (at, *node));
-        let damaged = self.is_damaged(entry.tid.block());
-        let mut tell = |what: String| (self.report)(Violation::at(META_BLOCK, 0, what));
-        match found {
-            None if damaged => {}
-            None => tell(format!("entry point {}, where there is no element", entry.tid)),
-            Some((_, node)) if node.state == State::Deleted => {
-                tell(format!("entry point {}, a deleted element", entry.tid));
-            }
-            Some((_, node)) if node.state != State::Broken && node.level != entry.level => {
-                tell(format!(
-                    "entry point {} of level {}, which has level {}",
-                    entry.tid, entry.level, node.level
-                ));
-            }
-            _ => {}
-        }
-        found.filter(|(_, node)| matches!(node.state, State::Live | State::Dying)).map(|(at, _)| at)
     }
 }

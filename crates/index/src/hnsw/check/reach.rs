@@ -6,9 +6,8 @@
 //! A vacuum at work, or interrupted, may have an entry point without rows, to which nothing need lead any more. In its
 //! place, then, is any element with rows: layer 0 must lead from it to all others that have rows.
 
-use super::{Check, CheckError, Node, STRIDE, State, reserve};
+use super::{Auditor, Census, Check, CheckError, Node, STRIDE, State, reserve};
 use crate::hnsw::params::layer_range;
-use crate::storage::blocks::BlockStore;
 use crate::storage::page::Tid;
 use crate::storage::verify::Violation;
 
@@ -81,48 +80,44 @@ impl Traversal {
         }
     }
 
-    fn pause<B: BlockStore>(&mut self, blocks: &mut B) -> Result<(), B::Error> {
+    fn pause<C: Census>(&mut self, census: &mut C) -> Result<(), C::Error> {
         self.steps = self.steps.wrapping_add(1);
-        if self.steps.is_multiple_of(STRIDE) { blocks.pause() } else { Ok(()) }
+        if self.steps.is_multiple_of(STRIDE) { census.pause() } else { Ok(()) }
     }
 }
 
-impl Check<'_> {
+impl<C: Census> Check<'_, C> {
     /// Walks from the entry point, tells what does not lead back to it, and notes what it does not lead to.
-    pub(super) fn reach<B: BlockStore>(
-        &mut self,
-        blocks: &mut B,
-        entry: Option<usize>,
-    ) -> Result<(), CheckError<B::Error>> {
+    pub(super) fn reach(&mut self, entry: Option<usize>) -> Result<(), CheckError<C::Error>> {
         let mut walk = Traversal::default();
-        reserve(&mut walk.marks, self.census.nodes.len())?;
-        walk.marks.resize(self.census.nodes.len(), 0);
+        reserve(&mut walk.marks, self.audit.tally.nodes.len())?;
+        walk.marks.resize(self.audit.tally.nodes.len(), 0);
         let mut goal = None;
         if let Some(entry) = entry {
-            let lives = self.census.nodes.get(entry).is_some_and(|node| node.state == State::Live);
+            let lives = self.audit.tally.nodes.get(entry).is_some_and(|node| node.state == State::Live);
             walk.mark(entry, END | if lives { BACK } else { 0 });
-            self.spread_from(blocks, &mut walk, &[entry], REACHED)?;
+            self.spread_from(&mut walk, &[entry], REACHED)?;
             goal = match lives {
                 true => Some(entry),
-                false => self.census.nodes.iter().enumerate().find_map(|(at, node)| {
+                false => self.audit.tally.nodes.iter().enumerate().find_map(|(at, node)| {
                     (node.state == State::Live && walk.has(at, REACHED)).then_some(at)
                 }),
             };
             if let Some(goal) = goal.filter(|&goal| goal != entry) {
                 walk.mark(goal, BACK);
-                self.spread_from(blocks, &mut walk, &[goal], FROM_GOAL)?;
+                self.spread_from(&mut walk, &[goal], FROM_GOAL)?;
             }
-            let ends = self.descend(blocks, &mut walk, entry)?;
-            self.spread_from(blocks, &mut walk, &ends, WALKED)?;
+            let ends = self.descend(&mut walk, entry)?;
+            self.spread_from(&mut walk, &ends, WALKED)?;
             if goal.is_some() {
-                self.lead_back(blocks, &mut walk, &ends)?;
+                self.lead_back(&mut walk, &ends)?;
             }
         }
         let from_goal = if goal == entry { REACHED } else { FROM_GOAL };
-        for (at, node) in self.census.nodes.iter().enumerate() {
+        for (at, node) in self.audit.tally.nodes.iter().enumerate() {
             if node.state == State::Live && !(walk.has(at, REACHED) && walk.has(at, from_goal)) {
-                reserve(&mut self.census.unreached, 1)?;
-                self.census.unreached.push(node.tid().packed());
+                reserve(&mut self.audit.tally.unreached, 1)?;
+                self.audit.tally.unreached.push(node.tid.packed());
             }
         }
         Ok(())
@@ -130,13 +125,12 @@ impl Check<'_> {
 
     /// Follows layer 0 from `starts` and marks what it leads to. An edge to where it is known that the goal
     /// comes next, as an edge back to where one came from often is, leads to the goal, too.
-    fn spread_from<B: BlockStore>(
+    fn spread_from(
         &mut self,
-        blocks: &mut B,
         walk: &mut Traversal,
         starts: &[usize],
         mark: u8,
-    ) -> Result<(), CheckError<B::Error>> {
+    ) -> Result<(), CheckError<C::Error>> {
         for &start in starts {
             if walk.mark(start, mark) && !(mark == WALKED && walk.has(start, REACHED)) {
                 reserve(&mut walk.left, 1)?;
@@ -144,15 +138,15 @@ impl Check<'_> {
             }
         }
         while let Some(at) = walk.left.pop() {
-            walk.pause(blocks)?;
-            self.follow(blocks, at, 0, &mut walk.edges)?;
+            walk.pause(self.census)?;
+            self.follow(at, 0, &mut walk.edges)?;
             reserve(&mut walk.left, walk.edges.len())?;
             let edges = core::mem::take(&mut walk.edges);
             if mark != FROM_GOAL {
-                self.tell_of_edges(at, 0, &edges);
+                self.audit.tell_of_edges(at, 0, &edges);
             }
             for &edge in &edges {
-                let Some(target) = self.walkable(edge, 0) else { continue };
+                let Some(target) = self.audit.walkable(edge, 0) else { continue };
                 if walk.has(target, BACK) {
                     walk.mark(at, BACK);
                 }
@@ -167,27 +161,22 @@ impl Check<'_> {
     }
 
     /// Follows the upper layers from the entry point, each from everything that those above lead to.
-    fn descend<B: BlockStore>(
-        &mut self,
-        blocks: &mut B,
-        walk: &mut Traversal,
-        entry: usize,
-    ) -> Result<Vec<usize>, CheckError<B::Error>> {
+    fn descend(&mut self, walk: &mut Traversal, entry: usize) -> Result<Vec<usize>, CheckError<C::Error>> {
         let mut ends = Vec::new();
         reserve(&mut ends, 1)?;
         ends.push(entry);
-        let top = self.census.nodes.get(entry).map_or(0, |node| node.level);
+        let top = self.audit.tally.nodes.get(entry).map_or(0, |node| node.level);
         for layer in (1..=top).rev() {
             let mut next = 0;
             while let Some(&at) = ends.get(next) {
                 next += 1;
-                walk.pause(blocks)?;
-                self.follow(blocks, at, layer, &mut walk.edges)?;
+                walk.pause(self.census)?;
+                self.follow(at, layer, &mut walk.edges)?;
                 reserve(&mut ends, walk.edges.len())?;
                 let edges = core::mem::take(&mut walk.edges);
-                self.tell_of_edges(at, layer, &edges);
+                self.audit.tell_of_edges(at, layer, &edges);
                 for &edge in &edges {
-                    if let Some(target) = self.walkable(edge, layer)
+                    if let Some(target) = self.audit.walkable(edge, layer)
                         && walk.mark(target, END)
                     {
                         ends.push(target);
@@ -201,12 +190,7 @@ impl Check<'_> {
 
     /// Finds out which elements lead to the entry point, as far as the ends of descents need it: over those not known
     /// yet, forwards and backwards, for as long as it makes more known. What does not is told.
-    fn lead_back<B: BlockStore>(
-        &mut self,
-        blocks: &mut B,
-        walk: &mut Traversal,
-        ends: &[usize],
-    ) -> Result<(), CheckError<B::Error>> {
+    fn lead_back(&mut self, walk: &mut Traversal, ends: &[usize]) -> Result<(), CheckError<C::Error>> {
         let mut unknown = Vec::new();
         for at in 0..walk.marks.len() {
             if walk.has(at, WALKED | REACHED) && !walk.has(at, BACK) {
@@ -217,9 +201,10 @@ impl Check<'_> {
         while ends.iter().any(|&end| !walk.has(end, BACK)) {
             let before = unknown.len();
             for &at in &unknown {
-                walk.pause(blocks)?;
-                self.follow(blocks, at, 0, &mut walk.edges)?;
-                let back = |&edge: &Tid| self.walkable(edge, 0).is_some_and(|target| walk.has(target, BACK));
+                walk.pause(self.census)?;
+                self.follow(at, 0, &mut walk.edges)?;
+                let back =
+                    |&edge: &Tid| self.audit.walkable(edge, 0).is_some_and(|target| walk.has(target, BACK));
                 if walk.edges.iter().any(back) {
                     walk.mark(at, BACK);
                 }
@@ -233,7 +218,7 @@ impl Check<'_> {
         let mut stray = 0u64;
         for &end in ends.iter().filter(|&&end| !walk.has(end, BACK)) {
             stray += 1;
-            if let Some(node) = self.census.nodes.get(end).copied().filter(|_| stray <= TOLD) {
+            if let Some(node) = self.audit.tally.nodes.get(end).copied().filter(|_| stray <= TOLD) {
                 let what = match node.state {
                     State::Dying => {
                         "a descent can end in this element, which has no rows, from where layer 0 does not lead to \
@@ -241,7 +226,7 @@ impl Check<'_> {
                     }
                     _ => "a descent can end here, from where layer 0 does not lead to the entry point",
                 };
-                self.tell(node.tid(), what);
+                self.audit.tell(node.tid, what);
             }
         }
         if stray > 0 {
@@ -249,11 +234,31 @@ impl Check<'_> {
                 "{stray} elements in which a descent can end do not lead to the entry point; REINDEX makes every \
                  row reachable"
             );
-            (self.report)(Violation::of_index(what));
+            self.audit.report(Violation::of_index(what));
         }
         Ok(())
     }
 
+    /// Reads the edges of an element in a layer into `edges`.
+    fn follow(&mut self, at: usize, layer: u8, edges: &mut Vec<Tid>) -> Result<(), CheckError<C::Error>> {
+        edges.clear();
+        let Some(&node) = self.audit.nodes().get(at) else { return Ok(()) };
+        let read = self.census.slots(&node, edges)?;
+        if read.is_none() || edges.len() != (usize::from(node.level) + 2) * self.m {
+            edges.clear();
+            return Ok(());
+        }
+        // the layer alone, up to its first free slot
+        let range = layer_range(node.level, layer, self.m);
+        edges.truncate(range.end);
+        edges.drain(..range.start);
+        let count = edges.iter().position(|slot| !slot.is_valid()).unwrap_or(edges.len());
+        edges.truncate(count);
+        Ok(())
+    }
+}
+
+impl Auditor<'_> {
     /// The element that an edge leads to, when searches walk on from there.
     fn walkable(&self, edge: Tid, layer: u8) -> Option<usize> {
         let (at, node) = self.node(edge)?;
@@ -264,32 +269,11 @@ impl Check<'_> {
     /// through it.
     fn tell_of_edges(&mut self, at: usize, layer: u8, edges: &[Tid]) {
         let dying = |node: &&Node| node.state == State::Dying;
-        let Some(list) = self.census.nodes.get(at).filter(dying).map(|node| node.list) else { return };
+        let Some(list) = self.tally.nodes.get(at).filter(dying).map(|node| node.list) else { return };
         for &edge in edges {
             if let Some(fault) = self.edge_fault(edge, layer) {
                 self.tell(list, fault);
             }
         }
-    }
-
-    /// The edges of an element in a layer.
-    fn follow<B: BlockStore>(
-        &self,
-        blocks: &mut B,
-        at: usize,
-        layer: u8,
-        edges: &mut Vec<Tid>,
-    ) -> Result<(), CheckError<B::Error>> {
-        edges.clear();
-        let Some(&node) = self.census.nodes.get(at) else { return Ok(()) };
-        reserve(edges, self.m * 2)?;
-        let m = self.m;
-        self.read_list(blocks, &node, |list, _| {
-            if list.slots.len() == (usize::from(node.level) + 2) * m {
-                let slots = list.slots.get(layer_range(node.level, layer, m)).unwrap_or_default();
-                edges.extend(slots.iter().take_while(|slot| slot.is_valid()));
-            }
-        })?;
-        Ok(())
     }
 }

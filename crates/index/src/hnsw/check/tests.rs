@@ -9,11 +9,14 @@ use zerocopy::IntoBytes;
 use super::values::{NOT_FINITE, NOT_UNIT, value_fault};
 use super::*;
 use crate::hnsw::format::{Scan, Vacuum, Workspace, insert};
+use crate::hnsw::meta::{HEAD_BLOCK, PAGE_ID};
 use crate::hnsw::params::layer_range;
 use crate::hnsw::scan::{IterativeScan, ScanSettings};
+use crate::hnsw::v1::census::PageCensus;
 use crate::hnsw::v1::layout::{ElementHeader, element_header_mut, is_element, neighbour_slots_mut};
-use crate::space::{Metric, ValueBuf, ValueKind, normalize};
-use crate::storage::page::PageMut;
+use crate::space::{AnySpace, Metric, ValueBuf, ValueKind, normalize};
+use crate::storage::blocks::BlockStore;
+use crate::storage::page::{INVALID_BLOCK, PageMut};
 use crate::testing::hnsw::{DIMS, build, exercise, graph, insert_all, random_vectors, row, used, vector};
 use crate::testing::{MemBlocks, MemError};
 
@@ -22,10 +25,11 @@ fn built(values: &[ValueBuf]) -> MemBlocks {
     build(graph.space, DIMS as u32, &graph, values)
 }
 
-fn run(blocks: &mut MemBlocks, unit: bool, deep: bool) -> (Census, Vec<String>) {
+fn run(blocks: &mut MemBlocks, unit: bool, deep: bool) -> (Tally, Vec<String>) {
     let subject = Subject { space: AnySpace::Vector(graph().space), unit };
     let mut found = Vec::new();
-    let census = check(blocks, &subject, deep, &mut |violation| found.push(violation.to_string())).unwrap();
+    let mut report = |violation: Violation| found.push(violation.to_string());
+    let census = check(&mut PageCensus::new(blocks), &subject, deep, &mut report).unwrap();
     (census, found)
 }
 
@@ -44,7 +48,7 @@ fn run_committed(blocks: &mut MemBlocks) -> Vec<String> {
 }
 
 #[track_caller]
-fn healthy(blocks: &mut MemBlocks) -> Census {
+fn healthy(blocks: &mut MemBlocks) -> Tally {
     let (census, found) = run(blocks, false, true);
     assert_eq!(found, Vec::<String>::new());
     census
@@ -192,19 +196,19 @@ struct Places {
     last: u32,
 }
 
-fn places(census: &Census, blocks: &mut MemBlocks) -> Places {
+fn places(census: &Tally, blocks: &mut MemBlocks) -> Places {
     let meta = blocks.read(META_BLOCK, MetaPage::read).unwrap();
     let entry = meta.entry_point().unwrap().unwrap().tid;
     let nodes = &census.nodes;
-    let mut ground = nodes.iter().filter(|n| n.state == State::Live && n.level == 0 && n.tid() != entry);
-    let mut upper = nodes.iter().filter(|n| n.state == State::Live && n.level > 0 && n.tid() != entry);
+    let mut ground = nodes.iter().filter(|n| n.state == State::Live && n.level == 0 && n.tid != entry);
+    let mut upper = nodes.iter().filter(|n| n.state == State::Live && n.level > 0 && n.tid != entry);
     Places {
         ground: *ground.next().unwrap(),
         other: *ground.next().unwrap(),
         upper: *upper.next().unwrap(),
         deleted: *nodes.iter().find(|n| n.state == State::Deleted).unwrap(),
         entry,
-        last: census.nodes.last().unwrap().block,
+        last: census.nodes.last().unwrap().tid.block(),
     }
 }
 
@@ -235,7 +239,7 @@ const MUTATIONS: &[Mutation] = &[
     ("a deleted element", |blocks, places| {
         let deleted = places.deleted;
         edit_meta(blocks, |meta| {
-            (meta.entry_block, meta.entry_offset) = (deleted.block, deleted.offset);
+            (meta.entry_block, meta.entry_offset) = (deleted.tid.block(), deleted.tid.offset());
         });
     }),
     ("of level 60, which has level", |blocks, _| edit_meta(blocks, |meta| meta.entry_level = 60)),
@@ -257,73 +261,73 @@ const MUTATIONS: &[Mutation] = &[
     ("block 2: invalid page", |blocks, _| blocks.edit(2, |bytes| bytes[8190] = 0x84)),
     ("block 2: unknown page flags", |blocks, _| blocks.edit(2, |bytes| bytes[10] |= 64)),
     ("invalid element tuple", |blocks, places| {
-        edit_element(blocks, places.ground.tid(), |header, _| header.level = 64);
+        edit_element(blocks, places.ground.tid, |header, _| header.level = 64);
     }),
     ("invalid tuple", |blocks, places| {
-        edit_element(blocks, places.ground.tid(), |header, _| header.kind = 3);
+        edit_element(blocks, places.ground.tid, |header, _| header.kind = 3);
     }),
     ("invalid element tuple", |blocks, places| {
-        edit_element(blocks, places.ground.tid(), |_, value| value[0] = 1);
+        edit_element(blocks, places.ground.tid, |_, value| value[0] = 1);
     }),
     ("element tuple of another length than its value asks for", |blocks, places| {
-        edit_element(blocks, places.ground.tid(), |_, value| value[..4].copy_from_slice(&[16 << 2, 0, 0, 0]));
+        edit_element(blocks, places.ground.tid, |_, value| value[..4].copy_from_slice(&[16 << 2, 0, 0, 0]));
     }),
     ("different vector dimensions 5 and 3", |blocks, places| {
         // as short a value, whole
-        edit_element(blocks, places.ground.tid(), |_, value| {
+        edit_element(blocks, places.ground.tid, |_, value| {
             value[..8].copy_from_slice(&[20 << 2, 0, 0, 0, 3, 0, 0, 0]);
         });
     }),
     ("value with an element that is not finite", |blocks, places| {
-        edit_element(blocks, places.ground.tid(), |_, value| {
+        edit_element(blocks, places.ground.tid, |_, value| {
             value[8..12].copy_from_slice(&f32::NAN.to_ne_bytes());
         });
     }),
     ("deleted is 2", |blocks, places| {
-        edit_element(blocks, places.deleted.tid(), |header, _| header.deleted = 2);
+        edit_element(blocks, places.deleted.tid, |header, _| header.deleted = 2);
     }),
     ("version is 16", |blocks, places| {
-        edit_element(blocks, places.ground.tid(), |header, _| header.version = 16);
+        edit_element(blocks, places.ground.tid, |header, _| header.version = 16);
     }),
     ("version is 1, and 7 in the element at", |blocks, places| {
-        edit_element(blocks, places.ground.tid(), |header, _| header.version = 7);
+        edit_element(blocks, places.ground.tid, |header, _| header.version = 7);
     }),
     ("slots for level 1, which has", |blocks, places| {
-        edit_element(blocks, places.ground.tid(), |header, _| header.level = 1);
+        edit_element(blocks, places.ground.tid, |header, _| header.level = 1);
     }),
     ("edge in layer 1 to", |blocks, places| {
-        let (upper, ground) = (places.upper, places.ground.tid());
+        let (upper, ground) = (places.upper, places.ground.tid);
         edit_list(blocks, upper.list, |slots| slots[layer_range(upper.level, 1, 4)][0] = ground);
     }),
     ("heap TIDs after a free place for one", |blocks, places| {
-        edit_element(blocks, places.ground.tid(), |header, _| header.heap_tids[3] = Tid::new(1, 1));
+        edit_element(blocks, places.ground.tid, |header, _| header.heap_tids[3] = Tid::new(1, 1));
     }),
     ("of the table is in the element at", |blocks, places| {
-        let other = places.other.tid();
+        let other = places.other.tid;
         let mut row = Tid::INVALID;
         edit_element(blocks, other, |header, _| row = header.heap_tids[0]);
-        edit_element(blocks, places.ground.tid(), |header, _| header.heap_tids[1] = row);
+        edit_element(blocks, places.ground.tid, |header, _| header.heap_tids[1] = row);
     }),
     ("deleted element with rows", |blocks, places| {
-        edit_element(blocks, places.deleted.tid(), |header, _| header.heap_tids[0] = Tid::new(9, 9));
+        edit_element(blocks, places.deleted.tid, |header, _| header.heap_tids[0] = Tid::new(9, 9));
     }),
     ("deleted element with a value", |blocks, places| {
-        edit_element(blocks, places.deleted.tid(), |_, value| value[9] = 1);
+        edit_element(blocks, places.deleted.tid, |_, value| value[9] = 1);
     }),
     ("edges of a deleted element", |blocks, places| {
-        let ground = places.ground.tid();
+        let ground = places.ground.tid;
         edit_list(blocks, places.deleted.list, |slots| slots[1] = ground);
     }),
     ("no neighbour tuple at (1,500)", |blocks, places| {
-        edit_element(blocks, places.ground.tid(), |header, _| header.neighbour_tid = Tid::new(1, 500));
+        edit_element(blocks, places.ground.tid, |header, _| header.neighbour_tid = Tid::new(1, 500));
     }),
     ("neighbour tuple of no element", |blocks, places| {
         let other = places.other.list;
-        edit_element(blocks, places.ground.tid(), |header, _| header.neighbour_tid = other);
+        edit_element(blocks, places.ground.tid, |header, _| header.neighbour_tid = other);
     }),
     ("neighbour tuple of more than one element", |blocks, places| {
         let other = places.other.list;
-        edit_element(blocks, places.ground.tid(), |header, _| header.neighbour_tid = other);
+        edit_element(blocks, places.ground.tid, |header, _| header.neighbour_tid = other);
     }),
     ("neighbour tuple of a length that no level has", |blocks, places| {
         blocks.edit(places.ground.list.block(), |bytes| {
@@ -338,7 +342,7 @@ const MUTATIONS: &[Mutation] = &[
         edit_list(blocks, places.ground.list, |slots| slots[1] = slots[0]);
     }),
     ("edge to the element itself in layer 0", |blocks, places| {
-        let ground = places.ground.tid();
+        let ground = places.ground.tid;
         edit_list(blocks, places.ground.list, |slots| slots[1] = ground);
     }),
     ("where there is no element", |blocks, places| {
@@ -349,7 +353,7 @@ const MUTATIONS: &[Mutation] = &[
         edit_list(blocks, places.ground.list, |slots| slots[1] = Tid::new(u32::MAX - 1, 3));
     }),
     ("a deleted element", |blocks, places| {
-        let deleted = places.deleted.tid();
+        let deleted = places.deleted.tid;
         edit_list(blocks, places.ground.list, |slots| slots[1] = deleted);
     }),
     ("no edges lead here from the entry point", |blocks, places| {
@@ -359,7 +363,7 @@ const MUTATIONS: &[Mutation] = &[
     }),
     (" rows of the table are out of reach of searches; REINDEX", |blocks, places| {
         edit_list(blocks, places.ground.list, |slots| slots.fill(Tid::INVALID));
-        edit_lists(blocks, |slots| drop_edges(slots, &[places.ground.tid()]));
+        edit_lists(blocks, |slots| drop_edges(slots, &[places.ground.tid]));
     }),
     ("1 elements in which a descent can end do not lead to the entry point; REINDEX", |blocks, places| {
         edit_list(blocks, places.upper.list, |slots| {
@@ -402,18 +406,18 @@ fn one_way_rings_lead_back() {
         });
     };
     let entry = blocks.read(META_BLOCK, MetaPage::read).unwrap().entry_point().unwrap().unwrap().tid;
-    let start = live.iter().position(|node| node.tid() == entry).unwrap();
+    let start = live.iter().position(|node| node.tid == entry).unwrap();
     // either way round, so that no order of looking at them is the lucky one
     for step in [1, live.len() - 1] {
         for at in 0..live.len() {
-            lay(&mut blocks, at, live[(at + step) % live.len()].tid());
+            lay(&mut blocks, at, live[(at + step) % live.len()].tid);
         }
         assert_eq!(run_committed(&mut blocks), Vec::<String>::new());
     }
     // all lead to the entry point, which now leads to the two behind it alone, and those to each other
     let behind = (start + live.len() - 1) % live.len();
     let beyond = (behind + live.len() - 1) % live.len();
-    lay(&mut blocks, beyond, live[behind].tid());
+    lay(&mut blocks, beyond, live[behind].tid);
     let (census, found) = run(&mut blocks, false, true);
     assert_eq!(census.unreached(), live.len() - 3);
     let stray = [behind, beyond].iter().filter(|&&at| live[at].level > 0).count();
@@ -429,7 +433,7 @@ fn what_interruptions_leave_is_no_violation() {
     assert_eq!(census.unused_blocks, 1);
     // a vacuum that stopped after its first pass
     for node in census.nodes.iter().filter(|node| node.state == State::Live).step_by(3) {
-        edit_element(&mut blocks, node.tid(), |header, _| header.heap_tids.fill(Tid::INVALID));
+        edit_element(&mut blocks, node.tid, |header, _| header.heap_tids.fill(Tid::INVALID));
     }
     let census = healthy(&mut blocks);
     assert!(census.dying > 50);
@@ -445,8 +449,8 @@ fn edges_of_dying_elements_count_where_something_leads_to_them() {
     let mut blocks = used();
     let census = healthy(&mut blocks);
     let places = places(&census, &mut blocks);
-    edit_element(&mut blocks, places.ground.tid(), |header, _| header.heap_tids.fill(Tid::INVALID));
-    let deleted = places.deleted.tid();
+    edit_element(&mut blocks, places.ground.tid, |header, _| header.heap_tids.fill(Tid::INVALID));
+    let deleted = places.deleted.tid;
     edit_list(&mut blocks, places.ground.list, |slots| slots[0] = deleted);
     let (_, found) = run(&mut blocks, false, true);
     assert!(found.len() == 1 && found[0].contains("a deleted element"), "{found:?}");

@@ -1,11 +1,19 @@
 //! What a value must be.
 
-use super::Subject;
 use crate::space::{AnySpace, DenseKernels, Space};
 use crate::value::{DenseElement, DenseView, SparseView, check_indices};
 
+/// What an index should be.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject {
+    /// what it compares
+    pub space: AnySpace,
+    /// whether it keeps values of unit length (cosine distance)
+    pub unit: bool,
+}
+
 /// What is wrong with a value, in words.
-pub(super) fn value_fault(subject: &Subject, deep: bool, value: &[u8]) -> Option<String> {
+pub(in crate::hnsw) fn value_fault(subject: &Subject, deep: bool, value: &[u8]) -> Option<String> {
     if let Err(error) = crate::with_space!(subject.space, space => space.view(value).map(|_| ())) {
         return Some(error.to_string());
     }

@@ -247,6 +247,7 @@ fn trimmed(counts: &[u64]) -> Vec<u64> {
 mod tests {
     use super::*;
     use crate::hnsw::check::{Subject, check};
+    use crate::hnsw::v1::census::PageCensus;
     use crate::space::AnySpace;
     use crate::testing::hnsw::{DIMS, build, graph, random_vectors, used};
 
@@ -256,7 +257,8 @@ mod tests {
         {
             let info = gather(&mut blocks).unwrap();
             let subject = Subject { space: AnySpace::Vector(graph().space), unit: false };
-            let census = check(&mut blocks, &subject, false, &mut |v| panic!("{v}")).unwrap();
+            let census =
+                check(&mut PageCensus::new(&mut blocks), &subject, false, &mut |v| panic!("{v}")).unwrap();
             assert_eq!(
                 (info.elements, info.dying, info.deleted, info.rows),
                 (census.live, census.dying, census.deleted, census.rows() as u64)

@@ -132,7 +132,12 @@ const NEIGHBOURS_HEADER: usize = 4;
 
 /// Size of a neighbour tuple, aligned.
 pub const fn neighbours_size(level: u8, m: usize) -> usize {
-    max_align(NEIGHBOURS_HEADER + size_of::<Tid>() * (level as usize + 2) * m)
+    neighbours_item_size((level as usize + 2) * m)
+}
+
+/// Size of a neighbour tuple of so many slots, aligned.
+pub const fn neighbours_item_size(slots: usize) -> usize {
+    max_align(NEIGHBOURS_HEADER + size_of::<Tid>() * slots)
 }
 
 /// A neighbour tuple in place.

@@ -1,6 +1,7 @@
 //! The first page layout, pgvector's: an element tuple and a neighbour tuple for each element.
 
 pub mod bulk_write;
+pub mod census;
 mod free_space;
 pub mod graph;
 pub mod info;

@@ -13,8 +13,8 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 use super::{Cast, Found, Method, Table, Values, one_of, together, unexpected};
-use crate::hnsw::check::{OutOfReach, Subject, check};
-use crate::hnsw::format::{Graph, Scan, Vacuum, Workspace, insert};
+use crate::hnsw::check::{OutOfReach, Subject};
+use crate::hnsw::format::{Graph, Layout, Scan, Vacuum, Workspace, check, insert};
 use crate::hnsw::scan::{IterativeScan, ScanError, ScanSettings};
 use crate::space::{AnySpace, Dense, Metric, ValueBuf, ValueKind};
 use crate::storage::blocks::BlockStore;
@@ -121,7 +121,8 @@ fn settled(blocks: &mut MemBlocks, plan: &Plan, table: &Table, rng: &mut SmallRn
     let mut told = Vec::new();
     let subject = Subject { space: AnySpace::Vector(plan.graph.space), unit: false };
     let mut report = |violation: Violation| told.push(violation.to_string());
-    let census = check(blocks, &subject, true, &mut report).map_err(|error| format!("{error:?}"))?;
+    let census = check(Layout::V1, blocks, &subject, true, &mut report);
+    let census = census.map_err(|error| format!("{error:?}"))?;
     let mut out_of_reach = OutOfReach::default();
     let places: BTreeMap<u64, usize> = table.places(&table.visible());
     for &tid in places.keys() {
