@@ -52,7 +52,7 @@ pub struct Scan<W> {
     iterative: bool,
 }
 
-/// A pass over the element pages in the order of their graph. It stops between pages only.
+/// A pass over the element pages in the order of their numbers. It stops between pages only.
 #[derive(Clone, Copy, Debug)]
 struct Sweep {
     /// the next block

@@ -350,7 +350,8 @@ impl<T: Element> Loader<T> {
                 Some(Cow::Borrowed(self.entry(at)))
             })?;
             if short {
-                return Err(Damage::at(0, "fewer entries than were kept outside").on(META_BLOCK).into());
+                // a temporary file's fault, and no damage of the index
+                return Err(Damage::internal("fewer entries than were kept outside").on(META_BLOCK).into());
             }
             written += u64::from(self.counts.get(list).copied().unwrap_or_default());
             done(written);

@@ -72,8 +72,8 @@ pub struct Worker<'a, 'h> {
 }
 
 impl Worker<'_, '_> {
-    /// Returns whether to go on, to be asked every millisecond or so. When not, the calling thread is unwinding
-    /// and nobody will look at the results. The calling thread looks after its host here.
+    /// Returns whether to go on, to be asked every millisecond or so. When not, a thread has panicked, the calling
+    /// one perhaps: that unwinds now or soon, and nobody will look at the results. It looks after its host here.
     #[inline]
     pub fn goes_on(&mut self) -> bool {
         if let Some(host) = &mut self.host {
@@ -97,13 +97,20 @@ impl Drop for StopOnDrop<'_> {
     }
 }
 
-/// Tells the waiting thread that one more is done, however it ends.
-struct Done<'a>(&'a AtomicUsize, &'a Thread);
+/// Tells the waiting thread that one more is done, however it ends; when by a panic, all others that they may stop.
+struct Done<'a> {
+    running: &'a AtomicUsize,
+    caller: &'a Thread,
+    stop: &'a AtomicBool,
+}
 
 impl Drop for Done<'_> {
     fn drop(&mut self) {
-        if self.0.fetch_sub(1, Ordering::Release) == 1 {
-            self.1.unpark();
+        if thread::panicking() {
+            self.stop.store(true, Ordering::Relaxed);
+        }
+        if self.running.fetch_sub(1, Ordering::Release) == 1 {
+            self.caller.unpark();
         }
     }
 }
@@ -136,7 +143,8 @@ impl<'h> Workers<'h> {
 
     /// Does `work` on as many threads as there are, and no more than `most`: once on each, with scratch memory
     /// of its own. What is shared out among them, and when it is used up, `work` knows. Where there is no
-    /// memory for a helper's stack or scratch, the others do its part.
+    /// memory for a helper's stack or scratch, the others do its part. A panic of any of them goes on in the
+    /// calling thread, once all have stopped.
     ///
     /// # Errors
     /// No memory for the calling thread's scratch; nothing was done then.
@@ -162,7 +170,7 @@ impl<'h> Workers<'h> {
         };
         let (running, caller) = (AtomicUsize::new(helpers), thread::current());
         let help = || {
-            let _done = Done(&running, &caller);
+            let _done = Done { running: &running, caller: &caller, stop: &stop };
             if let Ok(mut scratch) = scratch() {
                 work(&mut scratch, &mut Worker { stop: &stop, host: None });
             }
@@ -182,8 +190,8 @@ impl<'h> Workers<'h> {
 
     /// Does `work` on every chunk, in any order, each thread with scratch memory of its own. `work` calls its
     /// last argument every millisecond or so and returns early, leaving its chunk half done, when that answers
-    /// false: the calling thread is unwinding then, and nobody will look at the results. Where there is no
-    /// memory for a helper's stack or scratch, the others do its part.
+    /// false: a thread has panicked then, and nobody will look at the results. Where there is no memory for a
+    /// helper's stack or scratch, the others do its part.
     ///
     /// # Errors
     /// No memory for the calling thread's scratch; nothing was done then.
@@ -335,6 +343,80 @@ mod tests {
             |(): &mut (), _: usize, _: &mut dyn FnMut() -> bool| _ = count.fetch_add(1, Ordering::Relaxed);
         workers.each(0..100, || Ok(()), add).unwrap();
         assert_eq!(count.into_inner(), 100);
+    }
+
+    #[test]
+    fn a_helper_that_panics_stops_the_others() {
+        let mut host = Idle;
+        let mut workers = Workers::new(2, &mut host);
+        let (caller, begun) = (thread::current().id(), Instant::now());
+        let first = AtomicBool::new(true);
+        let work = |(): &mut (), worker: &mut Worker<'_, '_>| {
+            if thread::current().id() != caller && first.swap(false, Ordering::SeqCst) {
+                std::panic::resume_unwind(Box::new("told"));
+            }
+            while worker.goes_on() && begun.elapsed() < Duration::from_secs(20) {
+                thread::sleep(Duration::from_millis(1));
+            }
+        };
+        let result = catch_unwind(AssertUnwindSafe(|| workers.run(usize::MAX, || Ok(()), work)));
+        assert_eq!(result.unwrap_err().downcast_ref::<&str>(), Some(&"told"));
+        assert!(begun.elapsed() < Duration::from_secs(10));
+    }
+
+    /// Notes who polls, and unwinds at the given poll.
+    struct Polled {
+        by: Vec<thread::ThreadId>,
+        last: usize,
+    }
+
+    impl Coordinator for Polled {
+        fn poll(&mut self) {
+            self.by.push(thread::current().id());
+            if self.by.len() == self.last {
+                std::panic::resume_unwind(Box::new("cancelled"));
+            }
+        }
+
+        fn spawn_with(&mut self, spawn: &mut dyn FnMut()) {
+            spawn();
+        }
+    }
+
+    #[test]
+    fn only_the_calling_thread_polls_while_it_works_and_while_it_waits() {
+        for waits in [false, true] {
+            let mut host = Polled { by: Vec::new(), last: 3 };
+            let caller = thread::current().id();
+            let work = |(): &mut (), worker: &mut Worker<'_, '_>| {
+                let own = thread::current().id() == caller;
+                while own != waits && worker.goes_on() {
+                    thread::sleep(Duration::from_millis(1));
+                }
+            };
+            let run = || Workers::new(2, &mut host).run(usize::MAX, || Ok(()), work);
+            let result = catch_unwind(AssertUnwindSafe(run));
+            assert_eq!(result.unwrap_err().downcast_ref::<&str>(), Some(&"cancelled"));
+            assert_eq!(host.by, [caller; 3]);
+        }
+    }
+
+    #[test]
+    fn a_limit_holds_for_threads_that_were_started_before() {
+        let mut host = Idle;
+        let mut workers = Workers::new(3, &mut host);
+        let caller = thread::current().id();
+        for threads in [4, 2, 1] {
+            workers.limit(threads);
+            assert_eq!(workers.threads(), threads);
+            let (runs, own) = (AtomicUsize::new(0), AtomicUsize::new(0));
+            let work = |(): &mut (), _: &mut Worker<'_, '_>| {
+                runs.fetch_add(1, Ordering::SeqCst);
+                own.fetch_add(usize::from(thread::current().id() == caller), Ordering::SeqCst);
+            };
+            workers.run(usize::MAX, || Ok(()), work).unwrap();
+            assert_eq!((runs.into_inner(), own.into_inner()), (threads, 1));
+        }
     }
 
     #[test]
