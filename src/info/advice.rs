@@ -31,6 +31,8 @@ const K: usize = 10;
 const QUERIES: usize = 30;
 /// Seconds that measuring an index may take about, or it is left out.
 const CHEAP: f64 = 1.0;
+/// Bytes of a table that may be read so often, whatever the catalog says of its rows: it may not know.
+const SCANNED: u64 = 256 << 20;
 /// Bytes of an index whose pages are counted.
 const COUNTED: u64 = 256 << 20;
 
@@ -54,7 +56,7 @@ struct Known {
     /// not quoted
     bare: (Vec<u8>, Vec<u8>),
     partitioned: bool,
-    /// whether reading it runs policies
+    /// whether reading it runs policies, asks a foreign server, or cannot be done now
     guarded: bool,
 }
 
@@ -194,7 +196,11 @@ const COLUMNS: &str = "SELECT c.oid, t.typname, a.atttypmod, \
             JOIN pg_catalog.pg_stat_user_tables s ON s.relid = p.relid WHERE p.isleaf) \
          ELSE pg_catalog.pg_stat_get_numscans(c.oid) END, 0)::bigint, \
     i.indexed, pg_catalog.format('%I.%I', n.nspname, c.relname), pg_catalog.format('%I', a.attname), \
-    c.relname, a.attname, c.relkind = 'p', c.relrowsecurity \
+    c.relname, a.attname, c.relkind = 'p', \
+    c.relrowsecurity OR NOT c.relispopulated OR c.relpersistence = 'u' AND pg_catalog.pg_is_in_recovery() \
+        OR c.relkind = 'p' AND EXISTS (SELECT FROM pg_catalog.pg_partition_tree(c.oid) p \
+            JOIN pg_catalog.pg_class l ON l.oid = p.relid WHERE l.relkind = 'f' \
+            OR l.relpersistence = 'u' AND pg_catalog.pg_is_in_recovery()) \
     FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid \
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace JOIN pg_catalog.pg_type t ON t.oid = a.atttypid, \
     LATERAL (SELECT EXISTS (SELECT FROM pg_catalog.pg_index x JOIN pg_catalog.pg_class ic ON ic.oid = x.indexrelid \
@@ -208,7 +214,7 @@ const COLUMNS: &str = "SELECT c.oid, t.typname, a.atttypmod, \
         OR EXISTS (SELECT FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid \
             WHERE d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND d.objid = t.oid AND d.deptype = 'e' \
             AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND e.extname = 'vector')) \
-    AND pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT') ";
+    AND pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT') ";
 
 /// The columns of vectors that the caller may read.
 fn columns(spi: &Spi, changes: Option<Option<Oid>>) -> Result<Vec<Known>, Error> {
@@ -261,7 +267,7 @@ fn complete(
     queries: &[(Vec<u8>, i64, f64)],
 ) -> Result<(), Error> {
     let dense = matches!(column.facts.kind, ValueKind::Vector | ValueKind::Halfvec);
-    // (a policy is somebody else's code, and would run as the caller)
+    // (a policy is somebody else's code, and would run as the caller; a foreign server is somebody else's machine)
     if column.facts.dims.is_none() && dense && !column.facts.indexed && !column.guarded {
         let (name, only) = (&column.column_name, if column.partitioned { "" } else { "ONLY " });
         let sql = [
@@ -446,7 +452,8 @@ fn kind_name(kind: ValueKind) -> &'static str {
 const INDEXES: &str = "SELECT c.oid, x.indrelid, m.amname, x.indisvalid AND x.indisready, pg_catalog.pg_relation_size(c.oid), \
     COALESCE(pg_catalog.pg_stat_get_numscans(c.oid), 0), COALESCE(pg_catalog.pg_stat_get_numscans(t.oid), 0), \
     GREATEST(t.reltuples, 0), COALESCE(pg_catalog.pg_stat_get_dead_tuples(t.oid), 0), c.relowner, \
-    x.indexprs IS NULL AND x.indpred IS NULL AND NOT t.relrowsecurity AND NOT x.indcheckxmin \
+    x.indexprs IS NULL AND x.indpred IS NULL AND y.typtype = 'b' AND NOT t.relrowsecurity AND NOT x.indcheckxmin \
+        AND t.relispopulated AND pg_catalog.pg_table_size(t.oid) <= {SCANNED} \
         AND pg_catalog.has_column_privilege(t.oid, x.indkey[0], 'SELECT'), \
     a.atttypmod, a.attname, pg_catalog.format('%I.%I', n.nspname, c.relname), pg_catalog.format('%I.%I', tn.nspname, t.relname), \
     y.typname \
@@ -456,6 +463,7 @@ const INDEXES: &str = "SELECT c.oid, x.indrelid, m.amname, x.indisvalid AND x.in
     JOIN pg_catalog.pg_namespace tn ON tn.oid = t.relnamespace \
     JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = 1 JOIN pg_catalog.pg_type y ON y.oid = a.atttypid \
     WHERE NOT pg_catalog.pg_is_other_temp_schema(t.relnamespace) \
+    AND NOT (c.relpersistence = 'u' AND pg_catalog.pg_is_in_recovery()) AND pg_catalog.has_schema_privilege(tn.oid, 'USAGE') \
     AND pg_catalog.has_any_column_privilege(t.oid, 'SELECT') ORDER BY tn.nspname, t.relname, c.relname";
 
 /// An index, as the catalog has it.
@@ -476,7 +484,8 @@ struct Listed {
 fn indexes(spi: &Spi, found: &mut Vec<Finding>) -> Result<(), Error> {
     let mut listed = Vec::new();
     let settings = catalog_only();
-    spi.query::<Error>(INDEXES.as_bytes(), |row| {
+    let sql = INDEXES.replace("{SCANNED}", &SCANNED.to_string());
+    spi.query::<Error>(sql.as_bytes(), |row| {
         let text = |n| row.text(n).unwrap_or_default();
         let kind = match text(15).as_slice() {
             b"halfvec" => ValueKind::Halfvec,
@@ -545,7 +554,11 @@ fn look(spi: &Spi, index: &mut Listed, machine: &Machine) -> Result<(), Error> {
         return Ok(());
     }
     let subject = Subject::of(spi, index.index)?;
-    let trial = Trial::prepare(spi, &subject, K, QUERIES)?;
+    let trial = match Trial::prepare(spi, &subject, K, QUERIES) {
+        // nothing can be said of what the planner does not use now
+        Err(Error::Hinted(PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, ..)) => return Ok(()),
+        trial => trial?,
+    };
     let recall = trial.ask()?.0.map(|estimate| estimate.recall);
     if trial.queries() * 2 < QUERIES {
         return Ok(());

@@ -21,6 +21,10 @@ pub struct Subject {
     pub graph: bool,
     /// storage parameter `lists` of an ivfflat index
     pub lists: u32,
+    /// its name
+    pub name: Vec<u8>,
+    /// the table's owner, when queries for the index run code that the owner chose and the caller may act as the owner
+    pub run_as: Option<Oid>,
     /// `FROM ONLY table WHERE expression IS NOT NULL AND predicate`, with a space before
     from: Vec<u8>,
     /// `FROM ONLY table WHERE predicate`, as a query for the index has it
@@ -39,12 +43,15 @@ const LOOKUP: &str = "SELECT x.indexrelid, x.indrelid, a.atttypid, m.amname, c.r
     pg_catalog.quote_ident(tn.nspname) || '.' || pg_catalog.quote_ident(t.relname), \
     'OPERATOR(' || pg_catalog.quote_ident(opn.nspname) || '.' || o.oprname || ')', \
     c.relname, \
-    pg_catalog.substring(pg_catalog.array_to_string(c.reloptions, ','), 'lists=([0-9]+)') \
+    pg_catalog.substring(pg_catalog.array_to_string(c.reloptions, ','), 'lists=([0-9]+)'), \
+    CASE WHEN (x.indexprs IS NOT NULL OR x.indpred IS NOT NULL OR y.typtype <> 'b') \
+        AND pg_catalog.pg_has_role(t.relowner, 'USAGE') THEN t.relowner END \
     FROM pg_catalog.pg_class c LEFT JOIN pg_catalog.pg_am m ON m.oid = c.relam \
     LEFT JOIN pg_catalog.pg_index x ON x.indexrelid = c.oid \
     LEFT JOIN pg_catalog.pg_class t ON t.oid = x.indrelid \
     LEFT JOIN pg_catalog.pg_namespace tn ON tn.oid = t.relnamespace \
     LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = 1 \
+    LEFT JOIN pg_catalog.pg_type y ON y.oid = a.atttypid \
     LEFT JOIN pg_catalog.pg_opclass oc ON oc.oid = x.indclass[0] \
     LEFT JOIN pg_catalog.pg_amop ao ON ao.amopfamily = oc.opcfamily AND ao.amoppurpose = 'o' \
         AND ao.amoplefttype = oc.opcintype AND ao.amopstrategy = 1 \
@@ -71,7 +78,7 @@ impl Subject {
         spi.query::<Error>(sql.as_bytes(), |row| {
             let text = |n| row.text(n).unwrap_or_default();
             let (method, name) = (text(3), text(10));
-            let name = String::from_utf8_lossy(&name).into_owned();
+            let (bare, name) = (name.clone(), String::from_utf8_lossy(&name).into_owned());
             let graph = method == b"hnsw";
             if !METHODS.iter().any(|known| known.as_bytes() == method) {
                 problem = Some(Error::Message(
@@ -103,6 +110,8 @@ impl Subject {
                 kind: row.oid(2),
                 graph,
                 lists: row.number(11).unwrap_or(100),
+                name: bare,
+                run_as: row.number::<u32>(12).map(Oid::from),
                 from,
                 from_index: if predicate.is_some() {
                     [&only, and(b"").as_slice()].concat()

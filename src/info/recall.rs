@@ -9,6 +9,7 @@ use crate::error::Error;
 use crate::pg::call::Call;
 use crate::pg::spi::Spi;
 use crate::pg::srf::Cell;
+use crate::pg::user::RunAs;
 
 /// Neighbours and queries, at most.
 pub(super) const MOST: i32 = 10_000;
@@ -20,6 +21,7 @@ pub fn recall(call: Call<'_>) -> Result<Datum, Error> {
     let mut rows = rows(&call, 8)?;
     let spi = Spi::connect()?;
     let subject = Subject::of(&spi, call.oid(0))?;
+    let _owner = subject.run_as.map(RunAs::owner);
     let trial = Trial::prepare(&spi, &subject, k, queries)?;
     let (estimate, latency) = trial.ask()?;
     let Latency { p50, p95 } = trial.exact;

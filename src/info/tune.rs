@@ -21,6 +21,7 @@ use crate::pg::ereport::{self, Report};
 use crate::pg::planner::Settings;
 use crate::pg::spi::Spi;
 use crate::pg::srf::Cell;
+use crate::pg::user::RunAs;
 
 /// A setting that was tried.
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +50,7 @@ pub fn tune(call: Call<'_>) -> Result<Datum, Error> {
     let mut rows = rows(&call, 8)?;
     let spi = Spi::connect()?;
     let subject = Subject::of(&spi, call.oid(0))?;
+    let _owner = subject.run_as.map(RunAs::owner);
     let trial = Trial::prepare(&spi, &subject, k, queries)?;
     let (mut steps, found) = climb(&trial, &subject, target)?;
     steps.sort_unstable_by_key(|step| step.value);

@@ -138,6 +138,13 @@ pub fn observe<R>(
                 let message = format!("index \"{name}\" belongs to a temporary table of another session");
                 refused(PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED, message)
             }
+            Some(_)
+                if class.relpersistence as u8 == pg_sys::RELPERSISTENCE_UNLOGGED
+                    && server::RecoveryInProgress() =>
+            {
+                let message = format!("index \"{name}\" is not logged, and so empty during recovery");
+                refused(PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED, message)
+            }
             Some(method) => Ok(look(rel, method)),
         };
         server::index_close(index, share);

@@ -37,6 +37,7 @@ pub mod srf;
 pub mod table_scan;
 pub mod threads;
 pub mod toast;
+pub mod user;
 pub mod utility;
 pub mod vacuum;
 pub mod varlena;

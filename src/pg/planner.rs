@@ -8,8 +8,8 @@ use pgrx::pg_sys::{self, Oid, PlannerInfo, RelOptInfo};
 
 use super::server;
 
-/// The table whose indexes are hidden, the index that is not (0 for none), and whether the hook is in place: variables
-/// of the backend's one thread.
+/// The table whose indexes are hidden (0 for none), the index that is not (0 for none), and whether the hook is in place:
+/// variables of the backend's one thread.
 static TABLE: AtomicU32 = AtomicU32::new(0);
 static INDEX: AtomicU32 = AtomicU32::new(0);
 static INSTALLED: AtomicBool = AtomicBool::new(false);
@@ -21,22 +21,21 @@ static mut PREVIOUS: pg_sys::get_relation_info_hook_type = None;
 /// the catalog stays as it is and nobody else notices.
 pub struct IndexChoice {
     before: (u32, u32),
-    installed: bool,
 }
 
 impl IndexChoice {
     /// Hides the indexes of `table`.
     pub fn of(table: Oid) -> Self {
         let before = (TABLE.swap(table.to_u32(), Relaxed), INDEX.swap(0, Relaxed));
-        let installed = !INSTALLED.swap(true, Relaxed);
-        if installed {
+        if !INSTALLED.swap(true, Relaxed) {
+            // For good, as hooks are: a library that is loaded later keeps ours as the one before its own.
             // SAFETY: the server's hook variable and ours, of the backend's one thread.
             unsafe {
                 PREVIOUS = pg_sys::get_relation_info_hook;
                 pg_sys::get_relation_info_hook = Some(hide);
             }
         }
-        IndexChoice { before, installed }
+        IndexChoice { before }
     }
 
     /// From now on the planner sees `index`, or none.
@@ -49,12 +48,10 @@ impl Drop for IndexChoice {
     fn drop(&mut self) {
         TABLE.store(self.before.0, Relaxed);
         INDEX.store(self.before.1, Relaxed);
-        if self.installed {
-            // SAFETY: as in `of`. Whoever set a hook meanwhile would have kept ours as the one before: nobody
-            // does so while a function runs its statements.
-            unsafe { pg_sys::get_relation_info_hook = PREVIOUS };
-            INSTALLED.store(false, Relaxed);
-        }
+        // Functions that policies and expressions called meanwhile have kept their plans, made without the indexes and
+        // under settings that nobody else has: all plans are made anew when they are next used.
+        // SAFETY: marks the backend's saved plans, allocates nothing and raises nothing (plancache.c).
+        unsafe { server::ResetPlanCache() };
     }
 }
 

@@ -291,6 +291,7 @@ server! {
 
 // src/backend/executor/spi.c
 server! {
+    fn ResetPlanCache();
     fn SPI_connect() -> c_int;
     fn SPI_finish() -> c_int;
     fn SPI_execute(sql: *const c_char, read_only: bool, limit: c_long) -> c_int;
