@@ -21,8 +21,8 @@ pub struct Subject {
     pub graph: bool,
     /// storage parameter `lists` of an ivfflat index
     pub lists: u32,
-    /// its name
-    pub name: Vec<u8>,
+    /// its name as the server writes it in JSON, quoted
+    pub json_name: Vec<u8>,
     /// the table's owner, when queries for the index run code that the owner chose and the caller may act as the owner
     pub run_as: Option<Oid>,
     /// `FROM ONLY table WHERE expression IS NOT NULL AND predicate`, with a space before
@@ -45,7 +45,8 @@ const LOOKUP: &str = "SELECT x.indexrelid, x.indrelid, a.atttypid, m.amname, c.r
     c.relname, \
     pg_catalog.substring(pg_catalog.array_to_string(c.reloptions, ','), 'lists=([0-9]+)'), \
     CASE WHEN (x.indexprs IS NOT NULL OR x.indpred IS NOT NULL OR y.typtype <> 'b') \
-        AND pg_catalog.pg_has_role(t.relowner, 'USAGE') THEN t.relowner END \
+        AND pg_catalog.pg_has_role(t.relowner, 'USAGE') THEN t.relowner END, \
+    pg_catalog.to_json(c.relname::pg_catalog.text) \
     FROM pg_catalog.pg_class c LEFT JOIN pg_catalog.pg_am m ON m.oid = c.relam \
     LEFT JOIN pg_catalog.pg_index x ON x.indexrelid = c.oid \
     LEFT JOIN pg_catalog.pg_class t ON t.oid = x.indrelid \
@@ -78,7 +79,7 @@ impl Subject {
         spi.query::<Error>(sql.as_bytes(), |row| {
             let text = |n| row.text(n).unwrap_or_default();
             let (method, name) = (text(3), text(10));
-            let (bare, name) = (name.clone(), String::from_utf8_lossy(&name).into_owned());
+            let name = String::from_utf8_lossy(&name).into_owned();
             let graph = method == b"hnsw";
             if !METHODS.iter().any(|known| known.as_bytes() == method) {
                 problem = Some(Error::Message(
@@ -110,7 +111,7 @@ impl Subject {
                 kind: row.oid(2),
                 graph,
                 lists: row.number(11).unwrap_or(100),
-                name: bare,
+                json_name: text(13),
                 run_as: row.number::<u32>(12).map(Oid::from),
                 from,
                 from_index: if predicate.is_some() {

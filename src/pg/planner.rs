@@ -8,8 +8,8 @@ use pgrx::pg_sys::{self, Oid, PlannerInfo, RelOptInfo};
 
 use super::server;
 
-/// The table whose indexes are hidden (0 for none), the index that is not (0 for none), and whether the hook is in place:
-/// variables of the backend's one thread.
+/// The table whose indexes are hidden (0 for none), the index that is not (0 for none), and whether the hook is in
+/// place: variables of the backend's one thread.
 static TABLE: AtomicU32 = AtomicU32::new(0);
 static INDEX: AtomicU32 = AtomicU32::new(0);
 static INSTALLED: AtomicBool = AtomicBool::new(false);
