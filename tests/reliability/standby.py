@@ -168,6 +168,27 @@ def cycle(
     invariants(score, f"{am}: on the standby", standby, data, opclass)
 
 
+def advised(score: Score, am: str, primary: psycopg.Connection, standby: psycopg.Connection) -> None:
+    """What is not logged is not there on a standby: advice is about the rest, and says no untrue thing of it."""
+    run(
+        primary,
+        "DROP TABLE IF EXISTS u",
+        "CREATE UNLOGGED TABLE u (v vector(3), w vector)",
+        "INSERT INTO u SELECT ARRAY[i, 1, 2], ARRAY[i, 1] FROM generate_series(1, 100) i",
+        f"CREATE INDEX u_v ON u USING {am} (v vector_l2_ops)",
+    )
+    caught_up(primary, standby)
+    found = {row[0] for row in standby.execute("SELECT DISTINCT relation::text FROM vector_advice()")}
+    unlogged = standby.execute("SELECT count(*) FROM vector_advice() WHERE index = 'u_v'::regclass").fetchone()[0]
+    score.check(f"{am}: advice on a standby", "t" in found and unlogged == 0, f"{found}, {unlogged}")
+    try:
+        standby.execute("SELECT vector_index_info('u_v')")
+        state = "none"
+    except psycopg.Error as error:
+        state = error.sqlstate or ""
+    score.check(f"{am}: an index that is not logged is not looked into on a standby", state == "0A000", state)
+
+
 def test(prefix: str, score: Score, ams: list[str], options) -> None:
     settings = {
         "max_wal_size": "64MB",
@@ -207,6 +228,7 @@ def test(prefix: str, score: Score, ams: list[str], options) -> None:
                 follower = standby.connect()
                 data = Data(options.seed)
                 cycle(score, connection, follower, standby, data, PLAIN[am], options.seconds / 3)
+                advised(score, am, connection, follower)
                 # in the middle of what the primary does
                 with Load(primary, options.seed, 50_000_000) as load:
                     load.done.wait(1)
