@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use crate::work::memory::OutOfMemory;
+use crate::work::memory::{OutOfMemory, can_allocate};
 
 /// What the calling thread owes to the program that it belongs to: a PostgreSQL backend.
 pub trait Coordinator {
@@ -228,6 +228,11 @@ impl Pool {
     /// Starts `helpers` threads, or as many of them as the system lets; none when that is none.
     fn start(helpers: usize, host: &mut dyn Coordinator) -> Option<Self> {
         let mut wanted = helpers;
+        // What a thread begins with (its thread-local data) the C library asks for, and ends the process without: the
+        // reserve must be left when all have their stacks.
+        while wanted > 0 && !can_allocate(wanted.saturating_mul(STACK)) {
+            wanted -= 1;
+        }
         while wanted > 0 {
             let mut started = Pool { pool: None, handles: Vec::new() };
             started.handles.try_reserve(wanted).ok()?;
