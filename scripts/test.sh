@@ -172,7 +172,10 @@ phase_conformance() { "$repo_root/scripts/conformance.sh"; }
 phase_upgrade() { "$repo_root/scripts/upgrade.sh"; }
 phase_reliability() { "$repo_root/scripts/reliability.sh"; }
 phase_clients() { "$repo_root/scripts/clients.sh"; }
-phase_packages() { "$repo_root/scripts/package.sh" test "${1:-17}"; }
+phase_packages() {
+  "$repo_root/scripts/pg.sh" deps dpkg-shlibdeps:dpkg-dev lintian
+  "$repo_root/scripts/package.sh" test "${1:-17}"
+}
 
 # cargo-pgrx's own way to a package: the same library, and its scripts.
 phase_pgrx_package() {
