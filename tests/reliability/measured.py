@@ -158,14 +158,15 @@ def cancelled(score: Score, server: Server, connection: psycopg.Connection) -> N
         "search_path",
     ]
     show = f"SELECT {', '.join(f'''current_setting('{name}')''' for name in settings)}"
-    for call in ("vector_index_recall('i', 10, 10000)", "vector_index_tune('i', 0.99, 10, 10000)"):
+    # again and again, so that the cancel comes while one of them runs, however fast that is
+    for call in ("vector_index_recall('i', 10, 10000 + 0 * g)", "vector_index_tune('i', 0.99, 10, 10000 + 0 * g)"):
         before = connection.execute(show).fetchone()
         run(connection, "BEGIN", "SAVEPOINT s")
         timer = threading.Timer(1.0, connection.cancel)
         timer.start()
         began, error = time.monotonic(), ""
         try:
-            connection.execute(f"SELECT count(*) FROM {call}").fetchone()
+            connection.execute(f"SELECT count(*) FROM generate_series(1, 100000) g, {call}").fetchone()
         except psycopg.errors.QueryCanceled as canceled:
             error = str(canceled)
         took = time.monotonic() - began
