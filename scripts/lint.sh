@@ -145,7 +145,7 @@ rule "no source file over 800 lines" < <(files '*.rs' '*.py' '*.sh' Makefile | x
 
 rule "comments and prose of at most 120 columns (diagrams, tables and commands aside)" < <(
   files '*.rs' | xargs -r awk 'length($0) > 120 && /^ *\/\// && !/\|/ { print FILENAME ":" FNR }'
-  files '*.md' | xargs -r awk '
+  files '*.md' | grep -vx docs/reference.md | xargs -r awk '    # (its lists are printed from the catalog)
     FNR == 1 { code = 0 }
     { gsub(/[\200-\277]/, "") }    # a character, not its bytes
     /^ *```/ { code = !code }
