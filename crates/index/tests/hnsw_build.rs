@@ -7,9 +7,11 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use vector_index::hnsw::build::{Builder, Params, Pushed};
 use vector_index::space::{AnySpace, Metric, ValueKind, varlena_header};
 use vector_index::storage::page::Tid;
+use vector_index::work::memory::RESERVE;
 use vector_index::work::workers::Idle;
 
-/// Counts what is allocated, and the most there ever was.
+/// Counts what is allocated, and the most there ever was. What is as large as the reserve is only tried, and let go
+/// untouched: whether there would be as much.
 struct Counting;
 
 static NOW: AtomicUsize = AtomicUsize::new(0);
@@ -18,12 +20,16 @@ static PEAK: AtomicUsize = AtomicUsize::new(0);
 // SAFETY: every call goes to the system's allocator with the same arguments.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        PEAK.fetch_max(NOW.fetch_add(layout.size(), Relaxed) + layout.size(), Relaxed);
+        if layout.size() < RESERVE {
+            PEAK.fetch_max(NOW.fetch_add(layout.size(), Relaxed) + layout.size(), Relaxed);
+        }
         // SAFETY: the caller's promises are the same.
         unsafe { System.alloc(layout) }
     }
     unsafe fn dealloc(&self, p: *mut u8, layout: Layout) {
-        NOW.fetch_sub(layout.size(), Relaxed);
+        if layout.size() < RESERVE {
+            NOW.fetch_sub(layout.size(), Relaxed);
+        }
         // SAFETY: the caller's promises are the same.
         unsafe { System.dealloc(p, layout) }
     }
