@@ -211,7 +211,8 @@ def indexes(server: Server, steps: Steps, am: str, seed: int) -> None:
         f"INSERT INTO {am} SELECT id + last, v FROM {am}, (SELECT max(id) last FROM {am}) l WHERE id < 10000 AND id % 16 = 3",
         *settings,
     )
-    steps.query(f"{am}: updates", f"UPDATE {am} SET v = v + v WHERE id % 29 = 4", *settings)
+    # to the other side of the origin and back: doubled at each of many steps, they would be alone far outside
+    steps.query(f"{am}: updates", f"UPDATE {am} SET v = v - (v + v) WHERE id % 29 = 4", *settings)
     run(connection, f"ALTER TABLE {am} SET (autovacuum_enabled = off)")
 
     def vacuum(connection: psycopg.Connection) -> None:
