@@ -43,11 +43,10 @@ pub fn run_top_level(call: &Call<'_>, sql: &CStr) -> Result<(), NotHere> {
             message: "CREATE INDEX CONCURRENTLY needs a CALL outside of a transaction block",
         });
     }
-    // SAFETY: this is what the server does with a client's utility command (exec_simple_query and
-    // PortalRunUtility): a snapshot is active, and one alone, since such commands let it go themselves; a
-    // procedure's portal stays over the ends of transactions, and with it the memory that was current, to which
-    // this returns. The text outlives the call. The statement is made again from its text, so the command may
-    // scribble on it.
+    // What the server does with a client's utility command (exec_simple_query and PortalRunUtility). Such commands let
+    // their snapshot go themselves. The statement is made again from its text, so the command may scribble on it.
+    // SAFETY: one snapshot is active, and no other; a procedure's portal stays over the ends of transactions, and with
+    // it the memory that was current, to which this returns. The text outlives the call.
     unsafe {
         let memory = pg_sys::CurrentMemoryContext;
         // those of the procedure itself, which runs no statement of its own any more

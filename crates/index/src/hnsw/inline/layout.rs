@@ -22,16 +22,19 @@
 //!
 //! `pd_lower` and `pd_upper` both point behind the page header: no hole, so that generic WAL keeps every byte.
 
+mod record;
+
 use core::ops::Range;
 
-use half::f16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::hnsw::params::{MAX_LEVEL, layer_slots};
+use crate::hnsw::params::layer_slots;
 use crate::quant::rabitq::Bits;
 use crate::quant::rotation::Rotation;
 use crate::space::ValueKind;
 use crate::storage::page::{Damage, Page, PageMut, SPECIAL_SIZE, Tid, max_align};
+
+pub use record::{Record, exponent_for, power, put_factors, put_ids};
 
 /// Identifies the pages of inline hnsw indexes.
 pub const PAGE_ID: u16 = 0xFF91;
@@ -503,145 +506,6 @@ impl RecordLayout {
     pub const fn code(&self, at: usize) -> Range<usize> {
         let start = self.codes_at + at * self.code_size;
         start..start + self.code_size
-    }
-}
-
-/// The head of a record in its slot.
-#[derive(Clone, Copy, Debug)]
-pub struct Record<'a> {
-    /// its header
-    pub header: &'a RecordHeader,
-    layout: &'a RecordLayout,
-    bytes: &'a [u8],
-}
-
-impl<'a> Record<'a> {
-    /// The record in the slot `bytes`, number `slot` of its page; `layer` is the one that led here.
-    ///
-    /// # Errors
-    /// A header that no record has.
-    #[inline(always)]
-    pub fn new(layout: &'a RecordLayout, bytes: &'a [u8], slot: usize) -> Result<Self, Damage> {
-        let invalid = Damage::at(offset(slot), "invalid record");
-        let (header, _) = RecordHeader::ref_from_prefix(bytes).map_err(|_| invalid)?;
-        let sane = header.state <= state::DELETED
-            && header.level <= MAX_LEVEL
-            && header.layer <= header.level
-            && usize::from(header.neighbours) <= layout.neighbours
-            && bytes.len() >= layout.head();
-        if sane { Ok(Record { header, layout, bytes }) } else { Err(invalid) }
-    }
-
-    /// Whether it is a node.
-    #[inline(always)]
-    pub fn is_live(&self) -> bool {
-        self.header.state == state::LIVE
-    }
-
-    /// The number of neighbours.
-    #[inline(always)]
-    pub fn len(&self) -> usize {
-        usize::from(self.header.neighbours)
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    #[inline(always)]
-    fn array<T: FromBytes + Immutable>(&self, at: usize) -> &'a [T] {
-        let end = at + self.len() * size_of::<T>();
-        self.bytes.get(at..end).and_then(|bytes| <[T]>::ref_from_bytes(bytes).ok()).unwrap_or_default()
-    }
-
-    /// Ids of the neighbours.
-    #[inline(always)]
-    pub fn ids(&self) -> &'a [u32] {
-        self.array(RECORD_HEADER)
-    }
-
-    /// Their first factors, in 2^exponent.
-    #[inline(always)]
-    pub fn adds(&self) -> &'a [f16] {
-        self.array(self.layout.add_at)
-    }
-
-    /// Their second factors.
-    #[inline(always)]
-    pub fn scales(&self) -> &'a [f16] {
-        self.array(self.layout.scale_at)
-    }
-
-    /// The bytes of the slot.
-    #[inline(always)]
-    pub fn bytes(&self) -> &'a [u8] {
-        self.bytes
-    }
-
-    /// The value, when the slot has all of it.
-    #[inline(always)]
-    pub fn value(&self) -> Option<&'a [u8]> {
-        if self.layout.is_whole() { self.bytes.get(self.layout.value()) } else { None }
-    }
-
-    /// All codes, when the slot has them.
-    #[inline(always)]
-    pub fn codes(&self) -> Option<&'a [u8]> {
-        let end = self.layout.codes_at + self.layout.code_size * self.layout.neighbours;
-        if self.layout.has_codes() { self.bytes.get(self.layout.codes_at..end) } else { None }
-    }
-}
-
-/// 2^exponent.
-#[inline(always)]
-pub fn power(exponent: i8) -> f32 {
-    // a float's exponent field holds 1..=254; beyond it lie zero and infinity
-    f32::from_bits(((i32::from(exponent) + 127).clamp(1, 254) as u32) << 23)
-}
-
-/// The exponent for factors as large as `most`: half precision holds them with some to spare, for those to come.
-pub fn exponent_for(most: f32) -> i8 {
-    // the largest half is a little below 2^16
-    const TARGET: i32 = 12;
-    let exponent = ((most.to_bits() >> 23) & 0xff) as i32 - 127;
-    (exponent - TARGET).clamp(-126, 126) as i8
-}
-
-/// Writes the factors of the neighbours to a whole record (or its head), with the exponents that fit them.
-pub fn put_factors(layout: &RecordLayout, bytes: &mut [u8], adds: &[f32], scales: &[f32]) {
-    if !layout.factors {
-        return;
-    }
-    let parts = [(layout.add_at, adds), (layout.scale_at, scales)];
-    let mut exponents = [0i8; 2];
-    for ((at, values), exponent) in parts.into_iter().zip(&mut exponents) {
-        let most = values.iter().fold(0.0f32, |most, x| most.max(x.abs()));
-        *exponent = exponent_for(most);
-        // two steps: the inverse of the smallest power is no float
-        let half = power(-(*exponent / 2));
-        let other = power(-(*exponent - *exponent / 2));
-        for (n, x) in values.iter().take(layout.neighbours).enumerate() {
-            let place = bytes.get_mut(at + 2 * n..at + 2 * n + 2);
-            if let Some(place) = place {
-                place.copy_from_slice(&f16::from_f32(x * half * other).to_ne_bytes());
-            }
-        }
-    }
-    if let Ok((header, _)) = RecordHeader::mut_from_prefix(bytes) {
-        [header.add_exponent, header.scale_exponent] = exponents;
-    }
-}
-
-/// Writes the ids of the neighbours, and how many there are.
-pub fn put_ids(layout: &RecordLayout, bytes: &mut [u8], ids: &[u32]) {
-    let ids = ids.get(..layout.neighbours.min(ids.len())).unwrap_or_default();
-    let end = RECORD_HEADER + 4 * ids.len();
-    if let Some(place) = bytes.get_mut(RECORD_HEADER..end) {
-        place.copy_from_slice(ids.as_bytes());
-    }
-    if let Ok((header, _)) = RecordHeader::mut_from_prefix(bytes) {
-        header.neighbours = ids.len() as u16;
     }
 }
 

@@ -1,4 +1,7 @@
 use super::*;
+use half::f16;
+
+use crate::hnsw::params::MAX_LEVEL;
 
 const PAGE: usize = 8192;
 
