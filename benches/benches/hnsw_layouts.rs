@@ -12,21 +12,22 @@
 
 use std::collections::HashMap;
 use std::error::Error;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use cpu_time::ThreadTime;
 use half::f16;
 use vector_index::hnsw::build::{Builder, Graph, Params};
-use vector_index::hnsw::format::{Layout, Scan, write_index};
+use vector_index::hnsw::format::{Form, Layout, Scan, write_index};
 use vector_index::hnsw::inline::bulk_write::PagePlan as InlinePlan;
 use vector_index::hnsw::inline::layout::Shape;
-use vector_index::hnsw::inline::meta::MetaPage as InlineMeta;
-use vector_index::hnsw::inline::scan::{Index, Scan as InlineScan};
-use vector_index::hnsw::inline::space::{Cosine, InlineSpace};
+use vector_index::hnsw::inline::meta::InlineMeta;
+use vector_index::hnsw::inline::scan::{Index, Scan as InlineScan, Shared};
 use vector_index::hnsw::meta::MetaPage;
 use vector_index::hnsw::params::max_level;
 use vector_index::hnsw::scan::{IterativeScan, ScanSettings};
 use vector_index::quant::rabitq::Bits;
+use vector_index::quant::space::{CodedSpace, Cosine};
 use vector_index::space::{AnySpace, Metric, Space, ValueBuf, ValueKind, normalize, varlena_header};
 use vector_index::storage::blocks::{BlockStore, LockMode, OperationLock, PageRef, PageUpdate};
 use vector_index::storage::page::{Corruption, Damage, Tid};
@@ -116,7 +117,7 @@ struct Figures {
 }
 
 impl Run {
-    fn compare<S: Space, T: InlineSpace>(
+    fn compare<S: CodedSpace, T: CodedSpace>(
         &self,
         first: S,
         (first_values, first_queries): Set<'_>,
@@ -128,13 +129,13 @@ impl Run {
         drop(graph);
         let graph = self.build(second, values)?;
         let meta = InlineMeta::new(&self.shape, self.ef_construction as u16, 7);
-        let mut index = Index::new(&meta, second, PAGE_SIZE)?;
+        let mut index = Index::new(Arc::new(Shared::new(&meta, PAGE_SIZE)?), second);
         let mut new = write_inline(&graph, &index, meta)?;
         drop(graph);
         let (old_bytes, new_bytes) = (old.size() / values.len(), new.size() / values.len());
         println!("bytes a row: {old_bytes}, {new_bytes} ({:.2})", new_bytes as f64 / old_bytes as f64);
         let tenth = nearest(second, values, queries)?;
-        let cautions = if self.cautions.is_empty() { vec![index.caution] } else { self.cautions.clone() };
+        let cautions = if self.cautions.is_empty() { vec![index.caution()] } else { self.cautions.clone() };
         let base = self.ladder(
             &mut old,
             |blocks, query, settings, scan: &mut Scan| {
@@ -155,7 +156,7 @@ impl Run {
             &tenth,
         )?;
         for caution in cautions {
-            index.caution = caution;
+            index.set_caution(caution);
             let index = &index;
             let found = self.ladder(
                 &mut new,
@@ -202,7 +203,7 @@ impl Run {
     }
 
     #[allow(clippy::too_many_arguments)]
-    fn ladder<T: InlineSpace, C>(
+    fn ladder<T: CodedSpace, C>(
         &self,
         blocks: &mut Plain,
         mut scan: impl FnMut(&mut Plain, usize, &ScanSettings, &mut C) -> Result<Vec<Tid>, String>,
@@ -265,7 +266,7 @@ impl Run {
 }
 
 /// The exact distance of the tenth nearest row of each query: whatever is as near is right.
-fn nearest<T: InlineSpace>(
+fn nearest<T: CodedSpace>(
     space: T,
     values: &[ValueBuf],
     queries: &[ValueBuf],
@@ -282,14 +283,15 @@ fn nearest<T: InlineSpace>(
     Ok(tenth)
 }
 
-fn write_first<S: Space>(space: S, graph: &Graph<S>, run: &Run) -> Result<Plain, Box<dyn Error>> {
+fn write_first<S: CodedSpace>(space: S, graph: &Graph<S>, run: &Run) -> Result<Plain, Box<dyn Error>> {
     let meta = MetaPage::new(run.shape.dims as u32, run.m as u16, run.ef_construction as u16);
     let mut blocks = Plain::new(0);
-    write_index(Layout::V1, &mut blocks, space, meta, Some(graph))?;
+    let form = Form { layout: Layout::V1, meta, seed: 0 };
+    write_index(&form, &mut blocks, space, Some(graph), &mut Workers::new(0, &mut Idle), 0)?;
     Ok(blocks)
 }
 
-fn write_inline<T: InlineSpace>(
+fn write_inline<T: CodedSpace>(
     graph: &Graph<T>,
     index: &Index<T>,
     mut meta: InlineMeta,

@@ -6,12 +6,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::{self, ForkNumber, PROGRESS_CREATEIDX_SUBPHASE, PROGRESS_CREATEIDX_TUPLES_DONE};
 use vector_index::hnsw::build::{Builder, Params, Pushed};
-use vector_index::hnsw::format::{Graph, Layout, write_index};
+use vector_index::hnsw::format::{Form, Graph, Layout, write_index};
 use vector_index::hnsw::meta::MetaPage;
 use vector_index::hnsw::params::max_level;
-use vector_index::space::{Space, ValueBuf};
+use vector_index::quant::space::CodedSpace;
+use vector_index::space::ValueBuf;
 use vector_index::storage::page::Tid;
 use vector_index::with_space;
+use vector_index::work::workers::{Idle, Workers};
 
 use super::insert::{Inserter, insert_building};
 use super::{Hnsw, corrupted, options};
@@ -82,8 +84,9 @@ impl Shape {
         Ok(Shape { op, dims, m: options.m as usize, ef_construction: options.ef_construction as usize })
     }
 
-    fn meta(&self) -> MetaPage {
-        MetaPage::new(self.dims as u32, self.m as u16, self.ef_construction as u16)
+    fn form(&self) -> Form {
+        let meta = MetaPage::new(self.dims as u32, self.m as u16, self.ef_construction as u16);
+        Form { layout: Layout::V1, meta, seed: options::build_seed() }
     }
 }
 
@@ -101,7 +104,7 @@ pub fn build_empty(index: Rel<'_>) -> Result<(), Error> {
     let shape = Shape::of(index)?;
     let mut blocks = IndexBlocks::building_init(index);
     with_space!(shape.op.space(shape.dims), space => {
-        write_index(Layout::V1, &mut blocks, space, shape.meta(), None)
+        write_index(&shape.form(), &mut blocks, space, None, &mut Workers::new(0, &mut Idle), 0)
     })
     .map_err(|c| corrupted(index, c))?;
     pg_build::log_fork(index, ForkNumber::INIT_FORKNUM);
@@ -109,9 +112,10 @@ pub fn build_empty(index: Rel<'_>) -> Result<(), Error> {
 }
 
 /// A build under way.
-struct Building<'b, S: Space> {
+struct Building<'b, S: CodedSpace> {
     blocks: IndexBlocks<'b>,
     shape: Shape,
+    means: Means,
     graph: Graph<S>,
     /// the rows so far, until the graph is written
     builder: Option<Builder<S>>,
@@ -122,11 +126,19 @@ struct Building<'b, S: Space> {
     rows: u64,
 }
 
+/// What a build may use.
+#[derive(Clone, Copy)]
+struct Means {
+    threads: usize,
+    /// bytes of memory
+    budget: usize,
+}
+
 /// Set aside when threads help: their stacks, and what the allocator keeps for each. (pgvector sets the same
 /// aside for its workers, and how many rows fit a small maintenance_work_mem shows.)
 const HELPERS_MEMORY: usize = 3 << 20;
 
-fn build_in<S: Space>(call: &BuildCall<'_>, shape: Shape, space: S) -> Result<Built, Error> {
+fn build_in<S: CodedSpace>(call: &BuildCall<'_>, shape: Shape, space: S) -> Result<Built, Error> {
     let (heap, index) = (call.heap, call.index);
     let (m, ef_construction) = (shape.m, shape.ef_construction);
     let seed = options::build_seed();
@@ -135,18 +147,13 @@ fn build_in<S: Space>(call: &BuildCall<'_>, shape: Shape, space: S) -> Result<Bu
     let threads = if memory > HELPERS_MEMORY { threads::threads(heap) } else { 1 };
     threads::tell_threads(threads);
     // the places of the tuples, computed when the graph is finished, take less than a 32nd part of it
-    let params = Params {
-        m,
-        ef_construction,
-        max_level: max_level(PAGE_SIZE, m),
-        threads,
-        budget: (memory - memory / 32).saturating_sub(if threads > 1 { HELPERS_MEMORY } else { 0 }),
-        coded: true,
-        seed,
-    };
+    let budget = (memory - memory / 32).saturating_sub(if threads > 1 { HELPERS_MEMORY } else { 0 });
+    let params =
+        Params { m, ef_construction, max_level: max_level(PAGE_SIZE, m), threads, budget, coded: true, seed };
     let mut building = Building {
         blocks: IndexBlocks::building(index),
         shape,
+        means: Means { threads, budget },
         graph: Graph { space, m, ef_construction },
         builder: Some(Builder::new(space, params)),
         inserter: Inserter::new(seed),
@@ -162,7 +169,7 @@ fn build_in<S: Space>(call: &BuildCall<'_>, shape: Shape, space: S) -> Result<Bu
     Ok(Built { heap_rows, index_rows: building.rows as f64 })
 }
 
-impl<S: Space> Building<'_, S> {
+impl<S: CodedSpace> Building<'_, S> {
     /// Adds a row of the table.
     fn add(&mut self, row: Tid, value: &[u8]) -> Result<(), Error> {
         let Some(value) = self.shape.op.form(value, &mut self.buffer)? else { return Ok(()) };
@@ -180,7 +187,7 @@ impl<S: Space> Building<'_, S> {
                 .detail("Building will take significantly more time.")
                 .hint("Increase maintenance_work_mem to speed up builds."),
             );
-            finish_graph(&mut self.blocks, self.shape, self.graph.space, self.builder.take())?;
+            finish_graph(&mut self.blocks, self.shape, self.means, self.graph.space, self.builder.take())?;
         }
         insert_building(&mut self.blocks, &self.graph, &mut self.inserter, value, row)?;
         self.rows += 1;
@@ -189,14 +196,15 @@ impl<S: Space> Building<'_, S> {
     }
 
     fn finish_graph(&mut self) -> Result<(), Error> {
-        finish_graph(&mut self.blocks, self.shape, self.graph.space, self.builder.take())
+        finish_graph(&mut self.blocks, self.shape, self.means, self.graph.space, self.builder.take())
     }
 }
 
 /// Builds the graph of the rows so far and writes it, unless that was done before.
-fn finish_graph<S: Space>(
+fn finish_graph<S: CodedSpace>(
     blocks: &mut IndexBlocks<'_>,
     shape: Shape,
+    means: Means,
     space: S,
     builder: Option<Builder<S>>,
 ) -> Result<(), Error> {
@@ -206,5 +214,8 @@ fn finish_graph<S: Space>(
     let graph = builder.build(&done, &mut Backend::new(&mut tell))?;
     tell();
     let index = blocks.relation();
-    write_index(Layout::V1, blocks, space, shape.meta(), Some(&graph)).map_err(|c| corrupted(index, c))
+    let mut backend = Backend::new(&mut tell);
+    let mut workers = Workers::new(means.threads.saturating_sub(1), &mut backend);
+    let written = write_index(&shape.form(), blocks, space, Some(&graph), &mut workers, means.budget);
+    written.map_err(|c| corrupted(index, c))
 }

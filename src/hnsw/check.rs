@@ -3,7 +3,7 @@
 use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::Datum;
 use vector_index::hnsw::check::{CheckError, Found, OutOfReach, Subject};
-use vector_index::hnsw::format::{Layout, check as check_index, read_meta, read_value};
+use vector_index::hnsw::format::{Cache, Opened, check as check_index, open, read_value};
 use vector_index::hnsw::meta::META_BLOCK;
 
 use super::{Hnsw, corrupted};
@@ -23,12 +23,9 @@ fn run(inspection: Inspection<'_>, deep: bool, report: &mut Report<'_>) -> Resul
     let op = OpClass::of::<Hnsw>(index)?;
     let mut blocks = ReadBlocks::new(index);
     // without a meta page the check says so and looks no further
-    let (dims, layout) = match read_meta(&mut blocks) {
-        Ok(meta) => {
-            (i32::try_from(meta.dimensions).unwrap_or(i32::MAX), Layout::of(&meta).unwrap_or_default())
-        }
-        Err(_) => (0, Layout::default()),
-    };
+    let opened = open(&mut blocks, &mut Cache::new()).ok();
+    let dims = opened.as_ref().map_or(0, |opened| i32::try_from(opened.meta.dimensions).unwrap_or(i32::MAX));
+    let layout = opened.as_ref().map(Opened::layout).unwrap_or_default();
     check::compare_dimensions(inspection, META_BLOCK, dims, report);
     let subject = Subject { space: op.space(dims), unit: op.normalized };
     let checked = check_index(layout, &mut blocks, &subject, deep, report);
@@ -39,16 +36,14 @@ fn run(inspection: Inspection<'_>, deep: bool, report: &mut Report<'_>) -> Resul
             return Err(Error::Fixed(PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY, "out of memory"));
         }
     };
-    if !deep || dims == 0 {
-        return Ok(());
-    }
+    let Some(opened) = opened.filter(|_| deep && dims > 0) else { return Ok(()) };
     let mut out_of_reach = OutOfReach::default();
     check::compare_rows(inspection, &op, report, |row, value, report| {
         let Some(Found { element, reached }) = census.find(row) else { return false };
         if !reached {
             out_of_reach.note(row, element, report);
         }
-        let same = read_value(layout, &mut blocks, element, |stored| {
+        let same = read_value(&opened, &mut blocks, element, |stored| {
             Ok(check::same_value(&op, &subject.space, stored, value))
         });
         // elements that cannot be read have been told of

@@ -3,11 +3,12 @@
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use vector_index::hnsw::format::{self, Graph, Workspace};
-use vector_index::space::{Space, ValueBuf};
+use vector_index::quant::space::CodedSpace;
+use vector_index::space::ValueBuf;
 use vector_index::storage::page::Tid;
 use vector_index::with_space;
 
-use super::{Hnsw, corrupted, options, read_meta};
+use super::{Hnsw, corrupted, open, options};
 use crate::error::Error;
 use crate::opclass::OpClass;
 use crate::pg::backend::PerBackend;
@@ -55,8 +56,9 @@ fn insert_formed(
     let index = blocks.relation();
     let Inserter { workspace, buffer, rng } = inserter;
     let Some(value) = op.form(value, buffer)? else { return Ok(()) };
-    let (meta, layout) = read_meta(index, blocks)?;
-    workspace.set_layout(layout);
+    let opened = open(index, blocks)?;
+    workspace.set_index(&opened);
+    let meta = opened.meta;
     let space = op.space(i32::try_from(meta.dimensions).unwrap_or(i32::MAX));
     let (m, ef_construction) = (usize::from(meta.m), options::of(index).ef_construction.max(1) as usize);
     with_space!(space, space => {
@@ -64,7 +66,7 @@ fn insert_formed(
     })
 }
 
-fn insert_value<S: Space>(
+fn insert_value<S: CodedSpace>(
     blocks: &mut IndexBlocks<'_>,
     graph: &Graph<S>,
     workspace: &mut Workspace,
@@ -78,7 +80,7 @@ fn insert_value<S: Space>(
 }
 
 /// Inserts a formed value during a build whose graph did not fit the memory.
-pub fn insert_building<S: Space>(
+pub fn insert_building<S: CodedSpace>(
     blocks: &mut IndexBlocks<'_>,
     graph: &Graph<S>,
     inserter: &mut Inserter,

@@ -12,13 +12,14 @@ mod vacuum;
 use core::ffi::CStr;
 
 use pgrx::pg_sys::{self, Datum};
-use vector_index::hnsw::format::{self, Layout};
-use vector_index::hnsw::meta::{META_BLOCK, MetaPage};
+use vector_index::hnsw::format::{self, Cache, Opened};
+use vector_index::hnsw::meta::META_BLOCK;
 use vector_index::storage::page::{Corruption, Damage, Tid};
 
 use crate::error::Error;
 use crate::opclass::{OpClass, VectorMethod};
 use crate::pg::am::{self, AccessMethod, BuildCall, Built, Cost, CostCall, ScanCall};
+use crate::pg::backend::PerBackend;
 use crate::pg::blocks::IndexBlocks;
 use crate::pg::call::Call;
 use crate::pg::relation::Rel;
@@ -87,20 +88,21 @@ pub fn handler(_: Call<'_>) -> Result<Datum, Error> {
     Ok(am::routine::<Hnsw>())
 }
 
-/// The meta page, and the layout of the pages behind it.
+/// What the last indexes of this backend need besides their pages.
+static CACHE: PerBackend<Cache> = PerBackend::new();
+
+/// What an index is, by its meta page.
 ///
 /// # Errors
 /// None that can be read, or one of another column: its dimensions would be those of queries and rows.
-fn read_meta(index: Rel<'_>, blocks: &mut IndexBlocks<'_>) -> Result<(MetaPage, Layout), Error> {
-    let meta = format::read_meta(blocks).map_err(|c| corrupted(index, c))?;
+fn open(index: Rel<'_>, blocks: &mut IndexBlocks<'_>) -> Result<Opened, Error> {
+    let opened = CACHE.with(Cache::new, |cache| format::open(blocks, cache));
+    let opened = opened.map_err(|c| corrupted(index, c))?;
     let declared = index.typmod(0);
-    if declared > 0 && i32::try_from(meta.dimensions) != Ok(declared) {
+    if declared > 0 && i32::try_from(opened.meta.dimensions) != Ok(declared) {
         return Err(corrupted(index, Damage::at(0, "other dimensions than its column").on(META_BLOCK)));
     }
-    match Layout::of(&meta) {
-        Some(layout) => Ok((meta, layout)),
-        None => Err(corrupted(index, Damage::at(0, "invalid meta page").on(META_BLOCK))),
-    }
+    Ok(opened)
 }
 
 /// The error for damage in an index.

@@ -8,7 +8,7 @@ use vector_index::storage::page::Tid;
 use vector_index::with_space;
 
 use super::options;
-use super::{Hnsw, corrupted, read_meta};
+use super::{Hnsw, corrupted, open};
 use crate::error::Error;
 use crate::opclass::OpClass;
 use crate::pg::am::ScanCall;
@@ -37,11 +37,11 @@ impl HnswScan {
     /// A scan of an index.
     pub fn begin(index: Rel<'_>) -> Result<Self, Error> {
         let op = OpClass::of::<Hnsw>(index)?;
-        let (meta, layout) = read_meta(index, &mut IndexBlocks::new(index))?;
+        let opened = open(index, &mut IndexBlocks::new(index))?;
         // dimensions of an index of this format fit an i32
-        let space = op.space(i32::try_from(meta.dimensions).unwrap_or(i32::MAX));
+        let space = op.space(i32::try_from(opened.meta.dimensions).unwrap_or(i32::MAX));
         let mut scan = SPARE.with(Vec::new, Vec::pop).unwrap_or_default();
-        scan.set_layout(layout);
+        scan.set_index(&opened);
         Ok(HnswScan { op, space, scan, query: ValueBuf::new(), has_query: None })
     }
 

@@ -3,7 +3,7 @@
 use vector_index::hnsw::format::{Graph, Vacuum};
 use vector_index::with_space;
 
-use super::{Hnsw, corrupted, options, read_meta};
+use super::{Hnsw, corrupted, open, options};
 use crate::error::Error;
 use crate::opclass::OpClass;
 use crate::pg::blocks::IndexBlocks;
@@ -16,13 +16,14 @@ pub fn bulk_delete(mut call: BulkDelete<'_>) -> Result<(), Error> {
     let op = OpClass::of::<Hnsw>(index)?;
     let counted = owned::with(Vacuum::new(), |vacuum| {
         let mut blocks = IndexBlocks::vacuuming_graph(index);
-        let (meta, layout) = read_meta(index, &mut blocks)?;
+        let opened = open(index, &mut blocks)?;
+        let meta = opened.meta;
         let ef_construction = options::of(index).ef_construction.max(1) as usize;
         let m = usize::from(meta.m);
         let space = op.space(i32::try_from(meta.dimensions).unwrap_or(i32::MAX));
         let counted = with_space!(space, space => {
             let graph = Graph { space, m, ef_construction };
-            vacuum.set_layout(layout);
+            vacuum.set_index(&opened);
             vacuum.run(&mut blocks, &graph, &mut |row| call.is_dead(row))
         });
         blocks.count_hits();

@@ -129,7 +129,7 @@ fn build_fork(index: Rel<'_>, fork: ForkNumber::Type, call: Option<&BuildCall<'_
         AnySpace::Vector(space) => build.run::<f32, _>(space, call),
         AnySpace::Halfvec(space) => build.run::<f16, _>(space, call),
         AnySpace::Bit(space) => build.run::<u8, _>(space, call),
-        AnySpace::Sparsevec(_) => {
+        AnySpace::Sparsevec(_) | AnySpace::VectorAngle(_) | AnySpace::HalfvecAngle(_) => {
             Err(Error::Fixed(Code::ERRCODE_FEATURE_NOT_SUPPORTED, "type not supported for ivfflat index"))
         }
     }

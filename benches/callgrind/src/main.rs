@@ -13,7 +13,7 @@ use std::sync::atomic::AtomicU64;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use vector_index::hnsw::build::{Builder, Graph as Built, Params};
-use vector_index::hnsw::format::{Graph, Layout, Scan, Vacuum, Workspace, insert, write_index};
+use vector_index::hnsw::format::{Form, Graph, Layout, Scan, Vacuum, Workspace, insert, write_index};
 use vector_index::hnsw::meta::MetaPage;
 use vector_index::hnsw::params::max_level;
 use vector_index::hnsw::scan::{IterativeScan, ScanSettings};
@@ -81,10 +81,15 @@ fn built<S: Space>(space: S, values: &[ValueBuf], coded: bool) -> Result<Built<S
     Ok(builder.build(&AtomicU64::new(0), &mut Idle).map_err(|_| "out of memory")?)
 }
 
-fn written<S: Space>(space: S, graph: &Built<S>, dims: usize) -> Result<Plain, Box<dyn Error>> {
+fn written<S: vector_index::quant::space::CodedSpace>(
+    space: S,
+    graph: &Built<S>,
+    dims: usize,
+) -> Result<Plain, Box<dyn Error>> {
     let mut blocks = Plain::default();
     let meta = MetaPage::new(dims as u32, M as u16, EF_CONSTRUCTION as u16);
-    write_index(Layout::V1, &mut blocks, space, meta, Some(graph))?;
+    let form = Form { layout: Layout::V1, meta, seed: 0 };
+    write_index(&form, &mut blocks, space, Some(graph), &mut Workers::new(0, &mut Idle), 0)?;
     Ok(blocks)
 }
 

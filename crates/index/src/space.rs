@@ -5,6 +5,7 @@ use half::f16;
 use vector_kernels::{Kernels, kernels, sparse};
 
 use crate::error::{TypeName, ValueError};
+use crate::quant::space::Cosine;
 use crate::value::{DenseElement, DenseView, SparseView, sparsevec_parts_mut, sparsevec_size};
 use crate::work::memory::OutOfMemory;
 
@@ -243,6 +244,10 @@ pub enum AnySpace {
     Sparsevec(Sparse),
     /// `bit`
     Bit(Bits),
+    /// `vector` of any length, compared by the angle
+    VectorAngle(Cosine<f32>),
+    /// `halfvec` of any length, compared by the angle
+    HalfvecAngle(Cosine<f16>),
 }
 
 impl AnySpace {
@@ -260,6 +265,16 @@ impl AnySpace {
             ValueKind::Bit => AnySpace::Bit(Bits { dims, metric, kernels }),
         }
     }
+
+    /// The space of values of `kind` that are compared by their angle and stand as they were given; `None` of a kind
+    /// for which there is none.
+    pub fn by_angle(kind: ValueKind, dims: i32) -> Option<Self> {
+        match kind {
+            ValueKind::Vector => Some(AnySpace::VectorAngle(Cosine::new(dims))),
+            ValueKind::Halfvec => Some(AnySpace::HalfvecAngle(Cosine::new(dims))),
+            ValueKind::Sparsevec | ValueKind::Bit => None,
+        }
+    }
 }
 
 /// Evaluates `$body` with `$space` bound to the concrete space in an [`AnySpace`](crate::space::AnySpace).
@@ -271,6 +286,8 @@ macro_rules! with_space {
             $crate::space::AnySpace::Halfvec($space) => $body,
             $crate::space::AnySpace::Sparsevec($space) => $body,
             $crate::space::AnySpace::Bit($space) => $body,
+            $crate::space::AnySpace::VectorAngle($space) => $body,
+            $crate::space::AnySpace::HalfvecAngle($space) => $body,
         }
     };
 }

@@ -151,6 +151,7 @@ fn take_any<G: GraphWrite>(
             return Ok(false);
         }
     }
-    let edge = EdgeChange { owner: *owner, layer: 0, replaced, stands: false };
+    let at = graph.list_at(owner, 0)?;
+    let edge = EdgeChange { owner: *owner, at, layer: 0, replaced, stands: false };
     graph.add_edges(&[edge], Target { tid: new, value: None }, Some(owner.tid))
 }

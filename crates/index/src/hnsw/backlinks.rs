@@ -32,9 +32,10 @@ enum Plan {
 
 impl Plan {
     /// The change that it asks for, of the list of `owner`.
-    fn of(self, owner: Member, layer: u8) -> EdgeChange {
+    fn of<G: GraphRead>(self, graph: &mut G, owner: Member, layer: u8) -> Result<EdgeChange, G::Error> {
         let replaced = if let Plan::Replace(old) = self { Some(old) } else { None };
-        EdgeChange { owner, layer, replaced, stands: self == Plan::Leave }
+        let at = graph.list_at(&owner, layer)?;
+        Ok(EdgeChange { owner, at, layer, replaced, stands: self == Plan::Leave })
     }
 }
 
@@ -113,7 +114,7 @@ pub(super) fn choose_again<G: GraphRead>(
         let offer = Offer { distance: Some(scored.distance), equal: Some(equal), must: true, crowd: false };
         let plan = plan(graph, links, &neighbour, 0, offer)?;
         if plan != Plan::Full {
-            set_anchor_edge(links, plan.of(neighbour, 0));
+            set_anchor_edge(links, plan.of(graph, neighbour, 0)?);
             return Ok(Found::Anchor);
         }
     }
@@ -147,7 +148,7 @@ fn offer_all<G: GraphRead>(
         if matches!(plan, Plan::Add | Plan::Replace(_)) {
             let room = links.edges.try_reserve(1);
             room.map_err(|_| Damage::OUT_OF_MEMORY.on(neighbour.tid.block()))?;
-            links.edges.push(plan.of(neighbour, layer));
+            links.edges.push(plan.of(graph, neighbour, layer)?);
             if must {
                 links.anchor = Some(neighbour.tid);
             }
@@ -165,12 +166,12 @@ pub(super) fn link_anchor<G: GraphWrite>(
 ) -> Result<bool, G::Error> {
     let NeighbourCache { edges, anchor, values, .. } = &mut workspace.links;
     // A change takes several blocks, in ascending order: a fourth of the log records, and no cycle of locks.
-    edges.sort_unstable_by_key(|edge| G::list_at(&edge.owner, edge.layer).packed());
+    edges.sort_unstable_by_key(|edge| edge.at.packed());
     let (anchor, new) = (*anchor, Target { tid, value: Some(values.get(NEW)) });
     let is_anchor = |edge: &EdgeChange| edge.layer == 0 && Some(edge.owner.tid) == anchor;
     let mut start = 0;
     while let Some(rest) = edges.get(start..).filter(|rest| !rest.is_empty()) {
-        let (now, _) = rest.split_at(one_change::<G>(rest));
+        let (now, _) = rest.split_at(one_change(rest));
         if now.iter().any(is_anchor) {
             let end = start + now.len();
             if !graph.add_edges(now, new, anchor)? {
@@ -193,7 +194,7 @@ pub(super) fn link_others<G: GraphWrite>(
     let new = Target { tid, value: Some(workspace.links.values.get(NEW)) };
     let mut rest = workspace.links.edges.as_slice();
     while !rest.is_empty() {
-        let (now, later) = rest.split_at(one_change::<G>(rest));
+        let (now, later) = rest.split_at(one_change(rest));
         graph.add_edges(now, new, None)?;
         rest = later;
     }
@@ -208,15 +209,15 @@ pub(super) fn connect<G: GraphWrite>(
     tid: Tid,
 ) -> Result<(), G::Error> {
     offer_all(graph, workspace, value, tid, None)?;
-    workspace.links.edges.sort_unstable_by_key(|edge| G::list_at(&edge.owner, edge.layer).packed());
+    workspace.links.edges.sort_unstable_by_key(|edge| edge.at.packed());
     link_others(graph, workspace, tid)
 }
 
 /// How many of the edges, which come in the order of their lists' blocks, one change can make.
-fn one_change<G: GraphRead>(edges: &[EdgeChange]) -> usize {
+fn one_change(edges: &[EdgeChange]) -> usize {
     let (mut held, mut last) = (0, None);
     for (at, edge) in edges.iter().enumerate() {
-        let block = G::list_at(&edge.owner, edge.layer).block();
+        let block = edge.at.block();
         if last != Some(block) {
             if held == LISTS_AT_ONCE {
                 return at;
@@ -249,7 +250,7 @@ pub(super) fn descend<G: GraphRead>(
         let offer = Offer { distance: None, equal: None, must: true, crowd: false };
         let planned = plan(graph, links, &at, 0, offer)?;
         if planned != Plan::Full {
-            return Ok(Below::Takes(planned.of(at, 0)));
+            return Ok(Below::Takes(planned.of(graph, at, 0)?));
         }
         graph.pause()?;
         // not always the first, so that what hangs below grows in width
@@ -275,7 +276,7 @@ pub(super) fn descend<G: GraphRead>(
                 let planned = plan(graph, links, &at, 0, Offer { crowd: true, ..offer })?;
                 return Ok(match planned {
                     Plan::Full => Below::Stuck(at),
-                    plan => Below::Takes(plan.of(at, 0)),
+                    plan => Below::Takes(plan.of(graph, at, 0)?),
                 });
             }
         }
@@ -289,7 +290,7 @@ pub(super) fn make_edge<G: GraphWrite>(
     edge: &EdgeChange,
     x: Tid,
 ) -> Result<(), G::Error> {
-    let (at, list) = (edge.owner.tid, G::list_at(&edge.owner, edge.layer));
+    let (at, list) = (edge.owner.tid, edge.at);
     let new = Target { tid: x, value: Some(links.values.get(NEW)) };
     if !edge.stands && !graph.add_edges(&[*edge], new, Some(at))? {
         return Err(Damage::at(list.offset(), "list changed under its lock").on(list.block()).into());

@@ -1,20 +1,28 @@
 //! The one place that knows which page layouts there are: every operation of an access method begins here, with blocks,
 //! and goes on in the algorithms over the layout's graph.
 
+use std::sync::Arc;
+
 use rand::Rng;
 
 use super::check::{self as checking, CheckError, Subject, Tally};
 use super::graph::GraphBulk;
-use super::meta::{MAGIC, MetaPage};
+use super::inline::graph::InlineGraph;
+use super::inline::layout::Shape;
+use super::inline::meta::InlineMeta;
+use super::inline::scan::{Index, Scan as InlineScan, Shared};
+use super::meta::{INLINE_MAGIC, MAGIC, META_BLOCK, MetaPage};
 use super::scan::{ScanError, ScanSettings};
 use super::v1::census::PageCensus;
 use super::v1::graph::PageGraph;
 use super::v1::reader::Traversal;
 use super::{insert as inserting, scan as scanning, vacuum as vacuuming};
-use crate::space::Space;
+use crate::quant::rabitq::Bits;
+use crate::quant::space::CodedSpace;
 use crate::storage::blocks::BlockStore;
 use crate::storage::page::{Damage, Tid};
 use crate::storage::verify::Violation;
+use crate::work::workers::Workers;
 
 pub use super::graph::Graph;
 pub use super::meta::read_meta;
@@ -27,37 +35,132 @@ pub enum Layout {
     /// pgvector's
     #[default]
     V1,
+    /// records with the codes of their neighbours
+    Inline,
 }
 
 impl Layout {
     /// The layout of an index, by its meta page; `None` for one that nobody knows.
     pub fn of(meta: &MetaPage) -> Option<Self> {
-        (meta.magic == MAGIC).then_some(Layout::V1)
+        match meta.magic {
+            MAGIC => Some(Layout::V1),
+            INLINE_MAGIC => Some(Layout::Inline),
+            _ => None,
+        }
+    }
+
+    /// Whether values stand as they were given, also those that are compared by their angle.
+    pub const fn keeps_lengths(self) -> bool {
+        matches!(self, Layout::Inline)
     }
 }
 
-/// Writes an index in `layout` into blocks of which there is none yet: of a graph that was built in memory, or an empty
-/// one. `meta` has everything but the entry point and the insert page.
+/// An index whose meta page was read.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// its meta page
+    pub meta: MetaPage,
+    inline: Option<Arc<Shared>>,
+}
+
+impl Opened {
+    /// The layout of its pages.
+    pub const fn layout(&self) -> Layout {
+        if self.inline.is_some() { Layout::Inline } else { Layout::V1 }
+    }
+}
+
+/// What the last indexes that were opened need besides their pages, and is dear to make.
+#[derive(Debug, Default)]
+pub struct Cache {
+    shared: Vec<Arc<Shared>>,
+}
+
+/// Indexes that a cache knows: more than a query of a few joins has.
+const CACHED: usize = 16;
+
+impl Cache {
+    /// Empty.
+    pub const fn new() -> Self {
+        Cache { shared: Vec::new() }
+    }
+
+    fn get(&mut self, meta: &InlineMeta, page_size: usize) -> Result<Arc<Shared>, Damage> {
+        if let Some(at) = self.shared.iter().position(|shared| shared.is_of(meta, page_size)) {
+            self.shared[..=at].rotate_right(1);
+        } else {
+            let shared = Arc::new(Shared::new(meta, page_size)?);
+            self.shared.truncate(CACHED - 1);
+            self.shared.insert(0, shared);
+        }
+        self.shared.first().cloned().ok_or(Damage::internal("cache without entries"))
+    }
+}
+
+/// Reads what an index is.
+///
+/// # Errors
+/// When block 0 is no meta page.
+pub fn open<B: BlockStore>(blocks: &mut B, cache: &mut Cache) -> Result<Opened, B::Error> {
+    let page_size = blocks.page_size();
+    let (meta, inline) = blocks.read(META_BLOCK, |bytes| {
+        let meta = MetaPage::read(bytes)?;
+        let inline = (Layout::of(&meta) == Some(Layout::Inline)).then(|| InlineMeta::read(bytes));
+        Ok((meta, inline.transpose()?))
+    })?;
+    let inline = inline.map(|inline| cache.get(&inline, page_size)).transpose();
+    Ok(Opened { meta, inline: inline.map_err(|damage| damage.on(META_BLOCK))? })
+}
+
+/// An index to be written.
+#[derive(Clone, Copy, Debug)]
+pub struct Form {
+    /// how its pages are laid out
+    pub layout: Layout,
+    /// everything but the entry point and the insert page
+    pub meta: MetaPage,
+    /// of what is random in the layout
+    pub seed: u64,
+}
+
+/// Writes an index into blocks of which there is none yet: of a graph that was built in memory, or an empty one.
 ///
 /// # Errors
 /// Want of memory, no room on disk.
-pub fn write_index<B: BlockStore, S: Space>(
-    layout: Layout,
+pub fn write_index<B: BlockStore, S: CodedSpace>(
+    form: &Form,
     blocks: &mut B,
     space: S,
-    meta: MetaPage,
     graph: Option<&super::build::Graph<S>>,
+    workers: &mut Workers<'_>,
+    budget: usize,
 ) -> Result<(), B::Error> {
-    let shape = Graph { space, m: usize::from(meta.m), ef_construction: usize::from(meta.ef_construction) };
-    match layout {
-        Layout::V1 => PageGraph::new(blocks, shape).write_index(meta, graph),
+    let meta = form.meta;
+    let (m, ef_construction) = (usize::from(meta.m), usize::from(meta.ef_construction));
+    match form.layout {
+        Layout::V1 => {
+            let shape = Graph { space, m, ef_construction };
+            PageGraph::new(blocks, shape).write_index(meta, graph, workers, budget)
+        }
+        Layout::Inline => {
+            let dims = meta.dimensions as usize;
+            let shape = Shape { kind: space.kind(), dims, m, bits: Bits::for_dims(dims), filter_size: 0 };
+            let own = InlineMeta::new(&shape, meta.ef_construction, form.seed);
+            let shared = Shared::new(&own, blocks.page_size()).map_err(|damage| damage.on(META_BLOCK))?;
+            let index = Index::new(Arc::new(shared), space);
+            InlineGraph::new(blocks, &index, ef_construction).write_index(own, graph, workers, budget)
+        }
     }
+}
+
+fn unfinished<E: From<crate::storage::page::Corruption>>() -> E {
+    Damage::internal("layout without this operation").on(META_BLOCK).into()
 }
 
 /// What inserts allocate, kept from one to the next.
 #[derive(Debug, Default)]
 pub struct Workspace {
-    layout: Layout,
+    inline: Option<Arc<Shared>>,
     pub(super) v1: inserting::Workspace<Traversal>,
 }
 
@@ -68,8 +171,8 @@ impl Workspace {
     }
 
     /// Says what the index is that comes next.
-    pub fn set_layout(&mut self, layout: Layout) {
-        self.layout = layout;
+    pub fn set_index(&mut self, opened: &Opened) {
+        self.inline.clone_from(&opened.inline);
     }
 }
 
@@ -77,7 +180,7 @@ impl Workspace {
 ///
 /// # Errors
 /// A damaged index. What was written up to then is consistent: at worst an element that nothing leads to.
-pub fn insert<B: BlockStore, S: Space>(
+pub fn insert<B: BlockStore, S: CodedSpace>(
     blocks: &mut B,
     graph: &Graph<S>,
     workspace: &mut Workspace,
@@ -85,17 +188,16 @@ pub fn insert<B: BlockStore, S: Space>(
     row: Tid,
     rng: &mut impl Rng,
 ) -> Result<(), B::Error> {
-    match workspace.layout {
-        Layout::V1 => {
-            inserting::insert(&mut PageGraph::new(blocks, *graph), &mut workspace.v1, value, row, rng)
-        }
+    match &workspace.inline {
+        None => inserting::insert(&mut PageGraph::new(blocks, *graph), &mut workspace.v1, value, row, rng),
+        Some(_) => Err(unfinished()),
     }
 }
 
 /// The state of one vacuum. Everything in it that needs dropping stays in it while blocks are read.
 #[derive(Debug, Default)]
 pub struct Vacuum {
-    layout: Layout,
+    inline: Option<Arc<Shared>>,
     v1: vacuuming::Vacuum<Traversal>,
 }
 
@@ -106,22 +208,23 @@ impl Vacuum {
     }
 
     /// Says what the index is that comes next.
-    pub fn set_layout(&mut self, layout: Layout) {
-        self.layout = layout;
+    pub fn set_index(&mut self, opened: &Opened) {
+        self.inline.clone_from(&opened.inline);
     }
 
     /// Removes the rows that `is_dead` names ([`vacuuming::Vacuum::run`]).
     ///
     /// # Errors
     /// A damaged index.
-    pub fn run<B: BlockStore, S: Space>(
+    pub fn run<B: BlockStore, S: CodedSpace>(
         &mut self,
         blocks: &mut B,
         graph: &Graph<S>,
         is_dead: &mut impl FnMut(Tid) -> bool,
     ) -> Result<Vacuumed, B::Error> {
-        match self.layout {
-            Layout::V1 => self.v1.run(&mut PageGraph::new(blocks, *graph), is_dead),
+        match &self.inline {
+            None => self.v1.run(&mut PageGraph::new(blocks, *graph), is_dead),
+            Some(_) => Err(unfinished()),
         }
     }
 }
@@ -129,8 +232,9 @@ impl Vacuum {
 /// The state of one scan. Everything in it that needs dropping stays in it while blocks are read.
 #[derive(Debug, Default)]
 pub struct Scan {
-    layout: Layout,
+    inline: Option<Arc<Shared>>,
     v1: scanning::Scan<Traversal>,
+    codes: InlineScan,
 }
 
 impl Scan {
@@ -140,26 +244,28 @@ impl Scan {
     }
 
     /// Says what the index is that comes next.
-    pub fn set_layout(&mut self, layout: Layout) {
-        self.layout = layout;
+    pub fn set_index(&mut self, opened: &Opened) {
+        self.inline.clone_from(&opened.inline);
     }
 
     /// Forgets the query; memory is kept for the next.
     pub fn reset(&mut self) {
-        match self.layout {
-            Layout::V1 => self.v1.reset(),
+        match self.inline {
+            None => self.v1.reset(),
+            Some(_) => self.codes.reset(),
         }
     }
 
     /// Bytes of memory that it holds, whatever of it is used.
     pub fn allocated(&self) -> usize {
-        self.v1.allocated()
+        self.v1.allocated() + self.codes.allocated()
     }
 
     /// Bytes of memory that this query fills. (What earlier queries left allocated is not its fault.)
     pub fn in_use(&self) -> usize {
-        match self.layout {
-            Layout::V1 => self.v1.in_use(),
+        match self.inline {
+            None => self.v1.in_use(),
+            Some(_) => self.codes.in_use(),
         }
     }
 
@@ -167,17 +273,24 @@ impl Scan {
     ///
     /// # Errors
     /// A damaged block, or a query of other dimensions.
-    pub fn next<B: BlockStore, S: Space>(
+    pub fn next<B: BlockStore, S: CodedSpace>(
         &mut self,
         blocks: &mut B,
         space: S,
         query: Option<&[u8]>,
         settings: &ScanSettings,
     ) -> Result<Option<Tid>, ScanError<B::Error>> {
-        // the scan takes the connections from the meta page
-        let shape = Graph { space, m: 0, ef_construction: 0 };
-        match self.layout {
-            Layout::V1 => self.v1.next(&mut PageGraph::new(blocks, shape), query, settings),
+        match &self.inline {
+            None => {
+                // the scan takes the connections from the meta page
+                let shape = Graph { space, m: 0, ef_construction: 0 };
+                self.v1.next(&mut PageGraph::new(blocks, shape), query, settings)
+            }
+            Some(shared) => {
+                let index = Index::new(Arc::clone(shared), space);
+                let found = self.codes.next(blocks, &index, query, settings)?;
+                Ok(found.map(|(row, _)| row))
+            }
         }
     }
 }
@@ -187,13 +300,14 @@ impl Scan {
 /// # Errors
 /// When there is no element at `tid`, and what `look` answers.
 pub fn read_value<B: BlockStore, R>(
-    layout: Layout,
+    opened: &Opened,
     blocks: &mut B,
     tid: Tid,
     look: impl FnOnce(&[u8]) -> Result<R, Damage>,
 ) -> Result<R, B::Error> {
-    match layout {
-        Layout::V1 => super::v1::graph::read_value(blocks, tid, look),
+    match &opened.inline {
+        None => super::v1::graph::read_value(blocks, tid, look),
+        Some(_) => Err(unfinished()),
     }
 }
 
@@ -211,6 +325,7 @@ pub fn check<B: BlockStore>(
 ) -> Result<Tally, CheckError<B::Error>> {
     match layout {
         Layout::V1 => checking::check(&mut PageCensus::new(blocks), subject, deep, report),
+        Layout::Inline => Err(CheckError::Store(unfinished())),
     }
 }
 
@@ -222,5 +337,6 @@ pub fn info<B: BlockStore>(blocks: &mut B) -> Result<Info, B::Error> {
     // a meta page that nobody knows is told by whoever reads it
     match Layout::of(&read_meta(blocks)?).unwrap_or_default() {
         Layout::V1 => super::v1::info::gather(blocks),
+        Layout::Inline => Err(unfinished()),
     }
 }

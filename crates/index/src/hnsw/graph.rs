@@ -11,12 +11,13 @@ use std::ops::Range;
 
 use super::meta::MetaPage;
 use super::search::visited::TidSet;
-use super::search::{CandidateQueue, Scored, Store};
+use super::search::{CandidateQueue, Discarded, Scored};
 use super::values::Values;
 use crate::ValueError;
 use crate::space::Space;
 use crate::storage::blocks::{LockMode, OperationLock};
 use crate::storage::page::{Corruption, Damage, Tid};
+use crate::work::workers::Workers;
 
 /// What an index is made of, for inserts and repairs.
 #[derive(Clone, Copy, Debug)]
@@ -67,8 +68,10 @@ pub struct OnPage<'a> {
     pub member: Member,
     /// whether its place is free
     pub deleted: bool,
-    /// its rows
+    /// its rows, or those of them that stand with it
     pub rows: &'a [Tid],
+    /// whether it may have others elsewhere ([`GraphRead::next_rows`])
+    pub elsewhere: bool,
     /// of a live element, its lists, when they were asked for and are at hand; else they take [`GraphRead::lists`]
     pub lists: Option<ListsRef<'a>>,
 }
@@ -95,8 +98,10 @@ pub trait Walk: Default + std::fmt::Debug {
     fn in_use(&self) -> usize;
 }
 
-/// A search at work: the store that [`super::search::search_layer`] walks, with its query and its [`Walk`].
-pub trait GraphSearch: Store {
+/// A search at work, with its query and its [`Walk`].
+pub trait GraphSearch {
+    /// why something cannot be read
+    type Error;
     /// what was seen
     type Walk: Walk;
 
@@ -115,6 +120,38 @@ pub trait GraphSearch: Store {
     /// # Errors
     /// A record that cannot be read.
     fn begin_layer(&mut self, layer: u8, pool: &CandidateQueue) -> Result<(), Self::Error>;
+
+    /// Whether a node fills a place in the result. Those that do not still lead to others.
+    fn accepts(&self, node: u32) -> bool;
+
+    /// Searches a layer from what is in `pool` (paper, algorithm 2), which afterwards has the nearest `ef` that were
+    /// found, with exact distances, and what does not fill a place. `out` is room.
+    ///
+    /// # Errors
+    /// A record that cannot be read, want of memory.
+    fn search_layer(
+        &mut self,
+        pool: &mut CandidateQueue,
+        out: &mut Vec<Scored>,
+        ef: usize,
+        layer: u8,
+    ) -> Result<(), Self::Error>;
+}
+
+/// A search for a query, which may go on later.
+pub trait ScanSearch: GraphSearch {
+    /// As [`GraphSearch::search_layer`]. With `discarded`, everything that is scored ends in the queue or there.
+    ///
+    /// # Errors
+    /// As there.
+    fn search_keeping(
+        &mut self,
+        pool: &mut CandidateQueue,
+        out: &mut Vec<Scored>,
+        ef: usize,
+        layer: u8,
+        discarded: Option<&mut Discarded>,
+    ) -> Result<(), Self::Error>;
 
     /// Scores the elements of a page that have rows and were not visited, for a pass over all pages; they get handles
     /// and do not count as visited: a pass comes to each page once.
@@ -144,10 +181,6 @@ pub trait GraphRead {
     type Error: From<Corruption>;
     /// What a search has seen.
     type Walk: Walk;
-    /// A search for a query.
-    type Search<'a>: GraphSearch<Error = Self::Error, Walk = Self::Walk>
-    where
-        Self: 'a;
     /// A search for the neighbours of an element.
     type NeighbourSearch<'a>: NeighbourSearch<Error = Self::Error, Walk = Self::Walk>
     where
@@ -157,9 +190,6 @@ pub trait GraphRead {
 
     /// What the index is made of.
     fn shape(&self) -> Graph<Self::Space>;
-
-    /// Sets the number of connections, for who knows it from the meta page only: a scan.
-    fn set_m(&mut self, m: usize);
 
     /// The meta page.
     ///
@@ -238,8 +268,23 @@ pub trait GraphRead {
     /// A damaged list.
     fn has_edge(&mut self, member: &Member, edge: Tid) -> Result<bool, Self::Error>;
 
+    /// Copies rows of an element that stand elsewhere, part by part, behind what is in `out`: `part` is `None` before
+    /// the first, and names the one that was copied afterwards. False when there are no more.
+    ///
+    /// # Errors
+    /// Rows that cannot be read, want of memory.
+    fn next_rows(
+        &mut self,
+        member: &Member,
+        part: &mut Option<Tid>,
+        out: &mut Vec<Tid>,
+    ) -> Result<bool, Self::Error>;
+
     /// Where the list of a layer stands: edges are changed in this order, those of one block together.
-    fn list_at(member: &Member, layer: u8) -> Tid;
+    ///
+    /// # Errors
+    /// A record that cannot be read.
+    fn list_at(&mut self, member: &Member, layer: u8) -> Result<Tid, Self::Error>;
 
     /// Says that these elements will be read soon, one after the other. A hint.
     fn prefetch_elements(&mut self, tids: &[Tid]);
@@ -248,16 +293,6 @@ pub trait GraphRead {
     fn prefetch_element(&mut self, tid: Tid, value_size: usize);
 
     // --- searches -----------------------------------------------------------------------------------------------
-
-    /// A search for `query`, a whole varlena; `None` is NULL, to which everything is equally near.
-    ///
-    /// # Errors
-    /// A query of other dimensions.
-    fn search<'a>(
-        &'a mut self,
-        query: Option<&'a [u8]>,
-        walk: &'a mut Self::Walk,
-    ) -> Result<Self::Search<'a>, ValueError>;
 
     /// A search for neighbours of `value`. With `repairing`, only elements with rows take a place in the
     /// result, and not the one of that TID.
@@ -270,18 +305,6 @@ pub trait GraphRead {
         repairing: Option<Tid>,
         walk: &'a mut Self::Walk,
     ) -> Result<Self::NeighbourSearch<'a>, ValueError>;
-
-    /// The next row of an element that a search found, in the order in which scans return them; `cursor` is `None`
-    /// before the first, and the layout's own afterwards.
-    ///
-    /// # Errors
-    /// Rows that cannot be read.
-    fn next_row(
-        &mut self,
-        walk: &Self::Walk,
-        node: u32,
-        cursor: &mut Option<u64>,
-    ) -> Result<Option<Tid>, Self::Error>;
 
     // --- passes -------------------------------------------------------------------------------------------------
 
@@ -302,6 +325,39 @@ pub trait GraphRead {
         lists: bool,
         each: impl FnMut(&OnPage<'_>) -> Result<(), Damage>,
     ) -> Result<(), Self::Error>;
+}
+
+/// A graph that whole scans walk ([`super::scan`]). A layout may have scans of its own instead.
+pub trait GraphScan: GraphRead {
+    /// A search for a query.
+    type Search<'a>: ScanSearch<Error = Self::Error, Walk = Self::Walk>
+    where
+        Self: 'a;
+
+    /// Sets the number of connections, which a scan takes from the meta page.
+    fn set_m(&mut self, m: usize);
+
+    /// A search for `query`, a whole varlena; `None` is NULL, to which everything is equally near.
+    ///
+    /// # Errors
+    /// A query of other dimensions.
+    fn search<'a>(
+        &'a mut self,
+        query: Option<&'a [u8]>,
+        walk: &'a mut Self::Walk,
+    ) -> Result<Self::Search<'a>, ValueError>;
+
+    /// The next row of an element that a search found, in the order in which scans return them; `cursor` is `None`
+    /// before the first, and the layout's own afterwards.
+    ///
+    /// # Errors
+    /// Rows that cannot be read.
+    fn next_row(
+        &mut self,
+        walk: &Self::Walk,
+        node: u32,
+        cursor: &mut Option<u64>,
+    ) -> Result<Option<Tid>, Self::Error>;
 }
 
 /// Values that are at hand, by element. A layout that writes codes of neighbours takes them from here, and reads those
@@ -368,6 +424,8 @@ pub struct Target<'a> {
 pub struct EdgeChange {
     /// whose list
     pub owner: Member,
+    /// where it stands ([`GraphRead::list_at`])
+    pub at: Tid,
     /// of which layer
     pub layer: u8,
     /// the edge that gives way, as long as it is there; else a free slot is taken
@@ -455,6 +513,19 @@ pub trait GraphWrite: GraphRead {
         each: impl FnMut(&OnPage<'_>) -> Result<(), Damage>,
     ) -> Result<u64, Self::Error>;
 
+    /// Removes rows of an element from the part that [`GraphRead::next_rows`] named. Returns how many went.
+    ///
+    /// # Errors
+    /// A damaged page.
+    fn remove_other_rows(&mut self, member: &Member, part: Tid, dead: &[Tid]) -> Result<u64, Self::Error>;
+
+    /// Gives back the parts in which an element has no rows any more. Returns whether it lives: from here on one that
+    /// does not gets no row.
+    ///
+    /// # Errors
+    /// A damaged page.
+    fn settle_rows(&mut self, member: &Member) -> Result<bool, Self::Error>;
+
     /// Frees the places of the elements of a page that are in `dying`, in as many changes as it takes. Their values are
     /// zeroed, their lists emptied, their versions raised: who remembers one sees that it is gone.
     ///
@@ -462,17 +533,17 @@ pub trait GraphWrite: GraphRead {
     /// A damaged page.
     fn mark_deleted(&mut self, page: u32, dying: &TidSet) -> Result<(), Self::Error>;
 
-    /// Changes the meta page, when `update` returns true.
+    /// Changes the meta page, when `update` returns true; it may be asked more than once.
     ///
     /// # Errors
     /// A damaged meta page.
-    fn update_meta(&mut self, update: impl FnOnce(&mut MetaPage) -> bool) -> Result<(), Self::Error>;
+    fn update_meta(&mut self, update: impl FnMut(&mut MetaPage) -> bool) -> Result<(), Self::Error>;
 }
 
 /// Writing a graph that was built in memory into an index that has no block yet, each block once.
 pub trait GraphBulk: GraphRead {
     /// Writes the index, its meta page first; `None` writes an empty one. `meta` has everything but the entry point and
-    /// the insert page.
+    /// the insert page. Pages may be composed by `workers`, in up to `budget` bytes of memory.
     ///
     /// # Errors
     /// Want of memory, no room on disk.
@@ -480,6 +551,8 @@ pub trait GraphBulk: GraphRead {
         &mut self,
         meta: MetaPage,
         graph: Option<&super::build::Graph<Self::Space>>,
+        workers: &mut Workers<'_>,
+        budget: usize,
     ) -> Result<(), Self::Error>;
 }
 

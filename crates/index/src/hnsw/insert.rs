@@ -9,7 +9,7 @@ use super::graph::{GraphRead, GraphSearch, GraphWrite, NeighbourSearch, NewEleme
 use super::meta::{EntryPoint, META_BLOCK, MetaPage};
 use super::neighbour_cache::NeighbourCache;
 use super::params::{layer_range, layer_slots, random_level};
-use super::search::{CandidateQueue, Scored, Store, equal_share, search_layer, select_sharing, tie_order};
+use super::search::{CandidateQueue, Scored, equal_share, select_sharing, tie_order};
 use super::values::{Values, view_distance, views};
 use crate::storage::blocks::{LockMode, OperationLock};
 use crate::storage::page::{Damage, Tid};
@@ -93,7 +93,7 @@ pub(super) fn find_neighbours<G: GraphRead>(
     for layer in (level + 1..=entry.level).rev() {
         store.begin_layer(layer, pool)?;
         store.limit_equals(1);
-        search_layer(&mut store, pool, out, 1, layer, None)?;
+        store.search_layer(pool, out, 1, layer)?;
         pool.restart();
     }
 
@@ -102,7 +102,7 @@ pub(super) fn find_neighbours<G: GraphRead>(
     for layer in (0..=level.min(entry.level)).rev() {
         store.begin_layer(layer, pool)?;
         store.limit_equals((ef / 2).max(1));
-        search_layer(&mut store, pool, out, ef, layer, None)?;
+        store.search_layer(pool, out, ef, layer)?;
         candidates.clear();
         for scored in pool.iter() {
             let member = store.walk().member(scored.node);

@@ -9,8 +9,13 @@ use crate::storage::page::{Damage, INVALID_BLOCK, Page, PageMut, Tid};
 
 /// Identifies the pages of hnsw indexes.
 pub const PAGE_ID: u16 = 0xFF90;
+/// Identifies the pages of those with inline codes.
+pub const INLINE_PAGE_ID: u16 = 0xFF91;
 /// First field of the meta page.
 pub const MAGIC: u32 = 0xA953_A953;
+/// First field of that of an index with inline codes: a library that knows only the other says that the index is not
+/// valid.
+pub const INLINE_MAGIC: u32 = 0xA953_1A7E;
 /// The format of pgvector.
 pub const VERSION: u32 = 1;
 /// The block of the meta page.
@@ -22,7 +27,7 @@ pub const HEAD_BLOCK: u32 = 1;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct MetaPage {
-    /// [`MAGIC`]
+    /// [`MAGIC`] or [`INLINE_MAGIC`]
     pub magic: u32,
     /// [`VERSION`]
     pub version: u32,
@@ -75,9 +80,13 @@ impl MetaPage {
     /// When the page is no such page.
     pub fn read(bytes: &[u8]) -> Result<Self, Damage> {
         let invalid = Damage::at(0, "invalid meta page");
-        let page = Page::new(bytes, PAGE_ID).map_err(|_| invalid)?;
+        let page = Page::unidentified(bytes).map_err(|_| invalid)?;
         let (meta, _) = MetaPage::read_from_prefix(page.contents()).map_err(|_| invalid)?;
-        let sane = meta.magic == MAGIC && meta.version == VERSION && (2..=100).contains(&meta.m);
+        let id = if meta.magic == INLINE_MAGIC { INLINE_PAGE_ID } else { PAGE_ID };
+        Page::new(bytes, id).map_err(|_| invalid)?;
+        let sane = matches!(meta.magic, MAGIC | INLINE_MAGIC)
+            && meta.version == VERSION
+            && (2..=100).contains(&meta.m);
         if sane { Ok(meta) } else { Err(invalid) }
     }
 

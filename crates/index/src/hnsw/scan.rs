@@ -1,9 +1,9 @@
 //! Scans (paper, algorithm 5), and their continuation: first along the graph, then over the pages, for what the graph
 //! did not lead to. src/hnsw/README.md has the argument why no row is missed and none comes twice.
 
-use super::graph::{GraphRead, GraphSearch, Walk};
+use super::graph::{GraphScan, GraphSearch, ScanSearch, Walk};
 use super::meta::META_BLOCK;
-use super::search::{CandidateQueue, Discarded, Scored, pop_discarded, search_layer};
+use super::search::{CandidateQueue, Discarded, Scored, pop_discarded};
 use crate::storage::blocks::{LockMode, OperationLock};
 use crate::storage::page::{Corruption, Damage, Tid};
 
@@ -127,7 +127,7 @@ impl<W: Walk> Scan<W> {
     ///
     /// # Errors
     /// A damaged block, or a query of other dimensions.
-    pub fn next<G: GraphRead<Walk = W>>(
+    pub fn next<G: GraphScan<Walk = W>>(
         &mut self,
         graph: &mut G,
         query: Option<&[u8]>,
@@ -163,7 +163,7 @@ impl<W: Walk> Scan<W> {
     }
 
     /// The next row of the results at hand.
-    fn next_row<G: GraphRead<Walk = W>>(&mut self, graph: &mut G) -> Result<Option<(Scored, Tid)>, G::Error> {
+    fn next_row<G: GraphScan<Walk = W>>(&mut self, graph: &mut G) -> Result<Option<(Scored, Tid)>, G::Error> {
         loop {
             let scored = match self.overflow {
                 Some(scored) => scored,
@@ -186,7 +186,7 @@ impl<W: Walk> Scan<W> {
         }
     }
 
-    fn begin<G: GraphRead<Walk = W>>(
+    fn begin<G: GraphScan<Walk = W>>(
         &mut self,
         graph: &mut G,
         query: Option<&[u8]>,
@@ -216,13 +216,13 @@ impl<W: Walk> Scan<W> {
         self.pool.offer(scored, true, 1);
         for layer in (1..=entry.level).rev() {
             store.begin_layer(layer, &self.pool)?;
-            search_layer(&mut store, &mut self.pool, &mut self.out, 1, layer, None)?;
+            store.search_layer(&mut self.pool, &mut self.out, 1, layer)?;
             self.pool.restart();
         }
         store.begin_layer(0, &self.pool)?;
         store.walk().set_scored(1);
         let discarded = self.iterative.then_some(&mut self.discarded);
-        search_layer(&mut store, &mut self.pool, &mut self.out, ef_search, 0, discarded)?;
+        store.search_keeping(&mut self.pool, &mut self.out, ef_search, 0, discarded)?;
         Ok(())
     }
 
@@ -237,7 +237,7 @@ impl<W: Walk> Scan<W> {
     }
 
     /// Finds more results; false when there are none.
-    fn resume<G: GraphRead<Walk = W>>(
+    fn resume<G: GraphScan<Walk = W>>(
         &mut self,
         graph: &mut G,
         query: Option<&[u8]>,
@@ -267,7 +267,7 @@ impl<W: Walk> Scan<W> {
         graph.lock(OperationLock::Scan, LockMode::Shared)?;
         let mut store = graph.search(query, &mut self.walk).map_err(ScanError::Query)?;
         let discarded = Some(&mut self.discarded);
-        let found = search_layer(&mut store, &mut self.pool, &mut self.out, ef, 0, discarded);
+        let found = store.search_keeping(&mut self.pool, &mut self.out, ef, 0, discarded);
         drop(store);
         graph.unlock(OperationLock::Scan, LockMode::Shared);
         found?;
@@ -277,7 +277,7 @@ impl<W: Walk> Scan<W> {
     /// Goes on with the pass over the pages until there are results for a batch; false when it is over. No edge is
     /// followed, so vacuum need not wait for it: an element is read and scored at once, under its page's lock.
     #[cold]
-    fn pass<G: GraphRead<Walk = W>>(
+    fn pass<G: GraphScan<Walk = W>>(
         &mut self,
         graph: &mut G,
         query: Option<&[u8]>,

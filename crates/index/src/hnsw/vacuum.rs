@@ -36,8 +36,10 @@ pub struct Vacuum<W> {
     pub(super) second: Option<Member>,
     /// rows of a page, with the offsets of their elements; of these, in the end, the dead ones
     pub(super) rows: Vec<(u16, Tid)>,
-    /// elements of a page, with the numbers of their rows
-    pub(super) seen: Vec<(Member, u64)>,
+    /// elements of a page that are noted when their rows have been looked at
+    pub(super) seen: Vec<Seen>,
+    /// some of the rows of one
+    pub(super) part: Vec<Tid>,
     /// live elements of a page whose lists must be looked at
     pub(super) broken: Vec<Member>,
     /// where anchors lead from dying elements: to a living one, or nowhere
@@ -112,22 +114,69 @@ impl<W: Walk> Vacuum<W> {
             self.rows.truncate(dead);
             // most pages have nothing to remove and need no change
             if self.rows.is_empty() {
-                for at in 0..self.seen.len() {
-                    let Some(&(member, rows)) = self.seen.get(at) else { break };
-                    self.note(member, rows).map_err(|damage| damage.on(page))?;
-                }
+                self.note_seen(graph, page, is_dead)?;
                 continue;
             }
+            self.seen.clear();
             let rows = core::mem::take(&mut self.rows);
             let removed = graph.remove_rows(page, &rows, |element| {
                 // deleted ones are of an earlier vacuum: nothing leads there, and an insert may take its place
                 // at any time
-                if element.deleted { Ok(()) } else { self.note(element.member, element.rows.len() as u64) }
+                if element.deleted { Ok(()) } else { see(element, &mut self.seen) }
             });
             self.rows = rows;
             self.counted.removed += removed?;
+            self.note_seen(graph, page, is_dead)?;
         }
         Ok(())
+    }
+
+    /// Notes the elements of a page that were seen, once the rows that they have elsewhere have been looked at, too.
+    fn note_seen<G: GraphWrite<Walk = W>>(
+        &mut self,
+        graph: &mut G,
+        page: u32,
+        is_dead: &mut impl FnMut(Tid) -> bool,
+    ) -> Result<(), G::Error> {
+        for at in 0..self.seen.len() {
+            let Some(&Seen { mut member, rows, elsewhere }) = self.seen.get(at) else { break };
+            if elsewhere {
+                self.remove_other_rows(graph, &member, is_dead)?;
+                member.live = graph.settle_rows(&member)?;
+            }
+            self.note(member, rows).map_err(|damage| damage.on(page))?;
+        }
+        Ok(())
+    }
+
+    /// Removes the dead of the rows that an element has elsewhere.
+    fn remove_other_rows<G: GraphWrite<Walk = W>>(
+        &mut self,
+        graph: &mut G,
+        member: &Member,
+        is_dead: &mut impl FnMut(Tid) -> bool,
+    ) -> Result<(), G::Error> {
+        let mut place = None;
+        loop {
+            graph.pause()?;
+            self.part.clear();
+            if !graph.next_rows(member, &mut place, &mut self.part)? {
+                return Ok(());
+            }
+            self.counted.kept += self.part.len() as u64;
+            let mut dead = 0;
+            for at in 0..self.part.len() {
+                let Some(&row) = self.part.get(at) else { break };
+                if is_dead(row) {
+                    self.part.swap(dead, at);
+                    dead += 1;
+                }
+            }
+            let Some(part) = place.filter(|_| dead > 0) else { continue };
+            let removed = graph.remove_other_rows(member, part, self.part.get(..dead).unwrap_or_default())?;
+            self.counted.removed += removed;
+            self.counted.kept -= removed.min(self.counted.kept);
+        }
     }
 
     /// Notes which elements are dying, and the highest of the others.
@@ -427,18 +476,29 @@ fn list_needs_repair(lists: &ListsRef<'_>, m: usize, dying: &TidSet) -> bool {
 }
 
 /// Copies the rows of an element that is not deleted, each with the element's offset, and the element.
-fn list_rows(
-    element: &OnPage<'_>,
-    rows: &mut Vec<(u16, Tid)>,
-    seen: &mut Vec<(Member, u64)>,
-) -> Result<(), Damage> {
+fn list_rows(element: &OnPage<'_>, rows: &mut Vec<(u16, Tid)>, seen: &mut Vec<Seen>) -> Result<(), Damage> {
     if element.deleted {
         return Ok(());
     }
-    let room = rows.try_reserve(element.rows.len()).and_then(|()| seen.try_reserve(1));
-    room.map_err(|_| Damage::OUT_OF_MEMORY)?;
+    rows.try_reserve(element.rows.len()).map_err(|_| Damage::OUT_OF_MEMORY)?;
     rows.extend(element.rows.iter().map(|&row| (element.member.tid.offset(), row)));
-    seen.push((element.member, element.rows.len() as u64));
+    see(element, seen)
+}
+
+/// An element of the first pass.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen {
+    member: Member,
+    /// its rows on the page
+    rows: u64,
+    /// whether it may have others
+    elsewhere: bool,
+}
+
+fn see(element: &OnPage<'_>, seen: &mut Vec<Seen>) -> Result<(), Damage> {
+    seen.try_reserve(1).map_err(|_| Damage::OUT_OF_MEMORY)?;
+    let &OnPage { member, rows, elsewhere, .. } = element;
+    seen.push(Seen { member, rows: rows.len() as u64, elsewhere });
     Ok(())
 }
 

@@ -81,6 +81,33 @@ pub trait BlockStore {
         let _ = blocks;
     }
 
+    /// A block in which there is room of some class ([`Self::note_room`]) or of a higher one, by what was noted; none
+    /// when nobody noted any. It may have been used up since, and be of any kind: whoever is told looks again.
+    ///
+    /// # Errors
+    /// When what was noted cannot be had.
+    fn find_room(&mut self, class: u8) -> Result<Option<u32>, Self::Error> {
+        let _ = class;
+        Ok(None)
+    }
+
+    /// Notes that a block has room of this class, 1 to 254; 0: none. What is noted is a hint, and may be lost.
+    ///
+    /// # Errors
+    /// When it cannot be noted.
+    fn note_room(&mut self, block: u32, class: u8) -> Result<(), Self::Error> {
+        let _ = (block, class);
+        Ok(())
+    }
+
+    /// Makes all that was noted easy to find, after many notes.
+    ///
+    /// # Errors
+    /// When that fails.
+    fn publish_room(&mut self) -> Result<(), Self::Error> {
+        Ok(())
+    }
+
     /// Takes an operation lock. Errors and the end of the transaction release it too.
     fn lock(&mut self, lock: OperationLock, mode: LockMode) -> Result<(), Self::Error>;
 

@@ -10,8 +10,8 @@ use super::grid_search::{GridSearch, GridWalk};
 use crate::ValueError;
 use crate::hnsw::build;
 use crate::hnsw::graph::{
-    EdgeChange, Graph, GraphBulk, GraphRead, GraphWrite, KnownValues, ListsRef, Member, NewElement, OnPage,
-    Place, Placed, Scratch, Target, find_place,
+    EdgeChange, Graph, GraphBulk, GraphRead, GraphScan, GraphWrite, KnownValues, ListsRef, Member,
+    NewElement, OnPage, Place, Placed, Scratch, Target, find_place,
 };
 use crate::hnsw::meta::{EntryPoint, MetaPage};
 use crate::hnsw::params::{layer_range, layer_slots};
@@ -19,6 +19,7 @@ use crate::hnsw::search::visited::TidSet;
 use crate::space::{Dense, Space};
 use crate::storage::blocks::{LockMode, OperationLock};
 use crate::storage::page::{Corruption, Damage, Tid};
+use crate::work::workers::Workers;
 
 /// Elements that count as one page, for passes.
 pub(super) const ON_PAGE: u32 = 4;
@@ -32,6 +33,8 @@ pub struct GridElement {
     pub value: Vec<u64>,
     /// its rows
     pub rows: Vec<Tid>,
+    /// those that stand elsewhere, part by part; parts may be empty
+    pub others: Vec<Vec<Tid>>,
     /// its highest layer
     pub level: u8,
     /// raised when it is deleted
@@ -82,6 +85,25 @@ pub fn number_of(tid: Tid) -> usize {
 }
 
 impl GridElement {
+    /// Whether it has rows, or parts for them.
+    pub fn is_live(&self) -> bool {
+        !self.rows.is_empty() || !self.others.is_empty()
+    }
+
+    /// All its rows.
+    pub fn all_rows(&self) -> impl Iterator<Item = Tid> + '_ {
+        self.rows.iter().chain(self.others.iter().flatten()).copied()
+    }
+
+    /// Adds a row: the first stands with it, the others elsewhere, two by two.
+    fn add(&mut self, row: Tid) {
+        match self.others.last_mut() {
+            _ if self.rows.is_empty() => self.rows.push(row),
+            Some(part) if part.len() < 2 => part.push(row),
+            _ => self.others.push(vec![row]),
+        }
+    }
+
     pub(super) fn bytes(&self) -> &[u8] {
         let bytes: &[u8] = zerocopy::IntoBytes::as_bytes(self.value.as_slice());
         let size = bytes.first_chunk::<4>().map_or(0, |head| u32::from_ne_bytes(*head) >> 2);
@@ -100,8 +122,8 @@ impl Grid {
     pub fn add(&mut self, value: &[u8], row: Tid, edges: &[Tid]) {
         let mut slots = vec![Tid::INVALID; 2 * self.shape.m];
         slots[..edges.len()].copy_from_slice(edges);
-        let (value, rows) = (words(value), vec![row]);
-        self.elements.push(GridElement { value, rows, level: 0, version: 1, deleted: false, slots });
+        let (value, rows, others) = (words(value), vec![row], Vec::new());
+        self.elements.push(GridElement { value, rows, others, level: 0, version: 1, deleted: false, slots });
     }
 
     /// The edges of an element in layer 0.
@@ -116,7 +138,7 @@ impl Grid {
 
     pub(super) fn member_of(&self, tid: Tid) -> Result<Member, Damage> {
         let element = self.get(tid)?;
-        let live = !element.deleted && !element.rows.is_empty();
+        let live = !element.deleted && element.is_live();
         Ok(Member { tid, list: tid, level: element.level, version: element.version, live })
     }
 
@@ -142,15 +164,10 @@ impl GraphRead for Grid {
     type Space = Dense<f32>;
     type Error = GridError;
     type Walk = GridWalk;
-    type Search<'a> = GridSearch<'a>;
     type NeighbourSearch<'a> = GridSearch<'a>;
 
     fn shape(&self) -> Graph<Dense<f32>> {
         self.shape
-    }
-
-    fn set_m(&mut self, m: usize) {
-        assert_eq!(m, self.shape.m);
     }
 
     fn meta(&mut self) -> Result<MetaPage, GridError> {
@@ -225,22 +242,26 @@ impl GraphRead for Grid {
         Ok(self.layer(member, 0).is_some_and(|slots| slots.contains(&edge)))
     }
 
-    fn list_at(member: &Member, _: u8) -> Tid {
-        member.list
+    fn list_at(&mut self, member: &Member, _: u8) -> Result<Tid, GridError> {
+        Ok(member.list)
+    }
+
+    fn next_rows(
+        &mut self,
+        member: &Member,
+        part: &mut Option<Tid>,
+        out: &mut Vec<Tid>,
+    ) -> Result<bool, GridError> {
+        let next = part.map_or(0, |part| part.block() + 1);
+        *part = Some(Tid::new(next, 1));
+        let rows = self.elements[number_of(member.tid)].others.get(next as usize);
+        out.extend(rows.into_iter().flatten());
+        Ok(rows.is_some())
     }
 
     fn prefetch_elements(&mut self, _: &[Tid]) {}
 
     fn prefetch_element(&mut self, _: Tid, _: usize) {}
-
-    fn search<'a>(
-        &'a mut self,
-        query: Option<&'a [u8]>,
-        walk: &'a mut GridWalk,
-    ) -> Result<GridSearch<'a>, ValueError> {
-        query.map(|value| self.shape.space.view(value)).transpose()?;
-        Ok(GridSearch { grid: self, query, walk, repairing: None, left: None })
-    }
 
     fn search_neighbours<'a>(
         &'a mut self,
@@ -251,18 +272,6 @@ impl GraphRead for Grid {
         assert!(self.holds(OperationLock::Update), "a search for edges to write, without the update lock");
         self.shape.space.view(value)?;
         Ok(GridSearch { grid: self, query: Some(value), walk, repairing, left: Some(0) })
-    }
-
-    fn next_row(
-        &mut self,
-        walk: &GridWalk,
-        node: u32,
-        cursor: &mut Option<u64>,
-    ) -> Result<Option<Tid>, GridError> {
-        let at = cursor.unwrap_or(0);
-        *cursor = Some(at + 1);
-        let element = &self.elements[number_of(walk.nodes[node as usize].0.tid)];
-        Ok(element.rows.get(at as usize).copied())
     }
 
     fn pages(&mut self) -> Result<Range<u32>, GridError> {
@@ -283,10 +292,40 @@ impl GraphRead for Grid {
             let at_hand = lists && member.live && offset % 2 == 1;
             let all = element.slots.as_slice();
             let lists = at_hand.then(|| ListsRef { base_layer: self.layer(&member, 0), all });
-            each(&OnPage { member, deleted: element.deleted, rows: &element.rows, lists })
+            let elsewhere = !element.others.is_empty();
+            each(&OnPage { member, deleted: element.deleted, rows: &element.rows, elsewhere, lists })
                 .map_err(|damage| damage.on(page))?;
         }
         Ok(())
+    }
+}
+
+impl GraphScan for Grid {
+    type Search<'a> = GridSearch<'a>;
+
+    fn set_m(&mut self, m: usize) {
+        assert_eq!(m, self.shape.m);
+    }
+
+    fn search<'a>(
+        &'a mut self,
+        query: Option<&'a [u8]>,
+        walk: &'a mut GridWalk,
+    ) -> Result<GridSearch<'a>, ValueError> {
+        query.map(|value| self.shape.space.view(value)).transpose()?;
+        Ok(GridSearch { grid: self, query, walk, repairing: None, left: None })
+    }
+
+    fn next_row(
+        &mut self,
+        walk: &GridWalk,
+        node: u32,
+        cursor: &mut Option<u64>,
+    ) -> Result<Option<Tid>, GridError> {
+        let at = cursor.unwrap_or(0);
+        *cursor = Some(at + 1);
+        let element = &self.elements[number_of(walk.nodes[node as usize].0.tid)];
+        Ok(element.all_rows().nth(at as usize))
     }
 }
 
@@ -299,7 +338,8 @@ impl GraphWrite for Grid {
     ) -> Result<Placed, GridError> {
         assert!(self.holds(OperationLock::Update), "an insert without the update lock");
         let (value, rows, slots) = (words(new.value), vec![new.row], new.slots.to_vec());
-        let mut element = GridElement { value, rows, level: new.level, version: 1, deleted: false, slots };
+        let (others, level) = (Vec::new(), new.level);
+        let mut element = GridElement { value, rows, others, level, version: 1, deleted: false, slots };
         let free = self.elements.iter().position(|element| element.deleted);
         let at = free.unwrap_or(self.elements.len());
         match self.elements.get_mut(at) {
@@ -314,15 +354,17 @@ impl GraphWrite for Grid {
 
     fn add_row(&mut self, tid: Tid, value: &[u8], row: Tid) -> Result<bool, GridError> {
         let element = &mut self.elements[number_of(tid)];
-        let takes = !element.deleted && !element.rows.is_empty() && element.bytes() == value;
+        let takes = !element.deleted && element.is_live() && element.bytes() == value;
         if takes {
-            element.rows.push(row);
+            element.add(row);
         }
         Ok(takes)
     }
 
     fn disown(&mut self, tid: Tid) -> Result<(), GridError> {
-        self.elements[number_of(tid)].rows.clear();
+        let element = &mut self.elements[number_of(tid)];
+        element.rows.clear();
+        element.others.clear();
         Ok(())
     }
 
@@ -409,7 +451,7 @@ impl GraphWrite for Grid {
             let tid = Tid::new(page, offset);
             let Some(element) = self.elements.get_mut(number_of(tid)) else { break };
             if dying.contains(tid) && !element.deleted {
-                assert!(element.rows.is_empty(), "an element with rows is deleted");
+                assert!(!element.is_live(), "an element with rows is deleted");
                 (element.deleted, element.version) = (true, element.version + 1);
                 element.value.clear();
                 element.slots.fill(Tid::INVALID);
@@ -418,7 +460,20 @@ impl GraphWrite for Grid {
         Ok(())
     }
 
-    fn update_meta(&mut self, update: impl FnOnce(&mut MetaPage) -> bool) -> Result<(), GridError> {
+    fn remove_other_rows(&mut self, member: &Member, part: Tid, dead: &[Tid]) -> Result<u64, GridError> {
+        let rows = &mut self.elements[number_of(member.tid)].others[part.block() as usize];
+        let before = rows.len();
+        rows.retain(|row| !dead.contains(row));
+        Ok((before - rows.len()) as u64)
+    }
+
+    fn settle_rows(&mut self, member: &Member) -> Result<bool, GridError> {
+        let element = &mut self.elements[number_of(member.tid)];
+        element.others.retain(|part| !part.is_empty());
+        Ok(element.is_live())
+    }
+
+    fn update_meta(&mut self, mut update: impl FnMut(&mut MetaPage) -> bool) -> Result<(), GridError> {
         let mut meta = self.meta;
         if update(&mut meta) {
             self.meta = meta;
@@ -432,6 +487,8 @@ impl GraphBulk for Grid {
         &mut self,
         meta: MetaPage,
         graph: Option<&build::Graph<Dense<f32>>>,
+        _: &mut Workers<'_>,
+        _: usize,
     ) -> Result<(), GridError> {
         assert!(self.elements.is_empty());
         self.meta = meta;
@@ -446,8 +503,10 @@ impl GraphBulk for Grid {
                 }
             }
             let (value, tids) = (words(node.value()), node.heap_tids());
-            let rows = tids.iter().copied().filter(|tid| tid.is_valid()).collect();
-            self.elements.push(GridElement { value, rows, level, version: 1, deleted: false, slots });
+            let (rows, others) = (Vec::new(), Vec::new());
+            let mut element = GridElement { value, rows, others, level, version: 1, deleted: false, slots };
+            tids.iter().filter(|tid| tid.is_valid()).for_each(|&tid| element.add(tid));
+            self.elements.push(element);
         }
         let entry = graph.entry().and_then(|node| Some((node, graph.element(node)?.level())));
         let entry = entry.map(|(node, level)| EntryPoint { tid: tid_of(node as usize), level });

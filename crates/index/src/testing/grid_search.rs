@@ -2,9 +2,9 @@
 #![cfg(test)]
 
 use super::grid::{Grid, GridError, ON_PAGE};
-use crate::hnsw::graph::{GraphSearch, Member, NeighbourSearch, Walk};
+use crate::hnsw::graph::{GraphSearch, Member, NeighbourSearch, ScanSearch, Walk};
 use crate::hnsw::search::visited::TidSet;
-use crate::hnsw::search::{CandidateQueue, Scored, Store};
+use crate::hnsw::search::{CandidateQueue, Discarded, Scored, Store, search_layer};
 use crate::hnsw::values::Values;
 use crate::space::Space;
 use crate::storage::page::{Damage, Tid};
@@ -118,7 +118,22 @@ impl Store for GridSearch<'_> {
 }
 
 impl GraphSearch for GridSearch<'_> {
+    type Error = GridError;
     type Walk = GridWalk;
+
+    fn accepts(&self, node: u32) -> bool {
+        Store::accepts(self, node)
+    }
+
+    fn search_layer(
+        &mut self,
+        pool: &mut CandidateQueue,
+        out: &mut Vec<Scored>,
+        ef: usize,
+        layer: u8,
+    ) -> Result<(), GridError> {
+        search_layer(self, pool, out, ef, layer, None)
+    }
 
     fn walk(&mut self) -> &mut GridWalk {
         self.walk
@@ -136,6 +151,19 @@ impl GraphSearch for GridSearch<'_> {
             self.walk.visited.insert(self.walk.nodes[scored.node as usize].0.tid);
         }
         Ok(())
+    }
+}
+
+impl ScanSearch for GridSearch<'_> {
+    fn search_keeping(
+        &mut self,
+        pool: &mut CandidateQueue,
+        out: &mut Vec<Scored>,
+        ef: usize,
+        layer: u8,
+        discarded: Option<&mut Discarded>,
+    ) -> Result<(), GridError> {
+        search_layer(self, pool, out, ef, layer, discarded)
     }
 
     fn pass(&mut self, page: u32, out: &mut Vec<Scored>) -> Result<(), GridError> {

@@ -21,7 +21,7 @@ use crate::hnsw::scan::{IterativeScan, Scan, ScanSettings};
 use crate::hnsw::vacuum::{Vacuum, Vacuumed};
 use crate::space::{AnySpace, Dense, Metric, ValueBuf, ValueKind};
 use crate::storage::page::Tid;
-use crate::work::workers::Idle;
+use crate::work::workers::{Idle, Workers};
 
 /// Points in a row of the grid.
 pub(super) const SIDE: usize = 14;
@@ -154,7 +154,7 @@ fn a_built_graph_is_written_with_the_same_answers() {
     let built = builder.build(&AtomicU64::new(0), &mut Idle).unwrap();
     let mut grid = Grid::new(shape, 2);
     let meta = grid.meta;
-    grid.write_index(meta, Some(&built)).unwrap();
+    grid.write_index(meta, Some(&built), &mut Workers::new(0, &mut Idle), 0).unwrap();
     assert_sound(&mut grid);
     answers_are_known(&mut grid, &(0..POINTS).collect());
 }

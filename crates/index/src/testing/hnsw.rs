@@ -11,14 +11,15 @@ use rand::{Rng, SeedableRng};
 use super::memory::{MemBlocks, PAGE_SIZE};
 use crate::hnsw::build::{Builder, Params};
 use crate::hnsw::check::Subject;
-use crate::hnsw::format::{Graph, Layout, Scan, Vacuum, Workspace, check, insert, write_index};
+use crate::hnsw::format::{Form, Graph, Layout, Scan, Vacuum, Workspace, check, insert, write_index};
 use crate::hnsw::meta::{MetaPage, PAGE_ID};
 use crate::hnsw::params::max_level;
 use crate::hnsw::scan::{IterativeScan, ScanSettings};
-use crate::space::{AnySpace, Dense, Metric, Space, ValueBuf, ValueKind, varlena_header};
+use crate::quant::space::CodedSpace;
+use crate::space::{AnySpace, Dense, Metric, ValueBuf, ValueKind, varlena_header};
 use crate::storage::page::Tid;
 use crate::value::VectorView;
-use crate::work::workers::Idle;
+use crate::work::workers::{Idle, Workers};
 
 /// Seed of the levels of [`build`].
 const SEED: u64 = 20_240_601;
@@ -51,7 +52,7 @@ pub fn row(n: usize) -> Tid {
 }
 
 /// An index of `values`, built in memory and written as CREATE INDEX does; the rows are [`row`] 0 and on.
-pub fn build<S: Space>(space: S, dims: u32, graph: &Graph<S>, values: &[ValueBuf]) -> MemBlocks {
+pub fn build<S: CodedSpace>(space: S, dims: u32, graph: &Graph<S>, values: &[ValueBuf]) -> MemBlocks {
     let Graph { m, ef_construction, .. } = *graph;
     let max_level = max_level(PAGE_SIZE, m);
     let budget = usize::MAX;
@@ -63,7 +64,8 @@ pub fn build<S: Space>(space: S, dims: u32, graph: &Graph<S>, values: &[ValueBuf
     let built = builder.build(&AtomicU64::new(0), &mut Idle).unwrap();
     let meta = MetaPage::new(dims, m as u16, ef_construction as u16);
     let mut blocks = MemBlocks::new(PAGE_ID);
-    write_index(Layout::V1, &mut blocks, space, meta, Some(&built)).unwrap();
+    let form = Form { layout: Layout::V1, meta, seed: 0 };
+    write_index(&form, &mut blocks, space, Some(&built), &mut Workers::new(0, &mut Idle), 0).unwrap();
     blocks
 }
 
@@ -120,7 +122,7 @@ pub fn exercise(blocks: &mut MemBlocks) {
 }
 
 /// Inserts `values` one by one, as rows `first` and on.
-pub fn insert_all<S: Space>(
+pub fn insert_all<S: CodedSpace>(
     blocks: &mut MemBlocks,
     graph: &Graph<S>,
     first: usize,

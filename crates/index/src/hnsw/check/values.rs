@@ -21,8 +21,12 @@ pub(in crate::hnsw) fn value_fault(subject: &Subject, deep: bool, value: &[u8]) 
         return None;
     }
     let fault = match subject.space {
-        AnySpace::Vector(_) => dense_fault::<f32>(value, subject.unit.then_some(1e-3)),
-        AnySpace::Halfvec(_) => dense_fault::<crate::f16>(value, subject.unit.then_some(1e-2)),
+        AnySpace::Vector(_) | AnySpace::VectorAngle(_) => {
+            dense_fault::<f32>(value, subject.unit.then_some(1e-3))
+        }
+        AnySpace::Halfvec(_) | AnySpace::HalfvecAngle(_) => {
+            dense_fault::<crate::f16>(value, subject.unit.then_some(1e-2))
+        }
         AnySpace::Sparsevec(_) => sparse_fault(value, subject.unit.then_some(1e-3)),
         AnySpace::Bit(_) => bit_fault(value),
     };

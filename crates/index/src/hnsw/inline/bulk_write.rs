@@ -9,13 +9,16 @@ use std::ops::Range;
 
 use zerocopy::{FromBytes, IntoBytes};
 
+use super::graph::InlineGraph;
 use super::layout::{
-    NO_NODE, PageKind, RecordHeader, RecordLayout, Slots, offset, put_factors, put_ids, put_segment,
+    NO_NODE, PageKind, RecordHeader, RecordLayout, SegmentHeader, Slots, offset, put_factors, put_ids,
+    put_segment,
 };
-use super::meta::{Entry, META_BLOCK};
+use super::meta::{Entry, InlineMeta, META_BLOCK};
 use super::scan::Index;
-use super::space::{BIT_PAYLOAD, Estimate, InlineSpace};
 use crate::hnsw::build::{Element, Graph};
+use crate::quant::space::{BIT_PAYLOAD, CodedSpace, Estimate};
+use crate::storage::blocks::{BlockStore, PageUpdate};
 use crate::storage::page::{Damage, INVALID_BLOCK, PageMut, Tid};
 use crate::work::memory::{OutOfMemory, append, can_allocate, filled, push, resize, with_room};
 use crate::work::workers::Workers;
@@ -34,6 +37,8 @@ struct Segment {
     /// how many of the node's other rows stand before it
     skipped: u32,
     count: u32,
+    /// segments after it
+    number: u32,
     next: Tid,
 }
 
@@ -68,12 +73,13 @@ pub struct Scratch {
     centre: Vec<f32>,
     value: Vec<f32>,
     ids: Vec<u32>,
+    places: Vec<u32>,
     adds: Vec<f32>,
     scales: Vec<f32>,
     rows: Vec<Tid>,
 }
 
-impl<'g, S: InlineSpace> PagePlan<'g, S> {
+impl<'g, S: CodedSpace> PagePlan<'g, S> {
     /// Computes all places. Rotated values are kept, while the pages are written, in up to `budget` bytes; without them
     /// each value is rotated again for each edge to it.
     ///
@@ -155,16 +161,22 @@ impl<'g, S: InlineSpace> PagePlan<'g, S> {
             }
             push(&mut self.chains, (element.node(), Tid::INVALID))?;
             if others <= per[0] {
-                let segment =
-                    Segment { node: element.node(), skipped: 0, count: others as u32, next: Tid::INVALID };
+                let segment = Segment {
+                    node: element.node(),
+                    skipped: 0,
+                    count: others as u32,
+                    number: 0,
+                    next: Tid::INVALID,
+                };
                 push(&mut self.short, segment)?;
                 shorts += 1;
                 continue;
             }
             for skipped in (0..others).step_by(per[1]) {
                 let count = per[1].min(others - skipped) as u32;
-                let segment =
-                    Segment { node: element.node(), skipped: skipped as u32, count, next: Tid::INVALID };
+                let number = ((others - skipped - 1) / per[1]) as u32;
+                let (node, skipped) = (element.node(), skipped as u32);
+                let segment = Segment { node, skipped, count, number, next: Tid::INVALID };
                 push(&mut self.long, segment)?;
                 longs += 1;
             }
@@ -235,7 +247,8 @@ impl<'g, S: InlineSpace> PagePlan<'g, S> {
     /// The entry point.
     pub fn entry(&self) -> Option<Entry> {
         let element = self.graph.element(self.graph.entry()?)?;
-        Some(Entry { id: self.id(element.node(), element.level()), level: element.level() })
+        let (node, level) = (element.node(), element.level());
+        Some(Entry { id: self.id(node, level), tid: self.index.layout.tid(self.id(node, 0)), level })
     }
 
     /// The id of a node's record in a layer up to its level.
@@ -319,7 +332,9 @@ impl<'g, S: InlineSpace> PagePlan<'g, S> {
         scratch.rows.clear();
         scratch.rows.try_reserve(segment.count as usize).map_err(|_| OutOfMemory)?;
         scratch.rows.extend(rows);
-        put_segment(target, self.id(segment.node, 0), segment.next, &scratch.rows, 1);
+        let owner = self.id(segment.node, 0);
+        let header = SegmentHeader::new(owner, segment.number, segment.next, 0, 1);
+        put_segment(target, header, &scratch.rows);
         Ok(())
     }
 
@@ -370,7 +385,9 @@ impl<'g, S: InlineSpace> PagePlan<'g, S> {
             header.above = if layer < element.level() { self.id(node, layer + 1) } else { NO_NODE };
             header.rest = self.rest(records, layer, number);
             header.norm = self.index.space.norm(view) as f32;
-            if layer == 0 {
+            if layer > 0 {
+                header.heap_tid = self.index.layout.tid(self.id(node, 0));
+            } else {
                 let chain = self.chains.binary_search_by_key(&node, |chain| chain.0);
                 header.heap_tid = element.first_heap_tid();
                 header.chain = chain.ok().and_then(|at| self.chains.get(at)).map_or(Tid::INVALID, |c| c.1);
@@ -426,8 +443,11 @@ impl<'g, S: InlineSpace> PagePlan<'g, S> {
         }
         if range.start == 0 {
             put_factors(records, bytes, &scratch.adds, &scratch.scales);
+            scratch.places.clear();
+            append(&mut scratch.places, &scratch.ids)?;
+            scratch.places.iter_mut().for_each(|id| *id = self.id(*id, 0));
             scratch.ids.iter_mut().for_each(|id| *id = self.id(*id, layer));
-            put_ids(records, bytes, &scratch.ids);
+            put_ids(records, bytes, &scratch.ids, &scratch.places);
         }
         Ok(())
     }
@@ -487,6 +507,44 @@ impl<'g, S: InlineSpace> PagePlan<'g, S> {
     }
 }
 
-fn view<'g, S: InlineSpace>(graph: &'g Graph<S>, index: &Index<S>, node: u32) -> Option<S::View<'g>> {
+impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
+    /// Writes an index of which there is no block yet, its meta page first; `None` writes an empty one.
+    ///
+    /// # Errors
+    /// Want of memory, no room on disk.
+    pub fn write_index(
+        &mut self,
+        mut meta: InlineMeta,
+        graph: Option<&Graph<S>>,
+        workers: &mut Workers<'_>,
+        budget: usize,
+    ) -> Result<(), B::Error> {
+        let on_meta = |damage: Damage| B::Error::from(damage.on(META_BLOCK));
+        let Some(graph) = graph else {
+            return self.add_page(META_BLOCK, |bytes| meta.write(bytes));
+        };
+        let plan = PagePlan::new(graph, self.index, budget, workers).map_err(on_meta)?;
+        meta.set_entry(plan.entry());
+        self.add_page(META_BLOCK, |bytes| meta.write(bytes))?;
+        self.blocks.will_extend(plan.count() - 1);
+        plan.write(workers, |block, page| {
+            self.blocks.pause()?;
+            self.add_page(block, |bytes| bytes.copy_from_slice(page))
+        })
+    }
+
+    /// Adds the page of block `block`, the next one.
+    fn add_page(&mut self, block: u32, fill: impl FnOnce(&mut [u8])) -> Result<(), B::Error> {
+        let mut change = self.blocks.update()?;
+        let slot = change.extend()?;
+        if change.block(slot) != block {
+            return Err(Damage::at(0, "block where the build expects none").on(block).into());
+        }
+        fill(change.bytes_mut(slot)?);
+        change.commit()
+    }
+}
+
+fn view<'g, S: CodedSpace>(graph: &'g Graph<S>, index: &Index<S>, node: u32) -> Option<S::View<'g>> {
     index.space.view(graph.element(node)?.value()).ok()
 }

@@ -3,9 +3,10 @@
 use vector_kernels::{Kernels, kernels};
 
 use super::layout::Shape;
-use super::space::{Estimate, InlineSpace};
 use crate::quant::rabitq::{self, Bits, Factors};
 use crate::quant::rotation::Rotation;
+use crate::quant::space::{CodedSpace, Estimate};
+use crate::space::ValueKind;
 use crate::storage::page::Damage;
 use crate::work::memory::{OutOfMemory, resize};
 
@@ -23,9 +24,9 @@ impl Codec {
     ///
     /// # Errors
     /// No memory for the rotation.
-    pub fn new(shape: &Shape, estimate: Estimate, seed: u64) -> Result<Self, OutOfMemory> {
-        let rotation = match estimate {
-            Estimate::Exact => None,
+    pub fn new(shape: &Shape, seed: u64) -> Result<Self, OutOfMemory> {
+        let rotation = match shape.kind {
+            ValueKind::Bit => None,
             _ => Some(Rotation::new(shape.dims, seed).map_err(|_| OutOfMemory)?),
         };
         Ok(Codec { kernels: kernels(), bits: shape.bits, rotation })
@@ -37,7 +38,7 @@ impl Codec {
     }
 
     /// Rotates a value (a unit vector in a cosine space) into `out`, of [`Self::padded`] elements. `widened` is room.
-    pub fn rotate<S: InlineSpace>(
+    pub fn rotate<S: CodedSpace>(
         &self,
         space: &S,
         view: S::View<'_>,
@@ -94,7 +95,7 @@ impl PreparedQuery {
     ///
     /// # Errors
     /// No memory.
-    pub fn set<S: InlineSpace>(&mut self, codec: &Codec, space: &S, view: S::View<'_>) -> Result<(), Damage> {
+    pub fn set<S: CodedSpace>(&mut self, codec: &Codec, space: &S, view: S::View<'_>) -> Result<(), Damage> {
         if codec.rotation.is_none() {
             return Ok(());
         }

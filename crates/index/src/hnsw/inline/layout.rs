@@ -5,13 +5,14 @@
 //! others     | page header 24 | front 8 | slots used, a bit each | slot 0 | slot 1 | ... | next block 4 | 0 2 | page id 2 |
 //! front      | kind 1 | 0 1 | slots 2 | bytes of a slot 4 |
 //!
-//! record     | header 40 | ids R x 4 | add R x 2 | scale R x 2 | filter values R x F | own filter values F | codes R x C | value |
+//! record     | header 40 | ids R x 4 | places R x 4 | add R x 2 | scale R x 2 | filter values R x F | own filter values F | codes R x C | value |
 //! header     | state 1 | level 1 | version 1 | layer 1 | neighbours 2 | exponent of add 1 | of scale 1 | heap TID 6 | chain 6 |
 //!            | the record above 4 | the record below 4 | rest 6 | 0 2 | norm 4 |
-//! chain      | owner 4 | next segment 6 | TIDs 2 | version 1 | 0 3 | heap TIDs, 6 each ... |
+//! chain      | owner 4 | number 4 | next segment 6 | TIDs 2 | version 1 | 0 3 | heap TIDs, 6 each ... |
 //! ```
 //!
-//! R is 2m on the ground layer and m above. A *node id* is the number of a record's slot, block times slots per page
+//! R is 2m on the ground layer and m above. Places are the neighbours' records of the ground layer, in upper layers only;
+//! the heap TID of an upper record is the TID of its own record of the ground layer. A *node id* is the number of a record's slot, block times slots per page
 //! plus slot, among the pages of its layer's kind; to algorithms that want a TID it is (block, slot + 1). Factors are
 //! half-precision numbers times a power of two that the record names. Codes are C bytes each; `bit` has the neighbours'
 //! values in their place and no factors. The value is a whole varlena, as it was given.
@@ -36,8 +37,8 @@ use crate::storage::page::{Damage, Page, PageMut, SPECIAL_SIZE, Tid, max_align};
 
 pub use record::{Record, exponent_for, power, put_factors, put_ids};
 
-/// Identifies the pages of inline hnsw indexes.
-pub const PAGE_ID: u16 = 0xFF91;
+pub use crate::hnsw::meta::INLINE_PAGE_ID as PAGE_ID;
+
 /// No node.
 pub const NO_NODE: u32 = u32::MAX;
 
@@ -123,7 +124,7 @@ pub struct RecordHeader {
     pub add_exponent: i8,
     /// of the second ones
     pub scale_exponent: i8,
-    /// a row; invalid when the node has none, or none left here
+    /// a row; invalid when the node has none, or none left here. Of an upper record, the node's record of the ground layer
     pub heap_tid: Tid,
     /// the first segment of the other rows, or invalid
     pub chain: Tid,
@@ -181,6 +182,8 @@ impl RecordHeader {
 pub struct SegmentHeader {
     /// the node's record of the ground layer
     pub owner: u32,
+    /// falls from each segment to the next
+    pub number: u32,
     /// the next segment, or invalid
     pub next: Tid,
     /// heap TIDs, which come first
@@ -191,12 +194,12 @@ pub struct SegmentHeader {
 }
 
 const _: () = assert!(size_of::<SegmentHeader>() == SEGMENT_HEADER);
-const SEGMENT_HEADER: usize = 16;
+const SEGMENT_HEADER: usize = 20;
 
 impl SegmentHeader {
     /// Of a segment of the node `owner`.
-    pub const fn new(owner: u32, next: Tid, count: u16, version: u8) -> Self {
-        SegmentHeader { owner, next, count, version, unused: [0; 3] }
+    pub const fn new(owner: u32, number: u32, next: Tid, count: u16, version: u8) -> Self {
+        SegmentHeader { owner, number, next, count, version, unused: [0; 3] }
     }
 }
 
@@ -372,6 +375,8 @@ pub struct RecordLayout {
     pub value_size: usize,
     /// whether there are factors
     pub factors: bool,
+    /// where the neighbours' records of layer 0 stand, in an upper layer
+    places_at: Option<usize>,
     add_at: usize,
     scale_at: usize,
     filters_at: usize,
@@ -398,7 +403,8 @@ const WHOLE_PERCENT: usize = 130;
 const VALUE_PERCENT: usize = 110;
 
 impl RecordLayout {
-    fn new(shape: &Shape, neighbours: usize, page_size: usize) -> Self {
+    fn new(shape: &Shape, layer: u8, page_size: usize) -> Self {
+        let neighbours = layer_slots(shape.m, layer);
         let Shape { kind, dims, bits, filter_size, .. } = *shape;
         let (code_size, value_size, factors) = match kind {
             ValueKind::Bit => (dims.div_ceil(8), 8 + dims.div_ceil(8), false),
@@ -406,7 +412,8 @@ impl RecordLayout {
             _ => (bits.code_size(Rotation::padded_to(dims)), 8 + 4 * dims, true),
         };
         let factor_bytes = if factors { 2 * neighbours } else { 0 };
-        let add_at = RECORD_HEADER + 4 * neighbours;
+        let places_at = (layer > 0).then_some(RECORD_HEADER + 4 * neighbours);
+        let add_at = places_at.unwrap_or(RECORD_HEADER) + 4 * neighbours;
         let scale_at = add_at + factor_bytes;
         let filters_at = scale_at + factor_bytes;
         let codes_at = max_align(filters_at + filter_size * (neighbours + 1));
@@ -442,6 +449,7 @@ impl RecordLayout {
             code_size,
             value_size,
             factors,
+            places_at,
             add_at,
             scale_at,
             filters_at,
@@ -532,7 +540,7 @@ impl Layout {
         if shape.kind == ValueKind::Sparsevec || page_size < 1024 || shape.dims == 0 {
             return None;
         }
-        let of = |layer| RecordLayout::new(&shape, layer_slots(shape.m, layer), page_size);
+        let of = |layer| RecordLayout::new(&shape, layer, page_size);
         let (ground, upper) = (of(0), of(1));
         if ground.head() < ground.codes_at || upper.head() < upper.codes_at {
             return None;
@@ -545,6 +553,18 @@ impl Layout {
             chain: Slots::new(SEGMENT_HEADER + SHORT_SEGMENT * size_of::<Tid>(), page_size),
             long_chain: Slots::new(Slots::largest(page_size), page_size),
         })
+    }
+
+    /// The record of layer 0 with this id, as algorithms name it.
+    pub fn tid(&self, id: u32) -> Tid {
+        let (block, slot) = self.ground.slots.place(id);
+        Tid::new(block, offset(slot))
+    }
+
+    /// The id of the record of layer 0 at `tid`; none of a TID that is none's.
+    pub fn ground_id(&self, tid: Tid) -> Option<u32> {
+        let slot = usize::from(tid.offset()).checked_sub(1)?;
+        if slot < self.ground.slots.per_page { self.ground.slots.id(tid.block(), slot) } else { None }
     }
 
     /// The records of a layer.
@@ -571,10 +591,10 @@ pub fn segment(bytes: &[u8], slot: usize) -> Result<(&SegmentHeader, &[Tid]), Da
     Ok((header, tids))
 }
 
-/// Writes a segment to its slot, as many heap TIDs as it holds.
-pub fn put_segment(bytes: &mut [u8], owner: u32, next: Tid, tids: &[Tid], version: u8) {
+/// Writes a segment to its slot, with as many heap TIDs as it holds.
+pub fn put_segment(bytes: &mut [u8], header: SegmentHeader, tids: &[Tid]) {
     let count = tids.len().min(bytes.len().saturating_sub(SEGMENT_HEADER) / size_of::<Tid>());
-    let header = SegmentHeader::new(owner, next, count as u16, version);
+    let header = SegmentHeader { count: count as u16, ..header };
     if let Some(place) = bytes.get_mut(..SEGMENT_HEADER) {
         place.copy_from_slice(header.as_bytes());
     }

@@ -144,7 +144,7 @@ fn factors_of_any_size_keep_their_precision() {
         bytes[..RECORD_HEADER].copy_from_slice(RecordHeader::new(0, 0).as_bytes());
         let adds: Vec<f32> = (1..=32).map(|n| magnitude * n as f32 / 7.0).collect();
         let scales: Vec<f32> = adds.iter().map(|x| -x / 300.0).collect();
-        put_ids(&records, bytes, &(0..32).collect::<Vec<_>>());
+        put_ids(&records, bytes, &(0..32).collect::<Vec<_>>(), &[]);
         put_factors(&records, bytes, &adds, &scales);
         let record = Record::new(&records, bytes, 0).unwrap();
         let header = record.header;
@@ -180,10 +180,10 @@ fn headers_that_no_record_has_are_damage() {
         assert_eq!(Record::new(&records, bytes, 2).err(), Some(Damage::at(3, "invalid record")));
     }
     assert!(Record::new(&records, &bytes[..100], 0).is_err());
-    let mut segment_bytes = [0u8; 112];
-    put_segment(&mut segment_bytes, 7, Tid::new(1, 1), &[Tid::new(5, 6); 20], 1);
+    let mut segment_bytes = [0u8; 116];
+    put_segment(&mut segment_bytes, SegmentHeader::new(7, 3, Tid::new(1, 1), 0, 1), &[Tid::new(5, 6); 20]);
     let (header, tids) = segment(&segment_bytes, 0).unwrap();
     assert_eq!((header.owner, header.next, tids.len()), (7, Tid::new(1, 1), SHORT_SEGMENT));
-    segment_bytes[10] = 0xff;
+    segment_bytes[15] = 0xff;
     assert!(segment(&segment_bytes, 0).is_err());
 }

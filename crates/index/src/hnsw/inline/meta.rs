@@ -3,79 +3,61 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::layout::{Layout, NO_NODE, PAGE_ID, Shape};
-use crate::hnsw::params::MAX_LEVEL;
+use crate::hnsw::meta::{EntryPoint, INLINE_MAGIC, MetaPage};
 use crate::quant::rabitq::Bits;
 use crate::space::ValueKind;
-use crate::storage::blocks::BlockStore;
-use crate::storage::page::{Damage, INVALID_BLOCK, Page, PageMut};
+use crate::storage::blocks::{BlockStore, PageUpdate};
+use crate::storage::page::{Damage, Page, PageMut, Tid};
 
-/// First field of the meta page: another one than the first layout's, so that a library that knows only that says that
-/// the index is not valid.
-pub const MAGIC: u32 = 0xA953_1A7E;
-/// The format described here.
-pub const VERSION: u32 = 1;
-/// The block of the meta page.
-pub const META_BLOCK: u32 = 0;
+pub use crate::hnsw::meta::META_BLOCK;
 
 /// The meta page's struct.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
-pub struct MetaPage {
-    /// [`MAGIC`]
-    pub magic: u32,
-    /// [`VERSION`]
-    pub version: u32,
-    /// dimensions of every value; bits for `bit`
-    pub dimensions: u32,
-    /// connections per layer
-    pub m: u16,
-    /// queue length of inserts
-    pub ef_construction: u16,
+pub struct InlineMeta {
+    /// what all layouts begin with; the entry point is its record of layer 0
+    pub common: MetaPage,
     /// the entry point's record in its highest layer, or [`NO_NODE`]
-    pub entry: u32,
-    /// its level, -1 when there is none
-    pub entry_level: i16,
-    /// the type: 0 `vector`, 1 `halfvec`, 2 `bit`
-    pub kind: u8,
-    /// bits of a code's element
-    pub bits: u8,
+    pub top: u32,
     /// of the rotation
     pub seed: u64,
     /// bytes of filter values beside each id
     pub filter_size: u32,
-    /// the last block that a build wrote
-    pub last_block: u32,
+    /// the type: 0 `vector`, 1 `halfvec`, 2 `bit`
+    pub kind: u8,
+    /// bits of a code's element
+    pub bits: u8,
+    unused: [u8; 2],
 }
 
-const _: () = assert!(size_of::<MetaPage>() == 40);
+const _: () = assert!(size_of::<InlineMeta>() == 48);
 
 /// Where searches begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// the record in the highest layer
     pub id: u32,
-    /// that layer
+    /// that of layer 0
+    pub tid: Tid,
+    /// the highest layer
     pub level: u8,
 }
 
 const KINDS: [ValueKind; 3] = [ValueKind::Vector, ValueKind::Halfvec, ValueKind::Bit];
 
-impl MetaPage {
+impl InlineMeta {
     /// The meta page of an empty index.
     pub fn new(shape: &Shape, ef_construction: u16, seed: u64) -> Self {
-        MetaPage {
-            magic: MAGIC,
-            version: VERSION,
-            dimensions: shape.dims as u32,
-            m: shape.m as u16,
-            ef_construction,
-            entry: NO_NODE,
-            entry_level: -1,
-            kind: KINDS.iter().position(|&kind| kind == shape.kind).unwrap_or(KINDS.len()) as u8,
-            bits: shape.bits.get(),
+        let mut common = MetaPage::new(shape.dims as u32, shape.m as u16, ef_construction);
+        common.magic = INLINE_MAGIC;
+        InlineMeta {
+            common,
+            top: NO_NODE,
             seed,
             filter_size: shape.filter_size as u32,
-            last_block: INVALID_BLOCK,
+            kind: KINDS.iter().position(|&kind| kind == shape.kind).unwrap_or(KINDS.len()) as u8,
+            bits: shape.bits.get(),
+            unused: [0; 2],
         }
     }
 
@@ -85,9 +67,10 @@ impl MetaPage {
     /// When the page is no such page.
     pub fn read(bytes: &[u8]) -> Result<Self, Damage> {
         let invalid = Damage::at(0, "invalid meta page");
+        let common = MetaPage::read(bytes)?;
         let page = Page::new(bytes, PAGE_ID).map_err(|_| invalid)?;
-        let (meta, _) = MetaPage::read_from_prefix(page.contents()).map_err(|_| invalid)?;
-        if meta.magic != MAGIC || meta.version != VERSION {
+        let (meta, _) = InlineMeta::read_from_prefix(page.contents()).map_err(|_| invalid)?;
+        if common.magic != INLINE_MAGIC {
             return Err(invalid);
         }
         meta.layout(bytes.len()).map(|_| meta)
@@ -101,18 +84,14 @@ impl MetaPage {
         let shape = match (KINDS.get(usize::from(self.kind)), Bits::new(self.bits)) {
             (Some(&kind), Some(bits)) => Some(Shape {
                 kind,
-                dims: self.dimensions as usize,
-                m: usize::from(self.m),
+                dims: self.common.dimensions as usize,
+                m: usize::from(self.common.m),
                 bits,
                 filter_size: self.filter_size as usize,
             }),
             _ => None,
         };
-        let sane = |shape: &Shape| {
-            (2..=100).contains(&shape.m)
-                && (1..=64_000).contains(&shape.dims)
-                && shape.filter_size < page_size
-        };
+        let sane = |shape: &Shape| (1..=64_000).contains(&shape.dims) && shape.filter_size < page_size;
         let layout = shape.filter(sane).and_then(|shape| Layout::new(shape, page_size));
         layout.ok_or(Damage::at(0, "invalid meta page"))
     }
@@ -122,18 +101,14 @@ impl MetaPage {
     /// # Errors
     /// An entry point whose level no node can have.
     pub fn entry(&self) -> Result<Option<Entry>, Damage> {
-        if self.entry == NO_NODE {
-            return Ok(None);
-        }
-        let level = u8::try_from(self.entry_level).ok().filter(|&level| level <= MAX_LEVEL);
-        let entry = level.map(|level| Entry { id: self.entry, level });
-        entry.map(Some).ok_or(Damage::at(0, "invalid entry point"))
+        let entry = self.common.entry_point()?;
+        Ok(entry.map(|EntryPoint { tid, level }| Entry { id: self.top, tid, level }))
     }
 
     /// Sets or clears the entry point.
     pub fn set_entry(&mut self, entry: Option<Entry>) {
-        (self.entry, self.entry_level) =
-            entry.map_or((NO_NODE, -1), |entry| (entry.id, i16::from(entry.level)));
+        self.common.set_entry_point(entry.map(|Entry { tid, level, .. }| EntryPoint { tid, level }));
+        self.top = entry.map_or(NO_NODE, |entry| entry.id);
     }
 
     /// Makes `bytes` the meta page.
@@ -146,6 +121,26 @@ impl MetaPage {
 ///
 /// # Errors
 /// When block 0 is none.
-pub fn read_meta<B: BlockStore>(blocks: &mut B) -> Result<MetaPage, B::Error> {
-    blocks.read(META_BLOCK, MetaPage::read)
+pub fn read_meta<B: BlockStore>(blocks: &mut B) -> Result<InlineMeta, B::Error> {
+    blocks.read(META_BLOCK, InlineMeta::read)
+}
+
+/// Changes the meta page, when `update` returns true.
+///
+/// # Errors
+/// When block 0 is none.
+pub fn update_meta<B: BlockStore>(
+    blocks: &mut B,
+    update: impl FnOnce(&mut InlineMeta) -> bool,
+) -> Result<(), B::Error> {
+    let mut change = blocks.update()?;
+    let slot = change.open(META_BLOCK)?;
+    let mut meta = InlineMeta::read(change.bytes(slot)).map_err(|damage| damage.on(META_BLOCK))?;
+    if !update(&mut meta) {
+        return Ok(());
+    }
+    let bytes = change.bytes_mut(slot)?;
+    let mut page = PageMut::new(bytes, PAGE_ID).map_err(|damage| damage.on(META_BLOCK))?;
+    page.set_contents(meta.as_bytes());
+    change.commit()
 }

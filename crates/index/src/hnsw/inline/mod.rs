@@ -6,7 +6,6 @@
 //! |---|---|
 //! | [`layout`] | records and pages, byte by byte |
 //! | [`meta`] | the meta page |
-//! | [`space`] | exact distances, equal to the operators' |
 //! | [`codec`] | rotated values, codes of edges, estimates |
 //! | [`reader`] | a node expanded: its exact distance, its neighbours' estimates |
 //! | [`search`] | one layer, by estimates; results by exact distances |
@@ -15,11 +14,11 @@
 
 pub mod bulk_write;
 pub mod codec;
+pub mod graph;
 pub mod layout;
 pub mod meta;
 pub mod reader;
 pub mod scan;
 pub mod search;
-pub mod space;
 #[cfg(test)]
 mod tests;

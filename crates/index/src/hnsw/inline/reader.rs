@@ -5,7 +5,7 @@ use vector_kernels::kernels;
 
 use super::codec::{Codec, PreparedQuery};
 use super::layout::{Layout, PageKind, Record, RecordLayout, offset, page_kind, power};
-use super::space::{Estimate, InlineSpace};
+use crate::quant::space::{CodedSpace, Estimate};
 use crate::space::ValueBuf;
 use crate::storage::blocks::BlockStore;
 use crate::storage::page::{Damage, Page, Tid};
@@ -76,7 +76,7 @@ impl Expansion {
 }
 
 /// The graph of one index as one query sees it.
-pub struct Reader<'s, 'q, B, S: InlineSpace> {
+pub struct Reader<'s, 'q, B, S: CodedSpace> {
     /// the blocks
     pub blocks: &'s mut B,
     layout: &'s Layout,
@@ -98,7 +98,7 @@ struct Head {
     exponents: [i8; 2],
 }
 
-impl<'s, 'q, B: BlockStore, S: InlineSpace> Reader<'s, 'q, B, S> {
+impl<'s, 'q, B: BlockStore, S: CodedSpace> Reader<'s, 'q, B, S> {
     /// The graph in `blocks`, for `query`, which `prepared` was made of.
     pub fn new(
         blocks: &'s mut B,
@@ -330,7 +330,7 @@ impl<'s, 'q, B: BlockStore, S: InlineSpace> Reader<'s, 'q, B, S> {
 
 /// The exact distance of the value that belongs to a slot.
 #[inline(always)]
-fn exact<S: InlineSpace>(space: S, query: S::View<'_>, value: &[u8], slot: usize) -> Result<f64, Damage> {
+fn exact<S: CodedSpace>(space: S, query: S::View<'_>, value: &[u8], slot: usize) -> Result<f64, Damage> {
     match space.view(value) {
         Ok(view) => Ok(space.exact(query, view)),
         Err(_) => Err(Damage::at(offset(slot), "invalid value")),
@@ -339,7 +339,7 @@ fn exact<S: InlineSpace>(space: S, query: S::View<'_>, value: &[u8], slot: usize
 
 /// Products of codes, or distances of values in their place.
 #[inline(always)]
-fn neighbours<S: InlineSpace>(
+fn neighbours<S: CodedSpace>(
     codec: &Codec,
     prepared: &PreparedQuery,
     records: &RecordLayout,

@@ -3,38 +3,79 @@
 //! *visited* means that a list named a node, which then is a result, or kept, or waits as a candidate until it
 //! is read.
 
+use std::ops::Deref;
+use std::sync::Arc;
+
 use super::codec::{Codec, PreparedQuery};
 use super::layout::Layout;
-use super::meta::{META_BLOCK, MetaPage, read_meta};
+use super::meta::{InlineMeta, META_BLOCK, read_meta};
 use super::reader::{Found, Reader};
 use super::search::{Walk, caution};
-use super::space::{Estimate, InlineSpace};
 use crate::hnsw::scan::{IterativeScan, ScanError, ScanSettings};
+use crate::quant::space::{CodedSpace, Estimate};
 use crate::storage::blocks::{BlockStore, LockMode, OperationLock};
 use crate::storage::page::{Damage, Tid};
 
-/// What scans of an index share: made once, from its meta page.
+/// What all operations on an index share: made once, from what its meta page says for good.
 #[derive(Debug)]
-pub struct Index<S> {
+pub struct Shared {
     /// where everything stands
     pub layout: Layout,
     /// rotation and codes
     pub codec: Codec,
-    /// values and distances
-    pub space: S,
-    /// deviations that bounds lie below estimates
-    pub caution: f32,
+    caution: f32,
+    seed: u64,
 }
 
-impl<S: InlineSpace> Index<S> {
-    /// The index with this meta page, whose values are of `space`.
+impl Shared {
+    /// That of the index with this meta page.
     ///
     /// # Errors
     /// A meta page that fits no index, or no memory.
-    pub fn new(meta: &MetaPage, space: S, page_size: usize) -> Result<Self, Damage> {
+    pub fn new(meta: &InlineMeta, page_size: usize) -> Result<Self, Damage> {
         let layout = meta.layout(page_size)?;
-        let codec = Codec::new(&layout.shape, space.estimate(), meta.seed)?;
-        Ok(Index { layout, codec, space, caution: caution(layout.shape.bits) })
+        let codec = Codec::new(&layout.shape, meta.seed)?;
+        Ok(Shared { layout, codec, caution: caution(layout.shape.bits), seed: meta.seed })
+    }
+
+    /// Whether it is that of the index with this meta page.
+    pub fn is_of(&self, meta: &InlineMeta, page_size: usize) -> bool {
+        self.seed == meta.seed && meta.layout(page_size).is_ok_and(|layout| layout == self.layout)
+    }
+}
+
+/// An index, with how its values compare.
+#[derive(Clone, Debug)]
+pub struct Index<S> {
+    shared: Arc<Shared>,
+    /// values and distances
+    pub space: S,
+    caution: f32,
+}
+
+impl<S> Index<S> {
+    /// The index that `shared` describes, whose values are of `space`.
+    pub fn new(shared: Arc<Shared>, space: S) -> Self {
+        let caution = shared.caution;
+        Index { shared, space, caution }
+    }
+
+    /// Deviations that bounds lie below estimates.
+    pub const fn caution(&self) -> f32 {
+        self.caution
+    }
+
+    /// Sets them, for a measurement.
+    pub const fn set_caution(&mut self, caution: f32) {
+        self.caution = caution;
+    }
+}
+
+impl<S> Deref for Index<S> {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.shared
     }
 }
 
@@ -129,7 +170,7 @@ impl Scan {
     ///
     /// # Errors
     /// A damaged block, or a query of other dimensions.
-    pub fn next<B: BlockStore, S: InlineSpace>(
+    pub fn next<B: BlockStore, S: CodedSpace>(
         &mut self,
         blocks: &mut B,
         index: &Index<S>,
@@ -180,7 +221,7 @@ impl Scan {
     }
 
     /// The next row of a node.
-    fn next_row<B: BlockStore, S: InlineSpace>(
+    fn next_row<B: BlockStore, S: CodedSpace>(
         &mut self,
         blocks: &mut B,
         index: &Index<S>,
@@ -209,7 +250,7 @@ impl Scan {
         }
     }
 
-    fn begin<B: BlockStore, S: InlineSpace>(
+    fn begin<B: BlockStore, S: CodedSpace>(
         &mut self,
         blocks: &mut B,
         index: &Index<S>,
@@ -255,7 +296,7 @@ impl Scan {
     }
 
     /// Finds more results; false when there are none.
-    fn resume<B: BlockStore, S: InlineSpace>(
+    fn resume<B: BlockStore, S: CodedSpace>(
         &mut self,
         blocks: &mut B,
         index: &Index<S>,
@@ -297,7 +338,7 @@ impl Scan {
     /// Goes on with the pass over the pages until there are results for a batch; false when it is over. No edge is
     /// followed, so vacuum need not wait for it.
     #[cold]
-    fn pass<B: BlockStore, S: InlineSpace>(
+    fn pass<B: BlockStore, S: CodedSpace>(
         &mut self,
         blocks: &mut B,
         index: &Index<S>,
@@ -320,7 +361,7 @@ impl Scan {
     }
 }
 
-fn reader<'s, 'q, B: BlockStore, S: InlineSpace>(
+fn reader<'s, 'q, B: BlockStore, S: CodedSpace>(
     blocks: &'s mut B,
     index: &'s Index<S>,
     query: Option<S::View<'q>>,

@@ -10,8 +10,8 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use super::reader::{Expansion, Found, Reader};
-use super::space::InlineSpace;
 use crate::quant::rabitq::Bits;
+use crate::quant::space::CodedSpace;
 use crate::storage::blocks::BlockStore;
 use crate::storage::page::Damage;
 
@@ -406,7 +406,7 @@ impl Walk {
     ///
     /// # Errors
     /// Damaged blocks, or no memory.
-    pub fn search_layer<B: BlockStore, S: InlineSpace>(
+    pub fn search_layer<B: BlockStore, S: CodedSpace>(
         &mut self,
         reader: &mut Reader<'_, '_, B, S>,
         ef: usize,
@@ -510,7 +510,7 @@ impl Walk {
     ///
     /// # Errors
     /// Damaged blocks, or no memory.
-    pub fn pass<B: BlockStore, S: InlineSpace>(
+    pub fn pass<B: BlockStore, S: CodedSpace>(
         &mut self,
         reader: &mut Reader<'_, '_, B, S>,
         block: u32,
@@ -541,7 +541,7 @@ impl Walk {
     ///
     /// # Errors
     /// Damaged blocks, or no memory.
-    pub fn read_candidate<B: BlockStore, S: InlineSpace>(
+    pub fn read_candidate<B: BlockStore, S: CodedSpace>(
         &mut self,
         reader: &mut Reader<'_, '_, B, S>,
         id: u32,

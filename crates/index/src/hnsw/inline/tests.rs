@@ -1,5 +1,6 @@
 //! Inline indexes on blocks in memory, beside the first layout on the same graphs.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use half::f16;
@@ -8,13 +9,14 @@ use rand::{Rng, SeedableRng};
 
 use super::bulk_write::PagePlan;
 use super::layout::{PAGE_ID, Shape};
-use super::meta::MetaPage;
-use super::scan::{Index, Scan};
-use super::space::{Cosine, InlineSpace};
+use super::meta::InlineMeta;
+use super::scan::{Index, Scan, Shared};
 use crate::hnsw::build::{Builder, Graph, Params};
+use crate::hnsw::format::Layout;
 use crate::hnsw::params::max_level;
 use crate::hnsw::scan::{IterativeScan, ScanSettings};
 use crate::quant::rabitq::Bits;
+use crate::quant::space::{CodedSpace, Cosine};
 use crate::space::{AnySpace, Dense, Metric, Space, ValueBuf, ValueKind, normalize, varlena_header};
 use crate::storage::blocks::{BlockStore, PageUpdate};
 use crate::storage::page::Tid;
@@ -48,15 +50,15 @@ fn graph<S: Space>(space: S, values: &[ValueBuf]) -> Graph<S> {
 }
 
 /// Writes a graph as CREATE INDEX does; `budget` of rotated values, `helpers` beside the calling thread.
-fn write<S: InlineSpace>(
+fn write<S: CodedSpace>(
     space: S,
     shape: &Shape,
     graph: &Graph<S>,
     budget: usize,
     helpers: usize,
 ) -> (MemBlocks, Index<S>) {
-    let mut meta = MetaPage::new(shape, EF_CONSTRUCTION as u16, 11);
-    let index = Index::new(&meta, space, PAGE_SIZE).unwrap();
+    let mut meta = InlineMeta::new(shape, EF_CONSTRUCTION as u16, 11);
+    let index = Index::new(Arc::new(Shared::new(&meta, PAGE_SIZE).unwrap()), space);
     let mut host = Idle;
     let mut workers = Workers::new(helpers, &mut host);
     let plan = PagePlan::new(graph, &index, budget, &mut workers).unwrap();
@@ -75,7 +77,7 @@ fn write<S: InlineSpace>(
     (blocks, index)
 }
 
-fn index<S: InlineSpace>(space: S, shape: &Shape, values: &[ValueBuf]) -> (MemBlocks, Index<S>) {
+fn index<S: CodedSpace>(space: S, shape: &Shape, values: &[ValueBuf]) -> (MemBlocks, Index<S>) {
     write(space, shape, &graph(space, values), usize::MAX, 0)
 }
 
@@ -83,7 +85,7 @@ fn settings(ef_search: usize, iterative: IterativeScan) -> ScanSettings {
     ScanSettings { ef_search, iterative, max_tuples: u64::MAX, max_memory: usize::MAX }
 }
 
-fn search<S: InlineSpace>(
+fn search<S: CodedSpace>(
     blocks: &mut MemBlocks,
     index: &Index<S>,
     query: Option<&[u8]>,
@@ -149,7 +151,7 @@ fn value(kind: ValueKind, elements: &[f32]) -> ValueBuf {
 }
 
 /// The share of the ten nearest that scans find, over a ladder of `ef_search`, on both layouts.
-fn recalls<S: Space, T: InlineSpace>(
+fn recalls<S: CodedSpace, T: CodedSpace>(
     (kind, metric): (ValueKind, Metric),
     dims: usize,
     centres: usize,
@@ -165,7 +167,7 @@ fn recalls<S: Space, T: InlineSpace>(
         clustered(seed, dims, count, centres).iter().map(|x| value(kind, x)).collect()
     };
     let (values, queries) = (make(2, 700), make(3, 25));
-    let cosine = metric == Metric::InnerProduct && second.estimate() == super::space::Estimate::Cosine;
+    let cosine = metric == Metric::InnerProduct && second.estimate() == crate::quant::space::Estimate::Cosine;
     let first_values: Vec<ValueBuf> = if cosine { values.iter().map(unit).collect() } else { values.clone() };
     let parameters = crate::hnsw::format::Graph { space: first, m: M, ef_construction: EF_CONSTRUCTION };
     let mut old = build_first(first, dims as u32, &parameters, &first_values);
@@ -227,7 +229,7 @@ fn recall_is_that_of_the_first_layout() {
 /// Distances of a thousand results ascend and are the operators' to the last bit.
 #[test]
 fn results_are_in_exact_order() {
-    fn ordered<S: InlineSpace>(space: S, values: &[ValueBuf], query: &ValueBuf, shape: &Shape) {
+    fn ordered<S: CodedSpace>(space: S, values: &[ValueBuf], query: &ValueBuf, shape: &Shape) {
         let (mut blocks, index) = index(space, shape, values);
         let rows = search(&mut blocks, &index, Some(query.bytes()), &settings(1000, IterativeScan::Off));
         assert_eq!(rows.len(), 1000);
@@ -333,50 +335,11 @@ fn large_dimensions() {
         };
         let every = settings(count, IterativeScan::Off);
         crate::with_space!(AnySpace::new(kind, metric, dims as i32), space => {
-            check_large(space, &shape(kind, dims), &values, &every, check)
-        });
-    }
-}
-
-/// A space of whatever kind, as far as it has an inline layout.
-trait Large: Space {
-    fn index_and_search(
-        self,
-        shape: &Shape,
-        values: &[ValueBuf],
-        query: &[u8],
-        settings: &ScanSettings,
-    ) -> Vec<(Tid, f64)>;
-}
-
-macro_rules! large {
-    ($($ty:ty),*) => {$(
-        impl Large for $ty {
-            fn index_and_search(self, shape: &Shape, values: &[ValueBuf], query: &[u8], settings: &ScanSettings) -> Vec<(Tid, f64)> {
-                let (mut blocks, index) = index(self, shape, values);
-                search(&mut blocks, &index, Some(query), settings)
+            for own in [0, values.len() / 2] {
+                let (mut blocks, index) = index(space, &shape(kind, dims), &values);
+                check(search(&mut blocks, &index, Some(values[own].bytes()), &every), own);
             }
-        }
-    )*};
-}
-
-large!(Dense<f32>, Dense<f16>, crate::space::Bits);
-
-impl Large for crate::space::Sparse {
-    fn index_and_search(self, _: &Shape, _: &[ValueBuf], _: &[u8], _: &ScanSettings) -> Vec<(Tid, f64)> {
-        unreachable!()
-    }
-}
-
-fn check_large<S: Large>(
-    space: S,
-    shape: &Shape,
-    values: &[ValueBuf],
-    settings: &ScanSettings,
-    check: impl Fn(Vec<(Tid, f64)>, usize),
-) {
-    for own in [0, values.len() / 2] {
-        check(space.index_and_search(shape, values, values[own].bytes(), settings), own);
+        });
     }
 }
 
@@ -456,10 +419,11 @@ fn meta_pages_of_others_are_refused() {
     };
     let mut first = first;
     assert!(super::meta::read_meta(&mut first).is_err());
-    assert!(crate::hnsw::meta::read_meta(&mut blocks).is_err());
+    let common = crate::hnsw::meta::read_meta(&mut blocks).unwrap();
+    assert_eq!(Layout::of(&common), Some(Layout::Inline));
     let meta = super::meta::read_meta(&mut blocks).unwrap();
     assert_eq!(meta.layout(PAGE_SIZE), Ok(index.layout));
-    for (at, byte) in [(24, 0), (24 + 8, 77), (24 + 12, 1), (24 + 22, 9), (24 + 23, 3)] {
+    for (at, byte) in [(24, 0), (24 + 8, 77), (24 + 12, 1), (24 + 44, 9), (24 + 45, 3)] {
         let mut other = blocks.copy();
         other.edit(0, |bytes| bytes[at] = byte);
         let mut scan = Scan::new();

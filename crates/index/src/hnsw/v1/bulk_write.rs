@@ -11,6 +11,7 @@ use super::layout::{ElementHeader, element_size, neighbours_size, write_element,
 use crate::space::Space;
 use crate::storage::blocks::{BlockStore, PageUpdate};
 use crate::storage::page::{Damage, INVALID_BLOCK, PageMut, Tid, max_align, max_item_size};
+use crate::work::workers::Workers;
 
 const LINE_POINTER: usize = 4;
 
@@ -145,7 +146,13 @@ impl PagePlan {
 }
 
 impl<B: BlockStore, S: Space> GraphBulk for PageGraph<'_, B, S> {
-    fn write_index(&mut self, mut meta: MetaPage, graph: Option<&Graph<S>>) -> Result<(), B::Error> {
+    fn write_index(
+        &mut self,
+        mut meta: MetaPage,
+        graph: Option<&Graph<S>>,
+        _: &mut Workers<'_>,
+        _: usize,
+    ) -> Result<(), B::Error> {
         let (m, page_size) = (usize::from(meta.m), self.blocks.page_size());
         let plan = match graph {
             Some(graph) => Some(PagePlan::new(graph, m, page_size).map_err(|damage| damage.on(META_BLOCK))?),

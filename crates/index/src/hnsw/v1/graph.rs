@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::super::graph::{Graph, GraphRead, ListsRef, Member, OnPage};
+use super::super::graph::{Graph, GraphRead, GraphScan, ListsRef, Member, OnPage};
 use super::super::meta::{self, HEAD_BLOCK, MetaPage, PAGE_ID};
 use super::super::params::{layer_slots, max_level};
 use super::layout::{Element, ElementHeader, Neighbours, is_element};
@@ -82,7 +82,7 @@ pub(super) fn visit<'a>(
             _ => None,
         };
         let (deleted, rows) = (element.header.deleted != 0, element.header.live_heap_tids());
-        each(&OnPage { member, deleted, rows, lists })?;
+        each(&OnPage { member, deleted, rows, elsewhere: false, lists })?;
     }
     Ok(())
 }
@@ -108,10 +108,6 @@ impl<B: BlockStore, S: Space> GraphRead for PageGraph<'_, B, S> {
     type Space = S;
     type Error = B::Error;
     type Walk = Traversal;
-    type Search<'a>
-        = PageStore<'a, B, S, false>
-    where
-        Self: 'a;
     type NeighbourSearch<'a>
         = PageStore<'a, B, S, true>
     where
@@ -120,10 +116,6 @@ impl<B: BlockStore, S: Space> GraphRead for PageGraph<'_, B, S> {
     #[inline(always)]
     fn shape(&self) -> Graph<S> {
         self.shape
-    }
-
-    fn set_m(&mut self, m: usize) {
-        self.shape.m = m;
     }
 
     fn meta(&mut self) -> Result<MetaPage, B::Error> {
@@ -204,8 +196,12 @@ impl<B: BlockStore, S: Space> GraphRead for PageGraph<'_, B, S> {
     }
 
     #[inline(always)]
-    fn list_at(member: &Member, _: u8) -> Tid {
-        member.list
+    fn list_at(&mut self, member: &Member, _: u8) -> Result<Tid, B::Error> {
+        Ok(member.list)
+    }
+
+    fn next_rows(&mut self, _: &Member, _: &mut Option<Tid>, _: &mut Vec<Tid>) -> Result<bool, B::Error> {
+        Ok(false)
     }
 
     fn prefetch_elements(&mut self, tids: &[Tid]) {
@@ -215,14 +211,6 @@ impl<B: BlockStore, S: Space> GraphRead for PageGraph<'_, B, S> {
     #[inline(always)]
     fn prefetch_element(&mut self, tid: Tid, value_size: usize) {
         self.blocks.prefetch_item(tid, size_of::<ElementHeader>() + value_size);
-    }
-
-    fn search<'a>(
-        &'a mut self,
-        query: Option<&'a [u8]>,
-        walk: &'a mut Traversal,
-    ) -> Result<Self::Search<'a>, ValueError> {
-        PageStore::new(self.blocks, self.shape.space, query, self.shape.m, walk)
     }
 
     fn search_neighbours<'a>(
@@ -239,6 +227,39 @@ impl<B: BlockStore, S: Space> GraphRead for PageGraph<'_, B, S> {
         })
     }
 
+    fn pages(&mut self) -> Result<Range<u32>, B::Error> {
+        Ok(HEAD_BLOCK..self.blocks.count()?)
+    }
+
+    fn visit_page(
+        &mut self,
+        page: u32,
+        lists: bool,
+        each: impl FnMut(&OnPage<'_>) -> Result<(), Damage>,
+    ) -> Result<(), B::Error> {
+        let m = lists.then_some(self.shape.m);
+        self.blocks.read_in_passing(page, |bytes| visit(bytes, page, m, each))
+    }
+}
+
+impl<B: BlockStore, S: Space> GraphScan for PageGraph<'_, B, S> {
+    type Search<'a>
+        = PageStore<'a, B, S, false>
+    where
+        Self: 'a;
+
+    fn set_m(&mut self, m: usize) {
+        self.shape.m = m;
+    }
+
+    fn search<'a>(
+        &'a mut self,
+        query: Option<&'a [u8]>,
+        walk: &'a mut Traversal,
+    ) -> Result<Self::Search<'a>, ValueError> {
+        PageStore::new(self.blocks, self.shape.space, query, self.shape.m, walk)
+    }
+
     #[inline]
     fn next_row(
         &mut self,
@@ -253,20 +274,6 @@ impl<B: BlockStore, S: Space> GraphRead for PageGraph<'_, B, S> {
         let Some(at) = left.checked_sub(1) else { return Ok(None) };
         *cursor = Some(at);
         Ok(node.heap_tids.get(at as usize).copied())
-    }
-
-    fn pages(&mut self) -> Result<Range<u32>, B::Error> {
-        Ok(HEAD_BLOCK..self.blocks.count()?)
-    }
-
-    fn visit_page(
-        &mut self,
-        page: u32,
-        lists: bool,
-        each: impl FnMut(&OnPage<'_>) -> Result<(), Damage>,
-    ) -> Result<(), B::Error> {
-        let m = lists.then_some(self.shape.m);
-        self.blocks.read_in_passing(page, |bytes| visit(bytes, page, m, each))
     }
 }
 

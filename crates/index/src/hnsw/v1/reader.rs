@@ -1,10 +1,10 @@
 //! The graph on pages as a [`Store`]: what searches walk.
 
-use super::super::graph::{GraphSearch, Member, NeighbourSearch, Walk};
+use super::super::graph::{GraphSearch, Member, NeighbourSearch, ScanSearch, Walk};
 use super::super::meta::{META_BLOCK, PAGE_ID};
 use super::super::params::HEAP_TIDS;
 use super::super::search::visited::TidSet;
-use super::super::search::{CandidateQueue, Scored, Store};
+use super::super::search::{CandidateQueue, Discarded, Scored, Store, search_layer};
 use super::super::values::Values;
 use super::layout::{Element, Neighbours, is_element, neighbours_size};
 use crate::space::Space;
@@ -374,7 +374,23 @@ impl<B: BlockStore, S: Space, const INSERTS: bool> Store for PageStore<'_, B, S,
 }
 
 impl<B: BlockStore, S: Space, const INSERTS: bool> GraphSearch for PageStore<'_, B, S, INSERTS> {
+    type Error = B::Error;
     type Walk = Traversal;
+
+    #[inline(always)]
+    fn accepts(&self, node: u32) -> bool {
+        Store::accepts(self, node)
+    }
+
+    fn search_layer(
+        &mut self,
+        pool: &mut CandidateQueue,
+        out: &mut Vec<Scored>,
+        ef: usize,
+        layer: u8,
+    ) -> Result<(), B::Error> {
+        search_layer(self, pool, out, ef, layer, None)
+    }
 
     fn walk(&mut self) -> &mut Traversal {
         self.walk
@@ -401,6 +417,19 @@ impl<B: BlockStore, S: Space, const INSERTS: bool> GraphSearch for PageStore<'_,
             walk.scored += 1;
             Ok(Some(Scored { distance, node }))
         })
+    }
+}
+
+impl<B: BlockStore, S: Space> ScanSearch for PageStore<'_, B, S, false> {
+    fn search_keeping(
+        &mut self,
+        pool: &mut CandidateQueue,
+        out: &mut Vec<Scored>,
+        ef: usize,
+        layer: u8,
+        discarded: Option<&mut Discarded>,
+    ) -> Result<(), B::Error> {
+        search_layer(self, pool, out, ef, layer, discarded)
     }
 
     fn pass(&mut self, block: u32, out: &mut Vec<Scored>) -> Result<(), B::Error> {

@@ -246,7 +246,15 @@ impl<B: BlockStore, S: Space> GraphWrite for PageGraph<'_, B, S> {
         }
     }
 
-    fn update_meta(&mut self, update: impl FnOnce(&mut MetaPage) -> bool) -> Result<(), B::Error> {
+    fn remove_other_rows(&mut self, _: &Member, _: Tid, _: &[Tid]) -> Result<u64, B::Error> {
+        Ok(0)
+    }
+
+    fn settle_rows(&mut self, member: &Member) -> Result<bool, B::Error> {
+        Ok(member.live)
+    }
+
+    fn update_meta(&mut self, update: impl FnMut(&mut MetaPage) -> bool) -> Result<(), B::Error> {
         meta::update_meta(self.blocks, update)
     }
 }

@@ -62,6 +62,15 @@ impl<'a> Record<'a> {
         self.array(RECORD_HEADER)
     }
 
+    /// Ids of the neighbours' records of layer 0.
+    #[inline(always)]
+    pub fn places(&self) -> &'a [u32] {
+        match self.layout.places_at {
+            Some(at) => self.array(at),
+            None => self.ids(),
+        }
+    }
+
     /// Their first factors, in 2^exponent.
     #[inline(always)]
     pub fn adds(&self) -> &'a [f16] {
@@ -134,12 +143,19 @@ pub fn put_factors(layout: &RecordLayout, bytes: &mut [u8], adds: &[f32], scales
     }
 }
 
-/// Writes the ids of the neighbours, and how many there are.
-pub fn put_ids(layout: &RecordLayout, bytes: &mut [u8], ids: &[u32]) {
+/// Writes the ids of the neighbours, and how many there are; in an upper layer `places`, too: as many ids of their records
+/// of layer 0.
+pub fn put_ids(layout: &RecordLayout, bytes: &mut [u8], ids: &[u32], places: &[u32]) {
     let ids = ids.get(..layout.neighbours.min(ids.len())).unwrap_or_default();
     let end = RECORD_HEADER + 4 * ids.len();
     if let Some(place) = bytes.get_mut(RECORD_HEADER..end) {
         place.copy_from_slice(ids.as_bytes());
+    }
+    if let Some(at) = layout.places_at
+        && let Some(places) = places.get(..ids.len())
+        && let Some(place) = bytes.get_mut(at..at + 4 * ids.len())
+    {
+        place.copy_from_slice(places.as_bytes());
     }
     if let Ok((header, _)) = RecordHeader::mut_from_prefix(bytes) {
         header.neighbours = ids.len() as u16;

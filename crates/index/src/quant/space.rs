@@ -1,4 +1,5 @@
-//! Exact distances: those of the operators, to the last bit, since a scan returns rows in their order.
+//! Exact distances beside codes: those of the operators, to the last bit, since a scan returns rows in their order; and
+//! how codes estimate them.
 
 use core::marker::PhantomData;
 
@@ -7,7 +8,7 @@ use vector_kernels::{Kernels, kernels};
 
 use crate::error::ValueError;
 use crate::quant::rabitq::Measure;
-use crate::space::{Bits, Dense, DenseKernels, Metric, Space};
+use crate::space::{Bits, Dense, DenseKernels, Metric, Space, Sparse, ValueKind};
 use crate::value::DenseView;
 
 /// How estimates stand to exact distances.
@@ -19,7 +20,7 @@ pub enum Estimate {
     InnerProduct,
     /// one minus inner products of unit vectors
     Cosine,
-    /// none: records have the neighbours' values
+    /// none: whole values stand where codes would
     Exact,
 }
 
@@ -33,11 +34,23 @@ impl Estimate {
     }
 }
 
+/// Whether there are codes for values of `kind` that compare by `metric`, or, of `bit`, something in their place.
+pub const fn has_codes(kind: ValueKind, metric: Metric) -> bool {
+    match kind {
+        ValueKind::Vector | ValueKind::Halfvec => matches!(metric, Metric::L2 | Metric::InnerProduct),
+        ValueKind::Bit => true,
+        ValueKind::Sparsevec => false,
+    }
+}
+
 /// Where the bits of a `bit` value begin: behind its length in bytes and in bits.
 pub const BIT_PAYLOAD: usize = 8;
 
-/// A space whose values stand in inline indexes as they were given.
-pub trait InlineSpace: Space {
+/// A space whose values stand as they were given, beside codes of them; or, where [`has_codes`] says so, without any.
+pub trait CodedSpace: Space {
+    /// The kind of value.
+    fn kind(&self) -> ValueKind;
+
     /// How its distances are estimated.
     fn estimate(&self) -> Estimate;
 
@@ -60,8 +73,12 @@ pub trait InlineSpace: Space {
 }
 
 macro_rules! dense_spaces {
-    ($($ty:ty),*) => {$(
-        impl InlineSpace for Dense<$ty> {
+    ($($ty:ty: $kind:ident),*) => {$(
+        impl CodedSpace for Dense<$ty> {
+            fn kind(&self) -> ValueKind {
+                ValueKind::$kind
+            }
+
             fn estimate(&self) -> Estimate {
                 if self.metric() == Metric::L2 { Estimate::L2 } else { Estimate::InnerProduct }
             }
@@ -73,9 +90,24 @@ macro_rules! dense_spaces {
     )*};
 }
 
-dense_spaces!(f32, f16);
+dense_spaces!(f32: Vector, f16: Halfvec);
 
-impl InlineSpace for Bits {
+/// Values without codes.
+impl CodedSpace for Sparse {
+    fn kind(&self) -> ValueKind {
+        ValueKind::Sparsevec
+    }
+
+    fn estimate(&self) -> Estimate {
+        Estimate::Exact
+    }
+}
+
+impl CodedSpace for Bits {
+    fn kind(&self) -> ValueKind {
+        ValueKind::Bit
+    }
+
     fn estimate(&self) -> Estimate {
         Estimate::Exact
     }
@@ -95,11 +127,16 @@ impl InlineSpace for Bits {
 
 /// Elements with a kernel for the cosine of an angle.
 pub trait CosineKernel: DenseKernels {
+    /// The kind of value with such elements.
+    const KIND: ValueKind;
+
     /// The cosine; NaN for a zero vector.
     fn cosine_similarity(k: &Kernels, a: &[Self], b: &[Self]) -> f64;
 }
 
 impl CosineKernel for f32 {
+    const KIND: ValueKind = ValueKind::Vector;
+
     #[inline(always)]
     fn cosine_similarity(k: &Kernels, a: &[f32], b: &[f32]) -> f64 {
         k.cosine_similarity_f32(a, b)
@@ -107,6 +144,8 @@ impl CosineKernel for f32 {
 }
 
 impl CosineKernel for f16 {
+    const KIND: ValueKind = ValueKind::Halfvec;
+
     #[inline(always)]
     fn cosine_similarity(k: &Kernels, a: &[f16], b: &[f16]) -> f64 {
         k.cosine_similarity_f16(a, b)
@@ -159,7 +198,11 @@ impl<T: CosineKernel> Space for Cosine<T> {
     }
 }
 
-impl<T: CosineKernel> InlineSpace for Cosine<T> {
+impl<T: CosineKernel> CodedSpace for Cosine<T> {
+    fn kind(&self) -> ValueKind {
+        T::KIND
+    }
+
     fn estimate(&self) -> Estimate {
         Estimate::Cosine
     }
