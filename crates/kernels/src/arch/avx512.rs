@@ -407,7 +407,7 @@ unsafe fn fastscan(table: *const u8, block: *const u8, quads: usize, out: *mut u
         };
         let turn = FAST_TURN.min((quads - done) / FAST_STEP);
         // SAFETY: the caller vouches for FAST_QUAD bytes a quad behind both pointers; a step reads a vector of
-        // FAST_STEP quads, of which `turn` are left, and then the bytes of the quads that are left, less than FAST_STEP.
+        // FAST_STEP quads, of which `turn` are left, and then the bytes of the quads left, less than FAST_STEP.
         unsafe {
             for _ in 0..turn {
                 step(load_bytes(block.add(done * FAST_QUAD)), load_bytes(table.add(done * FAST_QUAD)));
