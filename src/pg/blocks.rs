@@ -17,6 +17,7 @@ use vector_kernels::prefetch_line;
 
 use super::extend::Ahead;
 use super::ffi;
+use super::free_space;
 use super::interrupts;
 use super::recent_buffers;
 use super::relation::Rel;
@@ -248,6 +249,33 @@ impl<'r> BlockStore for IndexBlocks<'r> {
         if self.remembers {
             recent_buffers::prefetch_item(self.relation, tid, size);
         }
+    }
+
+    #[inline(always)]
+    fn prefetch_bytes(&mut self, block: u32, start: usize, size: usize) {
+        if self.remembers {
+            recent_buffers::prefetch_bytes(self.relation, block, start, size);
+        }
+    }
+
+    fn find_room(&mut self, class: u8) -> Result<Option<u32>, Corruption> {
+        let Some(block) = free_space::find(self.relation, class) else { return Ok(None) };
+        if block < self.count || block < self.count()? {
+            return Ok(Some(block));
+        }
+        // the map may outlive blocks that a crash took
+        free_space::note(self.relation, block, 0);
+        Ok(None)
+    }
+
+    fn note_room(&mut self, block: u32, class: u8) -> Result<(), Corruption> {
+        free_space::note(self.relation, block, class);
+        Ok(())
+    }
+
+    fn publish_room(&mut self) -> Result<(), Corruption> {
+        free_space::publish(self.relation);
+        Ok(())
     }
 
     fn update(&mut self) -> Result<IndexChange<'_>, Corruption> {

@@ -19,6 +19,7 @@ mod extend;
 #[cfg(feature = "fault_points")]
 pub mod faults;
 pub mod ffi;
+mod free_space;
 pub mod guard;
 pub mod guc;
 pub mod inspect;

@@ -271,6 +271,10 @@ server! {
         buffers: *mut Buffer,
         extended_by: *mut u32,
     ) -> u32;
+    fn GetPageWithFreeSpace(relation: Relation, bytes: usize) -> u32;
+    fn GetRecordedFreeSpace(relation: Relation, block: u32) -> usize;
+    fn RecordPageWithFreeSpace(relation: Relation, block: u32, bytes: usize);
+    fn FreeSpaceMapVacuum(relation: Relation);
     fn LockPage(relation: Relation, block: u32, mode: c_int);
     fn UnlockPage(relation: Relation, block: u32, mode: c_int);
     fn LockRelationForExtension(relation: Relation, mode: c_int);
