@@ -5,6 +5,7 @@ use pgrx::pg_sys::Datum;
 use vector_index::hnsw::check::{CheckError, Found, OutOfReach, Subject};
 use vector_index::hnsw::format::{Cache, Opened, check as check_index, open, read_value};
 use vector_index::hnsw::meta::META_BLOCK;
+use vector_index::space::ValueBuf;
 
 use super::{Hnsw, corrupted, operator_class};
 use crate::check::{self, Report};
@@ -37,13 +38,13 @@ fn run(inspection: Inspection<'_>, deep: bool, report: &mut Report<'_>) -> Resul
         }
     };
     let Some(opened) = opened.filter(|_| deep && dims > 0) else { return Ok(()) };
-    let mut out_of_reach = OutOfReach::default();
+    let (mut out_of_reach, mut buffer) = (OutOfReach::default(), ValueBuf::new());
     check::compare_rows(inspection, &op, report, |row, value, report| {
         let Some(Found { element, reached }) = census.find(row) else { return false };
         if !reached {
             out_of_reach.note(row, element, report);
         }
-        let same = read_value(&opened, &mut blocks, element, |stored| {
+        let same = read_value(&opened, &mut blocks, &mut buffer, element, |stored| {
             Ok(check::same_value(&op, &subject.space, stored, value))
         });
         // elements that cannot be read have been told of

@@ -5,6 +5,8 @@ use vector_kernels::kernels;
 
 use super::codec::{Codec, PreparedQuery};
 use super::layout::{Layout, PageKind, Record, RecordLayout, offset, page_kind, power};
+use super::neighbour_search::fills_a_place;
+use super::records::{look_at_ground, look_at_segment, reset};
 use crate::quant::space::{CodedSpace, Estimate};
 use crate::space::ValueBuf;
 use crate::storage::blocks::BlockStore;
@@ -26,6 +28,8 @@ pub struct Found {
     pub chain: Tid,
     /// its version
     pub version: u8,
+    /// its highest layer
+    pub level: u8,
 }
 
 impl Found {
@@ -88,7 +92,14 @@ pub struct Reader<'s, 'q, B, S: CodedSpace> {
     prepared: &'s PreparedQuery,
     /// deviations that a bound lies below the estimate
     caution: f32,
+    /// a node that is being repaired: neither it nor nodes without rows take a place in the result
+    repairing: Option<Tid>,
+    /// nodes judged for that
+    judged: u32,
 }
+
+/// Nodes that a search around dying ones expands before it may be cancelled.
+const LONG_SEARCH: u32 = 512;
 
 /// What the head of a record leaves to be read.
 struct Head {
@@ -109,13 +120,51 @@ impl<'s, 'q, B: BlockStore, S: CodedSpace> Reader<'s, 'q, B, S> {
         prepared: &'s PreparedQuery,
         caution: f32,
     ) -> Self {
-        Reader { blocks, layout, codec, space, estimate: space.estimate(), query, prepared, caution }
+        let estimate = space.estimate();
+        Reader {
+            blocks,
+            layout,
+            codec,
+            space,
+            estimate,
+            query,
+            prepared,
+            caution,
+            repairing: None,
+            judged: 0,
+        }
     }
 
-    /// Whether bounds are exact distances (and not those of a NULL query, which mean nothing).
+    /// The same, for the repair of a node.
+    pub fn repairing(mut self, node: Option<Tid>) -> Self {
+        self.repairing = node;
+        self
+    }
+
+    /// Whether bounds are exact distances (and not those of a NULL query, which mean nothing) of what fills a place.
     #[inline(always)]
     pub fn is_exact(&self) -> bool {
-        self.estimate == Estimate::Exact && self.query.is_some()
+        self.estimate == Estimate::Exact && self.query.is_some() && self.repairing.is_none()
+    }
+
+    /// Whether a node that was expanded fills a place in the result. Those that do not still lead to others.
+    ///
+    /// # Errors
+    /// A damaged record, or a cancel: where nearly all is on its way out, a search may come through the whole index.
+    #[inline(always)]
+    pub fn accepts(&mut self, found: &Found, layer: u8) -> Result<bool, B::Error> {
+        match self.repairing {
+            None => Ok(true),
+            Some(node) => self.judge(found, layer, node),
+        }
+    }
+
+    fn judge(&mut self, found: &Found, layer: u8, node: Tid) -> Result<bool, B::Error> {
+        self.judged += 1;
+        if self.judged.is_multiple_of(LONG_SEARCH) {
+            self.blocks.pause()?;
+        }
+        fills_a_place(self.blocks, self.layout, found, layer, node)
     }
 
     /// Asks for the record of a node that may be expanded next.
@@ -193,6 +242,7 @@ impl<'s, 'q, B: BlockStore, S: CodedSpace> Reader<'s, 'q, B, S> {
                 heap_tid: header.heap_tid,
                 chain: header.chain,
                 version: header.version,
+                level: header.level,
             };
             if NEIGHBOURS {
                 append(&mut out.ids, record.ids())?;
@@ -208,9 +258,7 @@ impl<'s, 'q, B: BlockStore, S: CodedSpace> Reader<'s, 'q, B, S> {
                 (Some(value), Some(query)) => found.distance = exact(space, query, value, slot)?,
                 (None, Some(_)) if !records.is_value_apart() => {
                     let part = bytes.get(records.codes_at..records.head()).unwrap_or_default();
-                    if out.joined.bytes().len() != records.size - records.codes_at {
-                        try_reset(&mut out.joined, records.size - records.codes_at)?;
-                    }
+                    reset(&mut out.joined, records.size - records.codes_at)?;
                     if let Some(place) = out.joined.bytes_mut().get_mut(..part.len()) {
                         place.copy_from_slice(part);
                     }
@@ -226,9 +274,24 @@ impl<'s, 'q, B: BlockStore, S: CodedSpace> Reader<'s, 'q, B, S> {
         })?;
         let Some(mut head) = head else { return Ok(None) };
         if let (false, Some(query)) = (records.is_whole(), query) {
-            head.found.distance = self.read_rest::<NEIGHBOURS>(head.rest, layer, query, out)?;
+            match self.read_rest::<NEIGHBOURS>(head.rest, layer, query, out) {
+                Ok(distance) => head.found.distance = distance,
+                // A pass over the pages, or a scan on a standby, may come upon a node that goes between two reads.
+                Err(error) => return if self.is_gone(&head.found, layer)? { Ok(None) } else { Err(error) },
+            }
         }
         Ok(Some(head))
+    }
+
+    #[cold]
+    fn is_gone(&mut self, found: &Found, layer: u8) -> Result<bool, B::Error> {
+        let records = self.layout.records(layer);
+        let (block, slot) = records.slots.place(found.id);
+        self.blocks.read(block, |bytes| {
+            let bytes = records.slots.get(bytes, PageKind::of_layer(layer), slot)?;
+            let record = Record::new(records, bytes, slot)?;
+            Ok(!record.is_live() || record.header.version != found.version)
+        })
     }
 
     /// Reads what a record's slot does not hold; returns the exact distance.
@@ -305,27 +368,85 @@ impl<'s, 'q, B: BlockStore, S: CodedSpace> Reader<'s, 'q, B, S> {
         })
     }
 
-    /// Reads a segment of heap TIDs of a node into `rows`; returns the next one. A segment that belongs to another node
-    /// now has none.
+    /// Reads the segment of heap TIDs at `at` of a node into `rows`, when its number is below `below`. `None` when there is
+    /// none of the node any more, or one that took its place since: it was given back.
     ///
     /// # Errors
     /// A damaged block.
-    pub fn rows_of(&mut self, node: &Found, chain: Tid, rows: &mut Vec<Tid>) -> Result<Tid, B::Error> {
-        let (short, long) = (&self.layout.chain, &self.layout.long_chain);
-        let slot = usize::from(chain.offset()).wrapping_sub(1);
-        self.blocks.read(chain.block(), |bytes| {
-            let bytes = match page_kind(bytes)? {
-                Some(PageKind::LongChain) => long.get(bytes, PageKind::LongChain, slot)?,
-                _ => short.get(bytes, PageKind::Chain, slot)?,
-            };
-            let (header, tids) = super::layout::segment(bytes, slot)?;
-            if header.owner != node.id || header.version != node.version {
-                return Ok(Tid::INVALID);
+    pub fn segment(
+        &mut self,
+        node: &Found,
+        at: Tid,
+        below: Option<u32>,
+        rows: &mut Vec<Tid>,
+    ) -> Result<Option<Next>, B::Error> {
+        look_at_segment(self.blocks, self.layout, at, |header, tids| {
+            let own = header.owner == node.id && header.version == node.version;
+            if !own || below.is_some_and(|below| header.number >= below) {
+                return Ok(None);
             }
             append(rows, tids)?;
-            Ok(header.next)
+            Ok(Some(Next { number: header.number, at: header.next }))
+        })
+        .map(Option::flatten)
+    }
+
+    /// The segment of a node at the head of its chain, or none; and when the node is one no more, too.
+    ///
+    /// # Errors
+    /// A damaged block.
+    pub fn first_segment(&mut self, node: &Found) -> Result<Tid, B::Error> {
+        look_at_ground(self.blocks, self.layout, self.layout.tid(node.id), |record| {
+            let own = record.is_live() && record.header.version == node.version;
+            Ok(if own { record.header.chain } else { Tid::INVALID })
         })
     }
+
+    /// The first of the segments of a node from `at` on with a number below `below`, if any, which is read into `rows`.
+    /// [`Chain::Broken`] where the way there leads to a segment that was given back.
+    ///
+    /// # Errors
+    /// A damaged block.
+    pub fn segment_below(
+        &mut self,
+        node: &Found,
+        at: Tid,
+        below: Option<u32>,
+        rows: &mut Vec<Tid>,
+    ) -> Result<Chain, B::Error> {
+        let (mut at, mut last) = (at, None);
+        while at.is_valid() {
+            let found = self.segment(node, at, last, rows)?;
+            let Some(next) = found else { return Ok(Chain::Broken) };
+            if below.is_none_or(|below| next.number < below) {
+                return Ok(Chain::Segment(next));
+            }
+            rows.clear();
+            self.blocks.pause()?;
+            (at, last) = (next.at, Some(next.number));
+        }
+        Ok(Chain::End)
+    }
+}
+
+/// Where a chain goes on behind a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Next {
+    /// the number of the segment
+    pub number: u32,
+    /// the next one, or invalid
+    pub at: Tid,
+}
+
+/// What a walk along a chain comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chain {
+    /// the segment that was looked for
+    Segment(Next),
+    /// no more
+    End,
+    /// a segment of others, or with a number that none has there
+    Broken,
 }
 
 /// The exact distance of the value that belongs to a slot.
@@ -366,14 +487,5 @@ fn neighbours<S: CodedSpace>(
 fn halves(from: &[f16], to: &mut Vec<f32>) -> Result<(), Damage> {
     resize(to, from.len(), 0.0)?;
     kernels().f16_to_f32(from, to);
-    Ok(())
-}
-
-fn try_reset(buffer: &mut ValueBuf, len: usize) -> Result<(), Damage> {
-    // at most two values and their codes: what [`ValueBuf`] may ask for in the ordinary way
-    if crate::work::memory::is_short() {
-        return Err(Damage::OUT_OF_MEMORY);
-    }
-    buffer.reset(len);
     Ok(())
 }
