@@ -11,8 +11,10 @@
 //! | [`search`] | one layer, by estimates; results by exact distances |
 //! | [`scan`] | whole scans, and how they go on |
 //! | [`bulk_write`] | a graph built in memory, to pages |
+//! | [`census`] | every page, slot and record, checked |
 
 pub mod bulk_write;
+pub mod census;
 pub mod codec;
 pub mod graph;
 pub mod layout;
