@@ -5,7 +5,9 @@ use std::ops::Range;
 use super::layout::{Layout, PageKind, Record, offset, page_kind};
 use super::meta::{META_BLOCK, read_meta};
 use super::neighbour_search::{InlineSearch, InlineWalk};
-use super::records::{climb, look_at_ground, look_at_segment, look_at_upper, look_at_value, member_of, slot_of};
+use super::records::{
+    climb, look_at_ground, look_at_segment, look_at_upper, look_at_value, member_of, slot_of,
+};
 use super::scan::Index;
 use crate::ValueError;
 use crate::hnsw::graph::{Graph, GraphRead, ListsRef, Member, OnPage};
@@ -53,7 +55,12 @@ pub struct InlineGraph<'b, B, S> {
 
 impl<'b, B, S> InlineGraph<'b, B, S> {
     /// The graph in `blocks`.
-    pub fn new(blocks: &'b mut B, index: &'b Index<'b, S>, ef_construction: usize, room: &'b mut Room) -> Self {
+    pub fn new(
+        blocks: &'b mut B,
+        index: &'b Index<'b, S>,
+        ef_construction: usize,
+        room: &'b mut Room,
+    ) -> Self {
         InlineGraph { blocks, index, ef_construction, room }
     }
 }
@@ -242,9 +249,8 @@ impl<B: BlockStore, S: CodedSpace> GraphRead for InlineGraph<'_, B, S> {
                 Ok(if is_own(record, member) { record.header.chain } else { Tid::INVALID })
             })?,
             Some(part) => {
-                let last = look_at_segment(self.blocks, layout, part, |header, _| {
-                    Ok((header.number, header.next))
-                })?;
+                let last =
+                    look_at_segment(self.blocks, layout, part, |header, _| Ok((header.number, header.next)))?;
                 let Some((number, next)) = last else { return Err(strange_segment(part)) };
                 below = Some(number);
                 next

@@ -18,6 +18,8 @@
 pub mod bulk_write;
 pub mod codec;
 pub mod graph;
+#[cfg(test)]
+mod graph_tests;
 pub mod layout;
 pub mod meta;
 pub mod neighbour_search;

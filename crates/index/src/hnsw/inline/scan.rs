@@ -6,9 +6,9 @@
 use std::ops::Deref;
 
 use super::codec::{Codec, PreparedQuery};
+use super::graph::strange_segment;
 use super::layout::Layout;
 use super::meta::{InlineMeta, META_BLOCK, read_meta};
-use super::graph::strange_segment;
 use super::reader::{Chain, Found, Next, Reader};
 use super::search::{Walk, caution};
 use crate::hnsw::scan::{IterativeScan, ScanError, ScanSettings};

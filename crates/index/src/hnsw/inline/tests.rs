@@ -23,14 +23,14 @@ use crate::testing::hnsw::{build as build_first, random_vectors, row, vector};
 use crate::testing::{MemBlocks, MemError, PAGE_SIZE};
 use crate::work::workers::{Idle, Workers};
 
-const M: usize = 8;
-const EF_CONSTRUCTION: usize = 32;
+pub(super) const M: usize = 8;
+pub(super) const EF_CONSTRUCTION: usize = 32;
 
-fn shape(kind: ValueKind, dims: usize) -> Shape {
+pub(super) fn shape(kind: ValueKind, dims: usize) -> Shape {
     Shape { kind, dims, m: M, bits: Bits::for_dims(dims), filter_size: 0 }
 }
 
-fn graph<S: Space>(space: S, values: &[ValueBuf]) -> Graph<S> {
+pub(super) fn graph<S: Space>(space: S, values: &[ValueBuf]) -> Graph<S> {
     let params = Params {
         m: M,
         ef_construction: EF_CONSTRUCTION,
@@ -49,7 +49,7 @@ fn graph<S: Space>(space: S, values: &[ValueBuf]) -> Graph<S> {
 }
 
 /// Writes a graph as CREATE INDEX does; `budget` of rotated values, `helpers` beside the calling thread.
-fn write<S: CodedSpace>(
+pub(super) fn write<S: CodedSpace>(
     space: S,
     shape: &Shape,
     graph: &Graph<S>,
@@ -76,15 +76,19 @@ fn write<S: CodedSpace>(
     (blocks, index)
 }
 
-fn index<S: CodedSpace>(space: S, shape: &Shape, values: &[ValueBuf]) -> (MemBlocks, Index<'static, S>) {
+pub(super) fn index<S: CodedSpace>(
+    space: S,
+    shape: &Shape,
+    values: &[ValueBuf],
+) -> (MemBlocks, Index<'static, S>) {
     write(space, shape, &graph(space, values), usize::MAX, 0)
 }
 
-fn settings(ef_search: usize, iterative: IterativeScan) -> ScanSettings {
+pub(super) fn settings(ef_search: usize, iterative: IterativeScan) -> ScanSettings {
     ScanSettings { ef_search, iterative, max_tuples: u64::MAX, max_memory: usize::MAX }
 }
 
-fn search<S: CodedSpace>(
+pub(super) fn search<S: CodedSpace>(
     blocks: &mut MemBlocks,
     index: &Index<S>,
     query: Option<&[u8]>,
@@ -97,7 +101,7 @@ fn search<S: CodedSpace>(
     rows
 }
 
-fn l2(dims: usize) -> Dense<f32> {
+pub(super) fn l2(dims: usize) -> Dense<f32> {
     match AnySpace::new(ValueKind::Vector, Metric::L2, dims as i32) {
         AnySpace::Vector(space) => space,
         _ => unreachable!(),
@@ -105,12 +109,12 @@ fn l2(dims: usize) -> Dense<f32> {
 }
 
 /// A row by its TID, the reverse of [`row`].
-fn number(tid: Tid) -> usize {
+pub(super) fn number(tid: Tid) -> usize {
     tid.block() as usize * 50 + usize::from(tid.offset()) - 1
 }
 
 /// Values around some centres; without centres, uniform.
-fn clustered(seed: u64, dims: usize, count: usize, centres: usize) -> Vec<Vec<f32>> {
+pub(super) fn clustered(seed: u64, dims: usize, count: usize, centres: usize) -> Vec<Vec<f32>> {
     let mut rng = SmallRng::seed_from_u64(seed);
     let mut middles = SmallRng::seed_from_u64(1);
     let middles: Vec<Vec<f32>> =
@@ -128,7 +132,7 @@ fn clustered(seed: u64, dims: usize, count: usize, centres: usize) -> Vec<Vec<f3
         .collect()
 }
 
-fn value(kind: ValueKind, elements: &[f32]) -> ValueBuf {
+pub(super) fn value(kind: ValueKind, elements: &[f32]) -> ValueBuf {
     let payload: Vec<u8> = match kind {
         ValueKind::Halfvec => elements.iter().flat_map(|x| f16::from_f32(*x).to_ne_bytes()).collect(),
         ValueKind::Bit => elements
