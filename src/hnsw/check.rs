@@ -7,10 +7,9 @@ use vector_index::hnsw::format::{Cache, Opened, check as check_index, open, read
 use vector_index::hnsw::meta::META_BLOCK;
 use vector_index::space::ValueBuf;
 
-use super::{Hnsw, corrupted};
+use super::{Hnsw, corrupted, operator_class};
 use crate::check::{self, Report};
 use crate::error::Error;
-use crate::opclass::OpClass;
 use crate::pg::call::Call;
 use crate::pg::inspect::{Inspection, ReadBlocks};
 
@@ -21,14 +20,15 @@ pub fn check(call: Call<'_>) -> Result<Datum, Error> {
 
 fn run(inspection: Inspection<'_>, deep: bool, report: &mut Report<'_>) -> Result<(), Error> {
     let index = inspection.index;
-    let op = OpClass::of::<Hnsw>(index)?;
+    let op = operator_class(index)?;
     let mut blocks = ReadBlocks::new(index);
     // without a meta page the check says so and looks no further
     let opened = open(&mut blocks, &mut Cache::new()).ok();
     let dims = opened.as_ref().map_or(0, |opened| i32::try_from(opened.meta.dimensions).unwrap_or(i32::MAX));
     let layout = opened.as_ref().map(Opened::layout).unwrap_or_default();
+    let op = op.keeping_lengths(layout.keeps_lengths());
     check::compare_dimensions(inspection, META_BLOCK, dims, report);
-    let subject = Subject { space: op.space(dims), unit: op.normalized };
+    let subject = Subject { space: op.space(dims), unit: op.is_unit() };
     let checked = check_index(layout, &mut blocks, &subject, deep, report);
     let census = match checked {
         Ok(census) => census,
