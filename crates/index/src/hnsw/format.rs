@@ -7,7 +7,7 @@ use rand::Rng;
 
 use super::check::{self as checking, CheckError, Subject, Tally};
 use super::graph::GraphBulk;
-use super::inline::graph::InlineGraph;
+use super::inline::graph::{InlineGraph, Room};
 use super::inline::layout::Shape;
 use super::inline::meta::InlineMeta;
 use super::inline::scan::{Index, Scan as InlineScan, Shared};
@@ -148,7 +148,9 @@ pub fn write_index<B: BlockStore, S: CodedSpace>(
             let own = InlineMeta::new(&shape, meta.ef_construction, form.seed);
             let shared = Shared::new(&own, blocks.page_size()).map_err(|damage| damage.on(META_BLOCK))?;
             let index = Index::new(Arc::new(shared), space);
-            InlineGraph::new(blocks, &index, ef_construction).write_index(own, graph, workers, budget)
+            let mut room = Room::new();
+            InlineGraph::new(blocks, &index, ef_construction, &mut room)
+                .write_index(own, graph, workers, budget)
         }
     }
 }

@@ -59,6 +59,12 @@ pub trait CodedSpace: Space {
         f64::from(self.distance(a, b))
     }
 
+    /// The distance by which an index orders ([`Space::distance`]) from one that [`Self::exact`] has told; off by the last
+    /// bit at most.
+    fn narrow(&self, exact: f64) -> f32 {
+        exact as f32
+    }
+
     /// The distance to the value that is its varlena's `bytes` from [`BIT_PAYLOAD`] on, where records have these.
     fn exact_bytes(&self, a: Self::View<'_>, bytes: &[u8]) -> f64 {
         let _ = (a, bytes);
@@ -211,6 +217,10 @@ impl<T: CosineKernel> CodedSpace for Cosine<T> {
     fn exact(&self, a: &[T], b: &[T]) -> f64 {
         let similarity = T::cosine_similarity(self.kernels, a, b);
         if similarity.is_nan() { f64::INFINITY } else { 1.0 - similarity.clamp(-1.0, 1.0) }
+    }
+
+    fn narrow(&self, exact: f64) -> f32 {
+        (exact - 1.0) as f32
     }
 
     fn norm(&self, view: &[T]) -> f64 {

@@ -10,6 +10,9 @@
 //! | [`reader`] | a node expanded: its exact distance, its neighbours' estimates |
 //! | [`search`] | one layer, by estimates; results by exact distances |
 //! | [`scan`] | whole scans, and how they go on |
+//! | [`graph`] | reading elements and their lists, for inserts, vacuums and repairs |
+//! | [`neighbour_search`] | their searches |
+//! | `records` | records one by one: the way up, values that are cut |
 //! | [`bulk_write`] | a graph built in memory, to pages |
 
 pub mod bulk_write;
@@ -17,7 +20,9 @@ pub mod codec;
 pub mod graph;
 pub mod layout;
 pub mod meta;
+pub mod neighbour_search;
 pub mod reader;
+mod records;
 pub mod scan;
 pub mod search;
 #[cfg(test)]

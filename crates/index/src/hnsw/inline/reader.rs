@@ -5,6 +5,8 @@ use vector_kernels::kernels;
 
 use super::codec::{Codec, PreparedQuery};
 use super::layout::{Layout, PageKind, Record, RecordLayout, offset, page_kind, power};
+use super::neighbour_search::fills_a_place;
+use super::records::reset;
 use crate::quant::space::{CodedSpace, Estimate};
 use crate::space::ValueBuf;
 use crate::storage::blocks::BlockStore;
@@ -26,6 +28,8 @@ pub struct Found {
     pub chain: Tid,
     /// its version
     pub version: u8,
+    /// its highest layer
+    pub level: u8,
 }
 
 impl Found {
@@ -88,7 +92,14 @@ pub struct Reader<'s, 'q, B, S: CodedSpace> {
     prepared: &'s PreparedQuery,
     /// deviations that a bound lies below the estimate
     caution: f32,
+    /// a node that is being repaired: neither it nor nodes without rows take a place in the result
+    repairing: Option<Tid>,
+    /// nodes judged for that
+    judged: u32,
 }
+
+/// Nodes that a search around dying ones expands before it may be cancelled.
+const LONG_SEARCH: u32 = 512;
 
 /// What the head of a record leaves to be read.
 struct Head {
@@ -109,13 +120,51 @@ impl<'s, 'q, B: BlockStore, S: CodedSpace> Reader<'s, 'q, B, S> {
         prepared: &'s PreparedQuery,
         caution: f32,
     ) -> Self {
-        Reader { blocks, layout, codec, space, estimate: space.estimate(), query, prepared, caution }
+        let estimate = space.estimate();
+        Reader {
+            blocks,
+            layout,
+            codec,
+            space,
+            estimate,
+            query,
+            prepared,
+            caution,
+            repairing: None,
+            judged: 0,
+        }
     }
 
-    /// Whether bounds are exact distances (and not those of a NULL query, which mean nothing).
+    /// The same, for the repair of a node.
+    pub fn repairing(mut self, node: Option<Tid>) -> Self {
+        self.repairing = node;
+        self
+    }
+
+    /// Whether bounds are exact distances (and not those of a NULL query, which mean nothing) of what fills a place.
     #[inline(always)]
     pub fn is_exact(&self) -> bool {
-        self.estimate == Estimate::Exact && self.query.is_some()
+        self.estimate == Estimate::Exact && self.query.is_some() && self.repairing.is_none()
+    }
+
+    /// Whether a node that was expanded fills a place in the result. Those that do not still lead to others.
+    ///
+    /// # Errors
+    /// A damaged record, or a cancel: where nearly all is on its way out, a search may come through the whole index.
+    #[inline(always)]
+    pub fn accepts(&mut self, found: &Found, layer: u8) -> Result<bool, B::Error> {
+        match self.repairing {
+            None => Ok(true),
+            Some(node) => self.judge(found, layer, node),
+        }
+    }
+
+    fn judge(&mut self, found: &Found, layer: u8, node: Tid) -> Result<bool, B::Error> {
+        self.judged += 1;
+        if self.judged.is_multiple_of(LONG_SEARCH) {
+            self.blocks.pause()?;
+        }
+        fills_a_place(self.blocks, self.layout, found, layer, node)
     }
 
     /// Asks for the record of a node that may be expanded next.
@@ -193,6 +242,7 @@ impl<'s, 'q, B: BlockStore, S: CodedSpace> Reader<'s, 'q, B, S> {
                 heap_tid: header.heap_tid,
                 chain: header.chain,
                 version: header.version,
+                level: header.level,
             };
             if NEIGHBOURS {
                 append(&mut out.ids, record.ids())?;
@@ -208,9 +258,7 @@ impl<'s, 'q, B: BlockStore, S: CodedSpace> Reader<'s, 'q, B, S> {
                 (Some(value), Some(query)) => found.distance = exact(space, query, value, slot)?,
                 (None, Some(_)) if !records.is_value_apart() => {
                     let part = bytes.get(records.codes_at..records.head()).unwrap_or_default();
-                    if out.joined.bytes().len() != records.size - records.codes_at {
-                        try_reset(&mut out.joined, records.size - records.codes_at)?;
-                    }
+                    reset(&mut out.joined, records.size - records.codes_at)?;
                     if let Some(place) = out.joined.bytes_mut().get_mut(..part.len()) {
                         place.copy_from_slice(part);
                     }
@@ -226,9 +274,24 @@ impl<'s, 'q, B: BlockStore, S: CodedSpace> Reader<'s, 'q, B, S> {
         })?;
         let Some(mut head) = head else { return Ok(None) };
         if let (false, Some(query)) = (records.is_whole(), query) {
-            head.found.distance = self.read_rest::<NEIGHBOURS>(head.rest, layer, query, out)?;
+            match self.read_rest::<NEIGHBOURS>(head.rest, layer, query, out) {
+                Ok(distance) => head.found.distance = distance,
+                // A pass over the pages, or a scan on a standby, may come upon a node that goes between two reads.
+                Err(error) => return if self.is_gone(&head.found, layer)? { Ok(None) } else { Err(error) },
+            }
         }
         Ok(Some(head))
+    }
+
+    #[cold]
+    fn is_gone(&mut self, found: &Found, layer: u8) -> Result<bool, B::Error> {
+        let records = self.layout.records(layer);
+        let (block, slot) = records.slots.place(found.id);
+        self.blocks.read(block, |bytes| {
+            let bytes = records.slots.get(bytes, PageKind::of_layer(layer), slot)?;
+            let record = Record::new(records, bytes, slot)?;
+            Ok(!record.is_live() || record.header.version != found.version)
+        })
     }
 
     /// Reads what a record's slot does not hold; returns the exact distance.
@@ -366,14 +429,5 @@ fn neighbours<S: CodedSpace>(
 fn halves(from: &[f16], to: &mut Vec<f32>) -> Result<(), Damage> {
     resize(to, from.len(), 0.0)?;
     kernels().f16_to_f32(from, to);
-    Ok(())
-}
-
-fn try_reset(buffer: &mut ValueBuf, len: usize) -> Result<(), Damage> {
-    // at most two values and their codes: what [`ValueBuf`] may ask for in the ordinary way
-    if crate::work::memory::is_short() {
-        return Err(Damage::OUT_OF_MEMORY);
-    }
-    buffer.reset(len);
     Ok(())
 }

@@ -68,6 +68,9 @@ const ENTERED: u32 = 1;
 
 const SMALLEST_MAP: usize = 1 << 12;
 
+/// Nodes that fill no place in a result, of which a layer below begins with the nearest.
+const PASSED_OVER: usize = 8;
+
 impl IdMap {
     /// An empty map, nothing allocated.
     pub const fn new() -> Self {
@@ -175,6 +178,11 @@ impl IdMap {
         self.used
     }
 
+    /// Bytes that it holds.
+    pub fn allocated(&self) -> usize {
+        self.slots.capacity() * (size_of::<u64>() + size_of::<u32>())
+    }
+
     /// Whether it is empty.
     pub fn is_empty(&self) -> bool {
         self.used == 0
@@ -194,6 +202,8 @@ pub struct Walk {
     free: Vec<u32>,
     /// the nearest of them, nearest first: key of the exact distance, place in `found`
     results: Vec<(u64, u32)>,
+    /// the nearest of those that fill no place in the result of a repair, nearest first
+    passed_over: Vec<Found>,
     /// others, that a later batch returns
     kept: BinaryHeap<Reverse<(u64, u32)>>,
     /// the nearest bounds, where bounds are exact
@@ -214,6 +224,7 @@ impl Walk {
             found: Vec::new(),
             free: Vec::new(),
             results: Vec::new(),
+            passed_over: Vec::new(),
             kept: BinaryHeap::new(),
             near: Vec::new(),
             out: Expansion::new(),
@@ -235,6 +246,7 @@ impl Walk {
         self.found.clear();
         self.free.clear();
         self.results.clear();
+        self.passed_over.clear();
         self.kept.clear();
         self.near.clear();
     }
@@ -258,6 +270,23 @@ impl Walk {
     #[inline]
     pub fn result(&self, at: usize) -> Option<&Found> {
         self.results.get(at).and_then(|&(_, place)| self.found.get(place as usize))
+    }
+
+    /// The nearest of the nodes that led on, but filled no place in the result: a layer below may begin with them.
+    pub fn passed_over(&self) -> &[Found] {
+        &self.passed_over
+    }
+
+    /// Notes a node that fills no place in the result.
+    #[cold]
+    fn pass_over(&mut self, found: Found) -> Result<(), Damage> {
+        let at = self.passed_over.partition_point(|other| other.distance < found.distance);
+        if at < PASSED_OVER {
+            self.passed_over.truncate(PASSED_OVER - 1);
+            self.passed_over.try_reserve(1).map_err(|_| Damage::OUT_OF_MEMORY)?;
+            self.passed_over.insert(at, found);
+        }
+        Ok(())
     }
 
     /// The number of results.
@@ -434,7 +463,10 @@ impl Walk {
             let expanded = reader.expand(id, layer, &mut out);
             result = expanded.and_then(|found| match found {
                 Some(found) => {
-                    let noted = self.take(found, &out, ef, exact, keeps);
+                    let accepted = reader.accepts(&found, layer)?;
+                    let noted =
+                        if accepted { self.add_result(found, ef, keeps) } else { self.pass_over(found) };
+                    let noted = noted.and_then(|()| self.take(&out, ef, exact, keeps));
                     noted.map_err(|damage| B::Error::from(damage.on(super::meta::META_BLOCK)))
                 }
                 None => Ok(()),
@@ -447,17 +479,9 @@ impl Walk {
         result
     }
 
-    /// Takes in what was read of a node.
+    /// Takes in the neighbours of a node.
     #[inline(always)]
-    fn take(
-        &mut self,
-        found: Found,
-        out: &Expansion,
-        ef: usize,
-        exact: bool,
-        keeps: bool,
-    ) -> Result<(), Damage> {
-        self.add_result(found, ef, keeps)?;
+    fn take(&mut self, out: &Expansion, ef: usize, exact: bool, keeps: bool) -> Result<(), Damage> {
         self.visited.reserve(out.ids.len())?;
         self.frontier.try_reserve(out.ids.len()).map_err(|_| Damage::OUT_OF_MEMORY)?;
         let mut limit = self.limit(ef, exact);
@@ -489,10 +513,11 @@ impl Walk {
     /// Bytes that it holds.
     pub fn allocated(&self) -> usize {
         self.frontier.capacity() * size_of::<u64>()
-            + self.visited.slots.capacity() * (size_of::<u64>() + size_of::<u32>())
+            + self.visited.allocated()
             + self.found.capacity() * size_of::<Found>()
             + self.free.capacity() * size_of::<u32>()
             + (self.results.capacity() + self.kept.capacity()) * size_of::<(u64, u32)>()
+            + self.passed_over.capacity() * size_of::<Found>()
             + self.near.capacity() * size_of::<u32>()
             + self.out.allocated()
     }
