@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::edit::Edits;
 use super::layout::{Layout, PageKind, Record, offset, page_kind, segment};
 use super::meta::{META_BLOCK, read_meta};
 use super::neighbour_search::{InlineSearch, InlineWalk};
@@ -24,6 +25,8 @@ pub struct Room {
     pub(super) slots: Vec<Tid>,
     /// a value that was cut
     pub(super) value: ValueBuf,
+    /// what changes need
+    pub(super) edits: Edits,
 }
 
 impl Room {
@@ -34,7 +37,7 @@ impl Room {
 
     /// Bytes that it holds.
     pub fn allocated(&self) -> usize {
-        self.slots.capacity() * size_of::<Tid>() + self.value.allocated()
+        self.slots.capacity() * size_of::<Tid>() + self.value.allocated() + self.edits.allocated()
     }
 }
 
@@ -54,6 +57,8 @@ pub struct InlineGraph<'b, B, S> {
 impl<'b, B, S> InlineGraph<'b, B, S> {
     /// The graph in `blocks`.
     pub fn new(blocks: &'b mut B, index: &'b Index<S>, ef_construction: usize, room: &'b mut Room) -> Self {
+        // others may have changed what was read for another operation
+        room.edits.begin();
         InlineGraph { blocks, index, ef_construction, room }
     }
 }

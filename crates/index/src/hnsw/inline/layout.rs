@@ -72,6 +72,9 @@ pub enum PageKind {
 }
 
 impl PageKind {
+    /// How many there are.
+    pub const COUNT: usize = 6;
+
     /// The kind that a page's byte names.
     pub const fn new(byte: u8) -> Option<Self> {
         Some(match byte {

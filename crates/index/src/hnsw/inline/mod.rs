@@ -17,13 +17,20 @@
 
 pub mod bulk_write;
 pub mod codec;
+mod edit;
 pub mod graph;
 pub mod layout;
+mod lists;
+mod marks;
 pub mod meta;
 pub mod neighbour_search;
+mod place;
 pub mod reader;
 mod records;
+mod rooms;
+mod rows;
 pub mod scan;
 pub mod search;
 #[cfg(test)]
 mod tests;
+mod writer;
