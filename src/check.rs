@@ -112,7 +112,7 @@ pub fn behind_end(rows: impl Iterator<Item = (Tid, Tid)>, report: &mut Report<'_
 
 /// Whether what is stored is `value`.
 pub fn same_value(op: &OpClass, space: &AnySpace, stored: &[u8], value: &[u8]) -> bool {
-    stored == value || op.normalized && with_space!(*space, space => same_direction(space, stored, value))
+    stored == value || op.is_unit() && with_space!(*space, space => same_direction(space, stored, value))
 }
 
 /// Whether two values of unit length are the same but for rounding: each library, and each CPU, sums a norm in an order

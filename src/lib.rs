@@ -9,6 +9,7 @@ mod fmgr;
 mod hnsw;
 mod info;
 mod ivfflat;
+mod layout;
 mod opclass;
 #[allow(unsafe_code)]
 mod pg;

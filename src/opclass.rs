@@ -3,9 +3,11 @@
 
 use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::Datum;
-use vector_index::hnsw::params::{MAX_DIMS, MAX_NNZ};
-use vector_index::space::{AnySpace, Metric, ValueBuf, ValueKind, normalize};
-use vector_index::value::{SPARSE_MAX_DIMS, SparseView};
+use vector_index::hnsw::choice::max_dims;
+use vector_index::hnsw::format::Layout;
+use vector_index::hnsw::params::MAX_NNZ;
+use vector_index::space::{AnySpace, Metric, ValueBuf, ValueKind, has_direction, normalize};
+use vector_index::value::SparseView;
 
 use crate::error::Error;
 use crate::fmgr::distance_of;
@@ -31,8 +33,10 @@ pub struct OpClass {
     pub kind: ValueKind,
     /// how values compare
     pub metric: Metric,
-    /// whether values are kept at unit length
+    /// whether values compare by their angle, in the space of the metric at unit length
     pub normalized: bool,
+    /// whether they then stand as they were given all the same, in a space of angles
+    pub keeps_lengths: bool,
     /// whether clustering goes by the angle: centres are unit vectors
     pub spherical: bool,
 }
@@ -48,6 +52,7 @@ impl OpClass {
             kind,
             metric,
             normalized: has(NORM),
+            keeps_lengths: false,
             spherical: has(CLUSTERING_NORM),
         });
         op.filter(A::takes).ok_or_else(|| {
@@ -58,19 +63,26 @@ impl OpClass {
         })
     }
 
-    /// Most dimensions of an indexed column.
-    pub fn max_dims(&self) -> i32 {
-        match self.kind {
-            ValueKind::Vector => MAX_DIMS,
-            ValueKind::Halfvec => MAX_DIMS * 2,
-            ValueKind::Bit => MAX_DIMS * 32,
-            ValueKind::Sparsevec => SPARSE_MAX_DIMS,
-        }
+    /// Most dimensions of an indexed column on pgvector's pages, of both access methods.
+    pub const fn max_dims(&self) -> i32 {
+        max_dims(Layout::V1, self.kind)
+    }
+
+    /// The same for pages where values stand as they were given.
+    pub const fn keeping_lengths(self, keeps_lengths: bool) -> Self {
+        OpClass { keeps_lengths, ..self }
+    }
+
+    /// Whether values are brought to unit length.
+    pub const fn is_unit(&self) -> bool {
+        self.normalized && !self.keeps_lengths
     }
 
     /// The space of values of `dims` dimensions.
     pub fn space(&self, dims: i32) -> AnySpace {
-        AnySpace::new(self.kind, self.metric, dims)
+        let by_angle = self.normalized && self.keeps_lengths;
+        let angles = by_angle.then(|| AnySpace::by_angle(self.kind, dims)).flatten();
+        angles.unwrap_or_else(|| AnySpace::new(self.kind, self.metric, dims))
     }
 
     /// The value of a row as the index keeps it, brought to unit length in `buffer` if need be. `None` when
@@ -91,6 +103,9 @@ impl OpClass {
         if !self.normalized {
             return Ok(Some(value));
         }
+        if self.keeps_lengths {
+            return Ok(has_direction(self.kind, value)?.then_some(value));
+        }
         Ok(normalize(self.kind, value, buffer)?.then(|| buffer.bytes()))
     }
 
@@ -100,7 +115,7 @@ impl OpClass {
     /// A value that is none of the kind.
     pub fn form_query(&self, value: &[u8], buffer: &mut ValueBuf) -> Result<(), Error> {
         // a query without direction stays what it is: everything is equally near
-        if !self.normalized || !normalize(self.kind, value, buffer)? {
+        if !self.is_unit() || !normalize(self.kind, value, buffer)? {
             buffer.try_copy_from(value)?;
         }
         Ok(())

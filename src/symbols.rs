@@ -11,6 +11,7 @@ on_load! {{
     pg::memory::make_reserve();
     hnsw::register();
     ivfflat::register();
+    pg::alter::watch(&[hnsw::WATCHED]);
     #[cfg(feature = "fault_points")]
     pg::faults::register();
 }}

@@ -12,7 +12,6 @@
 
 use std::collections::HashMap;
 use std::error::Error;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use cpu_time::ThreadTime;
@@ -129,7 +128,8 @@ impl Run {
         drop(graph);
         let graph = self.build(second, values)?;
         let meta = InlineMeta::new(&self.shape, self.ef_construction as u16, 7);
-        let mut index = Index::new(Arc::new(Shared::new(&meta, PAGE_SIZE)?), second);
+        let shared = Shared::new(&meta, PAGE_SIZE)?;
+        let mut index = Index::new(&shared, second);
         let mut new = write_inline(&graph, &index, meta)?;
         drop(graph);
         let (old_bytes, new_bytes) = (old.size() / values.len(), new.size() / values.len());

@@ -4,11 +4,12 @@
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
+use vector_index::quant::fastscan::{Table, block_size, pack};
 use vector_index::quant::rabitq::{BATCH, Bits, Factors, Measure, Products, Query, encode};
 use vector_index::quant::rotation::Rotation;
 use vector_kernels::kernels;
 
-const DIMS: [usize; 4] = [100, 384, 768, 1536];
+const DIMS: [usize; 5] = [100, 128, 384, 768, 1536];
 /// Bytes of codes that no cache holds.
 const MEMORY: usize = 256 << 20;
 
@@ -55,6 +56,31 @@ fn quant(c: &mut Criterion) {
             group.throughput(Throughput::Bytes(record as u64));
             group.bench_function(format!("32 codes of {name}, hot"), |b| {
                 b.iter(|| expand(black_box(&codes[..record])));
+            });
+            let mut table = Table::new();
+            if table.set(&rotated, bits).is_err() {
+                return;
+            }
+            group.bench_function(format!("table {name}"), |b| {
+                b.iter(|| table.set(black_box(&rotated), bits));
+            });
+            let mut block = vec![0; block_size(bits, padded)];
+            pack(&codes[..record], size, &mut block);
+            let (adds, scales) = ([1.0; BATCH], [-0.5; BATCH]);
+            let scan = |block: &[u8]| {
+                let mut estimates = [0.0; BATCH];
+                table.estimates(k, block, &adds, &scales, 1.0, &mut estimates);
+                estimates
+            };
+            group.bench_function(format!("block of 32 codes of {name}, hot"), |b| {
+                b.iter(|| scan(black_box(&block)));
+            });
+            let mut at = 0;
+            group.bench_function(format!("block of 32 codes of {name}, from memory"), |b| {
+                b.iter(|| {
+                    at = if at + 2 * record > codes.len() { 0 } else { at + record };
+                    scan(&codes[at..at + record])
+                });
             });
             let mut at = 0;
             group.bench_function(format!("32 codes of {name}, from memory"), |b| {

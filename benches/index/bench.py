@@ -29,7 +29,13 @@ def parsed(words: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--only",
         choices=servers.SIDES,
-        help="measure one side; the other's figures are the remembered ones, where --keep has them",
+        help="measure one side; the others' figures are the remembered ones, where --keep has them",
+    )
+    parser.add_argument(
+        "--layouts",
+        choices=("both", "first", "second"),
+        default="both",
+        help="of this project: pgvector's pages, its own",
     )
     parser.add_argument("--suite", default="build,search", help=f"of {', '.join(PHASES)}")
     parser.add_argument("--am", choices=("hnsw", "ivfflat"), default="hnsw")
@@ -52,7 +58,7 @@ def parsed(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--clients", type=int, default=4, help="connections of the writers and clients suites")
     parser.add_argument("--keep", metavar="NAME", help="keep the clusters under that name")
     parser.add_argument(
-        "--rebuild", choices=("theirs", "ours", "both"), help="build although the kept cluster has the index"
+        "--rebuild", choices=(*servers.SIDES, "all"), help="build although the kept cluster has the index"
     )
     parser.add_argument(
         "--reload", action="store_true", help="start from an empty table although the kept cluster has one"
@@ -71,7 +77,7 @@ def parsed(words: list[str]) -> argparse.Namespace:
         options.inserts,
         options.clients,
         options.reload,
-        servers.SIDES if options.rebuild == "both" else (options.rebuild,) if options.rebuild else (),
+        servers.SIDES if options.rebuild == "all" else (options.rebuild,) if options.rebuild else (),
     )
     servers.take_prefixes(options)
     return options
@@ -92,17 +98,17 @@ def main(words: list[str]) -> int:
     dataset = datasets.load(options.dataset, config.opclass.kind, options.queries)
     if options.rows:
         dataset.base = dataset.base[: options.rows]
-    sides = [options.only] if options.only else list(servers.SIDES)
+    left_out = {"both": (), "first": ("second",), "second": ("ours",)}[options.layouts]
+    left_out += () if config.has_second else ("second",)
+    sides = [options.only] if options.only else [side for side in servers.SIDES if side not in left_out]
     settings = servers.SETTINGS | dict(s.split("=", 1) for s in options.set)
     with ExitStack() as stack:
         store = Store(options.keep) if options.keep else None
         clusters = {}
         for side in sides:
-            prefix = getattr(options, side)
+            prefix, own = servers.prefix_of(options, side), servers.settings_of(side, settings)
             cluster = (
-                KeptCluster(prefix, store.path / side, settings)
-                if store
-                else servers.Cluster(prefix, f"bench-{side}", settings)
+                KeptCluster(prefix, store.path / side, own) if store else servers.Cluster(prefix, f"bench-{side}", own)
             )
             clusters[side] = stack.enter_context(cluster)
         remembered = store.records().get(config.key, {}) if store else {}

@@ -6,12 +6,12 @@ import os
 import platform
 from dataclasses import dataclass
 
-from benches.index import building, datasets, inertia, searching, servers, serving, writing
+from benches.index import building, datasets, inertia, searching, servers, serving, whole, writing
 from benches.index.ground_truth import Truth
 from benches.index.servers import Config
 from vector_testing.process import cpu_model
 
-PHASES = ("build", "search", "clients", "exact", "insert", "writers", "vacuum", "inertia")
+PHASES = ("build", "search", "floor", "simple", "clients", "exact", "insert", "writers", "vacuum", "inertia")
 # A curve ends where its recall is above this: what comes after costs time and says nothing.
 ENOUGH = 0.996
 
@@ -82,6 +82,12 @@ def measured(wanted: Wanted, config: Config, dataset: datasets.Dataset, clusters
     if truth:
         curves = {side: searching.merged(found) for side, found in searches.items()}
         yield "search", curves
+        if "floor" in wanted.phases:
+            servers.note("floor")
+            yield "floor", whole.floor(clusters, config, dataset)
+        if "simple" in wanted.phases:
+            servers.note("statements with literals")
+            yield "simple", whole.simple(clusters, config, dataset, curves)
         if "clients" in wanted.phases:
             servers.note("clients")
             yield "clients", serving.clients(clusters, config, dataset, curves, wanted.clients)

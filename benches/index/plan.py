@@ -8,9 +8,9 @@ from benches.index import datasets
 from benches.index.phases import Wanted
 from benches.index.servers import Config
 
-SEARCHED = ("build", "search")
+SEARCHED = ("build", "search", "floor", "simple")
 WRITTEN = ("insert", "vacuum")
-EVERYTHING = ("build", "search", "clients", "exact", "insert", "writers", "vacuum", "inertia")
+EVERYTHING = (*SEARCHED, "clients", "exact", "insert", "writers", "vacuum", "inertia")
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,28 @@ def commit() -> str:
     return (found.stdout.strip() or "unknown") + (" and changes" if changed.stdout.strip() else "")
 
 
+def second_name(name: str) -> str:
+    """What an entry is called that compares pgvector with the second layout."""
+    return f"{name}, second layout"
+
+
+def by_layout(found: dict) -> list[dict]:
+    """An entry for each layout of this project, both beside the same figures of pgvector."""
+    sides = found["sides"]
+    first = found | {"layout": "first", "sides": {side: sides[side] for side in figures.SIDES}}
+    if not sides.get("second"):
+        return [first]
+    layout = servers.SECOND[f"{found['am']}.default_layout"]
+    own = {
+        "name": second_name(found["name"]),
+        "layout": "second",
+        "options": found["options"] | {"layout": layout},
+        "series": [f"{series} {layout}" for series in found["series"]],
+        "sides": {"theirs": sides["theirs"], "ours": sides["second"]},
+    }
+    return [first, found | own]
+
+
 class Run:
     """The samples of a plan, on disk as they come."""
 
@@ -80,7 +102,8 @@ class Run:
 
     def save(self) -> None:
         # In the order of the plan, whatever was measured anew.
-        order = {entry.name: at for at, entry in enumerate(self.plan.entries)}
+        names = [name for entry in self.plan.entries for name in (entry.name, second_name(entry.name))]
+        order = {name: at for at, name in enumerate(names)}
         self.content["entries"].sort(key=lambda e: order.get(e["name"], len(order)))
         self.path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self.path.with_suffix(".new")
@@ -93,15 +116,20 @@ class Run:
             with ExitStack() as stack:
                 clusters = {
                     side: stack.enter_context(
-                        servers.Cluster(getattr(self.options, side), f"bench-{side}", servers.SETTINGS)
+                        servers.Cluster(
+                            servers.prefix_of(self.options, side),
+                            f"bench-{side}",
+                            servers.settings_of(side, servers.SETTINGS),
+                        )
                     )
                     for side in servers.SIDES
                 }
                 for number, entry in enumerate(wanted, 1):
                     servers.note(f"\n[{number}/{len(wanted)}] {entry.name}, {time.strftime('%H:%M:%S')}")
-                    self.content["entries"] = [e for e in self.content["entries"] if e["name"] != entry.name] + [
-                        self.measured(entry, clusters)
-                    ]
+                    found = self.measured(entry, clusters)
+                    names = {entry.name, second_name(entry.name)}
+                    kept = [e for e in self.content["entries"] if e["name"] not in names]
+                    self.content["entries"] = kept + by_layout(found)
                     self.save()
         for ceiling in self.plan.ceilings if self.wants("ceilings") else ():
             self.measure_ceilings(ceiling)
@@ -109,6 +137,8 @@ class Run:
 
     def measured(self, entry: Entry, clusters: dict) -> dict:
         config, began = entry.config, time.monotonic()
+        if not config.has_second:
+            clusters = {side: cluster for side, cluster in clusters.items() if side != "second"}
         dataset = datasets.load(entry.dataset, config.opclass.kind, entry.queries)
         sides: dict[str, dict] = {side: {} for side in clusters}
         try:

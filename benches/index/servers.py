@@ -36,7 +36,19 @@ SETTINGS = BASE_SETTINGS | {
     "plan_cache_mode": "force_generic_plan",
 }
 
-SIDES = ("theirs", "ours")
+# pgvector; this project on the same pages; this project on its second layout.
+SIDES = ("theirs", "ours", "second")
+SECOND = {"hnsw.default_layout": "inline", "ivfflat.default_layout": "packed"}
+
+
+def prefix_of(options: argparse.Namespace, side: str) -> str:
+    """The PostgreSQL of a side."""
+    return options.theirs if side == "theirs" else options.ours
+
+
+def settings_of(side: str, settings: dict[str, str]) -> dict[str, str]:
+    """A side's settings: they differ in the layout of new indexes and in nothing else."""
+    return settings | SECOND if side == "second" else settings
 
 
 def add_prefixes(parser: argparse.ArgumentParser) -> None:
@@ -179,6 +191,13 @@ class Config:
         return f"CREATE INDEX embedding_idx ON items USING {self.am} (embedding {self.opclass.name})" + (
             f" WITH ({options})" if options else ""
         )
+
+    @property
+    def has_second(self) -> bool:
+        """Whether the second layout has such an index."""
+        op = self.opclass
+        dense = op.kind in ("vector", "halfvec") and op.metric in ("l2", "ip", "cosine")
+        return dense or op.kind == "bit" and self.am == "hnsw"
 
     @property
     def query_sql(self) -> str:

@@ -55,6 +55,8 @@ LINES = (
     ("vacuum", "memory_bytes", 1e6, "VACUUM memory at its peak, MB", ".1f"),
     ("vacuum", "recall", 1.0, "recall after VACUUM", ".4f"),
     ("vacuum", "index_bytes", 1e6, "index after VACUUM, MB", ".2f"),
+    ("floor", "cpu_us", 1.0, "ten rows by primary key, CPU us", ".1f"),
+    ("simple", "cpu_us", 1.0, "query with a literal at 0.95, CPU us", ".1f"),
     ("inertia", "inertia", 1.0, "k-means inertia per row of the table", ".6g"),
     ("inertia", "empty_lists", 1.0, "lists that are nearest to no row", ".0f"),
     ("inertia", "largest_list", 1.0, "rows of the largest list", ".0f"),
@@ -70,6 +72,19 @@ def figure_lines(figures: dict) -> list[str]:
     ]
 
 
+def less_floor(figures: dict) -> list[tuple[float, Figure, Figure]]:
+    """CPU of a query less that of one that does not search, both sides, at each recall."""
+    sides = [figures.get(side, {}) for side in ("theirs", "ours")]
+    if not all("floor" in side and "search" in side for side in sides):
+        return []
+
+    def search(side: dict, target: float) -> Figure:
+        whole, _ = searching.at_recall(side["search"], target)
+        return None if whole is None else max(whole - side["floor"]["cpu_us"], 0.1)
+
+    return [(target, *(search(side, target) for side in sides)) for target in searching.TARGETS]
+
+
 def search_lines(figures: dict, config: Config) -> list[str]:
     theirs, ours = (figures[side].get("search", []) for side in ("theirs", "ours"))
     out = []
@@ -81,6 +96,8 @@ def search_lines(figures: dict, config: Config) -> list[str]:
             if mark
         )
         out.append(line(f"search CPU at recall {target:.2f}, us/query", left, right, ".1f", marks))
+    for target, left, right in less_floor(figures):
+        out.append(line(f"  less ten rows by primary key, at {target:.2f}", left, right))
     out.append("")
     out.append(
         f"{searching.KNOBS[config.am]:>20} {'recall':>8} {'recall':>8} {'CPU us':>9} {'CPU us':>9} {'ratio':>7} {'p50 us':>9} {'p50 us':>9} {'p99 us':>9} {'p99 us':>9} {'pages':>8} {'pages':>8}"
@@ -110,6 +127,17 @@ def search_lines(figures: dict, config: Config) -> list[str]:
 
 
 def summary(figures: dict, config: Config) -> str:
+    """Both layouts, one after the other."""
+    parts = []
+    for side, name in (("ours", "pgvector's pages"), ("second", "the second layout")):
+        if figures.get(side):
+            parts.append(
+                f"-- ours on {name}\n" + one_layout({"theirs": figures["theirs"], "ours": figures[side]}, config)
+            )
+    return "\n\n".join(parts)
+
+
+def one_layout(figures: dict, config: Config) -> str:
     out = figure_lines(figures)
     if any(side.get("search") for side in figures.values()):
         out += search_lines(figures, config)

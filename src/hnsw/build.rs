@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::{self, ForkNumber, PROGRESS_CREATEIDX_SUBPHASE, PROGRESS_CREATEIDX_TUPLES_DONE};
 use vector_index::hnsw::build::{Builder, Params, Pushed};
+use vector_index::hnsw::choice::{has_inline, max_dims};
 use vector_index::hnsw::format::{Form, Graph, Layout, write_index};
 use vector_index::hnsw::meta::MetaPage;
 use vector_index::hnsw::params::max_level;
@@ -16,7 +17,7 @@ use vector_index::with_space;
 use vector_index::work::workers::{Idle, Workers};
 
 use super::insert::{Inserter, insert_building};
-use super::{Hnsw, corrupted, options};
+use super::{corrupted, layout_of, open, operator_class, options};
 use crate::error::Error;
 use crate::opclass::OpClass;
 use crate::pg::am::{BuildCall, Built};
@@ -45,6 +46,7 @@ pub fn phase(number: i64) -> Option<&'static CStr> {
 #[derive(Clone, Copy)]
 struct Shape {
     op: OpClass,
+    layout: Layout,
     dims: i32,
     m: usize,
     ef_construction: usize,
@@ -59,7 +61,7 @@ impl Shape {
                 "type not supported for hnsw index",
             ));
         }
-        let op = OpClass::of::<Hnsw>(index)?;
+        let op = operator_class(index)?;
         let dims = index.typmod(0);
         if dims < 0 {
             return Err(Error::Fixed(
@@ -67,13 +69,20 @@ impl Shape {
                 "column does not have dimensions",
             ));
         }
-        if dims > op.max_dims() {
-            return Err(Error::Message(
-                Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
-                format!("column cannot have more than {} dimensions for hnsw index", op.max_dims()),
-            ));
-        }
         let options = options::of(index);
+        let layout = layout_of(&op, dims, &options)?;
+        let most = max_dims(layout, op.kind);
+        if dims > most {
+            let code = Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED;
+            let message = format!("column cannot have more than {most} dimensions for hnsw index");
+            let inline = has_inline(op.kind, op.metric) && dims <= max_dims(Layout::Inline, op.kind);
+            return Err(if inline {
+                Error::Hinted(code, message, "Use WITH (layout = inline).")
+            } else {
+                Error::Message(code, message)
+            });
+        }
+        let op = op.keeping_lengths(layout.keeps_lengths());
         if options.ef_construction / 2 < options.m {
             return Err(Error::Fixed(
                 Code::ERRCODE_INVALID_PARAMETER_VALUE,
@@ -81,12 +90,18 @@ impl Shape {
             ));
         }
         // the options' ranges keep both above zero
-        Ok(Shape { op, dims, m: options.m as usize, ef_construction: options.ef_construction as usize })
+        Ok(Shape {
+            op,
+            layout,
+            dims,
+            m: options.m as usize,
+            ef_construction: options.ef_construction as usize,
+        })
     }
 
     fn form(&self) -> Form {
         let meta = MetaPage::new(self.dims as u32, self.m as u16, self.ef_construction as u16);
-        Form { layout: Layout::V1, meta, seed: options::build_seed() }
+        Form { layout: self.layout, meta, seed: options::build_seed() }
     }
 }
 
@@ -188,6 +203,8 @@ impl<S: CodedSpace> Building<'_, S> {
                 .hint("Increase maintenance_work_mem to speed up builds."),
             );
             finish_graph(&mut self.blocks, self.shape, self.means, self.graph.space, self.builder.take())?;
+            let opened = open(self.blocks.relation(), &mut self.blocks)?;
+            self.inserter.set_index(&opened);
         }
         insert_building(&mut self.blocks, &self.graph, &mut self.inserter, value, row)?;
         self.rows += 1;

@@ -5,11 +5,11 @@ use pgrx::pg_sys::Datum;
 use vector_index::hnsw::check::{CheckError, Found, OutOfReach, Subject};
 use vector_index::hnsw::format::{Cache, Opened, check as check_index, open, read_value};
 use vector_index::hnsw::meta::META_BLOCK;
+use vector_index::space::ValueBuf;
 
-use super::{Hnsw, corrupted};
+use super::{Hnsw, corrupted, operator_class};
 use crate::check::{self, Report};
 use crate::error::Error;
-use crate::opclass::OpClass;
 use crate::pg::call::Call;
 use crate::pg::inspect::{Inspection, ReadBlocks};
 
@@ -20,14 +20,15 @@ pub fn check(call: Call<'_>) -> Result<Datum, Error> {
 
 fn run(inspection: Inspection<'_>, deep: bool, report: &mut Report<'_>) -> Result<(), Error> {
     let index = inspection.index;
-    let op = OpClass::of::<Hnsw>(index)?;
+    let op = operator_class(index)?;
     let mut blocks = ReadBlocks::new(index);
     // without a meta page the check says so and looks no further
     let opened = open(&mut blocks, &mut Cache::new()).ok();
     let dims = opened.as_ref().map_or(0, |opened| i32::try_from(opened.meta.dimensions).unwrap_or(i32::MAX));
     let layout = opened.as_ref().map(Opened::layout).unwrap_or_default();
+    let op = op.keeping_lengths(layout.keeps_lengths());
     check::compare_dimensions(inspection, META_BLOCK, dims, report);
-    let subject = Subject { space: op.space(dims), unit: op.normalized };
+    let subject = Subject { space: op.space(dims), unit: op.is_unit() };
     let checked = check_index(layout, &mut blocks, &subject, deep, report);
     let census = match checked {
         Ok(census) => census,
@@ -37,13 +38,13 @@ fn run(inspection: Inspection<'_>, deep: bool, report: &mut Report<'_>) -> Resul
         }
     };
     let Some(opened) = opened.filter(|_| deep && dims > 0) else { return Ok(()) };
-    let mut out_of_reach = OutOfReach::default();
+    let (mut out_of_reach, mut buffer) = (OutOfReach::default(), ValueBuf::new());
     check::compare_rows(inspection, &op, report, |row, value, report| {
         let Some(Found { element, reached }) = census.find(row) else { return false };
         if !reached {
             out_of_reach.note(row, element, report);
         }
-        let same = read_value(&opened, &mut blocks, element, |stored| {
+        let same = read_value(&opened, &mut blocks, &mut buffer, element, |stored| {
             Ok(check::same_value(&op, &subject.space, stored, value))
         });
         // elements that cannot be read have been told of

@@ -2,15 +2,14 @@
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
-use vector_index::hnsw::format::{self, Graph, Workspace};
+use vector_index::hnsw::format::{self, Graph, Opened, Workspace};
 use vector_index::quant::space::CodedSpace;
 use vector_index::space::ValueBuf;
 use vector_index::storage::page::Tid;
 use vector_index::with_space;
 
-use super::{Hnsw, corrupted, open, options};
+use super::{corrupted, open, operator_class, options};
 use crate::error::Error;
-use crate::opclass::OpClass;
 use crate::pg::backend::PerBackend;
 use crate::pg::blocks::IndexBlocks;
 use crate::pg::relation::Rel;
@@ -28,18 +27,22 @@ impl Inserter {
     pub fn new(seed: u64) -> Self {
         Inserter { workspace: Workspace::new(), buffer: ValueBuf::new(), rng: SmallRng::seed_from_u64(seed) }
     }
+
+    /// Says which index the next values go into.
+    pub fn set_index(&mut self, opened: &Opened) {
+        self.workspace.set_index(opened);
+    }
 }
 
 static INSERTER: PerBackend<Inserter> = PerBackend::new();
 
 /// Inserts a row of a table.
 pub fn insert(index: Rel<'_>, value: &[u8], row: Tid) -> Result<(), Error> {
-    let op = OpClass::of::<Hnsw>(index)?;
     INSERTER.with(
         || Inserter::new(options::build_seed()),
         |inserter| {
             let mut blocks = IndexBlocks::new(index);
-            let result = insert_formed(&mut blocks, op, inserter, value, row);
+            let result = insert_formed(&mut blocks, inserter, value, row);
             blocks.count_hits();
             result
         },
@@ -48,15 +51,15 @@ pub fn insert(index: Rel<'_>, value: &[u8], row: Tid) -> Result<(), Error> {
 
 fn insert_formed(
     blocks: &mut IndexBlocks<'_>,
-    op: OpClass,
     inserter: &mut Inserter,
     value: &[u8],
     row: Tid,
 ) -> Result<(), Error> {
     let index = blocks.relation();
     let Inserter { workspace, buffer, rng } = inserter;
-    let Some(value) = op.form(value, buffer)? else { return Ok(()) };
     let opened = open(index, blocks)?;
+    let op = operator_class(index)?.keeping_lengths(opened.layout().keeps_lengths());
+    let Some(value) = op.form(value, buffer)? else { return Ok(()) };
     workspace.set_index(&opened);
     let meta = opened.meta;
     let space = op.space(i32::try_from(meta.dimensions).unwrap_or(i32::MAX));

@@ -11,21 +11,26 @@ mod vacuum;
 
 use core::ffi::CStr;
 
+use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::{self, Datum};
-use vector_index::hnsw::format::{self, Cache, Opened};
+use vector_index::hnsw::choice::{automatic, has_inline};
+use vector_index::hnsw::format::{self, Cache, Layout, Opened};
 use vector_index::hnsw::meta::META_BLOCK;
 use vector_index::storage::page::{Corruption, Damage, Tid};
 
 use crate::error::Error;
+use crate::layout::{self, Wanted};
 use crate::opclass::{OpClass, VectorMethod};
+use crate::pg::alter::{self, Watched};
 use crate::pg::am::{self, AccessMethod, BuildCall, Built, Cost, CostCall, ScanCall};
 use crate::pg::backend::PerBackend;
-use crate::pg::blocks::IndexBlocks;
+use crate::pg::blocks::{IndexBlocks, PAGE_SIZE};
 use crate::pg::call::Call;
+use crate::pg::ereport::{IntoReport, Report};
 use crate::pg::relation::Rel;
 use crate::pg::vacuum::BulkDelete;
 
-pub use options::register;
+pub use options::{HnswOptions, register};
 
 /// The access method.
 pub struct Hnsw;
@@ -86,6 +91,62 @@ impl VectorMethod for Hnsw {
 /// The handler function of the access method.
 pub fn handler(_: Call<'_>) -> Result<Datum, Error> {
     Ok(am::routine::<Hnsw>())
+}
+
+/// The operator class of an index.
+///
+/// # Errors
+/// One that is not this extension's.
+fn operator_class(index: Rel<'_>) -> Result<OpClass, Error> {
+    OpClass::of::<Hnsw>(index)
+}
+
+/// The layout that an index is built with.
+///
+/// # Errors
+/// A layout that was asked for by name, and does not hold such values.
+fn layout_of(op: &OpClass, dims: i32, options: &HnswOptions) -> Result<Layout, Error> {
+    let possible = has_inline(op.kind, op.metric);
+    match options.layout {
+        Wanted::Own if !possible => Err(Error::Hinted(
+            PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+            "layout inline does not support this operator class".to_owned(),
+            "It supports L2, inner product and cosine distance of vector and halfvec, and bit. Use layout = pgvector.",
+        )),
+        Wanted::Own => Ok(Layout::Inline),
+        Wanted::PreferOwn if possible => Ok(Layout::Inline),
+        Wanted::Auto => {
+            // neither is below zero where an index can be made
+            let (dims, m) = (dims.max(0) as usize, options.m.max(0) as usize);
+            Ok(automatic(op.kind, op.metric, dims, m, PAGE_SIZE))
+        }
+        Wanted::PreferOwn | Wanted::Pgvector => Ok(Layout::V1),
+    }
+}
+
+/// What `layout` of an index is called.
+const fn layout_name(layout: Layout) -> &'static str {
+    match layout {
+        Layout::V1 => "pgvector",
+        Layout::Inline => "inline",
+    }
+}
+
+/// What there is to watch when storage parameters are altered.
+pub const WATCHED: Watched = Watched { method: c"hnsw", options: &options::OPTIONS, altered };
+
+/// The layout that an index is to have may have been altered: says so when it is not what the index has.
+fn altered(index: Rel<'_>, before: &alter::Values, after: &alter::Values) -> Result<(), Report> {
+    let Some(options) = options::altered_layout(before, after) else { return Ok(()) };
+    let look = || {
+        let wanted = layout_of(&operator_class(index)?, index.typmod(0), &options)?;
+        let present = open(index, &mut IndexBlocks::new(index))?.layout();
+        if present != wanted {
+            layout::tell_unchanged(&index.name(), layout_name(present));
+        }
+        Ok::<_, Error>(())
+    };
+    look().map_err(IntoReport::into_report)
 }
 
 /// What the last indexes of this backend need besides their pages.

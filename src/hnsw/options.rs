@@ -5,9 +5,11 @@ use pgrx::pg_sys::{self, Datum};
 use vector_index::hnsw::params;
 use vector_index::hnsw::scan::{IterativeScan, ScanSettings};
 
+use crate::layout::{self, Wanted};
+use crate::pg::alter;
 use crate::pg::guc::{self, Choices};
 use crate::pg::relation::Rel;
-use crate::pg::reloptions::{IntOption, Options};
+use crate::pg::reloptions::{Choice, Options, StorageParameter, Values};
 
 /// What rd_options of an index points to.
 #[repr(C)]
@@ -15,9 +17,10 @@ struct Stored {
     varlena: i32,
     m: i32,
     ef_construction: i32,
+    layout: i32,
 }
 
-const _: () = assert!(size_of::<Stored>() == 12);
+const _: () = assert!(size_of::<Stored>() == 16);
 
 /// The storage parameters of an index.
 #[derive(Clone, Copy, Debug)]
@@ -26,26 +29,42 @@ pub struct HnswOptions {
     pub m: i32,
     /// queue length of inserts
     pub ef_construction: i32,
+    /// the page layout
+    pub layout: Wanted,
 }
 
-static OPTIONS: Options = Options::new(
+impl HnswOptions {
+    fn new([m, ef_construction, layout, _]: alter::Values) -> Self {
+        HnswOptions { m, ef_construction, layout: Wanted::new(layout, DEFAULT_LAYOUT.get()) }
+    }
+}
+
+static LAYOUTS: [Choice; 4] = layout::names(c"inline");
+
+/// The storage parameters' description.
+pub static OPTIONS: Options = Options::new(
     &[
-        IntOption {
+        StorageParameter {
             name: c"m",
             description: c"Max number of connections",
             offset: core::mem::offset_of!(Stored, m),
-            range: (params::DEFAULT_M, params::MIN_M, params::MAX_M),
+            values: Values::Int(params::DEFAULT_M, params::MIN_M, params::MAX_M),
         },
-        IntOption {
+        StorageParameter {
             name: c"ef_construction",
             description: c"Size of the dynamic candidate list for construction",
             offset: core::mem::offset_of!(Stored, ef_construction),
-            range: (
+            values: Values::Int(
                 params::DEFAULT_EF_CONSTRUCTION,
                 params::MIN_EF_CONSTRUCTION,
                 params::MAX_EF_CONSTRUCTION,
             ),
         },
+        layout::parameter(
+            core::mem::offset_of!(Stored, layout),
+            &LAYOUTS,
+            c"Valid values are \"auto\", \"inline\" and \"pgvector\".",
+        ),
     ],
     size_of::<Stored>(),
 );
@@ -55,6 +74,9 @@ static ITERATIVE_SCAN: GucSetting<i32> = GucSetting::<i32>::new(0);
 static MAX_SCAN_TUPLES: GucSetting<i32> = GucSetting::<i32>::new(20_000);
 static SCAN_MEM_MULTIPLIER: GucSetting<f64> = GucSetting::<f64>::new(1.0);
 static BUILD_SEED: GucSetting<i32> = GucSetting::<i32>::new(0);
+static DEFAULT_LAYOUT: GucSetting<i32> = GucSetting::<i32>::new(layout::DEFAULT);
+
+static DEFAULT_LAYOUTS: Choices<4> = layout::settings(c"inline");
 
 static ITERATIVE_SCANS: Choices<4> = Choices::new([
     guc::choice(c"off", 0),
@@ -93,6 +115,13 @@ pub fn register() {
         &SCAN_MEM_MULTIPLIER,
         (1.0, 1.0, 1000.0),
     );
+    guc::define_enum(
+        c"hnsw.default_layout",
+        c"Sets the page layout of indexes whose storage parameter layout is not set",
+        &DEFAULT_LAYOUT,
+        layout::DEFAULT,
+        &DEFAULT_LAYOUTS,
+    );
     guc::define_hidden_int(
         c"hnsw.build_seed",
         c"Seed of the levels that builds, and inserts of a session, draw; 0 takes another each time",
@@ -109,8 +138,13 @@ pub fn parse(reloptions: Datum, validate: bool) -> *mut pg_sys::bytea {
 
 /// The storage parameters of an index.
 pub fn of(index: Rel<'_>) -> HnswOptions {
-    let [m, ef_construction] = OPTIONS.of(index);
-    HnswOptions { m, ef_construction }
+    HnswOptions::new(OPTIONS.of(index))
+}
+
+/// The storage parameters that an index has from now on, when they name another layout than before.
+pub fn altered_layout(before: &alter::Values, after: &alter::Values) -> Option<HnswOptions> {
+    let (now, then) = (HnswOptions::new(*before), HnswOptions::new(*after));
+    (now.layout != then.layout).then_some(then)
 }
 
 /// ef_search alone, for the planner.

@@ -8,7 +8,7 @@ use vector_index::storage::page::Tid;
 use vector_index::with_space;
 
 use super::options;
-use super::{Hnsw, corrupted, open};
+use super::{corrupted, open, operator_class};
 use crate::error::Error;
 use crate::opclass::OpClass;
 use crate::pg::am::ScanCall;
@@ -36,8 +36,8 @@ pub struct HnswScan {
 impl HnswScan {
     /// A scan of an index.
     pub fn begin(index: Rel<'_>) -> Result<Self, Error> {
-        let op = OpClass::of::<Hnsw>(index)?;
         let opened = open(index, &mut IndexBlocks::new(index))?;
+        let op = operator_class(index)?.keeping_lengths(opened.layout().keeps_lengths());
         // dimensions of an index of this format fit an i32
         let space = op.space(i32::try_from(opened.meta.dimensions).unwrap_or(i32::MAX));
         let mut scan = SPARE.with(Vec::new, Vec::pop).unwrap_or_default();

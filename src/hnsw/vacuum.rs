@@ -3,9 +3,8 @@
 use vector_index::hnsw::format::{Graph, Vacuum};
 use vector_index::with_space;
 
-use super::{Hnsw, corrupted, open, options};
+use super::{corrupted, open, operator_class, options};
 use crate::error::Error;
-use crate::opclass::OpClass;
 use crate::pg::blocks::IndexBlocks;
 use crate::pg::owned;
 use crate::pg::vacuum::BulkDelete;
@@ -13,11 +12,12 @@ use crate::pg::vacuum::BulkDelete;
 /// Removes dead rows.
 pub fn bulk_delete(mut call: BulkDelete<'_>) -> Result<(), Error> {
     let index = call.index;
-    let op = OpClass::of::<Hnsw>(index)?;
+    let op = operator_class(index)?;
     let counted = owned::with(Vacuum::new(), |vacuum| {
         let mut blocks = IndexBlocks::vacuuming_graph(index);
         let opened = open(index, &mut blocks)?;
         let meta = opened.meta;
+        let op = op.keeping_lengths(opened.layout().keeps_lengths());
         let ef_construction = options::of(index).ef_construction.max(1) as usize;
         let m = usize::from(meta.m);
         let space = op.space(i32::try_from(meta.dimensions).unwrap_or(i32::MAX));

@@ -6,7 +6,7 @@ use vector_index::ivf::format::MAX_LISTS;
 
 use crate::pg::guc::{self, Choices};
 use crate::pg::relation::Rel;
-use crate::pg::reloptions::{IntOption, Options};
+use crate::pg::reloptions::{Options, StorageParameter, Values};
 
 const DEFAULT_LISTS: i32 = 100;
 const MOST_LISTS: i32 = MAX_LISTS as i32;
@@ -21,11 +21,11 @@ struct Stored {
 const _: () = assert!(size_of::<Stored>() == 8);
 
 static OPTIONS: Options = Options::new(
-    &[IntOption {
+    &[StorageParameter {
         name: c"lists",
         description: c"Number of inverted lists",
         offset: core::mem::offset_of!(Stored, lists),
-        range: (DEFAULT_LISTS, 1, MOST_LISTS),
+        values: Values::Int(DEFAULT_LISTS, 1, MOST_LISTS),
     }],
     size_of::<Stored>(),
 );

@@ -8,6 +8,7 @@
 
 use core::ffi::c_int;
 use core::mem::ManuallyDrop;
+use core::ops::Range;
 
 use pgrx::pg_sys::{self, Buffer, ForkNumber};
 use vector_index::storage::blocks::{BlockStore, FIFTH_BLOCK, LockMode, OperationLock, PageRef, PageUpdate};
@@ -16,6 +17,7 @@ use vector_kernels::prefetch_line;
 
 use super::extend::Ahead;
 use super::ffi;
+use super::free_space;
 use super::interrupts;
 use super::recent_buffers;
 use super::relation::Rel;
@@ -249,6 +251,33 @@ impl<'r> BlockStore for IndexBlocks<'r> {
         }
     }
 
+    #[inline(always)]
+    fn prefetch_bytes(&mut self, block: u32, start: usize, size: usize) {
+        if self.remembers {
+            recent_buffers::prefetch_bytes(self.relation, block, start, size);
+        }
+    }
+
+    fn find_room(&mut self, class: u8) -> Result<Option<u32>, Corruption> {
+        let Some(block) = free_space::find(self.relation, class) else { return Ok(None) };
+        if block < self.count || block < self.count()? {
+            return Ok(Some(block));
+        }
+        // the map may outlive blocks that a crash took
+        free_space::note(self.relation, block, 0);
+        Ok(None)
+    }
+
+    fn note_room(&mut self, block: u32, class: u8) -> Result<(), Corruption> {
+        free_space::note(self.relation, block, class);
+        Ok(())
+    }
+
+    fn publish_room(&mut self) -> Result<(), Corruption> {
+        free_space::publish(self.relation);
+        Ok(())
+    }
+
     fn update(&mut self) -> Result<IndexChange<'_>, Corruption> {
         Ok(IndexChange {
             relation: self.relation,
@@ -266,14 +295,18 @@ impl<'r> BlockStore for IndexBlocks<'r> {
     }
 
     fn lock(&mut self, lock: OperationLock, mode: LockMode) -> Result<(), Corruption> {
-        // SAFETY: the relation is open; a heavyweight lock ends with the transaction at the latest.
-        unsafe { server::LockPage(self.relation.as_ptr(), lock_page(lock), lock_mode(mode)) };
+        for page in lock_pages(lock, mode) {
+            // SAFETY: the relation is open; a heavyweight lock ends with the transaction at the latest.
+            unsafe { server::LockPage(self.relation.as_ptr(), page, lock_mode(mode)) };
+        }
         Ok(())
     }
 
     fn unlock(&mut self, lock: OperationLock, mode: LockMode) {
-        // SAFETY: the caller holds it.
-        unsafe { server::UnlockPage(self.relation.as_ptr(), lock_page(lock), lock_mode(mode)) };
+        for page in lock_pages(lock, mode) {
+            // SAFETY: the caller holds it.
+            unsafe { server::UnlockPage(self.relation.as_ptr(), page, lock_mode(mode)) };
+        }
     }
 
     fn pause(&mut self) -> Result<(), Corruption> {
@@ -294,10 +327,22 @@ impl<'r> BlockStore for IndexBlocks<'r> {
     }
 }
 
-fn lock_page(lock: OperationLock) -> u32 {
-    match lock {
-        OperationLock::Update => 0,
-        OperationLock::Scan => 1,
+/// Page locks that scans share out among them.
+const SCAN_LOCKS: u32 = 16;
+
+/// The page locks that an operation lock consists of. A scan takes one of several, by its backend's number, and who
+/// waits for all scans takes each: were there one only, all scans of all backends would meet at one partition of the
+/// lock manager (src/backend/storage/lmgr/README).
+#[inline]
+fn lock_pages(lock: OperationLock, mode: LockMode) -> Range<u32> {
+    match (lock, mode) {
+        (OperationLock::Update, _) => 0..1,
+        (OperationLock::Scan, LockMode::Exclusive) => 1..1 + SCAN_LOCKS,
+        (OperationLock::Scan, LockMode::Shared) => {
+            // SAFETY: set when the process began.
+            let own = 1 + unsafe { pg_sys::MyProcPid } as u32 % SCAN_LOCKS;
+            own..own + 1
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 //! Rust frames and so may only be called where nothing on the stack needs dropping. Types, constants and variables
 //! come from `pgrx::pg_sys`; its functions are not called, since their guard keeps a part of an error only.
 
+pub mod alter;
 pub mod am;
 pub mod array;
 pub mod backend;
@@ -18,6 +19,7 @@ mod extend;
 #[cfg(feature = "fault_points")]
 pub mod faults;
 pub mod ffi;
+mod free_space;
 pub mod guard;
 pub mod guc;
 pub mod inspect;

@@ -200,6 +200,26 @@ pub fn prefetch_item(relation: Rel<'_>, tid: Tid, size: usize) {
     }
 }
 
+/// Asks for some bytes of a block.
+#[inline(always)]
+pub fn prefetch_bytes(relation: Rel<'_>, block: u32, start: usize, size: usize) {
+    let Some(&buffer) = table(relation).get(block as usize) else { return };
+    if buffer <= 0 {
+        return;
+    }
+    let at = (buffer - 1) as usize;
+    // SAFETY: reads the addresses of headers and pages, which are set before any backend runs.
+    let (headers, pages) = unsafe { (ffi::BufferDescriptors.cast::<u8>(), ffi::BufferBlocks.cast::<u8>()) };
+    prefetch_line(headers.wrapping_byte_add(at * DESCRIPTOR));
+    let page = pages.wrapping_byte_add(at * PAGE_SIZE);
+    prefetch_line(page);
+    let size = size.min(PAGE_SIZE.saturating_sub(start));
+    prefetch_lines(page.wrapping_byte_add(start), size.min(FURTHEST_AHEAD));
+}
+
+/// Lines further on the processor asks for itself, once it has seen the first ones read.
+const FURTHEST_AHEAD: usize = 2048;
+
 /// Adds reads that found their buffer to the relation's statistics.
 pub fn count_hits(relation: Rel<'_>, hits: u32) {
     // SAFETY: the relation is open; pgstat_info is null or its own counters.

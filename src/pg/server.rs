@@ -14,9 +14,9 @@ use pgrx::pg_sys::{
     GucEnumCheckHook, GucIntAssignHook, GucIntCheckHook, GucRealAssignHook, GucRealCheckHook, GucShowHook,
     GucSource, HeapTuple, IndexInfo, IndexPath, IndexScanDesc, List, MemoryContext, MemoryContextCallback,
     Oid, PGFunction, Page, ParamListInfo, PlannedStmt, PlannerInfo, ProcessUtilityContext, QueryCompletion,
-    QueryEnvironment, ReadBufferMode, Relation, SPIPlanPtr, SPITupleTable, Snapshot, TransactionId,
-    TupleDesc, Tuplestorestate, TypeFuncClass, config_enum_entry, relopt_kind, relopt_parse_elt, text,
-    varlena,
+    QueryEnvironment, ReadBufferMode, Relation, SPIPlanPtr, SPITupleTable, ScanKeyData, Snapshot,
+    SysScanDesc, TransactionId, TupleDesc, Tuplestorestate, TypeFuncClass, config_enum_entry,
+    relopt_enum_elt_def, relopt_kind, relopt_parse_elt, text, varlena,
 };
 
 use super::guard;
@@ -180,6 +180,7 @@ server! {
     fn IndexGetRelation(index: Oid, missing_ok: bool) -> Oid;
     fn BuildIndexInfo(index: Relation) -> *mut IndexInfo;
     fn get_am_name(method: Oid) -> *mut c_char;
+    fn get_rel_relkind(relation: Oid) -> c_char;
     fn RelationGetIndexScan(index: Relation, keys: c_int, order_bys: c_int) -> IndexScanDesc;
     fn add_reloption_kind() -> relopt_kind::Type;
     fn add_int_reloption(
@@ -190,6 +191,37 @@ server! {
         smallest: c_int,
         largest: c_int,
         mode: c_int,
+    );
+    fn add_enum_reloption(
+        kinds: u32,
+        name: *const c_char,
+        description: *const c_char,
+        members: *mut relopt_enum_elt_def,
+        default: c_int,
+        detail: *const c_char,
+        mode: c_int,
+    );
+    fn extractRelOptions(
+        tuple: HeapTuple,
+        descriptor: TupleDesc,
+        method: pg_sys::amoptions_function,
+    ) -> *mut pg_sys::bytea;
+    fn systable_beginscan(
+        heap: Relation,
+        index: Oid,
+        index_ok: bool,
+        snapshot: Snapshot,
+        keys: c_int,
+        key: *mut ScanKeyData,
+    ) -> SysScanDesc;
+    fn systable_getnext(scan: SysScanDesc) -> HeapTuple;
+    fn systable_endscan(scan: SysScanDesc);
+    fn ScanKeyInit(
+        entry: *mut ScanKeyData,
+        attribute: i16,
+        strategy: u16,
+        procedure: Oid,
+        argument: Datum,
     );
     fn build_reloptions(
         options: Datum,
@@ -239,6 +271,10 @@ server! {
         buffers: *mut Buffer,
         extended_by: *mut u32,
     ) -> u32;
+    fn GetPageWithFreeSpace(relation: Relation, bytes: usize) -> u32;
+    fn GetRecordedFreeSpace(relation: Relation, block: u32) -> usize;
+    fn RecordPageWithFreeSpace(relation: Relation, block: u32, bytes: usize);
+    fn FreeSpaceMapVacuum(relation: Relation);
     fn LockPage(relation: Relation, block: u32, mode: c_int);
     fn UnlockPage(relation: Relation, block: u32, mode: c_int);
     fn LockRelationForExtension(relation: Relation, mode: c_int);

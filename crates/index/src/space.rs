@@ -381,6 +381,21 @@ pub fn normalize(kind: ValueKind, value: &[u8], out: &mut ValueBuf) -> Result<bo
     }
 }
 
+/// Whether a value's Euclidean norm is above zero, so that [`normalize`] would not answer false.
+///
+/// # Errors
+/// When the bytes are no value of the kind.
+pub fn has_direction(kind: ValueKind, value: &[u8]) -> Result<bool, ValueError> {
+    let norm = match kind {
+        ValueKind::Vector => f32::norm(kernels(), DenseView::<f32>::new(value)?.elements()),
+        ValueKind::Halfvec => f16::norm(kernels(), DenseView::<f16>::new(value)?.elements()),
+        ValueKind::Sparsevec => kernels().norm_f32(SparseView::new(value)?.values()),
+        ValueKind::Bit => return Ok(false),
+    };
+    // a NaN is not
+    Ok(norm > 0.0)
+}
+
 fn normalize_dense<T: DenseKernels>(value: &[u8], out: &mut ValueBuf) -> Result<bool, ValueError> {
     let elements = DenseView::<T>::new(value)?.elements();
     let norm = T::norm(kernels(), elements);
@@ -460,5 +475,15 @@ mod tests {
         assert!(normalize(ValueKind::Vector, vector(&[3.0, 4.0]).bytes(), &mut out).unwrap());
         assert_eq!(DenseView::<f32>::new(out.bytes()).unwrap().elements(), &[0.6, 0.8]);
         assert!(!normalize(ValueKind::Vector, vector(&[0.0, 0.0]).bytes(), &mut out).unwrap());
+        for (elements, expected) in [([0.0, 0.0], false), ([0.0, 1e-44], true), ([f32::NAN, 1.0], false)] {
+            let value = vector(&elements);
+            assert_eq!(has_direction(ValueKind::Vector, value.bytes()), Ok(expected));
+            assert_eq!(
+                normalize(ValueKind::Vector, value.bytes(), &mut out).is_ok_and(|unit| unit),
+                expected
+            );
+        }
+        assert_eq!(has_direction(ValueKind::Bit, &[]), Ok(false));
+        assert!(has_direction(ValueKind::Halfvec, &[0; 3]).is_err());
     }
 }

@@ -6,7 +6,7 @@ mod support;
 use std::mem::MaybeUninit;
 use std::{ptr, slice};
 use support::Random;
-use vector_kernels::{GROUP, PANEL, SHORT, available, f16};
+use vector_kernels::{FAST_ENTRIES, FAST_QUAD, GROUP, PANEL, SHORT, available, f16};
 
 /// A mapping whose first and last page are inaccessible.
 struct Guarded {
@@ -140,6 +140,12 @@ fn nothing_beyond_the_slices_is_touched() {
                     (first.slice::<u8>(3 * n8 / 8 * 2, at_end), second.slice::<i8>(n8, at_end));
                 let out = third.slice::<i32>(3, at_end);
                 assert_eq!(k.plane_products(codes, n8 / 8 * 2, 2, query, out), 3);
+                if n <= 260 {
+                    let table = first.slice::<u8>(n * FAST_QUAD, at_end);
+                    let block = second.slice::<u8>(n * FAST_QUAD, at_end);
+                    let out = third.slice::<[u32; FAST_ENTRIES]>(1, at_end);
+                    k.fastscan(table, block, n, &mut out[0]);
+                }
                 k.hadamard_f32(first.slice::<f32>(n, at_end));
                 let (a, b) = (first.slice::<u8>(n, at_end), second.slice::<u8>(n, at_end));
                 a.copy_from_slice(&random.bytes(n));

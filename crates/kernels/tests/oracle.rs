@@ -3,7 +3,7 @@
 mod support;
 
 use support::{Random, lengths, same_f16, widened};
-use vector_kernels::{GROUP, Kernels, MAX_PLANES, PANEL, available, f16};
+use vector_kernels::{FAST_ENTRIES, FAST_QUAD, GROUP, Kernels, MAX_PLANES, PANEL, available, f16};
 
 /// Offsets of a slice in its allocation, in elements. Odd ones break every alignment but the element's own.
 const OFFSETS: [(usize, usize); 3] = [(0, 0), (1, 3), (5, 2)];
@@ -315,6 +315,41 @@ fn plane_products_stop_where_codes_end() {
         assert_eq!(k.plane_products(&[0xff; 16 * 2 + 15], 16, 2, &query, &mut out), 2);
         assert_eq!(out, [192, 192, 9, 9]);
         assert_eq!(k.plane_products(&[0xff; 15], 16, 2, &query, &mut out), 0);
+    }
+}
+
+/// Every number of quads around a vector's and a turn's, with the largest bytes, too; tables and blocks at odd
+/// addresses; what is beyond the quads asked for takes no part.
+#[test]
+fn fastscan() {
+    let mut numbers: Vec<usize> = (0..=9).collect();
+    if !cfg!(miri) {
+        numbers.extend([16, 25, 32, 96, 255, 256, 257, 258, 259, 260, 384, 511, 512, 513, 1000, 1027, 4096]);
+    }
+    for k in available() {
+        let mut random = Random(10);
+        for &quads in &numbers {
+            for largest in [false, true] {
+                let mut table = random.bytes(1 + (quads + 1) * FAST_QUAD);
+                let block = random.bytes(1 + (quads + 2) * FAST_QUAD);
+                if largest {
+                    table.fill(255);
+                }
+                let (table, block) = (&table[1..], &block[1..]);
+                let want = |quads: usize| -> [u32; FAST_ENTRIES] {
+                    std::array::from_fn(|e| {
+                        let nibble = |q: usize| block[q * FAST_QUAD + e % 16] >> (e / 16 * 4) & 15;
+                        (0..quads).map(|q| u32::from(table[q * FAST_QUAD + usize::from(nibble(q))])).sum()
+                    })
+                };
+                let mut out = [77; FAST_ENTRIES];
+                k.fastscan(table, block, quads, &mut out);
+                assert_eq!(out, want(quads), "{} {quads}", k.tier().name());
+                // no more than both slices hold
+                k.fastscan(table, block, usize::MAX, &mut out);
+                assert_eq!(out, want(quads + 1), "{} {quads}", k.tier().name());
+            }
+        }
     }
 }
 

@@ -19,6 +19,7 @@ use super::v1::reader::Traversal;
 use super::{insert as inserting, scan as scanning, vacuum as vacuuming};
 use crate::quant::rabitq::Bits;
 use crate::quant::space::CodedSpace;
+use crate::space::ValueBuf;
 use crate::storage::blocks::BlockStore;
 use crate::storage::page::{Damage, Tid};
 use crate::storage::verify::Violation;
@@ -147,7 +148,7 @@ pub fn write_index<B: BlockStore, S: CodedSpace>(
             let shape = Shape { kind: space.kind(), dims, m, bits: Bits::for_dims(dims), filter_size: 0 };
             let own = InlineMeta::new(&shape, meta.ef_construction, form.seed);
             let shared = Shared::new(&own, blocks.page_size()).map_err(|damage| damage.on(META_BLOCK))?;
-            let index = Index::new(Arc::new(shared), space);
+            let index = Index::new(&shared, space);
             let mut room = Room::new();
             InlineGraph::new(blocks, &index, ef_construction, &mut room)
                 .write_index(own, graph, workers, budget)
@@ -289,7 +290,7 @@ impl Scan {
                 self.v1.next(&mut PageGraph::new(blocks, shape), query, settings)
             }
             Some(shared) => {
-                let index = Index::new(Arc::clone(shared), space);
+                let index = Index::new(shared, space);
                 let found = self.codes.next(blocks, &index, query, settings)?;
                 Ok(found.map(|(row, _)| row))
             }
@@ -297,19 +298,20 @@ impl Scan {
     }
 }
 
-/// Looks at the value of an element, in place.
+/// Looks at the value of an element, in place, or in `buffer` where pages have it in pieces.
 ///
 /// # Errors
 /// When there is no element at `tid`, and what `look` answers.
 pub fn read_value<B: BlockStore, R>(
     opened: &Opened,
     blocks: &mut B,
+    buffer: &mut ValueBuf,
     tid: Tid,
     look: impl FnOnce(&[u8]) -> Result<R, Damage>,
 ) -> Result<R, B::Error> {
     match &opened.inline {
         None => super::v1::graph::read_value(blocks, tid, look),
-        Some(_) => Err(unfinished()),
+        Some(shared) => super::inline::graph::read_value(blocks, &shared.layout, buffer, tid, look),
     }
 }
 

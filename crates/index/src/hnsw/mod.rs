@@ -8,6 +8,7 @@ mod backlinks;
 pub mod build;
 pub mod census;
 pub mod check;
+pub mod choice;
 mod foreign_tests;
 pub mod format;
 pub mod graph;

@@ -1,6 +1,8 @@
 //! Kernels for AVX2 with FMA and F16C: eight floats to a vector.
 
-use super::dispatch::{ByteCode, CodeColumns, CodeHead, Kernels, PANEL, PLANE_BLOCK, PlaneSums, Tier};
+use super::dispatch::{
+    ByteCode, CodeColumns, CodeHead, FAST_ENTRIES, FAST_QUAD, Kernels, PANEL, PLANE_BLOCK, PlaneSums, Tier,
+};
 use super::{cosine, generic, jaccard, scalar};
 use core::arch::x86_64::*;
 use half::f16;
@@ -294,6 +296,59 @@ unsafe fn plane_products(
         }
         // SAFETY: i is below `count`, for which the caller has places.
         unsafe { *out.add(i) = products_total(sum, products_zero()) + rest };
+    }
+}
+
+/// Quads of a turn of [`fastscan`]: 256 * 255 < 2^16.
+const FAST_TURN: usize = 256;
+
+/// Two quads at a time. What was looked up is a byte; sums are of 16 bits, in two ways: of whole words, in which the
+/// odd entries' bytes stand above the even ones', and of the odd bytes alone; the even ones' sums are the difference.
+#[target_feature(enable = "avx2,fma,f16c,popcnt,bmi2")]
+unsafe fn fastscan(table: *const u8, block: *const u8, quads: usize, out: *mut u32) {
+    let nibble = _mm256_set1_epi8(15);
+    let mut sums = [_mm256_setzero_si256(); 4];
+    let mut done = 0;
+    while done < quads {
+        let end = quads.min(done + FAST_TURN);
+        let (mut words, mut odd) = ([_mm256_setzero_si256(); 2], [_mm256_setzero_si256(); 2]);
+        while done < end {
+            // SAFETY: the caller vouches for FAST_QUAD bytes a quad behind both pointers; two are read where two
+            // are left, else one.
+            let (entries, values) = unsafe {
+                let (entries, values) = (block.add(done * FAST_QUAD), table.add(done * FAST_QUAD));
+                if quads - done >= 2 {
+                    (_mm256_loadu_si256(entries.cast()), _mm256_loadu_si256(values.cast()))
+                } else {
+                    (
+                        _mm256_zextsi128_si256(_mm_loadu_si128(entries.cast())),
+                        _mm256_zextsi128_si256(_mm_loadu_si128(values.cast())),
+                    )
+                }
+            };
+            let low = _mm256_shuffle_epi8(values, _mm256_and_si256(entries, nibble));
+            let high = _mm256_shuffle_epi8(values, _mm256_and_si256(_mm256_srli_epi16::<4>(entries), nibble));
+            for ((words, odd), bytes) in words.iter_mut().zip(&mut odd).zip([low, high]) {
+                *words = _mm256_add_epi16(*words, bytes);
+                *odd = _mm256_add_epi16(*odd, _mm256_srli_epi16::<8>(bytes));
+            }
+            done += 2;
+        }
+        for (i, (words, odd)) in words.into_iter().zip(odd).enumerate() {
+            let even = _mm256_sub_epi16(words, _mm256_slli_epi16::<8>(odd));
+            let fold = |x| _mm_add_epi16(_mm256_castsi256_si128(x), _mm256_extracti128_si256::<1>(x));
+            let (even, odd) = (fold(even), fold(odd));
+            for (j, eight) in
+                [_mm_unpacklo_epi16(even, odd), _mm_unpackhi_epi16(even, odd)].into_iter().enumerate()
+            {
+                let sum = &mut sums[2 * i + j];
+                *sum = _mm256_add_epi32(*sum, _mm256_cvtepu16_epi32(eight));
+            }
+        }
+    }
+    for (i, sum) in sums.into_iter().enumerate() {
+        // SAFETY: the caller has FAST_ENTRIES writable integers, which are four vectors.
+        unsafe { _mm256_storeu_si256(out.add(i * (FAST_ENTRIES / 4)).cast(), sum) };
     }
 }
 

@@ -1,7 +1,10 @@
 //! AVX-512 kernels: sixteen floats to a vector, and masked loads and stores that make tails as cheap as
 //! whole vectors.
 
-use super::dispatch::{ByteCode, CodeColumns, CodeHead, GROUP, Kernels, PANEL, PLANE_BLOCK, PlaneSums, Tier};
+use super::dispatch::{
+    ByteCode, CodeColumns, CodeHead, FAST_ENTRIES, FAST_QUAD, GROUP, Kernels, PANEL, PLANE_BLOCK, PlaneSums,
+    Tier,
+};
 use super::{cosine, generic, jaccard, scalar};
 use core::arch::x86_64::*;
 use half::f16;
@@ -369,6 +372,75 @@ unsafe fn plane_products(
             unsafe { *out.add(done + i) = _mm512_reduce_add_epi32(*sum) };
         }
         done += batch;
+    }
+}
+
+/// Quads that fill a vector.
+const FAST_STEP: usize = 4;
+/// Vectors of quads, the sum of whose bytes in one place still fits 16 bits: 64 * 4 * 255 < 2^16.
+const FAST_TURN: usize = 64;
+
+/// Four quads at a time. What was looked up is a byte; sums are of 16 bits, in two ways: of whole words, in which the
+/// odd entries' bytes stand above the even ones', and of the odd bytes alone; the even ones' sums are the difference.
+#[target_feature(
+    enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vpopcntdq,avx2,fma,f16c,popcnt,bmi2"
+)]
+unsafe fn fastscan(table: *const u8, block: *const u8, quads: usize, out: *mut u32) {
+    let nibble = _mm512_set1_epi8(15);
+    let (mut low_sums, mut high_sums) = (_mm512_setzero_si512(), _mm512_setzero_si512());
+    // words of even and odd entries take turns in the sums of a vector, by entry
+    let order = _mm512_set_epi16(
+        31, 23, 30, 22, 29, 21, 28, 20, 27, 19, 26, 18, 25, 17, 24, 16, 15, 7, 14, 6, 13, 5, 12, 4, 11, 3,
+        10, 2, 9, 1, 8, 0,
+    );
+    let mut done = 0;
+    while done < quads {
+        let (mut low, mut low_odd) = (_mm512_setzero_si512(), _mm512_setzero_si512());
+        let (mut high, mut high_odd) = (_mm512_setzero_si512(), _mm512_setzero_si512());
+        let mut step = |entries, values| {
+            let x = _mm512_shuffle_epi8(values, _mm512_and_si512(entries, nibble));
+            let y = _mm512_shuffle_epi8(values, _mm512_and_si512(_mm512_srli_epi16::<4>(entries), nibble));
+            low = _mm512_add_epi16(low, x);
+            high = _mm512_add_epi16(high, y);
+            low_odd = _mm512_add_epi16(low_odd, _mm512_srli_epi16::<8>(x));
+            high_odd = _mm512_add_epi16(high_odd, _mm512_srli_epi16::<8>(y));
+        };
+        let turn = FAST_TURN.min((quads - done) / FAST_STEP);
+        // SAFETY: the caller vouches for FAST_QUAD bytes a quad behind both pointers; a step reads a vector of
+        // FAST_STEP quads, of which `turn` are left, and then the bytes of the quads left, less than FAST_STEP.
+        unsafe {
+            for _ in 0..turn {
+                step(load_bytes(block.add(done * FAST_QUAD)), load_bytes(table.add(done * FAST_QUAD)));
+                done += FAST_STEP;
+            }
+            let rest = quads - done;
+            if rest > 0 && rest < FAST_STEP && turn < FAST_TURN {
+                let at = done * FAST_QUAD;
+                step(
+                    tail_bytes(block.add(at), rest * FAST_QUAD),
+                    tail_bytes(table.add(at), rest * FAST_QUAD),
+                );
+                done = quads;
+            }
+        }
+        let low_even = _mm512_sub_epi16(low, _mm512_slli_epi16::<8>(low_odd));
+        let high_even = _mm512_sub_epi16(high, _mm512_slli_epi16::<8>(high_odd));
+        // the four lanes of each of the four vectors come together in one lane
+        let half =
+            |a, b| _mm512_add_epi16(_mm512_shuffle_i64x2::<0x44>(a, b), _mm512_shuffle_i64x2::<0xee>(a, b));
+        let (lows, highs) = (half(low_even, low_odd), half(high_even, high_odd));
+        let all = _mm512_add_epi16(
+            _mm512_shuffle_i64x2::<0x88>(lows, highs),
+            _mm512_shuffle_i64x2::<0xdd>(lows, highs),
+        );
+        let all = _mm512_permutexvar_epi16(order, all);
+        low_sums = _mm512_add_epi32(low_sums, _mm512_cvtepu16_epi32(_mm512_castsi512_si256(all)));
+        high_sums = _mm512_add_epi32(high_sums, _mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64::<1>(all)));
+    }
+    // SAFETY: the caller has FAST_ENTRIES writable integers, which are two vectors.
+    unsafe {
+        _mm512_storeu_si512(out.cast(), low_sums);
+        _mm512_storeu_si512(out.add(FAST_ENTRIES / 2).cast(), high_sums);
     }
 }
 

@@ -120,6 +120,11 @@ pub struct PlaneSums {
     pub across: f32,
 }
 
+/// Entries of a block of [`Kernels::fastscan`].
+pub const FAST_ENTRIES: usize = 32;
+/// Bytes of a block, and of the table, for a quad of elements.
+pub const FAST_QUAD: usize = 16;
+
 /// Vectors handed to a panel kernel at a time.
 const BATCH: usize = 8;
 
@@ -129,6 +134,7 @@ type Panel = unsafe fn(*const *const f32, usize, *const f32, usize, *mut f32);
 type BytePanel = unsafe fn(*const *const i8, usize, *const u8, usize, *mut i32);
 type CodeBounds = unsafe fn(*const CodeHead, usize, *const CodeColumns, *const i32, *mut f32);
 type PlaneProducts = unsafe fn(*const u8, usize, usize, usize, *const i8, usize, *mut i32);
+type FastScan = unsafe fn(*const u8, *const u8, usize, *mut u32);
 type EncodePlanes = unsafe fn(*const f32, *const f32, usize, usize, f32, *mut u8) -> PlaneSums;
 type InPlace = unsafe fn(*mut f32, usize);
 type Encode = unsafe fn(*const f32, *mut i8, usize) -> ByteCode;
@@ -150,6 +156,7 @@ pub struct Kernels {
     // integers for each, and write as many floats. `plane_products` gets codes, their stride, their count, their
     // planes (at most MAX_PLANES), a query of a multiple of eight bytes and its length; `hadamard_f32` a power of two;
     // `encode_planes` a multiple of PLANE_BLOCK, the planes (1 to MAX_PLANES) and planes * n / 8 writable bytes.
+    // `fastscan` gets a table and a block of FAST_QUAD bytes a quad for so many quads and writes FAST_ENTRIES integers.
     // `copy_short` gets at most SHORT, and its `*mut` is writable for SHORT bytes.
     pub(crate) tier: Tier,
     pub(crate) l2_squared_f32: Pair<f32, f32>,
@@ -175,6 +182,7 @@ pub struct Kernels {
     pub(crate) encode_i8: Encode,
     pub(crate) plane_products: PlaneProducts,
     pub(crate) encode_planes: EncodePlanes,
+    pub(crate) fastscan: FastScan,
     pub(crate) hadamard_f32: InPlace,
     pub(crate) hamming: Pair<u8, u64>,
     pub(crate) jaccard_distance: Pair<u8, f64>,
@@ -472,6 +480,19 @@ impl Kernels {
             (self.plane_products)(codes.as_ptr(), stride, count, planes, query.as_ptr(), n, out.as_mut_ptr());
         }
         count
+    }
+
+    /// Sums of what a table has for each of 32 codes of one bit an element, four elements (a *quad*) to a look-up
+    /// (André, Kermarrec and Le Scouarnec, "Cache locality is not enough", VLDB 2015). The table has 16 bytes a
+    /// quad, one for each value of a code's four bits, and so has the block: byte `i` holds the four bits of code
+    /// `i` in its low half, those of code `i + 16` in its high half. Looks at `quads` quads, or as many as there
+    /// are in both slices; beyond 2^24 of them sums may wrap around.
+    #[inline]
+    pub fn fastscan(&self, table: &[u8], block: &[u8], quads: usize, out: &mut [u32; FAST_ENTRIES]) {
+        let quads = quads.min(table.len() / FAST_QUAD).min(block.len() / FAST_QUAD);
+        // SAFETY: table and block hold FAST_QUAD bytes for each of the quads and `&mut` overlaps no `&`; a table of
+        // kernels is reachable only on a CPU with its features.
+        unsafe { (self.fastscan)(table.as_ptr(), block.as_ptr(), quads, out.as_mut_ptr()) }
     }
 
     /// Makes the code of the residual r = x - c in `planes` bits an element (see [`Kernels::plane_products`]

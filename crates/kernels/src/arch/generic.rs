@@ -510,6 +510,7 @@ macro_rules! kernel_table {
             encode_i8,
             plane_products,
             encode_planes,
+            fastscan,
             hadamard_f32,
             hamming,
             jaccard_distance,

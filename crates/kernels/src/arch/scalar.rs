@@ -4,8 +4,8 @@
 //! lets the compiler use the vector unit of the target's baseline.
 
 use super::dispatch::{
-    ByteCode, CodeColumns, CodeHead, GROUP, Kernels, PANEL, PLANE_BLOCK, PRODUCT_EPS, PlaneSums, ROUNDING,
-    Tier,
+    ByteCode, CodeColumns, CodeHead, FAST_ENTRIES, FAST_QUAD, GROUP, Kernels, PANEL, PLANE_BLOCK,
+    PRODUCT_EPS, PlaneSums, ROUNDING, Tier,
 };
 use super::{cosine, jaccard, per_step};
 use core::slice::{from_raw_parts, from_raw_parts_mut};
@@ -386,6 +386,28 @@ unsafe fn encode_planes(
     sums
 }
 
+unsafe fn fastscan(table: *const u8, block: *const u8, quads: usize, out: *mut u32) {
+    // SAFETY: the caller passes FAST_QUAD readable bytes a quad twice, and FAST_ENTRIES writable places that overlap
+    // neither (the contract of `Kernels`).
+    let (table, block, out) = unsafe {
+        (
+            from_raw_parts(table, quads * FAST_QUAD),
+            from_raw_parts(block, quads * FAST_QUAD),
+            from_raw_parts_mut(out, FAST_ENTRIES),
+        )
+    };
+    let (low, high) = out.split_at_mut(FAST_QUAD);
+    low.fill(0);
+    high.fill(0);
+    let tables = table.as_chunks::<FAST_QUAD>().0.iter();
+    for (table, block) in tables.zip(block.as_chunks::<FAST_QUAD>().0) {
+        for ((low, high), nibbles) in low.iter_mut().zip(high.iter_mut()).zip(block) {
+            *low = low.wrapping_add(u32::from(table[usize::from(nibbles & 15)]));
+            *high = high.wrapping_add(u32::from(table[usize::from(nibbles >> 4)]));
+        }
+    }
+}
+
 /// Butterflies of ever larger distance: every tier's, compiled with its features.
 #[inline(always)]
 pub(super) unsafe fn hadamard_f32(a: *mut f32, n: usize) {
@@ -510,6 +532,7 @@ pub(crate) static KERNELS: Kernels = Kernels {
     encode_i8,
     plane_products,
     encode_planes,
+    fastscan,
     hadamard_f32,
     hamming,
     jaccard_distance,

@@ -46,7 +46,7 @@ struct Segment {
 #[derive(Debug)]
 pub struct PagePlan<'g, S> {
     graph: &'g Graph<S>,
-    index: &'g Index<S>,
+    index: &'g Index<'g, S>,
     sections: Vec<Section>,
     /// of each node, the number of records of upper layers before its own
     upper_before: Vec<u32>,
@@ -87,7 +87,7 @@ impl<'g, S: CodedSpace> PagePlan<'g, S> {
     /// [`Damage::OUT_OF_MEMORY`], or more nodes than ids can name.
     pub fn new(
         graph: &'g Graph<S>,
-        index: &'g Index<S>,
+        index: &'g Index<'g, S>,
         budget: usize,
         workers: &mut Workers<'_>,
     ) -> Result<Self, Damage> {

@@ -3,10 +3,12 @@
 use std::ops::Range;
 
 use super::edit::Edits;
-use super::layout::{Layout, PageKind, Record, offset, page_kind, segment};
+use super::layout::{Layout, PageKind, Record, offset, page_kind};
 use super::meta::{META_BLOCK, read_meta};
 use super::neighbour_search::{InlineSearch, InlineWalk};
-use super::records::{climb, look_at_ground, look_at_upper, look_at_value, member_of, slot_of};
+use super::records::{
+    climb, look_at_ground, look_at_segment, look_at_upper, look_at_value, member_of, slot_of,
+};
 use super::scan::Index;
 use crate::ValueError;
 use crate::hnsw::graph::{Graph, GraphRead, ListsRef, Member, OnPage};
@@ -15,7 +17,7 @@ use crate::hnsw::params::{layer_range, layer_slots, max_level};
 use crate::quant::space::CodedSpace;
 use crate::space::ValueBuf;
 use crate::storage::blocks::{BlockStore, LockMode, OperationLock};
-use crate::storage::page::{Damage, Tid};
+use crate::storage::page::{Corruption, Damage, Tid};
 use crate::work::memory::{append, resize};
 
 /// Memory of reads and changes, kept from one to the next: nothing that needs dropping may stand on a frame that reads.
@@ -47,7 +49,7 @@ pub struct InlineGraph<'b, B, S> {
     /// the blocks
     pub blocks: &'b mut B,
     /// what it is
-    pub index: &'b Index<S>,
+    pub index: &'b Index<'b, S>,
     /// queue length of inserts
     pub ef_construction: usize,
     /// room
@@ -56,7 +58,12 @@ pub struct InlineGraph<'b, B, S> {
 
 impl<'b, B, S> InlineGraph<'b, B, S> {
     /// The graph in `blocks`.
-    pub fn new(blocks: &'b mut B, index: &'b Index<S>, ef_construction: usize, room: &'b mut Room) -> Self {
+    pub fn new(
+        blocks: &'b mut B,
+        index: &'b Index<'b, S>,
+        ef_construction: usize,
+        room: &'b mut Room,
+    ) -> Self {
         // others may have changed what was read for another operation
         room.edits.begin();
         InlineGraph { blocks, index, ef_construction, room }
@@ -75,6 +82,12 @@ pub fn read_value<B: BlockStore, R>(
     look: impl FnOnce(&[u8]) -> Result<R, Damage>,
 ) -> Result<R, B::Error> {
     look_at_value(blocks, layout, buffer, tid, |_, value| look(value))
+}
+
+/// The error for a chain that leads to what is none of its segments.
+#[cold]
+pub(super) fn strange_segment<E: From<Corruption>>(at: Tid) -> E {
+    Damage::at(at.offset(), "segment of other rows").on(at.block()).into()
 }
 
 /// Whether a record of layer 0 is still that of a node that was read before.
@@ -241,8 +254,9 @@ impl<B: BlockStore, S: CodedSpace> GraphRead for InlineGraph<'_, B, S> {
                 Ok(if is_own(record, member) { record.header.chain } else { Tid::INVALID })
             })?,
             Some(part) => {
-                let (number, next) =
+                let last =
                     look_at_segment(self.blocks, layout, part, |header, _| Ok((header.number, header.next)))?;
+                let Some((number, next)) = last else { return Err(strange_segment(part)) };
                 below = Some(number);
                 next
             }
@@ -250,14 +264,18 @@ impl<B: BlockStore, S: CodedSpace> GraphRead for InlineGraph<'_, B, S> {
         if !at.is_valid() {
             return Ok(false);
         }
-        look_at_segment(self.blocks, layout, at, |header, rows| {
+        // whoever asks is the only one that gives segments back
+        let found = look_at_segment(self.blocks, layout, at, |header, rows| {
             let own = Some(header.owner) == owner && header.version == member.version;
-            if !own || below.is_some_and(|below| header.number >= below) {
-                return Err(Damage::at(at.offset(), "segment of other rows"));
+            let falls = below.is_none_or(|below| header.number < below);
+            if own && falls {
+                append(out, rows)?;
             }
-            append(out, rows)?;
-            Ok(())
+            Ok(own && falls)
         })?;
+        if found != Some(true) {
+            return Err(strange_segment(at));
+        }
         *part = Some(at);
         Ok(true)
     }
@@ -313,24 +331,6 @@ impl<B: BlockStore, S: CodedSpace> GraphRead for InlineGraph<'_, B, S> {
         let (layout, slots) = (&index.layout, &mut room.slots);
         blocks.read_in_passing(page, |bytes| visit(bytes, page, layout, lists.then_some(slots), &mut each))
     }
-}
-
-/// Looks at a segment of heap TIDs.
-fn look_at_segment<B: BlockStore, R>(
-    blocks: &mut B,
-    layout: &Layout,
-    at: Tid,
-    look: impl FnOnce(&super::layout::SegmentHeader, &[Tid]) -> Result<R, Damage>,
-) -> Result<R, B::Error> {
-    blocks.read(at.block(), |bytes| {
-        let (slots, kind) = match page_kind(bytes)? {
-            Some(PageKind::LongChain) => (&layout.long_chain, PageKind::LongChain),
-            _ => (&layout.chain, PageKind::Chain),
-        };
-        let slot = slot_of(at, slots.per_page)?;
-        let (header, rows) = segment(slots.get(bytes, kind, slot)?, slot)?;
-        look(header, rows)
-    })
 }
 
 /// Shows the elements of a page, when it is one of layer 0. Those of layer 0 only come with their lists when `lists` is

@@ -42,7 +42,8 @@ fn clear_record<C: PageUpdate>(
     }
     if let Ok((header, _)) = RecordHeader::mut_from_prefix(bytes) {
         let (version, rest) = (next_version(header.version), header.rest);
-        *header = RecordHeader { state: state::FREE, version, rest, ..RecordHeader::new(0, 0) };
+        *header = RecordHeader::new(0, 0);
+        (header.state, header.version, header.rest) = (state::FREE, version, rest);
     }
     free(change, page, &records.slots, site.slot)?;
     if is_one_slot(layout, site.layer) {

@@ -134,7 +134,7 @@ impl Walk for InlineWalk {
 #[derive(Debug)]
 pub struct InlineSearch<'a, B, S: CodedSpace> {
     blocks: &'a mut B,
-    index: &'a Index<S>,
+    index: &'a Index<'a, S>,
     value: &'a [u8],
     query: S::View<'a>,
     /// the value's distance from itself
@@ -153,7 +153,7 @@ impl<'a, B: BlockStore, S: CodedSpace> InlineSearch<'a, B, S> {
     /// A value of other dimensions.
     pub(super) fn new(
         blocks: &'a mut B,
-        index: &'a Index<S>,
+        index: &'a Index<'a, S>,
         value: &'a [u8],
         repairing: Option<Tid>,
         walk: &'a mut InlineWalk,
@@ -233,7 +233,7 @@ fn ground_id(layout: &Layout, tid: Tid) -> Result<u32, Damage> {
 
 fn reader<'s, 'q, B: BlockStore, S: CodedSpace>(
     blocks: &'s mut B,
-    index: &'s Index<S>,
+    index: &'s Index<'_, S>,
     query: S::View<'q>,
     prepared: &'s PreparedQuery,
 ) -> Reader<'s, 'q, B, S> {

@@ -186,12 +186,8 @@ impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
         let bytes = change.bytes_mut(taken.page)?;
         let bytes = records.slots.get_mut(bytes, kind, taken.slot).map_err(damage)?;
         if let Ok((header, _)) = RecordHeader::mut_from_prefix(bytes) {
-            *header = RecordHeader {
-                state: state::PENDING,
-                version: home.version.max(1),
-                rest: home.rest,
-                ..RecordHeader::new(layer, layer)
-            };
+            *header = RecordHeader::new(layer, layer);
+            (header.state, header.version, header.rest) = (state::PENDING, home.version.max(1), home.rest);
         }
         change.commit()?;
         self.note_taken(kind, taken.block, home)?;

@@ -6,7 +6,7 @@ use vector_kernels::kernels;
 use super::codec::{Codec, PreparedQuery};
 use super::layout::{Layout, PageKind, Record, RecordLayout, offset, page_kind, power};
 use super::neighbour_search::fills_a_place;
-use super::records::reset;
+use super::records::{look_at_ground, look_at_segment, reset};
 use crate::quant::space::{CodedSpace, Estimate};
 use crate::space::ValueBuf;
 use crate::storage::blocks::BlockStore;
@@ -368,27 +368,85 @@ impl<'s, 'q, B: BlockStore, S: CodedSpace> Reader<'s, 'q, B, S> {
         })
     }
 
-    /// Reads a segment of heap TIDs of a node into `rows`; returns the next one. A segment that belongs to another node
-    /// now has none.
+    /// Reads the segment of heap TIDs at `at` of a node into `rows`, when its number is below `below`. `None` when there is
+    /// none of the node any more, or one that took its place since: it was given back.
     ///
     /// # Errors
     /// A damaged block.
-    pub fn rows_of(&mut self, node: &Found, chain: Tid, rows: &mut Vec<Tid>) -> Result<Tid, B::Error> {
-        let (short, long) = (&self.layout.chain, &self.layout.long_chain);
-        let slot = usize::from(chain.offset()).wrapping_sub(1);
-        self.blocks.read(chain.block(), |bytes| {
-            let bytes = match page_kind(bytes)? {
-                Some(PageKind::LongChain) => long.get(bytes, PageKind::LongChain, slot)?,
-                _ => short.get(bytes, PageKind::Chain, slot)?,
-            };
-            let (header, tids) = super::layout::segment(bytes, slot)?;
-            if header.owner != node.id || header.version != node.version {
-                return Ok(Tid::INVALID);
+    pub fn segment(
+        &mut self,
+        node: &Found,
+        at: Tid,
+        below: Option<u32>,
+        rows: &mut Vec<Tid>,
+    ) -> Result<Option<Next>, B::Error> {
+        look_at_segment(self.blocks, self.layout, at, |header, tids| {
+            let own = header.owner == node.id && header.version == node.version;
+            if !own || below.is_some_and(|below| header.number >= below) {
+                return Ok(None);
             }
             append(rows, tids)?;
-            Ok(header.next)
+            Ok(Some(Next { number: header.number, at: header.next }))
+        })
+        .map(Option::flatten)
+    }
+
+    /// The segment of a node at the head of its chain, or none; and when the node is one no more, too.
+    ///
+    /// # Errors
+    /// A damaged block.
+    pub fn first_segment(&mut self, node: &Found) -> Result<Tid, B::Error> {
+        look_at_ground(self.blocks, self.layout, self.layout.tid(node.id), |record| {
+            let own = record.is_live() && record.header.version == node.version;
+            Ok(if own { record.header.chain } else { Tid::INVALID })
         })
     }
+
+    /// The first of the segments of a node from `at` on with a number below `below`, if any, which is read into `rows`.
+    /// [`Chain::Broken`] where the way there leads to a segment that was given back.
+    ///
+    /// # Errors
+    /// A damaged block.
+    pub fn segment_below(
+        &mut self,
+        node: &Found,
+        at: Tid,
+        below: Option<u32>,
+        rows: &mut Vec<Tid>,
+    ) -> Result<Chain, B::Error> {
+        let (mut at, mut last) = (at, None);
+        while at.is_valid() {
+            let found = self.segment(node, at, last, rows)?;
+            let Some(next) = found else { return Ok(Chain::Broken) };
+            if below.is_none_or(|below| next.number < below) {
+                return Ok(Chain::Segment(next));
+            }
+            rows.clear();
+            self.blocks.pause()?;
+            (at, last) = (next.at, Some(next.number));
+        }
+        Ok(Chain::End)
+    }
+}
+
+/// Where a chain goes on behind a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Next {
+    /// the number of the segment
+    pub number: u32,
+    /// the next one, or invalid
+    pub at: Tid,
+}
+
+/// What a walk along a chain comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chain {
+    /// the segment that was looked for
+    Segment(Next),
+    /// no more
+    End,
+    /// a segment of others, or with a number that none has there
+    Broken,
 }
 
 /// The exact distance of the value that belongs to a slot.

@@ -1,6 +1,8 @@
 //! Records read one by one: headers, the way up from a record of layer 0, and values, put together where they are cut.
 
-use super::layout::{Layout, NO_NODE, PageKind, Record, RecordHeader, offset};
+use super::layout::{
+    Layout, NO_NODE, PageKind, Record, RecordHeader, SegmentHeader, offset, page_kind, segment,
+};
 use crate::hnsw::graph::Member;
 use crate::space::ValueBuf;
 use crate::storage::blocks::BlockStore;
@@ -98,6 +100,31 @@ pub(super) fn climb<B: BlockStore>(
         above = look_at_upper(blocks, layout, id, step, member.tid, |record| Ok(Some(record.header.above)))?;
     }
     Ok(above)
+}
+
+/// Looks at a segment of heap TIDs; `None` when its place is free.
+///
+/// # Errors
+/// A page of another kind, and what `look` answers.
+pub(super) fn look_at_segment<B: BlockStore, R>(
+    blocks: &mut B,
+    layout: &Layout,
+    at: Tid,
+    look: impl FnOnce(&SegmentHeader, &[Tid]) -> Result<R, Damage>,
+) -> Result<Option<R>, B::Error> {
+    blocks.read(at.block(), |bytes| {
+        let (slots, kind) = match page_kind(bytes)? {
+            Some(PageKind::LongChain) => (&layout.long_chain, PageKind::LongChain),
+            _ => (&layout.chain, PageKind::Chain),
+        };
+        let slot = slot_of(at, slots.per_page)?;
+        let place = slots.get(bytes, kind, slot)?;
+        if !slots.is_used(bytes, slot) {
+            return Ok(None);
+        }
+        let (header, rows) = segment(place, slot)?;
+        look(header, rows).map(Some)
+    })
 }
 
 /// Makes the buffer so long, of whatever bytes.

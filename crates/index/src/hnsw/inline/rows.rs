@@ -45,7 +45,11 @@ fn record_in<'c, C: PageUpdate>(
 }
 
 /// The segment at `at` in an open page, to change.
-fn segment_in(bytes: &mut [u8], layout: &Layout, at: Tid) -> Result<(PageKind, SegmentPlaces<'_>), Damage> {
+fn segment_in<'p>(
+    bytes: &'p mut [u8],
+    layout: &Layout,
+    at: Tid,
+) -> Result<(PageKind, SegmentPlaces<'p>), Damage> {
     let (kind, slots): (_, &Slots) = match page_kind(bytes)? {
         Some(PageKind::LongChain) => (PageKind::LongChain, &layout.long_chain),
         _ => (PageKind::Chain, &layout.chain),

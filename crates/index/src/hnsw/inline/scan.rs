@@ -4,12 +4,12 @@
 //! is read.
 
 use std::ops::Deref;
-use std::sync::Arc;
 
 use super::codec::{Codec, PreparedQuery};
+use super::graph::strange_segment;
 use super::layout::Layout;
 use super::meta::{InlineMeta, META_BLOCK, read_meta};
-use super::reader::{Found, Reader};
+use super::reader::{Chain, Found, Next, Reader};
 use super::search::{Walk, caution};
 use crate::hnsw::scan::{IterativeScan, ScanError, ScanSettings};
 use crate::quant::space::{CodedSpace, Estimate};
@@ -45,17 +45,17 @@ impl Shared {
 }
 
 /// An index, with how its values compare.
-#[derive(Clone, Debug)]
-pub struct Index<S> {
-    shared: Arc<Shared>,
+#[derive(Clone, Copy, Debug)]
+pub struct Index<'s, S> {
+    shared: &'s Shared,
     /// values and distances
     pub space: S,
     caution: f32,
 }
 
-impl<S> Index<S> {
+impl<'s, S> Index<'s, S> {
     /// The index that `shared` describes, whose values are of `space`.
-    pub fn new(shared: Arc<Shared>, space: S) -> Self {
+    pub fn new(shared: &'s Shared, space: S) -> Self {
         let caution = shared.caution;
         Index { shared, space, caution }
     }
@@ -71,11 +71,11 @@ impl<S> Index<S> {
     }
 }
 
-impl<S> Deref for Index<S> {
+impl<S> Deref for Index<'_, S> {
     type Target = Shared;
 
     fn deref(&self) -> &Shared {
-        &self.shared
+        self.shared
     }
 }
 
@@ -94,6 +94,8 @@ pub struct Scan {
     row: usize,
     /// where the rows after those are
     chain: Tid,
+    /// the number of the segment they are of; none of the first row
+    number: Option<u32>,
     /// the next block of the pass over the pages, and the end of it
     sweep: Option<(u32, u32)>,
     previous: f64,
@@ -107,7 +109,7 @@ impl Default for Scan {
     }
 }
 
-/// How often a scan looks for an entry point that is not deleted.
+/// How often a scan looks for an entry point that is not deleted, or for segments that are not given back.
 const TRIES: usize = 8;
 
 impl Scan {
@@ -122,6 +124,7 @@ impl Scan {
             rows: Vec::new(),
             row: 0,
             chain: Tid::INVALID,
+            number: None,
             sweep: None,
             previous: f64::NEG_INFINITY,
             started: false,
@@ -143,7 +146,7 @@ impl Scan {
     }
 
     fn next_node(&mut self) {
-        (self.begun, self.row, self.chain) = (false, 0, Tid::INVALID);
+        (self.begun, self.row, self.chain, self.number) = (false, 0, Tid::INVALID, None);
         self.rows.clear();
     }
 
@@ -246,8 +249,42 @@ impl Scan {
             self.row = 0;
             blocks.pause()?;
             let mut reader = reader(blocks, index, query, &self.prepared);
-            self.chain = reader.rows_of(node, self.chain, &mut self.rows)?;
+            let found = reader.segment(node, self.chain, self.number, &mut self.rows)?;
+            let next = match found {
+                Some(next) => next,
+                None => match self.find_segment(blocks, index, query, node)? {
+                    Some(next) => next,
+                    None => return Ok(None),
+                },
+            };
+            (self.chain, self.number) = (next.at, Some(next.number));
         }
+    }
+
+    /// Goes on in a chain whose next segment was given back: beginning again at its head with the first one whose number
+    /// is below that of the last one returned. Segments stand in the order of their numbers, and whatever is in the
+    /// place of the lost one, or was added in front, has a higher number, or no row of the query's snapshot. So no row
+    /// comes twice, and none that the snapshot sees is left out: a segment with such a row is not given back.
+    #[cold]
+    fn find_segment<B: BlockStore, S: CodedSpace>(
+        &mut self,
+        blocks: &mut B,
+        index: &Index<S>,
+        query: Option<S::View<'_>>,
+        node: &Found,
+    ) -> Result<Option<Next>, B::Error> {
+        for _ in 0..TRIES {
+            blocks.pause()?;
+            let mut reader = reader(blocks, index, query, &self.prepared);
+            let first = reader.first_segment(node)?;
+            match reader.segment_below(node, first, self.number, &mut self.rows)? {
+                Chain::Segment(next) => return Ok(Some(next)),
+                Chain::End => return Ok(None),
+                // given back meanwhile, too
+                Chain::Broken => self.rows.clear(),
+            }
+        }
+        Err(strange_segment(self.chain))
     }
 
     fn begin<B: BlockStore, S: CodedSpace>(
@@ -363,7 +400,7 @@ impl Scan {
 
 fn reader<'s, 'q, B: BlockStore, S: CodedSpace>(
     blocks: &'s mut B,
-    index: &'s Index<S>,
+    index: &'s Index<'_, S>,
     query: Option<S::View<'q>>,
     prepared: &'s PreparedQuery,
 ) -> Reader<'s, 'q, B, S> {

@@ -1,6 +1,5 @@
 //! Inline indexes on blocks in memory, beside the first layout on the same graphs.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use half::f16;
@@ -56,9 +55,9 @@ fn write<S: CodedSpace>(
     graph: &Graph<S>,
     budget: usize,
     helpers: usize,
-) -> (MemBlocks, Index<S>) {
+) -> (MemBlocks, Index<'static, S>) {
     let mut meta = InlineMeta::new(shape, EF_CONSTRUCTION as u16, 11);
-    let index = Index::new(Arc::new(Shared::new(&meta, PAGE_SIZE).unwrap()), space);
+    let index = Index::new(Box::leak(Box::new(Shared::new(&meta, PAGE_SIZE).unwrap())), space);
     let mut host = Idle;
     let mut workers = Workers::new(helpers, &mut host);
     let plan = PagePlan::new(graph, &index, budget, &mut workers).unwrap();
@@ -77,7 +76,7 @@ fn write<S: CodedSpace>(
     (blocks, index)
 }
 
-fn index<S: CodedSpace>(space: S, shape: &Shape, values: &[ValueBuf]) -> (MemBlocks, Index<S>) {
+fn index<S: CodedSpace>(space: S, shape: &Shape, values: &[ValueBuf]) -> (MemBlocks, Index<'static, S>) {
     write(space, shape, &graph(space, values), usize::MAX, 0)
 }
 
