@@ -6,14 +6,18 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
-use super::format::{Graph, Vacuum, Vacuumed, Workspace, insert};
-use super::meta::{HEAD_BLOCK, PAGE_ID, read_meta};
+use super::format::{Graph, Layout, Vacuumed, Workspace, insert};
+use super::graph::GraphRead;
+use super::inline::graph::{InlineGraph, Room};
+use super::inline::meta::InlineMeta;
+use super::inline::scan::{Index, Shared};
+use super::meta::{META_BLOCK, MetaPage, read_meta};
 use super::params::layer_range;
-use super::v1::layout::{Element, Neighbours, is_element};
+use super::v1::graph::PageGraph;
 use crate::space::{AnySpace, Dense, Metric, ValueBuf, ValueKind};
 use crate::storage::blocks::BlockStore;
-use crate::storage::page::{FIRST_OFFSET, Page, Tid};
-use crate::testing::hnsw::{build, row, vector};
+use crate::storage::page::Tid;
+use crate::testing::hnsw::{build_in, row, vacuum, vector, workspace};
 use crate::testing::{MemBlocks, MemError};
 
 pub(super) const DIMS: usize = 3;
@@ -35,40 +39,50 @@ pub(super) struct Shown {
 
 /// All elements that are not deleted, by packed TID.
 pub(super) fn picture(blocks: &mut MemBlocks, m: usize) -> HashMap<u64, Shown> {
+    let mut inline = None;
+    blocks
+        .read(META_BLOCK, |bytes| {
+            let common = MetaPage::read(bytes)?;
+            inline =
+                (Layout::of(&common) == Some(Layout::Inline)).then(|| InlineMeta::read(bytes)).transpose()?;
+            Ok(())
+        })
+        .unwrap();
+    let space = graph(m).space;
+    match inline {
+        None => picture_of(&mut PageGraph::new(blocks, graph(m)), m),
+        Some(meta) => {
+            let (shared, mut room) = (Shared::new(&meta, blocks.page_size()).unwrap(), Room::new());
+            picture_of(&mut InlineGraph::new(blocks, &Index::new(&shared, space), 12, &mut room), m)
+        }
+    }
+}
+
+fn picture_of<G: GraphRead<Error: std::fmt::Debug>>(graph: &mut G, m: usize) -> HashMap<u64, Shown> {
     let mut found = Vec::new();
-    for block in HEAD_BLOCK..blocks.count().unwrap() {
-        blocks
-            .read(block, |bytes| {
-                if Page::is_new(bytes) {
-                    return Ok(());
-                }
-                let page = Page::new(bytes, PAGE_ID)?;
-                for offset in FIRST_OFFSET..=page.max_offset() {
-                    let item = page.item(offset)?;
-                    if is_element(item) {
-                        let header = *Element::new(item, offset)?.header;
-                        if header.deleted == 0 {
-                            found.push((Tid::new(block, offset), header));
-                        }
-                    }
-                }
-                Ok(())
-            })
-            .unwrap();
+    for page in graph.pages().unwrap() {
+        let shown = graph.visit_page(page, false, |element| {
+            if !element.deleted {
+                found.push((element.member, element.rows.to_vec()));
+            }
+            Ok(())
+        });
+        shown.unwrap();
     }
     let mut shown = HashMap::new();
-    for (tid, header) in found {
-        let at = header.neighbour_tid;
-        let lists = blocks.read(at.block(), |bytes| {
-            let list = Neighbours::new(Page::new(bytes, PAGE_ID)?.item(at.offset())?, at.offset())?;
-            let of = |layer| {
-                let slots = list.slots.get(layer_range(header.level, layer, m)).unwrap();
-                slots.iter().filter(|tid| tid.is_valid()).map(|tid| tid.packed()).collect::<Vec<_>>()
-            };
-            Ok((of(0), (1..=header.level).flat_map(of).collect::<Vec<_>>()))
-        });
-        let (ground, upper) = lists.unwrap();
-        shown.insert(tid.packed(), Shown { rows: header.live_heap_tids().to_vec(), ground, upper });
+    for (member, mut rows) in found {
+        let mut part = None;
+        while graph.next_rows(&member, &mut part, &mut rows).unwrap() {}
+        let (ground, upper) = graph
+            .lists(&member, |lists| {
+                let of = |layer| {
+                    let slots = lists.all.get(layer_range(member.level, layer, m)).unwrap();
+                    slots.iter().filter(|tid| tid.is_valid()).map(|tid| tid.packed()).collect::<Vec<_>>()
+                };
+                Ok((of(0), (1..=member.level).flat_map(of).collect::<Vec<_>>()))
+            })
+            .unwrap();
+        shown.insert(member.tid.packed(), Shown { rows, ground, upper });
     }
     shown
 }
@@ -138,6 +152,7 @@ pub(super) fn faults(blocks: &mut MemBlocks, m: usize, committed: &BTreeSet<u64>
 
 /// A table with its index.
 pub(super) struct Table {
+    pub(super) layout: Layout,
     pub(super) m: usize,
     pub(super) blocks: MemBlocks,
     pub(super) workspace: Workspace,
@@ -151,12 +166,14 @@ pub(super) struct Table {
 }
 
 impl Table {
-    pub(super) fn new(m: usize, seed: u64) -> Self {
+    pub(super) fn new(layout: Layout, m: usize, seed: u64) -> Self {
         let graph = graph(m);
+        let mut blocks = build_in(layout, graph.space, DIMS as u32, &graph, &[]);
         Table {
+            layout,
             m,
-            blocks: build(graph.space, DIMS as u32, &graph, &[]),
-            workspace: Workspace::new(),
+            workspace: workspace(&mut blocks),
+            blocks,
             rng: SmallRng::seed_from_u64(seed),
             next: 0,
             committed: BTreeSet::new(),
@@ -216,7 +233,8 @@ impl Table {
     pub(super) fn vacuum(&mut self) -> Result<Vacuumed, MemError> {
         let dead = &self.dead;
         let graph = graph(self.m);
-        let done = Vacuum::new().run(&mut self.blocks, &graph, &mut |row: Tid| dead.contains(&row.packed()));
+        let mut vacuum = vacuum(&mut self.blocks.share());
+        let done = vacuum.run(&mut self.blocks, &graph, &mut |row: Tid| dead.contains(&row.packed()));
         self.blocks.end_transaction();
         if done.is_ok() {
             self.dead.clear();
@@ -228,7 +246,7 @@ impl Table {
     pub(super) fn check(&mut self, what: &str) {
         self.story.push(what.to_string());
         let found = faults(&mut self.blocks, self.m, &self.committed);
-        assert!(found.is_empty(), "m {}: {found:#?} after {:?}", self.m, self.story);
+        assert!(found.is_empty(), "{:?}, m {}: {found:#?} after {:?}", self.layout, self.m, self.story);
     }
 
     pub(super) fn step(&mut self) {

@@ -11,6 +11,7 @@ use super::inline::census::InlineCensus;
 use super::inline::graph::{InlineGraph, Room};
 use super::inline::layout::Shape;
 use super::inline::meta::InlineMeta;
+use super::inline::neighbour_search::InlineWalk;
 use super::inline::scan::{Index, Scan as InlineScan, Shared};
 use super::meta::{INLINE_MAGIC, MAGIC, META_BLOCK, MetaPage};
 use super::scan::{ScanError, ScanSettings};
@@ -166,6 +167,8 @@ fn unfinished<E: From<crate::storage::page::Corruption>>() -> E {
 pub struct Workspace {
     inline: Option<Arc<Shared>>,
     pub(super) v1: inserting::Workspace<Traversal>,
+    codes: inserting::Workspace<InlineWalk>,
+    room: Room,
 }
 
 impl Workspace {
@@ -192,9 +195,14 @@ pub fn insert<B: BlockStore, S: CodedSpace>(
     row: Tid,
     rng: &mut impl Rng,
 ) -> Result<(), B::Error> {
-    match &workspace.inline {
-        None => inserting::insert(&mut PageGraph::new(blocks, *graph), &mut workspace.v1, value, row, rng),
-        Some(_) => Err(unfinished()),
+    let Workspace { inline, v1, codes, room } = workspace;
+    match inline {
+        None => inserting::insert(&mut PageGraph::new(blocks, *graph), v1, value, row, rng),
+        Some(shared) => {
+            let index = Index::new(shared, graph.space);
+            let mut pages = InlineGraph::new(blocks, &index, graph.ef_construction, room);
+            inserting::insert(&mut pages, codes, value, row, rng)
+        }
     }
 }
 
@@ -203,6 +211,8 @@ pub fn insert<B: BlockStore, S: CodedSpace>(
 pub struct Vacuum {
     inline: Option<Arc<Shared>>,
     v1: vacuuming::Vacuum<Traversal>,
+    codes: vacuuming::Vacuum<InlineWalk>,
+    room: Room,
 }
 
 impl Vacuum {
@@ -228,7 +238,11 @@ impl Vacuum {
     ) -> Result<Vacuumed, B::Error> {
         match &self.inline {
             None => self.v1.run(&mut PageGraph::new(blocks, *graph), is_dead),
-            Some(_) => Err(unfinished()),
+            Some(shared) => {
+                let index = Index::new(shared, graph.space);
+                let mut pages = InlineGraph::new(blocks, &index, graph.ef_construction, &mut self.room);
+                self.codes.run(&mut pages, is_dead)
+            }
         }
     }
 }

@@ -533,6 +533,41 @@ pub trait GraphWrite: GraphRead {
     /// A damaged page.
     fn mark_deleted(&mut self, page: u32, dying: &TidSet) -> Result<(), Self::Error>;
 
+    /// Copies the places on a page that inserts have reserved, and not written yet, behind what is in `out`.
+    ///
+    /// # Errors
+    /// A damaged page, want of memory.
+    fn reserved(&mut self, page: u32, out: &mut Vec<Tid>) -> Result<(), Self::Error> {
+        let _ = (page, out);
+        Ok(())
+    }
+
+    /// Frees a place that was reserved by an insert that was interrupted; nothing happens when it is no longer reserved.
+    ///
+    /// # Errors
+    /// A damaged page.
+    fn free_reserved(&mut self, at: Tid) -> Result<(), Self::Error> {
+        let _ = at;
+        Ok(())
+    }
+
+    /// Notes that there is room on a page, where inserts find room by what was noted.
+    ///
+    /// # Errors
+    /// A damaged page.
+    fn note_room(&mut self, page: u32) -> Result<(), Self::Error> {
+        let _ = page;
+        Ok(())
+    }
+
+    /// Makes all that was noted easy to find.
+    ///
+    /// # Errors
+    /// When that fails.
+    fn publish_room(&mut self) -> Result<(), Self::Error> {
+        Ok(())
+    }
+
     /// Changes the meta page, when `update` returns true; it may be asked more than once.
     ///
     /// # Errors

@@ -42,6 +42,8 @@ pub struct Vacuum<W> {
     pub(super) part: Vec<Tid>,
     /// live elements of a page whose lists must be looked at
     pub(super) broken: Vec<Member>,
+    /// places that inserts had reserved when the vacuum came by
+    pub(super) reserved: Vec<Tid>,
     /// where anchors lead from dying elements: to a living one, or nowhere
     pub(super) above: HashMap<u64, Above, BuildHasherDefault<TidHasher>>,
     /// the way up at hand
@@ -75,6 +77,7 @@ impl<W: Walk> Vacuum<W> {
     ) -> Result<Vacuumed, G::Error> {
         self.dying.clear();
         self.above.clear();
+        self.reserved.clear();
         self.counted = Vacuumed::default();
         (self.highest, self.second, self.root) = (None, None, None);
         self.remove_rows(graph, is_dead)?;
@@ -84,6 +87,7 @@ impl<W: Walk> Vacuum<W> {
             graph.fault_point("hnsw.vacuum.repaired")?;
             self.mark(graph)?;
         }
+        self.free_reserved(graph)?;
         Ok(self.counted)
     }
 
@@ -98,6 +102,7 @@ impl<W: Walk> Vacuum<W> {
         let mut pages = Pages::new();
         while let Some(page) = pages.next(graph)? {
             graph.pause()?;
+            graph.reserved(page, &mut self.reserved)?;
             let (rows, seen) = (&mut self.rows, &mut self.seen);
             rows.clear();
             seen.clear();
@@ -399,7 +404,9 @@ impl<W: Walk> Vacuum<W> {
             if free && first_free.is_none() {
                 first_free = Some(page);
             }
+            graph.note_room(page)?;
         }
+        graph.publish_room()?;
         graph.fault_point("hnsw.vacuum.marked")?;
         // last, when all that it promises is there
         if let Some(page) = first_free {
@@ -410,6 +417,19 @@ impl<W: Walk> Vacuum<W> {
             })?;
         }
         Ok(())
+    }
+
+    /// Frees what inserts had reserved when the rows were looked at, and that have ended since without writing it.
+    fn free_reserved<G: GraphWrite<Walk = W>>(&mut self, graph: &mut G) -> Result<(), G::Error> {
+        if self.reserved.is_empty() {
+            return Ok(());
+        }
+        drain(graph, OperationLock::Update)?;
+        for at in 0..self.reserved.len() {
+            let Some(&at) = self.reserved.get(at) else { break };
+            graph.free_reserved(at)?;
+        }
+        graph.publish_room()
     }
 
     /// Looks at every edge of every live element: none leads to a dying one.

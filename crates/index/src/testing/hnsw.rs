@@ -11,12 +11,15 @@ use rand::{Rng, SeedableRng};
 use super::memory::{MemBlocks, PAGE_SIZE};
 use crate::hnsw::build::{Builder, Params};
 use crate::hnsw::check::Subject;
-use crate::hnsw::format::{Form, Graph, Layout, Scan, Vacuum, Workspace, check, insert, write_index};
-use crate::hnsw::meta::{MetaPage, PAGE_ID};
+use crate::hnsw::format::{
+    Cache, Form, Graph, Layout, Opened, Scan, Vacuum, Workspace, check, insert, open, write_index,
+};
+use crate::hnsw::meta::{INLINE_PAGE_ID, MetaPage, PAGE_ID};
 use crate::hnsw::params::max_level;
 use crate::hnsw::scan::{IterativeScan, ScanSettings};
 use crate::quant::space::CodedSpace;
 use crate::space::{AnySpace, Dense, Metric, ValueBuf, ValueKind, varlena_header};
+use crate::storage::blocks::BlockStore;
 use crate::storage::page::Tid;
 use crate::value::VectorView;
 use crate::work::workers::{Idle, Workers};
@@ -51,20 +54,63 @@ pub fn row(n: usize) -> Tid {
     Tid::new((n / 50) as u32, (n % 50) as u16 + 1)
 }
 
-/// An index of `values`, built in memory and written as CREATE INDEX does; the rows are [`row`] 0 and on.
+/// All layouts.
+pub const LAYOUTS: [Layout; 2] = [Layout::V1, Layout::Inline];
+
+/// What an index is.
+pub fn opened<B: BlockStore<Error: std::fmt::Debug>>(blocks: &mut B) -> Opened {
+    open(blocks, &mut Cache::new()).unwrap()
+}
+
+/// What inserts into an index keep.
+pub fn workspace<B: BlockStore<Error: std::fmt::Debug>>(blocks: &mut B) -> Workspace {
+    let mut workspace = Workspace::new();
+    workspace.set_index(&opened(blocks));
+    workspace
+}
+
+/// A vacuum of an index, to be run.
+pub fn vacuum<B: BlockStore<Error: std::fmt::Debug>>(blocks: &mut B) -> Vacuum {
+    let mut vacuum = Vacuum::new();
+    vacuum.set_index(&opened(blocks));
+    vacuum
+}
+
+/// A scan of an index that has not begun.
+pub fn scan<B: BlockStore<Error: std::fmt::Debug>>(blocks: &mut B) -> Scan {
+    let mut scan = Scan::new();
+    scan.set_index(&opened(blocks));
+    scan
+}
+
+/// An index of pgvector's layout, as [`build_in`] makes it.
 pub fn build<S: CodedSpace>(space: S, dims: u32, graph: &Graph<S>, values: &[ValueBuf]) -> MemBlocks {
+    build_in(Layout::V1, space, dims, graph, values)
+}
+
+/// An index of `values`, built in memory and written as CREATE INDEX does; the rows are [`row`] 0 and on.
+pub fn build_in<S: CodedSpace>(
+    layout: Layout,
+    space: S,
+    dims: u32,
+    graph: &Graph<S>,
+    values: &[ValueBuf],
+) -> MemBlocks {
     let Graph { m, ef_construction, .. } = *graph;
     let max_level = max_level(PAGE_SIZE, m);
     let budget = usize::MAX;
     let params = Params { m, ef_construction, max_level, threads: 0, budget, seed: SEED, coded: false };
     let mut builder = Builder::new(space, params);
+    if layout == Layout::Inline {
+        builder.share_elements();
+    }
     for (n, value) in values.iter().enumerate() {
         builder.push(row(n), value.bytes()).unwrap();
     }
     let built = builder.build(&AtomicU64::new(0), &mut Idle).unwrap();
     let meta = MetaPage::new(dims, m as u16, ef_construction as u16);
-    let mut blocks = MemBlocks::new(PAGE_ID);
-    let form = Form { layout: Layout::V1, meta, seed: 0 };
+    let mut blocks = MemBlocks::new(if layout == Layout::Inline { INLINE_PAGE_ID } else { PAGE_ID });
+    let form = Form { layout, meta, seed: 0 };
     write_index(&form, &mut blocks, space, Some(&built), &mut Workers::new(0, &mut Idle), 0).unwrap();
     blocks
 }
@@ -129,7 +175,7 @@ pub fn insert_all<S: CodedSpace>(
     values: &[ValueBuf],
     rng: &mut SmallRng,
 ) {
-    let mut workspace = Workspace::new();
+    let mut workspace = workspace(blocks);
     for (n, value) in values.iter().enumerate() {
         insert(blocks, graph, &mut workspace, value.bytes(), row(first + n), rng).unwrap();
     }

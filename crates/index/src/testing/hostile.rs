@@ -8,6 +8,7 @@ use rand::{Rng, SeedableRng};
 
 use super::operations::{Operation, hnsw_operations, ivf_operations};
 use super::{MemBlocks, PAGE_SIZE, hnsw, ivf};
+use crate::hnsw::format::Layout;
 use crate::storage::blocks::BlockStore;
 use crate::storage::page::Page;
 
@@ -128,7 +129,13 @@ proptest! {
     #[test]
     #[cfg(not(miri))]
     fn hnsw_keeps_to_what_was_done(operations in sequences(120)) {
-        hnsw_operations(operations, true);
+        hnsw_operations(Layout::V1, operations, true);
+    }
+
+    #[test]
+    #[cfg(not(miri))]
+    fn inline_hnsw_keeps_to_what_was_done(operations in sequences(120)) {
+        hnsw_operations(Layout::Inline, operations, true);
     }
 
     #[test]

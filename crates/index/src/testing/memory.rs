@@ -4,6 +4,7 @@
 #![cfg(any(test, feature = "testing"))]
 #![allow(clippy::panic)]
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
@@ -104,6 +105,45 @@ struct Store {
     operations: AtomicU64,
     crash_at: AtomicU64,
     down: AtomicBool,
+    rooms: Mutex<Rooms>,
+}
+
+/// Room that was noted, block by block, as a free space map has it: what it says may be out of date, and now and then
+/// is, so that nobody relies on it.
+#[derive(Debug, Default)]
+struct Rooms {
+    noted: BTreeMap<u32, u8>,
+    /// the block behind the one that was told last
+    next: u32,
+    calls: u64,
+}
+
+/// Of so many notes and questions, one goes wrong.
+const STALE: u64 = 13;
+
+impl Rooms {
+    fn note(&mut self, block: u32, class: u8) {
+        self.calls += 1;
+        if self.calls.is_multiple_of(STALE) {
+            return;
+        }
+        match class {
+            0 => self.noted.remove(&block),
+            class => self.noted.insert(block, class),
+        };
+    }
+
+    fn find(&mut self, class: u8, blocks: u32) -> Option<u32> {
+        self.calls += 1;
+        if self.calls.is_multiple_of(STALE) {
+            // any block, or one behind the last
+            return Some((self.calls / STALE) as u32 % (blocks + 2));
+        }
+        let fits = |(&block, &noted): (&u32, &u8)| (noted >= class).then_some(block);
+        let found = self.noted.range(self.next..).find_map(fits).or_else(|| self.noted.iter().find_map(fits));
+        self.next = found.map_or(0, |block| block + 1);
+        found
+    }
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -123,6 +163,7 @@ impl Store {
             operations: AtomicU64::new(0),
             crash_at: AtomicU64::new(u64::MAX),
             down: AtomicBool::new(false),
+            rooms: Mutex::default(),
         })
     }
 
@@ -361,6 +402,18 @@ impl BlockStore for MemBlocks {
     fn update(&mut self) -> Result<MemChange<'_>, MemError> {
         self.operate()?;
         Ok(MemChange { blocks: self, held: Vec::new(), committed: false })
+    }
+
+    fn find_room(&mut self, class: u8) -> Result<Option<u32>, MemError> {
+        self.operate()?;
+        let blocks = self.store.len() as u32;
+        Ok(locked(&self.store.rooms).find(class, blocks))
+    }
+
+    fn note_room(&mut self, block: u32, class: u8) -> Result<(), MemError> {
+        self.operate()?;
+        locked(&self.store.rooms).note(block, class);
+        Ok(())
     }
 
     fn lock(&mut self, lock: OperationLock, mode: LockMode) -> Result<(), MemError> {

@@ -9,7 +9,7 @@ use rand::rngs::SmallRng;
 
 use super::memory::MemBlocks;
 use super::{hnsw, ivf};
-use crate::hnsw::format::{Scan, Vacuum, Workspace, insert};
+use crate::hnsw::format::{Layout, insert};
 use crate::hnsw::scan::{IterativeScan, ScanSettings};
 use crate::ivf::v1::Pages;
 use crate::space::ValueBuf;
@@ -101,11 +101,12 @@ impl Rows {
     }
 }
 
-/// An hnsw index. Its graph is checked after each vacuum; `all` insists on every row in every scan.
-pub fn hnsw_operations(operations: impl IntoIterator<Item = Operation>, all: bool) {
+/// An hnsw index. `all` insists on every row in every scan.
+pub fn hnsw_operations(layout: Layout, operations: impl IntoIterator<Item = Operation>, all: bool) {
     let graph = hnsw::graph();
-    let mut blocks = hnsw::build(graph.space, hnsw::DIMS as u32, &graph, &[]);
-    let (mut rows, mut workspace, mut rng) = (Rows::default(), Workspace::new(), SmallRng::seed_from_u64(5));
+    let mut blocks = hnsw::build_in(layout, graph.space, hnsw::DIMS as u32, &graph, &[]);
+    let (mut rows, mut rng) = (Rows::default(), SmallRng::seed_from_u64(5));
+    let mut workspace = hnsw::workspace(&mut blocks);
     for operation in operations {
         match operation {
             Operation::Insert(n) => {
@@ -115,7 +116,7 @@ pub fn hnsw_operations(operations: impl IntoIterator<Item = Operation>, all: boo
             Operation::Delete(which) => rows.kill(which),
             Operation::Vacuum => {
                 let dead = core::mem::take(&mut rows.dead);
-                let mut vacuum = Vacuum::new();
+                let mut vacuum = hnsw::vacuum(&mut blocks);
                 vacuum.run(&mut blocks, &graph, &mut |row: Tid| dead.contains_key(&key(row))).unwrap();
             }
             Operation::Scan(n) => {
@@ -130,7 +131,7 @@ pub fn hnsw_operations(operations: impl IntoIterator<Item = Operation>, all: boo
 
 fn hnsw_scan(blocks: &mut MemBlocks, query: &ValueBuf, iterative: IterativeScan) -> Vec<Tid> {
     let settings = ScanSettings { ef_search: 10, iterative, max_tuples: 100_000, max_memory: 1 << 24 };
-    let (mut scan, mut found) = (Scan::new(), Vec::new());
+    let (mut scan, mut found) = (hnsw::scan(blocks), Vec::new());
     while let Some(row) = scan.next(blocks, hnsw::graph().space, Some(query.bytes()), &settings).unwrap() {
         found.push(row);
         assert!(found.len() < 100_000, "a scan without end");

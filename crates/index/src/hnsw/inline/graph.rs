@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::edit::Edits;
 use super::layout::{Layout, PageKind, Record, offset, page_kind};
 use super::meta::{META_BLOCK, read_meta};
 use super::neighbour_search::{InlineSearch, InlineWalk};
@@ -26,6 +27,8 @@ pub struct Room {
     pub(super) slots: Vec<Tid>,
     /// a value that was cut
     pub(super) value: ValueBuf,
+    /// what changes need
+    pub(super) edits: Edits,
 }
 
 impl Room {
@@ -36,7 +39,7 @@ impl Room {
 
     /// Bytes that it holds.
     pub fn allocated(&self) -> usize {
-        self.slots.capacity() * size_of::<Tid>() + self.value.allocated()
+        self.slots.capacity() * size_of::<Tid>() + self.value.allocated() + self.edits.allocated()
     }
 }
 
@@ -61,6 +64,8 @@ impl<'b, B, S> InlineGraph<'b, B, S> {
         ef_construction: usize,
         room: &'b mut Room,
     ) -> Self {
+        // others may have changed what was read for another operation
+        room.edits.begin();
         InlineGraph { blocks, index, ef_construction, room }
     }
 }

@@ -24,6 +24,7 @@
 //! `pd_lower` and `pd_upper` both point behind the page header: no hole, so that generic WAL keeps every byte.
 
 mod record;
+mod segment;
 
 use core::ops::Range;
 
@@ -35,7 +36,13 @@ use crate::quant::rotation::Rotation;
 use crate::space::ValueKind;
 use crate::storage::page::{Damage, Page, PageMut, SPECIAL_SIZE, Tid, max_align};
 
-pub use record::{Record, exponent_for, power, put_factors, put_ids};
+pub use record::{
+    Record, exponent_for, move_neighbour, power, put_factors, put_ids, put_neighbour, set_count,
+    swap_neighbours,
+};
+pub use segment::{SHORT_SEGMENT, SegmentHeader, put_segment, segment, segment_mut};
+
+use segment::SEGMENT_HEADER;
 
 pub use crate::hnsw::meta::INLINE_PAGE_ID as PAGE_ID;
 
@@ -65,6 +72,9 @@ pub enum PageKind {
 }
 
 impl PageKind {
+    /// How many there are.
+    pub const COUNT: usize = 6;
+
     /// The kind that a page's byte names.
     pub const fn new(byte: u8) -> Option<Self> {
         Some(match byte {
@@ -104,7 +114,7 @@ pub mod state {
     pub const LIVE: u8 = 1;
     /// nothing leads here any more
     pub const DELETED: u8 = 2;
-    /// reserved by an insert that is still writing
+    /// taken by an insert that is still writing what does not fit the slot; nothing leads here yet
     pub const PENDING: u8 = 3;
 }
 
@@ -114,9 +124,9 @@ pub mod state {
 pub struct RecordHeader {
     /// one of [`state`]
     pub state: u8,
-    /// the node's highest layer
+    /// the node's highest layer; in a record above the ground, the one that it was to have
     pub level: u8,
-    /// raised when the slot is used again
+    /// raised when the node's slot is given back; all records of a node have one
     pub version: u8,
     /// the record's layer
     pub layer: u8,
@@ -177,36 +187,6 @@ impl RecordHeader {
         }
     }
 }
-
-/// The fixed part of a segment of heap TIDs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct SegmentHeader {
-    /// the node's record of the ground layer
-    pub owner: u32,
-    /// falls from each segment to the next
-    pub number: u32,
-    /// the next segment, or invalid
-    pub next: Tid,
-    /// heap TIDs, which come first
-    pub count: u16,
-    /// the node's version
-    pub version: u8,
-    pub(super) unused: [u8; 3],
-}
-
-const _: () = assert!(size_of::<SegmentHeader>() == SEGMENT_HEADER);
-const SEGMENT_HEADER: usize = 20;
-
-impl SegmentHeader {
-    /// Of a segment of the node `owner`.
-    pub const fn new(owner: u32, number: u32, next: Tid, count: u16, version: u8) -> Self {
-        SegmentHeader { owner, number, next, count, version, unused: [0; 3] }
-    }
-}
-
-/// Heap TIDs of a short segment.
-pub const SHORT_SEGMENT: usize = 16;
 
 /// Slots of one size on pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -553,7 +533,12 @@ impl Layout {
         }
         let of = |layer| RecordLayout::new(&shape, layer, page_size);
         let (ground, upper) = (of(0), of(1));
-        if ground.head() < ground.codes_at || upper.head() < upper.codes_at {
+        // a change takes four blocks: the slot's, and those of the first and another code
+        let fits = |records: &RecordLayout| {
+            let codes = records.has_codes() || records.code_size <= records.rest_slots.size;
+            records.head() >= records.codes_at && codes
+        };
+        if !fits(&ground) || !fits(&upper) {
             return None;
         }
         Some(Layout {
@@ -587,31 +572,6 @@ impl Layout {
     /// Heap TIDs of a segment of such a page.
     pub const fn segment(&self, slots: &Slots) -> usize {
         (slots.size - SEGMENT_HEADER) / size_of::<Tid>()
-    }
-}
-
-/// A segment of heap TIDs in its slot.
-///
-/// # Errors
-/// A segment that is none.
-pub fn segment(bytes: &[u8], slot: usize) -> Result<(&SegmentHeader, &[Tid]), Damage> {
-    let invalid = Damage::at(offset(slot), "invalid segment of rows");
-    let (header, rest) = SegmentHeader::ref_from_prefix(bytes).map_err(|_| invalid)?;
-    let (tids, _) =
-        <[Tid]>::ref_from_prefix_with_elems(rest, usize::from(header.count)).map_err(|_| invalid)?;
-    Ok((header, tids))
-}
-
-/// Writes a segment to its slot, with as many heap TIDs as it holds.
-pub fn put_segment(bytes: &mut [u8], header: SegmentHeader, tids: &[Tid]) {
-    let count = tids.len().min(bytes.len().saturating_sub(SEGMENT_HEADER) / size_of::<Tid>());
-    let header = SegmentHeader { count: count as u16, ..header };
-    if let Some(place) = bytes.get_mut(..SEGMENT_HEADER) {
-        place.copy_from_slice(header.as_bytes());
-    }
-    let end = SEGMENT_HEADER + count * size_of::<Tid>();
-    if let (Some(place), Some(tids)) = (bytes.get_mut(SEGMENT_HEADER..end), tids.get(..count)) {
-        place.copy_from_slice(tids.as_bytes());
     }
 }
 

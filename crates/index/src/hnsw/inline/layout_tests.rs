@@ -168,7 +168,7 @@ fn headers_that_no_record_has_are_damage() {
     let bytes = &mut room.0[..records.slots.size];
     let good = RecordHeader { neighbours: 32, ..RecordHeader::new(3, 1) };
     let cases = [
-        RecordHeader { state: 3, ..good },
+        RecordHeader { state: 4, ..good },
         RecordHeader { level: MAX_LEVEL + 1, ..good },
         RecordHeader { layer: 4, ..good },
         RecordHeader { neighbours: 33, ..good },

@@ -19,13 +19,24 @@
 pub mod bulk_write;
 pub mod census;
 pub mod codec;
+mod edit;
 pub mod graph;
+#[cfg(test)]
+mod graph_tests;
+#[cfg(test)]
+mod insert_tests;
 pub mod layout;
+mod lists;
+mod marks;
 pub mod meta;
 pub mod neighbour_search;
+mod place;
 pub mod reader;
 mod records;
+mod rooms;
+mod rows;
 pub mod scan;
 pub mod search;
 #[cfg(test)]
 mod tests;
+mod writer;

@@ -23,8 +23,8 @@ use crate::testing::hnsw::{build as build_first, random_vectors, row, vector};
 use crate::testing::{MemBlocks, MemError, PAGE_SIZE};
 use crate::work::workers::{Idle, Workers};
 
-const M: usize = 8;
-const EF_CONSTRUCTION: usize = 32;
+pub(super) const M: usize = 8;
+pub(super) const EF_CONSTRUCTION: usize = 32;
 
 pub(super) fn shape(kind: ValueKind, dims: usize) -> Shape {
     Shape { kind, dims, m: M, bits: Bits::for_dims(dims), filter_size: 0 }
@@ -84,11 +84,11 @@ pub(super) fn index<S: CodedSpace>(
     write(space, shape, &graph(space, values), usize::MAX, 0)
 }
 
-fn settings(ef_search: usize, iterative: IterativeScan) -> ScanSettings {
+pub(super) fn settings(ef_search: usize, iterative: IterativeScan) -> ScanSettings {
     ScanSettings { ef_search, iterative, max_tuples: u64::MAX, max_memory: usize::MAX }
 }
 
-fn search<S: CodedSpace>(
+pub(super) fn search<S: CodedSpace>(
     blocks: &mut MemBlocks,
     index: &Index<S>,
     query: Option<&[u8]>,
@@ -109,7 +109,7 @@ pub(super) fn l2(dims: usize) -> Dense<f32> {
 }
 
 /// A row by its TID, the reverse of [`row`].
-fn number(tid: Tid) -> usize {
+pub(super) fn number(tid: Tid) -> usize {
     tid.block() as usize * 50 + usize::from(tid.offset()) - 1
 }
 

@@ -14,18 +14,19 @@ use rand::{Rng, SeedableRng};
 
 use super::{Cast, Found, Method, Table, Values, one_of, together, unexpected};
 use crate::hnsw::check::{OutOfReach, Subject};
-use crate::hnsw::format::{Graph, Layout, Scan, Vacuum, Workspace, check, insert};
+use crate::hnsw::format::{Cache, Graph, Layout, Opened, Scan, Vacuum, Workspace, check, insert, open};
 use crate::hnsw::scan::{IterativeScan, ScanError, ScanSettings};
 use crate::space::{AnySpace, Dense, Metric, ValueBuf, ValueKind};
 use crate::storage::blocks::BlockStore;
 use crate::storage::page::Tid;
 use crate::storage::verify::Violation;
-use crate::testing::hnsw::build;
+use crate::testing::hnsw::build_in;
 use crate::testing::stepped::Stepped;
 use crate::testing::{MemBlocks, MemError};
 
 /// What a schedule is about.
 struct Plan {
+    layout: Layout,
     graph: Graph<Dense<f32>>,
     metric: Metric,
     dims: usize,
@@ -35,9 +36,11 @@ struct Plan {
 }
 
 impl Plan {
-    fn draw(rng: &mut SmallRng) -> Self {
-        // wide values make small pages: few elements on each
-        let dims = one_of(rng, &[2, 2, 60, 400]);
+    fn draw(layout: Layout, rng: &mut SmallRng) -> Self {
+        // wide values make small pages: few elements on each, or, inline, values elsewhere, in one piece or more
+        let wide: &[usize] =
+            if layout == Layout::V1 { &[2, 2, 60, 400] } else { &[2, 2, 60, 400, 1100, 2300, 6000] };
+        let dims = one_of(rng, wide);
         let metric = if rng.random_bool(0.8) { Metric::L2 } else { Metric::InnerProduct };
         let AnySpace::Vector(space) = AnySpace::new(ValueKind::Vector, metric, dims as i32) else {
             unreachable!()
@@ -45,14 +48,14 @@ impl Plan {
         let m = one_of(rng, &[2, 2, 3, 4]);
         let graph = Graph { space, m, ef_construction: m * rng.random_range(2..5) };
         let (values, built) = (Values::draw(rng), one_of(rng, &[0, 1, 3, 12, 30]));
-        Plan { graph, metric, dims, values, built, cast: Cast::draw(rng) }
+        Plan { layout, graph, metric, dims, values, built, cast: Cast::draw(rng) }
     }
 
     fn describe(&self) -> String {
-        let Plan { graph, metric, dims, values, built, cast } = self;
+        let Plan { layout, graph, metric, dims, values, built, cast } = self;
         let Graph { m, ef_construction, .. } = graph;
         format!(
-            "{metric:?}, {dims} dimensions, m {m}, ef_construction {ef_construction}, {values:?}, {built} built, {cast:?}"
+            "{layout:?}, {metric:?}, {dims} dimensions, m {m}, ef_construction {ef_construction}, {values:?}, {built} built, {cast:?}"
         )
     }
 }
@@ -76,11 +79,14 @@ impl Method for Plan {
         row: Tid,
         rng: &mut SmallRng,
     ) -> Result<(), MemError> {
+        workspace.set_index(&opened(blocks)?);
         insert(blocks, &self.graph, workspace, value.bytes(), row, rng)
     }
 
     fn vacuum(&self, blocks: &mut Stepped, dead: &HashSet<u64>) -> Result<(), MemError> {
-        Vacuum::new().run(blocks, &self.graph, &mut |tid| dead.contains(&tid.packed())).map(|_| ())
+        let mut vacuum = Vacuum::new();
+        vacuum.set_index(&opened(blocks)?);
+        vacuum.run(blocks, &self.graph, &mut |tid| dead.contains(&tid.packed())).map(|_| ())
     }
 
     fn scan(&self, blocks: &mut Stepped, rng: &mut SmallRng, found: &mut Found<'_>) -> Result<(), String> {
@@ -96,6 +102,10 @@ impl Method for Plan {
     }
 }
 
+fn opened<B: BlockStore<Error = MemError>>(blocks: &mut B) -> Result<Opened, MemError> {
+    open(blocks, &mut Cache::new())
+}
+
 fn scan<B: BlockStore<Error = MemError>>(
     blocks: &mut B,
     plan: &Plan,
@@ -106,6 +116,10 @@ fn scan<B: BlockStore<Error = MemError>>(
     let iterative = IterativeScan::Relaxed;
     let settings = ScanSettings { ef_search, iterative, max_tuples: u64::MAX, max_memory: usize::MAX };
     let mut scan = Scan::new();
+    match opened(blocks) {
+        Ok(opened) => scan.set_index(&opened),
+        Err(error) => return unexpected("scan", &error),
+    }
     loop {
         match scan.next(blocks, plan.graph.space, query, &settings) {
             Ok(Some(tid)) => found.add(tid)?,
@@ -121,7 +135,7 @@ fn settled(blocks: &mut MemBlocks, plan: &Plan, table: &Table, rng: &mut SmallRn
     let mut told = Vec::new();
     let subject = Subject { space: AnySpace::Vector(plan.graph.space), unit: false };
     let mut report = |violation: Violation| told.push(violation.to_string());
-    let census = check(Layout::V1, blocks, &subject, true, &mut report);
+    let census = check(plan.layout, blocks, &subject, true, &mut report);
     let census = census.map_err(|error| format!("{error:?}"))?;
     let mut out_of_reach = OutOfReach::default();
     let places: BTreeMap<u64, usize> = table.places(&table.visible());
@@ -149,15 +163,15 @@ fn settled(blocks: &mut MemBlocks, plan: &Plan, table: &Table, rng: &mut SmallRn
 ///
 /// # Errors
 /// What does not hold, and what happened before.
-pub fn run(seed: u64) -> Result<u64, String> {
+pub fn run(layout: Layout, seed: u64) -> Result<u64, String> {
     let mut rng = SmallRng::seed_from_u64(seed);
-    let plan = Plan::draw(&mut rng);
+    let plan = Plan::draw(layout, &mut rng);
     run_plan(seed, &plan, &mut rng).map_err(|what| format!("seed {seed}: {what}\n{}", plan.describe()))
 }
 
 fn run_plan(seed: u64, plan: &Plan, rng: &mut SmallRng) -> Result<u64, String> {
     let values: Vec<ValueBuf> = (0..plan.built).map(|_| plan.value(rng)).collect();
-    let mut blocks = build(plan.graph.space, plan.dims as u32, &plan.graph, &values);
+    let mut blocks = build_in(plan.layout, plan.graph.space, plan.dims as u32, &plan.graph, &values);
     let mut table = Table::built(plan.built);
     settled(&mut blocks, plan, &table, rng).map_err(|what| format!("after the build: {what}"))?;
     if rng.random_bool(0.3) {
@@ -178,7 +192,9 @@ fn run_plan(seed: u64, plan: &Plan, rng: &mut SmallRng) -> Result<u64, String> {
 fn vacuum(blocks: &mut MemBlocks, plan: &Plan, table: &mut Table) -> Result<(), String> {
     let dead = table.dead();
     let tids = table.tids(&dead);
-    let done = Vacuum::new().run(blocks, &plan.graph, &mut |tid| tids.contains(&tid.packed()));
+    let mut vacuum = Vacuum::new();
+    vacuum.set_index(&opened(blocks).map_err(|error| error.to_string())?);
+    let done = vacuum.run(blocks, &plan.graph, &mut |tid| tids.contains(&tid.packed()));
     done.map_err(|error| format!("a vacuum alone: {error}"))?;
     table.remove(&dead);
     Ok(())

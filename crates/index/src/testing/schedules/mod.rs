@@ -428,6 +428,8 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
+    use crate::hnsw::format::Layout;
+    use crate::testing::hnsw::LAYOUTS;
 
     fn setting(name: &str) -> Option<u64> {
         std::env::var(name).ok()?.parse().ok()
@@ -459,7 +461,12 @@ mod tests {
 
     #[test]
     fn every_row_of_hnsw_is_found_whatever_the_order_of_steps() {
-        run_all("hnsw", 80, hnsw::run);
+        run_all("hnsw", 80, |seed| hnsw::run(Layout::V1, seed));
+    }
+
+    #[test]
+    fn every_row_of_inline_hnsw_is_found_whatever_the_order_of_steps() {
+        run_all("inline hnsw", 80, |seed| hnsw::run(Layout::Inline, seed));
     }
 
     #[test]
@@ -470,7 +477,9 @@ mod tests {
     #[test]
     fn a_seed_is_a_schedule() {
         for seed in 1..6 {
-            assert_eq!(hnsw::run(seed), hnsw::run(seed));
+            for layout in LAYOUTS {
+                assert_eq!(hnsw::run(layout, seed), hnsw::run(layout, seed));
+            }
             assert_eq!(ivf::run(seed), ivf::run(seed));
         }
     }

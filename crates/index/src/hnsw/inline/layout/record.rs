@@ -118,6 +118,14 @@ pub fn exponent_for(most: f32) -> i8 {
     (exponent - TARGET).clamp(-126, 126) as i8
 }
 
+/// A factor in steps of 2^exponent.
+#[inline(always)]
+fn scaled(factor: f32, exponent: i8) -> f16 {
+    // two steps: the inverse of the smallest power is no float
+    let (half, other) = (power(-(exponent / 2)), power(-(exponent - exponent / 2)));
+    f16::from_f32(factor.clamp(-f32::MAX, f32::MAX) * half * other)
+}
+
 /// Writes the factors of the neighbours to a whole record (or its head), with the exponents that fit them.
 pub fn put_factors(layout: &RecordLayout, bytes: &mut [u8], adds: &[f32], scales: &[f32]) {
     if !layout.factors {
@@ -128,18 +136,119 @@ pub fn put_factors(layout: &RecordLayout, bytes: &mut [u8], adds: &[f32], scales
     for ((at, values), exponent) in parts.into_iter().zip(&mut exponents) {
         let most = values.iter().fold(0.0f32, |most, x| most.max(x.abs()));
         *exponent = exponent_for(most);
-        // two steps: the inverse of the smallest power is no float
-        let half = power(-(*exponent / 2));
-        let other = power(-(*exponent - *exponent / 2));
-        for (n, x) in values.iter().take(layout.neighbours).enumerate() {
+        for (n, &x) in values.iter().take(layout.neighbours).enumerate() {
             let place = bytes.get_mut(at + 2 * n..at + 2 * n + 2);
             if let Some(place) = place {
-                place.copy_from_slice(&f16::from_f32(x * half * other).to_ne_bytes());
+                place.copy_from_slice(&scaled(x, *exponent).to_ne_bytes());
             }
         }
     }
     if let Ok((header, _)) = RecordHeader::mut_from_prefix(bytes) {
         [header.add_exponent, header.scale_exponent] = exponents;
+    }
+}
+
+/// A scaled factor below this is small enough for a look whether all of its record are.
+const SMALL: f32 = 1.0 / 1024.0;
+/// Powers of two that an exponent may be too large before it changes.
+const SLACK: i8 = 6;
+
+/// Writes neighbour `at` of a record, its code apart, and leaves all others as they are; only where a factor does not
+/// fit the record's exponent are all factors scaled anew. Of an upper record, `place` is the neighbour's record of
+/// layer 0.
+pub fn put_neighbour(
+    layout: &RecordLayout,
+    bytes: &mut [u8],
+    at: usize,
+    id: u32,
+    place: u32,
+    [add, scale]: [f32; 2],
+) {
+    if at >= layout.neighbours {
+        return;
+    }
+    put(bytes, RECORD_HEADER + 4 * at, &id.to_ne_bytes());
+    if let Some(places_at) = layout.places_at {
+        put(bytes, places_at + 4 * at, &place.to_ne_bytes());
+    }
+    if layout.factors {
+        put_factor::<false>(layout.add_at, bytes, at, add);
+        put_factor::<true>(layout.scale_at, bytes, at, scale);
+    }
+}
+
+fn put(bytes: &mut [u8], at: usize, what: &[u8]) {
+    if let Some(place) = bytes.get_mut(at..at + what.len()) {
+        place.copy_from_slice(what);
+    }
+}
+
+fn put_factor<const SCALE: bool>(array: usize, bytes: &mut [u8], at: usize, factor: f32) {
+    let Ok((header, _)) = RecordHeader::mut_from_prefix(bytes) else { return };
+    let count = usize::from(header.neighbours);
+    let exponent = if SCALE { &mut header.scale_exponent } else { &mut header.add_exponent };
+    let old = *exponent;
+    let half = scaled(factor, old);
+    if half.is_finite() && (half.to_f32().abs() >= SMALL || factor == 0.0) {
+        put(bytes, array + 2 * at, &half.to_ne_bytes());
+        return;
+    }
+    // too large for the exponent, or so small that the exponent may be too large for all
+    let others = (0..count).filter(|&n| n != at);
+    let value = |bytes: &[u8], n: usize| {
+        let half = bytes.get(array + 2 * n..array + 2 * n + 2).and_then(|b| b.first_chunk::<2>());
+        half.map_or(0.0, |half| f16::from_ne_bytes(*half).to_f32() * power(old))
+    };
+    let most = others.clone().fold(factor.abs(), |most, n| most.max(value(bytes, n).abs()));
+    let new = exponent_for(most);
+    let new = if !half.is_finite() || new < old.saturating_sub(SLACK) { new } else { old };
+    if new != old {
+        for n in others {
+            let x = value(bytes, n);
+            put(bytes, array + 2 * n, &scaled(x, new).to_ne_bytes());
+        }
+        if let Ok((header, _)) = RecordHeader::mut_from_prefix(bytes) {
+            let exponent = if SCALE { &mut header.scale_exponent } else { &mut header.add_exponent };
+            *exponent = new;
+        }
+    }
+    put(bytes, array + 2 * at, &scaled(factor, new).to_ne_bytes());
+}
+
+/// Arrays of a record with something of each neighbour, codes apart: where they begin, and how many bytes each has.
+fn arrays(layout: &RecordLayout) -> [(usize, usize); 5] {
+    let factor = if layout.factors { 2 } else { 0 };
+    let places = layout.places_at.map_or((0, 0), |at| (at, 4));
+    let filters = (layout.filters_at, layout.filter_size);
+    [(RECORD_HEADER, 4), places, (layout.add_at, factor), (layout.scale_at, factor), filters]
+}
+
+/// Makes neighbour `to` what neighbour `from` is, its code apart.
+pub fn move_neighbour(layout: &RecordLayout, bytes: &mut [u8], from: usize, to: usize) {
+    if from.max(to) >= layout.neighbours || bytes.len() < layout.codes_at {
+        return;
+    }
+    for (at, size) in arrays(layout) {
+        bytes.copy_within(at + from * size..at + (from + 1) * size, at + to * size);
+    }
+}
+
+/// Exchanges two neighbours, their codes apart.
+pub fn swap_neighbours(layout: &RecordLayout, bytes: &mut [u8], a: usize, b: usize) {
+    if a.max(b) >= layout.neighbours || bytes.len() < layout.codes_at {
+        return;
+    }
+    for (at, size) in arrays(layout) {
+        for n in 0..size {
+            bytes.swap(at + a * size + n, at + b * size + n);
+        }
+    }
+}
+
+/// Sets the number of neighbours.
+pub fn set_count(layout: &RecordLayout, bytes: &mut [u8], count: usize) {
+    if let Ok((header, _)) = RecordHeader::mut_from_prefix(bytes) {
+        header.neighbours = count.min(layout.neighbours) as u16;
     }
 }
 
