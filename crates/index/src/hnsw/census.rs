@@ -179,6 +179,16 @@ pub(super) fn reserve<T, E>(vec: &mut Vec<T>, more: usize) -> Result<(), CheckEr
     vec.try_reserve(more).map_err(|_| CheckError::OutOfMemory)
 }
 
+/// Makes it as long as `len`, with copies of `value` where it was shorter.
+///
+/// # Errors
+/// No memory.
+pub(super) fn fit<T: Clone, E>(vec: &mut Vec<T>, len: usize, value: T) -> Result<(), CheckError<E>> {
+    reserve(vec, len.saturating_sub(vec.len()))?;
+    vec.resize(len, value);
+    Ok(())
+}
+
 /// A check at work: takes what a layout shows, tells what is wrong, and keeps what the graph consists of.
 pub struct Auditor<'c> {
     subject: &'c Subject,
@@ -197,6 +207,19 @@ impl<'c> Auditor<'c> {
     pub(super) fn new(subject: &'c Subject, deep: bool, report: &'c mut dyn FnMut(Violation)) -> Self {
         let (first, damaged) = (Vec::new(), Vec::new());
         Auditor { subject, deep, max_level: 0, report, first, damaged, tally: Tally::default() }
+    }
+
+    /// Whether the check is deep.
+    pub const fn is_deep(&self) -> bool {
+        self.deep
+    }
+
+    /// Takes memory for so many rows more on the page that was begun.
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn expect_rows<E>(&mut self, rows: usize) -> Result<(), CheckError<E>> {
+        reserve(&mut self.tally.rows, rows)
     }
 
     /// Tells of a violation.

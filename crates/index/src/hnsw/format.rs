@@ -7,6 +7,7 @@ use rand::Rng;
 
 use super::check::{self as checking, CheckError, Subject, Tally};
 use super::graph::GraphBulk;
+use super::inline::census::InlineCensus;
 use super::inline::graph::{InlineGraph, Room};
 use super::inline::layout::Shape;
 use super::inline::meta::InlineMeta;
@@ -329,7 +330,9 @@ pub fn check<B: BlockStore>(
 ) -> Result<Tally, CheckError<B::Error>> {
     match layout {
         Layout::V1 => checking::check(&mut PageCensus::new(blocks), subject, deep, report),
-        Layout::Inline => Err(CheckError::Store(unfinished())),
+        Layout::Inline => {
+            checking::check(&mut InlineCensus::new(blocks, subject.space), subject, deep, report)
+        }
     }
 }
 

@@ -104,6 +104,8 @@ pub mod state {
     pub const LIVE: u8 = 1;
     /// nothing leads here any more
     pub const DELETED: u8 = 2;
+    /// reserved by an insert that is still writing
+    pub const PENDING: u8 = 3;
 }
 
 /// The fixed part of a record.
@@ -134,7 +136,7 @@ pub struct RecordHeader {
     pub below: u32,
     /// where the rest of the record is (offset is slot plus one), or invalid
     pub rest: Tid,
-    unused: [u8; 2],
+    pub(super) unused: [u8; 2],
     /// the value's Euclidean norm; 0 for `bit`
     pub norm: f32,
 }
@@ -190,7 +192,7 @@ pub struct SegmentHeader {
     pub count: u16,
     /// the node's version
     pub version: u8,
-    unused: [u8; 3],
+    pub(super) unused: [u8; 3],
 }
 
 const _: () = assert!(size_of::<SegmentHeader>() == SEGMENT_HEADER);
@@ -320,6 +322,14 @@ impl Slots {
     /// Whether a slot of a page of these is in use.
     pub fn is_used(&self, bytes: &[u8], slot: usize) -> bool {
         slot < self.per_page && bytes.get(USED + slot / 8).is_some_and(|byte| byte >> (slot % 8) & 1 == 1)
+    }
+
+    /// Whether bits say that slots are in use which do not exist, or a page has a hole.
+    pub fn is_odd(&self, bytes: &[u8]) -> bool {
+        let bits = bytes.get(USED..self.start).unwrap_or_default();
+        let stray = (self.per_page..bits.len() * 8).any(|at| bits.get(at / 8).is_some_and(|b| b >> (at % 8) & 1 == 1));
+        let header = (PAGE_HEADER as u16).to_ne_bytes();
+        stray || bytes.get(12..14) != Some(&header) || bytes.get(14..16) != Some(&header)
     }
 
     /// Says whether it is.

@@ -27,7 +27,7 @@ pub struct InlineMeta {
     pub kind: u8,
     /// bits of a code's element
     pub bits: u8,
-    unused: [u8; 2],
+    pub(super) unused: [u8; 2],
 }
 
 const _: () = assert!(size_of::<InlineMeta>() == 48);

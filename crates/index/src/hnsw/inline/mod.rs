@@ -14,8 +14,10 @@
 //! | [`neighbour_search`] | their searches |
 //! | `records` | records one by one: the way up, values that are cut |
 //! | [`bulk_write`] | a graph built in memory, to pages |
+//! | [`census`] | every page, slot and record, checked |
 
 pub mod bulk_write;
+pub mod census;
 pub mod codec;
 pub mod graph;
 pub mod layout;

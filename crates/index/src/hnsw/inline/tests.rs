@@ -26,11 +26,11 @@ use crate::work::workers::{Idle, Workers};
 const M: usize = 8;
 const EF_CONSTRUCTION: usize = 32;
 
-fn shape(kind: ValueKind, dims: usize) -> Shape {
+pub(super) fn shape(kind: ValueKind, dims: usize) -> Shape {
     Shape { kind, dims, m: M, bits: Bits::for_dims(dims), filter_size: 0 }
 }
 
-fn graph<S: Space>(space: S, values: &[ValueBuf]) -> Graph<S> {
+pub(super) fn graph<S: Space>(space: S, values: &[ValueBuf]) -> Graph<S> {
     let params = Params {
         m: M,
         ef_construction: EF_CONSTRUCTION,
@@ -49,7 +49,7 @@ fn graph<S: Space>(space: S, values: &[ValueBuf]) -> Graph<S> {
 }
 
 /// Writes a graph as CREATE INDEX does; `budget` of rotated values, `helpers` beside the calling thread.
-fn write<S: CodedSpace>(
+pub(super) fn write<S: CodedSpace>(
     space: S,
     shape: &Shape,
     graph: &Graph<S>,
@@ -76,7 +76,7 @@ fn write<S: CodedSpace>(
     (blocks, index)
 }
 
-fn index<S: CodedSpace>(space: S, shape: &Shape, values: &[ValueBuf]) -> (MemBlocks, Index<'static, S>) {
+pub(super) fn index<S: CodedSpace>(space: S, shape: &Shape, values: &[ValueBuf]) -> (MemBlocks, Index<'static, S>) {
     write(space, shape, &graph(space, values), usize::MAX, 0)
 }
 
@@ -97,7 +97,7 @@ fn search<S: CodedSpace>(
     rows
 }
 
-fn l2(dims: usize) -> Dense<f32> {
+pub(super) fn l2(dims: usize) -> Dense<f32> {
     match AnySpace::new(ValueKind::Vector, Metric::L2, dims as i32) {
         AnySpace::Vector(space) => space,
         _ => unreachable!(),
@@ -110,7 +110,7 @@ fn number(tid: Tid) -> usize {
 }
 
 /// Values around some centres; without centres, uniform.
-fn clustered(seed: u64, dims: usize, count: usize, centres: usize) -> Vec<Vec<f32>> {
+pub(super) fn clustered(seed: u64, dims: usize, count: usize, centres: usize) -> Vec<Vec<f32>> {
     let mut rng = SmallRng::seed_from_u64(seed);
     let mut middles = SmallRng::seed_from_u64(1);
     let middles: Vec<Vec<f32>> =
@@ -128,7 +128,7 @@ fn clustered(seed: u64, dims: usize, count: usize, centres: usize) -> Vec<Vec<f3
         .collect()
 }
 
-fn value(kind: ValueKind, elements: &[f32]) -> ValueBuf {
+pub(super) fn value(kind: ValueKind, elements: &[f32]) -> ValueBuf {
     let payload: Vec<u8> = match kind {
         ValueKind::Halfvec => elements.iter().flat_map(|x| f16::from_f32(*x).to_ne_bytes()).collect(),
         ValueKind::Bit => elements

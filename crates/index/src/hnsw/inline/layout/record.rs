@@ -25,7 +25,7 @@ impl<'a> Record<'a> {
     pub fn new(layout: &'a RecordLayout, bytes: &'a [u8], slot: usize) -> Result<Self, Damage> {
         let invalid = Damage::at(offset(slot), "invalid record");
         let (header, _) = RecordHeader::ref_from_prefix(bytes).map_err(|_| invalid)?;
-        let sane = header.state <= state::DELETED
+        let sane = header.state <= state::PENDING
             && header.level <= MAX_LEVEL
             && header.layer <= header.level
             && usize::from(header.neighbours) <= layout.neighbours

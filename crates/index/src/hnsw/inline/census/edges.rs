@@ -1,0 +1,202 @@
+//! The edges of records: those of upper layers name records that belong to the elements which they lead to, and in a deep
+//! check every code is what the codec makes of the two values.
+
+use half::f16;
+use zerocopy::IntoBytes;
+
+use super::super::codec::Codec;
+use super::super::layout::{PageKind, Record, power, state};
+use super::super::meta::META_BLOCK;
+use super::parts::Met;
+use super::{InlineCensus, Pages, Room, estimate_of, place_of, value_of};
+use crate::hnsw::census::{Auditor, CheckError, State, fit};
+use crate::quant::rabitq::Factors;
+use crate::quant::space::{BIT_PAYLOAD, Estimate};
+use crate::space::{AnySpace, Space};
+use crate::storage::blocks::BlockStore;
+use crate::storage::page::Tid;
+use crate::with_space;
+
+impl<B: BlockStore> InlineCensus<'_, B> {
+    /// Looks at the edges of all records of upper layers, and of layer 0 when the check is deep.
+    pub(super) fn edges(&mut self, audit: &mut Auditor<'_>) -> Result<(), CheckError<B::Error>> {
+        let Self { blocks, space, count, shared, met, room } = self;
+        let Some(shared) = shared.as_ref() else { return Ok(()) };
+        let mut pages = Pages { blocks: &mut **blocks, count: *count, layout: &shared.layout };
+        for block in META_BLOCK + 1..*count {
+            let layer = match met.kind(block) {
+                Some(PageKind::Ground) if audit.is_deep() => 0,
+                Some(PageKind::Upper) => 1,
+                _ => continue,
+            };
+            let mut page = core::mem::take(&mut room.page);
+            let looked = match pages.copy(block, &mut page) {
+                Ok(()) => Pass { pages: &mut pages, codec: &shared.codec, space, met, room, audit }.page(
+                    block,
+                    layer,
+                    page.as_bytes(),
+                ),
+                Err(error) => Err(error),
+            };
+            room.page = page;
+            looked?;
+        }
+        Ok(())
+    }
+}
+
+struct Pass<'p, 's, 'c, B> {
+    pages: &'p mut Pages<'s, B>,
+    codec: &'p Codec,
+    space: &'p AnySpace,
+    met: &'p Met,
+    room: &'p mut Room,
+    audit: &'p mut Auditor<'c>,
+}
+
+impl<B: BlockStore> Pass<'_, '_, '_, B> {
+    fn page(&mut self, block: u32, layer: u8, bytes: &[u8]) -> Result<(), CheckError<B::Error>> {
+        let records = self.pages.layout.records(layer);
+        for slot in 0..records.slots.per_page {
+            self.pages.blocks.pause()?;
+            let head = records.slots.get(bytes, PageKind::of_layer(layer), slot);
+            let record = head.and_then(|head| Record::new(records, head, slot));
+            let (Ok(record), Some(id)) = (record, records.slots.id(block, slot)) else { continue };
+            if record.header.state == state::LIVE {
+                self.record(id, layer, &record)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The edges of a record, unless its element is dying: these may lead to what is no element any more.
+    fn record(&mut self, id: u32, layer: u8, record: &Record<'_>) -> Result<(), CheckError<B::Error>> {
+        let layout = self.pages.layout;
+        let records = layout.records(layer);
+        let (tid, owner) = match layer {
+            0 => (layout.tid(id), layout.tid(id)),
+            _ => (place_of(records, id), record.header.heap_tid),
+        };
+        if !self.is_element(owner, true) {
+            return Ok(());
+        }
+        let whole = self.pages.join(layer, record.bytes(), record.header.rest, &mut self.room.record)?;
+        if layer > 0 {
+            self.names(tid, record);
+            if let (true, Some(ground)) = (whole, layout.ground_id(owner))
+                && self.pages.load(ground, 0, &mut self.room.other)?
+                && value_of(records, &self.room.record) != value_of(&layout.ground, &self.room.other)
+            {
+                self.audit.tell(tid, "value that is not that of the element's record of layer 0");
+            }
+        }
+        if whole && self.audit.is_deep() { self.codes(tid, layer, record) } else { Ok(()) }
+    }
+
+    /// Whether there is an element, which lives, if that is asked for.
+    fn is_element(&self, tid: Tid, living: bool) -> bool {
+        self.audit.node(tid).is_some_and(|(_, node)| {
+            node.state == State::Live || !living && node.state == State::Dying
+        })
+    }
+
+    /// Each number of a list is that of the record, in this layer, of the element that stands beside it.
+    fn names(&mut self, tid: Tid, record: &Record<'_>) {
+        let layout = self.pages.layout;
+        for (&id, &place) in record.ids().iter().zip(record.places()) {
+            let upper = self.met.upper(id);
+            let same = upper.is_some_and(|upper| {
+                upper.broken || (upper.ground, upper.layer) == (place, record.header.layer)
+            });
+            let at = place_of(&layout.upper, id);
+            if !same && self.is_element(layout.tid(place), false) && !self.audit.is_damaged(at.block()) {
+                let (layer, element) = (record.header.layer, layout.tid(place));
+                self.audit.tell(tid, format!("edge to {at}, which is not the record of layer {layer} of {element}"));
+            }
+        }
+    }
+
+    /// Each code, or value in its place, is that of the element which the edge leads to.
+    fn codes(&mut self, tid: Tid, layer: u8, record: &Record<'_>) -> Result<(), CheckError<B::Error>> {
+        let layout = self.pages.layout;
+        let records = layout.records(layer);
+        let (estimate, codec) = (estimate_of(self.space), self.codec);
+        let padded = codec.padded();
+        {
+            let room = &mut *self.room;
+            fit(&mut room.code, records.code_size, 0)?;
+            fit(&mut room.centre, padded, 0.0)?;
+            fit(&mut room.value, padded, 0.0)?;
+            fit(&mut room.widened, padded, 0.0)?;
+            let value = value_of(records, &room.record);
+            if !rotate(codec, self.space, value, &mut room.widened, &mut room.centre) {
+                return Ok(());
+            }
+        }
+        let exponents = [record.header.add_exponent, record.header.scale_exponent];
+        for (at, &place) in record.places().iter().enumerate() {
+            let neighbour = layout.tid(place);
+            if !self.is_element(neighbour, false) || !self.pages.load(place, 0, &mut self.room.other)? {
+                continue;
+            }
+            let Room { record: whole, other, widened, centre, value, code, .. } = &mut *self.room;
+            let found = whole.as_bytes().get(records.code(at)).unwrap_or_default();
+            let bytes = value_of(&layout.ground, other);
+            let fault = if estimate == Estimate::Exact {
+                (Some(found) != bytes.get(BIT_PAYLOAD..)).then_some("a value that is not that of")
+            } else if rotate(codec, self.space, bytes, widened, value) {
+                let factors = codec.encode(estimate, value, centre, code);
+                let (add, scale) = (record.adds().get(at).copied(), record.scales().get(at).copied());
+                let kept = [add.unwrap_or_default(), scale.unwrap_or_default()];
+                if !alike(found, code) {
+                    Some("a code that is not that of")
+                } else if !agree(kept, exponents, &factors, length(centre)) {
+                    Some("factors that are not those of")
+                } else {
+                    None
+                }
+            } else {
+                None
+            };
+            if let Some(fault) = fault {
+                self.audit.tell(tid, format!("edge with {fault} the element at {neighbour}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Rotates a value; false when it is none, which has been told.
+fn rotate(codec: &Codec, space: &AnySpace, value: &[u8], widened: &mut Vec<f32>, out: &mut [f32]) -> bool {
+    with_space!(space, space => match space.view(value) {
+        Ok(view) => {
+            codec.rotate(space, view, widened, out);
+            true
+        }
+        Err(_) => false,
+    })
+}
+
+fn length(value: &[f32]) -> f32 {
+    value.iter().map(|x| x * x).sum::<f32>().sqrt()
+}
+
+/// Whether two codes are the same, as far as processors agree: on another one sums are rounded otherwise, and an element
+/// at the edge of a step may be on its other side.
+fn alike(a: &[u8], b: &[u8]) -> bool {
+    let differing: u32 = a.iter().zip(b).map(|(a, b)| (a ^ b).count_ones()).sum();
+    a.len() == b.len() && differing as usize <= 2 + a.len() / 64
+}
+
+/// Whether factors, kept in half precision times powers of two, are those of the two values. `centre` is the length of the
+/// value that the edge begins at.
+fn agree(kept: [f16; 2], exponents: [i8; 2], factors: &Factors, centre: f32) -> bool {
+    // two roundings to 11 bits, and the smallest step that there is
+    let near = |kept: f16, exponent: i8, exact: f32, sums: f32| {
+        let power = power(exponent);
+        (kept.to_f32() * power - exact).abs() <= exact.abs() / 1024.0 + power / 8_388_608.0 + sums
+    };
+    // the sums over all elements, which nearly cancel out
+    let sums = 1e-5 * (factors.add.abs().sqrt() + centre) * centre;
+    near(kept[0], exponents[0], factors.add, sums) && near(kept[1], exponents[1], factors.scale, 0.0)
+}
