@@ -27,8 +27,8 @@ use crate::storage::verify::Violation;
 use crate::work::workers::Workers;
 
 pub use super::graph::Graph;
+pub use super::info::Info;
 pub use super::meta::read_meta;
-pub use super::v1::info::Info;
 pub use super::vacuum::Vacuumed;
 
 /// A page layout.
@@ -344,6 +344,6 @@ pub fn info<B: BlockStore>(blocks: &mut B) -> Result<Info, B::Error> {
     // a meta page that nobody knows is told by whoever reads it
     match Layout::of(&read_meta(blocks)?).unwrap_or_default() {
         Layout::V1 => super::v1::info::gather(blocks),
-        Layout::Inline => Err(unfinished()),
+        Layout::Inline => super::inline::info::gather(blocks),
     }
 }

@@ -56,14 +56,7 @@ struct Room {
 impl<'b, B: BlockStore> InlineCensus<'b, B> {
     /// An audit of `blocks` that has not begun; values are of `space`.
     pub fn new(blocks: &'b mut B, space: AnySpace) -> Self {
-        InlineCensus {
-            blocks,
-            space,
-            count: 0,
-            shared: None,
-            met: Met::default(),
-            room: Room::default(),
-        }
+        InlineCensus { blocks, space, count: 0, shared: None, met: Met::default(), room: Room::default() }
     }
 }
 
@@ -218,7 +211,8 @@ impl<B: BlockStore> Pages<'_, B> {
         fit(out, records.size.div_ceil(8), 0)?;
         let rest = self.blocks.read(block, |bytes| {
             let head = records.slots.get(bytes, PageKind::of_layer(layer), slot);
-            let Ok((head, record)) = head.and_then(|head| Ok((head, Record::new(records, head, slot)?))) else {
+            let Ok((head, record)) = head.and_then(|head| Ok((head, Record::new(records, head, slot)?)))
+            else {
                 return Ok(None);
             };
             put(out, head, records.head());

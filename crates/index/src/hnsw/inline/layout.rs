@@ -327,7 +327,8 @@ impl Slots {
     /// Whether bits say that slots are in use which do not exist, or a page has a hole.
     pub fn is_odd(&self, bytes: &[u8]) -> bool {
         let bits = bytes.get(USED..self.start).unwrap_or_default();
-        let stray = (self.per_page..bits.len() * 8).any(|at| bits.get(at / 8).is_some_and(|b| b >> (at % 8) & 1 == 1));
+        let stray = (self.per_page..bits.len() * 8)
+            .any(|at| bits.get(at / 8).is_some_and(|b| b >> (at % 8) & 1 == 1));
         let header = (PAGE_HEADER as u16).to_ne_bytes();
         stray || bytes.get(12..14) != Some(&header) || bytes.get(14..16) != Some(&header)
     }

@@ -15,11 +15,13 @@
 //! | `records` | records one by one: the way up, values that are cut |
 //! | [`bulk_write`] | a graph built in memory, to pages |
 //! | [`census`] | every page, slot and record, checked |
+//! | [`info`] | what there is, counted |
 
 pub mod bulk_write;
 pub mod census;
 pub mod codec;
 pub mod graph;
+pub mod info;
 pub mod layout;
 pub mod meta;
 pub mod neighbour_search;

@@ -95,9 +95,9 @@ impl<B: BlockStore> Pass<'_, '_, '_, B> {
 
     /// Whether there is an element, which lives, if that is asked for.
     fn is_element(&self, tid: Tid, living: bool) -> bool {
-        self.audit.node(tid).is_some_and(|(_, node)| {
-            node.state == State::Live || !living && node.state == State::Dying
-        })
+        self.audit
+            .node(tid)
+            .is_some_and(|(_, node)| node.state == State::Live || !living && node.state == State::Dying)
     }
 
     /// Each number of a list is that of the record, in this layer, of the element that stands beside it.
@@ -111,7 +111,10 @@ impl<B: BlockStore> Pass<'_, '_, '_, B> {
             let at = place_of(&layout.upper, id);
             if !same && self.is_element(layout.tid(place), false) && !self.audit.is_damaged(at.block()) {
                 let (layer, element) = (record.header.layer, layout.tid(place));
-                self.audit.tell(tid, format!("edge to {at}, which is not the record of layer {layer} of {element}"));
+                self.audit.tell(
+                    tid,
+                    format!("edge to {at}, which is not the record of layer {layer} of {element}"),
+                );
             }
         }
     }

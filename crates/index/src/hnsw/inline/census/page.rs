@@ -215,10 +215,10 @@ impl<B: BlockStore> Pass<'_, '_, '_, B> {
                 self.audit.tell(tid, "deleted element with a value");
             }
         }
-        if layer > 0 {
-            if header.neighbours > 0 {
-                self.audit.tell(tid, "edges of a deleted element");
-            }
+        if header.neighbours > 0 && (layer > 0 || header.state == state::PENDING) {
+            self.audit.tell(tid, "edges of a deleted element");
+        }
+        if layer > 0 || header.state == state::PENDING {
             return;
         }
         let row = [header.heap_tid];
@@ -316,7 +316,10 @@ impl<B: BlockStore> Pass<'_, '_, '_, B> {
                 }
             };
             if !used || (segment.owner, segment.version) != (id, header.version) {
-                audit.tell(tid, format!("segment of rows at {next}, which belongs to another element or to none"));
+                audit.tell(
+                    tid,
+                    format!("segment of rows at {next}, which belongs to another element or to none"),
+                );
                 return Ok(());
             }
             if last.is_some_and(|last| segment.number >= last) {

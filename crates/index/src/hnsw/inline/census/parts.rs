@@ -83,7 +83,7 @@ pub(super) struct Met {
     /// in ascending order of their numbers
     uppers: Vec<Upper>,
     /// in ascending order of their elements
-    links: Vec<Link>,
+    pub links: Vec<Link>,
     claims: Vec<Claim>,
     /// rests in use, in ascending order
     rests: Vec<Rest>,
@@ -248,11 +248,15 @@ impl Met {
         let upper = self.upper(top);
         let found = match level {
             0 => ground == Some(top),
-            _ => upper.is_some_and(|upper| upper.broken || upper.layer == level && Some(upper.ground) == ground),
+            _ => upper
+                .is_some_and(|upper| upper.broken || upper.layer == level && Some(upper.ground) == ground),
         };
         let known = level > 0 && audit.is_damaged(place_of(&layout.upper, top).block());
         if !found && !known {
-            audit.tell(place, format!("record number {top}, which is not that of layer {level} of the entry point"));
+            audit.tell(
+                place,
+                format!("record number {top}, which is not that of layer {level} of the entry point"),
+            );
         }
     }
 
@@ -280,7 +284,10 @@ impl Met {
                     break;
                 }
                 found.owned = true;
-                rest = Tid::new(self.next.get(rest.block() as usize).copied().unwrap_or(INVALID_BLOCK), offset(0));
+                rest = Tid::new(
+                    self.next.get(rest.block() as usize).copied().unwrap_or(INVALID_BLOCK),
+                    offset(0),
+                );
             }
         }
         for rest in self.rests.iter().filter(|rest| complete && !rest.owned) {
