@@ -40,6 +40,15 @@ impl Wanted {
             _ => Wanted::Pgvector,
         }
     }
+
+    /// Its name, where the own layout is called `own`.
+    pub const fn name(self, own: &'static str) -> &'static str {
+        match self {
+            Wanted::Auto => "auto",
+            Wanted::Own | Wanted::PreferOwn => own,
+            Wanted::Pgvector => "pgvector",
+        }
+    }
 }
 
 /// The names of the layouts of an access method whose own one is called `own`, for [`parameter`].

@@ -51,7 +51,8 @@ fn put(rows: &mut Rows, name: &str, value: &Value) {
 fn describe(index: Rel<'_>, method: &'static str) -> Result<Value, Error> {
     let (described, options) = if method == "hnsw" {
         let (info, options) = hnsw::info::describe(index)?;
-        let options = json!({ "m": options.m, "ef_construction": options.ef_construction });
+        let layout = options.layout.name("inline");
+        let options = json!({ "m": options.m, "ef_construction": options.ef_construction, "layout": layout });
         (serde_json::to_value(info), options)
     } else {
         let (info, lists) = ivfflat::info::describe(index)?;
@@ -69,15 +70,16 @@ fn describe(index: Rel<'_>, method: &'static str) -> Result<Value, Error> {
     let blocks = u64::from(index.blocks(ForkNumber::MAIN_FORKNUM));
     let bytes = blocks * PAGE_SIZE as u64;
     let rows = fields.get("rows").and_then(Value::as_u64).unwrap_or(0);
-    let more: [(&str, Value); 6] = [
+    let more: [(&str, Value); 5] = [
         ("access_method", method.into()),
-        ("layout", "pgvector".into()),
         ("options", options),
         ("blocks", blocks.into()),
         ("bytes", bytes.into()),
         ("bytes_per_row", bytes.checked_div(rows).into()),
     ];
     add(&mut fields, more);
+    // where there is only one
+    fields.entry("layout").or_insert("pgvector".into());
     Ok(Value::Object(fields))
 }
 

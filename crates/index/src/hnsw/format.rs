@@ -28,8 +28,8 @@ use crate::storage::verify::Violation;
 use crate::work::workers::Workers;
 
 pub use super::graph::Graph;
+pub use super::info::Info;
 pub use super::meta::read_meta;
-pub use super::v1::info::Info;
 pub use super::vacuum::Vacuumed;
 
 /// A page layout.
@@ -156,10 +156,6 @@ pub fn write_index<B: BlockStore, S: CodedSpace>(
                 .write_index(own, graph, workers, budget)
         }
     }
-}
-
-fn unfinished<E: From<crate::storage::page::Corruption>>() -> E {
-    Damage::internal("layout without this operation").on(META_BLOCK).into()
 }
 
 /// What inserts allocate, kept from one to the next.
@@ -358,6 +354,6 @@ pub fn info<B: BlockStore>(blocks: &mut B) -> Result<Info, B::Error> {
     // a meta page that nobody knows is told by whoever reads it
     match Layout::of(&read_meta(blocks)?).unwrap_or_default() {
         Layout::V1 => super::v1::info::gather(blocks),
-        Layout::Inline => Err(unfinished()),
+        Layout::Inline => super::inline::info::gather(blocks),
     }
 }

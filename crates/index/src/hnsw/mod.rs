@@ -12,6 +12,7 @@ pub mod choice;
 mod foreign_tests;
 pub mod format;
 pub mod graph;
+pub mod info;
 pub mod inline;
 pub mod insert;
 pub mod meta;

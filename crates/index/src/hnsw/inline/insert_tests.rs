@@ -25,7 +25,14 @@ struct Filled<S> {
 }
 
 impl<S: CodedSpace> Filled<S> {
-    fn new(layout: Layout, space: S, subject: AnySpace, dims: usize, m: usize, ef_construction: usize) -> Self {
+    fn new(
+        layout: Layout,
+        space: S,
+        subject: AnySpace,
+        dims: usize,
+        m: usize,
+        ef_construction: usize,
+    ) -> Self {
         let graph = Graph { space, m, ef_construction };
         let blocks = build_in(layout, space, dims as u32, &graph, &[]);
         let subject = Subject { space: subject, unit: false };
@@ -50,9 +57,7 @@ impl<S: CodedSpace> Filled<S> {
     fn search(&mut self, query: &[u8], ef_search: usize, iterative: IterativeScan) -> Vec<usize> {
         let settings = ScanSettings { ef_search, iterative, max_tuples: u64::MAX, max_memory: usize::MAX };
         let (mut scan, mut found) = (scan(&mut self.blocks), Vec::new());
-        while let Some(row) =
-            scan.next(&mut self.blocks, self.graph.space, Some(query), &settings).unwrap()
-        {
+        while let Some(row) = scan.next(&mut self.blocks, self.graph.space, Some(query), &settings).unwrap() {
             found.push(number(row));
         }
         found
@@ -66,8 +71,10 @@ impl<S: CodedSpace> Filled<S> {
         assert!(found == rows.into_iter().collect::<Vec<_>>(), "{} rows: {found:?}", found.len());
         let layout = crate::testing::hnsw::opened(&mut self.blocks).layout();
         let mut told = Vec::new();
-        check(layout, &mut self.blocks, &self.subject, true, &mut |violation| told.push(violation.to_string()))
-            .unwrap();
+        check(layout, &mut self.blocks, &self.subject, true, &mut |violation| {
+            told.push(violation.to_string())
+        })
+        .unwrap();
         assert!(told.is_empty(), "{told:#?}");
     }
 
@@ -190,7 +197,8 @@ fn inserts_of_every_type_and_metric() {
             assert!(new > &(old - 0.06), "{kind:?} {dims}: {found:?} in {report:?}");
         }
     }
-    let all: Vec<f64> = report.iter().flat_map(|(.., found)| found.iter().map(|(old, new)| new - old)).collect();
+    let all: Vec<f64> =
+        report.iter().flat_map(|(.., found)| found.iter().map(|(old, new)| new - old)).collect();
     let mean = all.iter().sum::<f64>() / all.len() as f64;
     assert!(mean > -0.01, "{mean} in {report:?}");
 }
@@ -236,9 +244,13 @@ fn churn_takes_no_more_room_and_loses_no_recall() {
         let mut blocks = None;
         let mut later = Vec::new();
         for round in 0..5u64 {
-            let dead: Vec<usize> = present.iter().flatten().copied().filter(|_| rng.random_bool(0.2)).collect();
+            let dead: Vec<usize> =
+                present.iter().flatten().copied().filter(|_| rng.random_bool(0.2)).collect();
             assert_eq!(index.vacuum(|n| dead.contains(&n)), dead.len() as u64);
-            present.iter_mut().filter(|row| row.is_some_and(|n| dead.contains(&n))).for_each(|row| *row = None);
+            present
+                .iter_mut()
+                .filter(|row| row.is_some_and(|n| dead.contains(&n)))
+                .for_each(|row| *row = None);
             let fresh = values_of(ValueKind::Vector, dims, 100 + round, dead.len(), 10);
             index.insert(fresh.iter().enumerate().map(|(n, value)| (next + n, value)));
             present.extend((next..next + fresh.len()).map(Some));

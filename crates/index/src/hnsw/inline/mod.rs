@@ -15,6 +15,7 @@
 //! | `records` | records one by one: the way up, values that are cut |
 //! | [`bulk_write`] | a graph built in memory, to pages |
 //! | [`census`] | every page, slot and record, checked |
+//! | [`info`] | what there is, counted |
 
 pub mod bulk_write;
 pub mod census;
@@ -23,6 +24,7 @@ mod edit;
 pub mod graph;
 #[cfg(test)]
 mod graph_tests;
+pub mod info;
 #[cfg(test)]
 mod insert_tests;
 pub mod layout;

@@ -215,10 +215,10 @@ impl<B: BlockStore> Pass<'_, '_, '_, B> {
                 self.audit.tell(tid, "deleted element with a value");
             }
         }
-        if layer > 0 {
-            if header.neighbours > 0 {
-                self.audit.tell(tid, "edges of a deleted element");
-            }
+        if header.neighbours > 0 && (layer > 0 || header.state == state::PENDING) {
+            self.audit.tell(tid, "edges of a deleted element");
+        }
+        if layer > 0 || header.state == state::PENDING {
             return;
         }
         let row = [header.heap_tid];

@@ -83,7 +83,7 @@ pub(super) struct Met {
     /// in ascending order of their numbers
     uppers: Vec<Upper>,
     /// in ascending order of their elements
-    links: Vec<Link>,
+    pub links: Vec<Link>,
     claims: Vec<Claim>,
     /// rests in use, in ascending order
     rests: Vec<Rest>,

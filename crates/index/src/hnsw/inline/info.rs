@@ -1,0 +1,140 @@
+//! What an inline index consists of, counted.
+
+use super::layout::{
+    Layout, NO_NODE, PageKind, RECORD_HEADER, Record, Slots, offset, page_kind, segment, state,
+};
+use super::meta::{META_BLOCK, read_meta};
+use crate::hnsw::info::{Counts, Info};
+use crate::space::ValueKind;
+use crate::storage::blocks::BlockStore;
+use crate::storage::page::{Damage, Tid};
+use crate::storage::verify;
+
+/// A live element of more than one layer.
+#[derive(Clone, Copy)]
+struct Tall {
+    tid: Tid,
+    level: u8,
+    above: u32,
+}
+
+/// Counts the contents of `blocks`.
+///
+/// # Errors
+/// A block that cannot be read, or one that is no page of such an index.
+pub fn gather<B: BlockStore>(blocks: &mut B) -> Result<Info, B::Error> {
+    let count = blocks.count()?;
+    let meta = read_meta(blocks)?;
+    let on_meta = |damage: Damage| B::Error::from(damage.on(META_BLOCK));
+    let layout = meta.layout(blocks.page_size()).map_err(on_meta)?;
+    let mut info = Info::new("inline", &meta.common, meta.common.entry_point().map_err(on_meta)?);
+    info.code_bits = (layout.shape.kind != ValueKind::Bit).then_some(meta.bits);
+    info.free_slots = Some(0);
+    let pages = &mut info.pages;
+    (pages.upper, pages.rests, pages.rows) = (Some(0), Some(0), Some(0));
+    let mut counts = Counts::new();
+    let mut tall: Vec<Tall> = Vec::new();
+    for block in META_BLOCK + 1..count {
+        blocks.pause()?;
+        tall.clear();
+        // as many as a page holds, so that its look under the lock needs no memory
+        tall.try_reserve(layout.ground.slots.per_page).map_err(|_| Damage::OUT_OF_MEMORY.on(block))?;
+        blocks
+            .read_in_passing(block, |bytes| look(&layout, block, bytes, &mut info, &mut counts, &mut tall))?;
+        for tall in &tall {
+            climb(blocks, &layout, &mut counts, tall)?;
+        }
+    }
+    counts.finish(&mut info, layout.shape.m);
+    Ok(info)
+}
+
+/// Counts what is on a page, and notes its elements of upper layers.
+fn look(
+    layout: &Layout,
+    block: u32,
+    bytes: &[u8],
+    info: &mut Info,
+    counts: &mut Counts,
+    tall: &mut Vec<Tall>,
+) -> Result<(), Damage> {
+    if verify::is_zero(bytes) {
+        info.pages.unused += 1;
+        return Ok(());
+    }
+    let kind = page_kind(bytes)?.ok_or(Damage::at(0, "invalid page"))?;
+    let pages = &mut info.pages;
+    let (slots, pages): (&Slots, &mut u32) = match kind {
+        PageKind::Ground => (&layout.ground.slots, &mut pages.elements),
+        PageKind::Upper => (&layout.upper.slots, pages.upper.get_or_insert(0)),
+        PageKind::GroundRest => (&layout.ground.rest_slots, pages.rests.get_or_insert(0)),
+        PageKind::UpperRest => (&layout.upper.rest_slots, pages.rests.get_or_insert(0)),
+        PageKind::Chain => (&layout.chain, pages.rows.get_or_insert(0)),
+        PageKind::LongChain => (&layout.long_chain, pages.rows.get_or_insert(0)),
+    };
+    *pages += 1;
+    for slot in 0..slots.per_page {
+        let (content, used) = (slots.get(bytes, kind, slot)?, slots.is_used(bytes, slot));
+        info.free_bytes += if used { 0 } else { slots.size as u64 };
+        match kind {
+            PageKind::Ground if used => {
+                let header = Record::new(&layout.ground, content, slot)?.header;
+                if header.state != state::LIVE {
+                    continue;
+                }
+                if !header.heap_tid.is_valid() && !header.chain.is_valid() {
+                    info.dying += 1;
+                    continue;
+                }
+                info.elements += 1;
+                info.rows += u64::from(header.heap_tid.is_valid());
+                counts.element(header.level);
+                counts.edges(0, usize::from(header.neighbours));
+                if header.level > 0 && tall.len() < tall.capacity() {
+                    tall.push(Tall {
+                        tid: Tid::new(block, offset(slot)),
+                        level: header.level,
+                        above: header.above,
+                    });
+                }
+            }
+            PageKind::Ground => {
+                let former = !verify::is_zero(content.get(..RECORD_HEADER).unwrap_or_default());
+                info.deleted += u64::from(former);
+                *info.free_slots.get_or_insert(0) += 1;
+            }
+            PageKind::Chain | PageKind::LongChain if used => {
+                info.rows += segment(content, slot)?.1.len() as u64;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Counts the edges of an element in the layers above the lowest. Of a layer whose record was given to another
+/// meanwhile it has none.
+fn climb<B: BlockStore>(
+    blocks: &mut B,
+    layout: &Layout,
+    counts: &mut Counts,
+    element: &Tall,
+) -> Result<(), B::Error> {
+    let slots = &layout.upper.slots;
+    let mut at = element.above;
+    for layer in 1..=element.level {
+        let (block, slot) = slots.place(at);
+        let found = match at {
+            NO_NODE => None,
+            _ => blocks.read(block, |bytes| {
+                let header =
+                    Record::new(&layout.upper, slots.get(bytes, PageKind::Upper, slot)?, slot)?.header;
+                let same = (header.state, header.layer, header.heap_tid) == (state::LIVE, layer, element.tid);
+                Ok(same.then_some((header.above, usize::from(header.neighbours))))
+            })?,
+        };
+        counts.edges(layer, found.map_or(0, |(_, degree)| degree));
+        at = found.map_or(NO_NODE, |(above, _)| above);
+    }
+    Ok(())
+}
