@@ -165,12 +165,16 @@ fn build_in<S: CodedSpace>(call: &BuildCall<'_>, shape: Shape, space: S) -> Resu
     let budget = (memory - memory / 32).saturating_sub(if threads > 1 { HELPERS_MEMORY } else { 0 });
     let params =
         Params { m, ef_construction, max_level: max_level(PAGE_SIZE, m), threads, budget, coded: true, seed };
+    let mut builder = Builder::new(space, params);
+    if shape.layout == Layout::Inline {
+        builder.share_elements();
+    }
     let mut building = Building {
         blocks: IndexBlocks::building(index),
         shape,
         means: Means { threads, budget },
         graph: Graph { space, m, ef_construction },
-        builder: Some(Builder::new(space, params)),
+        builder: Some(builder),
         inserter: Inserter::new(seed),
         buffer: ValueBuf::new(),
         rows: 0,

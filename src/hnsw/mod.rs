@@ -163,6 +163,11 @@ fn open(index: Rel<'_>, blocks: &mut IndexBlocks<'_>) -> Result<Opened, Error> {
     if declared > 0 && i32::try_from(opened.meta.dimensions) != Ok(declared) {
         return Err(corrupted(index, Damage::at(0, "other dimensions than its column").on(META_BLOCK)));
     }
+    if let Some(kind) = opened.kind()
+        && operator_class(index)?.kind != kind
+    {
+        return Err(corrupted(index, Damage::at(0, "values of another type than its column").on(META_BLOCK)));
+    }
     Ok(opened)
 }
 

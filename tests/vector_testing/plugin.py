@@ -21,6 +21,7 @@ import pytest
 
 from vector_testing import pg
 from vector_testing.results import Score, line
+from vector_testing.server import LAYOUTS, Server
 
 
 def add_options(add: Callable[..., object]) -> None:
@@ -40,6 +41,7 @@ def add_options(add: Callable[..., object]) -> None:
     )
     add("--clients", type=int, default=8, help="how many clients work at once in concurrency (%(default)s)")
     add("--am", default="hnsw,ivfflat", help="access methods (%(default)s)")
+    add("--layout", choices=LAYOUTS, help="pages of indexes that do not say which (default: what the extension takes)")
     add("--prefix", help="a PostgreSQL with the extension, taken as it is")
     add("--faults", help="a PostgreSQL with a build that stops at fault points (reachable, isolation, leaks)")
     add("--old", help="a PostgreSQL of an older major with the extension (upgrade_pg)")
@@ -162,6 +164,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
     # Whoever ends this run finds its servers stopped.
+    Server.layout = config.option.layout
     signal.signal(signal.SIGTERM, lambda *_: pytest.exit("ended from outside", returncode=143))
     if config.option.checks:
         config.pluginmanager.unregister(name="terminalreporter")

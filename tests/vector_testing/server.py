@@ -24,12 +24,22 @@ SETTINGS = {
     "checkpoint_timeout": "1h",
 }
 
+# What the option --layout means to a server: which pages indexes get that do not say.
+LAYOUTS = {
+    "pgvector": {"hnsw.default_layout": "pgvector"},
+    "own": {"hnsw.default_layout": "inline"},
+    "auto": {"hnsw.default_layout": "auto"},
+}
+
 
 class Server(Cluster):
     """A private cluster that can be killed as a whole or process by process."""
 
+    # One of LAYOUTS, for all servers of a run; none leaves the extension's own default.
+    layout: str | None = None
+
     def __init__(self, prefix: str, name: str, settings: dict[str, str] | None = None):
-        super().__init__(prefix, name, SETTINGS | (settings or {}))
+        super().__init__(prefix, name, SETTINGS | LAYOUTS.get(self.layout, {}) | (settings or {}))
 
     def connect(self, **options) -> psycopg.Connection:
         """Waits until the server answers: it may be recovering."""

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rand::Rng;
 
 use super::check::{self as checking, CheckError, Subject, Tally};
+use super::cost::{read_share, scored_share};
 use super::graph::GraphBulk;
 use super::inline::census::InlineCensus;
 use super::inline::graph::{InlineGraph, Room};
@@ -22,6 +23,7 @@ use super::{insert as inserting, scan as scanning, vacuum as vacuuming};
 use crate::quant::rabitq::Bits;
 use crate::quant::space::CodedSpace;
 use crate::space::ValueBuf;
+use crate::space::ValueKind;
 use crate::storage::blocks::BlockStore;
 use crate::storage::page::{Damage, Tid};
 use crate::storage::verify::Violation;
@@ -70,6 +72,23 @@ impl Opened {
     /// The layout of its pages.
     pub const fn layout(&self) -> Layout {
         if self.inline.is_some() { Layout::Inline } else { Layout::V1 }
+    }
+
+    /// The kind of its values, where its pages say it.
+    pub fn kind(&self) -> Option<ValueKind> {
+        self.inline.as_ref().map(|shared| shared.layout.shape.kind)
+    }
+
+    /// The share of its `elements`, or of its `pages`, that a search of `ef_search` candidates is expected to read.
+    pub fn share_of_search(&self, elements: f64, pages: f64, ef_search: f64) -> f64 {
+        let m = f64::from(self.meta.m);
+        match &self.inline {
+            None => scored_share(elements, m, ef_search),
+            Some(shared) => {
+                let each = f64::from(shared.layout.ground.pages());
+                read_share(elements, pages, each, m, ef_search)
+            }
+        }
     }
 }
 

@@ -9,6 +9,7 @@ pub mod build;
 pub mod census;
 pub mod check;
 pub mod choice;
+pub mod cost;
 mod foreign_tests;
 pub mod format;
 pub mod graph;

@@ -478,6 +478,15 @@ impl RecordLayout {
         self.rest > 0 && self.rest_pages == 0 && self.head() == self.value_at
     }
 
+    /// Pages that are read to read a record.
+    pub const fn pages(&self) -> u32 {
+        match (self.rest, self.rest_pages) {
+            (0, _) => 1,
+            (_, 0) => 2,
+            (_, pages) => 1 + pages as u32,
+        }
+    }
+
     /// Bytes of pages that a record takes.
     pub const fn cost(&self, page_size: usize) -> usize {
         let rest = match (self.rest, self.rest_pages) {
