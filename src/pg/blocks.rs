@@ -37,6 +37,7 @@ pub struct IndexBlocks<'r> {
     logged: bool,
     pausing: bool,
     remembers: bool,
+    reads_ahead: bool,
     count: u32,
     hits: u32,
     /// those of the hits that a vacuum's cost holds already
@@ -56,6 +57,7 @@ impl<'r> IndexBlocks<'r> {
             logged: true,
             pausing: false,
             remembers: recent_buffers::usable(relation),
+            reads_ahead: recent_buffers::reads_ahead(relation),
             count: 0,
             hits: 0,
             charged: 0,
@@ -254,6 +256,9 @@ impl<'r> BlockStore for IndexBlocks<'r> {
     #[inline(always)]
     fn prefetch_bytes(&mut self, block: u32, start: usize, size: usize) {
         if self.remembers {
+            if self.reads_ahead && block < self.count {
+                recent_buffers::read_ahead(self.relation, block);
+            }
             recent_buffers::prefetch_bytes(self.relation, block, start, size);
         }
     }

@@ -48,6 +48,11 @@ unsafe extern "C-unwind" {
     pub static BufferBlocks: *mut c_char;
     pub static BufferDescriptors: *mut c_void;
     pub static LocalBufferBlockPointers: *mut *mut c_void;
+    pub fn PrefetchBuffer(
+        relation: Relation,
+        fork: ForkNumber::Type,
+        block: u32,
+    ) -> pgrx::pg_sys::PrefetchBufferResult;
     pub fn ReadBuffer(relation: Relation, block: u32) -> Buffer;
     pub fn ReadBufferExtended(
         relation: Relation,

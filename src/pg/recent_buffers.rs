@@ -200,6 +200,56 @@ pub fn prefetch_item(relation: Rel<'_>, tid: Tid, size: usize) {
     }
 }
 
+/// Whether the relation has more blocks than there are shared buffers, so that those that will be read are worth
+/// asking the kernel for.
+#[inline(always)]
+pub fn reads_ahead(relation: Rel<'_>) -> bool {
+    // SAFETY: plain variables: a setting, and what the server was started with.
+    let (buffers, asks) = unsafe { (pg_sys::NBuffers, pg_sys::effective_io_concurrency > 0) };
+    asks && table(relation).len() > usize::try_from(buffers).unwrap_or(usize::MAX)
+}
+
+/// Asks the kernel for a block that exists and will be read, unless it is in a buffer.
+#[inline(never)]
+pub fn read_ahead(relation: Rel<'_>, block: u32) {
+    #[cfg(not(feature = "pg13"))]
+    {
+        let Some(&buffer) = table(relation).get(block as usize) else { return };
+        if buffer > 0 && holds(buffer, relation, block) {
+            return;
+        }
+        // SAFETY: the relation is open and has the block (callers). As in reads, nothing above needs dropping should
+        // it fail.
+        let found =
+            unsafe { ffi::PrefetchBuffer(relation.as_ptr(), pg_sys::ForkNumber::MAIN_FORKNUM, block) };
+        if found.recent_buffer > 0 {
+            remember(relation, block, found.recent_buffer);
+        }
+    }
+    #[cfg(feature = "pg13")]
+    let _ = (relation, block);
+}
+
+/// Whether a buffer holds a block, by a look at its tag without a lock: others may replace it at any moment.
+#[cfg(not(feature = "pg13"))]
+#[inline(always)]
+fn holds(buffer: Buffer, relation: Rel<'_>, block: u32) -> bool {
+    // BufferTag: tablespace, database, relation, fork, block
+    const RELATION: usize = 8;
+    const BLOCK: usize = 16;
+    let rel = relation.as_ptr();
+    // SAFETY: as in `used`; the relation is open.
+    unsafe {
+        #[cfg(any(feature = "pg14", feature = "pg15"))]
+        let number = (*rel).rd_node.relNode;
+        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+        let number = (*rel).rd_locator.relNumber;
+        let tag = ffi::BufferDescriptors.cast::<u8>().add((buffer - 1) as usize * DESCRIPTOR);
+        tag.add(BLOCK).cast::<u32>().read_volatile() == block
+            && tag.add(RELATION).cast::<u32>().read_volatile() == number.to_u32()
+    }
+}
+
 /// Asks for some bytes of a block.
 #[inline(always)]
 pub fn prefetch_bytes(relation: Rel<'_>, block: u32, start: usize, size: usize) {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 import psycopg
@@ -98,6 +99,8 @@ def dumps(prefix: str, score: Score, ams: list[str], options) -> None:
                 for number, o in enumerate(opclasses)
             ),
         )
+        if own := "hnsw" in ams and not os.environ.get("RELIABILITY_AS_IS"):
+            run(connection, "CREATE INDEX own ON t USING hnsw (v vector_l2_ops) WITH (layout = inline)")
         wanted, indexes = rows_of(connection), "SELECT indexdef FROM pg_indexes WHERE tablename = 't' ORDER BY 1"
         definitions = connection.execute(indexes).fetchall()
         place = ["-h", server.socket, "-U", "postgres"]
@@ -134,6 +137,9 @@ def dumps(prefix: str, score: Score, ams: list[str], options) -> None:
                     rows_of(restored) == wanted and restored.execute(indexes).fetchall() == definitions,
                     len(wanted),
                 )
+                if own:
+                    layout = restored.execute("SELECT vector_index_info('own')->>'layout'").fetchone()[0]
+                    score.check(f"dump, {form}: an index keeps its layout", layout == "inline", layout)
                 for number, opclass in enumerate(opclasses):
                     exact(
                         score,
