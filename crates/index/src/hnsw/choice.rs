@@ -43,7 +43,7 @@ pub fn automatic(kind: ValueKind, metric: Metric, dims: usize, m: usize, page_si
 }
 
 /// Bytes of pages that a row takes under the first layout, in the mean. `None` of values of any size, or too large.
-fn first_bytes(kind: ValueKind, dims: usize, m: usize, page_size: usize) -> Option<f64> {
+pub fn first_bytes(kind: ValueKind, dims: usize, m: usize, page_size: usize) -> Option<f64> {
     let value = match kind {
         ValueKind::Vector => 8 + 4 * dims,
         ValueKind::Halfvec => 8 + 2 * dims,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rand::Rng;
 
 use super::check::{self as checking, CheckError, Subject, Tally};
+use super::choice::first_bytes;
 use super::cost::{read_share, scored_share};
 use super::graph::GraphBulk;
 use super::inline::census::InlineCensus;
@@ -85,8 +86,13 @@ impl Opened {
         match &self.inline {
             None => scored_share(elements, m, ef_search),
             Some(shared) => {
-                let each = f64::from(shared.layout.ground.pages());
-                read_share(elements, pages, each, m, ef_search)
+                let layout = &shared.layout;
+                let (shape, page_size) = (layout.shape, layout.page_size);
+                let read = read_share(elements, pages, f64::from(layout.ground.pages()), m, ef_search);
+                // it does less than a search of the first layout would, whose estimate is lower where all is small
+                let first = first_bytes(shape.kind, shape.dims, shape.m, page_size);
+                let first = first.map(|bytes| bytes * elements / (page_size as f64 * pages.max(1.0)));
+                first.map_or(read, |times| read.min(scored_share(elements, m, ef_search) * times))
             }
         }
     }
