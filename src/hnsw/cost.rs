@@ -13,10 +13,12 @@ pub fn estimate(call: &CostCall) -> Result<Cost, Error> {
     }
     let generic = call.generic();
     let opened = call.with_index(|index| open(index, &mut IndexBlocks::new(index)))?;
-    let ratio = opened.share_of_search(call.tuples(), generic.numIndexPages, f64::from(options::ef_search()));
+    let (counted, ratio) =
+        opened.expected(call.tuples(), generic.numIndexPages, f64::from(options::ef_search()));
+    let total = generic.indexTotalCost * counted / generic.numIndexPages.max(1.0);
 
-    let mut startup = generic.indexTotalCost * ratio;
-    let pages = generic.numIndexPages * ratio;
+    let mut startup = total * ratio;
+    let pages = counted * ratio;
     let table_pages = call.table_pages();
     if pages > table_pages && ratio < 0.5 {
         // A sequential scan's cost leaves out the pages of values stored out of line, which an index has in its own:
@@ -27,9 +29,9 @@ pub fn estimate(call: &CostCall) -> Result<Cost, Error> {
     }
     Ok(Cost {
         startup,
-        total: generic.indexTotalCost,
+        total,
         selectivity: generic.indexSelectivity,
         correlation: generic.indexCorrelation,
-        pages: generic.numIndexPages,
+        pages: counted,
     })
 }

@@ -80,20 +80,24 @@ impl Opened {
         self.inline.as_ref().map(|shared| shared.layout.shape.kind)
     }
 
-    /// The share of its `elements`, or of its `pages`, that a search of `ef_search` candidates is expected to read.
-    pub fn share_of_search(&self, elements: f64, pages: f64, ef_search: f64) -> f64 {
+    /// What a search of `ef_search` candidates is expected to read of an index of so many `elements` and `pages`: how
+    /// many pages the index counts for, and the share of them.
+    ///
+    /// An index of codes does less than one of the first layout would, and counts for no more, so that plans stay what
+    /// they are when one takes the place of the other.
+    pub fn expected(&self, elements: f64, pages: f64, ef_search: f64) -> (f64, f64) {
         let m = f64::from(self.meta.m);
-        match &self.inline {
-            None => scored_share(elements, m, ef_search),
-            Some(shared) => {
-                let layout = &shared.layout;
-                let (shape, page_size) = (layout.shape, layout.page_size);
-                let read = read_share(elements, pages, f64::from(layout.ground.pages()), m, ef_search);
-                // it does less than a search of the first layout would, whose estimate is lower where all is small
-                let first = first_bytes(shape.kind, shape.dims, shape.m, page_size);
-                let first = first.map(|bytes| bytes * elements / (page_size as f64 * pages.max(1.0)));
-                first.map_or(read, |times| read.min(scored_share(elements, m, ef_search) * times))
+        let scored = scored_share(elements, m, ef_search);
+        let Some(shared) = &self.inline else { return (pages, scored) };
+        let layout = &shared.layout;
+        let read = read_share(elements, pages, f64::from(layout.ground.pages()), m, ef_search);
+        let (shape, page_size) = (layout.shape, layout.page_size);
+        match first_bytes(shape.kind, shape.dims, shape.m, page_size) {
+            Some(bytes) => {
+                let counted = (bytes * elements / page_size as f64).max(1.0).min(pages);
+                (counted, (read * pages / counted).min(scored))
             }
+            None => (pages, read),
         }
     }
 }
