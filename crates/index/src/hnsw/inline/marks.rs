@@ -42,7 +42,7 @@ fn clear_record<C: PageUpdate>(
     }
     if let Ok((header, _)) = RecordHeader::mut_from_prefix(bytes) {
         let (version, rest) = (next_version(header.version), header.rest);
-        *header = RecordHeader::new(0, 0);
+        *header = RecordHeader::new(site.layer, site.layer);
         (header.state, header.version, header.rest) = (state::FREE, version, rest);
     }
     free(change, page, &records.slots, site.slot)?;
