@@ -4,6 +4,7 @@
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
+use super::layout::{PageKind, page_kind};
 use super::tests::{clustered, number, value};
 use crate::hnsw::check::Subject;
 use crate::hnsw::format::{Graph, Layout, check, insert};
@@ -61,6 +62,16 @@ impl<S: CodedSpace> Filled<S> {
             found.push(number(row));
         }
         found
+    }
+
+    /// Pages of layer 0 and of what its records do not hold. (How many there are of other layers is left to chance.)
+    fn ground_pages(&mut self) -> usize {
+        let mut pages = 0;
+        for block in 1..self.blocks.count().unwrap() {
+            let kind = self.blocks.read(block, page_kind).unwrap();
+            pages += usize::from(matches!(kind, Some(PageKind::Ground | PageKind::GroundRest)));
+        }
+        pages
     }
 
     /// Every row once, and nothing that a check finds wrong.
@@ -144,10 +155,15 @@ fn recalls<S: CodedSpace, T: CodedSpace>(
         .collect()
 }
 
+/// So many, or a part of them where nothing is optimised.
+const fn most(count: usize) -> usize {
+    if cfg!(debug_assertions) { count / 5 } else { count }
+}
+
 /// 3,000 rows one by one into an empty index: recall at equal `ef_search` is that of the first layout.
 #[test]
 fn rows_inserted_one_by_one_are_found_as_in_the_first_layout() {
-    let (dims, count) = (48, 3000);
+    let (dims, count) = (48, most(3000));
     let (values, queries) =
         (values_of(ValueKind::Vector, dims, 2, count, 12), values_of(ValueKind::Vector, dims, 3, 40, 12));
     let space = AnySpace::new(ValueKind::Vector, Metric::L2, dims as i32);
@@ -164,15 +180,15 @@ fn rows_inserted_one_by_one_are_found_as_in_the_first_layout() {
 fn inserts_of_every_type_and_metric() {
     let mut report = Vec::new();
     for (kind, metric, dims, count) in [
-        (ValueKind::Vector, Metric::L2, 3, 400),
-        (ValueKind::Vector, Metric::InnerProduct, 100, 400),
-        (ValueKind::Halfvec, Metric::L2, 100, 400),
-        (ValueKind::Halfvec, Metric::InnerProduct, 384, 250),
-        (ValueKind::Vector, Metric::L2, 384, 250),
-        (ValueKind::Vector, Metric::L2, 1536, 120),
-        (ValueKind::Vector, Metric::InnerProduct, 2000, 100),
-        (ValueKind::Bit, Metric::Hamming, 256, 400),
-        (ValueKind::Bit, Metric::Jaccard, 256, 400),
+        (ValueKind::Vector, Metric::L2, 3, most(1000)),
+        (ValueKind::Vector, Metric::InnerProduct, 100, most(1000)),
+        (ValueKind::Halfvec, Metric::L2, 100, most(1000)),
+        (ValueKind::Halfvec, Metric::InnerProduct, 384, most(600)),
+        (ValueKind::Vector, Metric::L2, 384, most(600)),
+        (ValueKind::Vector, Metric::L2, 1536, most(400)),
+        (ValueKind::Vector, Metric::InnerProduct, 2000, most(400)),
+        (ValueKind::Bit, Metric::Hamming, 256, most(1000)),
+        (ValueKind::Bit, Metric::Jaccard, 256, most(1000)),
     ] {
         let (values, queries) = (values_of(kind, dims, 2, count, 0), values_of(kind, dims, 3, 15, 0));
         let any = AnySpace::new(kind, metric, dims as i32);
@@ -182,7 +198,7 @@ fn inserts_of_every_type_and_metric() {
         });
         report.push((kind, dims, found));
     }
-    for (kind, dims, count) in [(ValueKind::Vector, 100, 400), (ValueKind::Halfvec, 384, 250)] {
+    for (kind, dims, count) in [(ValueKind::Vector, 100, most(1000)), (ValueKind::Halfvec, 384, most(600))] {
         let (values, queries) = (values_of(kind, dims, 2, count, 0), values_of(kind, dims, 3, 15, 0));
         let (units, unit_queries) = (unit(kind, &values), unit(kind, &queries));
         let angle = AnySpace::by_angle(kind, dims as i32).unwrap();
@@ -219,10 +235,10 @@ fn the_largest_values_come_and_go() {
             index.holds(values[3].bytes(), 0..24);
             assert_eq!(index.vacuum(|n| n < 12), 12);
             index.holds(values[3].bytes(), 12..24);
-            let before = index.blocks.count().unwrap();
+            let before = index.ground_pages();
             index.insert(values.iter().enumerate().skip(24));
             index.holds(values[30].bytes(), 12..36);
-            assert_eq!(index.blocks.count().unwrap(), before, "{kind:?}");
+            assert!(index.ground_pages() <= before + 1, "{kind:?}: {before}, then {}", index.ground_pages());
         });
     }
 }
@@ -230,7 +246,7 @@ fn the_largest_values_come_and_go() {
 /// Deleted and inserted again, again and again: the index does not grow, and finds what a fresh one finds.
 #[test]
 fn churn_takes_no_more_room_and_loses_no_recall() {
-    for (dims, count, m) in [(24, 1500, 16), (700, 200, 8), (2100, 100, 8)] {
+    for (dims, count, m) in [(24, most(2000), 16), (700, most(500), 8), (2100, most(300), 8)] {
         let AnySpace::Vector(space) = AnySpace::new(ValueKind::Vector, Metric::L2, dims as i32) else {
             unreachable!()
         };
@@ -241,7 +257,7 @@ fn churn_takes_no_more_room_and_loses_no_recall() {
         index.insert(values.iter().enumerate());
         let mut present: Vec<Option<usize>> = (0..count).map(Some).collect();
         let (mut rng, mut next) = (SmallRng::seed_from_u64(9), count);
-        let mut blocks = None;
+        let mut pages = None;
         let mut later = Vec::new();
         for round in 0..5u64 {
             let dead: Vec<usize> =
@@ -257,10 +273,10 @@ fn churn_takes_no_more_room_and_loses_no_recall() {
             next += fresh.len();
             later.extend(fresh);
             index.holds(queries[0].bytes(), present.iter().flatten().copied());
-            // levels are drawn, so upper records come and go in other numbers
-            let now = index.blocks.count().unwrap();
-            let most = *blocks.get_or_insert(now);
-            assert!(now <= most + most / 50 + 2, "{dims}: {most} blocks, then {now} in round {round}");
+            // hints of where there is room may be out of date
+            let now = index.ground_pages();
+            let most = *pages.get_or_insert(now);
+            assert!(now <= most + most / 50 + 2, "{dims}: {most} pages, then {now} in round {round}");
         }
         let value = |n: usize| if n < count { &values[n] } else { &later[n - count] };
         let exact = |query: &[u8], n: usize| {
@@ -278,7 +294,7 @@ fn churn_takes_no_more_room_and_loses_no_recall() {
 /// Many rows with few values, one by one: five elements, every row once, and vacuums that take most of them.
 #[test]
 fn rows_with_few_values_are_inserted_in_linear_time() {
-    let (dims, count) = (8, if cfg!(debug_assertions) { 20_000 } else { 100_000 });
+    let (dims, count) = (8, most(100_000));
     let AnySpace::Vector(space) = AnySpace::new(ValueKind::Vector, Metric::L2, dims as i32) else {
         unreachable!()
     };

@@ -42,3 +42,5 @@ pub mod search;
 #[cfg(test)]
 mod tests;
 mod writer;
+#[cfg(test)]
+mod writer_tests;

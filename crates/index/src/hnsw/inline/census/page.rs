@@ -157,7 +157,8 @@ impl<B: BlockStore> Pass<'_, '_, '_, B> {
             return Ok(());
         }
         let record = match Record::new(records, head, usize::from(tid.offset()).wrapping_sub(1)) {
-            Ok(record) if (record.header.layer > 0) == (layer > 0) => record,
+            // what a free slot was of is nobody's concern
+            Ok(record) if !used || (record.header.layer > 0) == (layer > 0) => record,
             other => {
                 audit.tell(tid, other.err().map_or("record of another layer", |damage| damage.what));
                 self.broken(layer, id, tid);

@@ -201,7 +201,10 @@ fn put_factor<const SCALE: bool>(array: usize, bytes: &mut [u8], at: usize, fact
     };
     let most = others.clone().fold(factor.abs(), |most, n| most.max(value(bytes, n).abs()));
     let new = exponent_for(most);
-    let new = if !half.is_finite() || new < old.saturating_sub(SLACK) { new } else { old };
+    // what was rounded to the steps of a large exponent stays so
+    let exact = || others.clone().all(|n| value(bytes, n).abs() >= power(old) * f16::MIN_POSITIVE.to_f32());
+    let smaller = new < old.saturating_sub(SLACK) && exact();
+    let new = if !half.is_finite() || smaller { new } else { old };
     if new != old {
         for n in others {
             let x = value(bytes, n);
