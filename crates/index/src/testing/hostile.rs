@@ -126,7 +126,7 @@ fn any_bit_of_large_inline_records_may_flip() {
     for dims in [2000, 3000] {
         let index = small_hnsw(Layout::Inline, dims);
         let (before, graph) = (hnsw::opened(&mut index.copy()), hnsw::graph_of(dims));
-        flips(&index, 7001, |blocks| hnsw::exercise_as(&before, &graph, dims, blocks));
+        flips(&index, 20_011, |blocks| hnsw::exercise_as(&before, &graph, dims, blocks));
     }
 }
 
