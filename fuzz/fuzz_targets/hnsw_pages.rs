@@ -1,6 +1,7 @@
 //! An hnsw index with damaged bytes: checks, scans, inserts and vacuums end, with an error or without.
 #![no_main]
 
+use vector_index::hnsw::format::Layout;
 use vector_index::testing::hnsw::{exercise, used};
 
 libfuzzer_sys::fuzz_target!(|damage: &[u8]| {
@@ -13,5 +14,5 @@ libfuzzer_sys::fuzz_target!(|damage: &[u8]| {
     if let [blocks_left] = changes.remainder() {
         blocks.cut((*blocks_left).into());
     }
-    exercise(&mut blocks);
+    exercise(Layout::V1, &mut blocks);
 });

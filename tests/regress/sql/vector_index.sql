@@ -24,6 +24,15 @@ SELECT (i->>'bytes')::bigint = pg_relation_size('v_l2'), i->>'bytes_per_row' = (
    FROM jsonb_array_elements(i->'layers') l),
   jsonb_array_length(i->'layers') - 1 = (i->'entry_point'->>'level')::int,
   (SELECT sum(p.value::int) FROM jsonb_each_text(i->'pages') p) = (i->>'blocks')::int FROM vector_index_info('v_l2') i;
+CREATE TABLE copied AS SELECT id, v FROM items;
+CREATE INDEX v_inline ON copied USING hnsw (v vector_l2_ops) WITH (m = 4, ef_construction = 32, layout = inline);
+SELECT i - 'blocks' - 'bytes' - 'bytes_per_row' - 'levels' - 'layers' - 'entry_point' - 'pages' - 'free_bytes' - 'free_slots' FROM vector_index_info('v_inline') i;
+SELECT (SELECT sum(p.value::int) FROM jsonb_each_text(i->'pages') p) = (i->>'blocks')::int, i->'pages' ?& ARRAY['upper', 'rests', 'rows'],
+  (SELECT sum(n::int) FROM jsonb_array_elements_text(i->'levels') n) = (i->>'elements')::int,
+  (SELECT bool_and((l->>'edges')::int = (SELECT sum((d.ordinality - 1) * d.value::int) FROM jsonb_array_elements_text(l->'degree'->'histogram') WITH ORDINALITY d))
+   FROM jsonb_array_elements(i->'layers') l), i->'pages'->'unused' FROM vector_index_info('v_inline') i;
+SELECT * FROM hnsw_check('v_inline', true);
+DROP TABLE copied;
 SELECT name, value FROM vector_index_facts('v_ivf') WHERE name !~ '^(free_bytes|pages|bytes|blocks|list_rows)';
 SELECT count(*), sum(value::numeric) FILTER (WHERE name = 'list_rows.avg') AS avg FROM vector_index_facts('v_ivf');
 SELECT i->>'rows' FROM vector_index_info('v_cosine') i;

@@ -92,8 +92,10 @@ struct Row {
 }
 
 /// What a check found, violations aside. Memory grows with elements and rows: 16 bytes for each of an element and its
-/// rows, 8 bytes for each block, and what the layout keeps (of pgvector's pages 16 bytes for each neighbour tuple and 5
-/// for each block); a deep check takes 17 bytes more for each element at most.
+/// rows, 8 bytes for each block, and what the layout keeps: of pgvector's pages 16 bytes for each neighbour tuple and 5
+/// for each block; of those with inline codes 20 for each record of an upper layer and 12 for each element that has
+/// some, 32 for each record that is cut, 16 for each segment of rows, and 5 for each block. A deep check takes 17 bytes
+/// more for each element at most.
 #[derive(Debug, Default)]
 pub struct Tally {
     /// in ascending order of their TIDs

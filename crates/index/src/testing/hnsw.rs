@@ -120,50 +120,77 @@ pub const DIMS: usize = 5;
 
 /// The graph of [`used`]: few connections, so that small indexes have several layers.
 pub fn graph() -> Graph<Dense<f32>> {
-    match AnySpace::new(ValueKind::Vector, Metric::L2, DIMS as i32) {
+    graph_of(DIMS)
+}
+
+/// The same of other dimensions.
+pub fn graph_of(dims: usize) -> Graph<Dense<f32>> {
+    match AnySpace::new(ValueKind::Vector, Metric::L2, dims as i32) {
         AnySpace::Vector(space) => Graph { space, m: 4, ef_construction: 20 },
         _ => unreachable!(),
     }
 }
 
-/// An index of a few pages that was built, vacuumed and inserted into: it has live and deleted elements, and one in
-/// the place of a deleted one.
+/// An index of pgvector's layout as [`used_in`] makes it.
 pub fn used() -> MemBlocks {
-    static MADE: OnceLock<MemBlocks> = OnceLock::new();
-    let made = MADE.get_or_init(|| {
+    used_in(Layout::V1)
+}
+
+/// An index of a few pages that was built, vacuumed and inserted into: it has live and deleted elements, one in the
+/// place of a deleted one, and one of more rows than others.
+pub fn used_in(layout: Layout) -> MemBlocks {
+    static MADE: [OnceLock<MemBlocks>; 2] = [const { OnceLock::new() }; 2];
+    let made = MADE[usize::from(layout == Layout::Inline)].get_or_init(|| {
         let graph = graph();
-        let mut blocks = build(graph.space, DIMS as u32, &graph, &random_vectors(6, DIMS, 200));
-        Vacuum::new().run(&mut blocks, &graph, &mut |tid: Tid| tid.offset().is_multiple_of(10)).unwrap();
-        let values = random_vectors(7, DIMS, 5);
+        let mut blocks = build_in(layout, graph.space, DIMS as u32, &graph, &random_vectors(6, DIMS, 200));
+        let dead = &mut |tid: Tid| tid.offset().is_multiple_of(10);
+        vacuum(&mut blocks).run(&mut blocks, &graph, dead).unwrap();
+        let mut values = random_vectors(7, DIMS, 5);
+        if layout == Layout::Inline {
+            // segments of rows, short and long, one of them given back
+            values.extend(vec![values[0].clone(); 30]);
+        }
         insert_all(&mut blocks, &graph, 500, &values, &mut SmallRng::seed_from_u64(8));
         blocks
     });
     made.copy()
 }
 
-/// Does everything with an index of [`graph`] that can be done, however damaged it is: each operation comes to its end,
-/// or to an error.
-pub fn exercise(blocks: &mut MemBlocks) {
-    let graph = graph();
+/// [`exercise_as`] an index of [`used_in`].
+pub fn exercise(layout: Layout, blocks: &mut MemBlocks) {
+    exercise_as(&opened(&mut used_in(layout)), &graph(), DIMS, blocks);
+}
+
+/// Does everything with an index that can be done, however damaged it is: each operation comes to its end, or to an
+/// error. `before` is what the index was before it was damaged.
+pub fn exercise_as(before: &Opened, graph: &Graph<Dense<f32>>, dims: usize, blocks: &mut MemBlocks) {
     let space = AnySpace::Vector(graph.space);
     for (unit, deep) in [(true, true), (false, false)] {
-        check(Layout::V1, blocks, &Subject { space, unit }, deep, &mut |_| ()).unwrap();
+        check(before.layout(), blocks, &Subject { space, unit }, deep, &mut |_| ()).unwrap();
     }
     let _ = crate::hnsw::format::info(blocks);
-    let value = vector(&[0.1; DIMS]);
+    let value = vector(&vec![0.1; dims]);
     let (ef_search, iterative) = (10, IterativeScan::Relaxed);
     let settings = ScanSettings { ef_search, iterative, max_tuples: 1000, max_memory: 1 << 20 };
-    let mut scan = Scan::new();
-    let mut rows = 0;
-    while let Ok(Some(_)) = scan.next(blocks, graph.space, Some(value.bytes()), &settings) {
-        rows += 1;
-        assert!(rows < 100_000, "a scan without end");
+    // who began before the damage, and who begins after it
+    for opened in [Some(before.clone()), open(blocks, &mut Cache::new()).ok()].iter().flatten() {
+        let mut scan = Scan::new();
+        scan.set_index(opened);
+        let mut rows = 0;
+        while let Ok(Some(_)) = scan.next(blocks, graph.space, Some(value.bytes()), &settings) {
+            rows += 1;
+            assert!(rows < 100_000, "a scan without end");
+        }
+        blocks.end_transaction();
     }
-    blocks.end_transaction();
     let mut rng = SmallRng::seed_from_u64(1);
-    let _ = insert(blocks, &graph, &mut Workspace::new(), value.bytes(), row(0), &mut rng);
+    let mut workspace = Workspace::new();
+    workspace.set_index(before);
+    let _ = insert(blocks, graph, &mut workspace, value.bytes(), row(0), &mut rng);
     blocks.end_transaction();
-    let _ = Vacuum::new().run(blocks, &graph, &mut |tid: Tid| tid.offset() == 1);
+    let mut vacuum = Vacuum::new();
+    vacuum.set_index(before);
+    let _ = vacuum.run(blocks, graph, &mut |tid: Tid| tid.offset() == 1);
     blocks.end_transaction();
 }
 

@@ -114,7 +114,8 @@ impl TextElement for f16 {
 /// A number of elements that [`parse_dense`] will not exceed for this text; at most the type's limit.
 pub fn dense_capacity(text: &[u8]) -> usize {
     // counted in bytes, a whole register of them at a time, and none of these overflows
-    let blocks = text.chunks(255).map(|block| usize::from(block.iter().map(|&c| u8::from(c == b',')).sum::<u8>()));
+    let blocks =
+        text.chunks(255).map(|block| usize::from(block.iter().map(|&c| u8::from(c == b',')).sum::<u8>()));
     let commas = blocks.sum::<usize>();
     (commas + 1).min(MAX_DIMS as usize)
 }

@@ -1,24 +1,21 @@
 #![cfg(test)]
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use zerocopy::IntoBytes;
 
 use super::values::{NOT_FINITE, NOT_UNIT, value_fault};
 use super::*;
-use crate::hnsw::format::{Scan, Vacuum, Workspace, insert};
+use crate::hnsw::format::Vacuum;
 use crate::hnsw::meta::{HEAD_BLOCK, PAGE_ID};
 use crate::hnsw::params::layer_range;
-use crate::hnsw::scan::{IterativeScan, ScanSettings};
 use crate::hnsw::v1::census::PageCensus;
 use crate::hnsw::v1::layout::{ElementHeader, element_header_mut, is_element, neighbour_slots_mut};
 use crate::space::{AnySpace, Metric, ValueBuf, ValueKind, normalize};
 use crate::storage::blocks::BlockStore;
 use crate::storage::page::{INVALID_BLOCK, PageMut};
+use crate::testing::MemBlocks;
 use crate::testing::hnsw::{DIMS, build, exercise, graph, insert_all, random_vectors, row, used, vector};
-use crate::testing::{MemBlocks, MemError};
 
 fn built(values: &[ValueBuf]) -> MemBlocks {
     let graph = graph();
@@ -66,69 +63,6 @@ fn a_built_index_is_healthy() {
     // an index of nothing, and of one
     for count in [0, 1, 2] {
         assert_eq!(healthy(&mut built(&values[..count])).live, count as u64);
-    }
-}
-
-#[test]
-fn an_index_is_healthy_after_every_change_of_its_life() {
-    let graph = graph();
-    let mut rng = SmallRng::seed_from_u64(2);
-    let mut blocks = built(&[]);
-    let values = random_vectors(3, DIMS, 120);
-    blocks.record();
-    insert_all(&mut blocks, &graph, 0, &values[..60], &mut rng);
-    // a row of its own for a value that is there
-    insert_all(&mut blocks, &graph, 60, &values[..3], &mut rng);
-    Vacuum::new().run(&mut blocks, &graph, &mut |tid: Tid| tid.offset().is_multiple_of(3)).unwrap();
-    insert_all(&mut blocks, &graph, 200, &values[60..], &mut rng);
-    Vacuum::new().run(&mut blocks, &graph, &mut |_| true).unwrap();
-    insert_all(&mut blocks, &graph, 400, &values[..10], &mut rng);
-    let census = healthy(&mut blocks);
-    assert_eq!((census.live, census.rows()), (10, 10));
-    assert!(census.deleted > 0);
-    let counts = blocks.counts();
-    assert_eq!(counts.descending, 0);
-    for changes in 0..=blocks.recorded() {
-        let mut then = blocks.after(changes);
-        let (_, found) = run(&mut then, false, true);
-        assert_eq!(found, Vec::<String>::new(), "after {changes} changes");
-        // a vacuum and an insert later it is healthy, too
-        if changes.is_multiple_of(7) {
-            Vacuum::new().run(&mut then, &graph, &mut |tid: Tid| tid.offset().is_multiple_of(5)).unwrap();
-            insert_all(&mut then, &graph, 600, &values[..2], &mut rng);
-            healthy(&mut then);
-        }
-    }
-}
-
-#[test]
-fn failures_anywhere_leave_a_healthy_index() {
-    let graph = graph();
-    let values = random_vectors(4, DIMS, 16);
-    let before = built(&values[..15]);
-    for at in 1.. {
-        let mut blocks = before.copy();
-        let mut rng = SmallRng::seed_from_u64(5);
-        blocks.fail_at(at);
-        let mut workspace = Workspace::new();
-        let value = values[15].bytes();
-        let mut done = insert(&mut blocks, &graph, &mut workspace, value, row(15), &mut rng);
-        blocks.end_transaction();
-        blocks.fail_never();
-        healthy(&mut blocks);
-        if done == Ok(()) {
-            blocks.fail_at(at);
-            let dead = &mut |tid: Tid| tid.offset().is_multiple_of(5);
-            done = Vacuum::new().run(&mut blocks, &graph, dead).map(|_| ());
-            blocks.end_transaction();
-            blocks.fail_never();
-            healthy(&mut blocks);
-        }
-        if done == Ok(()) {
-            assert!(at > 100);
-            return;
-        }
-        assert_eq!(done, Err(MemError::Injected));
     }
 }
 
@@ -512,87 +446,40 @@ fn values_of_other_kinds_are_looked_into() {
     assert_eq!(bits([0, 0x10]), "bits behind the last one");
 }
 
-/// Several inserts, scans and vacuums at once, on the same blocks.
-#[test]
-fn backends_work_together() {
-    const THREADS: usize = 3;
-    const EACH: usize = 150;
-    let graph = graph();
-    let mut blocks = built(&random_vectors(10, DIMS, 60));
-    // rows of odd numbers die as soon as they are there
-    let dies = |tid: Tid| tid.offset().is_multiple_of(2);
-    let left = AtomicUsize::new(THREADS);
-    std::thread::scope(|scope| {
-        for thread in 0..THREADS {
-            let (mut mine, left) = (blocks.share(), &left);
-            scope.spawn(move || {
-                let seed = 20 + thread as u64;
-                let values = random_vectors(seed, DIMS, EACH);
-                let mut rng = SmallRng::seed_from_u64(seed);
-                insert_all(&mut mine, &graph, (thread + 1) * 1000, &values, &mut rng);
-                left.fetch_sub(1, Ordering::SeqCst);
-            });
-        }
-        let (mut mine, left) = (blocks.share(), &left);
-        scope.spawn(move || {
-            while left.load(Ordering::SeqCst) > 0 {
-                Vacuum::new().run(&mut mine, &graph, &mut |tid| dies(tid)).unwrap();
-            }
-        });
-        for seed in [30, 31] {
-            let mut mine = blocks.share();
-            scope.spawn(move || {
-                let mut scan = Scan::new();
-                for query in random_vectors(seed, DIMS, 1000) {
-                    if left.load(Ordering::SeqCst) == 0 {
-                        return;
-                    }
-                    scan.reset();
-                    let mut rows = 0;
-                    let next = |scan: &mut Scan, mine: &mut MemBlocks| {
-                        scan.next(mine, graph.space, Some(query.bytes()), &SETTINGS).unwrap()
-                    };
-                    while rows < 100 && next(&mut scan, &mut mine).is_some() {
-                        rows += 1;
-                    }
-                    assert!(rows > 0);
-                }
-            });
-        }
-    });
-    healthy(&mut blocks);
-    Vacuum::new().run(&mut blocks, &graph, &mut |tid| dies(tid)).unwrap();
-    let census = healthy(&mut blocks);
-    let alive = |first: usize, count: usize| (first..first + count).filter(|&n| !dies(row(n))).count();
-    let expected = alive(0, 60) + (1..=THREADS).map(|thread| alive(thread * 1000, EACH)).sum::<usize>();
-    assert_eq!((census.rows(), census.dying), (expected, 0));
-    assert_eq!(census.unreached(), 0);
-}
-
-const SETTINGS: ScanSettings =
-    ScanSettings { ef_search: 10, iterative: IterativeScan::Relaxed, max_tuples: 1000, max_memory: 1 << 20 };
-
 mod fuzzed {
     use super::*;
+    use crate::hnsw::format::Layout;
+    use crate::testing::hnsw::used_in;
     use proptest::prelude::*;
+
+    /// Puts bytes at places of the first blocks, and takes the blocks from `cut` on away.
+    fn survive(layout: Layout, edits: Vec<(u32, usize, u8)>, cut: u32) {
+        let mut blocks = used_in(layout);
+        for (block, at, byte) in edits {
+            blocks.edit(block, |bytes| bytes[at] = byte);
+        }
+        if cut > 0 {
+            blocks.cut(cut);
+        }
+        exercise(layout, &mut blocks);
+    }
+
+    fn edits() -> impl Strategy<Value = Vec<(u32, usize, u8)>> {
+        prop::collection::vec((0u32..12, 0usize..8192, any::<u8>()), 1..20)
+    }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(300))]
 
         /// Whatever the bytes: the check ends, and what reads or changes the index ends or says that it is damaged.
         #[test]
-        fn any_bytes_are_survived(
-            edits in prop::collection::vec((0u32..8, 0usize..8192, any::<u8>()), 1..20),
-            cut in 0u32..12,
-        ) {
-            let mut blocks = used();
-            for (block, at, byte) in edits {
-                blocks.edit(block, |bytes| bytes[at] = byte);
-            }
-            if cut > 0 {
-                blocks.cut(cut);
-            }
-            exercise(&mut blocks);
+        fn any_bytes_are_survived(edits in edits(), cut in 0u32..12) {
+            survive(Layout::V1, edits, cut);
+        }
+
+        #[test]
+        fn any_bytes_are_survived_inline(edits in edits(), cut in 0u32..14) {
+            survive(Layout::Inline, edits, cut);
         }
     }
 }

@@ -157,8 +157,7 @@ impl<B: BlockStore> Pass<'_, '_, '_, B> {
             return Ok(());
         }
         let record = match Record::new(records, head, usize::from(tid.offset()).wrapping_sub(1)) {
-            // what a free slot was of is nobody's concern
-            Ok(record) if !used || (record.header.layer > 0) == (layer > 0) => record,
+            Ok(record) if !record.is_live() || (record.header.layer > 0) == (layer > 0) => record,
             other => {
                 audit.tell(tid, other.err().map_or("record of another layer", |damage| damage.what));
                 self.broken(layer, id, tid);
@@ -182,8 +181,7 @@ impl<B: BlockStore> Pass<'_, '_, '_, B> {
             _ => {}
         }
         if !live {
-            self.free(layer, tid, &record);
-            return Ok(());
+            return self.free(layer, tid, &record);
         }
         let factors = [record.adds(), record.scales()];
         if records.factors && factors.iter().any(|factors| factors.iter().any(|factor| !factor.is_finite())) {
@@ -205,27 +203,36 @@ impl<B: BlockStore> Pass<'_, '_, '_, B> {
     }
 
     /// A record that is no node, or none yet.
-    fn free(&mut self, layer: u8, tid: Tid, record: &Record<'_>) {
-        let header = record.header;
+    fn free(&mut self, layer: u8, tid: Tid, record: &Record<'_>) -> Result<(), CheckError<B::Error>> {
+        let (header, reserved) = (record.header, record.header.state == state::PENDING);
         if header.chain.is_valid() {
             self.audit.tell(tid, "deleted element with segments of rows");
         }
-        if header.state != state::PENDING {
-            let kept = record.bytes().get(RECORD_HEADER..).unwrap_or_default();
+        if !reserved {
+            let mut kept = record.bytes().get(RECORD_HEADER..).unwrap_or_default();
+            let records = self.pages.layout.records(layer);
+            // (pages of their own keep what was there, until they are written again)
+            let joined = records.rest_pages == 0
+                && header.rest.is_valid()
+                && self.pages.join(layer, record.bytes(), header.rest, &mut self.room.record)?;
+            if joined {
+                kept = self.room.record.as_bytes().get(RECORD_HEADER..).unwrap_or_default();
+            }
             if !verify::is_zero(kept) {
                 self.audit.tell(tid, "deleted element with a value");
             }
         }
-        if header.neighbours > 0 && (layer > 0 || header.state == state::PENDING) {
+        if header.neighbours > 0 && (layer > 0 || reserved) {
             self.audit.tell(tid, "edges of a deleted element");
         }
-        if layer > 0 || header.state == state::PENDING {
-            return;
+        if layer > 0 || reserved {
+            return Ok(());
         }
         let row = [header.heap_tid];
         let rows = if header.heap_tid.is_valid() { row.as_slice() } else { &[] };
         let node = Node { tid, list: tid, level: 0, version: header.version, state: State::Deleted };
         self.audit.element(node, rows, &[]);
+        Ok(())
     }
 
     /// A record of an upper layer.
@@ -237,9 +244,9 @@ impl<B: BlockStore> Pass<'_, '_, '_, B> {
         if ground.is_none() {
             self.audit.tell(tid, format!("record of an element at {}, where none can be", header.heap_tid));
         }
-        let (above, below, layer) = (header.above, header.below, header.layer);
+        let RecordHeader { above, below, layer, version, .. } = *header;
         self.met.add_upper(match ground {
-            Some(ground) => Upper { id, ground, above, below, layer, broken: false, led_to: false },
+            Some(ground) => Upper { id, ground, above, below, layer, version, broken: false, led_to: false },
             None => Upper::broken(id),
         });
         Ok(())
@@ -252,7 +259,12 @@ impl<B: BlockStore> Pass<'_, '_, '_, B> {
             self.audit.tell(tid, format!("record below layer 0, number {}", header.below));
         }
         if header.level > 0 || header.above != NO_NODE {
-            self.met.add_link(Link { ground: id, above: header.above, level: header.level })?;
+            self.met.add_link(Link {
+                ground: id,
+                above: header.above,
+                level: header.level,
+                version: header.version,
+            })?;
         }
         self.rows(id, tid, header)?;
         if !self.pages.join(0, record.bytes(), header.rest, &mut self.room.record)? {

@@ -17,6 +17,7 @@ pub(super) struct Upper {
     pub above: u32,
     pub below: u32,
     pub layer: u8,
+    pub version: u8,
     /// it cannot be read, and that has been told
     pub broken: bool,
     /// its element leads to it
@@ -26,7 +27,7 @@ pub(super) struct Upper {
 impl Upper {
     pub const fn broken(id: u32) -> Self {
         let (ground, above, below) = (NO_NODE, NO_NODE, NO_NODE);
-        Upper { id, ground, above, below, layer: 0, broken: true, led_to: false }
+        Upper { id, ground, above, below, layer: 0, version: 0, broken: true, led_to: false }
     }
 }
 
@@ -36,6 +37,7 @@ pub(super) struct Link {
     pub ground: u32,
     pub above: u32,
     pub level: u8,
+    pub version: u8,
 }
 
 /// A record that names the place of its rest.
@@ -198,7 +200,7 @@ impl Met {
     fn ways_up(&mut self, layout: &Layout, audit: &mut Auditor<'_>) {
         let mut ids = [NO_NODE; MAX_LEVEL as usize + 1];
         for at in 0..self.links.len() {
-            let Some(&Link { ground, level, .. }) = self.links.get(at) else { break };
+            let Some(&Link { ground, level, version, .. }) = self.links.get(at) else { break };
             let tid = layout.tid(ground);
             let found = self.climb(ground, level, &mut ids);
             let top = match found {
@@ -211,6 +213,13 @@ impl Met {
                     && let Some(upper) = self.uppers.get_mut(at)
                 {
                     upper.led_to = true;
+                    if upper.version != version {
+                        let (place, other) = (place_of(&layout.upper, id), upper.version);
+                        audit.tell(
+                            place,
+                            format!("version is {other}, and {version} in the element at {tid}"),
+                        );
+                    }
                 }
             }
             let upper = |id: u32| place_of(&layout.upper, id);

@@ -227,8 +227,7 @@ impl Sound {
         self.use_slot(0, id, false);
         self.bytes(0, id, |bytes| bytes[RECORD_HEADER..].fill(0));
         self.edit(0, id, |header| {
-            *header =
-                RecordHeader { state: state::DELETED, version: 2, below: id, ..RecordHeader::new(0, 0) };
+            *header = RecordHeader { state: state::FREE, version: 2, ..RecordHeader::new(0, 0) };
         });
     }
 }
@@ -313,6 +312,7 @@ const MUTATIONS: &[Mutation] = &[
         s.edit(1, s.high.1, |header| header.heap_tid = other);
     }),
     ("which is not that of layer 1", |s| s.edit(1, s.high.1, |header| header.below += 1)),
+    ("version is 7, and 1 in the element at", |s| s.edit(1, s.high.1, |header| header.version = 7)),
     ("where none can be", |s| s.edit(1, s.high.1, |header| header.heap_tid = Tid::new(1, 500))),
     ("rows of a record of an upper layer", |s| {
         let chain = s.few.1;
@@ -413,6 +413,11 @@ const RESTS: &[Mutation] = &[
         s.edit(0, s.ground[0], |header| header.rest = rest);
     }),
     ("rest of no record", |s| s.free_without_rest(s.ground[0])),
+    ("deleted element with a value", |s| {
+        let rest = s.header(0, s.ground[0]).rest;
+        s.free(s.ground[0]);
+        s.edit(0, s.ground[0], |header| header.rest = rest);
+    }),
     ("no rest of a record at", |s| s.use_rest(s.ground[0], false)),
     ("value with an element that is not finite", |s| {
         let rest = s.header(0, s.ground[0]).rest;
