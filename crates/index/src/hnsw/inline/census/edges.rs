@@ -191,15 +191,55 @@ fn alike(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && differing as usize <= 2 + a.len() / 64
 }
 
+/// What the lowest bit that is set in a number stands for; infinite in zero.
+fn lowest_bit(half: f16) -> f32 {
+    let bits = half.to_bits();
+    let (exponent, mantissa) = (i32::from(bits >> 10 & 0x1f), u32::from(bits & 0x3ff));
+    let digits = if exponent > 0 { 1 << 10 | mantissa } else { mantissa };
+    // numbers below 2^-14 have the steps of those
+    if digits == 0 { f32::INFINITY } else { 2f32.powi(digits.trailing_zeros() as i32 + exponent.max(1) - 25) }
+}
+
 /// Whether factors, kept in half precision times powers of two, are those of the two values. `centre` is the length of the
 /// value that the edge begins at.
 fn agree(kept: [f16; 2], exponents: [i8; 2], factors: &Factors, centre: f32) -> bool {
     // two roundings to 11 bits, and the smallest step that there is
     let near = |kept: f16, exponent: i8, exact: f32, sums: f32| {
         let power = power(exponent);
-        (kept.to_f32() * power - exact).abs() <= exact.abs() / 1024.0 + power / 8_388_608.0 + sums
+        let error = (kept.to_f32() * power - exact).abs();
+        // beside a much larger factor, which has gone since, it may have been kept in larger steps
+        let coarse = lowest_bit(kept) * power;
+        error <= (exact.abs() / 1024.0 + power / 8_388_608.0 + sums).max(coarse)
     };
     // the sums over all elements, which nearly cancel out
     let sums = 1e-5 * (factors.add.abs().sqrt() + centre) * centre;
     near(kept[0], exponents[0], factors.add, sums) && near(kept[1], exponents[1], factors.scale, 0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lowest_bit_is_that_of_the_number_as_it_is_kept() {
+        let least = f16::from_bits(1);
+        for (number, bit) in
+            [(1.0, 1.0), (-1.5, 0.5), (19.0625, 0.0625), (2048.0, 2048.0), (6.1e-5, 2f32.powi(-24))]
+        {
+            assert_eq!(lowest_bit(f16::from_f32(number)), bit, "{number}");
+        }
+        assert_eq!(lowest_bit(least), least.to_f32());
+        assert_eq!(lowest_bit(f16::ZERO), f32::INFINITY);
+    }
+
+    #[test]
+    fn factors_agree_with_what_they_were_made_of() {
+        let factors = |add, scale| Factors { add, scale, deviation: 0.0 };
+        let kept = [f16::from_f32(3.25), f16::from_f32(-0.5)];
+        assert!(agree(kept, [2, 0], &factors(13.001, -0.5001), 1.0));
+        assert!(!agree(kept, [2, 0], &factors(14.5, -0.5), 1.0));
+        assert!(!agree([f16::from_f32(3.251), kept[1]], [2, 0], &factors(12.0, -0.5), 1.0));
+        // 3.25 times 4 in steps of a quarter times 4, beside a larger one
+        assert!(agree(kept, [2, 0], &factors(13.4, -0.5), 1.0));
+    }
 }
