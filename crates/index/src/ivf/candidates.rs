@@ -107,9 +107,9 @@ impl<P: Payload> Candidates<P> {
         if self.keys.len() * Self::SIZE > memory { self.spill(runs) } else { Ok(()) }
     }
 
-    /// Whether there are none, given out or not.
-    pub fn is_empty(&self) -> bool {
-        self.keys.is_empty() && self.runs.is_empty()
+    /// Says that more candidates will be pushed although some were given out already.
+    pub fn reopen(&mut self) {
+        self.sorted = self.at;
     }
 
     #[cold]

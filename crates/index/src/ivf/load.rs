@@ -286,7 +286,12 @@ impl<T: Element> Loader<T> {
     }
 
     /// Completes the entries from `first` on, which belong to these lists.
-    fn complete(&mut self, first: usize, lists: &[u32], workers: &mut Workers<'_>) -> Result<(), OutOfMemory> {
+    fn complete(
+        &mut self,
+        first: usize,
+        lists: &[u32],
+        workers: &mut Workers<'_>,
+    ) -> Result<(), OutOfMemory> {
         let Some(coder) = &self.coder else { return Ok(()) };
         let (per_part, size) = ((PART / self.form.size).max(1), self.form.size);
         let failed = AtomicBool::new(false);
@@ -300,9 +305,9 @@ impl<T: Element> Loader<T> {
             (entries, own)
         });
         let pieces = collected_pieces(pieces)?;
-        let chunks = pieces.into_iter().flat_map(|(entries, lists)| {
-            entries.chunks_mut(COMPLETED * size).zip(lists.chunks(COMPLETED))
-        });
+        let chunks = pieces
+            .into_iter()
+            .flat_map(|(entries, lists)| entries.chunks_mut(COMPLETED * size).zip(lists.chunks(COMPLETED)));
         workers.each(
             chunks,
             || Ok([Vec::new(), Vec::new()]),

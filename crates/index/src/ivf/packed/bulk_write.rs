@@ -8,8 +8,8 @@ use std::borrow::Cow;
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::layout::{
-    Entry, Front, Geometry, Head, PageKind, RECORD_HEAD, START, front, heads_per_page, init, init_codes, place,
-    push_entry, put, set_front, set_head, set_next,
+    Entry, Front, Geometry, Head, PageKind, RECORD_HEAD, START, front, heads_per_page, init, init_codes,
+    place, push_entry, put, set_front, set_head, set_next,
 };
 use super::meta::MetaPage;
 use super::read::HEAD_BLOCK;
@@ -111,7 +111,8 @@ impl<B: BlockStore> BulkLists for Lists<'_, B> {
         let list_pages = u32::try_from(counts.len().div_ceil(per_page).max(1)).map_err(|_| too_large)?;
         let (record, space) = (geometry.record, geometry.space());
         let centre_bytes = counts.len() as u64 * record as u64;
-        let centre_pages = u32::try_from(centre_bytes.div_ceil(space as u64).max(1)).map_err(|_| too_large)?;
+        let centre_pages =
+            u32::try_from(centre_bytes.div_ceil(space as u64).max(1)).map_err(|_| too_large)?;
         if shape.value_size != geometry.value_size {
             return Err(Damage::internal("values of another size").on(0).into());
         }
@@ -266,9 +267,9 @@ impl<B: BlockStore> Lists<'_, B> {
             self.add_page(block, |bytes| {
                 init_codes(bytes, list.number, list.norm);
                 set_next(bytes, behind);
-                pushed = entries.zip(codes).try_for_each(|(entry, code)| {
-                    push_entry(&geometry, bytes, entry, code)
-                });
+                pushed = entries
+                    .zip(codes)
+                    .try_for_each(|(entry, code)| push_entry(&geometry, bytes, entry, code));
             })?;
             pushed.map_err(|damage| damage.on(block))?;
         }
@@ -297,6 +298,7 @@ fn entry<'e>(geometry: &Geometry, bytes: &'e [u8], place: Tid) -> Option<(Entry,
     let rest = bytes.get(geometry.record..)?;
     let (add, rest) = rest.split_first_chunk::<4>()?;
     let (scale, rest) = rest.split_first_chunk::<4>()?;
-    let entry = layout::Entry { row, place, add: f32::from_ne_bytes(*add), scale: f32::from_ne_bytes(*scale) };
+    let entry =
+        layout::Entry { row, place, add: f32::from_ne_bytes(*add), scale: f32::from_ne_bytes(*scale) };
     Some((entry, rest.get(..geometry.code)?))
 }

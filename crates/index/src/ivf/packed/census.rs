@@ -125,9 +125,9 @@ impl<B: BlockStore> AuditLists for Lists<'_, B> {
                 return self.blocks.pause();
             }
             entries.clear();
-            next = self.blocks.read(block, |bytes| {
-                Ok(code_page(bytes, block, &index, number, tally, &mut entries))
-            })?;
+            next = self
+                .blocks
+                .read(block, |bytes| Ok(code_page(bytes, block, &index, number, tally, &mut entries)))?;
             if deep {
                 for entry in &entries {
                     self.value(space, block, entry, tally)?;

@@ -7,7 +7,7 @@ use super::layout::RECORD_HEAD;
 use crate::ivf::lists::EntryCoder;
 use crate::quant::rabitq::{self, Bits};
 use crate::quant::rotation::Rotation;
-use crate::quant::space::{Estimate, CodedSpace};
+use crate::quant::space::{CodedSpace, Estimate};
 use crate::storage::page::Damage;
 use crate::work::memory::{OutOfMemory, resize};
 

@@ -229,6 +229,7 @@ impl Found {
     /// Puts the far ones among the near.
     #[cold]
     fn gather_far(&mut self, runs: &mut dyn Runs, memory: usize) -> Result<(), OutOfMemory> {
+        self.near.reopen();
         while let Some(far) = self.far.pop() {
             self.near.make_room(BLOCK, runs)?;
             for at in (0..BLOCK).filter(|at| far.which >> at & 1 == 1) {
@@ -270,11 +271,7 @@ impl Found {
     ///
     /// # Errors
     /// No memory.
-    pub fn wanted(
-        &mut self,
-        memory: usize,
-        runs: &mut dyn Runs,
-    ) -> Result<Option<Candidate>, OutOfMemory> {
+    pub fn wanted(&mut self, memory: usize, runs: &mut dyn Runs) -> Result<Option<Candidate>, OutOfMemory> {
         let limit = if self.window.len() < self.size {
             f64::INFINITY
         } else {

@@ -26,6 +26,7 @@ use core::ops::Range;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::quant::fastscan;
 use crate::quant::rabitq::Bits;
 use crate::quant::rotation::Rotation;
 use crate::space::ValueKind;
@@ -39,7 +40,7 @@ const PAGE_HEADER: usize = 24;
 pub const START: usize = PAGE_HEADER + FRONT;
 const FRONT: usize = 16;
 /// Entries of a block.
-pub const BLOCK: usize = 32;
+pub const BLOCK: usize = fastscan::ENTRIES;
 /// Bytes of a record before its value.
 pub const RECORD_HEAD: usize = 8;
 /// Dimensions of a value, at most.
@@ -193,11 +194,6 @@ impl Geometry {
         self.block_entries == BLOCK
     }
 
-    /// Groups of four elements of a rotated value.
-    pub const fn quads(&self) -> usize {
-        self.padded / 4
-    }
-
     const fn add_at(&self) -> usize {
         8
     }
@@ -270,8 +266,8 @@ pub fn init(bytes: &mut [u8], kind: PageKind, list: u32) {
 #[inline]
 pub fn front(bytes: &[u8], kind: PageKind) -> Result<Front, Damage> {
     Page::unidentified(bytes)?;
-    let (front, _) = Front::read_from_prefix(bytes.get(PAGE_HEADER..).unwrap_or_default())
-        .map_err(|_| ANOTHER_KIND)?;
+    let (front, _) =
+        Front::read_from_prefix(bytes.get(PAGE_HEADER..).unwrap_or_default()).map_err(|_| ANOTHER_KIND)?;
     let space = bytes.len() - START - SPECIAL_SIZE;
     if front.kind != kind as u8 {
         return Err(ANOTHER_KIND);
@@ -440,8 +436,7 @@ pub struct Entry {
 /// Makes the bytes an empty code page of a list whose centre has this norm.
 pub fn init_codes(bytes: &mut [u8], list: u32, norm: f32) {
     init(bytes, PageKind::Codes, list);
-    let front =
-        CodeFront { kind: PageKind::Codes as u8, unused: 0, entries: 0, list, epoch: 0, norm };
+    let front = CodeFront { kind: PageKind::Codes as u8, unused: 0, entries: 0, list, epoch: 0, norm };
     put(bytes, PAGE_HEADER, front.as_bytes());
 }
 
@@ -485,15 +480,7 @@ pub fn push_entry(geometry: &Geometry, bytes: &mut [u8], entry: &Entry, code: &[
 fn transpose(codes: &mut [u8], code: usize) -> Result<(), Damage> {
     let mut old = Room::new();
     let old = old.copy(codes).ok_or(Damage::internal("block larger than a page"))?;
-    for (quad, out) in codes.chunks_exact_mut(16).enumerate() {
-        let shift = 4 * (quad % 2);
-        for (i, out) in out.iter_mut().enumerate() {
-            let nibble = |entry: usize| {
-                old.get(entry * code + quad / 2).copied().unwrap_or_default() >> shift & 15
-            };
-            *out = nibble(i) | nibble(i + 16) << 4;
-        }
-    }
+    fastscan::pack(old, code, codes);
     Ok(())
 }
 
@@ -506,12 +493,7 @@ pub fn code_of(block: &Block<'_>, slot: usize, out: &mut [u8]) {
         }
         return;
     }
-    let (column, shift) = (slot % 16, 4 * (slot / 16));
-    let nibble =
-        |quad: usize| block.codes.get(quad * 16 + column).copied().unwrap_or_default() >> shift & 15;
-    for (at, out) in out.iter_mut().enumerate() {
-        *out = nibble(2 * at) | nibble(2 * at + 1) << 4;
-    }
+    fastscan::get_code(block.codes, slot, out);
 }
 
 /// Clears the live bits of entries, which are numbered over the page.

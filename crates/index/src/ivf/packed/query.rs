@@ -1,14 +1,14 @@
 //! A query, and what the codes of a block tell of its distances.
 
-use vector_kernels::{Kernels, kernels};
+use vector_kernels::kernels;
 
 use super::code::rotate;
 use super::layout::{BLOCK, Block, Geometry};
 use super::{Index, Memory};
+use crate::quant::fastscan::Table;
 use crate::quant::rabitq::{self, Bits};
-use crate::quant::space::{Estimate, CodedSpace};
+use crate::quant::space::{CodedSpace, Estimate};
 use crate::storage::page::Damage;
-use crate::work::memory::resize;
 
 /// How many deviations from its estimate a distance may lie: one in thirty rows lies nearer.
 const DEVIATIONS: f32 = 1.9;
@@ -20,12 +20,9 @@ const ROUNDING: f32 = 4e-6;
 pub struct Query {
     /// for blocks that fill
     bytes: rabitq::Query,
-    /// for transposed ones: the sums of the subsets of four elements, in steps
-    table: Vec<u8>,
-    /// what a sum of entries of the table is multiplied with, and what is added then
-    step: f32,
-    shift: f32,
-    /// deviation of <y, Pq> that rounding to bytes and to steps makes
+    /// for transposed ones
+    table: Table,
+    /// deviation of <y, Pq> that rounding to bytes makes, of each
     rounding: [f32; 2],
     /// |q|^2
     square: f32,
@@ -91,38 +88,10 @@ impl Query {
     fn set_rotated(&mut self, rotated: &[f32]) -> Result<(), Damage> {
         let out_of_memory = Damage::OUT_OF_MEMORY;
         self.bytes.set(kernels(), rotated, Bits::ONE).map_err(|_| out_of_memory)?;
-        resize(&mut self.table, rotated.len() * 4, 0)?;
+        self.table.set(rotated, Bits::ONE).map_err(|_| out_of_memory)?;
         self.square = rotated.iter().map(|x| x * x).sum();
-        // the widest quad gives the step
-        let range = |quad: &[f32]| quad.iter().map(|x| x.abs()).sum::<f32>();
-        let widest = rotated.chunks_exact(4).map(range).fold(0.0f32, f32::max);
-        let sum: f32 = rotated.iter().sum();
-        self.step = widest / 255.0;
-        let per_step = 255.0 / widest;
-        if !self.square.is_finite() || !per_step.is_finite() {
-            // nothing can be told: every product is zero, and only the centre counts
-            self.table.fill(0);
-            (self.step, self.shift) = (0.0, 0.0);
-            let unknown = if self.square == 0.0 { 0.0 } else { f32::INFINITY };
-            self.rounding = [unknown; 2];
-            self.ready = true;
-            return Ok(());
-        }
-        let mut least = 0.0;
-        for (quad, out) in rotated.chunks_exact(4).zip(self.table.chunks_exact_mut(16)) {
-            let lowest: f32 = quad.iter().map(|x| x.min(0.0)).sum();
-            least += lowest;
-            for (subset, out) in out.iter_mut().enumerate() {
-                let sum: f32 =
-                    quad.iter().enumerate().filter(|(at, _)| subset >> at & 1 == 1).map(|(_, x)| x).sum();
-                *out = ((sum - lowest) * per_step + 0.5) as u8;
-            }
-        }
-        // <y, q> = <u, q> - sum / 2
-        self.shift = least - sum / 2.0;
-        // an element of y is one half; a step's rounding is spread evenly
-        let quads = (rotated.len() / 4) as f32;
-        self.rounding = [0.5 * self.bytes.error(), self.step * (quads / 12.0).sqrt()];
+        // an element of y is one half
+        self.rounding = [0.5 * self.bytes.error(), self.table.deviation()];
         self.ready = true;
         Ok(())
     }
@@ -145,11 +114,7 @@ impl Query {
         let k = kernels();
         let mut products = [0f32; BLOCK];
         if block.transposed {
-            let mut sums = [0u32; BLOCK];
-            fastscan(k, &self.table, block.codes, geometry.quads(), &mut sums);
-            for (product, sum) in products.iter_mut().zip(sums) {
-                *product = self.step * sum as f32 + self.shift;
-            }
+            self.table.products(k, block.codes, &mut products);
         } else {
             let mut found = rabitq::Products([0; BLOCK]);
             let codes = block.codes.get(..block.len * geometry.code).unwrap_or_default();
@@ -170,17 +135,6 @@ impl Query {
             let error = scale[at].abs() * deviation + rounding;
             out.lower[at] = estimate - error;
             out.upper[at] = estimate + error;
-        }
-    }
-}
-
-/// Sums of table entries by the codes of a transposed block.
-fn fastscan(_: &Kernels, table: &[u8], codes: &[u8], quads: usize, out: &mut [u32; BLOCK]) {
-    out.fill(0);
-    for (table, codes) in table.chunks_exact(16).zip(codes.chunks_exact(16)).take(quads) {
-        for (at, &code) in codes.iter().enumerate() {
-            out[at] += u32::from(table[usize::from(code & 15)]);
-            out[at + 16] += u32::from(table[usize::from(code >> 4)]);
         }
     }
 }

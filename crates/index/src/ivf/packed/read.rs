@@ -3,7 +3,8 @@
 use zerocopy::FromBytes;
 
 use super::layout::{
-    ANOTHER_KIND, ANOTHER_LIST, CodePage, Head, PageKind, RECORD_HEAD, START, front, heads, heads_per_page, record_at,
+    ANOTHER_KIND, ANOTHER_LIST, CodePage, Head, PageKind, RECORD_HEAD, START, front, heads, heads_per_page,
+    record_at,
 };
 use super::query::Bounds;
 use super::stream::{NO_VALUE, read_record};
@@ -24,7 +25,11 @@ const PREFETCH_DISTANCE_VALUES: usize = 4;
 /// The place of list `number` whose first page is `start`.
 pub fn list_place(number: u32, start: u32, page_size: usize) -> ListPlace {
     let per_page = heads_per_page(page_size) as u32;
-    ListPlace { block: HEAD_BLOCK + number / per_page, offset: (number % per_page) as u16 + 1, start_page: start }
+    ListPlace {
+        block: HEAD_BLOCK + number / per_page,
+        offset: (number % per_page) as u16 + 1,
+        start_page: start,
+    }
 }
 
 /// The number of a list.
@@ -161,7 +166,9 @@ impl<B: BlockStore> ReadLists for Lists<'_, B> {
             let first = number;
             let end = count.min(first + per_page);
             if found.len() != (end - first) as usize {
-                return Err(Damage::at(0, "another number of lists than the meta page says").on(block).into());
+                return Err(Damage::at(0, "another number of lists than the meta page says")
+                    .on(block)
+                    .into());
             }
             while number < end {
                 let (at_block, at) = centre_place(index.centres, number, record, space);
@@ -189,9 +196,10 @@ impl<B: BlockStore> ReadLists for Lists<'_, B> {
                 } else {
                     let whole = &mut self.memory.whole;
                     let place = (at_block, at);
-                    let shown = read_record(self.blocks, geometry, PageKind::Centres, place, whole, |bytes| {
-                        show(number, bytes)
-                    })?;
+                    let shown =
+                        read_record(self.blocks, geometry, PageKind::Centres, place, whole, |bytes| {
+                            show(number, bytes)
+                        })?;
                     let shown = shown.ok_or(Damage::at(0, "centres are missing").on(at_block))?;
                     more = shown.map_err(|damage| damage.on(at_block))?;
                     number += 1;
@@ -246,7 +254,8 @@ impl<B: BlockStore> ReadLists for Lists<'_, B> {
                 if query.is_none() {
                     for block in page.blocks() {
                         for at in (0..block.len).filter(|at| block.live >> at & 1 == 1) {
-                            let (Some(&row), Some(&place)) = (block.rows.get(at), block.places.get(at)) else {
+                            let (Some(&row), Some(&place)) = (block.rows.get(at), block.places.get(at))
+                            else {
                                 continue;
                             };
                             rows.add_unordered(Candidate { row, place, start: start.to_ne_bytes() }, runs)?;
@@ -270,7 +279,11 @@ impl<B: BlockStore> ReadLists for Lists<'_, B> {
                 Step::Lost(damage) if block == start => return Err(damage.on(block).into()),
                 Step::Lost(damage) => {
                     // a vacuum has taken the page out of the list, or there is damage
-                    return if self.epoch(start)? == epoch { Err(damage.on(block).into()) } else { Ok(false) };
+                    return if self.epoch(start)? == epoch {
+                        Err(damage.on(block).into())
+                    } else {
+                        Ok(false)
+                    };
                 }
             }
             let spilled = rows.spill_beyond(found.memory, found.services.runs);

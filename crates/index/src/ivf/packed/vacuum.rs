@@ -5,8 +5,9 @@
 //! living entries fit on the one before it is emptied into that, leaves the list, and is free.
 
 use super::layout::{
-    ANOTHER_LIST, Block, CodeFront, CodePage, Entry, Front, Geometry, Head, PageKind, START, clear_live, code_of,
-    front, init, init_codes, push_entry, put, record_at, set_code_front, set_front, set_head, set_next,
+    ANOTHER_LIST, Block, CodeFront, CodePage, Entry, Front, Geometry, Head, PageKind, START, clear_live,
+    code_of, front, init, init_codes, push_entry, put, record_at, set_code_front, set_front, set_head,
+    set_next,
 };
 use super::read::list_number;
 use super::write::FREE;
@@ -46,7 +47,13 @@ impl Room {
     }
 
     /// Makes the bytes, a code page, one of the entries kept.
-    fn write(&self, geometry: &Geometry, bytes: &mut [u8], front: CodeFront, next: u32) -> Result<(), Damage> {
+    fn write(
+        &self,
+        geometry: &Geometry,
+        bytes: &mut [u8],
+        front: CodeFront,
+        next: u32,
+    ) -> Result<(), Damage> {
         init_codes(bytes, front.list, front.norm);
         set_code_front(bytes, CodeFront { entries: 0, ..front });
         set_next(bytes, next);

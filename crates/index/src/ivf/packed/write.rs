@@ -199,9 +199,9 @@ impl<B: BlockStore> Lists<'_, B> {
             let Some(block) = chain.step(self.blocks)? else {
                 return Err(Damage::at(0, "list without value pages").on(start).into());
             };
-            let found = self.blocks.read(block, |bytes| {
-                Ok(value_front(bytes, list).map(|front| (front, next_of(bytes))))
-            })?;
+            let found = self
+                .blocks
+                .read(block, |bytes| Ok(value_front(bytes, list).map(|front| (front, next_of(bytes)))))?;
             match found {
                 Ok((front, next)) => match space_on(geometry, block, &front, next) {
                     Some(space) => return Ok(space),
@@ -335,9 +335,8 @@ impl<B: BlockStore> Lists<'_, B> {
         let index = self.index;
         let mut chain = Chain::new(head.value_insert);
         while let Some(block) = chain.step(self.blocks)? {
-            let found = self.blocks.read(block, |bytes| {
-                Ok((value_front(bytes, list)?.count, next_of(bytes)))
-            })?;
+            let found =
+                self.blocks.read(block, |bytes| Ok((value_front(bytes, list)?.count, next_of(bytes))))?;
             chain.next = found.1;
             if found.0 == 0 {
                 continue;
@@ -382,7 +381,8 @@ impl<B: BlockStore> Lists<'_, B> {
         }
         if link {
             let value = change.open(last)?;
-            if value_front(change.bytes(value), list).is_err() || next_of(change.bytes(value)) != INVALID_BLOCK
+            if value_front(change.bytes(value), list).is_err()
+                || next_of(change.bytes(value)) != INVALID_BLOCK
             {
                 return Ok(false);
             }
@@ -473,6 +473,8 @@ fn fill<U: PageUpdate>(
         false => set_front(bytes, Front { used: (at + first) as u16, ..front }),
     }
     let (mut done, mut last, mut last_block) = (first, value_page, space.block);
+    // on a page that is full to its last byte no record begins
+    let mut start = place(space.block, at);
     let mut opened = opened.into_iter();
     while done < record.len() {
         let len = (record.len() - done).min(geometry.space());
@@ -488,14 +490,16 @@ fn fill<U: PageUpdate>(
         } else {
             let new = new_page(&mut change, opened.next().flatten())?;
             last_block = change.block(new);
-            new_value_page(change.bytes_mut(new)?, list, part, len);
+            let begun = if done == 0 { 0 } else { len };
+            new_value_page(change.bytes_mut(new)?, list, part, begun);
             set_next(change.bytes_mut(last)?, last_block);
+            start = if done == 0 { place(last_block, 0) } else { start };
             last = new;
         }
         done += len;
     }
     let Factors { add, scale } = factors;
-    let entry = Entry { row, place: place(space.block, at), add, scale };
+    let entry = Entry { row, place: start, add, scale };
     push_entry(geometry, change.bytes_mut(entry_page)?, &entry, code).map_err(|d| d.on(codes))?;
     change.commit()?;
     Ok(Tried::Done(last_block))

@@ -123,7 +123,11 @@ pub fn gather<B: BlockStore>(blocks: &mut B) -> Result<Info, B::Error> {
 }
 
 /// An error when more pages were read than there can be. Pages that are added meanwhile belong to lists, too.
-pub(in crate::ivf) fn within(pages: u32, count: u32, block: u32) -> Result<(), crate::storage::page::Corruption> {
+pub(in crate::ivf) fn within(
+    pages: u32,
+    count: u32,
+    block: u32,
+) -> Result<(), crate::storage::page::Corruption> {
     // as many again may have been added: a circle exceeds any bound
     if pages > count.saturating_mul(2).saturating_add(1024) {
         return Err(Damage::at(0, "page that is chained in a circle").on(block));
