@@ -86,11 +86,11 @@ pub(super) const FREE: u8 = 254;
 
 /// Takes a block that is said to be free.
 fn take_free<B: BlockStore>(blocks: &mut B) -> Result<Option<u32>, B::Error> {
-    let found = blocks.find_room(FREE)?;
-    if let Some(block) = found {
-        blocks.note_room(block, 0)?;
-    }
-    Ok(found)
+    let Some(block) = blocks.find_room(FREE)? else { return Ok(None) };
+    blocks.note_room(block, 0)?;
+    // what was noted may be out of date, and the file shorter than it was
+    let count = blocks.count()?;
+    Ok(Some(block).filter(|&block| block < count))
 }
 
 /// Opens a block that is said to be free, if one is; none to be opened when there is none. False when it is in use.
@@ -167,7 +167,7 @@ impl<B: BlockStore> Lists<'_, B> {
             let taken = take_free(self.blocks)?;
             let mut change = self.blocks.update()?;
             let (opened, free) = open_free(&mut change, taken)?;
-            if !free {
+            if !free || taken == Some(last) {
                 continue;
             }
             let slot = change.open(last)?;
@@ -227,6 +227,13 @@ impl<B: BlockStore> Lists<'_, B> {
         for taken in taken.iter_mut().take(space.new) {
             *taken = take_free(self.blocks)?;
         }
+        // of two changes that were told of the same blocks, none waits for the other; no block is opened twice
+        taken.sort_unstable();
+        for at in 1..VALUE_PAGES {
+            if taken[at] == taken[at - 1] {
+                taken[at - 1] = None;
+            }
+        }
         let (record, code) = (&self.memory.whole, &self.memory.code);
         let blocks = &mut *self.blocks;
         let tried = {
@@ -237,7 +244,8 @@ impl<B: BlockStore> Lists<'_, B> {
                 let (slot, is_free) = open_free(&mut change, taken)?;
                 (*opened, free) = (slot, free && is_free);
             }
-            if free {
+            // a code page that was emptied meanwhile may be among them
+            if free && !taken.contains(&Some(codes)) {
                 fill(change, geometry, list, codes, space, opened, (record.bytes(), code, row, factors))?
             } else {
                 Tried::Again
@@ -475,7 +483,7 @@ fn fill<U: PageUpdate>(
     let (mut done, mut last, mut last_block) = (first, value_page, space.block);
     // on a page that is full to its last byte no record begins
     let mut start = place(space.block, at);
-    let mut opened = opened.into_iter();
+    let mut opened = opened.into_iter().flatten();
     while done < record.len() {
         let len = (record.len() - done).min(geometry.space());
         let part = record.get(done..done + len).unwrap_or_default();
@@ -488,7 +496,7 @@ fn fill<U: PageUpdate>(
             }
             put(change.bytes_mut(last)?, START, part);
         } else {
-            let new = new_page(&mut change, opened.next().flatten())?;
+            let new = new_page(&mut change, opened.next())?;
             last_block = change.block(new);
             let begun = if done == 0 { 0 } else { len };
             new_value_page(change.bytes_mut(new)?, list, part, begun);
