@@ -13,5 +13,5 @@ use crate::pg::relation::Rel;
 /// Damage, or a block that cannot be read.
 pub fn describe(index: Rel<'_>) -> Result<(Info, u16), Error> {
     let info = gather(&mut ReadBlocks::new(index)).map_err(|c| corrupted(index, c))?;
-    Ok((info, options::lists(index)))
+    Ok((info, options::of(index).lists))
 }

@@ -4,9 +4,11 @@ use pgrx::guc::GucSetting;
 use pgrx::pg_sys::{self, Datum};
 use vector_index::ivf::format::MAX_LISTS;
 
+use crate::layout::{self, Wanted};
+use crate::pg::alter;
 use crate::pg::guc::{self, Choices};
 use crate::pg::relation::Rel;
-use crate::pg::reloptions::{Options, StorageParameter, Values};
+use crate::pg::reloptions::{Choice, Options, StorageParameter, Values};
 
 const DEFAULT_LISTS: i32 = 100;
 const MOST_LISTS: i32 = MAX_LISTS as i32;
@@ -16,17 +18,46 @@ const MOST_LISTS: i32 = MAX_LISTS as i32;
 struct Stored {
     varlena: i32,
     lists: i32,
+    layout: i32,
 }
 
-const _: () = assert!(size_of::<Stored>() == 8);
+const _: () = assert!(size_of::<Stored>() == 12);
 
-static OPTIONS: Options = Options::new(
-    &[StorageParameter {
-        name: c"lists",
-        description: c"Number of inverted lists",
-        offset: core::mem::offset_of!(Stored, lists),
-        values: Values::Int(DEFAULT_LISTS, 1, MOST_LISTS),
-    }],
+/// The storage parameters of an index.
+#[derive(Clone, Copy, Debug)]
+pub struct IvfflatOptions {
+    /// number of lists
+    pub lists: u16,
+    /// the page layout
+    pub layout: Wanted,
+}
+
+impl IvfflatOptions {
+    fn new([lists, layout, ..]: alter::Values) -> Self {
+        IvfflatOptions {
+            lists: lists.clamp(1, MOST_LISTS) as u16,
+            layout: Wanted::new(layout, DEFAULT_LAYOUT.get()),
+        }
+    }
+}
+
+static LAYOUTS: [Choice; 4] = layout::names(c"packed");
+
+/// The storage parameters' description.
+pub static OPTIONS: Options = Options::new(
+    &[
+        StorageParameter {
+            name: c"lists",
+            description: c"Number of inverted lists",
+            offset: core::mem::offset_of!(Stored, lists),
+            values: Values::Int(DEFAULT_LISTS, 1, MOST_LISTS),
+        },
+        layout::parameter(
+            core::mem::offset_of!(Stored, layout),
+            &LAYOUTS,
+            c"Valid values are \"auto\", \"packed\" and \"pgvector\".",
+        ),
+    ],
     size_of::<Stored>(),
 );
 
@@ -34,6 +65,9 @@ static PROBES: GucSetting<i32> = GucSetting::<i32>::new(1);
 static ITERATIVE_SCAN: GucSetting<i32> = GucSetting::<i32>::new(0);
 static MAX_PROBES: GucSetting<i32> = GucSetting::<i32>::new(MOST_LISTS);
 static BUILD_SEED: GucSetting<i32> = GucSetting::<i32>::new(0);
+static DEFAULT_LAYOUT: GucSetting<i32> = GucSetting::<i32>::new(layout::DEFAULT);
+
+static DEFAULT_LAYOUTS: Choices<4> = layout::settings(c"packed");
 
 static ITERATIVE_SCANS: Choices<3> =
     Choices::new([guc::choice(c"off", 0), guc::choice(c"relaxed_order", 1), guc::no_choice()]);
@@ -62,6 +96,13 @@ pub fn register() {
         &MAX_PROBES,
         (MOST_LISTS, 1, MOST_LISTS),
     );
+    guc::define_enum(
+        c"ivfflat.default_layout",
+        c"Sets the page layout of indexes whose storage parameter layout is not set",
+        &DEFAULT_LAYOUT,
+        layout::DEFAULT,
+        &DEFAULT_LAYOUTS,
+    );
     guc::define_hidden_int(
         c"ivfflat.build_seed",
         c"Seed of samples and clustering; 0 takes another each time",
@@ -76,10 +117,15 @@ pub fn parse(reloptions: Datum, validate: bool) -> *mut pg_sys::bytea {
     OPTIONS.parse(reloptions, validate)
 }
 
-/// The number of lists that an index is built with.
-pub fn lists(index: Rel<'_>) -> u16 {
-    let [lists] = OPTIONS.of(index);
-    lists.clamp(1, MOST_LISTS) as u16
+/// The storage parameters of an index.
+pub fn of(index: Rel<'_>) -> IvfflatOptions {
+    IvfflatOptions::new(OPTIONS.of(index))
+}
+
+/// The storage parameters that an index has from now on, when they name another layout than before.
+pub fn altered_layout(before: &alter::Values, after: &alter::Values) -> Option<IvfflatOptions> {
+    let (now, then) = (IvfflatOptions::new(*before), IvfflatOptions::new(*after));
+    (now.layout != then.layout).then_some(then)
 }
 
 /// The seed of a build.

@@ -21,6 +21,19 @@ pub enum Layout {
 }
 
 impl Layout {
+    /// What the storage parameter calls it.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Layout::V1 => "pgvector",
+            Layout::Packed(_) => "packed",
+        }
+    }
+
+    /// Whether values stand as they were given where their angles are compared, not at unit length.
+    pub const fn keeps_lengths(&self) -> bool {
+        matches!(self, Layout::Packed(_))
+    }
+
     /// Returns the form of entries of values of a size.
     pub fn entry_form(&self, value_size: usize) -> EntryForm {
         match self {

@@ -81,6 +81,13 @@ impl Index {
         }
     }
 
+    /// The share of codes in the bytes of an index.
+    pub fn code_share(&self) -> f64 {
+        let geometry = &self.geometry;
+        let entry = geometry.block_size as f64 / geometry.block_entries.max(1) as f64;
+        entry / (entry + geometry.record as f64)
+    }
+
     /// Bytes of an element.
     pub const fn element(&self) -> usize {
         match self.kind {
