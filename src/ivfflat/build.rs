@@ -11,19 +11,20 @@ use pgrx::pg_sys::{
 use vector_index::ivf::choice::{has_packed, max_dims};
 use vector_index::ivf::cluster::kmeans::{self, Plan, Task, kmeans, plan};
 use vector_index::ivf::cluster::sample::Sample;
-use vector_index::ivf::format::{Layout, META_BLOCK, Memory};
+use vector_index::ivf::format::{self, Layout, META_BLOCK, Memory};
+use vector_index::ivf::lists::Services;
 use vector_index::ivf::load::{Element, LoadOptions, Loader, value_size, write_value};
-use vector_index::ivf::packed::Index;
 use vector_index::ivf::packed::code::Coder;
+use vector_index::ivf::packed::{Index, Lists, tune};
 use vector_index::quant::space::CodedSpace;
 use vector_index::space::{AnySpace, ValueBuf, ValueKind};
 use vector_index::storage::page::Tid;
 use vector_index::with_lists;
-use vector_index::work::memory::with_room;
+use vector_index::work::memory::{append, with_room};
 use vector_index::work::runs::Runs;
 use vector_index::work::workers::Workers;
 
-use super::{centres, corrupted, is_packed, memory, operator_class, options};
+use super::{Decompress, centres, corrupted, is_packed, memory, operator_class, options};
 use crate::error::Error;
 use crate::opclass::OpClass;
 use crate::pg::am::{BuildCall, Built};
@@ -68,10 +69,12 @@ struct Shape {
     dims: u16,
     lists: u16,
     packed: bool,
+    /// whether the index is to find out how many lists a search should look at
+    tuned: bool,
 }
 
 impl Shape {
-    fn of(index: Rel<'_>) -> Result<Self, Error> {
+    fn of(index: Rel<'_>, heap: Option<Rel<'_>>) -> Result<Self, Error> {
         if index.type_of(0) == pg_sys::VARBITOID {
             let message = "type not supported for ivfflat index";
             return Err(Error::Fixed(Code::ERRCODE_FEATURE_NOT_SUPPORTED, message));
@@ -99,7 +102,9 @@ impl Shape {
             let message = "dimensions must be greater than one for this opclass";
             return Err(Error::Fixed(Code::ERRCODE_INVALID_PARAMETER_VALUE, message));
         }
-        Ok(Shape { op: op.keeping_lengths(packed), dims, lists: options.lists, packed })
+        let rows = heap.map_or(0.0, Rel::estimated_rows);
+        let lists = options.lists_for(packed, rows, dims);
+        Ok(Shape { op: op.keeping_lengths(packed), dims, lists, packed, tuned: heap.is_some() && packed })
     }
 }
 
@@ -118,7 +123,7 @@ pub fn build_empty(index: Rel<'_>) -> Result<(), Error> {
 }
 
 fn build_fork(index: Rel<'_>, fork: ForkNumber::Type, call: Option<&BuildCall<'_>>) -> Result<Built, Error> {
-    let shape = Shape::of(index)?;
+    let shape = Shape::of(index, call.map(|call| call.heap))?;
     centres::forget();
     let threads = call.map_or(1, |call| threads::threads(call.heap));
     let mut nothing = || ();
@@ -167,7 +172,7 @@ impl Build<'_> {
         T: Element + Default,
         S: for<'v> CodedSpace<View<'v> = &'v [T]>,
     {
-        let centres = self.cluster(space, call)?;
+        let (centres, queries) = self.cluster(space, call)?;
         let (dims, width) = (usize::from(self.shape.dims), self.width());
         let options =
             LoadOptions { dims, width, metric: self.shape.op.metric, memory: guc::maintenance_work_mem() };
@@ -192,8 +197,38 @@ impl Build<'_> {
         });
         written.map_err(|c| corrupted(self.index, c))?;
         spill.clear();
+        self.tune(space, &queries, &mut memory, &mut spill)?;
         self.blocks.count_hits();
         Ok(Built { heap_rows, index_rows: index_rows as f64 })
+    }
+
+    /// Lets a packed index find out how many lists a search should look at, by searches for some of its rows.
+    fn tune<T, S>(
+        &mut self,
+        space: S,
+        queries: &[T],
+        memory: &mut Memory,
+        spill: &mut Spill,
+    ) -> Result<(), Error>
+    where
+        T: Element,
+        S: for<'v> CodedSpace<View<'v> = &'v [T]>,
+    {
+        if queries.is_empty() {
+            return Ok(());
+        }
+        let read = format::read_meta(&mut self.blocks).map_err(|c| corrupted(self.index, c))?;
+        let Layout::Packed(index) = read.layout else { return Ok(()) };
+        let dims = usize::from(self.shape.dims);
+        let (mut value, most) = (Vec::new(), guc::maintenance_work_mem());
+        let mut services = Services { runs: spill, unpack: &mut Decompress };
+        let mut lists = Lists { blocks: &mut self.blocks, index, memory };
+        let told = tune::tune(&mut lists, space, most, &mut services, |at, out| {
+            let Some(row) = queries.get(at * dims..(at + 1) * dims) else { return Ok(false) };
+            write_value(dims, row, &mut value);
+            out.try_copy_from(&value).map(|()| true)
+        });
+        told.map(drop).map_err(|c| corrupted(self.index, c))
     }
 
     /// The layout that the index gets.
@@ -223,8 +258,8 @@ impl Build<'_> {
         coder.map_err(|damage| corrupted(self.index, damage.on(META_BLOCK)))
     }
 
-    /// The centres, from a sample of the table.
-    fn cluster<T, S>(&mut self, space: S, call: Option<&BuildCall<'_>>) -> Result<Vec<T>, Error>
+    /// The centres, from a sample of the table, and a few of its rows.
+    fn cluster<T, S>(&mut self, space: S, call: Option<&BuildCall<'_>>) -> Result<(Vec<T>, Vec<T>), Error>
     where
         T: Element + Default,
         S: for<'v> CodedSpace<View<'v> = &'v [T]>,
@@ -273,7 +308,14 @@ impl Build<'_> {
         let task = Task { lists: lists as usize, seed: self.seed, plan: fitting };
         let mut nothing = || ();
         let mut backend = Backend::new(&mut nothing);
-        Ok(kmeans(&sample, task, &mut Workers::new(helpers, &mut backend))?.centres)
+        let mut queries = Vec::new();
+        if self.shape.tuned {
+            let step = (sample.len() / tune::QUERIES).max(1);
+            for at in (0..sample.len()).step_by(step).take(tune::QUERIES) {
+                append(&mut queries, sample.row(at))?;
+            }
+        }
+        Ok((kmeans(&sample, task, &mut Workers::new(helpers, &mut backend))?.centres, queries))
     }
 
     /// Draws the sample. Rows that clustering cannot use take a place until all are drawn, so that others do not become

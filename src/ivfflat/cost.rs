@@ -17,16 +17,16 @@ pub fn estimate(call: &CostCall) -> Result<Cost, Error> {
         return Ok(call.never());
     }
     let generic = call.generic();
-    let (lists, share) = call.with_index(|index| {
+    let (lists, share, probes) = call.with_index(|index| {
         let meta = read_meta(&mut IndexBlocks::new(index)).map_err(|c| corrupted(index, c))?;
         let share = match meta.layout {
             Layout::V1 => 1.0,
             Layout::Packed(index) => index.code_share(),
         };
-        Ok::<_, Error>((f64::from(meta.lists), share))
+        Ok::<_, Error>((f64::from(meta.lists), share, options::probes(meta.probes)))
     })?;
     // what a scan reads of all that there is
-    let ratio = (options::probes() as f64 / lists).min(1.0) * share;
+    let ratio = (probes as f64 / lists).min(1.0) * share;
     let seq_page_cost = call.seq_page_cost();
     let random_extra = generic.spc_random_page_cost - seq_page_cost;
 

@@ -2,15 +2,17 @@
 
 use pgrx::guc::GucSetting;
 use pgrx::pg_sys::{self, Datum};
+use vector_index::ivf::choice;
 use vector_index::ivf::format::MAX_LISTS;
 
 use crate::layout::{self, Wanted};
 use crate::pg::alter;
-use crate::pg::guc::{self, Choices};
+use crate::pg::guc::{self, Choices, Given, Noted};
 use crate::pg::relation::Rel;
 use crate::pg::reloptions::{Choice, Options, StorageParameter, Values};
 
-const DEFAULT_LISTS: i32 = 100;
+/// Lists of an index where nobody says how many, on pages of the first layout.
+pub const DEFAULT_LISTS: u16 = 100;
 const MOST_LISTS: i32 = MAX_LISTS as i32;
 
 /// What rd_options of an index points to.
@@ -26,8 +28,8 @@ const _: () = assert!(size_of::<Stored>() == 12);
 /// The storage parameters of an index.
 #[derive(Clone, Copy, Debug)]
 pub struct IvfflatOptions {
-    /// number of lists
-    pub lists: u16,
+    /// number of lists; none where nobody says
+    pub lists: Option<u16>,
     /// the page layout
     pub layout: Wanted,
 }
@@ -35,13 +37,24 @@ pub struct IvfflatOptions {
 impl IvfflatOptions {
     fn new([lists, layout, ..]: alter::Values) -> Self {
         IvfflatOptions {
-            lists: lists.clamp(1, MOST_LISTS) as u16,
+            lists: (lists > 0).then(|| lists.min(MOST_LISTS) as u16),
             layout: Wanted::new(layout, DEFAULT_LAYOUT.get()),
         }
     }
 }
 
 static LAYOUTS: [Choice; 4] = layout::names(c"packed");
+
+impl IvfflatOptions {
+    /// The lists of an index of `rows` rows of `dims` dimensions.
+    pub fn lists_for(&self, packed: bool, rows: f64, dims: u16) -> u16 {
+        match self.lists {
+            Some(lists) => lists,
+            None if packed => choice::lists(rows, dims),
+            None => DEFAULT_LISTS,
+        }
+    }
+}
 
 /// The storage parameters' description.
 pub static OPTIONS: Options = Options::new(
@@ -50,7 +63,8 @@ pub static OPTIONS: Options = Options::new(
             name: c"lists",
             description: c"Number of inverted lists",
             offset: core::mem::offset_of!(Stored, lists),
-            values: Values::Int(DEFAULT_LISTS, 1, MOST_LISTS),
+            // absent it is 0
+            values: Values::Int(0, 1, MOST_LISTS),
         },
         layout::parameter(
             core::mem::offset_of!(Stored, layout),
@@ -75,7 +89,7 @@ static ITERATIVE_SCANS: Choices<3> =
 /// Makes parameters and settings known; from _PG_init.
 pub fn register() {
     OPTIONS.register();
-    guc::define_int(
+    guc::define_noted_int::<Probes>(
         c"ivfflat.probes",
         c"Sets the number of probes",
         Some(c"Valid range is 1..lists."),
@@ -136,13 +150,27 @@ pub fn build_seed() -> u64 {
     }
 }
 
-/// Lists of a batch of a scan.
-pub fn probes() -> usize {
-    PROBES.get().max(1) as usize
+/// Where it is noted whether somebody has set `ivfflat.probes`.
+struct Probes;
+
+static PROBES_GIVEN: Given = Given::new();
+
+impl Noted for Probes {
+    fn given() -> &'static Given {
+        &PROBES_GIVEN
+    }
+}
+
+/// Lists of a batch of a scan: as many as somebody says, else those that the index knows to be enough.
+pub fn probes(known: Option<u32>) -> usize {
+    match known {
+        Some(known) if !PROBES_GIVEN.get() => known.max(1) as usize,
+        _ => PROBES.get().max(1) as usize,
+    }
 }
 
 /// Lists of a scan in all: more than [`probes`] when it goes on.
-pub fn max_probes() -> usize {
+pub fn max_probes(known: Option<u32>) -> usize {
     let more = if ITERATIVE_SCAN.get() == 0 { 0 } else { MAX_PROBES.get().max(1) as usize };
-    probes().max(more)
+    probes(known).max(more)
 }

@@ -43,8 +43,8 @@ impl IvfScan {
             layout: meta.layout,
             space: op.space(i32::from(meta.dimensions)),
             settings: ScanSettings {
-                probes: options::probes(),
-                max_probes: options::max_probes(),
+                probes: options::probes(meta.probes),
+                max_probes: options::max_probes(meta.probes),
                 memory: guc::work_mem(),
             },
             scan: Scan::default(),

@@ -1,5 +1,6 @@
 //! Which page layout suits an index, and what each can hold.
 
+use super::format::MAX_LISTS;
 use super::packed::layout::MAX_DIMS as PACKED_DIMS;
 use crate::quant::space::has_codes;
 use crate::space::{Metric, ValueKind};
@@ -31,9 +32,26 @@ pub const fn automatic(kind: ValueKind, metric: Metric, dims: i32) -> bool {
     has_packed(kind, metric) && dims >= LEAST_DIMS
 }
 
+/// Lists of a packed index of so many rows, where nobody says how many: where a bit per element costs little, centres
+/// are what a search compares most, and the fewer the longer they are.
+pub fn lists(rows: f64, dims: u16) -> u16 {
+    let factor = if dims <= LONG { 4.0 } else { 2.0 };
+    // a float beyond the range saturates
+    (factor * rows.max(0.0).sqrt()).clamp(1.0, f64::from(MAX_LISTS) / 2.0) as u16
+}
+
+/// Values of more dimensions than this are long.
+const LONG: u16 = 512;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lists_grow_with_the_root_of_the_rows() {
+        assert_eq!([lists(0.0, 3), lists(1e6, 128), lists(1e6, 768)], [1, 4000, 2000]);
+        assert_eq!((lists(1e12, 3), lists(f64::NAN, 3)), (16_384, 1));
+    }
 
     #[test]
     fn packed_is_what_has_codes_worth_their_while() {

@@ -49,6 +49,8 @@ struct Far {
 struct Exact {
     distance: f64,
     row: Tid,
+    /// the first page of its list
+    start: u32,
 }
 
 impl PartialEq for Exact {
@@ -242,10 +244,10 @@ impl Found {
         Ok(())
     }
 
-    /// Returns the next row of the window, when it is complete.
+    /// Returns the next row of the window, when it is complete, and the first page of its list.
     #[inline]
-    pub fn ready(&mut self) -> Option<Tid> {
-        self.ready.pop().map(|exact| exact.row)
+    pub fn ready(&mut self) -> Option<(Tid, u32)> {
+        self.ready.pop().map(|exact| (exact.row, exact.start))
     }
 
     /// Begins a window.
@@ -300,8 +302,8 @@ impl Found {
     ///
     /// # Errors
     /// No memory.
-    pub fn add_exact(&mut self, row: Tid, distance: f64) -> Result<(), OutOfMemory> {
-        let exact = Exact { distance, row };
+    pub fn add_exact(&mut self, candidate: &Candidate, distance: f64) -> Result<(), OutOfMemory> {
+        let exact = Exact { distance, row: candidate.row, start: u32::from_ne_bytes(candidate.start) };
         if self.window.len() < self.size {
             self.window.push(exact);
             return Ok(());

@@ -71,6 +71,11 @@ impl MetaPage {
         }
     }
 
+    /// The same with another number of probes.
+    pub fn with_probes(self, probes: u32) -> Self {
+        MetaPage { probes, ..self }
+    }
+
     /// Whether the bytes of block 0 are the meta page of such an index, sound or not.
     pub fn is_one(bytes: &[u8]) -> bool {
         let page = Page::new(bytes, PAGE_ID);

@@ -11,6 +11,7 @@
 //! | `stream` | records that pages cut |
 //! | `read`, `write`, `vacuum`, `bulk_write`, `census` | the traits of [`lists`](super::lists) |
 //! | [`info`] | what an index consists of |
+//! | [`tune`] | how many lists a search should look at |
 
 mod bulk_write;
 mod census;
@@ -22,6 +23,7 @@ pub mod meta;
 pub mod query;
 mod read;
 mod stream;
+pub mod tune;
 mod vacuum;
 mod write;
 

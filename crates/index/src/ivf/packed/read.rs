@@ -116,6 +116,45 @@ impl<B: BlockStore> Lists<'_, B> {
         Ok(None)
     }
 
+    /// The next row, and the first page of its list.
+    #[inline]
+    pub(super) fn next_with_list<S: CodedSpace>(
+        &mut self,
+        space: S,
+        query: S::View<'_>,
+        found: &mut Collector<'_, '_>,
+    ) -> Result<Option<(Tid, u32)>, B::Error> {
+        if let Some(row) = found.packed.ready() {
+            return Ok(Some(row));
+        }
+        self.complete_window(space, query, found)?;
+        Ok(found.packed.ready())
+    }
+
+    /// Gives rows their exact distances until a window of them is complete.
+    fn complete_window<S: CodedSpace>(
+        &mut self,
+        space: S,
+        query: S::View<'_>,
+        found: &mut Collector<'_, '_>,
+    ) -> Result<(), B::Error> {
+        let (rows, memory) = (&mut *found.packed, found.memory);
+        let start = self.index.centres;
+        let short = |memory: crate::work::memory::OutOfMemory| Damage::from(memory).on(start);
+        rows.begin_window().map_err(short)?;
+        while let Some(candidate) = rows.wanted(memory, found.services.runs).map_err(short)? {
+            if let Some(ahead) = rows.ahead(PREFETCH_DISTANCE_VALUES) {
+                let (place, size) = (ahead.place, self.index.geometry.record);
+                self.blocks.prefetch_bytes(place.block(), usize::from(place.offset()) * 8, size);
+            }
+            if let Some(distance) = self.exact(space, query, &candidate)? {
+                rows.add_exact(&candidate, distance).map_err(short)?;
+            }
+        }
+        rows.end_window();
+        Ok(())
+    }
+
     fn epoch(&mut self, start: u32) -> Result<u32, B::Error> {
         let geometry = &self.index.geometry;
         self.blocks.read(start, |bytes| Ok(CodePage::new(geometry, bytes)?.front.epoch))
@@ -303,25 +342,8 @@ impl<B: BlockStore> ReadLists for Lists<'_, B> {
         query: Option<S::View<'_>>,
         found: &mut Collector<'_, '_>,
     ) -> Result<Option<Tid>, B::Error> {
-        let (rows, memory) = (&mut *found.packed, found.memory);
-        let Some(query) = query else { return Ok(rows.next_unordered(found.services.runs)) };
-        if let Some(row) = rows.ready() {
-            return Ok(Some(row));
-        }
-        let start = self.index.centres;
-        let short = |memory: crate::work::memory::OutOfMemory| Damage::from(memory).on(start);
-        rows.begin_window().map_err(short)?;
-        while let Some(candidate) = rows.wanted(memory, found.services.runs).map_err(short)? {
-            if let Some(ahead) = rows.ahead(PREFETCH_DISTANCE_VALUES) {
-                let (place, size) = (ahead.place, self.index.geometry.record);
-                self.blocks.prefetch_bytes(place.block(), usize::from(place.offset()) * 8, size);
-            }
-            if let Some(distance) = self.exact(space, query, &candidate)? {
-                rows.add_exact(candidate.row, distance).map_err(short)?;
-            }
-        }
-        rows.end_window();
-        Ok(rows.ready())
+        let Some(query) = query else { return Ok(found.packed.next_unordered(found.services.runs)) };
+        Ok(self.next_with_list(space, query, found)?.map(|(row, _)| row))
     }
 
     fn value_at<R>(

@@ -407,3 +407,41 @@ fn another_layout_is_no_packed_index() {
     let info = crate::ivf::format::info(&mut blocks).unwrap();
     assert_eq!((info.rows, info.lists, info.layout), (50, 2, "packed"));
 }
+
+#[test]
+fn an_index_knows_how_many_lists_to_look_at() {
+    let (middles, rows) = blobs(30, 3000, 24, 13);
+    let space = l2(24);
+    let mut blocks = build(space, &middles, &rows, usize::MAX, &mut Nothing);
+    let index = opened(&mut blocks).unwrap();
+    let (mut memory, mut runs, mut unpack) = (Memory::default(), Nothing, Nothing);
+    let mut services = crate::ivf::lists::Services { runs: &mut runs, unpack: &mut unpack };
+    let mut lists = Lists { blocks: &mut blocks, index, memory: &mut memory };
+    let told = tune::tune(&mut lists, space, 8 << 20, &mut services, |at, out| {
+        *out = value_of(&rows[at * 29]);
+        Ok(at < 80)
+    });
+    let probes = told.unwrap() as usize;
+    let meta = crate::ivf::format::read_meta(&mut blocks).unwrap();
+    assert_eq!(meta.probes, Some(probes as u32));
+    assert!((1..30).contains(&probes), "{probes}");
+    let recall = |probes: usize, blocks: &mut MemBlocks| {
+        let (mut found, mut wanted) = (0, 0);
+        for row in rows.iter().skip(11).step_by(97) {
+            let query: Vec<f32> = row.iter().map(|x| x + 0.05).collect();
+            let mut exact: Vec<u32> = (0..3000).collect();
+            let distance =
+                |n: u32| rows[n as usize].iter().zip(&query).map(|(a, b)| (a - b) * (a - b)).sum::<f32>();
+            exact.sort_by(|&a, &b| distance(a).total_cmp(&distance(b)));
+            let value = value_of(&query);
+            let (tids, _) = search(blocks, space, Some(value.bytes()), all(probes), 10);
+            found += tids.iter().filter(|tid| exact[..10].contains(&tid.block())).count();
+            wanted += 10;
+        }
+        f64::from(found as u32) / f64::from(wanted)
+    };
+    let good = recall(probes, &mut blocks);
+    assert!((0.88..=1.0).contains(&good), "{good} with {probes} probes");
+    assert!(recall(1, &mut blocks) < good);
+    assert_eq!(violations(&mut blocks, space), Vec::<String>::new());
+}
