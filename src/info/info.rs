@@ -77,7 +77,6 @@ fn describe(index: Rel<'_>, method: &'static str) -> Result<Value, Error> {
         ("bytes", bytes.into()),
         ("bytes_per_row", bytes.checked_div(rows).into()),
     ];
-    fields.entry("layout").or_insert_with(|| "pgvector".into());
     add(&mut fields, more);
     // where there is only one
     fields.entry("layout").or_insert("pgvector".into());
