@@ -6,7 +6,7 @@
 //! ```
 //!
 //! FILE.npy holds rows of f32, such as the SQL benchmark caches. Keys: `kind` (vector, halfvec), `rows`, `queries`,
-//! `dims` (of made data), `lists`, `seed`, `rounds`, `limit`. Blocks are plain memory whose reads cost what a buffer's
+//! `dims` (of made data), `lists`, `seed`, `rounds`, `limit`, `probes` (one number only), `only` (1: packed alone). Blocks are plain memory whose reads cost what a buffer's
 //! cost. Layouts take turns in each round; the fastest round of each counts.
 
 #[path = "support/blocks.rs"]
@@ -78,6 +78,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         seed: number("seed", 1)? as u64,
         rounds: number("rounds", 3)?,
         limit: number("limit", 10)?,
+        probes: number("probes", 0)?,
+        only: number("only", 0)? == 1,
     };
     let value = |row: usize, unit| encode(kind, &data[row * dim..(row + 1) * dim], unit);
     let [given, given_queries] = [rows, held].map(|l| l.iter().map(|&r| value(r, false)).collect::<Vec<_>>());
@@ -126,6 +128,8 @@ struct Run {
     seed: u64,
     rounds: usize,
     limit: usize,
+    probes: usize,
+    only: bool,
 }
 
 /// What a layout does at one number of probes.
@@ -170,12 +174,17 @@ impl Run {
         println!("bytes a row: {old_bytes}, {new_bytes} ({:.2})", new_bytes as f64 / old_bytes as f64);
         let tenth = nearest(second, rows, queries, self.limit)?;
         println!("probes | recall, us, reads: first | packed | ratio of CPU");
-        let mut probes = 1;
+        let mut probes = self.probes.max(1);
         while probes <= self.lists {
             let mut best = [Figures { right: 0, micros: f64::INFINITY, reads: 0 }; 2];
             for _ in 0..self.rounds {
+                let none = Figures { right: 0, micros: 0.0, reads: 0 };
                 let figures = [
-                    self.search(&mut old, first_queries, probes, second, rows, queries, &tenth)?,
+                    if self.only {
+                        none
+                    } else {
+                        self.search(&mut old, first_queries, probes, second, rows, queries, &tenth)?
+                    },
                     self.search(&mut new, queries, probes, second, rows, queries, &tenth)?,
                 ];
                 for (best, now) in best.iter_mut().zip(figures) {
@@ -194,7 +203,7 @@ impl Run {
                 new.reads,
                 new.micros / old.micros
             );
-            if recall(&old) >= 0.999 && recall(&new) > 0.99 {
+            if self.probes > 0 || recall(&old) >= 0.999 && recall(&new) > 0.99 {
                 break;
             }
             probes += (probes / 2).max(1);

@@ -13,7 +13,7 @@ use super::layout::{BLOCK, Block};
 use super::query::{Bounds, Query};
 use crate::ivf::candidates::Candidates;
 use crate::storage::page::Tid;
-use crate::work::memory::{OutOfMemory, push};
+use crate::work::memory::{OutOfMemory, append, push};
 use crate::work::runs::Runs;
 
 /// Rows of the first window.
@@ -33,15 +33,82 @@ pub struct Candidate {
     pub start: [u8; 4],
 }
 
-/// Rows of a block that are farther than enough others, as it seems.
-#[derive(Debug)]
+/// Rows of blocks that are farther than enough others, as it seems: copied as they stand, and looked at when they are
+/// wanted.
+#[derive(Debug, Default)]
 struct Far {
-    lower: [f32; BLOCK],
-    rows: [Tid; BLOCK],
-    places: [Tid; BLOCK],
+    blocks: Vec<FarBlock>,
+    /// of all blocks, one after the other
+    lower: Vec<[f32; BLOCK]>,
+    rows: Vec<Tid>,
+    places: Vec<Tid>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct FarBlock {
+    /// entries
+    len: u32,
     /// those of them that are candidates
     which: u32,
+    /// the first page of their list
     start: u32,
+}
+
+impl Far {
+    /// Bytes of a block, about.
+    const BLOCK: usize = size_of::<FarBlock>() + BLOCK * (size_of::<f32>() + 2 * size_of::<Tid>());
+
+    fn clear(&mut self) {
+        self.blocks.clear();
+        self.lower.clear();
+        self.rows.clear();
+        self.places.clear();
+    }
+
+    #[inline]
+    fn push(
+        &mut self,
+        block: &Block<'_>,
+        lower: &[f32; BLOCK],
+        which: u32,
+        start: u32,
+    ) -> Result<(), OutOfMemory> {
+        push(&mut self.blocks, FarBlock { len: block.rows.len() as u32, which, start })?;
+        push(&mut self.lower, *lower)?;
+        append(&mut self.rows, block.rows)?;
+        append(&mut self.places, block.places)
+    }
+
+    /// Takes the last block away, and shows its candidates with their bounds.
+    fn pop(&mut self, mut look: impl FnMut(f32, Candidate)) {
+        let (Some(block), Some(lower)) = (self.blocks.pop(), self.lower.pop()) else { return };
+        let from = self.rows.len().saturating_sub(block.len as usize);
+        let entries = self.rows.iter().zip(&self.places).skip(from).zip(lower).enumerate();
+        for (_, ((&row, &place), lower)) in entries.filter(|(at, _)| block.which >> at & 1 == 1) {
+            look(lower, Candidate { row, place, start: block.start.to_ne_bytes() });
+        }
+        self.rows.truncate(from);
+        self.places.truncate(from);
+    }
+}
+
+/// The bits of numbers that are not at or above the limit: those that are no numbers, too.
+#[inline]
+fn below(numbers: &[f32; BLOCK], limit: f32) -> u32 {
+    let mut bytes = [0u8; BLOCK];
+    for (byte, &number) in bytes.iter_mut().zip(numbers) {
+        *byte = u8::from(!matches!(
+            number.partial_cmp(&limit),
+            Some(core::cmp::Ordering::Greater | core::cmp::Ordering::Equal)
+        ));
+    }
+    let mut bits = 0;
+    for (at, chunk) in bytes.as_chunks::<8>().0.iter().enumerate() {
+        // gathers the lowest bits of eight bytes in the highest byte
+        let gathered = u64::from_le_bytes(*chunk).wrapping_mul(0x0102_0408_1020_4080) >> 56;
+        bits |= (gathered as u32) << (8 * at);
+    }
+    bits
 }
 
 /// A row with its exact distance.
@@ -79,7 +146,7 @@ pub struct Found {
     /// the query
     pub query: Query,
     near: Candidates<Candidate>,
-    far: Vec<Far>,
+    far: Far,
     /// the least bound of those
     far_least: f32,
     /// the least upper bounds, ascending
@@ -126,16 +193,7 @@ impl Found {
         } else {
             self.uppers.last().copied().unwrap_or(f32::INFINITY)
         };
-        // a bound that is no number is no bound
-        let mut near = 0u32;
-        for (at, &lower) in bounds.lower.iter().enumerate() {
-            let far = matches!(
-                lower.partial_cmp(&limit),
-                Some(core::cmp::Ordering::Greater | core::cmp::Ordering::Equal)
-            );
-            near |= u32::from(!far) << at;
-        }
-        near &= block.live;
+        let near = below(&bounds.lower, limit) & block.live;
         let far = block.live & !near;
         if near != 0 {
             self.near.make_room(BLOCK, runs)?;
@@ -152,7 +210,14 @@ impl Found {
             self.note_upper(bounds.upper.get(at).copied().unwrap_or(f32::INFINITY));
         }
         if far != 0 {
-            self.add_far(block, bounds, far, start)?;
+            let mut least = self.far_least;
+            // dead ones count, too: no harm in that
+            for &lower in &bounds.lower {
+                let far = if lower >= limit { lower } else { f32::INFINITY };
+                least = if far < least { far } else { least };
+            }
+            self.far_least = least;
+            self.far.push(block, &bounds.lower, far, start)?;
         }
         Ok(())
     }
@@ -176,32 +241,6 @@ impl Found {
         }
     }
 
-    #[inline]
-    fn add_far(
-        &mut self,
-        block: &Block<'_>,
-        bounds: &Bounds,
-        which: u32,
-        start: u32,
-    ) -> Result<(), OutOfMemory> {
-        let mut far = Far {
-            lower: bounds.lower,
-            rows: [Tid::INVALID; BLOCK],
-            places: [Tid::INVALID; BLOCK],
-            which,
-            start,
-        };
-        let n = block.rows.len().min(BLOCK);
-        far.rows[..n].copy_from_slice(&block.rows[..n]);
-        far.places[..n].copy_from_slice(&block.places[..n]);
-        let mut least = self.far_least;
-        for (at, &lower) in bounds.lower.iter().enumerate() {
-            least = if which >> at & 1 == 1 && lower < least { lower } else { least };
-        }
-        self.far_least = least;
-        push(&mut self.far, far)
-    }
-
     /// Adds a row of which nothing is to be known.
     ///
     /// # Errors
@@ -222,7 +261,7 @@ impl Found {
     /// # Errors
     /// No memory.
     pub fn spill_beyond(&mut self, memory: usize, runs: &mut dyn Runs) -> Result<(), OutOfMemory> {
-        if self.far.len() * size_of::<Far>() > memory / 2 {
+        if self.far.blocks.len() * Far::BLOCK > memory / 2 {
             self.gather_far(runs, memory / 2)?;
         }
         self.near.spill_beyond(memory / 2, runs)
@@ -232,12 +271,10 @@ impl Found {
     #[cold]
     fn gather_far(&mut self, runs: &mut dyn Runs, memory: usize) -> Result<(), OutOfMemory> {
         self.near.reopen();
-        while let Some(far) = self.far.pop() {
+        while !self.far.blocks.is_empty() {
             self.near.make_room(BLOCK, runs)?;
-            for at in (0..BLOCK).filter(|at| far.which >> at & 1 == 1) {
-                let (row, place) = (far.rows[at], far.places[at]);
-                self.near.push(far.lower[at], Candidate { row, place, start: far.start.to_ne_bytes() });
-            }
+            let near = &mut self.near;
+            self.far.pop(|lower, candidate| near.push(lower, candidate));
             self.near.spill_beyond(memory, runs)?;
         }
         self.far_least = f32::INFINITY;
@@ -280,7 +317,7 @@ impl Found {
             self.window.peek().map_or(f64::INFINITY, |last| last.distance)
         };
         let wanted = |bound: f32| f64::from(bound) < limit || limit == f64::INFINITY;
-        if !self.far.is_empty() && wanted(self.far_least) {
+        if !self.far.blocks.is_empty() && wanted(self.far_least) {
             // unless a near one comes first and narrows the window
             let near = self.near.least(runs);
             if near.is_none_or(|near| near >= self.far_least || !wanted(near)) {
