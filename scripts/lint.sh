@@ -97,11 +97,11 @@ rule "the server is called through src/pg/server.rs or ffi.rs, and its errors pa
   files 'src/*.rs' | grep -vx 'src/tests\.rs' | code 'pgrx_extern_c_guard|pg_guard|check_for_interrupts!|direct_function_call|PgTryBuilder|pgrx::(error|ereport|info|notice|warning|log|debug[0-9])!'
 )
 
-rule "page layouts of hnsw are named in their own folders, hnsw/format.rs and tests alone" < <(
+rule "page layouts of hnsw are named in their own folders, hnsw/format.rs, choice.rs and tests alone" < <(
   files 'crates/index/src/hnsw/*.rs' 'src/hnsw/*.rs' 'benches/*.rs' |
-    grep -vE '^crates/index/src/hnsw/(v1/.*|format\.rs|(.*/)?[a-z_]*tests\.rs)$' |
+    grep -vE '^crates/index/src/hnsw/(v1/.*|(format|choice)\.rs|(.*/)?[a-z_]*tests\.rs)$' |
     shipped '(^|[^a-zA-Z0-9_])v1::'
-  files 'crates/index/src/*.rs' 'src/*.rs' | grep -vx 'crates/index/src/hnsw/format\.rs' | shipped 'hnsw::v1::|match .*layout|Layout::V1 =>' |
+  files 'crates/index/src/*.rs' 'src/*.rs' | grep -vx 'crates/index/src/hnsw/(format|choice)\.rs' | shipped 'hnsw::v1::|match .*layout|Layout::V1 =>' |
     grep -vE '^crates/index/src/(hnsw/v1/|ivf/|testing/)|^[^:]*_?tests\.rs:'
 )
 

@@ -3,8 +3,6 @@
 
 use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::Datum;
-use vector_index::hnsw::choice::max_dims;
-use vector_index::hnsw::format::Layout;
 use vector_index::hnsw::params::MAX_NNZ;
 use vector_index::space::{AnySpace, Metric, ValueBuf, ValueKind, has_direction, normalize};
 use vector_index::value::SparseView;
@@ -61,11 +59,6 @@ impl OpClass {
                 format!("operator class of index \"{}\" is not supported by {}", index.name(), A::NAME),
             )
         })
-    }
-
-    /// Most dimensions of an indexed column on pgvector's pages, of both access methods.
-    pub const fn max_dims(&self) -> i32 {
-        max_dims(Layout::V1, self.kind)
     }
 
     /// The same for pages where values stand as they were given.

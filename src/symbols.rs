@@ -11,7 +11,7 @@ on_load! {{
     pg::memory::make_reserve();
     hnsw::register();
     ivfflat::register();
-    pg::alter::watch(&[hnsw::WATCHED]);
+    pg::alter::watch(&[hnsw::WATCHED, ivfflat::WATCHED]);
     #[cfg(feature = "fault_points")]
     pg::faults::register();
 }}

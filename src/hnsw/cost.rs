@@ -1,5 +1,5 @@
-//! The planner's estimate: pgvector's formula, so that plans stay what users have, with the share of the elements that a
-//! search of the index's layout reads.
+//! The planner's estimate: pgvector's formula, so that plans stay what users have, with the share of the elements that
+//! a search of the index's layout reads.
 
 use super::{open, options};
 use crate::error::Error;

@@ -107,7 +107,8 @@ fn operator_class(index: Rel<'_>) -> Result<OpClass, Error> {
 /// A layout that was asked for by name, and does not hold such values.
 fn layout_of(op: &OpClass, dims: i32, options: &HnswOptions) -> Result<Layout, Error> {
     let possible = has_inline(op.kind, op.metric);
-    match options.layout {
+    let wanted = options.layout;
+    match wanted {
         Wanted::Own if !possible => Err(Error::Hinted(
             PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
             "layout inline does not support this operator class".to_owned(),
@@ -124,14 +125,6 @@ fn layout_of(op: &OpClass, dims: i32, options: &HnswOptions) -> Result<Layout, E
     }
 }
 
-/// What `layout` of an index is called.
-const fn layout_name(layout: Layout) -> &'static str {
-    match layout {
-        Layout::V1 => "pgvector",
-        Layout::Inline => "inline",
-    }
-}
-
 /// What there is to watch when storage parameters are altered.
 pub const WATCHED: Watched = Watched { method: c"hnsw", options: &options::OPTIONS, altered };
 
@@ -142,7 +135,7 @@ fn altered(index: Rel<'_>, before: &alter::Values, after: &alter::Values) -> Res
         let wanted = layout_of(&operator_class(index)?, index.typmod(0), &options)?;
         let present = open(index, &mut IndexBlocks::new(index))?.layout();
         if present != wanted {
-            layout::tell_unchanged(&index.name(), layout_name(present));
+            layout::tell_unchanged(&index.name(), present.name());
         }
         Ok::<_, Error>(())
     };

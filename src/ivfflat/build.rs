@@ -8,18 +8,23 @@ use pgrx::pg_sys::{
     self, ForkNumber, PROGRESS_CREATEIDX_SUBPHASE, PROGRESS_CREATEIDX_TUPLES_DONE,
     PROGRESS_CREATEIDX_TUPLES_TOTAL,
 };
+use vector_index::ivf::choice::{has_packed, max_dims};
 use vector_index::ivf::cluster::kmeans::{self, Plan, Task, kmeans, plan};
 use vector_index::ivf::cluster::sample::Sample;
-use vector_index::ivf::format::Layout;
-use vector_index::ivf::load::{Element, LoadOptions, Loader};
-use vector_index::space::{AnySpace, Space, ValueBuf, ValueKind};
+use vector_index::ivf::format::{self, Layout, META_BLOCK, Memory};
+use vector_index::ivf::lists::Services;
+use vector_index::ivf::load::{Element, LoadOptions, Loader, value_size, write_value};
+use vector_index::ivf::packed::code::Coder;
+use vector_index::ivf::packed::{Index, Lists, tune};
+use vector_index::quant::space::CodedSpace;
+use vector_index::space::{AnySpace, ValueBuf, ValueKind};
 use vector_index::storage::page::Tid;
 use vector_index::with_lists;
-use vector_index::work::memory::with_room;
+use vector_index::work::memory::{append, with_room};
 use vector_index::work::runs::Runs;
 use vector_index::work::workers::Workers;
 
-use super::{Ivfflat, centres, corrupted, memory, options};
+use super::{Decompress, centres, corrupted, is_packed, memory, operator_class, options};
 use crate::error::Error;
 use crate::opclass::OpClass;
 use crate::pg::am::{BuildCall, Built};
@@ -50,9 +55,6 @@ pub fn phase(number: i64) -> Option<&'static CStr> {
     }
 }
 
-/// The layout of new indexes.
-const LAYOUT: Layout = Layout::V1;
-
 /// Rows of the sample per list, and at least in all.
 const ROWS_PER_LIST: usize = 50;
 const ROWS_AT_LEAST: usize = 10_000;
@@ -66,31 +68,43 @@ struct Shape {
     op: OpClass,
     dims: u16,
     lists: u16,
+    packed: bool,
+    /// whether the index is to find out how many lists a search should look at
+    tuned: bool,
 }
 
 impl Shape {
-    fn of(index: Rel<'_>) -> Result<Self, Error> {
+    fn of(index: Rel<'_>, heap: Option<Rel<'_>>) -> Result<Self, Error> {
         if index.type_of(0) == pg_sys::VARBITOID {
             let message = "type not supported for ivfflat index";
             return Err(Error::Fixed(Code::ERRCODE_FEATURE_NOT_SUPPORTED, message));
         }
-        let op = OpClass::of::<Ivfflat>(index)?;
+        let op = operator_class(index)?;
         let dims = index.typmod(0);
         if dims < 0 {
             let message = "column does not have dimensions";
             return Err(Error::Fixed(Code::ERRCODE_INVALID_PARAMETER_VALUE, message));
         }
-        let max = op.max_dims();
+        let options = options::of(index);
+        let packed = is_packed(&op, dims, &options)?;
+        let max = max_dims(packed, op.kind);
         let too_many = || {
             let message = format!("column cannot have more than {max} dimensions for ivfflat index");
-            Error::Message(Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED, message)
+            let code = Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED;
+            if has_packed(op.kind, op.metric) && dims <= max_dims(true, op.kind) {
+                Error::Hinted(code, message, "Use WITH (layout = packed).")
+            } else {
+                Error::Message(code, message)
+            }
         };
         let dims = u16::try_from(dims).ok().filter(|&dims| i32::from(dims) <= max).ok_or_else(too_many)?;
         if op.spherical && dims == 1 {
             let message = "dimensions must be greater than one for this opclass";
             return Err(Error::Fixed(Code::ERRCODE_INVALID_PARAMETER_VALUE, message));
         }
-        Ok(Shape { op, dims, lists: options::lists(index) })
+        let rows = heap.map_or(0.0, Rel::estimated_rows);
+        let lists = options.lists_for(packed, rows, dims);
+        Ok(Shape { op: op.keeping_lengths(packed), dims, lists, packed, tuned: heap.is_some() && packed })
     }
 }
 
@@ -109,7 +123,7 @@ pub fn build_empty(index: Rel<'_>) -> Result<(), Error> {
 }
 
 fn build_fork(index: Rel<'_>, fork: ForkNumber::Type, call: Option<&BuildCall<'_>>) -> Result<Built, Error> {
-    let shape = Shape::of(index)?;
+    let shape = Shape::of(index, call.map(|call| call.heap))?;
     centres::forget();
     let threads = call.map_or(1, |call| threads::threads(call.heap));
     let mut nothing = || ();
@@ -129,7 +143,9 @@ fn build_fork(index: Rel<'_>, fork: ForkNumber::Type, call: Option<&BuildCall<'_
         AnySpace::Vector(space) => build.run::<f32, _>(space, call),
         AnySpace::Halfvec(space) => build.run::<f16, _>(space, call),
         AnySpace::Bit(space) => build.run::<u8, _>(space, call),
-        AnySpace::Sparsevec(_) | AnySpace::VectorAngle(_) | AnySpace::HalfvecAngle(_) => {
+        AnySpace::VectorAngle(space) => build.run::<f32, _>(space, call),
+        AnySpace::HalfvecAngle(space) => build.run::<f16, _>(space, call),
+        AnySpace::Sparsevec(_) => {
             Err(Error::Fixed(Code::ERRCODE_FEATURE_NOT_SUPPORTED, "type not supported for ivfflat index"))
         }
     }
@@ -154,32 +170,99 @@ impl Build<'_> {
     fn run<T, S>(&mut self, space: S, call: Option<&BuildCall<'_>>) -> Result<Built, Error>
     where
         T: Element + Default,
-        S: for<'v> Space<View<'v> = &'v [T]>,
+        S: for<'v> CodedSpace<View<'v> = &'v [T]>,
     {
-        let centres = self.cluster(space, call)?;
+        let (centres, queries) = self.cluster(space, call)?;
         let (dims, width) = (usize::from(self.shape.dims), self.width());
         let options =
             LoadOptions { dims, width, metric: self.shape.op.metric, memory: guc::maintenance_work_mem() };
-        let (mut loader, mut spill) = (Loader::new(options, LAYOUT.entry_form(), centres), Spill::new());
+        let layout = self.layout(space)?;
+        let coder = match layout {
+            Layout::Packed(index) => Some((self.coder(index, space, &centres)?, index)),
+            Layout::V1 => None,
+        };
+        let form = layout.entry_form(value_size::<T>(width));
+        let (mut loader, mut spill) = (Loader::new(options, form, centres), Spill::new());
+        if let Some((coder, index)) = coder {
+            loader.set_coder(Box::new(coder), Coder::<S>::memory(&index, usize::from(self.shape.lists)));
+        }
         let heap_rows = call.map_or(Ok(0.0), |call| self.assign(space, call, &mut loader, &mut spill))?;
         pg_build::progress(PROGRESS_CREATEIDX_SUBPHASE, LOADING);
         let index_rows = loader.count();
         pg_build::progress(PROGRESS_CREATEIDX_TUPLES_TOTAL, index_rows as i64);
         let mut done = |rows| pg_build::progress(PROGRESS_CREATEIDX_TUPLES_DONE, rows as i64);
-        let written = with_lists!(LAYOUT, &mut self.blocks, lists => {
+        let mut memory = Memory::default();
+        let written = with_lists!(layout, &mut self.blocks, &mut memory, lists => {
             loader.write(lists, PAGE_SIZE, &mut self.workers, &mut spill, &mut done)
         });
         written.map_err(|c| corrupted(self.index, c))?;
         spill.clear();
+        self.tune(space, &queries, &mut memory, &mut spill)?;
         self.blocks.count_hits();
         Ok(Built { heap_rows, index_rows: index_rows as f64 })
     }
 
-    /// The centres, from a sample of the table.
-    fn cluster<T, S>(&mut self, space: S, call: Option<&BuildCall<'_>>) -> Result<Vec<T>, Error>
+    /// Lets a packed index find out how many lists a search should look at, by searches for some of its rows.
+    fn tune<T, S>(
+        &mut self,
+        space: S,
+        queries: &[T],
+        memory: &mut Memory,
+        spill: &mut Spill,
+    ) -> Result<(), Error>
+    where
+        T: Element,
+        S: for<'v> CodedSpace<View<'v> = &'v [T]>,
+    {
+        if queries.is_empty() {
+            return Ok(());
+        }
+        let read = format::read_meta(&mut self.blocks).map_err(|c| corrupted(self.index, c))?;
+        let Layout::Packed(index) = read.layout else { return Ok(()) };
+        let dims = usize::from(self.shape.dims);
+        let (mut value, most) = (Vec::new(), guc::maintenance_work_mem());
+        let mut services = Services { runs: spill, unpack: &mut Decompress };
+        let mut lists = Lists { blocks: &mut self.blocks, index, memory };
+        let told = tune::tune(&mut lists, space, most, &mut services, |at, out| {
+            let Some(row) = queries.get(at * dims..(at + 1) * dims) else { return Ok(false) };
+            write_value(dims, row, &mut value);
+            out.try_copy_from(&value).map(|()| true)
+        });
+        told.map(drop).map_err(|c| corrupted(self.index, c))
+    }
+
+    /// The layout that the index gets.
+    fn layout<S: CodedSpace>(&self, space: S) -> Result<Layout, Error> {
+        if !self.shape.packed {
+            return Ok(Layout::V1);
+        }
+        let dims = usize::from(self.shape.dims);
+        let index = Index::new(space.kind(), space.estimate(), dims, PAGE_SIZE, self.seed);
+        // whoever asks for it was told before that there is none
+        let none = Error::Fixed(Code::ERRCODE_INTERNAL_ERROR, "layout packed does not hold such values");
+        index.map(Layout::Packed).ok_or(none)
+    }
+
+    /// What makes the codes of rows.
+    fn coder<T, S>(&self, index: Index, space: S, centres: &[T]) -> Result<Coder<S>, Error>
+    where
+        T: Element,
+        S: for<'v> CodedSpace<View<'v> = &'v [T]>,
+    {
+        let (dims, lists) = (usize::from(self.shape.dims), usize::from(self.shape.lists));
+        let mut value = Vec::new();
+        let coder = Coder::new(index, space, lists, |at, out| {
+            write_value(dims, centres.get(at * dims..(at + 1) * dims).unwrap_or_default(), &mut value);
+            out.try_copy_from(&value)
+        });
+        coder.map_err(|damage| corrupted(self.index, damage.on(META_BLOCK)))
+    }
+
+    /// The centres, from a sample of the table, and a few of its rows.
+    fn cluster<T, S>(&mut self, space: S, call: Option<&BuildCall<'_>>) -> Result<(Vec<T>, Vec<T>), Error>
     where
         T: Element + Default,
-        S: for<'v> Space<View<'v> = &'v [T]>,
+        S: for<'v> CodedSpace<View<'v> = &'v [T]>,
     {
         pg_build::progress(PROGRESS_CREATEIDX_SUBPHASE, CLUSTERING);
         let (lists, width) = (usize::from(self.shape.lists), self.width());
@@ -225,7 +308,14 @@ impl Build<'_> {
         let task = Task { lists: lists as usize, seed: self.seed, plan: fitting };
         let mut nothing = || ();
         let mut backend = Backend::new(&mut nothing);
-        Ok(kmeans(&sample, task, &mut Workers::new(helpers, &mut backend))?.centres)
+        let mut queries = Vec::new();
+        if self.shape.tuned {
+            let step = (sample.len() / tune::QUERIES).max(1);
+            for at in (0..sample.len()).step_by(step).take(tune::QUERIES) {
+                append(&mut queries, sample.row(at))?;
+            }
+        }
+        Ok((kmeans(&sample, task, &mut Workers::new(helpers, &mut backend))?.centres, queries))
     }
 
     /// Draws the sample. Rows that clustering cannot use take a place until all are drawn, so that others do not become
@@ -239,9 +329,9 @@ impl Build<'_> {
     ) -> Result<(), Error>
     where
         T: Element + Default,
-        S: for<'v> Space<View<'v> = &'v [T]>,
+        S: for<'v> CodedSpace<View<'v> = &'v [T]>,
     {
-        let op = OpClass { normalized: self.shape.op.spherical, ..self.shape.op };
+        let op = OpClass { normalized: self.shape.op.spherical, keeps_lengths: false, ..self.shape.op };
         let mut buffer = ValueBuf::new();
         let mut usable: Vec<bool> = with_room(target)?;
         let BuildCall { heap, index, info } = *call;
@@ -284,7 +374,7 @@ impl Build<'_> {
     ) -> Result<f64, Error>
     where
         T: Element,
-        S: for<'v> Space<View<'v> = &'v [T]>,
+        S: for<'v> CodedSpace<View<'v> = &'v [T]>,
     {
         pg_build::progress(PROGRESS_CREATEIDX_SUBPHASE, ASSIGNING);
         threads::tell_threads(self.workers.threads());

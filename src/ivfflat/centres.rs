@@ -5,7 +5,7 @@
 //! emptied at commit), which nobody but this backend sees: [`forget`].
 
 use vector_index::ivf::centre_cache::Centres;
-use vector_index::ivf::format::Layout;
+use vector_index::ivf::format::{Layout, Memory};
 use vector_index::space::AnySpace;
 use vector_index::storage::page::Corruption;
 use vector_index::{with_lists, with_space};
@@ -47,7 +47,8 @@ pub fn with<R>(
     blocks: &mut IndexBlocks<'_>,
     layout: Layout,
     space: AnySpace,
-    body: impl FnOnce(&mut IndexBlocks<'_>, &mut Centres) -> R,
+    memory: &mut Memory,
+    body: impl FnOnce(&mut IndexBlocks<'_>, &mut Centres, &mut Memory) -> R,
 ) -> Result<R, Corruption> {
     let file = blocks.relation().file();
     KEPT.with(Vec::new, |indexes| {
@@ -58,19 +59,19 @@ pub fn with<R>(
                     indexes.remove(0);
                 }
                 indexes.push(Kept { file, state: State::Seen, centres: Centres::default() });
-                return Ok(body(blocks, &mut Centres::default()));
+                return Ok(body(blocks, &mut Centres::default(), memory));
             }
         }
-        let Some(kept) = indexes.last_mut() else { return Ok(body(blocks, &mut Centres::default())) };
+        let Some(kept) = indexes.last_mut() else { return Ok(body(blocks, &mut Centres::default(), memory)) };
         if kept.state != State::Known {
             kept.state = State::Reading;
             let most = guc::work_mem();
-            with_space!(space, space => with_lists!(layout, &mut *blocks, lists => {
+            with_space!(space, space => with_lists!(layout, &mut *blocks, &mut *memory, lists => {
                 kept.centres.load(lists, space, most)
             }))?;
             kept.state = State::Known;
         }
-        Ok(body(blocks, &mut kept.centres))
+        Ok(body(blocks, &mut kept.centres, memory))
     })
 }
 

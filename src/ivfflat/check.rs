@@ -2,17 +2,16 @@
 
 use pgrx::pg_sys::Datum;
 use vector_index::ivf::check::check as check_lists;
-use vector_index::ivf::format::{Layout, META_BLOCK, read_meta};
+use vector_index::ivf::format::{Layout, META_BLOCK, Memory, read_meta};
 use vector_index::ivf::lists::ReadLists;
 use vector_index::ivf::tally::Tally;
 use vector_index::space::ValueBuf;
 use vector_index::work::memory::OutOfMemory;
 use vector_index::{with_lists, with_space};
 
-use super::{Decompress, Ivfflat, corrupted};
+use super::{Decompress, Ivfflat, corrupted, operator_class};
 use crate::check::{self, Report};
 use crate::error::Error;
-use crate::opclass::OpClass;
 use crate::pg::call::Call;
 use crate::pg::inspect::{Inspection, ReadBlocks};
 
@@ -23,15 +22,16 @@ pub fn check(call: Call<'_>) -> Result<Datum, Error> {
 
 fn run(inspection: Inspection<'_>, deep: bool, report: &mut Report<'_>) -> Result<(), Error> {
     let index = inspection.index;
-    let op = OpClass::of::<Ivfflat>(index)?;
+    let op = operator_class(index)?;
     let mut blocks = ReadBlocks::new(index);
-    let (mut found, mut unpacked) = (Tally::default(), ValueBuf::new());
+    let (mut found, mut unpacked, mut memory) = (Tally::default(), ValueBuf::new(), Memory::default());
     // without a meta page the check says so and looks no further
     let (layout, dims) =
         read_meta(&mut blocks).map_or((Layout::V1, 0), |meta| (meta.layout, i32::from(meta.dimensions)));
+    let op = op.keeping_lengths(layout.keeps_lengths());
     check::compare_dimensions(inspection, META_BLOCK, dims, report);
     let space = op.space(dims);
-    let checked = with_space!(space, space => with_lists!(layout, &mut blocks, lists => {
+    let checked = with_space!(space, space => with_lists!(layout, &mut blocks, &mut memory, lists => {
         check_lists(lists, space, deep, &mut Decompress, &mut found)
     }));
     checked.map_err(|c| corrupted(index, c))?;
@@ -45,7 +45,7 @@ fn run(inspection: Inspection<'_>, deep: bool, report: &mut Report<'_>) -> Resul
     check::compare_rows(inspection, &op, report, |row, value, report| {
         let Some(place) = found.find(row) else { return false };
         let same = |stored: &[u8]| check::same_value(&op, &space, stored, value);
-        let same = with_lists!(layout, &mut blocks, lists => {
+        let same = with_lists!(layout, &mut blocks, &mut memory, lists => {
             lists.value_at(place, &mut Decompress, &mut unpacked, same)
         });
         // entries that cannot be read have been told of

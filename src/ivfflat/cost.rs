@@ -1,6 +1,7 @@
-//! The planner's estimate: pgvector's formula, so that plans stay what users have.
+//! The planner's estimate: pgvector's formula, so that plans stay what users have. Of packed lists a scan reads the
+//! codes, which are few of the pages, and of the values those that may be among the nearest.
 
-use vector_index::ivf::format::read_meta;
+use vector_index::ivf::format::{Layout, read_meta};
 
 use super::{corrupted, options};
 use crate::error::Error;
@@ -16,11 +17,16 @@ pub fn estimate(call: &CostCall) -> Result<Cost, Error> {
         return Ok(call.never());
     }
     let generic = call.generic();
-    let lists = call.with_index(|index| {
+    let (lists, share, probes) = call.with_index(|index| {
         let meta = read_meta(&mut IndexBlocks::new(index)).map_err(|c| corrupted(index, c))?;
-        Ok::<_, Error>(f64::from(meta.lists))
+        let share = match meta.layout {
+            Layout::V1 => 1.0,
+            Layout::Packed(index) => index.code_share(),
+        };
+        Ok::<_, Error>((f64::from(meta.lists), share, options::probes(meta.probes)))
     })?;
-    let ratio = (options::probes() as f64 / lists).min(1.0);
+    // what a scan reads of all that there is
+    let ratio = (probes as f64 / lists).min(1.0) * share;
     let seq_page_cost = call.seq_page_cost();
     let random_extra = generic.spc_random_page_cost - seq_page_cost;
 

@@ -1,17 +1,21 @@
 //! What an ivfflat index consists of, for `vector_index_info`.
 
-use vector_index::ivf::format::{Info, info as gather};
+use vector_index::ivf::format::{Info, Layout, info as gather};
 
 use super::{corrupted, options};
 use crate::error::Error;
 use crate::pg::inspect::ReadBlocks;
 use crate::pg::relation::Rel;
 
-/// Returns the contents of an index, counted, and the number of lists that the next REINDEX makes.
+/// Returns the contents of an index, counted, and the number of lists that the next REINDEX makes; none when
+/// that depends on the rows.
 ///
 /// # Errors
 /// Damage, or a block that cannot be read.
-pub fn describe(index: Rel<'_>) -> Result<(Info, u16), Error> {
+pub fn describe(index: Rel<'_>) -> Result<(Info, Option<u16>), Error> {
     let info = gather(&mut ReadBlocks::new(index)).map_err(|c| corrupted(index, c))?;
-    Ok((info, options::lists(index)))
+    let asked = options::of(index).lists;
+    let lists =
+        if info.layout == Layout::V1.name() { Some(asked.unwrap_or(options::DEFAULT_LISTS)) } else { asked };
+    Ok((info, lists))
 }

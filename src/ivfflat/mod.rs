@@ -13,22 +13,27 @@ mod vacuum;
 
 use core::ffi::CStr;
 
+use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::{self, Datum};
-use vector_index::ivf::format::{self, META_BLOCK, Meta};
+use vector_index::ivf::choice::{automatic, has_packed};
+use vector_index::ivf::format::{self, Layout, META_BLOCK, Meta};
 use vector_index::ivf::lists::Unpack;
 use vector_index::space::{Metric, ValueBuf, ValueKind};
 use vector_index::storage::page::{Corruption, Damage, Tid};
 
 use crate::error::Error;
+use crate::layout::{self, Wanted};
 use crate::opclass::{OpClass, VectorMethod};
+use crate::pg::alter::{self, Watched};
 use crate::pg::am::{self, AccessMethod, BuildCall, Built, Cost, CostCall, ScanCall};
 use crate::pg::blocks::IndexBlocks;
 use crate::pg::call::Call;
+use crate::pg::ereport::{IntoReport, Report};
 use crate::pg::relation::Rel;
 use crate::pg::vacuum::BulkDelete;
 use crate::pg::varlena;
 
-pub use options::register;
+pub use options::{IvfflatOptions, register};
 
 /// The access method.
 pub struct Ivfflat;
@@ -110,6 +115,58 @@ impl Unpack for Decompress {
 /// The handler function of the access method.
 pub fn handler(_: Call<'_>) -> Result<Datum, Error> {
     Ok(am::routine::<Ivfflat>())
+}
+
+/// The operator class of an index.
+///
+/// # Errors
+/// One that is not this extension's.
+fn operator_class(index: Rel<'_>) -> Result<OpClass, Error> {
+    OpClass::of::<Ivfflat>(index)
+}
+
+/// The same for an index that is there: values stand as its layout keeps them.
+///
+/// # Errors
+/// One that is not this extension's.
+fn operator_class_of(index: Rel<'_>, meta: &Meta) -> Result<OpClass, Error> {
+    Ok(operator_class(index)?.keeping_lengths(meta.layout.keeps_lengths()))
+}
+
+/// Whether an index is built with packed lists.
+///
+/// # Errors
+/// A layout that was asked for by name, and does not hold such values.
+fn is_packed(op: &OpClass, dims: i32, options: &IvfflatOptions) -> Result<bool, Error> {
+    let possible = has_packed(op.kind, op.metric);
+    match options.layout {
+        Wanted::Own if !possible => Err(Error::Hinted(
+            PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+            "layout packed does not support this operator class".to_owned(),
+            "It supports L2, inner product and cosine distance of vector and halfvec. Use layout = pgvector.",
+        )),
+        Wanted::Own => Ok(true),
+        Wanted::PreferOwn => Ok(possible),
+        Wanted::Auto => Ok(automatic(op.kind, op.metric, dims)),
+        Wanted::Pgvector => Ok(false),
+    }
+}
+
+/// What there is to watch when storage parameters are altered.
+pub const WATCHED: Watched = Watched { method: c"ivfflat", options: &options::OPTIONS, altered };
+
+/// The layout that an index is to have may have been altered: says so when it is not what the index has.
+fn altered(index: Rel<'_>, before: &alter::Values, after: &alter::Values) -> Result<(), Report> {
+    let Some(options) = options::altered_layout(before, after) else { return Ok(()) };
+    let look = || {
+        let wanted = is_packed(&operator_class(index)?, index.typmod(0), &options)?;
+        let present = read_meta(index, &mut IndexBlocks::new(index))?.layout;
+        if matches!(present, Layout::Packed(_)) != wanted {
+            layout::tell_unchanged(&index.name(), present.name());
+        }
+        Ok::<_, Error>(())
+    };
+    look().map_err(IntoReport::into_report)
 }
 
 /// The meta page.

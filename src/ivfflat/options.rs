@@ -2,13 +2,17 @@
 
 use pgrx::guc::GucSetting;
 use pgrx::pg_sys::{self, Datum};
+use vector_index::ivf::choice;
 use vector_index::ivf::format::MAX_LISTS;
 
-use crate::pg::guc::{self, Choices};
+use crate::layout::{self, Wanted};
+use crate::pg::alter;
+use crate::pg::guc::{self, Choices, Given, Noted};
 use crate::pg::relation::Rel;
-use crate::pg::reloptions::{Options, StorageParameter, Values};
+use crate::pg::reloptions::{Choice, Options, StorageParameter, Values};
 
-const DEFAULT_LISTS: i32 = 100;
+/// Lists of an index where nobody says how many, on pages of the first layout.
+pub const DEFAULT_LISTS: u16 = 100;
 const MOST_LISTS: i32 = MAX_LISTS as i32;
 
 /// What rd_options of an index points to.
@@ -16,17 +20,58 @@ const MOST_LISTS: i32 = MAX_LISTS as i32;
 struct Stored {
     varlena: i32,
     lists: i32,
+    layout: i32,
 }
 
-const _: () = assert!(size_of::<Stored>() == 8);
+const _: () = assert!(size_of::<Stored>() == 12);
 
-static OPTIONS: Options = Options::new(
-    &[StorageParameter {
-        name: c"lists",
-        description: c"Number of inverted lists",
-        offset: core::mem::offset_of!(Stored, lists),
-        values: Values::Int(DEFAULT_LISTS, 1, MOST_LISTS),
-    }],
+/// The storage parameters of an index.
+#[derive(Clone, Copy, Debug)]
+pub struct IvfflatOptions {
+    /// number of lists; none where nobody says
+    pub lists: Option<u16>,
+    /// the page layout
+    pub layout: Wanted,
+}
+
+impl IvfflatOptions {
+    fn new([lists, layout, ..]: alter::Values) -> Self {
+        IvfflatOptions {
+            lists: (lists > 0).then(|| lists.min(MOST_LISTS) as u16),
+            layout: Wanted::new(layout, DEFAULT_LAYOUT.get()),
+        }
+    }
+}
+
+static LAYOUTS: [Choice; 4] = layout::names(c"packed");
+
+impl IvfflatOptions {
+    /// The lists of an index of `rows` rows of `dims` dimensions.
+    pub fn lists_for(&self, packed: bool, rows: f64, dims: u16) -> u16 {
+        match self.lists {
+            Some(lists) => lists,
+            None if packed => choice::lists(rows, dims),
+            None => DEFAULT_LISTS,
+        }
+    }
+}
+
+/// The storage parameters' description.
+pub static OPTIONS: Options = Options::new(
+    &[
+        StorageParameter {
+            name: c"lists",
+            description: c"Number of inverted lists",
+            offset: core::mem::offset_of!(Stored, lists),
+            // absent it is 0
+            values: Values::Int(0, 1, MOST_LISTS),
+        },
+        layout::parameter(
+            core::mem::offset_of!(Stored, layout),
+            &LAYOUTS,
+            c"Valid values are \"auto\", \"packed\" and \"pgvector\".",
+        ),
+    ],
     size_of::<Stored>(),
 );
 
@@ -34,6 +79,9 @@ static PROBES: GucSetting<i32> = GucSetting::<i32>::new(1);
 static ITERATIVE_SCAN: GucSetting<i32> = GucSetting::<i32>::new(0);
 static MAX_PROBES: GucSetting<i32> = GucSetting::<i32>::new(MOST_LISTS);
 static BUILD_SEED: GucSetting<i32> = GucSetting::<i32>::new(0);
+static DEFAULT_LAYOUT: GucSetting<i32> = GucSetting::<i32>::new(layout::DEFAULT);
+
+static DEFAULT_LAYOUTS: Choices<4> = layout::settings(c"packed");
 
 static ITERATIVE_SCANS: Choices<3> =
     Choices::new([guc::choice(c"off", 0), guc::choice(c"relaxed_order", 1), guc::no_choice()]);
@@ -41,7 +89,7 @@ static ITERATIVE_SCANS: Choices<3> =
 /// Makes parameters and settings known; from _PG_init.
 pub fn register() {
     OPTIONS.register();
-    guc::define_int(
+    guc::define_noted_int::<Probes>(
         c"ivfflat.probes",
         c"Sets the number of probes",
         Some(c"Valid range is 1..lists."),
@@ -62,6 +110,13 @@ pub fn register() {
         &MAX_PROBES,
         (MOST_LISTS, 1, MOST_LISTS),
     );
+    guc::define_enum(
+        c"ivfflat.default_layout",
+        c"Sets the page layout of indexes whose storage parameter layout is not set",
+        &DEFAULT_LAYOUT,
+        layout::DEFAULT,
+        &DEFAULT_LAYOUTS,
+    );
     guc::define_hidden_int(
         c"ivfflat.build_seed",
         c"Seed of samples and clustering; 0 takes another each time",
@@ -76,10 +131,15 @@ pub fn parse(reloptions: Datum, validate: bool) -> *mut pg_sys::bytea {
     OPTIONS.parse(reloptions, validate)
 }
 
-/// The number of lists that an index is built with.
-pub fn lists(index: Rel<'_>) -> u16 {
-    let [lists] = OPTIONS.of(index);
-    lists.clamp(1, MOST_LISTS) as u16
+/// The storage parameters of an index.
+pub fn of(index: Rel<'_>) -> IvfflatOptions {
+    IvfflatOptions::new(OPTIONS.of(index))
+}
+
+/// The storage parameters that an index has from now on, when they name another layout than before.
+pub fn altered_layout(before: &alter::Values, after: &alter::Values) -> Option<IvfflatOptions> {
+    let (now, then) = (IvfflatOptions::new(*before), IvfflatOptions::new(*after));
+    (now.layout != then.layout).then_some(then)
 }
 
 /// The seed of a build.
@@ -90,13 +150,27 @@ pub fn build_seed() -> u64 {
     }
 }
 
-/// Lists of a batch of a scan.
-pub fn probes() -> usize {
-    PROBES.get().max(1) as usize
+/// Where it is noted whether somebody has set `ivfflat.probes`.
+struct Probes;
+
+static PROBES_GIVEN: Given = Given::new();
+
+impl Noted for Probes {
+    fn given() -> &'static Given {
+        &PROBES_GIVEN
+    }
+}
+
+/// Lists of a batch of a scan: as many as somebody says, else those that the index knows to be enough.
+pub fn probes(known: Option<u32>) -> usize {
+    match known {
+        Some(known) if !PROBES_GIVEN.get() => known.max(1) as usize,
+        _ => PROBES.get().max(1) as usize,
+    }
 }
 
 /// Lists of a scan in all: more than [`probes`] when it goes on.
-pub fn max_probes() -> usize {
+pub fn max_probes(known: Option<u32>) -> usize {
     let more = if ITERATIVE_SCAN.get() == 0 { 0 } else { MAX_PROBES.get().max(1) as usize };
-    probes().max(more)
+    probes(known).max(more)
 }

@@ -1,6 +1,6 @@
 //! Scans: the query, and rows on demand.
 
-use vector_index::ivf::format::Layout;
+use vector_index::ivf::format::{Layout, Memory};
 use vector_index::ivf::lists::Services;
 use vector_index::ivf::scan::{Scan, ScanError, ScanSettings};
 use vector_index::space::{AnySpace, ValueBuf};
@@ -9,7 +9,7 @@ use vector_index::work::runs::Runs;
 use vector_index::{with_lists, with_space};
 
 use super::Decompress;
-use super::{Ivfflat, centres, corrupted, options, read_meta};
+use super::{centres, corrupted, operator_class_of, options, read_meta};
 use crate::error::Error;
 use crate::opclass::OpClass;
 use crate::pg::am::ScanCall;
@@ -25,6 +25,7 @@ pub struct IvfScan {
     space: AnySpace,
     settings: ScanSettings,
     scan: Scan,
+    memory: Memory,
     spill: Spill,
     ring: Ring,
     query: ValueBuf,
@@ -35,18 +36,19 @@ pub struct IvfScan {
 impl IvfScan {
     /// A scan of an index, with the settings of this moment.
     pub fn begin(index: Rel<'_>) -> Result<Self, Error> {
-        let op = OpClass::of::<Ivfflat>(index)?;
         let meta = read_meta(index, &mut IndexBlocks::new(index))?;
+        let op = operator_class_of(index, &meta)?;
         Ok(IvfScan {
             op,
             layout: meta.layout,
             space: op.space(i32::from(meta.dimensions)),
             settings: ScanSettings {
-                probes: options::probes(),
-                max_probes: options::max_probes(),
+                probes: options::probes(meta.probes),
+                max_probes: options::max_probes(meta.probes),
                 memory: guc::work_mem(),
             },
             scan: Scan::default(),
+            memory: Memory::default(),
             spill: Spill::new(),
             ring: Ring::for_scan(index),
             query: ValueBuf::new(),
@@ -81,12 +83,13 @@ impl IvfScan {
                 &mut blocks,
                 self.layout,
                 self.space,
-                |_, centres| with_space!(self.space, space => scan.begin(space, query, settings, centres)),
+                &mut self.memory,
+                |_, centres, _| with_space!(self.space, space => scan.begin(space, query, settings, centres)),
             );
             begun.map_err(|c| corrupted(call.index, c))?.map_err(Error::Value)?;
         }
         let mut services = Services { runs: &mut self.spill, unpack: &mut Decompress };
-        let found = with_space!(self.space, space => with_lists!(self.layout, &mut blocks, lists => {
+        let found = with_space!(self.space, space => with_lists!(self.layout, &mut blocks, &mut self.memory, lists => {
             self.scan.next(lists, space, query, &self.settings, &mut services)
         }));
         blocks.count_hits();

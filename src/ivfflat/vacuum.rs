@@ -1,7 +1,8 @@
 //! Bulk delete.
 
-use vector_index::ivf::format::read_meta;
+use vector_index::ivf::format::{Memory, read_meta};
 use vector_index::ivf::vacuum::Vacuum;
+use vector_index::storage::blocks::BlockStore;
 use vector_index::with_lists;
 
 use super::corrupted;
@@ -13,10 +14,13 @@ use crate::pg::vacuum::BulkDelete;
 /// Removes dead rows.
 pub fn bulk_delete(mut call: BulkDelete<'_>) -> Result<(), Error> {
     let index = call.index;
-    let met = owned::with(Vacuum::default(), |vacuum| {
+    let met = owned::with((Vacuum::default(), Memory::default()), |(vacuum, memory)| {
         let mut blocks = IndexBlocks::vacuuming(index);
         let layout = read_meta(&mut blocks).map_err(|c| corrupted(index, c))?.layout;
-        let done = with_lists!(layout, &mut blocks, lists => vacuum.run(lists, &mut |row| call.is_dead(row)));
+        let done = with_lists!(layout, &mut blocks, memory, lists => {
+            vacuum.run(lists, &mut |row| call.is_dead(row))
+        });
+        let done = done.and_then(|()| blocks.publish_room());
         blocks.count_hits();
         done.map_err(|c| corrupted(index, c)).map(|()| vacuum.met)
     })?;

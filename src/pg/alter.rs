@@ -6,7 +6,7 @@
 use core::ffi::{CStr, c_int, c_void};
 use std::sync::OnceLock;
 
-use pgrx::pg_sys::{self, Oid};
+use pgrx::pg_sys::{self, Datum, Oid};
 
 use super::ereport::{self, Report};
 use super::guard;
@@ -112,7 +112,7 @@ unsafe fn read_now(index: Oid, options: &Options, parse: pg_sys::amoptions_funct
             pg_sys::Anum_pg_class_oid as i16,
             pg_sys::BTEqualStrategyNumber as u16,
             Oid::from(pg_sys::F_OIDEQ),
-            pg_sys::Datum::from(index),
+            Datum::from(index),
         );
         let class = server::table_open(pg_sys::RelationRelationId, pg_sys::AccessShareLock as c_int);
         let by_oid = Oid::from(pg_sys::ClassOidIndexId);

@@ -1,6 +1,7 @@
 //! Settings (GUC).
 
-use core::ffi::{CStr, c_int};
+use core::ffi::{CStr, c_int, c_void};
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use pgrx::guc::GucSetting;
 use pgrx::pg_sys;
@@ -43,6 +44,90 @@ fn define_flagged_int(
             None,
         );
     }
+}
+
+/// Whether somebody has given a setting a value: a session, a role, a configuration file.
+pub struct Given(AtomicBool);
+
+impl Given {
+    /// Nobody has.
+    pub const fn new() -> Self {
+        Given(AtomicBool::new(false))
+    }
+
+    /// Whether it is so now.
+    pub fn get(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// An integer setting that tells whether somebody has given it a value.
+///
+/// `NOTE` is where that is noted. It comes as a type since the server's hooks carry nothing.
+pub fn define_noted_int<N: Noted>(
+    name: &'static CStr,
+    description: &'static CStr,
+    detail: Option<&'static CStr>,
+    setting: &'static GucSetting<i32>,
+    (default, min, max): (i32, i32, i32),
+) {
+    // SAFETY: as in `define_flagged_int`. The hooks follow the server's contract: the first leaves a note beside the
+    // value, allocated as the server frees it, and the second reads it.
+    unsafe {
+        server::DefineCustomIntVariable(
+            name.as_ptr(),
+            description.as_ptr(),
+            detail.map_or(core::ptr::null(), CStr::as_ptr),
+            setting.as_ptr(),
+            default,
+            min,
+            max,
+            pg_sys::GucContext::PGC_USERSET,
+            0,
+            Some(note_source),
+            Some(take_note::<N>),
+            None,
+        );
+    }
+}
+
+/// Where a setting notes whether somebody has given it a value.
+pub trait Noted {
+    /// The place.
+    fn given() -> &'static Given;
+}
+
+/// The check hook: the value comes with a note when it is nobody's default. Without memory for it, it does not.
+unsafe extern "C-unwind" fn note_source(
+    _: *mut c_int,
+    extra: *mut *mut c_void,
+    source: pg_sys::GucSource::Type,
+) -> bool {
+    if source > pg_sys::GucSource::PGC_S_DYNAMIC_DEFAULT {
+        // SAFETY: the server frees what stands here, with the function that belongs to this one (guc.c, guc_free).
+        unsafe { *extra = note() };
+    }
+    true
+}
+
+#[cfg(not(any(feature = "pg13", feature = "pg14", feature = "pg15")))]
+unsafe fn note() -> *mut c_void {
+    // SAFETY: with this level it returns null where there is no memory, and raises nothing.
+    unsafe { pg_sys::guc_malloc(pg_sys::LOG as c_int, 1) }
+}
+
+#[cfg(any(feature = "pg13", feature = "pg14", feature = "pg15"))]
+unsafe fn note() -> *mut c_void {
+    unsafe extern "C" {
+        fn malloc(size: usize) -> *mut c_void;
+    }
+    // SAFETY: the C library's; these versions free with its `free`.
+    unsafe { malloc(1) }
+}
+
+/// The assign hook.
+unsafe extern "C-unwind" fn take_note<N: Noted>(_: c_int, extra: *mut c_void) {
+    N::given().0.store(!extra.is_null(), Ordering::Relaxed);
 }
 
 /// An integer setting for tests, in no list of settings.

@@ -48,6 +48,22 @@ impl<'r> Rel<'r> {
         unsafe { server::RelationGetNumberOfBlocksInFork(self.relation, fork) }
     }
 
+    /// How many rows a table has, as the planner estimates it: from its size now, and what ANALYZE found.
+    pub fn estimated_rows(self) -> f64 {
+        let (mut pages, mut rows, mut visible) = (0, 0.0, 0.0);
+        // SAFETY: the relation is open, and there is room for what is asked.
+        unsafe {
+            server::estimate_rel_size(
+                self.relation,
+                core::ptr::null_mut(),
+                &raw mut pages,
+                &raw mut rows,
+                &raw mut visible,
+            );
+        }
+        rows
+    }
+
     /// Which file it is in.
     pub fn file(self) -> FileId {
         // SAFETY: the relation is open.

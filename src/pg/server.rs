@@ -247,6 +247,13 @@ server! {
 
 // src/backend/storage
 server! {
+    fn estimate_rel_size(
+        relation: Relation,
+        widths: *mut i32,
+        pages: *mut u32,
+        rows: *mut f64,
+        visible: *mut f64,
+    );
     fn RelationGetNumberOfBlocksInFork(relation: Relation, fork: ForkNumber::Type) -> u32;
     fn GetAccessStrategy(kind: BufferAccessStrategyType::Type) -> BufferAccessStrategy;
     fn ReadBufferExtended(

@@ -338,6 +338,17 @@ impl ValueBuf {
         &mut bytes[..len]
     }
 
+    /// Makes it `len` zero bytes, whatever their number.
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn try_reset(&mut self, len: usize) -> Result<(), OutOfMemory> {
+        self.words.clear();
+        self.words.try_reserve(len.div_ceil(8))?;
+        self.reset(len);
+        Ok(())
+    }
+
     /// Makes it a copy of a value of any length.
     ///
     /// # Errors

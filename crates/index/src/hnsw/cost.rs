@@ -13,8 +13,8 @@ fn layers(elements: f64, m: f64) -> f64 {
     (elements.ln() / m.ln()).trunc().max(0.0)
 }
 
-/// The share of an index's elements that a search scores where each is on a page of its own, as pgvector estimates it: m
-/// per upper layer, and in layer 0 what `ef_search` expansions of 2 m neighbours leave after those seen before.
+/// The share of an index's elements that a search scores where each is on a page of its own, as pgvector estimates it:
+/// m per upper layer, and in layer 0 what `ef_search` expansions of 2 m neighbours leave after those seen before.
 pub fn scored_share(elements: f64, m: f64, ef_search: f64) -> f64 {
     if elements <= 0.0 {
         return 1.0;
@@ -24,8 +24,8 @@ pub fn scored_share(elements: f64, m: f64, ef_search: f64) -> f64 {
     ((layers(elements, m) * m + most * fresh) / elements).min(1.0)
 }
 
-/// The share of an index's pages that a search reads, where it reads elements only that it expands, each on so many pages
-/// of their own.
+/// The share of an index's pages that a search reads, where it reads elements only that it expands, each on so many
+/// pages of their own.
 pub fn read_share(elements: f64, pages: f64, pages_per_element: f64, m: f64, ef_search: f64) -> f64 {
     if elements < 1.0 || pages < 1.0 {
         return 1.0;

@@ -55,6 +55,14 @@ impl Layout {
         }
     }
 
+    /// What users call it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Layout::V1 => "pgvector",
+            Layout::Inline => "inline",
+        }
+    }
+
     /// Whether values stand as they were given, also those that are compared by their angle.
     pub const fn keeps_lengths(self) -> bool {
         matches!(self, Layout::Inline)

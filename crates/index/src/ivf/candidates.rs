@@ -2,40 +2,55 @@
 //! off and sorted, then a few times as many, and so on, so that a query with a small LIMIT costs one pass over its
 //! candidates. What exceeds the memory allowed goes to sorted runs outside.
 
+use core::marker::PhantomData;
+
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
 use crate::storage::page::Tid;
 use crate::work::memory::{self, OutOfMemory};
-use crate::work::ordered::order_key;
+use crate::work::ordered::{from_order_key, order_key};
 use crate::work::runs::Runs;
 
-/// Bytes of a candidate in a run: key and row.
-const RECORD: usize = 10;
-/// Bytes that a run is written and read by.
-const BLOCK: usize = 64 * RECORD;
-/// Bytes of memory of a candidate.
-const CANDIDATE: usize = size_of::<u64>() + size_of::<Tid>();
+/// Candidates that a run is written and read by.
+const CHUNK: usize = 64;
 /// Candidates that are sorted at first.
 const FIRST: usize = 64;
 
+/// What is kept of a candidate beside its distance: its row, and what else leads to it.
+pub trait Payload: Copy + FromBytes + IntoBytes + Immutable {}
+
+impl<P: Copy + FromBytes + IntoBytes + Immutable> Payload for P {}
+
 /// The candidates of a batch of lists.
-#[derive(Debug, Default)]
-pub struct Candidates {
+#[derive(Debug)]
+pub struct Candidates<P = Tid> {
     /// key of the distance, then the place in `rows`
     keys: Vec<u64>,
-    rows: Vec<Tid>,
+    rows: Vec<P>,
     /// those before are given out, those up to `sorted` in order
     at: usize,
     sorted: usize,
     /// runs written; their next records, by key
-    runs: Vec<Run>,
+    runs: Vec<Run<P>>,
+}
+
+impl<P> Default for Candidates<P> {
+    fn default() -> Self {
+        Candidates { keys: Vec::new(), rows: Vec::new(), at: 0, sorted: 0, runs: Vec::new() }
+    }
 }
 
 #[derive(Debug)]
-struct Run {
+struct Run<P> {
     block: Vec<u8>,
     at: usize,
+    payload: PhantomData<P>,
 }
 
-impl Candidates {
+impl<P: Payload> Candidates<P> {
+    /// Bytes of memory of a candidate.
+    const SIZE: usize = size_of::<u64>() + size_of::<P>();
+
     /// Forgets everything but keeps the memory.
     pub fn clear(&mut self, runs: &mut dyn Runs) {
         self.keys.clear();
@@ -61,7 +76,7 @@ impl Candidates {
     #[cold]
     fn grow(&mut self, count: usize, runs: &mut dyn Runs) -> Result<(), OutOfMemory> {
         // it doubles; writing a run takes memory, too
-        let bytes = self.keys.len().saturating_mul(2 * CANDIDATE);
+        let bytes = self.keys.len().saturating_mul(2 * Self::SIZE);
         if (bytes <= memory::SMALL || memory::can_allocate(bytes)) && self.try_grow(count).is_ok() {
             return Ok(());
         }
@@ -78,7 +93,7 @@ impl Candidates {
 
     /// Adds a candidate, for which there is room ([`Self::make_room`]).
     #[inline(always)]
-    pub fn push(&mut self, distance: f32, row: Tid) {
+    pub fn push(&mut self, distance: f32, row: P) {
         self.keys.push(u64::from(order_key(distance)) << 32 | self.rows.len() as u64);
         self.rows.push(row);
     }
@@ -89,33 +104,54 @@ impl Candidates {
     /// No memory.
     #[inline]
     pub fn spill_beyond(&mut self, memory: usize, runs: &mut dyn Runs) -> Result<(), OutOfMemory> {
-        if self.keys.len() * CANDIDATE > memory { self.spill(runs) } else { Ok(()) }
+        if self.keys.len() * Self::SIZE > memory { self.spill(runs) } else { Ok(()) }
+    }
+
+    /// Says that more candidates will be pushed although some were given out already.
+    pub fn reopen(&mut self) {
+        self.sorted = self.at;
     }
 
     #[cold]
     fn spill(&mut self, runs: &mut dyn Runs) -> Result<(), OutOfMemory> {
         self.runs.try_reserve(1)?;
+        // those before are given out
+        self.keys.drain(..self.at);
+        (self.at, self.sorted) = (0, 0);
         self.keys.sort_unstable();
-        let mut block = memory::with_room(BLOCK)?;
-        for keys in self.keys.chunks(BLOCK / RECORD) {
+        let mut block = memory::with_room(CHUNK * Run::<P>::RECORD)?;
+        for keys in self.keys.chunks(CHUNK) {
             block.clear();
             for key in keys {
+                let Some(row) = self.rows.get(*key as u32 as usize) else { continue };
                 block.extend_from_slice(&((key >> 32) as u32).to_ne_bytes());
-                let row = self.rows.get(*key as u32 as usize).copied().unwrap_or(Tid::INVALID);
-                block.extend_from_slice(zerocopy::IntoBytes::as_bytes(&row));
+                block.extend_from_slice(row.as_bytes());
             }
             runs.write(&block);
         }
         runs.end_run();
-        self.runs.push(Run { block: Vec::new(), at: 0 });
+        if !self.keys.is_empty() {
+            self.runs.push(Run { block: Vec::new(), at: 0, payload: PhantomData });
+        }
         self.keys.clear();
         self.rows.clear();
         Ok(())
     }
 
+    /// The distance of the nearest candidate that was not given out yet.
+    #[inline]
+    pub fn least(&mut self, runs: &mut dyn Runs) -> Option<f32> {
+        if self.at == self.sorted {
+            self.sort_more();
+        }
+        let here = self.keys.get(self.at).map(|key| (key >> 32) as u32);
+        let least = if self.runs.is_empty() { here } else { self.nearest(runs).map(|(key, _)| key) };
+        least.map(from_order_key)
+    }
+
     /// The nearest candidate that was not given out yet.
     #[inline]
-    pub fn pop(&mut self, runs: &mut dyn Runs) -> Option<Tid> {
+    pub fn pop(&mut self, runs: &mut dyn Runs) -> Option<P> {
         if self.at == self.sorted {
             self.sort_more();
         }
@@ -125,6 +161,12 @@ impl Candidates {
         let key = *self.keys.get(self.at)?;
         self.at += 1;
         self.rows.get(key as u32 as usize).copied()
+    }
+
+    /// Returns the candidate that will be given out after `count` others, if that is known.
+    pub fn ahead(&self, count: usize) -> Option<&P> {
+        let key = self.keys.get(self.at + count).filter(|_| self.at + count < self.sorted)?;
+        self.rows.get(*key as u32 as usize)
     }
 
     fn sort_more(&mut self) {
@@ -140,8 +182,9 @@ impl Candidates {
         }
     }
 
+    /// The key of the nearest candidate, and the run that has it; none of memory.
     #[cold]
-    fn merge(&mut self, runs: &mut dyn Runs) -> Option<Tid> {
+    fn nearest(&mut self, runs: &mut dyn Runs) -> Option<(u32, Option<usize>)> {
         let mut nearest = self.keys.get(self.at).map(|key| ((key >> 32) as u32, None));
         for (number, run) in self.runs.iter_mut().enumerate() {
             if let Some(key) = run.peek(number, runs)
@@ -150,7 +193,12 @@ impl Candidates {
                 nearest = Some((key, Some(number)));
             }
         }
-        match nearest? {
+        nearest
+    }
+
+    #[cold]
+    fn merge(&mut self, runs: &mut dyn Runs) -> Option<P> {
+        match self.nearest(runs)? {
             (_, Some(number)) => self.runs.get_mut(number)?.take(),
             (_, None) => {
                 let key = *self.keys.get(self.at)?;
@@ -161,24 +209,27 @@ impl Candidates {
     }
 }
 
-impl Run {
+impl<P: Payload> Run<P> {
+    /// Bytes of a candidate: key and payload.
+    const RECORD: usize = size_of::<u32>() + size_of::<P>();
+
     /// The key of the next record.
     fn peek(&mut self, number: usize, runs: &mut dyn Runs) -> Option<u32> {
         if self.at == self.block.len() && (self.at > 0 || self.block.capacity() == 0) {
-            self.block.resize(BLOCK, 0);
+            self.block.resize(CHUNK * Self::RECORD, 0);
             let got = runs.read(number, &mut self.block);
-            self.block.truncate(got - got % RECORD);
+            self.block.truncate(got - got % Self::RECORD);
             self.at = 0;
         }
         let key = self.block.get(self.at..)?.first_chunk::<4>()?;
         Some(u32::from_ne_bytes(*key))
     }
 
-    /// The row of the record that `peek` saw.
-    fn take(&mut self) -> Option<Tid> {
-        let row = self.block.get(self.at + 4..self.at + RECORD)?;
-        self.at += RECORD;
-        zerocopy::FromBytes::read_from_bytes(row).ok()
+    /// The payload of the record that `peek` saw.
+    fn take(&mut self) -> Option<P> {
+        let row = self.block.get(self.at + 4..self.at + Self::RECORD)?;
+        self.at += Self::RECORD;
+        P::read_from_bytes(row).ok()
     }
 }
 
@@ -189,7 +240,7 @@ mod tests {
 
     #[test]
     fn without_memory_candidates_go_to_runs() {
-        let (mut candidates, mut runs) = (Candidates::default(), Kept::default());
+        let (mut candidates, mut runs) = (Candidates::<Tid>::default(), Kept::default());
         candidates.make_room(3, &mut runs).unwrap();
         (0..3).for_each(|i| candidates.push(-(i as f32), Tid::new(i, 1)));
         assert_eq!(candidates.make_room(usize::MAX / 2, &mut runs), Err(OutOfMemory));
@@ -203,7 +254,7 @@ mod tests {
     #[test]
     fn candidates_come_in_order_from_memory_and_from_runs() {
         for memory in [usize::MAX, 100_000, 2_000, 300] {
-            let (mut candidates, mut runs) = (Candidates::default(), Kept::default());
+            let (mut candidates, mut runs) = (Candidates::<Tid>::default(), Kept::default());
             for round in 0..3 {
                 candidates.clear(&mut runs);
                 let count = 5000 - 2490 * round;

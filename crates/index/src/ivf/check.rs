@@ -4,7 +4,7 @@
 use super::format::META_BLOCK;
 use super::lists::{AuditLists, Unpack};
 use super::tally::Tally;
-use crate::space::Space;
+use crate::quant::space::CodedSpace;
 
 /// Checks an index of values in `space`: what describes it, lists, entries; with `deep`, also that each value
 /// is one of the index, that no row is there twice, and that everything in the file is what it should be.
@@ -12,7 +12,7 @@ use crate::space::Space;
 ///
 /// # Errors
 /// A block that cannot be had at all.
-pub fn check<L: AuditLists, S: Space>(
+pub fn check<L: AuditLists, S: CodedSpace>(
     lists: &mut L,
     space: S,
     deep: bool,

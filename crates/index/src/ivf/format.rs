@@ -1,7 +1,7 @@
 //! Which layout an index has: the one place that tells them apart.
 
 use super::lists::EntryForm;
-use super::v1;
+use super::{packed, v1};
 use crate::storage::blocks::BlockStore;
 
 /// The block of the meta page, in every layout.
@@ -16,13 +16,29 @@ pub use super::v1::info::Info;
 pub enum Layout {
     /// pgvector's
     V1,
+    /// codes apart from values
+    Packed(packed::Index),
 }
 
 impl Layout {
-    /// Returns the form of entries of values of a size.
-    pub fn entry_form(self) -> fn(value_size: usize) -> EntryForm {
+    /// What the storage parameter calls it.
+    pub const fn name(&self) -> &'static str {
         match self {
-            Layout::V1 => v1::entry_form,
+            Layout::V1 => "pgvector",
+            Layout::Packed(_) => "packed",
+        }
+    }
+
+    /// Whether values stand as they were given where their angles are compared, not at unit length.
+    pub const fn keeps_lengths(&self) -> bool {
+        matches!(self, Layout::Packed(_))
+    }
+
+    /// Returns the form of entries of values of a size.
+    pub fn entry_form(&self, value_size: usize) -> EntryForm {
+        match self {
+            Layout::V1 => v1::entry_form(value_size),
+            Layout::Packed(index) => index.entry_form(),
         }
     }
 }
@@ -36,6 +52,8 @@ pub struct Meta {
     pub dimensions: u16,
     /// number of lists
     pub lists: u16,
+    /// lists that a search looks at when nobody says how many, where a build has found that out
+    pub probes: Option<u32>,
 }
 
 /// Reads the meta page.
@@ -44,8 +62,17 @@ pub struct Meta {
 /// A block that is none.
 pub fn read_meta<B: BlockStore>(blocks: &mut B) -> Result<Meta, B::Error> {
     blocks.read(META_BLOCK, |bytes| {
+        if packed::meta::MetaPage::is_one(bytes) {
+            let index = packed::meta::MetaPage::read(bytes)?.index(bytes.len())?;
+            return Ok(Meta {
+                layout: Layout::Packed(index),
+                dimensions: index.geometry.dims as u16,
+                lists: index.lists as u16,
+                probes: Some(index.probes).filter(|&probes| probes > 0),
+            });
+        }
         let meta = v1::layout::MetaPage::read(bytes)?;
-        Ok(Meta { layout: Layout::V1, dimensions: meta.dimensions, lists: meta.lists })
+        Ok(Meta { layout: Layout::V1, dimensions: meta.dimensions, lists: meta.lists, probes: None })
     })
 }
 
@@ -56,16 +83,25 @@ pub fn read_meta<B: BlockStore>(blocks: &mut B) -> Result<Meta, B::Error> {
 pub fn info<B: BlockStore>(blocks: &mut B) -> Result<Info, B::Error> {
     match read_meta(blocks)?.layout {
         Layout::V1 => v1::info::gather(blocks),
+        Layout::Packed(index) => packed::info::gather(blocks, &index),
     }
 }
 
-/// `with_lists!(layout, blocks, lists => body)`: runs `body` with `lists`, the lists of that layout on the blocks.
+/// What operations allocate, kept from one to the next, and outside of frames that read blocks.
+pub type Memory = packed::Memory;
+
+/// `with_lists!(layout, blocks, memory, lists => body)`: runs `body` with `lists`, the lists of that layout on the
+/// blocks.
 #[macro_export]
 macro_rules! with_lists {
-    ($layout:expr, $blocks:expr, $lists:ident => $body:expr) => {
+    ($layout:expr, $blocks:expr, $memory:expr, $lists:ident => $body:expr) => {
         match $layout {
             $crate::ivf::format::Layout::V1 => {
                 let $lists = &mut $crate::ivf::v1::Pages($blocks);
+                $body
+            }
+            $crate::ivf::format::Layout::Packed(index) => {
+                let $lists = &mut $crate::ivf::packed::Lists { blocks: $blocks, index, memory: $memory };
                 $body
             }
         }

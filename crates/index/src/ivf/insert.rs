@@ -4,7 +4,7 @@ use super::centre_cache::Centres;
 use super::format::META_BLOCK;
 use super::lists::{BAD_CENTRE, ListPlace, Workspace, WriteLists};
 use crate::ValueError;
-use crate::space::Space;
+use crate::quant::space::CodedSpace;
 use crate::storage::page::{Damage, Tid};
 
 /// Why a row cannot be added.
@@ -34,7 +34,7 @@ pub struct Inserter {
 ///
 /// # Errors
 /// A damaged block, or a value of other dimensions.
-pub fn insert<L: WriteLists, S: Space>(
+pub fn insert<L: WriteLists, S: CodedSpace>(
     lists: &mut L,
     space: S,
     value: &[u8],
@@ -47,12 +47,12 @@ pub fn insert<L: WriteLists, S: Space>(
         Some(list) => list,
         None => find_list(lists, space, view)?,
     };
-    lists.append(list, tail, row, value, &mut inserter.workspace)?;
+    lists.append(list, tail, space, row, value, &mut inserter.workspace)?;
     Ok(())
 }
 
 /// The nearest list by the centres kept, when there are any, and its tail. The index must still say the same.
-fn known_list<L: WriteLists, S: Space>(
+fn known_list<L: WriteLists, S: CodedSpace>(
     lists: &mut L,
     space: S,
     value: S::View<'_>,
@@ -69,7 +69,7 @@ fn known_list<L: WriteLists, S: Space>(
     Ok(tail.map(|tail| (place, tail)))
 }
 
-fn find_list<L: WriteLists, S: Space>(
+fn find_list<L: WriteLists, S: CodedSpace>(
     lists: &mut L,
     space: S,
     value: S::View<'_>,

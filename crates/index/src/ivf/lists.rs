@@ -9,8 +9,10 @@
 use std::borrow::Cow;
 
 use super::candidates::Candidates;
+use super::packed;
 use super::tally::Tally;
-use crate::space::{Space, ValueBuf};
+use crate::quant::space::CodedSpace;
+use crate::space::ValueBuf;
 use crate::storage::page::{Corruption, Damage, Tid};
 use crate::work::runs::Runs;
 
@@ -52,8 +54,10 @@ pub struct Services<'a> {
 
 /// Where a scan's candidates go.
 pub struct Collector<'a, 's> {
-    /// the candidates
+    /// the candidates, by their distances
     pub candidates: &'a mut Candidates,
+    /// the same where distances have bounds
+    pub packed: &'a mut packed::found::Found,
     /// bytes of memory that they may take
     pub memory: usize,
     /// room for a value
@@ -93,18 +97,39 @@ pub trait ReadLists {
     /// A damaged block.
     fn tail(&mut self, list: ListPlace) -> Result<Option<u32>, Self::Error>;
 
-    /// Adds the rows of `list` with their distances from `query` to the candidates; without a query all are
-    /// equally far.
+    /// Says that a list will be scored soon. A hint.
+    fn prefetch_list(&mut self, list: ListPlace) {
+        let _ = list;
+    }
+
+    /// Adds the rows of `list`, whose centre has this distance from `query`, to the candidates; without a query all
+    /// rows are equally far. Returns false when a vacuum has moved rows of the list meanwhile: what was found since
+    /// the candidates were empty is to be forgotten, and found again.
     ///
     /// # Errors
     /// A damaged block, or no memory.
-    fn score_list<S: Space>(
+    fn score_list<S: CodedSpace>(
         &mut self,
         list: ListPlace,
+        distance: f32,
         space: S,
         query: Option<S::View<'_>>,
         found: &mut Collector<'_, '_>,
-    ) -> Result<(), Self::Error>;
+    ) -> Result<bool, Self::Error>;
+
+    /// Returns the nearest of the candidates that were not returned yet; none when all were.
+    ///
+    /// # Errors
+    /// A damaged block, or no memory.
+    fn next_row<S: CodedSpace>(
+        &mut self,
+        space: S,
+        query: Option<S::View<'_>>,
+        found: &mut Collector<'_, '_>,
+    ) -> Result<Option<Tid>, Self::Error> {
+        let _ = (space, query);
+        Ok(found.candidates.pop(found.services.runs))
+    }
 
     /// Shows the whole value of the entry at `entry`; returns none when there is no such value.
     ///
@@ -134,10 +159,11 @@ pub trait WriteLists: ReadLists {
     ///
     /// # Errors
     /// A damaged block, or one that cannot be had.
-    fn append(
+    fn append<S: CodedSpace>(
         &mut self,
         list: ListPlace,
         tail: u32,
+        space: S,
         row: Tid,
         value: &[u8],
         workspace: &mut Workspace,
@@ -176,6 +202,15 @@ pub struct EntryForm {
     pub elements_at: usize,
     /// makes zeros the entry of a row, by its value's four bytes before the elements, and its elements
     pub write: fn(row: Tid, header: [u8; 4], elements: &[u8], out: &mut [u8]),
+}
+
+/// Completes the entries of rows when their lists are known, on the threads.
+pub trait EntryCoder: Send + Sync {
+    /// Completes an entry in its form. `room` is room for two vectors.
+    ///
+    /// # Errors
+    /// No memory.
+    fn complete(&self, list: u32, entry: &mut [u8], room: &mut [Vec<f32>; 2]) -> Result<(), Damage>;
 }
 
 /// Writing a built index into an empty file.
@@ -224,13 +259,13 @@ pub trait AuditLists {
     ///
     /// # Errors
     /// A block that cannot be had at all.
-    fn lists<S: Space>(&mut self, space: S, tally: &mut Tally) -> Result<(), Self::Error>;
+    fn lists<S: CodedSpace>(&mut self, space: S, tally: &mut Tally) -> Result<(), Self::Error>;
 
     /// Walks the entries of list `at` of the tally; with `deep`, looks at their values and notes their rows.
     ///
     /// # Errors
     /// A block that cannot be had at all.
-    fn entries<S: Space>(
+    fn entries<S: CodedSpace>(
         &mut self,
         at: usize,
         space: S,

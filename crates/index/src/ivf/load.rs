@@ -3,6 +3,7 @@
 //! the table.
 
 use std::borrow::Cow;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use vector_kernels::prefetch;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
@@ -11,7 +12,7 @@ use super::cluster::assign::{Assigned, Lists};
 use super::cluster::kmeans::scratch;
 use super::cluster::sample::Encoding;
 use super::format::META_BLOCK;
-use super::lists::{BulkLists, EntryForm, Shape};
+use super::lists::{BulkLists, EntryCoder, EntryForm, Shape};
 use crate::space::{Metric, varlena_header};
 use crate::storage::page::{Damage, Tid};
 pub use crate::work::memory::OutOfMemory;
@@ -69,8 +70,18 @@ const PREFETCH_DISTANCE_BYTES: usize = 4 << 10;
 const PART: usize = 1 << 20;
 /// Rows that wait for their lists, at least.
 const LEAST_ROWS: usize = 16;
+/// Entries that a thread completes at a time.
+const COMPLETED: usize = 64;
 /// Less memory for entries than this makes no sense.
 const LEAST: usize = 256 << 10;
+
+fn collected_pieces<P>(pieces: impl Iterator<Item = P>) -> Result<Vec<P>, OutOfMemory> {
+    let mut all = Vec::new();
+    for piece in pieces {
+        memory::push(&mut all, piece)?;
+    }
+    Ok(all)
+}
 
 /// What a build is told.
 #[derive(Clone, Copy, Debug)]
@@ -94,6 +105,10 @@ pub struct Loader<T: Element> {
     parts: Vec<Vec<u64>>,
     entries: usize,
     form: EntryForm,
+    /// completes entries once they have their lists
+    coder: Option<Box<dyn EntryCoder>>,
+    /// bytes that it takes
+    coder_memory: usize,
     /// the list of each, but for the last ones, which have none yet; room for theirs
     entry_lists: Vec<u32>,
     /// room for their order
@@ -110,9 +125,8 @@ pub struct Loader<T: Element> {
 }
 
 impl<T: Element> Loader<T> {
-    /// No rows yet; `centres` are those of the lists, one after the other, and `form` gives the form of entries
-    /// for a size of values.
-    pub fn new(options: LoadOptions, form: fn(usize) -> EntryForm, centres: Vec<T>) -> Self {
+    /// No rows yet; `centres` are those of the lists, one after the other, and `form` is that of entries.
+    pub fn new(options: LoadOptions, form: EntryForm, centres: Vec<T>) -> Self {
         let lists = centres.len() / options.width.max(1);
         Loader {
             options,
@@ -120,7 +134,9 @@ impl<T: Element> Loader<T> {
             lists: None,
             parts: Vec::new(),
             entries: 0,
-            form: form(value_size::<T>(options.width)),
+            form,
+            coder: None,
+            coder_memory: 0,
             entry_lists: Vec::new(),
             order: Vec::new(),
             own: Vec::new(),
@@ -130,6 +146,11 @@ impl<T: Element> Loader<T> {
             runs: Vec::new(),
             counts: vec![0; lists],
         }
+    }
+
+    /// From now on `coder`, which takes so many bytes, completes the entries. Comes before [`Self::prepare`].
+    pub fn set_coder(&mut self, coder: Box<dyn EntryCoder>, memory: usize) {
+        (self.coder, self.coder_memory) = (Some(coder), memory);
     }
 
     /// Rows so far.
@@ -166,6 +187,7 @@ impl<T: Element> Loader<T> {
         usize::try_from(centres)
             .unwrap_or(usize::MAX)
             .saturating_add(stage * self.staged_row() + self.centres.len() * size_of::<T>())
+            .saturating_add(self.coder_memory)
     }
 
     /// Takes memory for rows to come. Where little is allowed, fewer threads work, then without codes, then one
@@ -251,6 +273,7 @@ impl<T: Element> Loader<T> {
             }
         }
         self.entry_lists.extend_from_slice(&own);
+        self.complete(settled, &own, workers)?;
         self.own = own;
         self.staged.clear();
         // an entry, its list, its place in the order
@@ -260,6 +283,45 @@ impl<T: Element> Loader<T> {
             self.write_run(runs)?;
         }
         Ok(())
+    }
+
+    /// Completes the entries from `first` on, which belong to these lists.
+    fn complete(
+        &mut self,
+        first: usize,
+        lists: &[u32],
+        workers: &mut Workers<'_>,
+    ) -> Result<(), OutOfMemory> {
+        let Some(coder) = &self.coder else { return Ok(()) };
+        let (per_part, size) = ((PART / self.form.size).max(1), self.form.size);
+        let failed = AtomicBool::new(false);
+        // what a part has of them, and their lists
+        let mut skipped = first % per_part;
+        let mut left = lists;
+        let pieces = self.parts.iter_mut().skip(first / per_part).map(|part| {
+            let entries = part.as_mut_bytes().get_mut(skipped * size..).unwrap_or_default();
+            let (own, rest) = left.split_at(left.len().min(per_part - skipped));
+            (skipped, left) = (0, rest);
+            (entries, own)
+        });
+        let pieces = collected_pieces(pieces)?;
+        let chunks = pieces
+            .into_iter()
+            .flat_map(|(entries, lists)| entries.chunks_mut(COMPLETED * size).zip(lists.chunks(COMPLETED)));
+        workers.each(
+            chunks,
+            || Ok([Vec::new(), Vec::new()]),
+            |room, (entries, lists), beat| {
+                for (entry, &list) in entries.chunks_exact_mut(size).zip(lists) {
+                    if coder.complete(list, entry, room).is_err() {
+                        failed.store(true, Ordering::Relaxed);
+                    }
+                }
+                beat();
+            },
+        )?;
+        // a coder fails for want of memory only: its entries are of its own form
+        if failed.into_inner() { Err(OutOfMemory) } else { Ok(()) }
     }
 
     fn entry(&self, at: u32) -> &[u8] {
@@ -372,7 +434,7 @@ mod tests {
     #[test]
     fn runs_written_one_upon_the_other_keep_their_numbers() {
         let options = LoadOptions { dims: 2, width: 2, metric: Metric::L2, memory: 1 << 20 };
-        let mut loader = Loader::new(options, entry_form, vec![0.0f32, 0.0, 9.0, 9.0]);
+        let mut loader = Loader::new(options, entry_form(16), vec![0.0f32, 0.0, 9.0, 9.0]);
         let (mut idle, mut runs, mut told) = (Idle, Kept::default(), 0);
         let mut workers = Workers::new(0, &mut idle);
         loader.prepare(&mut workers).unwrap();

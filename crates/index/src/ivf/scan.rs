@@ -2,12 +2,18 @@
 
 use super::candidates::Candidates;
 use super::centre_cache::Centres;
+use super::format::META_BLOCK;
 use super::lists::{BAD_CENTRE, Collector, ListPlace, ReadLists, Services};
-use crate::space::{Space, ValueBuf};
+use super::packed::found::Found;
+use crate::quant::space::CodedSpace;
+use crate::space::ValueBuf;
 use crate::storage::page::{Damage, Tid};
 use crate::work::memory::push;
-use crate::work::ordered::order_key;
+use crate::work::ordered::{from_order_key, order_key};
 use crate::work::runs::Runs;
+
+/// How often a batch is begun again because a vacuum has moved rows.
+const ATTEMPTS: usize = 100;
 
 /// How a scan searches.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +36,7 @@ pub struct Scan {
     at: usize,
     ordered: usize,
     candidates: Candidates,
+    packed: Found,
     unpacked: ValueBuf,
     started: bool,
 }
@@ -53,6 +60,7 @@ impl Scan {
     /// Forgets the query; memory is kept for the next.
     pub fn reset(&mut self, runs: &mut dyn Runs) {
         self.candidates.clear(runs);
+        self.packed.clear(runs);
         self.lists.clear();
         self.places.clear();
         (self.at, self.ordered, self.started) = (0, 0, false);
@@ -64,7 +72,7 @@ impl Scan {
     /// # Errors
     /// A damaged block, or a query of other dimensions.
     #[inline]
-    pub fn next<L: ReadLists, S: Space>(
+    pub fn next<L: ReadLists, S: CodedSpace>(
         &mut self,
         lists: &mut L,
         space: S,
@@ -73,13 +81,16 @@ impl Scan {
         services: &mut Services<'_>,
     ) -> Result<Option<Tid>, ScanError<L::Error>> {
         loop {
-            if let Some(row) = self.candidates.pop(services.runs) {
+            let view = query.map(|value| space.view(value)).transpose().map_err(ScanError::Query)?;
+            if self.started
+                && self.at > 0
+                && let Some(row) = lists.next_row(space, view, &mut self.collector(settings, services))?
+            {
                 return Ok(Some(row));
             }
             if self.started && self.at >= settings.max_probes.min(self.lists.len()) {
                 return Ok(None);
             }
-            let view = query.map(|value| space.view(value)).transpose().map_err(ScanError::Query)?;
             if !self.started {
                 self.find_lists(lists, space, view)?;
                 self.started = true;
@@ -98,7 +109,7 @@ impl Scan {
     ///
     /// # Errors
     /// A query of other dimensions.
-    pub fn begin<S: Space>(
+    pub fn begin<S: CodedSpace>(
         &mut self,
         space: S,
         query: Option<&[u8]>,
@@ -119,7 +130,7 @@ impl Scan {
     }
 
     /// Collects all lists with the distances of their centres.
-    fn find_lists<L: ReadLists, S: Space>(
+    fn find_lists<L: ReadLists, S: CodedSpace>(
         &mut self,
         lists: &mut L,
         space: S,
@@ -150,8 +161,23 @@ impl Scan {
         }
     }
 
+    fn collector<'a, 's>(
+        &'a mut self,
+        settings: &ScanSettings,
+        services: &'a mut Services<'s>,
+    ) -> Collector<'a, 's> {
+        Collector {
+            candidates: &mut self.candidates,
+            packed: &mut self.packed,
+            memory: settings.memory,
+            unpacked: &mut self.unpacked,
+            services,
+            entry_size: 0,
+        }
+    }
+
     /// Collects the entries of the next batch of lists.
-    fn search<L: ReadLists, S: Space>(
+    fn search<L: ReadLists, S: CodedSpace>(
         &mut self,
         lists: &mut L,
         space: S,
@@ -159,25 +185,57 @@ impl Scan {
         settings: &ScanSettings,
         services: &mut Services<'_>,
     ) -> Result<(), L::Error> {
-        self.candidates.clear(services.runs);
-        let end = (self.at + settings.probes.max(1)).min(settings.max_probes).min(self.lists.len());
+        let start = self.at;
+        let end = (start + settings.probes.max(1)).min(settings.max_probes).min(self.lists.len());
         if end > self.ordered {
             self.order_lists(end);
         }
+        for _ in 0..ATTEMPTS {
+            self.at = start;
+            self.candidates.clear(services.runs);
+            self.packed.clear_rows(services.runs);
+            if self.score(lists, space, query, end, settings, services)? {
+                return Ok(());
+            }
+        }
+        let moved = Damage::at(0, "rows move to other pages all the time");
+        Err(moved.on(META_BLOCK).into())
+    }
+
+    /// Adds the entries of the lists up to `end`; returns false when that has to be done again.
+    fn score<L: ReadLists, S: CodedSpace>(
+        &mut self,
+        lists: &mut L,
+        space: S,
+        query: Option<S::View<'_>>,
+        end: usize,
+        settings: &ScanSettings,
+        services: &mut Services<'_>,
+    ) -> Result<bool, L::Error> {
         let mut found = Collector {
             candidates: &mut self.candidates,
+            packed: &mut self.packed,
             memory: settings.memory,
             unpacked: &mut self.unpacked,
             services,
             entry_size: 0,
         };
+        let place = |lists: &[u64], at: usize| {
+            let &key = lists.get(at)?;
+            Some((from_order_key((key >> 32) as u32), *self.places.get(key as u32 as usize)?))
+        };
         while self.at < end {
-            let list = self.lists.get(self.at).and_then(|&list| self.places.get(list as u32 as usize));
+            if let Some((_, ahead)) = place(&self.lists, self.at + 1).filter(|_| self.at + 1 < end) {
+                lists.prefetch_list(ahead);
+            }
+            let list = place(&self.lists, self.at);
             self.at += 1;
-            if let Some(&list) = list {
-                lists.score_list(list, space, query, &mut found)?;
+            if let Some((distance, list)) = list
+                && !lists.score_list(list, distance, space, query, &mut found)?
+            {
+                return Ok(false);
             }
         }
-        Ok(())
+        Ok(true)
     }
 }

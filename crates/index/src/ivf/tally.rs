@@ -69,6 +69,11 @@ impl Tally {
         self.short = self.short || is_short() || push(&mut self.census, entry).is_err();
     }
 
+    /// Says that there was too little memory for something.
+    pub fn no_memory(&mut self) {
+        self.short = true;
+    }
+
     /// Whether there was too little memory for everything that was to be kept.
     pub fn out_of_memory(&self) -> bool {
         self.short || self.violations.out_of_memory()

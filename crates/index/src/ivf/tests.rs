@@ -345,8 +345,11 @@ fn build(rows: &[Vec<f32>], lists: usize) -> MemBlocks {
 
 fn load(rows: &[Vec<f32>], centres: Vec<f32>, memory: usize, runs: &mut dyn Runs, blocks: &mut MemBlocks) {
     let dims = rows[0].len();
-    let mut loader =
-        Loader::new(LoadOptions { dims, width: dims, metric: Metric::L2, memory }, entry_form, centres);
+    let mut loader = Loader::new(
+        LoadOptions { dims, width: dims, metric: Metric::L2, memory },
+        entry_form(8 + 4 * dims),
+        centres,
+    );
     let (mut idle, mut told) = (Idle, 0);
     let mut workers = Workers::new(1, &mut idle);
     loader.prepare(&mut workers).unwrap();

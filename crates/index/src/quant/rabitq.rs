@@ -61,6 +61,16 @@ impl Bits {
         }
     }
 
+    /// The deviation of an estimate over |scale| |q - c|: half a step's mean square times the sine of the angle between
+    /// a residual and its code, for normal elements, times the share of it that an estimate sees.
+    pub const fn spread(self) -> f32 {
+        match self.0 {
+            1 => 0.301,
+            2 => 0.323,
+            _ => 0.308,
+        }
+    }
+
     /// (2^b - 1) / 2: what lies between u and y.
     const fn middle(self) -> f32 {
         ((1u32 << self.0) - 1) as f32 / 2.0
@@ -184,11 +194,17 @@ impl Query {
         kernels.plane_products(codes, stride, planes, &self.bytes, &mut out.0)
     }
 
+    /// <y, Pq> from the product with a code.
+    #[inline(always)]
+    pub fn value(&self, product: i32) -> f32 {
+        self.scale * (product as f32 - self.middle)
+    }
+
     /// The estimate from the product with a code, its factors, and the exact distance `base` of its centre (squared
     /// for [`Measure::L2`]).
     #[inline(always)]
     pub fn estimate(&self, product: i32, factors: &Factors, base: f32) -> f32 {
-        base + factors.add + factors.scale * (self.scale * (product as f32 - self.middle))
+        base + factors.add + factors.scale * self.value(product)
     }
 }
 

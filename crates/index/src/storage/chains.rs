@@ -17,6 +17,11 @@ impl Chain {
         Chain { next: start, steps: 0 }
     }
 
+    /// How many blocks it has come by.
+    pub fn steps(&self) -> u32 {
+        self.steps
+    }
+
     /// Returns the block to read next; none at the end of the chain.
     ///
     /// # Errors

@@ -63,7 +63,7 @@ pub fn build(values: &[ValueBuf]) -> MemBlocks {
     let mut blocks = MemBlocks::new(PAGE_ID);
     let centres = values.iter().take(LISTS).flat_map(|value| elements(value).iter().copied()).collect();
     let options = LoadOptions { dims: DIMS, width: DIMS, metric: Metric::L2, memory: usize::MAX };
-    let (mut loader, mut idle) = (Loader::new(options, entry_form, centres), Idle);
+    let (mut loader, mut idle) = (Loader::new(options, entry_form(8 + 4 * DIMS), centres), Idle);
     let mut workers = Workers::new(0, &mut idle);
     loader.prepare(&mut workers).unwrap();
     for (n, value) in values.iter().enumerate() {

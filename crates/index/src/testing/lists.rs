@@ -10,7 +10,8 @@ use crate::ivf::lists::{
     Workspace, WriteLists,
 };
 use crate::ivf::tally::Tally;
-use crate::space::{Space, ValueBuf, varlena_header};
+use crate::quant::space::CodedSpace;
+use crate::space::{ValueBuf, varlena_header};
 use crate::storage::page::{Corruption, Damage, Tid};
 
 /// A list and its rows. Entry `i` of list `n` stands at block `n`, offset `i + 1`.
@@ -81,13 +82,14 @@ impl ReadLists for MemLists {
         Ok(self.lists.get(list.block as usize).map(|list| list.entries.len() as u32))
     }
 
-    fn score_list<S: Space>(
+    fn score_list<S: CodedSpace>(
         &mut self,
         list: ListPlace,
+        _: f32,
         space: S,
         query: Option<S::View<'_>>,
         found: &mut Collector<'_, '_>,
-    ) -> Result<(), Corruption> {
+    ) -> Result<bool, Corruption> {
         for (row, value) in &self.list(list)?.entries {
             let damage = Damage::at(0, BAD_VALUE).on(list.block);
             found.candidates.make_room(1, found.services.runs).map_err(|_| damage)?;
@@ -95,7 +97,7 @@ impl ReadLists for MemLists {
             found.candidates.push(query.map_or(0.0, |query| space.distance(value, query)), *row);
             found.candidates.spill_beyond(found.memory, found.services.runs).map_err(|_| damage)?;
         }
-        Ok(())
+        Ok(true)
     }
 
     fn value_at<R>(
@@ -112,10 +114,11 @@ impl ReadLists for MemLists {
 }
 
 impl WriteLists for MemLists {
-    fn append(
+    fn append<S: CodedSpace>(
         &mut self,
         list: ListPlace,
         tail: u32,
+        _: S,
         row: Tid,
         value: &[u8],
         _: &mut Workspace,
@@ -184,12 +187,12 @@ impl AuditLists for MemLists {
         Ok(Some(self.expected))
     }
 
-    fn lists<S: Space>(&mut self, _: S, tally: &mut Tally) -> Result<(), Corruption> {
+    fn lists<S: CodedSpace>(&mut self, _: S, tally: &mut Tally) -> Result<(), Corruption> {
         (0..self.lists.len()).for_each(|at| tally.list(Self::place(at), 0));
         Ok(())
     }
 
-    fn entries<S: Space>(
+    fn entries<S: CodedSpace>(
         &mut self,
         at: usize,
         space: S,
@@ -256,7 +259,7 @@ mod tests {
     fn grid() -> MemLists {
         let centres = (0..9).flat_map(|at| [(at / 3 * 3 + 1) as f32, (at % 3 * 3 + 1) as f32]).collect();
         let options = LoadOptions { dims: 2, width: 2, metric: Metric::L2, memory: usize::MAX };
-        let (mut loader, mut idle) = (Loader::<f32>::new(options, entry_form, centres), Idle);
+        let (mut loader, mut idle) = (Loader::<f32>::new(options, entry_form(16), centres), Idle);
         let mut workers = Workers::new(0, &mut idle);
         loader.prepare(&mut workers).unwrap();
         for (x, y) in points() {

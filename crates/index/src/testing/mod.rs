@@ -17,6 +17,7 @@ pub mod lists;
 mod lock;
 mod memory;
 pub mod operations;
+pub mod packed;
 pub mod schedules;
 mod stepped;
 mod turns;

@@ -58,16 +58,6 @@ impl Codec {
     }
 }
 
-/// The deviation of an estimate over |scale| |q - c|: half a step's mean square times the sine of the angle between a
-/// residual and its code, for normal elements, times the share of it that an estimate sees.
-const fn deviation(bits: Bits) -> f32 {
-    match bits.get() {
-        1 => 0.301,
-        2 => 0.323,
-        _ => 0.308,
-    }
-}
-
 /// A query, prepared once per scan.
 #[derive(Debug, Default)]
 pub struct PreparedQuery {
@@ -104,7 +94,7 @@ impl PreparedQuery {
         codec.rotate(space, view, &mut self.widened, &mut self.rotated);
         self.query.set(codec.kernels, &self.rotated, codec.bits).map_err(|_| Damage::OUT_OF_MEMORY)?;
         self.square = self.widened.iter().map(|x| x * x).sum();
-        self.spread = deviation(codec.bits);
+        self.spread = codec.bits.spread();
         Ok(())
     }
 

@@ -5,15 +5,17 @@ use zerocopy::IntoBytes;
 use super::Pages;
 use super::layout::{Entry, List, ListHead, PAGE_ID, push_entry};
 use crate::ivf::lists::{ListPlace, Met, Workspace, WriteLists};
+use crate::quant::space::CodedSpace;
 use crate::storage::blocks::{BlockStore, PageUpdate};
 use crate::storage::chains::Chain;
 use crate::storage::page::{Damage, FIRST_OFFSET, INVALID_BLOCK, Page, PageMut, Tid};
 
 impl<B: BlockStore> WriteLists for Pages<'_, B> {
-    fn append(
+    fn append<S: CodedSpace>(
         &mut self,
         list: ListPlace,
         tail: u32,
+        _: S,
         row: Tid,
         value: &[u8],
         workspace: &mut Workspace,

@@ -4,7 +4,7 @@ use super::Pages;
 use super::layout::{Entry, HEAD_BLOCK, List, META_BLOCK, MetaPage, PAGE_ID, Packed, entry_size, list_size};
 use crate::ivf::lists::{AuditLists, BAD_CENTRE, BAD_VALUE, ListPlace, Unpack};
 use crate::ivf::tally::Tally;
-use crate::space::Space;
+use crate::quant::space::CodedSpace;
 use crate::storage::blocks::BlockStore;
 use crate::storage::page::{Damage, FIRST_OFFSET, INVALID_BLOCK, Tid};
 use crate::storage::verify::{self, Violation};
@@ -29,7 +29,7 @@ impl<B: BlockStore> AuditLists for Pages<'_, B> {
         }
     }
 
-    fn lists<S: Space>(&mut self, space: S, tally: &mut Tally) -> Result<(), B::Error> {
+    fn lists<S: CodedSpace>(&mut self, space: S, tally: &mut Tally) -> Result<(), B::Error> {
         let mut next = HEAD_BLOCK;
         while next != INVALID_BLOCK {
             if next >= tally.blocks || !tally.seen.note(next) {
@@ -42,7 +42,7 @@ impl<B: BlockStore> AuditLists for Pages<'_, B> {
         Ok(())
     }
 
-    fn entries<S: Space>(
+    fn entries<S: CodedSpace>(
         &mut self,
         at: usize,
         space: S,
@@ -100,7 +100,7 @@ impl<B: BlockStore> AuditLists for Pages<'_, B> {
 }
 
 /// Checks a list page; returns the next.
-fn list_page<S: Space>(bytes: &[u8], block: u32, space: S, tally: &mut Tally) -> u32 {
+fn list_page<S: CodedSpace>(bytes: &[u8], block: u32, space: S, tally: &mut Tally) -> u32 {
     let page =
         verify::page(bytes, PAGE_ID, true, |damage| tally.violation(block, damage.offset, damage.what));
     let Some(page) = page else { return INVALID_BLOCK };
@@ -123,7 +123,7 @@ fn list_page<S: Space>(bytes: &[u8], block: u32, space: S, tally: &mut Tally) ->
 }
 
 /// Checks an entry page; returns the next.
-fn entry_page<S: Space>(
+fn entry_page<S: CodedSpace>(
     bytes: &[u8],
     block: u32,
     space: S,

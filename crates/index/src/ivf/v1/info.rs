@@ -37,6 +37,8 @@ pub struct Pages {
     pub lists: u32,
     /// pages with entries
     pub entries: u32,
+    /// pages with values, where these are apart from entries
+    pub values: u32,
     /// pages of lists without an entry
     pub empty: u32,
     /// blocks that no list leads to
@@ -46,6 +48,8 @@ pub struct Pages {
 /// What an index consists of.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Info {
+    /// the page layout
+    pub layout: &'static str,
     /// version of the page format
     pub version: u32,
     /// dimensions of every value
@@ -70,6 +74,7 @@ pub fn gather<B: BlockStore>(blocks: &mut B) -> Result<Info, B::Error> {
     let count = blocks.count()?;
     let meta = blocks.read(META_BLOCK, MetaPage::read)?;
     let mut info = Info {
+        layout: "pgvector",
         version: meta.version,
         dimensions: meta.dimensions.into(),
         lists: meta.lists.into(),
@@ -118,7 +123,11 @@ pub fn gather<B: BlockStore>(blocks: &mut B) -> Result<Info, B::Error> {
 }
 
 /// An error when more pages were read than there can be. Pages that are added meanwhile belong to lists, too.
-fn within(pages: u32, count: u32, block: u32) -> Result<(), crate::storage::page::Corruption> {
+pub(in crate::ivf) fn within(
+    pages: u32,
+    count: u32,
+    block: u32,
+) -> Result<(), crate::storage::page::Corruption> {
     // as many again may have been added: a circle exceeds any bound
     if pages > count.saturating_mul(2).saturating_add(1024) {
         return Err(Damage::at(0, "page that is chained in a circle").on(block));
@@ -127,7 +136,7 @@ fn within(pages: u32, count: u32, block: u32) -> Result<(), crate::storage::page
 }
 
 /// Sorts `sizes`.
-fn distribution(sizes: &mut [u64]) -> ListRows {
+pub(in crate::ivf) fn distribution(sizes: &mut [u64]) -> ListRows {
     sizes.sort_unstable();
     let (Some(&min), Some(&max)) = (sizes.first(), sizes.last()) else { return ListRows::default() };
     let (lists, rows) = (sizes.len() as f64, sizes.iter().sum::<u64>() as f64);

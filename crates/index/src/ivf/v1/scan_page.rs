@@ -6,7 +6,8 @@ use super::Pages;
 use super::layout::{Entry, HEAD_BLOCK, List, PAGE_ID, Packed};
 use crate::ivf::candidates::Candidates;
 use crate::ivf::lists::{BAD_VALUE, Collector, ListPlace, Listed, ReadLists, Unpack};
-use crate::space::{Space, ValueBuf};
+use crate::quant::space::CodedSpace;
+use crate::space::ValueBuf;
 use crate::storage::blocks::BlockStore;
 use crate::storage::chains::Chain;
 use crate::storage::page::{Damage, FIRST_OFFSET, LINE_POINTER, Page, Tid};
@@ -52,13 +53,14 @@ impl<B: BlockStore> ReadLists for Pages<'_, B> {
     }
 
     #[inline]
-    fn score_list<S: Space>(
+    fn score_list<S: CodedSpace>(
         &mut self,
         list: ListPlace,
+        _: f32,
         space: S,
         query: Option<S::View<'_>>,
         found: &mut Collector<'_, '_>,
-    ) -> Result<(), B::Error> {
+    ) -> Result<bool, B::Error> {
         let blocks = &mut *self.0;
         let mut chain = Chain::new(list.start_page);
         while let Some(block) = chain.step(blocks)? {
@@ -79,7 +81,8 @@ impl<B: BlockStore> ReadLists for Pages<'_, B> {
             let spilled = found.candidates.spill_beyond(found.memory, found.services.runs);
             spilled.map_err(|_| Damage::OUT_OF_MEMORY.on(block))?;
         }
-        blocks.pause()
+        blocks.pause()?;
+        Ok(true)
     }
 
     fn value_at<R>(
@@ -100,7 +103,7 @@ impl<B: BlockStore> ReadLists for Pages<'_, B> {
 }
 
 /// Adds the entries of a page; returns the next page of its chain, and the bytes of its last entry.
-fn score_page<S: Space>(
+fn score_page<S: CodedSpace>(
     bytes: &[u8],
     space: S,
     query: Option<S::View<'_>>,

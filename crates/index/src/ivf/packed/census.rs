@@ -1,0 +1,316 @@
+//! Walking all pages for a check.
+
+use zerocopy::FromBytes;
+
+use super::layout::{
+    ANOTHER_LIST, CodePage, PAGE_ID, PageKind, RECORD_HEAD, START, front, heads, heads_per_page, next_of,
+    page_kind, record_at,
+};
+use super::meta::MetaPage;
+use super::read::{HEAD_BLOCK, list_number, list_place, read_centre};
+use super::stream::{NO_VALUE, read_record};
+use super::{Index, Lists};
+use crate::ivf::lists::{AuditLists, BAD_CENTRE, BAD_VALUE, Unpack};
+use crate::ivf::tally::Tally;
+use crate::quant::space::CodedSpace;
+use crate::storage::blocks::BlockStore;
+use crate::storage::page::{Damage, INVALID_BLOCK, Tid};
+use crate::storage::verify::{self, Violation};
+use crate::work::memory::push;
+
+const META_BLOCK: u32 = 0;
+
+/// An entry whose value is to be looked at.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    slot: u16,
+    row: Tid,
+    place: Tid,
+}
+
+impl<B: BlockStore> AuditLists for Lists<'_, B> {
+    type Error = B::Error;
+
+    fn begin(&mut self, tally: &mut Tally) -> Result<Option<u32>, B::Error> {
+        tally.blocks = self.blocks.count()?;
+        tally.seen.reset(tally.blocks).map_err(|_| Damage::OUT_OF_MEMORY.on(META_BLOCK))?;
+        if tally.blocks == 0 {
+            tally.violations.push(Violation::of_index("index has no meta page"));
+            return Ok(None);
+        }
+        tally.seen.note(META_BLOCK);
+        match self.blocks.read(META_BLOCK, |bytes| Ok(MetaPage::read(bytes)))? {
+            Ok(meta) => Ok(Some(meta.lists)),
+            Err(damage) => {
+                tally.violation(META_BLOCK, damage.offset, damage.what);
+                Ok(None)
+            }
+        }
+    }
+
+    fn lists<S: CodedSpace>(&mut self, space: S, tally: &mut Tally) -> Result<(), B::Error> {
+        let index = self.index;
+        let geometry = &index.geometry;
+        let per_page = heads_per_page(geometry.page_size) as u32;
+        for page in 0..index.lists.div_ceil(per_page) {
+            let block = HEAD_BLOCK + page;
+            if !note(block, tally) {
+                continue;
+            }
+            self.blocks.read(block, |bytes| {
+                if !sound(bytes, block, tally) {
+                    return Ok(());
+                }
+                match heads(bytes) {
+                    Ok(heads) => {
+                        for (number, head) in (page * per_page..).zip(heads) {
+                            tally.list(list_place(number, head.start, geometry.page_size), head.insert);
+                        }
+                    }
+                    Err(damage) => tally.violation(block, damage.offset, damage.what),
+                }
+                Ok(())
+            })?;
+        }
+        let bytes = u64::from(index.lists) * geometry.record as u64;
+        let pages = bytes.div_ceil(geometry.space() as u64) as u32;
+        let mut whole = true;
+        for block in index.centres..index.centres.saturating_add(pages) {
+            if note(block, tally) {
+                whole &= self.blocks.read(block, |bytes| {
+                    let good = sound(bytes, block, tally);
+                    if let Err(damage) = front(bytes, PageKind::Centres) {
+                        tally.violation(block, damage.offset, damage.what);
+                        return Ok(false);
+                    }
+                    Ok(good)
+                })?;
+            } else {
+                whole = false;
+            }
+        }
+        if !whole {
+            return Ok(());
+        }
+        for number in 0..index.lists {
+            let room = &mut self.memory.whole;
+            let good = read_centre(self.blocks, &index, number, room, |centre| space.view(centre).is_ok());
+            if !good.unwrap_or(false) {
+                tally.violation(index.centres, 0, format!("{BAD_CENTRE}: list {number}"));
+            }
+            self.blocks.pause()?;
+        }
+        Ok(())
+    }
+
+    fn entries<S: CodedSpace>(
+        &mut self,
+        at: usize,
+        space: S,
+        deep: bool,
+        _: &mut dyn Unpack,
+        tally: &mut Tally,
+    ) -> Result<(), B::Error> {
+        let Some(&(place, _)) = tally.lists.get(at) else { return Ok(()) };
+        let index = self.index;
+        let number = list_number(place, index.geometry.page_size);
+        let mut next = place.start_page;
+        if next == INVALID_BLOCK {
+            tally.violation(place.block, place.offset, "list has no pages");
+        }
+        let mut entries = Vec::new();
+        while next != INVALID_BLOCK {
+            let block = next;
+            if !note(block, tally) {
+                return self.blocks.pause();
+            }
+            entries.clear();
+            next = self
+                .blocks
+                .read(block, |bytes| Ok(code_page(bytes, block, &index, number, tally, &mut entries)))?;
+            if deep {
+                for entry in &entries {
+                    self.value(space, block, entry, tally)?;
+                }
+            }
+            self.blocks.pause()?;
+        }
+        let Some(head) = self.head(place)? else { return Ok(()) };
+        let mut next = head.values;
+        while next != INVALID_BLOCK {
+            let block = next;
+            if !note(block, tally) {
+                return self.blocks.pause();
+            }
+            next = self.blocks.read(block, |bytes| Ok(value_page(bytes, block, &index, number, tally)))?;
+            self.blocks.pause()?;
+        }
+        Ok(())
+    }
+
+    /// Pages that no chain leads to: free ones, and such as a crash leaves.
+    fn strays(&mut self, tally: &mut Tally) -> Result<(), B::Error> {
+        let index = self.index;
+        for block in 0..tally.blocks {
+            if !tally.seen.note(block) {
+                continue;
+            }
+            self.blocks.read(block, |bytes| {
+                if verify::is_zero(bytes) || !sound(bytes, block, tally) {
+                    return Ok(());
+                }
+                match page_kind(bytes) {
+                    // a long value that was written, and then its row was not
+                    Ok(Some(PageKind::Free | PageKind::Values)) => {}
+                    Ok(Some(PageKind::Codes)) => {
+                        if CodePage::new(&index.geometry, bytes).is_ok_and(|page| !page.is_empty()) {
+                            tally.violation(block, 0, "page with entries is in no list");
+                        }
+                    }
+                    Ok(_) => tally.violation(block, 0, "page of lists or centres that nothing leads to"),
+                    Err(damage) => tally.violation(block, damage.offset, damage.what),
+                }
+                Ok(())
+            })?;
+            self.blocks.pause()?;
+        }
+        Ok(())
+    }
+}
+
+impl<B: BlockStore> Lists<'_, B> {
+    /// Looks at the value of an entry, and notes its row.
+    fn value<S: CodedSpace>(
+        &mut self,
+        space: S,
+        block: u32,
+        entry: &Entry,
+        tally: &mut Tally,
+    ) -> Result<(), B::Error> {
+        let geometry = &self.index.geometry;
+        tally.row(entry.row, entry.place);
+        let size = geometry.value_size;
+        let look = |record: &[u8]| {
+            let row = Tid::read_from_prefix(record).map(|(row, _)| row);
+            let value = record.get(RECORD_HEAD..RECORD_HEAD + size);
+            (row.is_ok_and(|row| row == entry.row), value.is_some_and(|value| space.view(value).is_ok()))
+        };
+        let place = record_at(entry.place).map(|at| (entry.place.block(), at));
+        let found = match place.filter(|place| place.0 < tally.blocks) {
+            Some(place) => {
+                let whole = &mut self.memory.whole;
+                read_record(self.blocks, geometry, PageKind::Values, place, whole, look)?
+            }
+            None => None,
+        };
+        match found {
+            Some((true, true)) => {}
+            Some((true, false)) => tally.violation(entry.place.block(), entry.place.offset(), BAD_VALUE),
+            _ => tally.violation(block, entry.slot, NO_VALUE.what),
+        }
+        Ok(())
+    }
+}
+
+/// Notes a block that something leads to; false, and told, when there is none or it was come by before.
+fn note(block: u32, tally: &mut Tally) -> bool {
+    if block >= tally.blocks {
+        tally.violation(block, 0, "page does not exist");
+        return false;
+    }
+    let new = tally.seen.note(block);
+    if !new {
+        tally.violation(block, 0, "page is in two places");
+    }
+    new
+}
+
+/// Whether a page's header is one.
+fn sound(bytes: &[u8], block: u32, tally: &mut Tally) -> bool {
+    let mut good = true;
+    verify::page(bytes, PAGE_ID, true, |damage| {
+        good = false;
+        tally.violation(block, damage.offset, damage.what);
+    });
+    good
+}
+
+/// Checks a code page; returns the next.
+fn code_page(
+    bytes: &[u8],
+    block: u32,
+    index: &Index,
+    list: u32,
+    tally: &mut Tally,
+    entries: &mut Vec<Entry>,
+) -> u32 {
+    if !sound(bytes, block, tally) {
+        return INVALID_BLOCK;
+    }
+    let page = match CodePage::new(&index.geometry, bytes) {
+        Ok(page) if page.front.list == list => page,
+        Ok(_) => {
+            tally.violation(block, 0, ANOTHER_LIST.what);
+            return INVALID_BLOCK;
+        }
+        Err(damage) => {
+            tally.violation(block, damage.offset, damage.what);
+            return INVALID_BLOCK;
+        }
+    };
+    if !(page.front.norm.is_finite() && page.front.norm >= 0.0) {
+        tally.violation(block, 0, "norm of the centre is none");
+    }
+    for (number, codes) in page.blocks().enumerate() {
+        for at in (0..codes.len).filter(|at| codes.live >> at & 1 == 1) {
+            let slot = (number * index.geometry.block_entries + at) as u16 + 1;
+            tally.entries += 1;
+            let (Some(&row), Some(&place), Some(add), Some(scale)) =
+                (codes.rows.get(at), codes.places.get(at), codes.add.get(at), codes.scale.get(at))
+            else {
+                continue;
+            };
+            if !row.is_valid() {
+                tally.violation(block, slot, "entry without a row");
+                continue;
+            }
+            if add.is_nan() || !scale.is_finite() {
+                tally.violation(block, slot, "factors are no numbers");
+            }
+            if push(entries, Entry { slot, row, place }).is_err() {
+                tally.no_memory();
+            }
+        }
+    }
+    page.next()
+}
+
+/// Checks a value page; returns the next.
+fn value_page(bytes: &[u8], block: u32, index: &Index, list: u32, tally: &mut Tally) -> u32 {
+    if !sound(bytes, block, tally) {
+        return INVALID_BLOCK;
+    }
+    let front = match front(bytes, PageKind::Values) {
+        Ok(front) if front.list == list => front,
+        Ok(_) => {
+            tally.violation(block, 0, ANOTHER_LIST.what);
+            return INVALID_BLOCK;
+        }
+        Err(damage) => {
+            tally.violation(block, damage.offset, damage.what);
+            return INVALID_BLOCK;
+        }
+    };
+    let (mut at, mut dead) = (usize::from(front.begun), 0);
+    while at < usize::from(front.used) {
+        let head = bytes.get(START + at..START + at + RECORD_HEAD).unwrap_or_default();
+        let row = Tid::read_from_prefix(head).map(|(row, _)| row);
+        let claimed = head.get(size_of::<Tid>()).is_some_and(|&byte| byte != 0);
+        dead += u16::from(row.is_ok_and(|row| !row.is_valid()) && !claimed);
+        at += index.geometry.record;
+    }
+    if dead != front.count {
+        tally.violation(block, 0, format!("page tells {} dead values, {dead} are there", front.count));
+    }
+    next_of(bytes)
+}

@@ -1,0 +1,73 @@
+//! What a packed index consists of, counted: rows by list, pages by kind. Others may insert meanwhile; the counts are
+//! then of no single moment, each page's of its own.
+
+use super::Index;
+use super::layout::{CodePage, Head, PageKind, front, heads, heads_per_page, next_of};
+use super::meta::VERSION;
+use super::read::HEAD_BLOCK;
+use crate::ivf::v1::info::{Info, ListRows, Pages, distribution, within};
+use crate::storage::blocks::BlockStore;
+use crate::storage::page::{Damage, INVALID_BLOCK};
+use crate::work::memory::{append, push};
+
+/// Counts the contents of `blocks`.
+///
+/// # Errors
+/// A block that cannot be read or is none of what leads to it; pages that are chained in a circle.
+pub fn gather<B: BlockStore>(blocks: &mut B, index: &Index) -> Result<Info, B::Error> {
+    let geometry = &index.geometry;
+    let count = blocks.count()?;
+    let mut info = Info {
+        layout: "packed",
+        version: VERSION,
+        dimensions: geometry.dims as u32,
+        lists: index.lists,
+        rows: 0,
+        free_bytes: 0,
+        pages: Pages { meta: 1, ..Pages::default() },
+        list_rows: ListRows::default(),
+    };
+    let mut starts: Vec<Head> = Vec::new();
+    let per_page = heads_per_page(geometry.page_size) as u32;
+    for block in HEAD_BLOCK..HEAD_BLOCK + index.lists.div_ceil(per_page) {
+        blocks.read(block, |bytes| Ok(append(&mut starts, heads(bytes)?)?))?;
+    }
+    // heads and centres
+    let centres = (u64::from(index.lists) * geometry.record as u64).div_ceil(geometry.space() as u64);
+    info.pages.lists = index.lists.div_ceil(per_page) + centres as u32;
+    let mut sizes: Vec<u64> = Vec::new();
+    for head in &starts {
+        let (mut next, mut rows) = (head.start, 0);
+        while next != INVALID_BLOCK {
+            blocks.pause()?;
+            let (live, room, follows) = blocks.read_in_passing(next, |bytes| {
+                let page = CodePage::new(geometry, bytes)?;
+                Ok((page.live(), geometry.entries() - page.len(), page.next()))
+            })?;
+            *(if live > 0 { &mut info.pages.entries } else { &mut info.pages.empty }) += 1;
+            within(info.pages.entries + info.pages.empty, count, next)?;
+            info.free_bytes += (room * geometry.block_size / geometry.block_entries.max(1)) as u64;
+            rows += live as u64;
+            next = follows;
+        }
+        push(&mut sizes, rows).map_err(|_| Damage::OUT_OF_MEMORY.on(head.start))?;
+        let mut next = head.values;
+        while next != INVALID_BLOCK {
+            blocks.pause()?;
+            let (dead, used, follows) = blocks.read_in_passing(next, |bytes| {
+                let front = front(bytes, PageKind::Values)?;
+                Ok((usize::from(front.count), usize::from(front.used), next_of(bytes)))
+            })?;
+            info.pages.values += 1;
+            within(info.pages.values, count, next)?;
+            info.free_bytes += (geometry.space() - used + dead * geometry.record) as u64;
+            next = follows;
+        }
+    }
+    info.rows = sizes.iter().sum();
+    info.list_rows = distribution(&mut sizes);
+    let pages = info.pages;
+    let used = pages.meta + pages.lists + pages.entries + pages.empty + pages.values;
+    info.pages.unused = blocks.count()?.saturating_sub(used);
+    Ok(info)
+}

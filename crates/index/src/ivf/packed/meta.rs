@@ -1,0 +1,124 @@
+//! The meta page of a packed index: block 0.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use super::Index;
+use super::layout::{Geometry, PAGE_ID};
+use crate::ivf::v1::layout::MAX_LISTS;
+use crate::quant::space::Estimate;
+use crate::space::ValueKind;
+use crate::storage::page::{Damage, Page, PageMut};
+
+/// First field of the meta page: another one than the first layout's, so that a library that knows only that says that
+/// the index is not valid.
+pub const MAGIC: u32 = 0xA9F1_A75E;
+/// The format described here.
+pub const VERSION: u32 = 1;
+
+/// The meta page's struct.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct MetaPage {
+    /// [`MAGIC`]
+    pub magic: u32,
+    /// [`VERSION`]
+    pub version: u32,
+    /// dimensions of every value
+    pub dimensions: u32,
+    /// number of lists
+    pub lists: u32,
+    /// the type: 0 `vector`, 1 `halfvec`
+    pub kind: u8,
+    /// what is estimated: 0 Euclidean distances, 1 inner products, 2 cosines
+    pub estimate: u8,
+    /// where exact distances come from: 0 the values in the index
+    pub rerank: u8,
+    unused: u8,
+    /// the first block of centres
+    pub centres: u32,
+    /// of the rotation
+    pub seed: u64,
+    /// lists that a search looks at when nobody says how many; 0 when nobody has found out
+    pub probes: u32,
+    reserved: u32,
+}
+
+const _: () = assert!(size_of::<MetaPage>() == 40);
+
+const KINDS: [ValueKind; 2] = [ValueKind::Vector, ValueKind::Halfvec];
+const ESTIMATES: [Estimate; 3] = [Estimate::L2, Estimate::InnerProduct, Estimate::Cosine];
+
+fn number_of<T: PartialEq>(all: &[T], one: &T) -> u8 {
+    all.iter().position(|other| other == one).unwrap_or(all.len()) as u8
+}
+
+impl MetaPage {
+    /// The meta page of an index.
+    pub fn new(index: &Index, lists: u32, centres: u32) -> Self {
+        MetaPage {
+            magic: MAGIC,
+            version: VERSION,
+            dimensions: index.geometry.dims as u32,
+            lists,
+            kind: number_of(&KINDS, &index.kind),
+            estimate: number_of(&ESTIMATES, &index.estimate),
+            rerank: 0,
+            unused: 0,
+            centres,
+            seed: index.seed,
+            probes: 0,
+            reserved: 0,
+        }
+    }
+
+    /// The same with another number of probes.
+    pub fn with_probes(self, probes: u32) -> Self {
+        MetaPage { probes, ..self }
+    }
+
+    /// Whether the bytes of block 0 are the meta page of such an index, sound or not.
+    pub fn is_one(bytes: &[u8]) -> bool {
+        let page = Page::new(bytes, PAGE_ID);
+        page.is_ok_and(|page| page.contents().first_chunk() == Some(&MAGIC.to_ne_bytes()))
+    }
+
+    /// Reads it from the bytes of block 0.
+    ///
+    /// # Errors
+    /// When the page is no such page.
+    pub fn read(bytes: &[u8]) -> Result<Self, Damage> {
+        let invalid = Damage::at(0, "invalid meta page");
+        let page = Page::new(bytes, PAGE_ID).map_err(|_| invalid)?;
+        let (meta, _) = MetaPage::read_from_prefix(page.contents()).map_err(|_| invalid)?;
+        let lists = 1..=MAX_LISTS;
+        let sane = meta.magic == MAGIC && meta.version == VERSION && lists.contains(&meta.lists);
+        if sane { meta.index(bytes.len()).map(|_| meta) } else { Err(invalid) }
+    }
+
+    /// What it says of the index.
+    ///
+    /// # Errors
+    /// Numbers that no index has.
+    pub fn index(&self, page_size: usize) -> Result<Index, Damage> {
+        let invalid = Damage::at(0, "invalid meta page");
+        let kind = *KINDS.get(usize::from(self.kind)).ok_or(invalid)?;
+        let estimate = *ESTIMATES.get(usize::from(self.estimate)).ok_or(invalid)?;
+        let geometry = Geometry::new(kind, self.dimensions as usize, page_size).ok_or(invalid)?;
+        let known = self.rerank == 0 && self.centres > 0;
+        let index = Index {
+            kind,
+            estimate,
+            geometry,
+            seed: self.seed,
+            centres: self.centres,
+            lists: self.lists,
+            probes: self.probes,
+        };
+        if known { Ok(index) } else { Err(invalid) }
+    }
+
+    /// Makes `bytes` the meta page.
+    pub fn write(&self, bytes: &mut [u8]) {
+        PageMut::init(bytes, PAGE_ID).set_contents(self.as_bytes());
+    }
+}

@@ -1,0 +1,148 @@
+//! The second layout of lists: codes of a bit an element, which bound distances, apart from the values, of which a
+//! search reads only those that may be among the nearest.
+//!
+//! | file | what |
+//! |---|---|
+//! | [`layout`] | pages, byte by byte |
+//! | [`meta`] | the meta page |
+//! | [`code`] | codes of rows, when built and when inserted |
+//! | [`query`] | what codes say of distances from a query |
+//! | [`found`] | candidates by their bounds, rows by their exact distances |
+//! | `stream` | records that pages cut |
+//! | `read`, `write`, `vacuum`, `bulk_write`, `census` | the traits of [`lists`](super::lists) |
+//! | [`info`] | what an index consists of |
+//! | [`tune`] | how many lists a search should look at |
+
+mod bulk_write;
+mod census;
+pub mod code;
+pub mod found;
+pub mod info;
+pub mod layout;
+pub mod meta;
+pub mod query;
+mod read;
+mod stream;
+pub mod tune;
+mod vacuum;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+use half::f16;
+
+use self::layout::{Geometry, Head};
+use super::lists::EntryForm;
+use crate::quant::rotation::Rotation;
+use crate::quant::space::Estimate;
+use crate::space::{ValueBuf, ValueKind, varlena_header};
+use crate::storage::page::{Damage, Tid};
+use crate::work::memory::OutOfMemory;
+
+/// What is known of an index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Index {
+    /// the type
+    pub kind: ValueKind,
+    /// what is estimated
+    pub estimate: Estimate,
+    /// where everything stands
+    pub geometry: Geometry,
+    /// of the rotation
+    pub seed: u64,
+    /// the first block of centres
+    pub centres: u32,
+    /// number of lists
+    pub lists: u32,
+    /// lists that a search looks at when nobody says how many; 0 when nobody has found out
+    pub probes: u32,
+}
+
+impl Index {
+    /// An index that is to be built; none of values that have no codes.
+    pub fn new(
+        kind: ValueKind,
+        estimate: Estimate,
+        dims: usize,
+        page_size: usize,
+        seed: u64,
+    ) -> Option<Self> {
+        let geometry = Geometry::new(kind, dims, page_size)?;
+        let coded = estimate != Estimate::Exact;
+        coded.then_some(Index { kind, estimate, geometry, seed, centres: 0, lists: 0, probes: 0 })
+    }
+
+    /// The form in which a build keeps a row: its record, its factors, its code.
+    pub fn entry_form(&self) -> EntryForm {
+        let geometry = &self.geometry;
+        EntryForm {
+            size: (geometry.record + 8 + geometry.code).next_multiple_of(8),
+            elements_at: layout::RECORD_HEAD + 8,
+            write: write_record,
+        }
+    }
+
+    /// The share of codes in the bytes of an index.
+    pub fn code_share(&self) -> f64 {
+        let geometry = &self.geometry;
+        let entry = geometry.block_size as f64 / geometry.block_entries.max(1) as f64;
+        entry / (entry + geometry.record as f64)
+    }
+
+    /// Bytes of an element.
+    pub const fn element(&self) -> usize {
+        match self.kind {
+            ValueKind::Halfvec => size_of::<f16>(),
+            _ => size_of::<f32>(),
+        }
+    }
+}
+
+/// Makes zeros a record.
+fn write_record(row: Tid, header: [u8; 4], elements: &[u8], out: &mut [u8]) {
+    layout::put(out, 0, zerocopy::IntoBytes::as_bytes(&row));
+    layout::put(out, layout::RECORD_HEAD, &varlena_header(8 + elements.len()));
+    layout::put(out, layout::RECORD_HEAD + 4, &header);
+    layout::put(out, layout::RECORD_HEAD + 8, elements);
+}
+
+/// What operations allocate, kept from one to the next, and outside of frames that read blocks.
+#[derive(Debug, Default)]
+pub struct Memory {
+    rotation: Option<(u64, Rotation)>,
+    widened: Vec<f32>,
+    rotated: Vec<f32>,
+    centre: Vec<f32>,
+    code: Vec<u8>,
+    /// a value or a record, put together
+    whole: ValueBuf,
+    heads: Vec<Head>,
+    vacuum: vacuum::Room,
+}
+
+impl Memory {
+    /// The rotation of an index.
+    ///
+    /// # Errors
+    /// No memory.
+    fn rotation(&mut self, index: &Index) -> Result<&Rotation, Damage> {
+        let (dims, seed) = (index.geometry.dims, index.seed);
+        let known = self.rotation.as_ref().is_some_and(|(of, r)| *of == seed && r.dims() == dims);
+        if !known {
+            self.rotation = Some((seed, Rotation::new(dims, seed).map_err(|_| OutOfMemory)?));
+        }
+        self.rotation.as_ref().map(|(_, rotation)| rotation).ok_or(Damage::internal("no rotation"))
+    }
+}
+
+/// The lists of an index on its blocks.
+#[derive(Debug)]
+pub struct Lists<'b, B> {
+    /// the blocks
+    pub blocks: &'b mut B,
+    /// what the meta page says
+    pub index: Index,
+    /// what operations allocate
+    pub memory: &'b mut Memory,
+}

@@ -1,0 +1,140 @@
+//! A query, and what the codes of a block tell of its distances.
+
+use vector_kernels::kernels;
+
+use super::code::rotate;
+use super::layout::{BLOCK, Block, Geometry};
+use super::{Index, Memory};
+use crate::quant::fastscan::Table;
+use crate::quant::rabitq::{self, Bits};
+use crate::quant::space::{CodedSpace, Estimate};
+use crate::storage::page::Damage;
+
+/// How many deviations from its estimate a distance may lie: one in thirty rows lies nearer.
+const DEVIATIONS: f32 = 1.9;
+/// What rounding takes from a bound, relatively, at most.
+const ROUNDING: f32 = 4e-6;
+
+/// A query, prepared once per scan.
+#[derive(Debug, Default)]
+pub struct Query {
+    /// for blocks that fill
+    bytes: rabitq::Query,
+    /// for transposed ones
+    table: Table,
+    /// deviation of <y, Pq> that rounding to bytes makes, of each
+    rounding: [f32; 2],
+    /// |q|^2
+    square: f32,
+    ready: bool,
+}
+
+/// Bounds of the distances of a block's entries.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// probably no row is nearer
+    pub lower: [f32; BLOCK],
+    /// probably no row is farther
+    pub upper: [f32; BLOCK],
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Bounds { lower: [0.0; BLOCK], upper: [0.0; BLOCK] }
+    }
+}
+
+/// A list as a query sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Base {
+    /// what estimates of its rows begin with
+    base: f32,
+    /// deviations of estimates over the scale, of blocks that fill and of transposed ones
+    deviations: [f32; 2],
+}
+
+impl Query {
+    /// Forgets the query.
+    pub fn clear(&mut self) {
+        self.ready = false;
+    }
+
+    /// Whether there is one.
+    pub fn is_ready(&self) -> bool {
+        self.ready
+    }
+
+    /// Makes it that of `view`.
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn set<S: CodedSpace>(
+        &mut self,
+        index: &Index,
+        memory: &mut Memory,
+        space: &S,
+        view: S::View<'_>,
+    ) -> Result<(), Damage> {
+        let (mut widened, mut rotated) =
+            (core::mem::take(&mut memory.widened), core::mem::take(&mut memory.rotated));
+        let made = memory.rotation(index).and_then(|rotation| {
+            rotate(rotation, space, view, &mut widened, &mut rotated)?;
+            self.set_rotated(&rotated)
+        });
+        (memory.widened, memory.rotated) = (widened, rotated);
+        made
+    }
+
+    fn set_rotated(&mut self, rotated: &[f32]) -> Result<(), Damage> {
+        let out_of_memory = Damage::OUT_OF_MEMORY;
+        self.bytes.set(kernels(), rotated, Bits::ONE).map_err(|_| out_of_memory)?;
+        self.table.set(rotated, Bits::ONE).map_err(|_| out_of_memory)?;
+        self.square = rotated.iter().map(|x| x * x).sum();
+        // an element of y is one half
+        self.rounding = [0.5 * self.bytes.error(), self.table.deviation()];
+        self.ready = true;
+        Ok(())
+    }
+
+    /// A list whose centre has this norm and this distance from the query, as a space of the index tells it.
+    pub fn base(&self, estimate: Estimate, distance: f32, norm: f32) -> Base {
+        let square = match estimate {
+            Estimate::L2 => distance,
+            Estimate::Cosine => 2.0 + 2.0 * distance,
+            _ => self.square + norm * norm + 2.0 * distance,
+        };
+        let spread = Bits::ONE.spread() * square.max(0.0).sqrt();
+        let base = if estimate == Estimate::Cosine { 1.0 + distance } else { distance };
+        Base { base, deviations: self.rounding.map(|rounding| spread.hypot(rounding)) }
+    }
+
+    /// Bounds of the distances of the entries of a block.
+    #[inline]
+    pub fn bounds(&self, geometry: &Geometry, list: &Base, block: &Block<'_>, out: &mut Bounds) {
+        let k = kernels();
+        let mut products = [0f32; BLOCK];
+        if block.transposed {
+            self.table.products(k, block.codes, &mut products);
+        } else {
+            let mut found = rabitq::Products([0; BLOCK]);
+            let codes = block.codes.get(..block.len * geometry.code).unwrap_or_default();
+            self.bytes.products(k, Bits::ONE, codes, geometry.code, &mut found);
+            for (product, found) in products.iter_mut().zip(found.0) {
+                *product = self.bytes.value(found);
+            }
+        }
+        let (mut add, mut scale) = ([0f32; BLOCK], [0f32; BLOCK]);
+        let n = block.add.len().min(BLOCK);
+        add[..n].copy_from_slice(&block.add[..n]);
+        scale[..n].copy_from_slice(&block.scale[..n]);
+        let deviation = DEVIATIONS * list.deviations[usize::from(block.transposed)];
+        for at in 0..BLOCK {
+            let part = scale[at] * products[at];
+            let estimate = list.base + add[at] + part;
+            let rounding = ROUNDING * (list.base.abs() + add[at].abs() + part.abs());
+            let error = scale[at].abs() * deviation + rounding;
+            out.lower[at] = estimate - error;
+            out.upper[at] = estimate + error;
+        }
+    }
+}

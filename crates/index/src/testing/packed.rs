@@ -1,0 +1,140 @@
+//! Packed ivfflat indexes on blocks in memory, built, searched and changed.
+#![cfg(any(test, feature = "testing"))]
+#![allow(clippy::unwrap_used)]
+
+use super::ivf::Nothing;
+use super::memory::{MemBlocks, PAGE_SIZE};
+use crate::ivf::centre_cache::Centres;
+use crate::ivf::check::check;
+use crate::ivf::format::{Layout, read_meta};
+use crate::ivf::insert::{InsertError, Inserter, insert};
+use crate::ivf::lists::{Met, Services};
+use crate::ivf::load::{Element, LoadOptions, Loader, write_value};
+use crate::ivf::packed::code::Coder;
+use crate::ivf::packed::layout::PAGE_ID;
+use crate::ivf::packed::{Index, Lists, Memory};
+use crate::ivf::scan::{Scan, ScanSettings};
+use crate::ivf::tally::Tally;
+use crate::ivf::vacuum::Vacuum;
+use crate::quant::space::CodedSpace;
+use crate::space::ValueBuf;
+use crate::storage::page::Tid;
+use crate::work::runs::Runs;
+use crate::work::workers::{Idle, Workers};
+
+/// Seed of the rotations.
+const SEED: u64 = 77;
+
+/// A value of these elements.
+pub fn value_of<T: Element>(elements: &[T]) -> ValueBuf {
+    let (mut bytes, mut value) = (Vec::new(), ValueBuf::new());
+    write_value(elements.len(), elements, &mut bytes);
+    value.copy_from(&bytes);
+    value
+}
+
+/// What an index of values of the space is built with.
+pub fn index<S: CodedSpace>(space: &S, dims: usize) -> Index {
+    Index::new(space.kind(), space.estimate(), dims, PAGE_SIZE, SEED).unwrap()
+}
+
+/// An index of `rows` around `centres`, built with so much memory; row `n` has the TID (n, 1).
+pub fn build<T: Element, S: for<'v> CodedSpace<View<'v> = &'v [T]>>(
+    space: S,
+    centres: &[Vec<T>],
+    rows: &[Vec<T>],
+    memory: usize,
+    runs: &mut dyn Runs,
+) -> MemBlocks {
+    let dims = centres[0].len();
+    let index = index(&space, dims);
+    let options = LoadOptions { dims, width: dims, metric: space.metric(), memory };
+    let mut loader = Loader::new(options, index.entry_form(), centres.concat());
+    let coder = Coder::new(index, space, centres.len(), |at, out| {
+        *out = value_of(&centres[at]);
+        Ok(())
+    });
+    loader.set_coder(Box::new(coder.unwrap()), Coder::<S>::memory(&index, centres.len()));
+    let mut idle = Idle;
+    let mut workers = Workers::new(1, &mut idle);
+    loader.prepare(&mut workers).unwrap();
+    for (n, row) in rows.iter().enumerate() {
+        loader.push(Tid::new(n as u32, 1), row, &mut workers, runs).unwrap();
+    }
+    let (mut blocks, mut memory) = (MemBlocks::new(PAGE_ID), Memory::default());
+    let mut lists = Lists { blocks: &mut blocks, index, memory: &mut memory };
+    loader.write(&mut lists, PAGE_SIZE, &mut workers, runs, &mut |_| ()).unwrap();
+    blocks
+}
+
+/// What the meta page says.
+pub fn opened(blocks: &mut MemBlocks) -> Option<Index> {
+    match read_meta(blocks).ok()?.layout {
+        Layout::Packed(index) => Some(index),
+        Layout::V1 => None,
+    }
+}
+
+/// Up to `most` rows of a scan with these settings, nearest first; the error that ended it, if one did.
+pub fn search<S: CodedSpace>(
+    blocks: &mut MemBlocks,
+    space: S,
+    query: Option<&[u8]>,
+    settings: ScanSettings,
+    most: usize,
+) -> (Vec<Tid>, Option<String>) {
+    let Some(index) = opened(blocks) else { return (Vec::new(), Some("no index".into())) };
+    let (mut scan, mut memory, mut runs, mut unpack) = (Scan::default(), Memory::default(), Nothing, Nothing);
+    let mut services = Services { runs: &mut runs, unpack: &mut unpack };
+    let mut lists = Lists { blocks, index, memory: &mut memory };
+    let mut rows = Vec::new();
+    while rows.len() < most {
+        match scan.next(&mut lists, space, query, &settings, &mut services) {
+            Ok(Some(row)) => rows.push(row),
+            Ok(None) => return (rows, None),
+            Err(error) => return (rows, Some(format!("{error:?}"))),
+        }
+        assert!(rows.len() < 1_000_000, "a scan without end");
+    }
+    (rows, None)
+}
+
+/// Adds a row.
+///
+/// # Errors
+/// In words.
+pub fn add<S: CodedSpace>(
+    blocks: &mut MemBlocks,
+    space: S,
+    value: &[u8],
+    row: Tid,
+    memory: &mut Memory,
+) -> Result<(), String> {
+    let index = opened(blocks).ok_or("no index")?;
+    let mut lists = Lists { blocks, index, memory };
+    let added = insert(&mut lists, space, value, row, &mut Inserter::default(), &mut Centres::default());
+    added.map_err(|error| match error {
+        InsertError::Store(error) => format!("{error:?}"),
+        InsertError::Value(error) => format!("{error:?}"),
+    })
+}
+
+/// Removes rows; returns what it met.
+///
+/// # Errors
+/// In words.
+pub fn vacuum(blocks: &mut MemBlocks, is_dead: &mut dyn FnMut(Tid) -> bool) -> Result<Met, String> {
+    let index = opened(blocks).ok_or("no index")?;
+    let (mut vacuum, mut memory) = (Vacuum::default(), Memory::default());
+    let run = vacuum.run(&mut Lists { blocks, index, memory: &mut memory }, is_dead);
+    run.map(|()| vacuum.met).map_err(|error| format!("{error:?}"))
+}
+
+/// Violations of an index, in words.
+pub fn violations<S: CodedSpace>(blocks: &mut MemBlocks, space: S) -> Vec<String> {
+    let Some(index) = opened(blocks) else { return vec!["no index".into()] };
+    let (mut tally, mut memory) = (Tally::default(), Memory::default());
+    let mut lists = Lists { blocks, index, memory: &mut memory };
+    check(&mut lists, space, true, &mut Nothing, &mut tally).unwrap();
+    tally.violations.iter().map(ToString::to_string).collect()
+}
