@@ -52,6 +52,9 @@ pub struct Info {
     pub dimensions: u32,
     /// number of lists
     pub lists: u32,
+    /// lists that a search looks at when nobody says how many, where a build has found that out
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub probes: Option<u32>,
     /// rows of the table that it holds, dead ones included
     pub rows: u64,
     /// bytes on pages that hold nothing

@@ -22,6 +22,7 @@ pub fn gather<B: BlockStore>(blocks: &mut B, index: &Index) -> Result<Info, B::E
         version: VERSION,
         dimensions: geometry.dims as u32,
         lists: index.lists,
+        probes: Some(index.probes).filter(|&probes| probes > 0),
         rows: 0,
         free_bytes: 0,
         pages: Pages { meta: 1, ..Pages::default() },

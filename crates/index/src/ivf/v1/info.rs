@@ -19,6 +19,7 @@ pub fn gather<B: BlockStore>(blocks: &mut B) -> Result<Info, B::Error> {
         version: meta.version,
         dimensions: meta.dimensions.into(),
         lists: meta.lists.into(),
+        probes: None,
         rows: 0,
         free_bytes: 0,
         pages: Pages { meta: 1, ..Pages::default() },
