@@ -1,13 +1,14 @@
-//! Both page layouts of ivfflat over the same lists: recall@10, CPU per query, blocks read, bytes, and what builds cost,
-//! over `probes`.
+//! Both page layouts of ivfflat over the same lists: recall@10, CPU per query, blocks read, bytes, and what builds
+//! cost, over `probes`.
 //!
 //! ```sh
 //! cargo bench -p vector-benches --bench ivf_layouts -- FILE.npy|clustered|uniform l2|ip|cosine [key=value ...]
 //! ```
 //!
 //! FILE.npy holds rows of f32, such as the SQL benchmark caches. Keys: `kind` (vector, halfvec), `rows`, `queries`,
-//! `dims` (of made data), `lists`, `seed`, `rounds`, `limit`, `probes` (one number only), `only` (1: packed alone). Blocks are plain memory whose reads cost what a buffer's
-//! cost. Layouts take turns in each round; the fastest round of each counts.
+//! `dims` (of made data), `lists`, `seed`, `rounds`, `limit`, `probes` (one number only), `only` (1: packed alone).
+//! Blocks are plain memory whose reads cost what a buffer's cost. Layouts take turns in each round; the fastest round
+//! of each counts.
 
 #[path = "support/blocks.rs"]
 mod blocks;

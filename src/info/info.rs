@@ -55,8 +55,8 @@ fn describe(index: Rel<'_>, method: &'static str) -> Result<Value, Error> {
         let options = json!({ "m": options.m, "ef_construction": options.ef_construction, "layout": layout });
         (serde_json::to_value(info), options)
     } else {
-        let (info, lists) = ivfflat::info::describe(index)?;
-        (serde_json::to_value(info), json!({ "lists": lists }))
+        let (info, lists, layout) = ivfflat::info::describe(index)?;
+        (serde_json::to_value(info), json!({ "lists": lists, "layout": layout.name("packed") }))
     };
     let mut fields = match described {
         Ok(Value::Object(fields)) => fields,

@@ -177,10 +177,8 @@ impl Build<'_> {
         let options =
             LoadOptions { dims, width, metric: self.shape.op.metric, memory: guc::maintenance_work_mem() };
         let layout = self.layout(space)?;
-        let coder = match layout {
-            Layout::Packed(index) => Some((self.coder(index, space, &centres)?, index)),
-            Layout::V1 => None,
-        };
+        let coded = layout.coded().map(|index| Ok::<_, Error>((self.coder(index, space, &centres)?, index)));
+        let coder = coded.transpose()?;
         let form = layout.entry_form(value_size::<T>(width));
         let (mut loader, mut spill) = (Loader::new(options, form, centres), Spill::new());
         if let Some((coder, index)) = coder {
@@ -218,7 +216,7 @@ impl Build<'_> {
             return Ok(());
         }
         let read = format::read_meta(&mut self.blocks).map_err(|c| corrupted(self.index, c))?;
-        let Layout::Packed(index) = read.layout else { return Ok(()) };
+        let Some(index) = read.layout.coded() else { return Ok(()) };
         let dims = usize::from(self.shape.dims);
         let (mut value, most) = (Vec::new(), guc::maintenance_work_mem());
         let mut services = Services { runs: spill, unpack: &mut Decompress };

@@ -1,7 +1,7 @@
 //! The planner's estimate: pgvector's formula, so that plans stay what users have. Of packed lists a scan reads the
 //! codes, which are few of the pages, and of the values those that may be among the nearest.
 
-use vector_index::ivf::format::{Layout, read_meta};
+use vector_index::ivf::format::read_meta;
 
 use super::{corrupted, options};
 use crate::error::Error;
@@ -19,10 +19,7 @@ pub fn estimate(call: &CostCall) -> Result<Cost, Error> {
     let generic = call.generic();
     let (lists, share, probes) = call.with_index(|index| {
         let meta = read_meta(&mut IndexBlocks::new(index)).map_err(|c| corrupted(index, c))?;
-        let share = match meta.layout {
-            Layout::V1 => 1.0,
-            Layout::Packed(index) => index.code_share(),
-        };
+        let share = meta.layout.coded().map_or(1.0, |index| index.code_share());
         Ok::<_, Error>((f64::from(meta.lists), share, options::probes(meta.probes)))
     })?;
     // what a scan reads of all that there is

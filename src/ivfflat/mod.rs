@@ -16,7 +16,7 @@ use core::ffi::CStr;
 use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::{self, Datum};
 use vector_index::ivf::choice::{automatic, has_packed};
-use vector_index::ivf::format::{self, Layout, META_BLOCK, Meta};
+use vector_index::ivf::format::{self, META_BLOCK, Meta};
 use vector_index::ivf::lists::Unpack;
 use vector_index::space::{Metric, ValueBuf, ValueKind};
 use vector_index::storage::page::{Corruption, Damage, Tid};
@@ -138,11 +138,11 @@ fn operator_class_of(index: Rel<'_>, meta: &Meta) -> Result<OpClass, Error> {
 /// # Errors
 /// A layout that was asked for by name, and does not hold such values.
 fn is_packed(op: &OpClass, dims: i32, options: &IvfflatOptions) -> Result<bool, Error> {
-    let possible = has_packed(op.kind, op.metric);
-    match options.layout {
+    let (possible, wanted) = (has_packed(op.kind, op.metric), options.layout);
+    match wanted {
         Wanted::Own if !possible => Err(Error::Hinted(
             PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
-            "layout packed does not support this operator class".to_owned(),
+            String::from("layout packed does not support this operator class"),
             "It supports L2, inner product and cosine distance of vector and halfvec. Use layout = pgvector.",
         )),
         Wanted::Own => Ok(true),
@@ -161,7 +161,7 @@ fn altered(index: Rel<'_>, before: &alter::Values, after: &alter::Values) -> Res
     let look = || {
         let wanted = is_packed(&operator_class(index)?, index.typmod(0), &options)?;
         let present = read_meta(index, &mut IndexBlocks::new(index))?.layout;
-        if matches!(present, Layout::Packed(_)) != wanted {
+        if present.coded().is_some() != wanted {
             layout::tell_unchanged(&index.name(), present.name());
         }
         Ok::<_, Error>(())

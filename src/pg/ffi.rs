@@ -48,6 +48,7 @@ unsafe extern "C-unwind" {
     pub static BufferBlocks: *mut c_char;
     pub static BufferDescriptors: *mut c_void;
     pub static LocalBufferBlockPointers: *mut *mut c_void;
+    #[cfg(not(feature = "pg13"))]
     pub fn PrefetchBuffer(
         relation: Relation,
         fork: ForkNumber::Type,

@@ -113,7 +113,7 @@ unsafe extern "C-unwind" fn note_source(
 #[cfg(not(any(feature = "pg13", feature = "pg14", feature = "pg15")))]
 unsafe fn note() -> *mut c_void {
     // SAFETY: with this level it returns null where there is no memory, and raises nothing.
-    unsafe { pg_sys::guc_malloc(pg_sys::LOG as c_int, 1) }
+    unsafe { server::guc_malloc(pg_sys::LOG as c_int, 1) }
 }
 
 #[cfg(any(feature = "pg13", feature = "pg14", feature = "pg15"))]

@@ -119,6 +119,8 @@ server! {
     fn EmitWarningsOnPlaceholders(class: *const c_char);
     #[cfg(not(any(feature = "pg13", feature = "pg14")))]
     fn MarkGUCPrefixReserved(class: *const c_char);
+    #[cfg(not(any(feature = "pg13", feature = "pg14", feature = "pg15")))]
+    fn guc_malloc(level: c_int, size: usize) -> *mut c_void;
     fn NewGUCNestLevel() -> c_int;
     fn AtEOXact_GUC(commit: bool, level: c_int);
     #[cfg(any(feature = "pg17", feature = "pg18"))]

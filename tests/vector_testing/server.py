@@ -26,9 +26,9 @@ SETTINGS = {
 
 # What the option --layout means to a server: which pages indexes get that do not say.
 LAYOUTS = {
-    "pgvector": {"hnsw.default_layout": "pgvector"},
-    "own": {"hnsw.default_layout": "inline"},
-    "auto": {"hnsw.default_layout": "auto"},
+    "pgvector": {"hnsw.default_layout": "pgvector", "ivfflat.default_layout": "pgvector"},
+    "own": {"hnsw.default_layout": "inline", "ivfflat.default_layout": "packed"},
+    "auto": {"hnsw.default_layout": "auto", "ivfflat.default_layout": "auto"},
 }
 
 

@@ -144,6 +144,18 @@ SELECT count(*) FROM (SELECT v FROM t ORDER BY v <-> array_fill(2, ARRAY[20])::v
 SELECT * FROM ivfflat_check('i', true);
 DROP TABLE t;
 
+-- Lists and probes that nobody has named: what the build finds out.
+CREATE TABLE t (id int, v vector(20));
+INSERT INTO t SELECT i, numbers(i, 20)::vector FROM generate_series(1, 2500) i;
+CREATE INDEX i ON t USING ivfflat (v vector_l2_ops) WITH (layout = packed);
+SELECT name, value::int BETWEEN 2 AND 400 FROM vector_index_facts('i') WHERE name IN ('lists', 'probes');
+SELECT name, value FROM vector_index_facts('i') WHERE name LIKE 'options.%';
+SET ivfflat.probes = 1;
+SELECT count(*) < 300 FROM (SELECT v FROM t ORDER BY v <-> numbers(3, 20)::vector LIMIT 1000) x;
+RESET ivfflat.probes;
+SELECT count(*) > 300 FROM (SELECT v FROM t ORDER BY v <-> numbers(3, 20)::vector LIMIT 1000) x;
+DROP TABLE t;
+
 -- Unlogged and temporary tables.
 CREATE UNLOGGED TABLE t (v halfvec(30));
 CREATE INDEX i ON t USING ivfflat (v halfvec_ip_ops) WITH (layout = packed, lists = 2);

@@ -6,6 +6,7 @@ use super::insert::Workspace;
 use super::meta::META_BLOCK;
 use super::neighbour_cache::{NEW, NeighbourCache};
 use super::params::layer_slots;
+use super::search::visited::TidSet;
 use super::search::{Scored, equal_share, next_dropped, tie_order};
 use super::values::{pair_distance, view_distance, views};
 use crate::storage::page::{Damage, Tid};
@@ -188,17 +189,10 @@ pub(super) fn link_anchor<G: GraphWrite>(
 /// Makes the edges that are left.
 pub(super) fn link_others<G: GraphWrite>(
     graph: &mut G,
-    workspace: &Workspace<G::Walk>,
+    workspace: &mut Workspace<G::Walk>,
     tid: Tid,
 ) -> Result<(), G::Error> {
-    let new = Target { tid, value: Some(workspace.links.values.get(NEW)) };
-    let mut rest = workspace.links.edges.as_slice();
-    while !rest.is_empty() {
-        let (now, later) = rest.split_at(one_change(rest));
-        graph.add_edges(now, new, None)?;
-        rest = later;
-    }
-    Ok(())
+    link_edges(graph, &mut workspace.links, tid)
 }
 
 /// Offers the element at `tid`, which is anchored, to the neighbours in `workspace.selected`.
@@ -209,8 +203,51 @@ pub(super) fn connect<G: GraphWrite>(
     tid: Tid,
 ) -> Result<(), G::Error> {
     offer_all(graph, workspace, value, tid, None)?;
-    workspace.links.edges.sort_unstable_by_key(|edge| edge.at.packed());
-    link_others(graph, workspace, tid)
+    link_edges(graph, &mut workspace.links, tid)
+}
+
+/// Makes the edges that were chosen, to the element at `tid`.
+pub(super) fn link_edges<G: GraphWrite>(
+    graph: &mut G,
+    links: &mut NeighbourCache,
+    tid: Tid,
+) -> Result<(), G::Error> {
+    links.edges.sort_unstable_by_key(|edge| edge.at.packed());
+    let new = Target { tid, value: Some(links.values.get(NEW)) };
+    let mut rest = links.edges.as_slice();
+    while !rest.is_empty() {
+        let (now, later) = rest.split_at(one_change(rest));
+        graph.add_edges(now, new, None)?;
+        rest = later;
+    }
+    Ok(())
+}
+
+/// The edge that a list takes without a choice: it has room, or an edge to a dying element that is not anchored there.
+pub(super) fn is_room_for<G: GraphRead>(
+    graph: &mut G,
+    links: &mut NeighbourCache,
+    owner: &Member,
+    layer: u8,
+    dying: &TidSet,
+) -> Result<Option<EdgeChange>, G::Error> {
+    if !graph.list(owner, layer, &mut links.slots)? || links.slots.contains(&links.new_tid()) {
+        return Ok(None);
+    }
+    let mut plan = Plan::Leave;
+    if links.slots.len() < layer_slots(graph.shape().m, layer) {
+        plan = Plan::Add;
+    } else {
+        for at in usize::from(layer == 0)..links.slots.len() {
+            let Some(&tid) = links.slots.get(at).filter(|&&tid| dying.contains(tid)) else { continue };
+            let place = links.load(graph, tid)?;
+            if layer > 0 || !links.is_child(graph, place, owner.tid)? {
+                plan = Plan::Replace(tid);
+                break;
+            }
+        }
+    }
+    if plan == Plan::Leave { Ok(None) } else { plan.of(graph, *owner, layer).map(Some) }
 }
 
 /// How many of the edges, which come in the order of their lists' blocks, one change can make.

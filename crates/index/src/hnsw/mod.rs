@@ -16,6 +16,7 @@ pub mod graph;
 pub mod info;
 pub mod inline;
 pub mod insert;
+mod mend;
 pub mod meta;
 mod neighbour_cache;
 mod orphans;

@@ -13,15 +13,26 @@ use crate::storage::page::{Damage, Tid};
 #[derive(Debug, Default)]
 pub(super) struct Lists {
     /// all slots, as they were before the search
-    old: Vec<Tid>,
+    pub(super) old: Vec<Tid>,
     /// elements of the old list that are anchored at its owner
-    children: Vec<Tid>,
+    pub(super) children: Vec<Tid>,
     /// all slots, as they will be
     new: Vec<Tid>,
     /// the elements selected, with their layers; packed, so that looking for one is quick
-    selected: Vec<(u8, u64)>,
+    pub(super) selected: Vec<(u8, u64)>,
     /// the slots of `old`, packed
     before: Vec<u64>,
+}
+
+impl Lists {
+    /// Packs the list as it was.
+    pub(super) fn note_before(&mut self) -> Result<(), Damage> {
+        let Lists { old, before, .. } = self;
+        before.clear();
+        before.try_reserve(old.len()).map_err(|_| Damage::OUT_OF_MEMORY)?;
+        before.extend(old.iter().map(|tid| tid.packed()));
+        Ok(())
+    }
 }
 
 /// Finds new neighbours for an element, writes its whole list, and offers the element to them. What stays in the list
@@ -69,7 +80,7 @@ pub(super) fn strip<G: GraphWrite>(
 }
 
 /// Copies all slots of an element's list; false when it is not its own any more.
-fn copy_slots<G: GraphRead>(graph: &mut G, live: &Member, out: &mut Vec<Tid>) -> Result<bool, G::Error> {
+pub(super) fn copy_slots<G: GraphRead>(graph: &mut G, live: &Member, out: &mut Vec<Tid>) -> Result<bool, G::Error> {
     out.clear();
     graph.lists(live, |lists| {
         if lists.base_layer.is_none() {
@@ -83,12 +94,10 @@ fn copy_slots<G: GraphRead>(graph: &mut G, live: &Member, out: &mut Vec<Tid>) ->
 
 /// Packs what the search selected, and the list before it.
 fn pack<W: Walk>(workspace: &Workspace<W>, lists: &mut Lists) -> Result<(), Damage> {
-    let Lists { old, selected, before, .. } = lists;
+    lists.note_before()?;
+    let selected = &mut lists.selected;
     selected.clear();
-    before.clear();
-    let room = selected.try_reserve(workspace.selected.len()).and_then(|()| before.try_reserve(old.len()));
-    room.map_err(|_| Damage::OUT_OF_MEMORY)?;
-    before.extend(old.iter().map(|tid| tid.packed()));
+    selected.try_reserve(workspace.selected.len()).map_err(|_| Damage::OUT_OF_MEMORY)?;
     let chosen = workspace.selected.iter();
     let chosen = chosen.filter_map(|&(layer, scored)| Some((layer, workspace.walk.member(scored.node)?)));
     selected.extend(chosen.map(|(layer, node)| (layer, node.tid.packed())));
@@ -131,7 +140,7 @@ fn find_children<G: GraphRead>(
 }
 
 /// Writes the list, every layer of it, as [`merge`] says.
-fn write_list<G: GraphWrite>(
+pub(super) fn write_list<G: GraphWrite>(
     graph: &mut G,
     lists: &mut Lists,
     dying: &TidSet,

@@ -8,6 +8,7 @@ use std::hash::BuildHasherDefault;
 use super::anchor::{Hanging, hanging};
 use super::graph::{GraphRead, GraphWrite, ListsRef, Member, OnPage, Walk};
 use super::insert::{Workspace, raise_entry_point, raises_entry};
+use super::mend::{Nearby, mend};
 use super::meta::{EntryPoint, META_BLOCK, MetaPage};
 use super::neighbour_cache::TidHasher;
 use super::orphans::Above;
@@ -54,6 +55,7 @@ pub struct Vacuum<W> {
     pub(super) value: ValueBuf,
     pub(super) workspace: Workspace<W>,
     pub(super) lists: Lists,
+    pub(super) nearby: Nearby,
     pub(super) counted: Vacuumed,
 }
 
@@ -273,12 +275,23 @@ impl<W: Walk> Vacuum<W> {
     fn repair_one<G: GraphWrite<Walk = W>>(&mut self, graph: &mut G, live: Member) -> Result<(), G::Error> {
         let (mode, meta) = self.lock_to_repair(graph, &live)?;
         let entry = meta.entry_point().map_err(|damage| damage.on(META_BLOCK))?;
-        self.relink(graph, live, entry, mode)?;
+        if mode == LockMode::Exclusive || !self.mend(graph, &live)? {
+            self.relink(graph, live, entry, mode)?;
+        }
         if mode == LockMode::Exclusive && raises_entry(&meta, live.level) {
             raise_entry_point(graph, EntryPoint { tid: live.tid, level: live.level })?;
         }
         graph.unlock(OperationLock::Update, mode);
         Ok(())
+    }
+
+    /// Repairs an element's list from its neighbours' lists; false when that takes a search.
+    fn mend<G: GraphWrite<Walk = W>>(&mut self, graph: &mut G, live: &Member) -> Result<bool, G::Error> {
+        if !self.copy_value(graph, live)? {
+            return Ok(true);
+        }
+        let Vacuum { workspace, value, dying, lists, nearby, .. } = self;
+        mend(graph, &mut workspace.links, (lists, nearby), dying, value.bytes(), live)
     }
 
     /// Makes sure that the entry point lives and is well connected before everything else is repaired from it.

@@ -6,10 +6,9 @@ use crate::storage::blocks::BlockStore;
 
 /// The block of the meta page, in every layout.
 pub const META_BLOCK: u32 = v1::layout::META_BLOCK;
-/// Lists of an index, at most.
-pub const MAX_LISTS: u32 = v1::layout::MAX_LISTS;
+pub use super::lists::MAX_LISTS;
 
-pub use super::v1::info::Info;
+pub use super::info::Info;
 
 /// A layout of pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +31,14 @@ impl Layout {
     /// Whether values stand as they were given where their angles are compared, not at unit length.
     pub const fn keeps_lengths(&self) -> bool {
         matches!(self, Layout::Packed(_))
+    }
+
+    /// The index whose values have codes, if it is one.
+    pub const fn coded(&self) -> Option<packed::Index> {
+        match self {
+            Layout::V1 => None,
+            Layout::Packed(index) => Some(*index),
+        }
     }
 
     /// Returns the form of entries of values of a size.

@@ -281,6 +281,9 @@ pub trait AuditLists {
     fn strays(&mut self, tally: &mut Tally) -> Result<(), Self::Error>;
 }
 
+/// Lists of an index, at most.
+pub const MAX_LISTS: u32 = 32_768;
+
 /// Of a centre, wherever one is looked at.
 pub const BAD_CENTRE: &str = "centre does not fit the index";
 /// Of a value in a list.

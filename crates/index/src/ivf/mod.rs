@@ -2,8 +2,8 @@
 //!
 //! [`cluster`] finds the centres; [`load`] builds, [`scan`] searches (with [`candidates`], [`centre_cache`]),
 //! [`insert`], [`vacuum`] and [`check`](mod@check) do what they are called. All of them work on [`lists`], the
-//! traits that a layout of pages implements: [`v1`], pgvector's, and [`packed`]. [`format`](mod@format) tells layouts apart, and
-//! [`choice`] knows what each is good for.
+//! traits that a layout of pages implements: [`v1`], pgvector's, and [`packed`]. [`format`](mod@format) tells layouts
+//! apart, and [`choice`] knows what each is good for.
 
 pub mod candidates;
 pub mod centre_cache;
@@ -11,6 +11,7 @@ pub mod check;
 pub mod choice;
 pub mod cluster;
 pub mod format;
+pub mod info;
 pub mod insert;
 pub mod lists;
 pub mod load;

@@ -203,7 +203,9 @@ impl<B: BlockStore> BulkLists for Lists<'_, B> {
         while let Some(part) = parts.next() {
             let part = part.ok_or(missing)?;
             let following = parts.peek().copied().flatten();
-            (entries.clear(), codes.clear(), stream.clear());
+            entries.clear();
+            codes.clear();
+            stream.clear();
             entries.try_reserve(part.rows as usize).map_err(|e| memory(e.into()))?;
             codes.try_reserve(part.rows as usize * geometry.code).map_err(|e| memory(e.into()))?;
             let (first, pages) = part.values;

@@ -65,7 +65,7 @@ impl<S: CodedSpace> Coder<S> {
     ///
     /// # Errors
     /// No memory, or a centre that is no value of the space.
-    pub fn new<'c>(
+    pub fn new(
         index: Index,
         space: S,
         lists: usize,

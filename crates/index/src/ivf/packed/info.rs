@@ -5,7 +5,7 @@ use super::Index;
 use super::layout::{CodePage, Head, PageKind, front, heads, heads_per_page, next_of};
 use super::meta::VERSION;
 use super::read::HEAD_BLOCK;
-use crate::ivf::v1::info::{Info, ListRows, Pages, distribution, within};
+use crate::ivf::info::{Info, ListRows, Pages, distribution, within};
 use crate::storage::blocks::BlockStore;
 use crate::storage::page::{Damage, INVALID_BLOCK};
 use crate::work::memory::{append, push};
@@ -22,6 +22,7 @@ pub fn gather<B: BlockStore>(blocks: &mut B, index: &Index) -> Result<Info, B::E
         version: VERSION,
         dimensions: geometry.dims as u32,
         lists: index.lists,
+        probes: Some(index.probes).filter(|&probes| probes > 0),
         rows: 0,
         free_bytes: 0,
         pages: Pages { meta: 1, ..Pages::default() },

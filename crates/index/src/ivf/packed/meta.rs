@@ -4,7 +4,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::Index;
 use super::layout::{Geometry, PAGE_ID};
-use crate::ivf::v1::layout::MAX_LISTS;
+use crate::ivf::lists::MAX_LISTS;
 use crate::quant::space::Estimate;
 use crate::space::ValueKind;
 use crate::storage::page::{Damage, Page, PageMut};

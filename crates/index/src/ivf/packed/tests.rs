@@ -272,7 +272,7 @@ fn pages_that_are_not_needed_are_free_for_other_lists() {
     assert!(before >= 8, "{before}");
     let (pages, mut memory) = (blocks.count().unwrap(), Memory::default());
     for n in 0..600 {
-        let value = value_of(&vec![9.0 + n as f32 / 1000.0; 8]);
+        let value = value_of(&[9.0 + n as f32 / 1000.0; 8]);
         add(&mut blocks, space, value.bytes(), Tid::new(10_000 + n, 1), &mut memory).unwrap();
     }
     assert!(free(&mut blocks) < before && blocks.count().unwrap() <= pages);
@@ -354,7 +354,7 @@ fn scans_among_writers_and_vacuums_find_every_row_that_stays() {
     let (middles, rows) = blobs(3, 3000, 24, 11);
     let blocks = build(space, &middles, &rows, usize::MAX, &mut Nothing);
     // rows whose number is a multiple of ten stay
-    let stays = |row: Tid| row.block() < 3000 && row.block() % 10 == 0;
+    let stays = |row: Tid| row.block() < 3000 && row.block().is_multiple_of(10);
     std::thread::scope(|scope| {
         for thread in 0..2u32 {
             let (mut blocks, rows) = (blocks.share(), &rows);

@@ -32,6 +32,11 @@ pub struct Room {
 }
 
 impl Room {
+    fn forget_entries(&mut self) {
+        self.entries.clear();
+        self.codes.clear();
+    }
+
     fn keep_entries(&mut self, geometry: &Geometry, page: CodePage<'_>) -> Result<(), OutOfMemory> {
         resize(&mut self.code, geometry.code, 0)?;
         for block in page.blocks() {
@@ -93,7 +98,8 @@ impl<B: BlockStore> Lists<'_, B> {
         while let Some(block) = chain.step(self.blocks)? {
             self.blocks.pause()?;
             let room = &mut self.memory.vacuum;
-            (room.dead.clear(), room.values.clear());
+            room.dead.clear();
+            room.values.clear();
             let (next, live) = self.blocks.read(block, |bytes| {
                 let page = CodePage::new(geometry, bytes)?;
                 if page.front.list != number {
@@ -149,7 +155,7 @@ impl<B: BlockStore> Lists<'_, B> {
         // dead entries that cost a block, or a quarter of the page, are worth its being written
         let blocks = |entries: usize| entries.div_ceil(geometry.block_entries.max(1));
         if blocks(stay) < blocks(len) && (len - stay) * 4 >= len {
-            (room.entries.clear(), room.codes.clear());
+            room.forget_entries();
             let page = CodePage::new(geometry, change.bytes(slot)).map_err(|d| d.on(block))?;
             room.keep_entries(geometry, page).map_err(|memory| Damage::from(memory).on(block))?;
             room.write(geometry, change.bytes_mut(slot)?, front, next).map_err(|d| d.on(block))?;
@@ -189,7 +195,7 @@ impl<B: BlockStore> Lists<'_, B> {
     fn merge(&mut self, list: u32, start: u32, before: u32, page: u32) -> Result<Option<usize>, B::Error> {
         let Index { geometry, .. } = self.index;
         let room = &mut self.memory.vacuum;
-        (room.entries.clear(), room.codes.clear());
+        room.forget_entries();
         let mut change = self.blocks.update()?;
         let first = if start == before { None } else { Some(change.open(start)?) };
         let (target, source) = (change.open(before)?, change.open(page)?);

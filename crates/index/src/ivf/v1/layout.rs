@@ -12,6 +12,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+pub use crate::ivf::lists::MAX_LISTS;
 use crate::storage::page::{Damage, INVALID_BLOCK, Page, Tid, max_align};
 
 /// Identifies the pages of ivfflat indexes.
@@ -24,8 +25,6 @@ pub const VERSION: u32 = 1;
 pub const META_BLOCK: u32 = 0;
 /// The first list page.
 pub const HEAD_BLOCK: u32 = 1;
-/// Lists of an index, at most.
-pub const MAX_LISTS: u32 = 32_768;
 
 /// The meta page's struct.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
