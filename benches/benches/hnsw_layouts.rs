@@ -5,10 +5,10 @@
 //! ```
 //!
 //! FILE.npy holds rows of f32, such as the SQL benchmark caches. Keys: `kind` (vector, halfvec, bit), `rows`,
-//! `queries`, `dims` (of made data), `m`, `efc`, `seed`, `rounds`, `only` (1: the second layout alone), and `caution` (hundredths of a deviation;
-//! several, by commas, to calibrate). Blocks are plain memory whose reads cost what a pinned and share-locked
-//! buffer costs: four atomic operations on a header of its own cache line. Systems take turns in each round;
-//! the fastest round of each counts.
+//! `queries`, `dims` (of made data), `m`, `efc`, `seed`, `rounds`, `only` (1: the second layout alone), and `caution`
+//! (deviations; several, by commas, to calibrate). Blocks are plain memory, side by side as shared buffers are, whose
+//! reads cost what a pinned and share-locked buffer costs: four atomic operations on a header of its own cache line.
+//! The fastest round of each system counts.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -333,7 +333,8 @@ struct Page([u8; PAGE_SIZE]);
 
 /// Blocks in plain memory.
 struct Plain {
-    pages: Vec<Box<Page>>,
+    /// side by side, as shared buffers are
+    pages: Vec<Page>,
     headers: Vec<Header>,
     reads: u64,
 }
@@ -346,7 +347,7 @@ impl Plain {
     }
 
     fn add(&mut self) {
-        self.pages.push(Box::new(Page([0; PAGE_SIZE])));
+        self.pages.push(Page([0; PAGE_SIZE]));
         self.headers.push(Header::default());
     }
 
