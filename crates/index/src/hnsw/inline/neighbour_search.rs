@@ -2,11 +2,12 @@
 //! exact distances of what is found.
 
 use super::codec::PreparedQuery;
+use super::id_map::{IdMap, NEW};
 use super::layout::Layout;
 use super::reader::{Expansion, Found, Reader};
 use super::records::{climb, has_rows, look_at_ground, look_at_value, member_of};
 use super::scan::Index;
-use super::search::{IdMap, NEW, Walk as LayerWalk};
+use super::search::Walk as LayerWalk;
 use crate::ValueError;
 use crate::hnsw::graph::{GraphSearch, Member, NeighbourSearch, Walk};
 use crate::hnsw::meta::META_BLOCK;
