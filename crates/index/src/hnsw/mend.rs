@@ -174,9 +174,10 @@ fn choose<G: GraphRead>(
         select_sharing(candidates, slots, equal_share(slots), chosen, rest, equal, distance);
     }
     let free = slots.saturating_sub(kept.len());
-    let fresh = chosen.iter().filter_map(|&at| candidates.get(at)).filter(|scored| {
-        links.loaded(scored.node).is_some_and(|loaded| !loaded.kept)
-    });
+    let fresh = chosen
+        .iter()
+        .filter_map(|&at| candidates.get(at))
+        .filter(|scored| links.loaded(scored.node).is_some_and(|loaded| !loaded.kept));
     for scored in fresh.take(free) {
         push(added, (layer, scored.node)).map_err(|memory| on_page(memory.into()))?;
     }
