@@ -312,7 +312,7 @@ fn rows_with_few_values_are_inserted_in_linear_time() {
     }
     assert!(reads[3] < reads[1] + reads[1] / 10, "{reads:?}");
     index.holds(distinct[3].bytes(), 0..count);
-    let nearest = index.search(distinct[3].bytes(), 40, IterativeScan::Off);
+    let nearest = index.search(distinct[3].bytes(), 10_000, IterativeScan::Off);
     assert!(nearest[..count / 5].iter().all(|n| n % 5 == 3));
     let blocks = index.blocks.count().unwrap();
     assert!(blocks < (count * 6 / 8000 + 30) as u32, "{blocks} blocks");

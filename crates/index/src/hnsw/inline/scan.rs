@@ -11,6 +11,7 @@ use super::layout::Layout;
 use super::meta::{InlineMeta, META_BLOCK, read_meta};
 use super::reader::{Chain, Found, Next, Reader};
 use super::search::{Walk, caution};
+use crate::hnsw::params::HEAP_TIDS;
 use crate::hnsw::scan::{IterativeScan, ScanError, ScanSettings};
 use crate::quant::space::{CodedSpace, Estimate};
 use crate::storage::blocks::{BlockStore, LockMode, OperationLock};
@@ -99,6 +100,8 @@ pub struct Scan {
     /// the next block of the pass over the pages, and the end of it
     sweep: Option<(u32, u32)>,
     previous: f64,
+    /// rows so far
+    returned: usize,
     started: bool,
     iterative: bool,
 }
@@ -127,6 +130,7 @@ impl Scan {
             number: None,
             sweep: None,
             previous: f64::NEG_INFINITY,
+            returned: 0,
             started: false,
             iterative: false,
         }
@@ -137,7 +141,7 @@ impl Scan {
         self.walk.clear();
         self.restart_results();
         self.sweep = None;
-        (self.previous, self.started, self.iterative) = (f64::NEG_INFINITY, false, false);
+        (self.previous, self.returned, self.started, self.iterative) = (f64::NEG_INFINITY, 0, false, false);
     }
 
     fn restart_results(&mut self) {
@@ -200,9 +204,14 @@ impl Scan {
             begun?;
             self.started = true;
         }
+        let off = settings.iterative == IterativeScan::Off || !self.iterative;
+        // A node has any number of equal rows. Of a scan that is not to go on, users expect no more rows than elements
+        // of the first layout hold, which are part of what ef_search means.
+        if off && self.returned >= settings.ef_search.saturating_mul(HEAP_TIDS) {
+            return Ok(None);
+        }
         loop {
             let Some(node) = self.walk.result(self.at).copied() else {
-                let off = settings.iterative == IterativeScan::Off || !self.iterative;
                 if off || !self.resume(blocks, index, view, settings)? {
                     return Ok(None);
                 }
@@ -213,6 +222,7 @@ impl Scan {
             match row {
                 Some(row) => {
                     self.previous = node.distance;
+                    self.returned += 1;
                     return Ok(Some((row, node.distance)));
                 }
                 None => {

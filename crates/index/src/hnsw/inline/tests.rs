@@ -305,11 +305,15 @@ fn rows_with_few_values_share_nodes() {
     assert_eq!(built.len(), 5);
     let (mut blocks, index) = write(l2(dims), &shape(ValueKind::Vector, dims), &built, usize::MAX, 0);
     assert!(blocks.count().unwrap() < 100_000 * 6 / 8000 + 10, "{:?} blocks", blocks.count());
-    let rows = search(&mut blocks, &index, Some(distinct[3].bytes()), &settings(40, IterativeScan::Off));
+    let rows = search(&mut blocks, &index, Some(distinct[3].bytes()), &settings(10_000, IterativeScan::Off));
     let mut numbers: Vec<usize> = rows.iter().map(|(row, _)| number(*row)).collect();
     assert!(numbers[..20_000].iter().all(|n| n % 5 == 3));
     numbers.sort_unstable();
     assert_eq!(numbers, (0..100_000).collect::<Vec<_>>());
+    // a scan that does not go on returns no more of them than elements of the first layout hold
+    let rows = search(&mut blocks, &index, Some(distinct[3].bytes()), &settings(40, IterativeScan::Off));
+    assert_eq!(rows.len(), 400);
+    assert!(rows.iter().all(|(row, _)| number(*row) % 5 == 3));
     // a few rows each
     let values: Vec<ValueBuf> = (0..700).map(|n| random_vectors(9, dims, 100)[n % 100].clone()).collect();
     let (mut blocks, index) = self::index(l2(dims), &shape(ValueKind::Vector, dims), &values);
