@@ -80,7 +80,11 @@ pub(super) fn strip<G: GraphWrite>(
 }
 
 /// Copies all slots of an element's list; false when it is not its own any more.
-pub(super) fn copy_slots<G: GraphRead>(graph: &mut G, live: &Member, out: &mut Vec<Tid>) -> Result<bool, G::Error> {
+pub(super) fn copy_slots<G: GraphRead>(
+    graph: &mut G,
+    live: &Member,
+    out: &mut Vec<Tid>,
+) -> Result<bool, G::Error> {
     out.clear();
     graph.lists(live, |lists| {
         if lists.base_layer.is_none() {
