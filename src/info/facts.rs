@@ -33,6 +33,8 @@ pub struct Subject {
     expression: Vec<u8>,
     /// the operator, with its schema
     operator: Vec<u8>,
+    /// its function
+    pub function: Oid,
 }
 
 /// Everything is named with its schema, but operators and functions of pg_catalog in deparsed expressions: these come
@@ -46,7 +48,7 @@ const LOOKUP: &str = "SELECT x.indexrelid, x.indrelid, a.atttypid, m.amname, c.r
     pg_catalog.substring(pg_catalog.array_to_string(c.reloptions, ','), 'lists=([0-9]+)'), \
     CASE WHEN (x.indexprs IS NOT NULL OR x.indpred IS NOT NULL OR y.typtype <> 'b') \
         AND pg_catalog.pg_has_role(t.relowner, 'USAGE') THEN t.relowner END, \
-    pg_catalog.to_json(c.relname::pg_catalog.text) \
+    pg_catalog.to_json(c.relname::pg_catalog.text), o.oprcode::pg_catalog.oid \
     FROM pg_catalog.pg_class c LEFT JOIN pg_catalog.pg_am m ON m.oid = c.relam \
     LEFT JOIN pg_catalog.pg_index x ON x.indexrelid = c.oid \
     LEFT JOIN pg_catalog.pg_class t ON t.oid = x.indrelid \
@@ -121,6 +123,7 @@ impl Subject {
                 },
                 expression,
                 operator: text(9),
+                function: row.oid(14),
             });
             Ok(())
         })?;
@@ -161,6 +164,11 @@ impl Subject {
             limit.as_bytes(),
         ]
         .concat()
+    }
+
+    /// A query for the values of all rows.
+    pub fn all(&self) -> Vec<u8> {
+        [b"SELECT ", self.expression.as_slice(), &self.from].concat()
     }
 
     /// A query for the distances of the `k` nearest rows, exactly.
