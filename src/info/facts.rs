@@ -57,8 +57,9 @@ const LOOKUP: &str = "SELECT x.indexrelid, x.indrelid, a.atttypid, m.amname, c.r
     LEFT JOIN pg_catalog.pg_type y ON y.oid = a.atttypid \
     LEFT JOIN pg_catalog.pg_opclass oc ON oc.oid = x.indclass[0] \
     LEFT JOIN pg_catalog.pg_amop ao ON ao.amopfamily = oc.opcfamily AND ao.amoppurpose = 'o' \
-        AND ao.amoplefttype = oc.opcintype AND ao.amopstrategy = 1 \
+        AND ao.amoplefttype = oc.opcintype AND ao.amoprighttype = oc.opcintype AND ao.amopstrategy = 1 \
     LEFT JOIN pg_catalog.pg_operator o ON o.oid = ao.amopopr \
+        AND o.oprresult = 'pg_catalog.float8'::pg_catalog.regtype \
     LEFT JOIN pg_catalog.pg_namespace opn ON opn.oid = o.oprnamespace \
     WHERE c.oid = ";
 
