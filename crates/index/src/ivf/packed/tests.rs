@@ -84,11 +84,11 @@ fn compare<T: Element, S: for<'v> CodedSpace<View<'v> = &'v [T]>>(
         let mut exact: Vec<u32> = (0..rows.len() as u32).collect();
         exact.sort_by(|&a, &b| distance(a).total_cmp(&distance(b)));
         let first = &numbers(&tids)[..10];
-        // a bound may be wrong: its row comes late then
-        let late =
-            tids.windows(2).filter(|pair| distance(pair[0].block()) > distance(pair[1].block())).count();
-        assert!(late * 12 <= rows.len(), "{late} of {} come late", rows.len());
-        assert!(first.is_sorted_by(|&a, &b| distance(a) <= distance(b)), "a window is in order");
+        // a bound may be wrong: its row comes when all others have come
+        let falls = |pair: &[Tid]| distance(pair[0].block()) > distance(pair[1].block());
+        let ends = tids.windows(2).position(falls).map_or(rows.len(), |at| at + 1);
+        assert!(ends * 8 >= rows.len() * 7, "only {ends} of {} come in order", rows.len());
+        assert!(tids.windows(2).filter(|pair| falls(pair)).count() <= 1, "then the others, in order");
         found += exact[..10].iter().filter(|row| first.contains(row)).count();
         wanted += 10;
     }
