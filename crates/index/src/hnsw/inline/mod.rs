@@ -32,6 +32,7 @@ mod lists;
 mod marks;
 pub mod meta;
 pub mod neighbour_search;
+pub mod parts;
 mod place;
 pub mod reader;
 mod records;
@@ -39,6 +40,7 @@ mod rooms;
 mod rows;
 pub mod scan;
 pub mod search;
+mod sections;
 #[cfg(test)]
 mod tests;
 mod writer;
