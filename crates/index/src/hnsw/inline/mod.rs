@@ -35,6 +35,7 @@ mod lists;
 mod marks;
 pub mod meta;
 pub mod neighbour_search;
+pub mod parts;
 mod place;
 pub mod pool;
 pub mod reader;
@@ -43,6 +44,7 @@ mod rooms;
 mod rows;
 pub mod scan;
 pub mod search;
+mod sections;
 #[cfg(test)]
 mod tests;
 mod writer;
