@@ -76,7 +76,10 @@ impl From<OutOfMemory> for Error {
 
 impl From<InspectError> for Error {
     fn from(refused: InspectError) -> Self {
-        Error::Message(refused.code, refused.message)
+        match refused.hint {
+            Some(hint) => Error::Hinted(refused.code, refused.message, hint),
+            None => Error::Message(refused.code, refused.message),
+        }
     }
 }
 

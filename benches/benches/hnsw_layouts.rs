@@ -5,10 +5,10 @@
 //! ```
 //!
 //! FILE.npy holds rows of f32, such as the SQL benchmark caches. Keys: `kind` (vector, halfvec, bit), `rows`,
-//! `queries`, `dims` (of made data), `m`, `efc`, `seed`, `rounds`, and `caution` (hundredths of a deviation;
-//! several, by commas, to calibrate). Blocks are plain memory whose reads cost what a pinned and share-locked
-//! buffer costs: four atomic operations on a header of its own cache line. Systems take turns in each round;
-//! the fastest round of each counts.
+//! `queries`, `dims` (of made data), `m`, `efc`, `seed`, `rounds`, `only` (1: the second layout alone), and `caution`
+//! (deviations; several, by commas, to calibrate). Blocks are plain memory, side by side as shared buffers are, whose
+//! reads cost what a pinned and share-locked buffer costs: four atomic operations on a header of its own cache line.
+//! The fastest round of each system counts.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -71,6 +71,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         seed: number("seed", 1)? as u64,
         rounds: number("rounds", 3)?,
         shape: Shape { kind, dims: dim, m, bits: Bits::for_dims(dim), filter_size: 0 },
+        only: number("only", 0)? > 0,
         cautions: cautions.transpose()?.unwrap_or_default(),
     };
     println!("{source} {metric} {kind:?}: {} rows of {dim}, {} queries, m {m}", rows.len(), held.len());
@@ -105,6 +106,7 @@ struct Run {
     rounds: usize,
     shape: Shape,
     cautions: Vec<f32>,
+    only: bool,
 }
 
 /// What a system does at one place of the ladder.
@@ -123,9 +125,11 @@ impl Run {
         second: T,
         (values, queries): Set<'_>,
     ) -> Result<(), Box<dyn Error>> {
-        let graph = self.build(first, first_values)?;
-        let mut old = write_first(first, &graph, self)?;
-        drop(graph);
+        let mut old = Plain::new(0);
+        if !self.only {
+            let graph = self.build(first, first_values)?;
+            old = write_first(first, &graph, self)?;
+        }
         let graph = self.build(second, values)?;
         let meta = InlineMeta::new(&self.shape, self.ef_construction as u16, 7);
         let shared = Shared::new(&meta, PAGE_SIZE)?;
@@ -136,25 +140,29 @@ impl Run {
         println!("bytes a row: {old_bytes}, {new_bytes} ({:.2})", new_bytes as f64 / old_bytes as f64);
         let tenth = nearest(second, values, queries)?;
         let cautions = if self.cautions.is_empty() { vec![index.caution()] } else { self.cautions.clone() };
-        let base = self.ladder(
-            &mut old,
-            |blocks, query, settings, scan: &mut Scan| {
-                scan.reset();
-                let value = first_queries[query].bytes();
-                let mut rows = Vec::new();
-                while let Some(row) =
-                    scan.next(blocks, first, Some(value), settings).map_err(|e| format!("{e:?}"))?
-                {
-                    rows.push(row);
-                }
-                Ok(rows)
-            },
-            Scan::new(),
-            second,
-            values,
-            queries,
-            &tenth,
-        )?;
+        let base = if self.only {
+            vec![Figures::default(); LADDER.len()]
+        } else {
+            self.ladder(
+                &mut old,
+                |blocks, query, settings, scan: &mut Scan| {
+                    scan.reset();
+                    let value = first_queries[query].bytes();
+                    let mut rows = Vec::new();
+                    while let Some(row) =
+                        scan.next(blocks, first, Some(value), settings).map_err(|e| format!("{e:?}"))?
+                    {
+                        rows.push(row);
+                    }
+                    Ok(rows)
+                },
+                Scan::new(),
+                second,
+                values,
+                queries,
+                &tenth,
+            )?
+        };
         for caution in cautions {
             index.set_caution(caution);
             let index = &index;
@@ -325,7 +333,8 @@ struct Page([u8; PAGE_SIZE]);
 
 /// Blocks in plain memory.
 struct Plain {
-    pages: Vec<Box<Page>>,
+    /// side by side, as shared buffers are
+    pages: Vec<Page>,
     headers: Vec<Header>,
     reads: u64,
 }
@@ -338,7 +347,7 @@ impl Plain {
     }
 
     fn add(&mut self) {
-        self.pages.push(Box::new(Page([0; PAGE_SIZE])));
+        self.pages.push(Page([0; PAGE_SIZE]));
         self.headers.push(Header::default());
     }
 

@@ -18,12 +18,14 @@ use super::measure::Trial;
 use super::tune::climb;
 use super::{METHODS, rows};
 use crate::error::Error;
+use crate::pg::activity::Activity;
+use crate::pg::attempt::attempt;
 use crate::pg::call::Call;
 use crate::pg::ereport::{self, Report};
 use crate::pg::inspect::{may_observe, observe};
 use crate::pg::spi::Spi;
 use crate::pg::srf::Cell;
-use crate::pg::{guc, interrupts, utility};
+use crate::pg::{guc, interrupts, memory, utility};
 use crate::{hnsw, ivfflat};
 
 /// Neighbours and queries of a measured recall.
@@ -102,7 +104,9 @@ pub fn apply(call: Call<'_>) -> Result<(), Error> {
     let spi = Spi::connect()?;
     let mut statements = Vec::new();
     for finding in findings(&spi, Some(table))? {
-        if let (Statement::CreateIndex(..), Some(sql)) = (finding.advice.statement, finding.sql) {
+        let creates =
+            matches!(finding.advice.statement, Statement::CreateIndex(..) | Statement::CreateLists(..));
+        if let (true, Some(sql)) = (creates, finding.sql) {
             push(&mut statements, sql)?;
         }
     }
@@ -406,6 +410,7 @@ fn machine(kind: ValueKind, dims: u32) -> Result<Machine, Error> {
         shared_buffers: guc::shared_buffers(),
         maintenance_memory: guc::maintenance_work_mem() as u64,
         threads: 1 + guc::maintenance_workers(),
+        memory: memory::physical(),
     })
 }
 
@@ -417,7 +422,7 @@ fn column_sql(schema: &[u8], column: &Known, statement: &Statement) -> Option<Ve
         Statement::MaintenanceMemory(megabytes) => {
             format!("SET maintenance_work_mem = '{megabytes}MB'").into_bytes()
         }
-        Statement::CreateIndex(key, order) => {
+        Statement::CreateIndex(key, order) | Statement::CreateLists(key, order, _) => {
             let name = column.column_name.as_slice();
             let (key, kind) = match key {
                 Key::Column => (name.into(), kind_name(column.facts.kind)),
@@ -433,8 +438,23 @@ fn column_sql(schema: &[u8], column: &Known, statement: &Statement) -> Option<Ve
             let opclass = format!(".{kind}_{}_ops)", order.word());
             // partitioned tables cannot be indexed concurrently
             let create = if column.partitioned { b"CREATE INDEX ".as_slice() } else { CONCURRENTLY };
-            let space = b" ".as_slice();
-            [create, b"ON ", table, b" USING hnsw (", &key, space, schema, opclass.as_bytes()].concat()
+            let (method, options) = match *statement {
+                Statement::CreateLists(.., lists) => ("ivfflat", format!(" WITH (lists = {lists})")),
+                _ => ("hnsw", String::new()),
+            };
+            let using = format!(" USING {method} (");
+            let parts: [&[u8]; 9] = [
+                create,
+                b"ON ",
+                table,
+                using.as_bytes(),
+                &key,
+                b" ",
+                schema,
+                opclass.as_bytes(),
+                options.as_bytes(),
+            ];
+            parts.concat()
         }
         _ => return None,
     })
@@ -520,17 +540,49 @@ fn indexes(spi: &Spi, found: &mut Vec<Finding>) -> Result<(), Error> {
         Ok(push(&mut listed, index)?)
     })?;
     drop(settings);
-    for mut index in listed {
+    let activity = Activity::of("vector_advice");
+    let count = listed.len();
+    for (n, mut index) in listed.into_iter().enumerate() {
         interrupts::check();
+        activity.say(format_args!("index {} of {count}", n + 1));
         let machine = machine(index.kind, index.dims)?;
-        look(spi, &mut index, &machine)?;
-        for advice in advise_index(&index.facts, &machine) {
+        let advised = match look_safely(spi, &mut index, &machine)? {
+            None => advise_index(&index.facts, &machine),
+            Some(damage) => Vec::from([advice::advise_damaged(&index.facts, &damage)]),
+        };
+        for advice in advised {
             let sql = index_sql(&index, &advice.statement);
             let column = index.names[0].clone();
             push(found, Finding { table: index.table, column, index: index.index, advice, sql })?;
         }
     }
     Ok(())
+}
+
+/// SQLSTATEs of an index, or a table, that cannot be read.
+const DAMAGED: [PgSqlErrorCode; 2] =
+    [PgSqlErrorCode::ERRCODE_INDEX_CORRUPTED, PgSqlErrorCode::ERRCODE_DATA_CORRUPTED];
+
+/// As [`look`]; an index that is damaged does not keep others from being looked at. Returns what is wrong with it.
+fn look_safely(spi: &Spi, index: &mut Listed, machine: &Machine) -> Result<Option<String>, Error> {
+    let text = |message: &[u8], code: PgSqlErrorCode| match core::str::from_utf8(message) {
+        Ok(message) if message.is_ascii() => message.into(),
+        // in whatever language and encoding
+        _ => format!("SQLSTATE {}", sqlstate(code)),
+    };
+    match attempt(&DAMAGED, || look(spi, index, machine)) {
+        Ok(Err(Error::Corrupted(damage))) => {
+            let what = format!("{}", damage.corruption);
+            Ok(Some(text(what.as_bytes(), PgSqlErrorCode::ERRCODE_INDEX_CORRUPTED)))
+        }
+        Ok(result) => result.map(|()| None),
+        Err(caught) => Ok(Some(text(&caught.message, caught.code))),
+    }
+}
+
+/// Five characters of six bits each (MAKE_SQLSTATE, src/include/utils/elog.h).
+fn sqlstate(code: PgSqlErrorCode) -> String {
+    (0..5).map(|n| char::from(b'0' + (code as i32 >> (6 * n) & 0x3f) as u8)).collect()
 }
 
 /// Counts and measures, where that is allowed and cheap.
@@ -554,12 +606,13 @@ fn look(spi: &Spi, index: &mut Listed, machine: &Machine) -> Result<(), Error> {
         return Ok(());
     }
     let subject = Subject::of(spi, index.index)?;
-    let trial = match Trial::prepare(spi, &subject, K, QUERIES) {
+    let activity = Activity::of("vector_advice");
+    let trial = match Trial::prepare(spi, &subject, &activity, K, QUERIES) {
         // nothing can be said of what the planner does not use now
         Err(Error::Hinted(PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, ..)) => return Ok(()),
         trial => trial?,
     };
-    let recall = trial.ask()?.0.map(|estimate| estimate.recall);
+    let recall = trial.ask("")?.0.map(|estimate| estimate.recall);
     if trial.queries() * 2 < QUERIES {
         return Ok(());
     }

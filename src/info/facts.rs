@@ -33,6 +33,8 @@ pub struct Subject {
     expression: Vec<u8>,
     /// the operator, with its schema
     operator: Vec<u8>,
+    /// its function
+    pub function: Oid,
 }
 
 /// Everything is named with its schema, but operators and functions of pg_catalog in deparsed expressions: these come
@@ -46,7 +48,7 @@ const LOOKUP: &str = "SELECT x.indexrelid, x.indrelid, a.atttypid, m.amname, c.r
     pg_catalog.substring(pg_catalog.array_to_string(c.reloptions, ','), 'lists=([0-9]+)'), \
     CASE WHEN (x.indexprs IS NOT NULL OR x.indpred IS NOT NULL OR y.typtype <> 'b') \
         AND pg_catalog.pg_has_role(t.relowner, 'USAGE') THEN t.relowner END, \
-    pg_catalog.to_json(c.relname::pg_catalog.text) \
+    pg_catalog.to_json(c.relname::pg_catalog.text), o.oprcode::pg_catalog.oid \
     FROM pg_catalog.pg_class c LEFT JOIN pg_catalog.pg_am m ON m.oid = c.relam \
     LEFT JOIN pg_catalog.pg_index x ON x.indexrelid = c.oid \
     LEFT JOIN pg_catalog.pg_class t ON t.oid = x.indrelid \
@@ -55,8 +57,9 @@ const LOOKUP: &str = "SELECT x.indexrelid, x.indrelid, a.atttypid, m.amname, c.r
     LEFT JOIN pg_catalog.pg_type y ON y.oid = a.atttypid \
     LEFT JOIN pg_catalog.pg_opclass oc ON oc.oid = x.indclass[0] \
     LEFT JOIN pg_catalog.pg_amop ao ON ao.amopfamily = oc.opcfamily AND ao.amoppurpose = 'o' \
-        AND ao.amoplefttype = oc.opcintype AND ao.amopstrategy = 1 \
+        AND ao.amoplefttype = oc.opcintype AND ao.amoprighttype = oc.opcintype AND ao.amopstrategy = 1 \
     LEFT JOIN pg_catalog.pg_operator o ON o.oid = ao.amopopr \
+        AND o.oprresult = 'pg_catalog.float8'::pg_catalog.regtype \
     LEFT JOIN pg_catalog.pg_namespace opn ON opn.oid = o.oprnamespace \
     WHERE c.oid = ";
 
@@ -121,6 +124,7 @@ impl Subject {
                 },
                 expression,
                 operator: text(9),
+                function: row.oid(14),
             });
             Ok(())
         })?;
@@ -161,6 +165,11 @@ impl Subject {
             limit.as_bytes(),
         ]
         .concat()
+    }
+
+    /// A query for the values of all rows.
+    pub fn all(&self) -> Vec<u8> {
+        [b"SELECT ", self.expression.as_slice(), &self.from].concat()
     }
 
     /// A query for the distances of the `k` nearest rows, exactly.

@@ -29,7 +29,12 @@ pub fn facts(call: Call<'_>) -> Result<Datum, Error> {
 
 /// `vector_index_prewarm(index regclass) RETURNS bigint`
 pub fn prewarm(call: Call<'_>) -> Result<i64, Error> {
-    Ok(observe(call.oid(0), &METHODS, |index, _| warm(index))?.into())
+    let count = observe(call.oid(0), &METHODS, |index, method| {
+        // lists of an ivfflat index stand at its front
+        let first = if method == "hnsw" { hnsw::info::warm(index)? } else { 0..0 };
+        Ok::<_, Error>(warm(index, first))
+    })??;
+    Ok(count.into())
 }
 
 /// One row for each value that is none of others; names say the way to it.

@@ -1,6 +1,9 @@
 //! Answers through an index, compared with exact ones: the same statements that a client would send, run as the caller
 //! (or as the table's owner: [`Subject::run_as`]).
 //!
+//! What the answers should be is found in one pass over the table, for all queries (or as many as have room in memory); how
+//! long an exact answer takes is measured with a few of them.
+//!
 //! Which plan answers is not left to chance. For the exact side the planner is shown no index of the table, for the
 //! other side the one index alone ([`IndexChoice`]), and sorting is discouraged; row-level security, expressions and
 //! predicates work as in any query. Nothing is changed that outlives the call.
@@ -9,11 +12,13 @@ use pgrx::PgSqlErrorCode;
 
 use super::facts::Subject;
 use crate::error::Error;
+use crate::pg::activity::Activity;
 use crate::pg::interrupts;
+use crate::pg::operator::Distance;
 use crate::pg::planner::{IndexChoice, Settings};
 use crate::pg::spi::{Prepared, Spi, Value};
-use vector_index::recall::{Estimate, estimate, quantile};
-use vector_index::work::memory::push;
+use vector_index::recall::{Estimate, Nearest, estimate, quantile};
+use vector_index::work::memory::{collected, filled, push, with_room};
 
 /// A query and what its answer must come up to.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +29,11 @@ struct Question {
     /// how many it has, at most `k`
     neighbours: usize,
 }
+
+/// Queries whose exact answers are timed.
+const TIMED: usize = 5;
+/// Bytes of distances that are kept while the table is read.
+const DISTANCES: usize = 64 << 20;
 
 /// Latencies of a side, in milliseconds.
 #[derive(Clone, Copy, Debug, Default)]
@@ -45,6 +55,7 @@ impl Latency {
 pub struct Trial<'s> {
     choice: IndexChoice,
     subject: &'s Subject,
+    activity: &'s Activity,
     search: Prepared<'s>,
     questions: Vec<Question>,
     k: usize,
@@ -55,11 +66,18 @@ pub struct Trial<'s> {
 }
 
 impl<'s> Trial<'s> {
-    /// Draws up to `queries` values from the table and finds their `k` nearest rows exactly, by a sequential scan each.
+    /// Draws up to `queries` values from the table and finds their `k` nearest rows exactly.
     ///
     /// # Errors
     /// No permission to read the table; an index that the planner does not use; no memory.
-    pub fn prepare(spi: &'s Spi, subject: &'s Subject, k: usize, queries: usize) -> Result<Self, Error> {
+    pub fn prepare(
+        spi: &'s Spi,
+        subject: &'s Subject,
+        activity: &'s Activity,
+        k: usize,
+        queries: usize,
+    ) -> Result<Self, Error> {
+        activity.say(format_args!("drawing queries"));
         let settings = Settings::begin();
         for (name, value) in [
             // a plan once, not for each query; and none in parallel or compiled, which the cost of what is
@@ -81,35 +99,25 @@ impl<'s> Trial<'s> {
             }
             Ok(())
         })?;
+        let questions = answers(spi, subject, activity, &values, k)?;
         let exact = spi.prepare(&subject.exact(k), subject.kind)?;
-        let (mut questions, mut took) = (Vec::new(), Vec::new());
-        for (n, value) in values.into_iter().enumerate() {
-            let mut question = Question { value, bound: f64::NEG_INFINITY, neighbours: 0 };
-            let ask = |question: &mut Question| {
-                (question.bound, question.neighbours) = (f64::NEG_INFINITY, 0);
-                exact.run(value, |row| {
-                    // rows at no distance come last
-                    if let Some(distance) = row.float8(0).filter(|distance| !distance.is_nan()) {
-                        question.bound = question.bound.max(distance);
-                        question.neighbours += 1;
-                    }
-                })
-            };
-            if n == 0 {
-                // planned, and the table read, before the first one counts
-                ask(&mut question)?;
-            }
-            let time = ask(&mut question)?;
+        let mut took = Vec::new();
+        for (n, question) in questions.iter().take(TIMED).enumerate() {
+            activity.say(format_args!("timing exact answer {} of {}", n + 1, questions.len().min(TIMED)));
             interrupts::check();
-            push(&mut took, milliseconds(time))?;
-            push(&mut questions, question)?;
+            if n == 0 {
+                // planned before the first one counts
+                exact.run(question.value, |_| ())?;
+            }
+            push(&mut took, milliseconds(exact.run(question.value, |_| ())?))?;
         }
         choice.only(Some(subject.index));
         let search = spi.prepare(&subject.through_index(k), subject.kind)?;
         if let Some(question) = questions.first() {
             used_by_plan(spi, subject, k, question.value)?;
         }
-        Ok(Trial { choice, subject, search, questions, k, exact: Latency::of(took), _settings: settings })
+        let exact = Latency::of(took);
+        Ok(Trial { choice, subject, activity, search, questions, k, exact, _settings: settings })
     }
 
     /// How many queries there are.
@@ -117,15 +125,16 @@ impl<'s> Trial<'s> {
         self.questions.len()
     }
 
-    /// Asks every question of the index under the settings of now. A row that is as near as the last exact neighbour
-    /// counts, whichever of equals it is. The estimate is `None` when there was nothing to ask.
+    /// Asks every question of the index under the settings of now, `label`. A row that is as near as the last exact
+    /// neighbour counts, whichever of equals it is. The estimate is `None` when there was nothing to ask.
     ///
     /// # Errors
     /// Those of the queries; no memory.
-    pub fn ask(&self) -> Result<(Option<Estimate>, Latency), Error> {
+    pub fn ask(&self, label: &str) -> Result<(Option<Estimate>, Latency), Error> {
         self.choice.only(Some(self.subject.index));
         let (mut shares, mut took) = (Vec::new(), Vec::new());
         for (n, question) in self.questions.iter().enumerate() {
+            self.activity.say(format_args!("{label}query {} of {}", n + 1, self.questions.len()));
             interrupts::check();
             if n == 0 {
                 // planned, and the way into the index read, before the first one counts
@@ -143,6 +152,40 @@ impl<'s> Trial<'s> {
         }
         Ok((estimate(&shares, self.k as f64), Latency::of(took)))
     }
+}
+
+/// Finds the `k` nearest rows of each of `values`, exactly.
+fn answers(
+    spi: &Spi,
+    subject: &Subject,
+    activity: &Activity,
+    values: &[Value],
+    k: usize,
+) -> Result<Vec<Question>, Error> {
+    let mut distance = Distance::of(subject.function);
+    let mut questions = with_room(values.len())?;
+    let together = (DISTANCES / Nearest::most_bytes(k)).max(1);
+    let (mut out, mut rows, mut failed) = (filled(0.0, together.min(values.len()))?, 0u64, None);
+    for values in values.chunks(together) {
+        let mut nearest: Vec<Nearest> = collected(values.iter().map(|_| Nearest::new(k)))?;
+        spi.stream::<Error>(&subject.all(), |row| {
+            interrupts::check();
+            rows += 1;
+            activity.say(format_args!("exact answers, {rows} rows read"));
+            row.with_value(0, |value| {
+                distance.all(value, values, &mut out);
+                for (nearest, &distance) in nearest.iter_mut().zip(&out) {
+                    failed = nearest.offer(distance).err().or(failed);
+                }
+            });
+            failed.map_or(Ok(()), |memory| Err(memory.into()))
+        })?;
+        for (nearest, &value) in nearest.into_iter().zip(values) {
+            let (neighbours, bound) = nearest.end();
+            questions.push(Question { value, bound, neighbours });
+        }
+    }
+    Ok(questions)
 }
 
 fn milliseconds(time: core::time::Duration) -> f64 {

@@ -6,6 +6,7 @@ use super::facts::Subject;
 use super::measure::{Latency, Trial};
 use super::{in_range, number, rows};
 use crate::error::Error;
+use crate::pg::activity::Activity;
 use crate::pg::call::Call;
 use crate::pg::spi::Spi;
 use crate::pg::srf::Cell;
@@ -22,8 +23,9 @@ pub fn recall(call: Call<'_>) -> Result<Datum, Error> {
     let spi = Spi::connect()?;
     let subject = Subject::of(&spi, call.oid(0))?;
     let _owner = subject.run_as.map(RunAs::owner);
-    let trial = Trial::prepare(&spi, &subject, k, queries)?;
-    let (estimate, latency) = trial.ask()?;
+    let activity = Activity::of("vector_index_recall");
+    let trial = Trial::prepare(&spi, &subject, &activity, k, queries)?;
+    let (estimate, latency) = trial.ask("")?;
     let Latency { p50, p95 } = trial.exact;
     rows.put([
         number(estimate.map(|e| e.recall)),

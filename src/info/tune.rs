@@ -16,6 +16,7 @@ use super::measure::{Latency, Trial};
 use super::recall::MOST;
 use super::{in_range, number, rows};
 use crate::error::Error;
+use crate::pg::activity::Activity;
 use crate::pg::call::Call;
 use crate::pg::ereport::{self, Report};
 use crate::pg::planner::Settings;
@@ -51,7 +52,8 @@ pub fn tune(call: Call<'_>) -> Result<Datum, Error> {
     let spi = Spi::connect()?;
     let subject = Subject::of(&spi, call.oid(0))?;
     let _owner = subject.run_as.map(RunAs::owner);
-    let trial = Trial::prepare(&spi, &subject, k, queries)?;
+    let activity = Activity::of("vector_index_tune");
+    let trial = Trial::prepare(&spi, &subject, &activity, k, queries)?;
     let (mut steps, found) = climb(&trial, &subject, target)?;
     steps.sort_unstable_by_key(|step| step.value);
     let name = setting(subject.graph).to_str().unwrap_or_default();
@@ -90,7 +92,8 @@ pub(super) fn climb(
     while let Some(value) = ladder.next() {
         let text = CString::new(value.to_string()).unwrap_or_default();
         settings.set(setting(subject.graph), &text);
-        let (estimate, latency) = trial.ask()?;
+        let label = format!("{} = {value}, ", setting(subject.graph).to_string_lossy());
+        let (estimate, latency) = trial.ask(&label)?;
         ladder.tell(estimate.is_some_and(|e| e.recall >= target))?;
         push(&mut steps, Step { value, estimate, latency })?;
         let recall = estimate.map_or(0.0, |e| e.recall);

@@ -3,13 +3,14 @@
 use core::ffi::{c_char, c_int, c_void};
 
 use pgrx::pg_sys::{
-    Buffer, BufferAccessStrategy, Datum, ForkNumber, FunctionCallInfo, HeapTuple, MemoryContext, Oid,
-    ReadBufferMode, Relation, ScanDirection, ScanKeyData, Snapshot, SysScanDesc, TransactionId, varlena,
+    Buffer, BufferAccessStrategy, Datum, FmgrInfo, ForkNumber, FunctionCallInfo, HeapTuple, MemoryContext,
+    Oid, ReadBufferMode, Relation, ScanDirection, ScanKeyData, Snapshot, SysScanDesc, TransactionId, varlena,
 };
 
 unsafe extern "C-unwind" {
     // src/backend/utils/fmgr/fmgr.c
     pub fn pg_detoast_datum(datum: *mut varlena) -> *mut varlena;
+    pub fn FunctionCall2Coll(function: *mut FmgrInfo, collation: Oid, first: Datum, second: Datum) -> Datum;
     pub fn pg_detoast_datum_slice(datum: *mut varlena, first: i32, count: i32) -> *mut varlena;
 
     // src/backend/utils/adt/numeric.c

@@ -9,11 +9,24 @@ use super::server;
 /// The map tells room in steps of so many bytes, and classes of room are such steps (freespace.c, FSM_CAT_STEP).
 const STEP: usize = pg_sys::BLCKSZ as usize / 256;
 
-/// A block with room of a class or a higher one.
+/// Blocks of higher classes that are passed over. They come in runs, and the map goes on where it was.
+const TRIES: usize = 100;
+
+/// A block with room of a class. The map answers with one of a higher class, too, which is room for something else.
 pub fn find(relation: Rel<'_>, class: u8) -> Option<u32> {
-    // SAFETY: the relation is open.
-    let block = unsafe { server::GetPageWithFreeSpace(relation.as_ptr(), usize::from(class) * STEP) };
-    (block != pg_sys::InvalidBlockNumber).then_some(block)
+    let (relation, room) = (relation.as_ptr(), usize::from(class) * STEP);
+    for _ in 0..TRIES {
+        // SAFETY: the relation is open.
+        let block = unsafe { server::GetPageWithFreeSpace(relation, room) };
+        if block == pg_sys::InvalidBlockNumber {
+            return None;
+        }
+        // SAFETY: the relation is open.
+        if unsafe { server::GetRecordedFreeSpace(relation, block) } == room {
+            return Some(block);
+        }
+    }
+    None
 }
 
 /// Notes the room of a block.

@@ -9,8 +9,8 @@
 //!
 //! Fatal errors do not pass here: the server leaves the process from within `errfinish`.
 //!
-//! An error that is caught is raised again, always; nothing here makes one disappear, which would have to roll back a
-//! subtransaction, too. While it unwinds, destructors may call what cannot fail (releasing a lock, say). Should such a
+//! An error that is caught here is raised again, always; to make one disappear a subtransaction has to be rolled back,
+//! too ([`super::attempt`]). While it unwinds, destructors may call what cannot fail (releasing a lock, say). Should such a
 //! call fail after all, there is no way to tell of two errors at once; the session ends.
 
 use core::any::Any;
@@ -64,6 +64,11 @@ pub unsafe fn call<R>(body: impl FnOnce() -> R) -> R {
         (&raw mut pg_sys::QueryCancelHoldoffCount).write_volatile(cancel_holdoff);
         unwind()
     }
+}
+
+/// Whether a panic carries a server error, which lies on the server's error stack.
+pub(super) fn is_server_error(payload: &(dyn Any + Send)) -> bool {
+    payload.is::<ServerError>()
 }
 
 /// Goes on with the server error that was caught.

@@ -21,10 +21,24 @@ pub struct InspectError {
     pub code: PgSqlErrorCode,
     /// in words
     pub message: String,
+    /// what to do about it
+    pub hint: Option<&'static str>,
 }
 
 fn refused<R>(code: PgSqlErrorCode, message: String) -> Result<R, InspectError> {
-    Err(InspectError { code, message })
+    Err(InspectError { code, message, hint: None })
+}
+
+/// An index that is not valid.
+fn invalid<R>(name: &str) -> Result<R, InspectError> {
+    Err(InspectError {
+        code: PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        message: format!("index \"{name}\" is not valid, and so not complete"),
+        hint: Some(
+            "Wait for the CREATE INDEX CONCURRENTLY that makes it; when that failed, drop the index, or rebuild it with \
+             REINDEX INDEX CONCURRENTLY.",
+        ),
+    })
 }
 
 /// An index and its table, open and locked.
@@ -145,6 +159,7 @@ pub fn observe<R>(
                 let message = format!("index \"{name}\" is not logged, and so empty during recovery");
                 refused(PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED, message)
             }
+            Some(_) if !(*(*index).rd_index).indisvalid => invalid(&name),
             Some(method) => Ok(look(rel, method)),
         };
         server::index_close(index, share);
@@ -167,15 +182,21 @@ pub fn may_observe(owner: pg_sys::Oid) -> bool {
 /// The role `pg_stat_scan_tables` (src/include/catalog/pg_authid.dat).
 const READERS: u32 = 3377;
 
-/// Reads every block of the index into the shared buffers, as many as they have; returns how many.
-pub fn warm(index: Rel<'_>) -> u32 {
+/// Reads every block of the index into the shared buffers, as many as they have; returns how many. Those of `first` have
+/// just been read.
+pub fn warm(index: Rel<'_>, first: core::ops::Range<u32>) -> u32 {
     // SAFETY: a plain variable of the server, set at its start; the relation is open and the blocks exist, of one that
     // only grows while it is locked. The buffer is let go at once.
     unsafe {
         let most = u32::try_from(pg_sys::NBuffers).unwrap_or(0);
-        let count = index.blocks(ForkNumber::MAIN_FORKNUM).min(most);
-        for block in 0..count {
+        let read = u32::try_from(first.len()).unwrap_or(u32::MAX);
+        let mut left = most.saturating_sub(read);
+        for block in (0..index.blocks(ForkNumber::MAIN_FORKNUM)).filter(|block| !first.contains(block)) {
             interrupts::check();
+            if left == 0 {
+                break;
+            }
+            left -= 1;
             let buffer = server::ReadBufferExtended(
                 index.as_ptr(),
                 ForkNumber::MAIN_FORKNUM,
@@ -185,7 +206,7 @@ pub fn warm(index: Rel<'_>) -> u32 {
             );
             server::ReleaseBuffer(buffer);
         }
-        count
+        most.max(read) - left
     }
 }
 
@@ -223,8 +244,7 @@ impl Inspection<'_> {
             return refused(PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED, message);
         }
         if !valid {
-            let message = format!("index \"{name}\" is not valid, and so not complete");
-            return refused(PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, message);
+            return invalid(&name);
         }
         Ok(())
     }

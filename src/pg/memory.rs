@@ -134,3 +134,13 @@ unsafe impl GlobalAlloc for Reserved {
         again(size, || unsafe { System.realloc(place, layout, size) })
     }
 }
+
+/// Bytes of the machine's memory; as if there were no end to it where the system does not say.
+pub fn physical() -> u64 {
+    // SAFETY: both only answer, -1 for what is not known.
+    let (pages, size) = unsafe { (libc::sysconf(libc::_SC_PHYS_PAGES), libc::sysconf(libc::_SC_PAGESIZE)) };
+    match (u64::try_from(pages), u64::try_from(size)) {
+        (Ok(pages), Ok(size)) => pages.saturating_mul(size),
+        _ => u64::MAX,
+    }
+}

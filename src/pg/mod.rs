@@ -6,9 +6,11 @@
 //! Rust frames and so may only be called where nothing on the stack needs dropping. Types, constants and variables
 //! come from `pgrx::pg_sys`; its functions are not called, since their guard keeps a part of an error only.
 
+pub mod activity;
 pub mod alter;
 pub mod am;
 pub mod array;
+pub mod attempt;
 pub mod backend;
 pub mod bits;
 pub mod blocks;
@@ -25,6 +27,7 @@ pub mod guc;
 pub mod inspect;
 pub mod interrupts;
 pub mod memory;
+pub mod operator;
 pub mod owned;
 pub mod planner;
 pub mod prefetch;

@@ -337,6 +337,15 @@ server! {
 // src/backend/executor/spi.c
 server! {
     fn ResetPlanCache();
+    fn SPI_cursor_open(
+        name: *const c_char,
+        plan: SPIPlanPtr,
+        values: *mut Datum,
+        nulls: *const c_char,
+        read_only: bool,
+    ) -> pg_sys::Portal;
+    fn SPI_cursor_fetch(portal: pg_sys::Portal, forward: bool, count: c_long);
+    fn SPI_cursor_close(portal: pg_sys::Portal);
     fn SPI_connect() -> c_int;
     fn SPI_finish() -> c_int;
     fn SPI_execute(sql: *const c_char, read_only: bool, limit: c_long) -> c_int;
@@ -386,4 +395,38 @@ server! {
         at_once: bool,
     ) -> pg_sys::LockAcquireResult::Type;
     fn LockRelease(tag: *const pg_sys::LOCKTAG, mode: pg_sys::LOCKMODE, session: bool) -> bool;
+}
+
+// src/backend/access/transam/xact.c, src/backend/utils/error/elog.c, src/backend/utils/activity/backend_status.c,
+// src/backend/utils/fmgr/fmgr.c
+server! {
+    fn BeginInternalSubTransaction(name: *const c_char);
+    fn ReleaseCurrentSubTransaction();
+    fn RollbackAndReleaseCurrentSubTransaction();
+    fn CopyErrorData() -> *mut pg_sys::ErrorData;
+    fn FreeErrorData(error: *mut pg_sys::ErrorData);
+    fn FlushErrorState();
+    fn pgstat_report_activity(state: pg_sys::BackendState::Type, text: *const c_char);
+    #[cfg(not(any(feature = "pg13", feature = "pg18")))]
+    fn pgstat_get_my_query_id() -> u64;
+    #[cfg(not(any(feature = "pg13", feature = "pg18")))]
+    fn pgstat_report_query_id(id: u64, force: bool);
+    #[cfg(feature = "pg18")]
+    fn pgstat_get_my_query_id() -> i64;
+    #[cfg(feature = "pg18")]
+    fn pgstat_report_query_id(id: i64, force: bool);
+    fn fmgr_info(function: Oid, info: *mut pg_sys::FmgrInfo);
+}
+
+/// Raises an error that was copied (ReThrowError); it unwinds.
+///
+/// # Safety
+/// The error is a copy that the server made.
+pub unsafe fn rethrow(error: *mut pg_sys::ErrorData) -> ! {
+    const _: unsafe fn(*mut pg_sys::ErrorData) -> ! = pg_sys::ReThrowError;
+    unsafe extern "C-unwind" {
+        fn ReThrowError(error: *mut pg_sys::ErrorData) -> !;
+    }
+    // SAFETY: the caller keeps the function's contract.
+    unsafe { guard::call(|| ReThrowError(error)) }
 }

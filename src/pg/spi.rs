@@ -45,6 +45,12 @@ pub struct Row {
 #[derive(Clone, Copy, Debug)]
 pub struct Value(Datum);
 
+impl Value {
+    pub(super) const fn datum(self) -> Datum {
+        self.0
+    }
+}
+
 /// A prepared statement with at most one parameter.
 pub struct Prepared<'s> {
     plan: pg_sys::SPIPlanPtr,
@@ -128,6 +134,25 @@ impl Row {
         (!null).then(|| f64::from_bits(datum.value() as u64))
     }
 
+    /// Shows column `n`, a varlena, fetched from where it is stored; not NULL.
+    pub fn with_value(&self, n: usize, look: impl FnOnce(Value)) {
+        let mut null = true;
+        // SAFETY: as in `text`; the caller's column is a varlena. What is fetched is this function's own, and is freed
+        // once nobody sees it any more; should `look` unwind, the connection's memory goes as a whole.
+        unsafe {
+            let datum = server::SPI_getbinval(self.tuple, self.descriptor, column(n), &raw mut null);
+            if null {
+                return;
+            }
+            let stored: *mut pg_sys::varlena = datum.cast_mut_ptr();
+            let value = server::pg_detoast_datum(stored);
+            look(Value(Datum::from(value)));
+            if value != stored {
+                server::pfree(value.cast());
+            }
+        }
+    }
+
     /// Column `n`, a varlena, fetched from where it is stored; `None` for NULL.
     pub fn value(&self, n: usize) -> Option<Value> {
         let mut null = true;
@@ -171,6 +196,40 @@ impl Spi {
         look: impl FnMut(&Row) -> Result<(), E>,
     ) -> Result<(), E> {
         self.execute(sql, true)?.each(look)
+    }
+
+    /// Runs a query under the caller's snapshot, and shows `look` its rows as they come, some at a time.
+    ///
+    /// # Errors
+    /// SPI's, or those of `look`.
+    pub fn stream<E: From<SpiError>>(
+        &self,
+        sql: &[u8],
+        mut look: impl FnMut(&Row) -> Result<(), E>,
+    ) -> Result<(), E> {
+        const ROWS: c_long = 100;
+        let sql = c_string(sql)?;
+        // SAFETY: connected; the text outlives the call. Plan and portal are of this connection: should `look` fail, or
+        // unwind, they end with it.
+        let portal = unsafe {
+            let plan = server::SPI_prepare(sql.as_ptr(), 0, core::ptr::null_mut());
+            if plan.is_null() {
+                return Err(failed("SPI_prepare", pg_sys::SPI_result).into());
+            }
+            server::SPI_cursor_open(core::ptr::null(), plan, core::ptr::null_mut(), core::ptr::null(), true)
+        };
+        loop {
+            // SAFETY: the portal is open.
+            unsafe { server::SPI_cursor_fetch(portal, true, ROWS) };
+            let rows = Results::take();
+            if rows.rows == 0 {
+                break;
+            }
+            rows.each(&mut look)?;
+        }
+        // SAFETY: the portal is open, and not used any more.
+        unsafe { server::SPI_cursor_close(portal) };
+        Ok(())
     }
 
     /// Runs a statement that may change something.

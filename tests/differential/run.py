@@ -17,6 +17,7 @@ from differential.text import text_cases
 from vector_testing import results
 from vector_testing.client import Client, run_both
 from vector_testing.cluster import Cluster
+from vector_testing.server import LAYOUTS
 
 PARALLEL_TABLE = [
     "CREATE TABLE parallel_rows (id int, v vector, h halfvec) WITH (parallel_workers = 3)",
@@ -78,7 +79,7 @@ def compare(prefix_theirs: str, prefix_ours: str, options: Any, checks: results.
             f"{time.monotonic() - since:.1f} s, {score.failed - failed} differ",
         )
 
-    with Cluster(prefix_theirs, "theirs") as theirs, Cluster(prefix_ours, "ours") as ours:
+    with Cluster(prefix_theirs, "theirs") as theirs, Cluster(prefix_ours, "ours", LAYOUTS.get(options.layout, {})) as ours:
         prepare(theirs)
         prepare(ours)
         setup = setup_statements()

@@ -1,5 +1,6 @@
 """Recall as vector_index_recall tells it, against one computed here from the rows; the setting that vector_index_tune
-names, tried; what either leaves behind when it is cancelled.
+names, tried; what either leaves behind when it is cancelled, and what others see meanwhile; advice beside a damaged
+index.
 """
 
 from __future__ import annotations
@@ -127,6 +128,8 @@ def test(prefix: str, score: Score, ams: list[str], options) -> None:
             )
             tuned(score, connection)
             cancelled(score, server, connection)
+            watched(score, server, connection)
+            damaged(score, server)
         connection.close()
         score.check("measured: nothing unexpected in the server's log", not server.trouble(), server.trouble()[:3])
 
@@ -181,3 +184,69 @@ def cancelled(score: Score, server: Server, connection: psycopg.Connection) -> N
             before == after and "t_id" in plan,
             f"{before}, {after}, {plan}",
         )
+
+
+def watched(score: Score, server: Server, connection: psycopg.Connection) -> None:
+    """While a long function runs, pg_stat_activity says how far it is, and afterwards has the query again."""
+    watcher, seen = server.connect(), set()
+    look = f"SELECT query FROM pg_stat_activity WHERE pid = {connection.info.backend_pid}"
+    for name, call in (
+        ("vector_index_recall", "vector_index_recall('i', 10, 8000)"),
+        ("vector_index_tune", "vector_index_tune('i', 0.99, 10, 3000)"),
+    ):
+        query = f"SELECT count(*) FROM {call}"
+        thread = threading.Thread(target=connection.execute, args=(query,))
+        thread.start()
+        texts = set()
+        while thread.is_alive():
+            texts.add(watcher.execute(look).fetchone()[0])
+            time.sleep(0.01)
+        thread.join()
+        told = {text for text in texts if text.startswith(f"/* {name}: ") and text.endswith(f"*/ {query}")}
+        kinds = {kind for kind in ("rows read", "timing exact answer", "query ") if any(kind in text for text in told)}
+        after = watcher.execute(look).fetchone()[0]
+        score.check(f"{name}: is seen at work", len(told) > 3 and len(kinds) == 3, f"{len(told)} texts, {kinds}")
+        score.check(f"{name}: leaves the query's text", after == query, after)
+        seen |= told
+    setting = [text for text in seen if "hnsw.ef_search = " in text]
+    score.check("vector_index_tune: says which setting is tried", bool(setting), setting[:1])
+    watcher.close()
+
+
+def damaged(score: Score, server: Server) -> None:
+    """An index that cannot be read is something to be told, and keeps nobody from the rest of the advice."""
+    connection = server.connect()
+    run(
+        connection,
+        "CREATE TABLE u AS SELECT id, v FROM t",
+        "CREATE INDEX j ON u USING hnsw (v vector_l2_ops)",
+        "CREATE INDEX k ON u USING hnsw (v vector_cosine_ops)",
+        "ANALYZE u",
+        "CHECKPOINT",
+    )
+    paths = [connection.execute(f"SELECT pg_relation_filepath('{name}')").fetchone()[0] for name in "jk"]
+    connection.close()
+    server.stop()
+    for path, start in zip(paths, (8192 + 4096, 24)):
+        content = bytearray((server.base / "data" / path).read_bytes())
+        # tuples of the first page, and the meta page
+        content[start : start + 16] = bytes([0x77] * 16)
+        if start > 8192:
+            content[8192 + 4096 : 16384 - 8] = bytes([0x77] * (4096 - 8))
+        (server.base / "data" / path).write_bytes(content)
+    server.start()
+    connection = server.connect()
+    advice = connection.execute("SELECT index::text, action, why FROM vector_advice()").fetchall()
+    told = {row[0]: row for row in advice}
+    for name in "jk":
+        row = told.get(name, ("", "", ""))
+        score.check(f"advice: index {name} is damaged", row[1] == "reindex" and "it is damaged (" in row[2], row)
+    score.check("advice: says something of the other index", told.get("i", ("", "reindex"))[1] != "reindex", told)
+    # in a transaction that goes on
+    run(connection, "BEGIN")
+    connection.execute("SELECT * FROM vector_advice()").fetchall()
+    run(connection, "INSERT INTO u SELECT 9, NULL", "COMMIT")
+    run(connection, "REINDEX INDEX j", "REINDEX INDEX k")
+    healed = {row[0]: row[1] for row in connection.execute("SELECT index::text, action FROM vector_advice()")}
+    score.check("advice: nothing is damaged after REINDEX", healed.get("j") == healed.get("k") != "reindex", healed)
+    connection.close()

@@ -55,6 +55,51 @@ pub fn quantile(sorted: &[f64], share: f64) -> Option<f64> {
     sorted.get(at.saturating_sub(1).min(sorted.len().checked_sub(1)?)).copied()
 }
 
+/// The least of many distances, as they come.
+#[derive(Clone, Debug)]
+pub struct Nearest {
+    /// fewer than two times as many as are wanted
+    least: Vec<f64>,
+    wanted: usize,
+    /// nothing farther is among the wanted
+    bound: f64,
+}
+
+impl Nearest {
+    /// The `wanted` least; none yet.
+    pub const fn new(wanted: usize) -> Self {
+        Nearest { least: Vec::new(), wanted, bound: f64::INFINITY }
+    }
+
+    /// Bytes that one of them takes, at most.
+    pub const fn most_bytes(wanted: usize) -> usize {
+        size_of::<Self>() + 2 * wanted * size_of::<f64>()
+    }
+
+    /// Another distance. One that is no number is as good as no row.
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn offer(&mut self, distance: f64) -> Result<(), OutOfMemory> {
+        if distance.is_nan() || distance > self.bound || self.wanted == 0 {
+            return Ok(());
+        }
+        push(&mut self.least, distance)?;
+        if self.least.len() >= 2 * self.wanted {
+            self.bound = *self.least.select_nth_unstable_by(self.wanted - 1, f64::total_cmp).1;
+            self.least.truncate(self.wanted);
+        }
+        Ok(())
+    }
+
+    /// How many there are, as many as are wanted at most, and the greatest of them.
+    pub fn end(mut self) -> (usize, f64) {
+        self.least.sort_unstable_by(f64::total_cmp);
+        self.least.truncate(self.wanted);
+        (self.least.len(), self.least.last().copied().unwrap_or(f64::NEG_INFINITY))
+    }
+}
+
 /// The search for the least setting that is good enough, among those from `least` to `most`: doubles until one is, then
 /// halves the distance to the last that was not. Larger settings are taken to be better.
 #[derive(Debug)]
@@ -109,6 +154,28 @@ mod tests {
     use super::*;
     use rand::rngs::SmallRng;
     use rand::{Rng, SeedableRng};
+
+    #[test]
+    fn the_nearest_are_those_that_sorting_finds() {
+        let mut rng = SmallRng::seed_from_u64(4);
+        for (count, wanted) in [(0, 3), (2, 3), (3, 3), (1000, 1), (1000, 10), (1000, 999), (50, 100), (5, 0)]
+        {
+            // with equal ones
+            let distances: Vec<f64> =
+                (0..count).map(|_| f64::from(rng.random_range(0..300u32)) - 7.0).collect();
+            let mut nearest = Nearest::new(wanted);
+            for &distance in &distances {
+                nearest.offer(distance).unwrap();
+                nearest.offer(f64::NAN).unwrap();
+                assert!(size_of_val(nearest.least.as_slice()) <= Nearest::most_bytes(wanted));
+            }
+            let mut sorted = distances;
+            sorted.sort_unstable_by(f64::total_cmp);
+            sorted.truncate(wanted);
+            let last = sorted.last().copied().unwrap_or(f64::NEG_INFINITY);
+            assert_eq!(nearest.end(), (sorted.len(), last), "{count} {wanted}");
+        }
+    }
 
     #[test]
     fn estimates_of_known_samples() {

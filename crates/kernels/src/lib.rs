@@ -26,8 +26,8 @@ mod arch;
 pub mod sparse;
 
 pub use arch::dispatch::{
-    ByteCode, CodeColumns, CodeHead, FAST_ENTRIES, FAST_QUAD, GROUP, Kernels, MAX_PLANES, PANEL, PLANE_BLOCK,
-    PRODUCT_EPS, PlaneSums, ROUNDING, SHORT, Tier, available, kernels,
+    BoundTerms, ByteCode, CodeColumns, CodeHead, FAST_ENTRIES, FAST_QUAD, GROUP, Kernels, MAX_PLANES, PANEL,
+    PLANE_BLOCK, PRODUCT_EPS, PlaneSums, ROUNDING, SHORT, Tier, available, kernels,
 };
 pub use arch::prefetch::{prefetch, prefetch_first, prefetch_line};
 pub use half::f16;

@@ -134,6 +134,7 @@ fn nothing_beyond_the_slices_is_touched() {
                 }
                 let floats = first.slice::<f32>(n, at_end);
                 floats.copy_from_slice(&random.floats(n));
+                k.below(floats, 0.5);
                 k.encode_i8(floats, third.slice::<i8>(n, at_end));
                 let n8 = n / 8 * 8;
                 let (codes, query) =

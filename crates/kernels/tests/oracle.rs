@@ -3,7 +3,9 @@
 mod support;
 
 use support::{Random, lengths, same_f16, widened};
-use vector_kernels::{FAST_ENTRIES, FAST_QUAD, GROUP, Kernels, MAX_PLANES, PANEL, available, f16};
+use vector_kernels::{
+    BoundTerms, FAST_ENTRIES, FAST_QUAD, GROUP, Kernels, MAX_PLANES, PANEL, available, f16,
+};
 
 /// Offsets of a slice in its allocation, in elements. Odd ones break every alignment but the element's own.
 const OFFSETS: [(usize, usize); 3] = [(0, 0), (1, 3), (5, 2)];
@@ -348,6 +350,38 @@ fn fastscan() {
                 // no more than both slices hold
                 k.fastscan(table, block, usize::MAX, &mut out);
                 assert_eq!(out, want(quads + 1), "{} {quads}", k.tier().name());
+            }
+        }
+    }
+}
+
+/// Bounds against double precision, damaged factors included, and what is below a limit, every length.
+#[test]
+fn code_bounds_and_what_is_below() {
+    for k in available() {
+        let mut random = Random(13);
+        for n in 0..70 {
+            let products: Vec<i32> = (0..n).map(|_| (random.bits() % 20_000) as i32 - 10_000).collect();
+            let (mut adds, scales) = (random.floats(n), random.floats(n));
+            let terms = BoundTerms { base: 2.0, add: 1.5, scale: -0.001, middle: 300.0, spread: 0.25 };
+            if n > 5 {
+                (adds[2], adds[4]) = (f32::NAN, f32::INFINITY);
+            }
+            let mut out = vec![7.0; n + 1];
+            k.code_bounds(&products, &adds, &scales, &terms, &mut out);
+            for i in 0..n {
+                let (p, a, s) = (f64::from(products[i]), f64::from(adds[i]), f64::from(scales[i]));
+                let want = 2.0 + 1.5 * a - 0.001 * (p - 300.0) * s - 0.25 * s.abs();
+                let near = (f64::from(out[i]) - want).abs() < 1e-5 * (1.0 + p.abs() * 1e-3);
+                assert!(
+                    near || want.is_nan() && out[i] == f32::INFINITY || want == f64::from(out[i]),
+                    "{n} {i}"
+                );
+            }
+            assert_eq!(out[n], 7.0);
+            for limit in [0.0, 2.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN] {
+                let want = (0..n.min(64)).filter(|i| out[*i] < limit).fold(0u64, |bits, i| bits | 1 << i);
+                assert_eq!(k.below(&out[..n], limit), want, "{} {n} {limit}", k.tier().name());
             }
         }
     }

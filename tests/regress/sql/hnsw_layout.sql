@@ -152,6 +152,9 @@ INSERT INTO t SELECT i, ARRAY[i % 2, 0, 0]::vector FROM generate_series(1, 3000)
 CREATE INDEX i ON t USING hnsw (v vector_l2_ops) WITH (layout = inline);
 SELECT count(*), count(DISTINCT id), bool_and(id % 2 = 1) FROM (SELECT * FROM t ORDER BY v <-> '[1,0,0]' LIMIT 1500) x;
 SELECT count(*), count(DISTINCT id) FROM (SELECT * FROM t ORDER BY v <-> '[1,0,0]' LIMIT 5000) x;
+SET hnsw.iterative_scan = relaxed_order;
+SELECT count(*), count(DISTINCT id) FROM (SELECT * FROM t ORDER BY v <-> '[1,0,0]' LIMIT 5000) x;
+RESET hnsw.iterative_scan;
 DROP TABLE t;
 
 -- Rows that come and go: inserted into an empty index, updated, deleted, vacuumed, inserted into the room that became free.

@@ -110,7 +110,14 @@ SELECT * FROM vector_index_tune('v_l2', 0);
 SELECT * FROM vector_index_tune('v_l2', 'NaN');
 BEGIN;
 UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'v_l2'::regclass;
+SAVEPOINT s;
 SELECT * FROM vector_index_recall('v_l2');
+ROLLBACK TO s;
+SELECT vector_index_prewarm('v_l2');
+ROLLBACK TO s;
+\set VERBOSITY default
+SELECT vector_index_info('v_l2');
+\set VERBOSITY terse
 ROLLBACK;
 -- An error on the way leaves nothing behind.
 CREATE FUNCTION trip(id int) RETURNS boolean LANGUAGE sql VOLATILE AS 'SELECT 1 / (id - 77) IS NOT NULL';

@@ -37,6 +37,14 @@ pub const FAST_ENOUGH: f64 = 0.010;
 pub const LOW_RECALL: f64 = 0.9;
 /// Recall that advice aims at.
 pub const TARGET_RECALL: f64 = 0.95;
+/// Seconds from which the build of a graph is long.
+const LONG_BUILD: f64 = 8.0 * 3600.0;
+/// Share of the machine's memory that a graph may take while it is built.
+const BUILD_SHARE: f64 = 0.5;
+/// Time of a build of lists, as a share of that of a graph: measured at a million rows (docs/scale.md).
+const LISTS_BUILD: f64 = 1.0 / 3.0;
+/// Rows of a list's share of the sample that centres are computed from.
+const SAMPLE_ROWS: u64 = 50;
 /// Share of dead rows or dying elements from which a vacuum is due.
 const DEAD_SHARE: f64 = 0.2;
 /// Share of free places from which a rebuild pays.
@@ -62,6 +70,8 @@ pub struct Machine {
     pub maintenance_memory: u64,
     /// threads of a build
     pub threads: u32,
+    /// bytes of memory
+    pub memory: u64,
 }
 
 /// Sizes and times of an index.
@@ -142,6 +152,34 @@ pub fn build_seconds(rows: f64, m: u32, ef_construction: u32, machine: &Machine)
     let deeper = (rows.max(1.0).ln() / BUILD_ROWS.ln()).max(1.0);
     let step = BUILD_SECONDS + BUILD_DISTANCES * machine.distance;
     rows * steps * step * deeper / f64::from(machine.threads.max(1))
+}
+
+/// Returns what an ivfflat index of `rows` values of `value` bytes takes, beside a graph of them; searches read as many
+/// lists as their number's root.
+fn expected_lists(graph: &Expected, rows: f64, value: u64, lists: u32, machine: &Machine) -> Expected {
+    let of_lists = f64::from(lists.max(1));
+    let read = rows / of_lists.sqrt() + of_lists;
+    Expected {
+        size: Some(ivfflat_size(rows, value, lists)),
+        build: graph.build.map(|seconds| seconds * LISTS_BUILD),
+        memory: Some(SAMPLE_ROWS.saturating_mul(u64::from(lists)).saturating_mul(value)),
+        latency: Some(read * (machine.distance + BYTE_SECONDS * value as f64)),
+    }
+}
+
+/// Why a graph is not what this machine can build, when lists are.
+fn lists_instead(graph: &Expected, machine: &Machine) -> Option<String> {
+    let memory = graph.memory.unwrap_or(0);
+    if memory as f64 > BUILD_SHARE * machine.memory as f64 {
+        return Some(format!(
+            "an hnsw graph takes about {} MB while it is built, and the machine has {} MB; lists are built from a sample",
+            memory >> 20,
+            machine.memory >> 20
+        ));
+    }
+    let hours = graph.build.unwrap_or(0.0) / 3600.0;
+    (hours * 3600.0 > LONG_BUILD)
+        .then(|| format!("the build of an hnsw graph takes about {hours:.0} hours, that of lists a third"))
 }
 
 /// Returns what an hnsw index of `rows` values of `value` bytes takes.
@@ -232,6 +270,8 @@ pub enum Statement {
     None,
     /// CREATE INDEX … USING hnsw
     CreateIndex(Key, Order),
+    /// CREATE INDEX … USING ivfflat, with so many lists
+    CreateLists(Key, Order, u32),
     /// REINDEX INDEX CONCURRENTLY
     Reindex,
     /// ALTER INDEX … SET (lists = …)
@@ -360,6 +400,24 @@ pub fn advise_column(column: &Column, machine: &Machine) -> Vec<Advice> {
             "; no index takes {dims} dimensions but one of bits: fetch some times LIMIT rows by it and order them by the column"
         );
     }
+    let why = format!(
+        "an exact answer over {rows:.0} rows takes about {:.0} ms; {seen}{assumed}{note}",
+        exact * 1e3
+    );
+    let indexed = match key {
+        Key::Column => value,
+        Key::Halfvec(dims) => value_size(ValueKind::Halfvec, dims),
+        Key::Binary(dims) => value_size(ValueKind::Bit, dims),
+    };
+    let lists = usual_lists(rows);
+    let in_lists = expected_lists(&plain, rows, indexed, lists, machine);
+    if has_lists(column.kind, key, order)
+        && let Some(reason) = lists_instead(&plain, machine)
+    {
+        let why = format!("{why}; {reason}. Its recall is that of ivfflat.probes: see vector_index_tune");
+        let statement = Statement::CreateLists(key, order, lists);
+        return Vec::from([advice("use_ivfflat", why, in_lists, statement)]);
+    }
     let mut found = Vec::new();
     if let Some(memory) = plain.memory.filter(|&memory| memory > machine.maintenance_memory) {
         let megabytes = memory.div_ceil(1 << 20);
@@ -375,12 +433,13 @@ pub fn advise_column(column: &Column, machine: &Machine) -> Vec<Advice> {
             Statement::MaintenanceMemory(megabytes),
         ));
     }
-    let why = format!(
-        "an exact answer over {rows:.0} rows takes about {:.0} ms; {seen}{assumed}{note}",
-        exact * 1e3
-    );
     found.push(advice(action, why, plain, Statement::CreateIndex(key, order)));
     found
+}
+
+/// Whether ivfflat has an operator class for it.
+fn has_lists(kind: ValueKind, key: Key, order: Order) -> bool {
+    !matches!(order, Order::L1 | Order::Jaccard) && (kind != ValueKind::Sparsevec || key != Key::Column)
 }
 
 /// What is known of an index.
@@ -422,6 +481,13 @@ pub enum Counted {
 pub fn usual_lists(rows: f64) -> u32 {
     let lists = if rows <= 1e6 { rows / 1000.0 } else { rows.sqrt() };
     (lists.round() as u32).clamp(1, 32_768)
+}
+
+/// Returns what to do about an index that could not be read: `what` says why.
+pub fn advise_damaged(index: &Index, what: &str) -> Advice {
+    let now = Expected { size: Some(index.size), ..Expected::default() };
+    let why = format!("it is damaged ({what}); hnsw_check and ivfflat_check say what is wrong");
+    advice("reindex", why, now, Statement::Reindex)
 }
 
 /// Returns what to do about an index; at least one row, and `none` when it is as it should be.

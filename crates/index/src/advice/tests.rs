@@ -1,7 +1,12 @@
 use super::*;
 
-const MACHINE: Machine =
-    Machine { distance: 0.1e-6, shared_buffers: 1 << 30, maintenance_memory: 64 << 20, threads: 2 };
+const MACHINE: Machine = Machine {
+    distance: 0.1e-6,
+    shared_buffers: 1 << 30,
+    maintenance_memory: 64 << 20,
+    threads: 2,
+    memory: 1 << 40,
+};
 
 fn column(rows: f64, dims: u32) -> Column {
     Column {
@@ -49,6 +54,33 @@ fn small_tables_need_no_index_and_large_ones_do() {
     let found = advise_column(&seen, &MACHINE);
     assert_eq!(found[1].statement, Statement::CreateIndex(Key::Column, Order::L2));
     assert!(found[1].why.contains("40 calls ordered by <->") && !found[1].why.contains("assumed"));
+}
+
+#[test]
+fn graphs_that_a_machine_cannot_build_give_way_to_lists() {
+    let small = Machine { memory: 4 << 30, ..MACHINE };
+    let found = advise_column(&column(5e6, 384), &small);
+    assert_eq!(actions(&found), ["use_ivfflat"]);
+    let Advice { statement, expected, why, .. } = &found[0];
+    // larger than shared_buffers: halfvecs
+    assert_eq!(*statement, Statement::CreateLists(Key::Halfvec(384), Order::Cosine, 2236));
+    assert!(why.contains("and the machine has 4096 MB"), "{why}");
+    assert!(expected.memory.unwrap() < 1 << 30 && expected.size.unwrap() > 5_000_000 * 776, "{expected:?}");
+    assert_eq!(advise_column(&column(5e6, 384), &MACHINE).pop().unwrap().action, "use_halfvec");
+    // a build of days
+    let found = advise_column(&column(4e9, 384), &Machine { memory: u64::MAX, ..MACHINE });
+    assert!(actions(&found) == ["use_ivfflat"] && found[0].why.contains("hours"), "{found:?}");
+    // for which ivfflat has no operator class
+    let taxicab = Column { queries: Some((Order::L1, 1, 1.0)), ..column(5e6, 384) };
+    assert_eq!(actions(&advise_column(&taxicab, &small)).last(), Some(&"use_halfvec"));
+}
+
+#[test]
+fn damaged_indexes_are_to_be_rebuilt() {
+    let facts = Index { size: 7 << 20, ..INDEX };
+    let advice = advise_damaged(&facts, "invalid record at block 3, offset 1");
+    assert_eq!((advice.action, advice.statement), ("reindex", Statement::Reindex));
+    assert!(advice.why.contains("invalid record at block 3, offset 1"));
 }
 
 #[test]

@@ -26,7 +26,7 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
 use self::arena::Values;
-use self::graph::Lists;
+use self::graph::{EQUAL, Lists};
 use self::insert::{Scratch, Stop, insert};
 use self::rows::{Found, NONE, Rows};
 use self::score::{Codes, Exact, Probes, Score, centre};
@@ -132,6 +132,11 @@ pub struct Builder<S> {
 impl<S: Space> Builder<S> {
     /// A builder of values of `space`. Parameters beyond their ranges are brought into them.
     pub fn new(space: S, params: Params) -> Self {
+        Self::from_layer(space, params, 0)
+    }
+
+    /// A builder of the layers from `layer` on: its own layer 0 is that one.
+    pub fn from_layer(space: S, params: Params, layer: u8) -> Self {
         let m = params.m.clamp(2, 100);
         let params = Params {
             m,
@@ -148,7 +153,7 @@ impl<S: Space> Builder<S> {
                 ef_construction: params.ef_construction,
                 values: Values::new(!S::FIXED_SIZE, chunk),
                 rows: Rows::new(chunk),
-                base_layer: Lists::new(layer_slots(m, 0), chunk),
+                base_layer: Lists::new(layer_slots(m, layer), chunk),
                 upper: Lists::new(layer_slots(m, 1), chunk),
             },
             rng: SmallRng::seed_from_u64(params.seed),
@@ -163,6 +168,20 @@ impl<S: Space> Builder<S> {
     /// From now on all rows of equal bytes share an element, however many they are.
     pub fn share_elements(&mut self) {
         self.elements.rows.share_elements();
+    }
+
+    /// Bytes that an element takes on average, in layers from `layer` on and with a value of `size` bytes; an arena's
+    /// unused part and [`scratch memory`](Self::scratch_bytes) are left out.
+    pub fn element_bytes(m: usize, layer: u8, size: usize) -> usize {
+        let list = |layer| Lists::list_bytes(layer_slots(m, layer));
+        // levels are drawn so that one of m elements reaches the next layer
+        list(layer) + list(1).div_ceil(m.max(2) - 1) + Rows::ROW_BYTES + size.next_multiple_of(8)
+    }
+
+    /// Bytes that all threads take beside the elements, of which there are `nodes`.
+    pub fn scratch_bytes(params: &Params, nodes: usize) -> usize {
+        Scratch::size(nodes, params.m, params.ef_construction, params.max_level)
+            .saturating_mul(params.threads.max(1))
     }
 
     /// The number of elements.
@@ -195,12 +214,39 @@ impl<S: Space> Builder<S> {
     /// # Errors
     /// When the bytes are no value of the space; the row is not taken then.
     pub fn push(&mut self, heap_tid: Tid, value: &[u8]) -> Result<Pushed, ValueError> {
-        self.elements.space.view(value)?;
+        self.push_at(heap_tid, value, None, false)
+    }
+
+    /// The latest element with the bytes of `value`.
+    pub(crate) fn element_of(&self, value: &[u8]) -> Option<u32> {
+        match self.find(value).0 {
+            Found::Nothing => None,
+            Found::Room(at) | Found::Full(at) => Some(at),
+        }
+    }
+
+    fn find(&self, value: &[u8]) -> (Found, u32) {
         let Elements { values, rows, .. } = &self.elements;
         let hash = rows::hash(value, self.hash_seed);
-        let found = rows.find(hash, |at| values.get(at as usize) == value);
+        (rows.find(hash, |at| values.get(at as usize) == value), hash)
+    }
+
+    /// As [`Self::push`]; a new element has this level, where one is given, and there is one, when `apart`.
+    ///
+    /// # Errors
+    /// As [`Self::push`].
+    pub(crate) fn push_at(
+        &mut self,
+        heap_tid: Tid,
+        value: &[u8],
+        level: Option<u8>,
+        apart: bool,
+    ) -> Result<Pushed, ValueError> {
+        self.elements.space.view(value)?;
+        let (found, hash) = self.find(value);
+        let found = if apart { Found::Nothing } else { found };
         if let Found::Room(at) = found {
-            let growth = rows.tid_growth();
+            let growth = self.elements.rows.tid_growth();
             let scratch = self.scratch(self.len(), self.top);
             if !self.within_budget(growth, scratch) || !self.elements.rows.add_tid(at, heap_tid) {
                 return Ok(Pushed::Full);
@@ -209,7 +255,8 @@ impl<S: Space> Builder<S> {
             return Ok(Pushed::Duplicate);
         }
         let mut rng = self.rng.clone();
-        let level = random_level(&mut rng, self.params.m, self.params.max_level);
+        let drawn = random_level(&mut rng, self.params.m, self.params.max_level);
+        let level = level.map_or(drawn, |level| level.min(self.params.max_level));
         let layers = usize::from(level);
         let Elements { values, rows, base_layer, upper, .. } = &self.elements;
         let growth = values.growth(value.len()) + rows.growth() + base_layer.growth(1) + upper.growth(layers);
@@ -248,10 +295,22 @@ impl<S: Space> Builder<S> {
     ///
     /// # Errors
     /// An allocation within the budget failed.
-    pub fn build(
+    pub fn build(self, progress: &AtomicU64, host: &mut dyn Coordinator) -> Result<Graph<S>, OutOfMemory> {
+        let mut workers = Workers::new(self.params.threads.saturating_sub(1), host);
+        self.build_part(progress, &mut workers, &|_| false)
+    }
+
+    /// As [`Self::build`], of a graph that is a part of a larger one: `is_root` tells nodes that hang elsewhere in the
+    /// tree which holds that together. They have no anchor here, and all others hang below one of them, if there are
+    /// any.
+    ///
+    /// # Errors
+    /// An allocation within the budget failed.
+    pub fn build_part(
         mut self,
         progress: &AtomicU64,
-        host: &mut dyn Coordinator,
+        workers: &mut Workers<'_>,
+        is_root: &dyn Fn(u32) -> bool,
     ) -> Result<Graph<S>, OutOfMemory> {
         let nodes = self.len();
         if self.entry == NONE {
@@ -263,20 +322,28 @@ impl<S: Space> Builder<S> {
             let Some(scratch) = Scratch::new(nodes, m, ef_construction, self.top) else { break };
             scratches.push(scratch);
         }
+        if scratches.is_empty() {
+            return Err(OutOfMemory);
+        }
         // without room for all, fewer work
-        let mut workers = Workers::new(scratches.len().checked_sub(1).ok_or(OutOfMemory)?, host);
-        let codes = self.codes(&mut workers)?;
+        workers.limit(scratches.len());
+        let codes = self.codes(workers)?;
         progress.fetch_add(1, Ordering::Relaxed);
         let work = Work { elements: &self.elements, entry: self.entry, next: AtomicU32::new(0), progress };
         match &codes {
-            Some(codes) => work.share(codes, &mut scratches, &mut workers)?,
-            None => work.share(Exact(&self.elements), &mut scratches, &mut workers)?,
+            Some(codes) => work.share(codes, &mut scratches, workers)?,
+            None => work.share(Exact(&self.elements), &mut scratches, workers)?,
         }
         drop(codes);
         let mut scratch = scratches.swap_remove(0);
         drop(scratches);
-        let unreachable = span(&mut self.elements, self.entry, &mut scratch, &mut workers)?;
+        let unreachable = span(&mut self.elements, self.entry, is_root, &mut scratch, workers)?;
         Ok(self.finish(unreachable))
+    }
+
+    /// The elements as they are, without any edges.
+    pub fn into_elements(self) -> Graph<S> {
+        self.finish(0)
     }
 
     /// Copies of the values for quick distances, where they pay, fit the budget, and are true enough.
@@ -382,6 +449,31 @@ pub struct Graph<S> {
     unreachable: usize,
 }
 
+/// What an edge is to its owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Role {
+    /// leads to the owner's anchor
+    Anchor,
+    /// leads to an element whose anchor is the owner
+    Child,
+    /// the heuristic has chosen it
+    Chosen,
+    /// another edge is closer to its end than the owner is
+    Spare,
+}
+
+/// An edge of a list.
+#[derive(Clone, Copy, Debug)]
+pub struct ListedEdge {
+    /// the node it leads to
+    pub node: u32,
+    /// its length
+    pub distance: f32,
+    /// what it is to the list's owner
+    pub role: Role,
+}
+
 /// One element of a graph.
 #[derive(Clone, Copy, Debug)]
 pub struct Element<'a, S> {
@@ -455,7 +547,31 @@ impl<'a, S: Space> Element<'a, S> {
     /// Its anchor: the neighbour in layer 0 that it hangs below in the tree that holds the graph together. The entry
     /// point has one of those that hang below it, an element without others none.
     pub fn anchor(&self) -> Option<u32> {
-        Some(self.elements.rows.get(self.node).hash).filter(|&anchor| anchor != NONE)
+        let anchor = self.elements.rows.get(self.node).hash;
+        // one that hangs elsewhere is its own
+        (anchor != NONE && anchor != self.node).then_some(anchor)
+    }
+
+    /// Makes `out` its edges in `layer`, nearest first; none above its level.
+    pub(crate) fn edges(&self, layer: u8, out: &mut Vec<ListedEdge>) -> Result<(), OutOfMemory> {
+        out.clear();
+        if layer > self.level() {
+            return Ok(());
+        }
+        let (lists, at) = self.elements.list(self.node, layer);
+        out.try_reserve(lists.slots())?;
+        let list = lists.lock(at);
+        out.extend((0..list.len()).map(|at| {
+            let node = list.node(at);
+            let role = match list.closer(at) {
+                _ if layer == 0 && self.anchor() == Some(node) => Role::Anchor,
+                _ if layer == 0 && self.elements.rows.get(node).hash == self.node => Role::Child,
+                closer if closer >= EQUAL => Role::Chosen,
+                _ => Role::Spare,
+            };
+            ListedEdge { node, distance: list.distance(at), role }
+        }));
+        Ok(())
     }
 
     /// Its neighbours in `layer`, nearest first, in layer 0 the anchor before them; none above its level.

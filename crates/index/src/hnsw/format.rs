@@ -383,6 +383,18 @@ pub fn check<B: BlockStore>(
     }
 }
 
+/// Reads the blocks that every search begins with, as far as they stand together; returns their range.
+///
+/// # Errors
+/// A block that cannot be read, or is none of such an index.
+pub fn read_first<B: BlockStore>(blocks: &mut B) -> Result<core::ops::Range<u32>, B::Error> {
+    match Layout::of(&read_meta(blocks)?).unwrap_or_default() {
+        // elements of all layers stand beside each other
+        Layout::V1 => Ok(0..0),
+        Layout::Inline => super::inline::info::read_upper(blocks),
+    }
+}
+
 /// Counts what an index consists of.
 ///
 /// # Errors

@@ -37,8 +37,11 @@ pub const fn automatic(kind: ValueKind, metric: Metric, dims: i32) -> bool {
 pub fn lists(rows: f64, dims: u16) -> u16 {
     let factor = if dims <= LONG { 4.0 } else { 2.0 };
     // a float beyond the range saturates
-    (factor * rows.max(0.0).sqrt()).clamp(1.0, f64::from(MAX_LISTS) / 2.0) as u16
+    (factor * rows.max(0.0).sqrt()).min(rows / LEAST_ROWS).clamp(1.0, f64::from(MAX_LISTS) / 2.0) as u16
 }
+
+/// Lists of fewer rows would be pages that are mostly empty.
+const LEAST_ROWS: f64 = 50.0;
 
 /// Values of more dimensions than this are long.
 const LONG: u16 = 512;
@@ -49,7 +52,8 @@ mod tests {
 
     #[test]
     fn lists_grow_with_the_root_of_the_rows() {
-        assert_eq!([lists(0.0, 3), lists(1e6, 128), lists(1e6, 768)], [1, 4000, 2000]);
+        assert_eq!([0.0, 49.0, 2500.0, 1e6].map(|rows| lists(rows, 128)), [1, 1, 50, 4000]);
+        assert_eq!(lists(1e6, 768), 2000);
         assert_eq!((lists(1e12, 3), lists(f64::NAN, 3)), (16_384, 1));
     }
 

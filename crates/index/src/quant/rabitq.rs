@@ -200,6 +200,12 @@ impl Query {
         self.scale * (product as f32 - self.middle)
     }
 
+    /// What turns a product p with a code into <y, Pq>: times the first, after the second is taken from it.
+    #[inline(always)]
+    pub const fn product_terms(&self) -> (f32, f32) {
+        (self.scale, self.middle)
+    }
+
     /// The estimate from the product with a code, its factors, and the exact distance `base` of its centre (squared
     /// for [`Measure::L2`]).
     #[inline(always)]

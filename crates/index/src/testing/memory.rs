@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::lock::{Again, FairLock};
+use crate::hnsw::meta::INLINE_PAGE_ID;
 use crate::storage::blocks::{BlockStore, FIFTH_BLOCK, LockMode, OperationLock, PageRef, PageUpdate};
 use crate::storage::page::{Corruption, Damage, INVALID_BLOCK};
 use crate::storage::verify;
@@ -191,8 +192,9 @@ impl Store {
 
     fn faults(&self, bytes: &[u8], block: u32) -> Vec<Damage> {
         let mut faults = Vec::new();
-        // the first block of every index here is a meta page, whose contents are no items
-        verify::page(bytes, self.page_id, block != 0, |fault| faults.push(fault));
+        // the first block of every index here is a meta page, whose contents are no items; slots are none either
+        let items = block != 0 && self.page_id != INLINE_PAGE_ID;
+        verify::page(bytes, self.page_id, items, |fault| faults.push(fault));
         faults
     }
 }

@@ -1,4 +1,5 @@
-//! Bytes that do not fit in memory, in runs that are written once and read from front to back.
+//! Bytes that do not fit in memory: runs that are written one after another, and files that grow side by side. Both are
+//! read from front to back.
 
 /// Where runs are kept. Errors leave by unwinding or by a jump, as the store likes.
 pub trait Runs {
@@ -10,6 +11,74 @@ pub trait Runs {
     fn read(&mut self, run: usize, bytes: &mut [u8]) -> usize;
     /// Forgets all runs.
     fn clear(&mut self);
+}
+
+/// Where files are kept that grow at their ends, any number side by side. Errors leave by unwinding or by a jump, as the
+/// store likes.
+pub trait Files {
+    /// Begins an empty file. Returns its number.
+    fn create(&mut self) -> usize;
+    /// Adds bytes to a file that is not being read.
+    fn append(&mut self, file: usize, bytes: &[u8]);
+    /// From now on a file is read, from its front; nothing is added any more.
+    fn rewind(&mut self, file: usize);
+    /// Reads the next bytes, as many as fit and are left. Returns how many.
+    fn read(&mut self, file: usize, bytes: &mut [u8]) -> usize;
+    /// Removes a file, which need not be there.
+    fn remove(&mut self, file: usize);
+}
+
+/// Files in memory.
+#[derive(Debug, Default)]
+pub struct MemoryFiles {
+    files: Vec<Option<(Vec<u8>, usize)>>,
+}
+
+impl MemoryFiles {
+    /// Bytes of all files that were not removed.
+    pub fn bytes(&self) -> usize {
+        self.files.iter().flatten().map(|file| file.0.len()).sum()
+    }
+
+    /// Cuts `bytes` off the end of a file, as damage does.
+    pub fn cut(&mut self, file: usize, bytes: usize) {
+        if let Some(Some((content, _))) = self.files.get_mut(file) {
+            content.truncate(content.len().saturating_sub(bytes));
+        }
+    }
+}
+
+impl Files for MemoryFiles {
+    fn create(&mut self) -> usize {
+        self.files.push(Some((Vec::new(), 0)));
+        self.files.len() - 1
+    }
+
+    fn append(&mut self, file: usize, bytes: &[u8]) {
+        if let Some(Some((content, _))) = self.files.get_mut(file) {
+            content.extend_from_slice(bytes);
+        }
+    }
+
+    fn rewind(&mut self, file: usize) {
+        if let Some(Some((_, at))) = self.files.get_mut(file) {
+            *at = 0;
+        }
+    }
+
+    fn read(&mut self, file: usize, bytes: &mut [u8]) -> usize {
+        let Some(Some((content, at))) = self.files.get_mut(file) else { return 0 };
+        let count = bytes.len().min(content.len().saturating_sub(*at));
+        bytes[..count].copy_from_slice(&content[*at..*at + count]);
+        *at += count;
+        count
+    }
+
+    fn remove(&mut self, file: usize) {
+        if let Some(file) = self.files.get_mut(file) {
+            *file = None;
+        }
+    }
 }
 
 #[cfg(test)]

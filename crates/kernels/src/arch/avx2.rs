@@ -1,7 +1,8 @@
 //! Kernels for AVX2 with FMA and F16C: eight floats to a vector.
 
 use super::dispatch::{
-    ByteCode, CodeColumns, CodeHead, FAST_ENTRIES, FAST_QUAD, Kernels, PANEL, PLANE_BLOCK, PlaneSums, Tier,
+    BoundTerms, ByteCode, CodeColumns, CodeHead, FAST_ENTRIES, FAST_QUAD, Kernels, PANEL, PLANE_BLOCK,
+    PlaneSums, Tier,
 };
 use super::{cosine, generic, jaccard, scalar};
 use core::arch::x86_64::*;
@@ -32,6 +33,17 @@ const BLOCK: usize = 32;
 
 /// Eight lanes on, eight lanes off: a window that starts 8 - n lanes in has its first n lanes on.
 static WINDOW: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
+
+/// 32 bytes off, 32 bytes on: a window that starts n bytes in has its last n bytes on.
+static REST: [u8; 64] = {
+    let mut bytes = [0; 64];
+    let mut at = 32;
+    while at < 64 {
+        bytes[at] = 0xff;
+        at += 1;
+    }
+    bytes
+};
 
 /// Defines functions that inline into each other and into the kernels.
 macro_rules! simd_ops {
@@ -267,13 +279,21 @@ unsafe fn plane_products(
     let select = _mm256_set1_epi64x(0x8040_2010_0804_0201_u64 as i64);
     let pairs = _mm256_set1_epi16(1);
     let whole = n & !31;
+    let mut last = _mm256_setzero_si256();
+    if whole > 0 {
+        // SAFETY: the query has n >= 32 bytes, and 32 bytes of the array begin at n - whole < 32.
+        unsafe {
+            let in_rest = _mm256_loadu_si256(REST.as_ptr().add(n - whole).cast());
+            last = _mm256_and_si256(_mm256_loadu_si256(query.add(n - 32).cast()), in_rest);
+        }
+    }
     for i in 0..count {
         let (mut sum, mut rest) = (products_zero(), 0);
         for p in 0..planes {
             let weight = _mm256_set1_epi8(1 << p);
             // SAFETY: code i is one of the `count` that the caller vouches for, each of planes * n / 8 bytes; a
-            // step reads four of a plane's bytes for 32 of the query's n; the rest, less than 32, is left to
-            // the scalar kernel.
+            // step reads four of a plane's bytes for 32 of the query's n; a plane of less than four is left to the
+            // scalar kernel.
             unsafe {
                 let plane = codes.add(i * stride + p * (n / 8));
                 let mut j = 0;
@@ -286,10 +306,16 @@ unsafe fn plane_products(
                     sum = _mm256_add_epi32(sum, _mm256_madd_epi16(products, pairs));
                     j += 32;
                 }
-                if whole < n {
+                if whole > 0 && whole < n {
+                    // the four bytes that end with the plane; the query's are zero for what was met before
+                    let bits = _mm256_set1_epi32(plane.add(n / 8 - 4).cast::<i32>().read_unaligned());
+                    let bytes = _mm256_and_si256(_mm256_shuffle_epi8(bits, spread), select);
+                    let weights = _mm256_and_si256(_mm256_cmpeq_epi8(bytes, select), weight);
+                    let products = _mm256_maddubs_epi16(weights, last);
+                    sum = _mm256_add_epi32(sum, _mm256_madd_epi16(products, pairs));
+                } else if whole < n {
                     let mut tail = 0;
-                    let plane = plane.add(whole / 8);
-                    scalar::plane_products(plane, 0, 1, 1, query.add(whole), n - whole, &raw mut tail);
+                    scalar::plane_products(plane, 0, 1, 1, query, n, &raw mut tail);
                     rest += tail << p;
                 }
             }
@@ -352,6 +378,20 @@ unsafe fn fastscan(table: *const u8, block: *const u8, quads: usize, out: *mut u
     }
 }
 
+#[target_feature(enable = "avx2,fma,f16c,popcnt,bmi2")]
+unsafe fn below(a: *const f32, n: usize, limit: f32) -> u64 {
+    let (limits, whole) = (splat(limit), n / W * W);
+    let mut bits = 0;
+    // SAFETY: the caller vouches for n elements; a step reads W of them, the tail what is left.
+    unsafe {
+        for i in (0..whole).step_by(W) {
+            let less = _mm256_cmp_ps::<_CMP_LT_OQ>(load_f32(a.add(i)), limits);
+            bits |= (_mm256_movemask_ps(less) as u64) << i;
+        }
+        bits | scalar::below(a.add(whole), n - whole, limit).checked_shl(whole as u32).unwrap_or(0)
+    }
+}
+
 /// Whole vectors are written, so that a kernel that reads them finds each in one write.
 #[target_feature(enable = "avx2,fma,f16c,popcnt,bmi2")]
 unsafe fn copy_short(from: *const u8, to: *mut u8, n: usize) {
@@ -382,6 +422,7 @@ compiled_kernels! { "avx2,fma,f16c,popcnt,bmi2";
     inner_product_byte_panel(rows: *const *const i8, count: usize, panel: *const u8, n: usize, out: *mut i32);
     code_l2_bounds(rows: *const CodeHead, n: usize, columns: *const CodeColumns, products: *const i32, out: *mut f32);
     code_inner_product_bounds(rows: *const CodeHead, n: usize, columns: *const CodeColumns, products: *const i32, out: *mut f32);
+    code_bounds(products: *const i32, adds: *const f32, scales: *const f32, n: usize, terms: *const BoundTerms, out: *mut f32);
     encode_i8(a: *const f32, out: *mut i8, n: usize) -> ByteCode;
     hadamard_f32(a: *mut f32, n: usize);
 }

@@ -2,8 +2,8 @@
 //! whole vectors.
 
 use super::dispatch::{
-    ByteCode, CodeColumns, CodeHead, FAST_ENTRIES, FAST_QUAD, GROUP, Kernels, PANEL, PLANE_BLOCK, PlaneSums,
-    Tier,
+    BoundTerms, ByteCode, CodeColumns, CodeHead, FAST_ENTRIES, FAST_QUAD, GROUP, Kernels, MAX_PLANES, PANEL,
+    PLANE_BLOCK, PlaneSums, Tier,
 };
 use super::{cosine, generic, jaccard, scalar};
 use core::arch::x86_64::*;
@@ -312,11 +312,10 @@ unsafe fn inner_product_byte_panel(
     }
 }
 
-/// Codes that meet the query at once.
-const PLANE_CODES: usize = 4;
+/// Codes that meet the query at once: a sum of a vector for each, of the 32 that there are.
+const PLANE_CODES: usize = 16;
 
-/// A bit of a plane becomes the weight of the plane in its byte, or zero, and one instruction multiplies 64 of
-/// them with the query's bytes.
+/// The bits of an element become a byte, and one instruction multiplies 64 of them with the query's.
 #[target_feature(
     enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vpopcntdq,avx2,fma,f16c,popcnt,bmi2"
 )]
@@ -329,50 +328,147 @@ unsafe fn plane_products(
     n: usize,
     out: *mut i32,
 ) {
+    // SAFETY: the same contract.
+    unsafe {
+        match planes {
+            0 => out.write_bytes(0, count),
+            1 => plane_batches::<1>(codes, stride, count, query, n, out),
+            2 => plane_batches::<2>(codes, stride, count, query, n, out),
+            3 => plane_batches::<3>(codes, stride, count, query, n, out),
+            _ => plane_batches::<MAX_PLANES>(codes, stride, count, query, n, out),
+        }
+    }
+}
+
+#[target_feature(
+    enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vpopcntdq,avx2,fma,f16c,popcnt,bmi2"
+)]
+unsafe fn plane_batches<const P: usize>(
+    codes: *const u8,
+    stride: usize,
+    count: usize,
+    query: *const i8,
+    n: usize,
+    out: *mut i32,
+) {
     let mut done = 0;
-    while done < count {
-        let batch = PLANE_CODES.min(count - done);
-        let mut sums = [_mm512_setzero_si512(); PLANE_CODES];
-        for p in 0..planes {
-            let weight = _mm512_set1_epi8(1 << p);
-            let mut j = 0;
-            // SAFETY: code `done + i` is one of the `count` that the caller vouches for, each of planes * n / 8
-            // bytes; a step reads the 8 bytes for 64 elements, or the plane's last 8 when 64 were met before,
-            // or all of a plane of less than 8, and as much of the query's n.
-            unsafe {
-                while n - j >= 64 {
-                    let bytes = load_bytes(query.add(j).cast());
-                    for (i, sum) in sums.iter_mut().take(batch).enumerate() {
-                        let plane = codes.add((done + i) * stride + p * (n / 8) + j / 8);
-                        let bits = plane.cast::<u64>().read_unaligned();
-                        *sum = _mm512_dpbusd_epi32(*sum, _mm512_maskz_mov_epi8(bits, weight), bytes);
-                    }
-                    j += 64;
+    // SAFETY: batches are of codes that the caller vouches for, with as many places.
+    unsafe {
+        while count - done >= PLANE_CODES {
+            let (codes, out) = (codes.add(done * stride), out.add(done));
+            plane_batch::<P, PLANE_CODES>(codes, done * stride, stride, query, n, out);
+            done += PLANE_CODES;
+        }
+        while count - done >= 4 {
+            plane_batch::<P, 4>(codes.add(done * stride), done * stride, stride, query, n, out.add(done));
+            done += 4;
+        }
+        while done < count {
+            plane_batch::<P, 1>(codes.add(done * stride), done * stride, stride, query, n, out.add(done));
+            done += 1;
+        }
+    }
+}
+
+/// [`plane_products`] with exactly `C` codes; `before` bytes can be read before them.
+#[inline]
+#[target_feature(
+    enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vpopcntdq,avx2,fma,f16c,popcnt,bmi2"
+)]
+unsafe fn plane_batch<const P: usize, const C: usize>(
+    codes: *const u8,
+    before: usize,
+    stride: usize,
+    query: *const i8,
+    n: usize,
+    out: *mut i32,
+) {
+    let mut sums = [_mm512_setzero_si512(); C];
+    let (plane_size, mut j) = (n / 8, 0);
+    // SAFETY: code i is one of the C that the caller vouches for, each of P * n / 8 bytes; a step reads the 8
+    // bytes for 64 elements of each plane, and as much of the query's n.
+    unsafe {
+        while n - j >= 64 {
+            let bytes = load_bytes(query.add(j).cast());
+            for (i, sum) in sums.iter_mut().enumerate() {
+                let code = codes.add(i * stride + j / 8);
+                let mut elements = _mm512_setzero_si512();
+                for p in 0..P {
+                    let bits = code.add(p * plane_size).cast::<u64>().read_unaligned();
+                    elements = _mm512_mask_add_epi8(elements, bits, elements, _mm512_set1_epi8(1 << p));
                 }
-                if j < n {
-                    let bytes = tail_bytes(query.add(j).cast(), n - j);
-                    for (i, sum) in sums.iter_mut().take(batch).enumerate() {
-                        let plane = codes.add((done + i) * stride + p * (n / 8) + j / 8);
-                        let bits = if j > 0 {
-                            // the eight bytes that end where the plane ends, without those that were met before
-                            plane.add((n - j) / 8).sub(8).cast::<u64>().read_unaligned() >> (64 - (n - j))
-                        } else {
-                            let mut bits = [0u8; 8];
-                            core::ptr::copy_nonoverlapping(plane, bits.as_mut_ptr(), n / 8);
-                            u64::from_le_bytes(bits)
-                        };
-                        let weights = _mm512_maskz_mov_epi8(bits, weight);
-                        *sum = _mm512_dpbusd_epi32(*sum, weights, bytes);
-                    }
+                *sum = _mm512_dpbusd_epi32(*sum, elements, bytes);
+            }
+            j += 64;
+        }
+    }
+    let rest = n - j;
+    if rest > 0 {
+        // The 64 elements that end with the plane are looked at, and the query's bytes are zero for those that were met
+        // before, or belong to another plane. What lies before the first plane may not be read: it is copied.
+        let skipped = 64 - rest;
+        // SAFETY: the query has `rest` bytes from j on; bytes masked out are not accessed. Code i has P planes, and
+        // `before` bytes lie before the first code.
+        unsafe {
+            let bytes =
+                _mm512_maskz_loadu_epi8(u64::MAX << skipped, query.wrapping_add(j).wrapping_sub(skipped));
+            for (i, sum) in sums.iter_mut().enumerate() {
+                let mut elements = _mm512_setzero_si512();
+                for p in 0..P {
+                    let end = i * stride + (p + 1) * plane_size;
+                    let bits = if plane_size >= 8 || before + end >= 8 {
+                        codes.offset(end as isize - 8).cast::<u64>().read_unaligned()
+                    } else {
+                        let mut bits = [0u8; 8];
+                        let last = bits.as_mut_ptr().add(8 - plane_size);
+                        core::ptr::copy_nonoverlapping(codes.add(end - plane_size), last, plane_size);
+                        u64::from_le_bytes(bits)
+                    };
+                    elements = _mm512_mask_add_epi8(elements, bits, elements, _mm512_set1_epi8(1 << p));
                 }
+                *sum = _mm512_dpbusd_epi32(*sum, elements, bytes);
             }
         }
-        for (i, sum) in sums.iter().take(batch).enumerate() {
-            // SAFETY: done + i is below `count`, for which the caller has places.
-            unsafe { *out.add(done + i) = _mm512_reduce_add_epi32(*sum) };
-        }
-        done += batch;
     }
+    // SAFETY: the caller has places for C integers.
+    unsafe {
+        if let Ok(sums) = <&[__m512i; PLANE_CODES]>::try_from(&sums[..]) {
+            _mm512_storeu_si512(out.cast(), totals(sums));
+        } else {
+            for (i, sum) in sums.iter().enumerate() {
+                *out.add(i) = _mm512_reduce_add_epi32(*sum);
+            }
+        }
+    }
+}
+
+/// The sums of the lanes of 16 vectors.
+#[inline]
+#[target_feature(
+    enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vpopcntdq,avx2,fma,f16c,popcnt,bmi2"
+)]
+fn totals(x: &[__m512i; 16]) -> __m512i {
+    let by_two = |a, b| _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+    let by_four = |a, b| _mm512_add_epi32(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
+    let four = |at: usize| by_four(by_two(x[at], x[at + 1]), by_two(x[at + 2], x[at + 3]));
+    fold_lanes(four(0), four(4), four(8), four(12), |a, b| _mm512_add_epi32(a, b))
+}
+
+/// The four 128-bit lanes of each of four vectors, added to one lane of the result.
+#[inline]
+#[target_feature(
+    enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vpopcntdq,avx2,fma,f16c,popcnt,bmi2"
+)]
+fn fold_lanes(
+    a: __m512i,
+    b: __m512i,
+    c: __m512i,
+    d: __m512i,
+    add: impl Fn(__m512i, __m512i) -> __m512i,
+) -> __m512i {
+    let half = |a, b| add(_mm512_shuffle_i64x2::<0x44>(a, b), _mm512_shuffle_i64x2::<0xee>(a, b));
+    let (low, high) = (half(a, b), half(c, d));
+    add(_mm512_shuffle_i64x2::<0x88>(low, high), _mm512_shuffle_i64x2::<0xdd>(low, high))
 }
 
 /// Quads that fill a vector.
@@ -425,14 +521,7 @@ unsafe fn fastscan(table: *const u8, block: *const u8, quads: usize, out: *mut u
         }
         let low_even = _mm512_sub_epi16(low, _mm512_slli_epi16::<8>(low_odd));
         let high_even = _mm512_sub_epi16(high, _mm512_slli_epi16::<8>(high_odd));
-        // the four lanes of each of the four vectors come together in one lane
-        let half =
-            |a, b| _mm512_add_epi16(_mm512_shuffle_i64x2::<0x44>(a, b), _mm512_shuffle_i64x2::<0xee>(a, b));
-        let (lows, highs) = (half(low_even, low_odd), half(high_even, high_odd));
-        let all = _mm512_add_epi16(
-            _mm512_shuffle_i64x2::<0x88>(lows, highs),
-            _mm512_shuffle_i64x2::<0xdd>(lows, highs),
-        );
+        let all = fold_lanes(low_even, low_odd, high_even, high_odd, |a, b| _mm512_add_epi16(a, b));
         let all = _mm512_permutexvar_epi16(order, all);
         low_sums = _mm512_add_epi32(low_sums, _mm512_cvtepu16_epi32(_mm512_castsi512_si256(all)));
         high_sums = _mm512_add_epi32(high_sums, _mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64::<1>(all)));
@@ -442,6 +531,22 @@ unsafe fn fastscan(table: *const u8, block: *const u8, quads: usize, out: *mut u
         _mm512_storeu_si512(out.cast(), low_sums);
         _mm512_storeu_si512(out.add(FAST_ENTRIES / 2).cast(), high_sums);
     }
+}
+
+#[target_feature(
+    enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vpopcntdq,avx2,fma,f16c,popcnt,bmi2"
+)]
+unsafe fn below(a: *const f32, n: usize, limit: f32) -> u64 {
+    let (limit, mut bits) = (splat(limit), 0);
+    for i in (0..n).step_by(W) {
+        // SAFETY: the caller vouches for n elements; those beyond are masked out, and not compared.
+        unsafe {
+            let lanes = _bzhi_u32(0xffff, (n - i).min(W) as u32) as __mmask16;
+            let x = _mm512_maskz_loadu_ps(lanes, a.add(i));
+            bits |= u64::from(_mm512_mask_cmp_ps_mask::<_CMP_LT_OQ>(lanes, x, limit)) << i;
+        }
+    }
+    bits
 }
 
 /// Whole vectors are written, so that a kernel that reads them finds each in one write.
@@ -464,6 +569,7 @@ unsafe fn copy_short(from: *const u8, to: *mut u8, n: usize) {
 compiled_kernels! { "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vpopcntdq,avx2,fma,f16c,popcnt,bmi2";
     code_l2_bounds(rows: *const CodeHead, n: usize, columns: *const CodeColumns, products: *const i32, out: *mut f32);
     code_inner_product_bounds(rows: *const CodeHead, n: usize, columns: *const CodeColumns, products: *const i32, out: *mut f32);
+    code_bounds(products: *const i32, adds: *const f32, scales: *const f32, n: usize, terms: *const BoundTerms, out: *mut f32);
     encode_i8(a: *const f32, out: *mut i8, n: usize) -> ByteCode;
     hadamard_f32(a: *mut f32, n: usize);
 }

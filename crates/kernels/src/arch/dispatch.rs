@@ -125,6 +125,22 @@ pub const FAST_ENTRIES: usize = 32;
 /// Bytes of a block, and of the table, for a quad of elements.
 pub const FAST_QUAD: usize = 16;
 
+/// What estimates of one centre have in common ([`Kernels::code_bounds`]).
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[repr(C)]
+pub struct BoundTerms {
+    /// what every bound begins with
+    pub base: f32,
+    /// what first factors are multiplied with
+    pub add: f32,
+    /// what second factors are multiplied with, beside the product
+    pub scale: f32,
+    /// what is taken from every product
+    pub middle: f32,
+    /// what the magnitudes of second factors are multiplied with; it is taken from the bound
+    pub spread: f32,
+}
+
 /// Vectors handed to a panel kernel at a time.
 const BATCH: usize = 8;
 
@@ -135,6 +151,7 @@ type BytePanel = unsafe fn(*const *const i8, usize, *const u8, usize, *mut i32);
 type CodeBounds = unsafe fn(*const CodeHead, usize, *const CodeColumns, *const i32, *mut f32);
 type PlaneProducts = unsafe fn(*const u8, usize, usize, usize, *const i8, usize, *mut i32);
 type FastScan = unsafe fn(*const u8, *const u8, usize, *mut u32);
+type PlaneBounds = unsafe fn(*const i32, *const f32, *const f32, usize, *const BoundTerms, *mut f32);
 type EncodePlanes = unsafe fn(*const f32, *const f32, usize, usize, f32, *mut u8) -> PlaneSums;
 type InPlace = unsafe fn(*mut f32, usize);
 type Encode = unsafe fn(*const f32, *mut i8, usize) -> ByteCode;
@@ -157,6 +174,7 @@ pub struct Kernels {
     // planes (at most MAX_PLANES), a query of a multiple of eight bytes and its length; `hadamard_f32` a power of two;
     // `encode_planes` a multiple of PLANE_BLOCK, the planes (1 to MAX_PLANES) and planes * n / 8 writable bytes.
     // `fastscan` gets a table and a block of FAST_QUAD bytes a quad for so many quads and writes FAST_ENTRIES integers.
+    // `code_bounds` gets that many products, first and second factors, and places. `below` gets at most 64 numbers.
     // `copy_short` gets at most SHORT, and its `*mut` is writable for SHORT bytes.
     pub(crate) tier: Tier,
     pub(crate) l2_squared_f32: Pair<f32, f32>,
@@ -183,6 +201,8 @@ pub struct Kernels {
     pub(crate) plane_products: PlaneProducts,
     pub(crate) encode_planes: EncodePlanes,
     pub(crate) fastscan: FastScan,
+    pub(crate) code_bounds: PlaneBounds,
+    pub(crate) below: unsafe fn(*const f32, usize, f32) -> u64,
     pub(crate) hadamard_f32: InPlace,
     pub(crate) hamming: Pair<u8, u64>,
     pub(crate) jaccard_distance: Pair<u8, f64>,
@@ -493,6 +513,32 @@ impl Kernels {
         // SAFETY: table and block hold FAST_QUAD bytes for each of the quads and `&mut` overlaps no `&`; a table of
         // kernels is reachable only on a CPU with its features.
         unsafe { (self.fastscan)(table.as_ptr(), block.as_ptr(), quads, out.as_mut_ptr()) }
+    }
+
+    /// Bounds from products of codes and their factors: `base + add * a + (scale * (p - middle)) * s - spread * |s|` of
+    /// each product `p`, first factor `a` and second one `s`; infinite where that is no number.
+    #[inline]
+    pub fn code_bounds(
+        &self,
+        products: &[i32],
+        adds: &[f32],
+        scales: &[f32],
+        terms: &BoundTerms,
+        out: &mut [f32],
+    ) {
+        let n = products.len().min(adds.len()).min(scales.len()).min(out.len());
+        // SAFETY: all slices hold at least n elements and `&mut` overlaps no `&`; a table is reachable only on a CPU
+        // with its features.
+        unsafe {
+            (self.code_bounds)(products.as_ptr(), adds.as_ptr(), scales.as_ptr(), n, terms, out.as_mut_ptr())
+        }
+    }
+
+    /// Which of the first 64 numbers are below a limit: bit `i` for number `i`.
+    #[inline]
+    pub fn below(&self, a: &[f32], limit: f32) -> u64 {
+        // SAFETY: the slice holds as many elements as that; a table is reachable only on a CPU with its features.
+        unsafe { (self.below)(a.as_ptr(), a.len().min(64), limit) }
     }
 
     /// Makes the code of the residual r = x - c in `planes` bits an element (see [`Kernels::plane_products`]

@@ -511,6 +511,8 @@ macro_rules! kernel_table {
             plane_products,
             encode_planes,
             fastscan,
+            code_bounds,
+            below,
             hadamard_f32,
             hamming,
             jaccard_distance,

@@ -4,7 +4,7 @@
 //! lets the compiler use the vector unit of the target's baseline.
 
 use super::dispatch::{
-    ByteCode, CodeColumns, CodeHead, FAST_ENTRIES, FAST_QUAD, GROUP, Kernels, PANEL, PLANE_BLOCK,
+    BoundTerms, ByteCode, CodeColumns, CodeHead, FAST_ENTRIES, FAST_QUAD, GROUP, Kernels, PANEL, PLANE_BLOCK,
     PRODUCT_EPS, PlaneSums, ROUNDING, Tier,
 };
 use super::{cosine, jaccard, per_step};
@@ -408,6 +408,40 @@ unsafe fn fastscan(table: *const u8, block: *const u8, quads: usize, out: *mut u
     }
 }
 
+#[inline(always)]
+pub(super) unsafe fn code_bounds(
+    products: *const i32,
+    adds: *const f32,
+    scales: *const f32,
+    n: usize,
+    terms: *const BoundTerms,
+    out: *mut f32,
+) {
+    // SAFETY: the caller passes n readable elements three times, terms, and n writable places that overlap none of them
+    // (the contract of `Kernels`).
+    let (products, adds, scales, terms, out) = unsafe {
+        (
+            from_raw_parts(products, n),
+            from_raw_parts(adds, n),
+            from_raw_parts(scales, n),
+            *terms,
+            from_raw_parts_mut(out, n),
+        )
+    };
+    for (((out, product), add), scale) in out.iter_mut().zip(products).zip(adds).zip(scales) {
+        let along = terms.scale * (*product as f32 - terms.middle);
+        let bound = terms.base + terms.add * add + along * scale - terms.spread * scale.abs();
+        *out = if bound.is_nan() { f32::INFINITY } else { bound };
+    }
+}
+
+#[inline(always)]
+pub(super) unsafe fn below(a: *const f32, n: usize, limit: f32) -> u64 {
+    // SAFETY: the caller passes n readable elements (the contract of `Kernels`).
+    let a = unsafe { from_raw_parts(a, n) };
+    a.iter().enumerate().fold(0, |bits, (i, x)| bits | u64::from(*x < limit) << i)
+}
+
 /// Butterflies of ever larger distance: every tier's, compiled with its features.
 #[inline(always)]
 pub(super) unsafe fn hadamard_f32(a: *mut f32, n: usize) {
@@ -533,6 +567,8 @@ pub(crate) static KERNELS: Kernels = Kernels {
     plane_products,
     encode_planes,
     fastscan,
+    code_bounds,
+    below,
     hadamard_f32,
     hamming,
     jaccard_distance,

@@ -81,6 +81,11 @@ impl Lists {
         self.lines.len()
     }
 
+    /// Bytes of a list of `slots` edges.
+    pub fn list_bytes(slots: usize) -> usize {
+        slots.div_ceil(LINE) * size_of::<Line>() + (1 + slots + slots.div_ceil(4)) * size_of::<u32>()
+    }
+
     /// Bytes that `lists` more would allocate.
     pub fn growth(&self, lists: usize) -> usize {
         self.lines.growth(lists) + self.sides.growth(lists)
@@ -152,6 +157,11 @@ impl Locked<'_> {
     /// The number of edges the list may have.
     pub fn slots(&self) -> usize {
         self.slots
+    }
+
+    /// The number of edges.
+    pub fn len(&self) -> usize {
+        self.len
     }
 
     /// Whether no edge can be added.

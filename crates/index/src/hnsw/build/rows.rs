@@ -70,6 +70,9 @@ pub(super) struct Rows {
 }
 
 impl Rows {
+    /// Bytes of an element.
+    pub const ROW_BYTES: usize = size_of::<Row>() + 2 * size_of::<u32>();
+
     /// No rows.
     pub fn new(chunk: usize) -> Self {
         Rows {

@@ -54,20 +54,33 @@ enum Lost {
 }
 
 /// Gives every node an anchor, that of `entry` being one of those below it; returns how many had to be given edges.
+/// Where `is_root` names nodes, these hang elsewhere and are their own anchors here, and the tree grows from all of them.
 pub(super) fn span<S: Space>(
     elements: &mut Elements<S>,
     entry: u32,
+    is_root: &dyn Fn(u32) -> bool,
     scratch: &mut Scratch,
     workers: &mut Workers<'_>,
 ) -> Result<usize, Stop> {
     let nodes = elements.rows.len() as u32;
+    let mut first = None;
     for node in 0..nodes {
+        let root = is_root(node);
         let row = elements.rows.get_mut(node);
-        (row.hash, row.next) = (NONE, NONE);
+        (row.hash, row.next) = (if root { node } else { NONE }, NONE);
+        first = first.or(root.then_some(node));
     }
     let (edges, near) = scratch.take_edges();
     let mut tree = Tree { elements, len: 0, edges, near };
-    tree.grow(entry, entry, workers);
+    match first {
+        None => tree.grow(entry, entry, workers),
+        Some(first) => {
+            for root in (first..nodes).filter(|&node| is_root(node)) {
+                tree.grow(root, root, workers);
+            }
+        }
+    }
+    let start = first.unwrap_or(entry);
     let mut unreachable = 0;
     for given in [Lost::None, Lost::Half, Lost::Whole] {
         for node in 0..nodes {
@@ -85,7 +98,7 @@ pub(super) fn span<S: Space>(
                 Lost::None => tree.mutual(node),
                 Lost::Half => tree.noted(node),
                 Lost::Whole => match tree.noted(node) {
-                    None => Some(tree.find_anchor(node, entry, scratch)?),
+                    None => Some(tree.find_anchor(node, start, scratch)?),
                     noted => noted,
                 },
             };
@@ -98,8 +111,10 @@ pub(super) fn span<S: Space>(
             }
         }
     }
-    let below = tree.below(entry).next();
-    tree.elements.rows.get_mut(entry).hash = below.unwrap_or(NONE);
+    if first.is_none() {
+        let below = tree.below(entry).next();
+        tree.elements.rows.get_mut(entry).hash = below.unwrap_or(NONE);
+    }
     Ok(unreachable)
 }
 
@@ -173,7 +188,7 @@ impl<S: Space> Tree<'_, S> {
         }
     }
 
-    /// Gives `node` an edge from a node of the tree, and answers which.
+    /// Gives `node` an edge from a node of the tree, which `entry` is one of, and answers which.
     fn find_anchor(&mut self, node: u32, entry: u32, scratch: &mut Scratch) -> Result<u32, Stop> {
         let mut near = core::mem::take(&mut self.near);
         self.elements.base_layer.lock(node as usize).read(&mut near);

@@ -15,20 +15,16 @@ use super::layout::{
     put_segment,
 };
 use super::meta::{Entry, InlineMeta, META_BLOCK};
+use super::parts::Merged;
+use super::sections::Sections;
 use super::scan::Index;
 use crate::hnsw::build::{Element, Graph};
 use crate::quant::space::{BIT_PAYLOAD, CodedSpace, Estimate};
 use crate::storage::blocks::{BlockStore, PageUpdate};
 use crate::storage::page::{Damage, INVALID_BLOCK, PageMut, Tid};
 use crate::work::memory::{OutOfMemory, append, can_allocate, filled, push, resize, with_room};
+use crate::work::runs::Files;
 use crate::work::workers::Workers;
-
-/// Blocks of one kind.
-#[derive(Clone, Debug)]
-struct Section {
-    kind: PageKind,
-    blocks: Range<u32>,
-}
 
 /// Rows of a node beyond the first, in segments of some kind.
 #[derive(Clone, Copy, Debug)]
@@ -47,7 +43,7 @@ struct Segment {
 pub struct PagePlan<'g, S> {
     graph: &'g Graph<S>,
     index: &'g Index<'g, S>,
-    sections: Vec<Section>,
+    sections: Sections,
     /// of each node, the number of records of upper layers before its own
     upper_before: Vec<u32>,
     /// the owners of those records, with their layers
@@ -95,7 +91,7 @@ impl<'g, S: CodedSpace> PagePlan<'g, S> {
         let mut plan = PagePlan {
             graph,
             index,
-            sections: Vec::new(),
+            sections: Sections::default(),
             upper_before: with_room(graph.len())?,
             uppers: Vec::new(),
             chains: Vec::new(),
@@ -110,47 +106,23 @@ impl<'g, S: CodedSpace> PagePlan<'g, S> {
             }
         }
         let (nodes, uppers) = (graph.len(), plan.uppers.len());
-        let mut next = META_BLOCK + 1;
-        plan.section(PageKind::Ground, nodes, &layout.ground.slots, &mut next)?;
-        plan.rest_section(PageKind::GroundRest, nodes, &layout.ground, &mut next)?;
-        plan.section(PageKind::Upper, uppers, &layout.upper.slots, &mut next)?;
-        plan.rest_section(PageKind::UpperRest, uppers, &layout.upper, &mut next)?;
-        plan.plan_chains(&mut next)?;
-        let last = |kind, slots: &Slots| slots.id(plan.blocks(kind).end, 0);
+        plan.sections.add(PageKind::Ground, nodes, &layout.ground.slots)?;
+        plan.sections.add_rests(PageKind::GroundRest, nodes, &layout.ground)?;
+        plan.sections.add(PageKind::Upper, uppers, &layout.upper.slots)?;
+        plan.sections.add_rests(PageKind::UpperRest, uppers, &layout.upper)?;
+        plan.plan_chains()?;
+        let last = |kind, slots: &Slots| slots.id(plan.sections.blocks(kind).end, 0);
         if last(PageKind::Ground, &layout.ground.slots).is_none()
             || last(PageKind::Upper, &layout.upper.slots).is_none()
         {
             return Err(Damage::internal("more nodes than ids"));
         }
-        plan.rotate(budget, workers)?;
+        plan.rotated = rotate_all(graph, index, budget, workers)?;
         Ok(plan)
     }
 
-    fn section(&mut self, kind: PageKind, count: usize, slots: &Slots, next: &mut u32) -> Result<(), Damage> {
-        let pages = count.div_ceil(slots.per_page.max(1));
-        let end = u32::try_from(pages).ok().and_then(|pages| next.checked_add(pages));
-        let end = end.filter(|&end| end < INVALID_BLOCK).ok_or(Damage::internal("more pages than blocks"))?;
-        push(&mut self.sections, Section { kind, blocks: *next..end })?;
-        *next = end;
-        Ok(())
-    }
-
-    fn rest_section(
-        &mut self,
-        kind: PageKind,
-        count: usize,
-        records: &RecordLayout,
-        next: &mut u32,
-    ) -> Result<(), Damage> {
-        match (records.rest, records.rest_pages) {
-            (0, _) => Ok(()),
-            (_, 0) => self.section(kind, count, &records.rest_slots, next),
-            (_, pages) => self.section(kind, count * pages, &records.rest_slots, next),
-        }
-    }
-
     /// Rows beyond the first: those that fit a short segment go to one, others to long ones.
-    fn plan_chains(&mut self, next: &mut u32) -> Result<(), Damage> {
+    fn plan_chains(&mut self) -> Result<(), Damage> {
         let (short, long) = (self.index.layout.chain, self.index.layout.long_chain);
         let per = [self.index.layout.segment(&short), self.index.layout.segment(&long).max(1)];
         let (mut shorts, mut longs) = (0, 0);
@@ -181,10 +153,10 @@ impl<'g, S: CodedSpace> PagePlan<'g, S> {
                 longs += 1;
             }
         }
-        self.section(PageKind::Chain, shorts, &short, next)?;
-        self.section(PageKind::LongChain, longs, &long, next)?;
+        self.sections.add(PageKind::Chain, shorts, &short)?;
+        self.sections.add(PageKind::LongChain, longs, &long)?;
         for (kind, slots) in [(PageKind::Chain, short), (PageKind::LongChain, long)] {
-            let start = self.blocks(kind).start;
+            let start = self.sections.blocks(kind).start;
             let place = |at: usize| {
                 let (block, slot) = (at / slots.per_page.max(1), at % slots.per_page.max(1));
                 Tid::new(start + block as u32, offset(slot))
@@ -206,42 +178,9 @@ impl<'g, S: CodedSpace> PagePlan<'g, S> {
         Ok(())
     }
 
-    /// Rotates all values, on the threads, when memory allows.
-    fn rotate(&mut self, budget: usize, workers: &mut Workers<'_>) -> Result<(), Damage> {
-        let padded = self.index.codec.padded();
-        let size = self.graph.len().saturating_mul(padded);
-        let bytes = size.saturating_mul(size_of::<f32>());
-        if size == 0 || bytes > budget || !can_allocate(bytes) {
-            return Ok(());
-        }
-        let mut rotated = filled(0.0f32, size)?;
-        let (graph, index) = (self.graph, self.index);
-        workers.each(
-            rotated.chunks_mut(ROTATED * padded).enumerate(),
-            || with_room(padded),
-            |widened, (chunk, out), beat| {
-                for (n, out) in out.chunks_exact_mut(padded).enumerate() {
-                    if n % 32 == 0 && !beat() {
-                        return;
-                    }
-                    if let Some(view) = view(graph, index, (chunk * ROTATED + n) as u32) {
-                        index.codec.rotate(&index.space, view, widened, out);
-                    }
-                }
-            },
-        )?;
-        self.rotated = rotated;
-        Ok(())
-    }
-
-    fn blocks(&self, kind: PageKind) -> Range<u32> {
-        let section = self.sections.iter().find(|section| section.kind == kind);
-        section.map_or(0..0, |section| section.blocks.clone())
-    }
-
     /// The number of blocks, the meta page included.
     pub fn count(&self) -> u32 {
-        self.sections.last().map_or(META_BLOCK + 1, |section| section.blocks.end)
+        self.sections.end()
     }
 
     /// The entry point.
@@ -261,7 +200,7 @@ impl<'g, S: CodedSpace> PagePlan<'g, S> {
             }
         };
         let per_page = self.index.layout.records(layer).slots.per_page as u32;
-        self.blocks(kind).start.saturating_mul(per_page).saturating_add(at)
+        self.sections.blocks(kind).start.saturating_mul(per_page).saturating_add(at)
     }
 
     /// Composes a block: any but that of the meta page.
@@ -269,8 +208,7 @@ impl<'g, S: CodedSpace> PagePlan<'g, S> {
     /// # Errors
     /// A block that is not planned, or no memory.
     pub fn compose(&self, block: u32, bytes: &mut [u8], scratch: &mut Scratch) -> Result<(), Damage> {
-        let section = self.sections.iter().find(|section| section.blocks.contains(&block));
-        let section = section.ok_or(Damage::internal("block of no section"))?;
+        let section = self.sections.of(block).ok_or(Damage::internal("block of no section"))?;
         let at = (block - section.blocks.start) as usize;
         let layout = &self.index.layout;
         let layer = u8::from(matches!(section.kind, PageKind::Upper | PageKind::UpperRest));
@@ -338,20 +276,6 @@ impl<'g, S: CodedSpace> PagePlan<'g, S> {
         Ok(())
     }
 
-    /// Where the rest of record `number` of its kind is.
-    fn rest(&self, records: &RecordLayout, layer: u8, number: usize) -> Tid {
-        let kind = if layer == 0 { PageKind::GroundRest } else { PageKind::UpperRest };
-        let start = self.blocks(kind).start;
-        match (records.rest, records.rest_pages) {
-            (0, _) => Tid::INVALID,
-            (_, 0) => {
-                let per_page = records.rest_slots.per_page.max(1);
-                Tid::new(start + (number / per_page) as u32, offset(number % per_page))
-            }
-            (_, pages) => Tid::new(start + (number * pages) as u32, offset(0)),
-        }
-    }
-
     /// Composes the bytes `range` of a whole record: number `number` of the nodes, or of the records of upper layers.
     fn compose_record(
         &self,
@@ -383,7 +307,7 @@ impl<'g, S: CodedSpace> PagePlan<'g, S> {
                 (neighbours, add_exponent, scale_exponent);
             header.below = self.id(node, layer.saturating_sub(1));
             header.above = if layer < element.level() { self.id(node, layer + 1) } else { NO_NODE };
-            header.rest = self.rest(records, layer, number);
+            header.rest = self.sections.rest(records, layer, number);
             header.norm = self.index.space.norm(view) as f32;
             if layer > 0 {
                 header.heap_tid = self.index.layout.tid(self.id(node, 0));
@@ -426,7 +350,8 @@ impl<'g, S: CodedSpace> PagePlan<'g, S> {
         resize(&mut scratch.value, codec.padded(), 0.0)?;
         scratch.widened.try_reserve(codec.padded()).map_err(|_| OutOfMemory)?;
         let Scratch { centre, value, widened, .. } = scratch;
-        let centre = self.rotated(element.node(), widened, centre);
+        let kept = &self.rotated;
+        let centre = rotated(self.graph, self.index, kept, element.node(), widened, centre);
         for (at, &neighbour) in scratch.ids.iter().enumerate() {
             let place = records.code(at);
             // with the head come all factors, and they come with the codes
@@ -438,7 +363,8 @@ impl<'g, S: CodedSpace> PagePlan<'g, S> {
                 code.copy_from_slice(whole.ok_or(Damage::internal("value of another size"))?);
                 continue;
             }
-            let factors = codec.encode(estimate, self.rotated(neighbour, widened, value), centre, code);
+            let value = rotated(self.graph, self.index, kept, neighbour, widened, value);
+            let factors = codec.encode(estimate, value, centre, code);
             (scratch.adds[at], scratch.scales[at]) = (factors.add, factors.scale);
         }
         if range.start == 0 {
@@ -450,20 +376,6 @@ impl<'g, S: CodedSpace> PagePlan<'g, S> {
             put_ids(records, bytes, &scratch.ids, &scratch.places);
         }
         Ok(())
-    }
-
-    /// A value rotated: that which is kept, or `out`.
-    fn rotated<'a>(&'a self, node: u32, widened: &mut Vec<f32>, out: &'a mut [f32]) -> &'a [f32] {
-        let start = node as usize * out.len();
-        if !self.rotated.is_empty()
-            && let Some(kept) = self.rotated.get(start..start + out.len())
-        {
-            return kept;
-        }
-        if let Some(view) = view(self.graph, self.index, node) {
-            self.index.codec.rotate(&self.index.space, view, widened, out);
-        }
-        out
     }
 
     /// Writes all pages but the meta page, in order: `page` is given a block's number and its bytes. They are
@@ -533,6 +445,26 @@ impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
         })
     }
 
+    /// Writes an index of which there is no block yet, its meta page first, of a graph that was built in parts.
+    ///
+    /// # Errors
+    /// Want of memory, no room on disk, a damaged temporary file.
+    pub fn write_merged(
+        &mut self,
+        mut meta: InlineMeta,
+        merged: &Merged,
+        files: &mut dyn Files,
+        workers: &mut Workers<'_>,
+    ) -> Result<(), B::Error> {
+        meta.set_entry(merged.entry(self.index));
+        self.add_page(META_BLOCK, |bytes| meta.write(bytes))?;
+        self.blocks.will_extend(merged.count() - 1);
+        merged.write(files, self.index, workers, &mut |block, page| {
+            self.blocks.pause()?;
+            self.add_page(block, |bytes| bytes.copy_from_slice(page))
+        })
+    }
+
     /// Adds the page of block `block`, the next one.
     fn add_page(&mut self, block: u32, fill: impl FnOnce(&mut [u8])) -> Result<(), B::Error> {
         let mut change = self.blocks.update()?;
@@ -543,6 +475,58 @@ impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
         fill(change.bytes_mut(slot)?);
         change.commit()
     }
+}
+
+/// Rotates all values of a graph, on the threads, when that takes no more than `budget` bytes; returns none when it does.
+pub(super) fn rotate_all<S: CodedSpace>(
+    graph: &Graph<S>,
+    index: &Index<S>,
+    budget: usize,
+    workers: &mut Workers<'_>,
+) -> Result<Vec<f32>, Damage> {
+    let padded = index.codec.padded();
+    let size = graph.len().saturating_mul(padded);
+    let bytes = size.saturating_mul(size_of::<f32>());
+    if size == 0 || bytes > budget || !can_allocate(bytes) {
+        return Ok(Vec::new());
+    }
+    let mut rotated = filled(0.0f32, size)?;
+    workers.each(
+        rotated.chunks_mut(ROTATED * padded).enumerate(),
+        || with_room(padded),
+        |widened, (chunk, out), beat| {
+            for (n, out) in out.chunks_exact_mut(padded).enumerate() {
+                if n % 32 == 0 && !beat() {
+                    return;
+                }
+                if let Some(view) = view(graph, index, (chunk * ROTATED + n) as u32) {
+                    index.codec.rotate(&index.space, view, widened, out);
+                }
+            }
+        },
+    )?;
+    Ok(rotated)
+}
+
+/// A value rotated: that among `kept`, if [`rotate_all`] has made them, or `out`.
+pub(super) fn rotated<'a, S: CodedSpace>(
+    graph: &Graph<S>,
+    index: &Index<S>,
+    kept: &'a [f32],
+    node: u32,
+    widened: &mut Vec<f32>,
+    out: &'a mut [f32],
+) -> &'a [f32] {
+    let start = node as usize * out.len();
+    if !kept.is_empty()
+        && let Some(kept) = kept.get(start..start + out.len())
+    {
+        return kept;
+    }
+    if let Some(view) = view(graph, index, node) {
+        index.codec.rotate(&index.space, view, widened, out);
+    }
+    out
 }
 
 fn view<'g, S: CodedSpace>(graph: &'g Graph<S>, index: &Index<S>, node: u32) -> Option<S::View<'g>> {

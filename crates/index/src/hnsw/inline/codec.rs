@@ -1,6 +1,6 @@
 //! Codes of edges, and the query that meets them.
 
-use vector_kernels::{Kernels, kernels};
+use vector_kernels::{BoundTerms, Kernels, kernels};
 
 use super::layout::Shape;
 use crate::quant::rabitq::{self, Bits, Factors};
@@ -30,6 +30,12 @@ impl Codec {
             _ => Some(Rotation::new(shape.dims, seed).map_err(|_| OutOfMemory)?),
         };
         Ok(Codec { kernels: kernels(), bits: shape.bits, rotation })
+    }
+
+    /// The kernels.
+    #[inline(always)]
+    pub const fn kernels(&self) -> &'static Kernels {
+        self.kernels
     }
 
     /// Elements of a rotated value; 0 where nothing is rotated.
@@ -121,11 +127,13 @@ impl PreparedQuery {
         square.max(0.0).sqrt()
     }
 
-    /// The estimate, and its deviation, from a product.
+    /// What makes bounds of products with the codes of a node's edges, `caution` deviations below the estimates: `base`
+    /// is the node's exact distance, `distance` that to its value, `powers` what its factors count in.
     #[inline(always)]
-    pub fn estimate(&self, product: i32, add: f32, scale: f32, base: f32, distance: f32) -> (f32, f32) {
-        let factors = Factors { add, scale, deviation: 0.0 };
-        (self.query.estimate(product, &factors, base), scale.abs() * distance * self.spread)
+    pub fn terms(&self, base: f32, distance: f32, powers: [f32; 2], caution: f32) -> BoundTerms {
+        let ((scale, middle), [add, scale_power]) = (self.query.product_terms(), powers);
+        let spread = caution * scale_power * distance * self.spread;
+        BoundTerms { base, add, scale: scale * scale_power, middle, spread }
     }
 
     /// Bytes that it holds.

@@ -16,10 +16,10 @@ use crate::hnsw::search::{CandidateQueue, Scored};
 use crate::hnsw::values::Values;
 use crate::quant::space::{CodedSpace, Cosine};
 use crate::space::{AnySpace, Metric, ValueBuf, ValueKind};
-use crate::storage::blocks::BlockStore;
-use crate::storage::page::Tid;
+use crate::storage::blocks::{BlockStore, LockMode, OperationLock};
+use crate::storage::page::{Damage, Tid};
 use crate::testing::hnsw::{random_vectors, row};
-use crate::testing::{MemBlocks, MemError};
+use crate::testing::{MemBlocks, MemChange, MemError};
 use crate::with_space;
 
 /// The elements of an index, by the number of their first row.
@@ -99,7 +99,7 @@ fn reads_say_what_was_built() {
     for (kind, dims, count) in [
         (ValueKind::Vector, 12, 400),
         (ValueKind::Halfvec, 40, 200),
-        (ValueKind::Vector, 600, 90),
+        (ValueKind::Vector, 800, 90),
         (ValueKind::Vector, 1100, 90),
         (ValueKind::Vector, 2000, 60),
         (ValueKind::Vector, 16_000, 20),
@@ -197,7 +197,7 @@ fn searches<S: CodedSpace>(
 /// Every type and every metric: candidates are the nearest, with the distances of the space.
 #[test]
 fn neighbours_are_found_with_the_distances_of_the_space() {
-    for (dims, count) in [(24, 300), (1100, 100)] {
+    for (dims, count) in [(24, 300), (800, 100)] {
         let values = |kind: ValueKind, seed, count| -> Vec<ValueBuf> {
             clustered(seed, dims, count, 0).iter().map(|x| value(kind, x)).collect()
         };
@@ -507,4 +507,100 @@ fn chains_of_damaged_indexes_end() {
         }
     };
     assert!(matches!(failed, MemError::Corrupt(corruption) if corruption.block == block));
+}
+
+/// Blocks on which something happens before the read of some number.
+struct Between<'h> {
+    inner: MemBlocks,
+    left: usize,
+    happens: &'h mut dyn FnMut(&mut MemBlocks),
+}
+
+impl BlockStore for Between<'_> {
+    type Error = MemError;
+    type Update<'a>
+        = MemChange<'a>
+    where
+        Self: 'a;
+
+    fn page_size(&self) -> usize {
+        self.inner.page_size()
+    }
+    fn count(&mut self) -> Result<u32, MemError> {
+        self.inner.count()
+    }
+    fn read<R>(&mut self, block: u32, look: impl FnOnce(&[u8]) -> Result<R, Damage>) -> Result<R, MemError> {
+        if self.left == 1 {
+            (self.happens)(&mut self.inner);
+        }
+        self.left = self.left.saturating_sub(1);
+        self.inner.read(block, look)
+    }
+    fn update(&mut self) -> Result<MemChange<'_>, MemError> {
+        self.inner.update()
+    }
+    fn lock(&mut self, lock: OperationLock, mode: LockMode) -> Result<(), MemError> {
+        self.inner.lock(lock, mode)
+    }
+    fn unlock(&mut self, lock: OperationLock, mode: LockMode) {
+        self.inner.unlock(lock, mode);
+    }
+}
+
+/// An element that goes between the reads of its record and of its value, as before a pass over the pages or a scan on
+/// a standby: the others come, and it is no error. A value that is gone while the record stands is one.
+#[test]
+fn elements_may_go_while_they_are_read() {
+    // values apart, and over two pages
+    for dims in [800, 2300] {
+        let values = random_vectors(4, dims, 24);
+        let built = graph(l2(dims), &values);
+        let (whole, index) = write(l2(dims), &shape(ValueKind::Vector, dims), &built, usize::MAX, 0);
+        let records = index.layout.ground;
+        assert!(records.rest > 0);
+        let (block, slot) = records.slots.place(records.slots.id(1, 0).unwrap() + 5);
+        let (mut failed, mut ended) = (0, 0);
+        for stands in [false, true] {
+            for at in 1.. {
+                let (mut rest, mut gone, mut happened) = (Tid::INVALID, 0, false);
+                let mut happens = |blocks: &mut MemBlocks| {
+                    happened = true;
+                    blocks.edit(block, |bytes| {
+                        let record = &mut bytes[records.slots.range(slot)];
+                        rest = zerocopy::FromBytes::read_from_bytes(&record[28..34]).unwrap();
+                        gone = number(zerocopy::FromBytes::read_from_bytes(&record[8..14]).unwrap());
+                        if !stands {
+                            (record[0], record[2]) = (0, record[2] + 1);
+                        }
+                    });
+                    blocks.edit(rest.block(), |bytes| {
+                        bytes[records.rest_slots.range(usize::from(rest.offset()) - 1)].fill(0);
+                    });
+                };
+                let mut blocks = Between { inner: whole.copy(), left: at, happens: &mut happens };
+                let (mut scan, mut found) = (Scan::new(), BTreeSet::new());
+                let settings = settings(4, IterativeScan::Relaxed);
+                let error = loop {
+                    match scan.next(&mut blocks, &index, Some(values[0].bytes()), &settings) {
+                        Ok(Some((row, _))) => assert!(found.insert(number(row))),
+                        Ok(None) => break None,
+                        Err(error) => break Some(error),
+                    }
+                };
+                blocks.inner.end_transaction();
+                drop(blocks);
+                if !happened {
+                    break;
+                }
+                failed += usize::from(error.is_some());
+                assert!(stands || error.is_none(), "{dims}: {error:?} at read {at}");
+                found.remove(&gone);
+                ended += usize::from(error.is_none());
+                assert!(error.is_some() || found.len() == values.len() - 1, "{dims}: {found:?} at read {at}");
+            }
+        }
+        // of a value in pieces the beginning, which says what it is, stands with the record
+        assert_eq!(failed > 0, records.is_value_apart(), "{dims}: {failed}, {ended}");
+        assert!(ended > failed);
+    }
 }

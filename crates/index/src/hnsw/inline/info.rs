@@ -1,5 +1,7 @@
 //! What an inline index consists of, counted.
 
+use core::ops::Range;
+
 use super::layout::{
     Layout, NO_NODE, PageKind, RECORD_HEADER, Record, Slots, offset, page_kind, segment, state,
 };
@@ -47,6 +49,33 @@ pub fn gather<B: BlockStore>(blocks: &mut B) -> Result<Info, B::Error> {
     }
     counts.finish(&mut info, layout.shape.m);
     Ok(info)
+}
+
+/// Reads the pages of the upper layers around the entry point's record: in an index that was built at once, all of them.
+/// Returns their range, which is empty when there are none.
+///
+/// # Errors
+/// A block that cannot be read, or is none of such an index.
+pub fn read_upper<B: BlockStore>(blocks: &mut B) -> Result<Range<u32>, B::Error> {
+    let count = blocks.count()?;
+    let meta = read_meta(blocks)?;
+    let layout = meta.layout(blocks.page_size()).map_err(|damage| damage.on(META_BLOCK))?;
+    let (block, _) = layout.upper.slots.place(meta.top);
+    if meta.common.entry_level < 1 || block >= count {
+        return Ok(0..0);
+    }
+    let mut is_upper = |block: u32| {
+        blocks.pause()?;
+        blocks.read(block, |bytes| Ok(page_kind(bytes)? == Some(PageKind::Upper)))
+    };
+    let (mut start, mut end) = (block, block);
+    while end < count && is_upper(end)? {
+        end += 1;
+    }
+    while start > META_BLOCK + 1 && is_upper(start - 1)? {
+        start -= 1;
+    }
+    Ok(start..end)
 }
 
 /// Counts what is on a page, and notes its elements of upper layers.

@@ -21,7 +21,8 @@
 //! or on pages of its own, chained by their next block. Where that costs little the cut is before the value, so that
 //! nothing needs to be put together again.
 //!
-//! `pd_lower` and `pd_upper` both point behind the page header: no hole, so that generic WAL keeps every byte.
+//! `pd_lower` is behind the last slot that was ever used, `pd_upper` before the special area: what lies between is zero
+//! and goes to no log (xloginsert.c, generic_xlog.c).
 
 mod record;
 mod segment;
@@ -50,6 +51,8 @@ pub use crate::hnsw::meta::INLINE_PAGE_ID as PAGE_ID;
 pub const NO_NODE: u32 = u32::MAX;
 
 const PAGE_HEADER: usize = 24;
+/// Where `pd_lower` is in it.
+const LOWER: usize = 12;
 /// Where a page's bits of used slots begin.
 const USED: usize = PAGE_HEADER + size_of::<Front>();
 
@@ -293,10 +296,7 @@ impl Slots {
         if let Some(place) = bytes.get_mut(PAGE_HEADER..USED) {
             place.copy_from_slice(front.as_bytes());
         }
-        // pd_upper, so that there is no hole (bufpage.h)
-        if let Some(upper) = bytes.get_mut(14..16) {
-            upper.copy_from_slice(&(PAGE_HEADER as u16).to_ne_bytes());
-        }
+        set_lower(bytes, self.start);
     }
 
     /// Whether a slot of a page of these is in use.
@@ -304,20 +304,39 @@ impl Slots {
         slot < self.per_page && bytes.get(USED + slot / 8).is_some_and(|byte| byte >> (slot % 8) & 1 == 1)
     }
 
-    /// Whether bits say that slots are in use which do not exist, or a page has a hole.
+    /// Whether bits say that slots are in use which do not exist, or the page's hole is none.
     pub fn is_odd(&self, bytes: &[u8]) -> bool {
         let bits = bytes.get(USED..self.start).unwrap_or_default();
         let stray = (self.per_page..bits.len() * 8)
             .any(|at| bits.get(at / 8).is_some_and(|b| b >> (at % 8) & 1 == 1));
-        let header = (PAGE_HEADER as u16).to_ne_bytes();
-        stray || bytes.get(12..14) != Some(&header) || bytes.get(14..16) != Some(&header)
+        let used = (0..self.per_page).rev().find(|&slot| self.is_used(bytes, slot));
+        let (lower, upper) = (lower(bytes), bytes.len().saturating_sub(SPECIAL_SIZE));
+        let covered = used.map_or(self.start, |slot| self.range(slot).end) <= lower;
+        let hole = bytes.get(lower..upper).is_some_and(|hole| hole.iter().all(|&byte| byte == 0));
+        stray || !covered || !hole || bytes.get(LOWER + 2..LOWER + 4) != Some(&(upper as u16).to_ne_bytes())
     }
 
     /// Says whether it is.
     pub fn set_used(&self, bytes: &mut [u8], slot: usize, used: bool) {
         if let Some(byte) = bytes.get_mut(USED + slot / 8).filter(|_| slot < self.per_page) {
             *byte = *byte & !(1 << (slot % 8)) | u8::from(used) << (slot % 8);
+            let end = self.range(slot).end;
+            if used && lower(bytes) < end {
+                set_lower(bytes, end);
+            }
         }
+    }
+}
+
+/// `pd_lower` (src/include/storage/bufpage.h).
+fn lower(bytes: &[u8]) -> usize {
+    let field = bytes.get(LOWER..LOWER + 2).and_then(|field| field.first_chunk());
+    field.map_or(0, |field| usize::from(u16::from_ne_bytes(*field)))
+}
+
+fn set_lower(bytes: &mut [u8], lower: usize) {
+    if let Some(field) = bytes.get_mut(LOWER..LOWER + 2) {
+        field.copy_from_slice(&(lower as u16).to_ne_bytes());
     }
 }
 

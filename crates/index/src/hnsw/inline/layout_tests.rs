@@ -97,15 +97,14 @@ fn records_cost_what_was_promised() {
 }
 
 #[test]
-fn pages_have_no_hole_and_say_what_they_are() {
+fn pages_say_what_they_are_and_how_far_they_are_filled() {
     let slots = layout(ValueKind::Vector, 100, 16).ground.slots;
     let mut room = Room([0xaa; PAGE]);
     slots.init(&mut room.0, PageKind::Ground);
     let mut faults = Vec::new();
-    crate::storage::verify::page(&room.0, PAGE_ID, true, |fault| faults.push(fault));
+    crate::storage::verify::page(&room.0, PAGE_ID, false, |fault| faults.push(fault));
     assert_eq!(faults, []);
-    // pd_lower and pd_upper
-    assert_eq!(room.0[12..16], [24, 0, 24, 0]);
+    assert!(!slots.is_odd(&room.0));
     assert_eq!(page_kind(&room.0), Ok(Some(PageKind::Ground)));
     assert!(slots.get(&room.0, PageKind::Ground, 4).is_ok());
     assert!(slots.get(&room.0, PageKind::Ground, 5).is_err());
@@ -117,7 +116,13 @@ fn pages_have_no_hole_and_say_what_they_are() {
         slots.set_used(&mut room.0, slot, true);
         assert!(slots.is_used(&room.0, slot));
     }
+    // pd_lower is behind the last slot
+    assert_eq!(usize::from(u16::from_ne_bytes([room.0[12], room.0[13]])), slots.range(4).end);
     slots.set_used(&mut room.0, 3, false);
+    assert!(!slots.is_odd(&room.0));
+    room.0[slots.range(4).end] = 1;
+    assert!(slots.is_odd(&room.0));
+    room.0[slots.range(4).end] = 0;
     assert!(!slots.is_used(&room.0, 3) && slots.is_used(&room.0, 4));
     slots.set_used(&mut room.0, 5, true);
     assert!(!slots.is_used(&room.0, 5));

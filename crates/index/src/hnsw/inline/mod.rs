@@ -8,6 +8,8 @@
 //! | [`meta`] | the meta page |
 //! | [`codec`] | rotated values, codes of edges, estimates |
 //! | [`reader`] | a node expanded: its exact distance, its neighbours' estimates |
+//! | [`id_map`] | what a search knows of the nodes it met |
+//! | [`pool`] | candidates of a search, nearest first |
 //! | [`search`] | one layer, by estimates; results by exact distances |
 //! | [`scan`] | whole scans, and how they go on |
 //! | [`graph`] | reading elements and their lists, for inserts, vacuums and repairs |
@@ -24,6 +26,7 @@ mod edit;
 pub mod graph;
 #[cfg(test)]
 mod graph_tests;
+pub mod id_map;
 pub mod info;
 #[cfg(test)]
 mod insert_tests;
@@ -32,13 +35,16 @@ mod lists;
 mod marks;
 pub mod meta;
 pub mod neighbour_search;
+pub mod parts;
 mod place;
+pub mod pool;
 pub mod reader;
 mod records;
 mod rooms;
 mod rows;
 pub mod scan;
 pub mod search;
+mod sections;
 #[cfg(test)]
 mod tests;
 mod writer;

@@ -2,11 +2,12 @@
 //! exact distances of what is found.
 
 use super::codec::PreparedQuery;
+use super::id_map::{IdMap, NEW};
 use super::layout::Layout;
 use super::reader::{Expansion, Found, Reader};
 use super::records::{climb, has_rows, look_at_ground, look_at_value, member_of};
 use super::scan::Index;
-use super::search::{IdMap, NEW, Walk as LayerWalk};
+use super::search::Walk as LayerWalk;
 use crate::ValueError;
 use crate::hnsw::graph::{GraphSearch, Member, NeighbourSearch, Walk};
 use crate::hnsw::meta::META_BLOCK;
@@ -39,7 +40,6 @@ pub struct InlineWalk {
     prepared: PreparedQuery,
     /// a [`Scored::node`] is a position here
     nodes: Vec<Node>,
-    free: Vec<u32>,
     /// those positions, by the ids of records of layer 0
     handles: IdMap,
     /// nodes of the very value that is searched with
@@ -64,14 +64,8 @@ impl InlineWalk {
             (known.record, known.below, known.layer) = (node.record, node.below, node.layer);
             return Ok(*handle);
         }
-        if let Some(at) = self.free.pop()
-            && let Some(place) = self.nodes.get_mut(at as usize)
-        {
-            (*place, *handle) = (node, at);
-            return Ok(at);
-        }
-        *handle = self.nodes.len() as u32;
         push(&mut self.nodes, node)?;
+        *handle = self.nodes.len() as u32 - 1;
         Ok(*handle)
     }
 }
@@ -80,7 +74,6 @@ impl Walk for InlineWalk {
     fn clear(&mut self) {
         self.layer.clear();
         self.nodes.clear();
-        self.free.clear();
         self.handles.clear();
         self.spare.clear();
     }
@@ -99,12 +92,8 @@ impl Walk for InlineWalk {
         &self.spare
     }
 
-    fn release(&mut self, node: u32) {
-        // without memory for it the place is not used again, and nothing else
-        if self.free.try_reserve(1).is_ok() {
-            self.free.push(node);
-        }
-    }
+    // only scans give handles back, and those of this layout have no handles
+    fn release(&mut self, _: u32) {}
 
     fn scored(&self) -> u64 {
         self.layer.scored
@@ -118,7 +107,6 @@ impl Walk for InlineWalk {
         self.layer.allocated()
             + self.prepared.allocated()
             + self.nodes.capacity() * size_of::<Node>()
-            + self.free.capacity() * size_of::<u32>()
             + self.handles.allocated()
             + self.spare.capacity() * size_of::<Tid>()
             + self.alone.allocated()
@@ -126,7 +114,7 @@ impl Walk for InlineWalk {
     }
 
     fn in_use(&self) -> usize {
-        self.layer.in_use() + (self.nodes.len() - self.free.len().min(self.nodes.len())) * size_of::<Node>()
+        self.layer.in_use() + self.nodes.len() * size_of::<Node>()
     }
 }
 

@@ -1,12 +1,10 @@
 //! A node read from its pages: its exact distance from the query, and what estimates its neighbours'.
 
-use half::f16;
-use vector_kernels::kernels;
-
 use super::codec::{Codec, PreparedQuery};
 use super::layout::{Layout, PageKind, Record, RecordLayout, offset, page_kind, power};
 use super::neighbour_search::fills_a_place;
 use super::records::{look_at_ground, look_at_segment, reset};
+use super::search::beam;
 use crate::quant::space::{CodedSpace, Estimate};
 use crate::space::ValueBuf;
 use crate::storage::blocks::BlockStore;
@@ -47,8 +45,8 @@ pub struct Expansion {
     /// what they are hardly nearer than: see [`Reader::expand`]
     pub bounds: Vec<f32>,
     products: Vec<i32>,
-    adds: Vec<f32>,
-    scales: Vec<f32>,
+    /// first factors of as many as a list may have, then the second ones
+    factors: Vec<f32>,
     /// of a record that is cut: all from its codes on
     joined: ValueBuf,
 }
@@ -60,21 +58,28 @@ impl Expansion {
             ids: Vec::new(),
             bounds: Vec::new(),
             products: Vec::new(),
-            adds: Vec::new(),
-            scales: Vec::new(),
+            factors: Vec::new(),
             joined: ValueBuf::new(),
         }
     }
 
     fn clear(&mut self) {
         self.ids.clear();
-        self.bounds.clear();
+    }
+
+    /// Makes room for so many bounds; what is in it is left from the node before.
+    #[inline(always)]
+    fn fit_bounds(&mut self, count: usize) -> Result<(), Damage> {
+        if self.bounds.len() != count {
+            resize(&mut self.bounds, count, 0.0)?;
+        }
+        Ok(())
     }
 
     /// Bytes that it holds.
     pub fn allocated(&self) -> usize {
         (self.ids.capacity() + self.bounds.capacity() + self.products.capacity()) * 4
-            + (self.adds.capacity() + self.scales.capacity()) * 4
+            + self.factors.capacity() * 4
             + self.joined.allocated()
     }
 }
@@ -167,6 +172,24 @@ impl<'s, 'q, B: BlockStore, S: CodedSpace> Reader<'s, 'q, B, S> {
         fills_a_place(self.blocks, self.layout, found, layer, node)
     }
 
+    /// Candidates of a search for the nearest `ef` that are remembered, and how many of the nearest of them a new one
+    /// must be among.
+    pub fn widths(&self, ef: usize) -> (usize, usize) {
+        if self.query.is_none() || self.estimate == Estimate::Exact {
+            let width = ef.saturating_mul(2);
+            // in a repair the nearest may fill no place
+            return (width, if self.is_repairing() { width } else { ef });
+        }
+        let width = beam(self.layout.shape.bits, ef);
+        (width, width)
+    }
+
+    /// Whether some of what is found may fill no place in the result.
+    #[inline(always)]
+    pub const fn is_repairing(&self) -> bool {
+        self.repairing.is_some()
+    }
+
     /// Asks for the record of a node that may be expanded next.
     #[inline(always)]
     pub fn prefetch(&mut self, id: u32, layer: u8) {
@@ -184,22 +207,17 @@ impl<'s, 'q, B: BlockStore, S: CodedSpace> Reader<'s, 'q, B, S> {
     #[inline]
     pub fn expand(&mut self, id: u32, layer: u8, out: &mut Expansion) -> Result<Option<Found>, B::Error> {
         let Some(head) = self.read::<true>(id, layer, out)? else { return Ok(None) };
-        let count = out.ids.len();
         let base = head.found.distance as f32;
         if self.query.is_none() {
-            resize(&mut out.bounds, count, 0.0).map_err(|_| self.out_of_memory(id, layer))?;
+            out.fit_bounds(out.ids.len()).map_err(|_| self.out_of_memory(id, layer))?;
+            out.bounds.fill(0.0);
         } else if self.estimate != Estimate::Exact {
-            resize(&mut out.bounds, count, 0.0).map_err(|_| self.out_of_memory(id, layer))?;
             let distance = self.prepared.distance_to(self.estimate, base, head.norm);
-            let [add_power, scale_power] = head.exponents.map(power);
-            let factors = out.adds.iter().zip(&out.scales).zip(&out.products);
-            for (bound, ((add, scale), product)) in out.bounds.iter_mut().zip(factors) {
-                let (add, scale) = (add * add_power, scale * scale_power);
-                let (estimate, deviation) = self.prepared.estimate(*product, add, scale, base, distance);
-                let low = estimate - self.caution * deviation;
-                // factors of damaged pages may be no numbers
-                *bound = if low.is_nan() { f32::INFINITY } else { low };
-            }
+            let terms = self.prepared.terms(base, distance, head.exponents.map(power), self.caution);
+            let room = self.layout.records(layer).neighbours.min(out.factors.len());
+            let (adds, scales) = out.factors.split_at(room);
+            // factors of damaged pages may be no numbers, and their bounds are infinite
+            self.codec.kernels().code_bounds(&out.products, adds, scales, &terms, &mut out.bounds);
         }
         Ok(Some(head.found))
     }
@@ -247,8 +265,11 @@ impl<'s, 'q, B: BlockStore, S: CodedSpace> Reader<'s, 'q, B, S> {
             if NEIGHBOURS {
                 append(&mut out.ids, record.ids())?;
                 if estimate != Estimate::Exact && query.is_some() {
-                    halves(record.adds(), &mut out.adds)?;
-                    halves(record.scales(), &mut out.scales)?;
+                    let factors = record.factors();
+                    if out.factors.len() != factors.len() {
+                        resize(&mut out.factors, factors.len(), 0.0)?;
+                    }
+                    codec.kernels().f16_to_f32(factors, &mut out.factors);
                 }
                 if let (Some(codes), Some(query)) = (record.codes(), query) {
                     neighbours(codec, prepared, records, space, query, codes, out)?;
@@ -470,22 +491,16 @@ fn neighbours<S: CodedSpace>(
     out: &mut Expansion,
 ) -> Result<(), Damage> {
     let count = out.ids.len();
+    out.fit_bounds(count)?;
     if records.factors {
-        resize(&mut out.products, count, 0)?;
+        if out.products.len() != count {
+            resize(&mut out.products, count, 0)?;
+        }
         prepared.products(codec, codes, records.code_size, &mut out.products);
         return Ok(());
     }
-    resize(&mut out.products, count, 0)?;
-    resize(&mut out.bounds, count, 0.0)?;
     for (bound, code) in out.bounds.iter_mut().zip(codes.chunks_exact(records.code_size.max(1))) {
         *bound = space.exact_bytes(query, code) as f32;
     }
-    Ok(())
-}
-
-#[inline(always)]
-fn halves(from: &[f16], to: &mut Vec<f32>) -> Result<(), Damage> {
-    resize(to, from.len(), 0.0)?;
-    kernels().f16_to_f32(from, to);
     Ok(())
 }

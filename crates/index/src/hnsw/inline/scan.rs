@@ -11,6 +11,7 @@ use super::layout::Layout;
 use super::meta::{InlineMeta, META_BLOCK, read_meta};
 use super::reader::{Chain, Found, Next, Reader};
 use super::search::{Walk, caution};
+use crate::hnsw::params::HEAP_TIDS;
 use crate::hnsw::scan::{IterativeScan, ScanError, ScanSettings};
 use crate::quant::space::{CodedSpace, Estimate};
 use crate::storage::blocks::{BlockStore, LockMode, OperationLock};
@@ -99,6 +100,8 @@ pub struct Scan {
     /// the next block of the pass over the pages, and the end of it
     sweep: Option<(u32, u32)>,
     previous: f64,
+    /// rows so far
+    returned: usize,
     started: bool,
     iterative: bool,
 }
@@ -108,6 +111,9 @@ impl Default for Scan {
         Self::new()
     }
 }
+
+/// Deviations that bounds lie below estimates in a scan in strict order.
+const STRICT_CAUTION: f32 = 2.0;
 
 /// How often a scan looks for an entry point that is not deleted, or for segments that are not given back.
 const TRIES: usize = 8;
@@ -127,6 +133,7 @@ impl Scan {
             number: None,
             sweep: None,
             previous: f64::NEG_INFINITY,
+            returned: 0,
             started: false,
             iterative: false,
         }
@@ -137,7 +144,7 @@ impl Scan {
         self.walk.clear();
         self.restart_results();
         self.sweep = None;
-        (self.previous, self.started, self.iterative) = (f64::NEG_INFINITY, false, false);
+        (self.previous, self.returned, self.started, self.iterative) = (f64::NEG_INFINITY, 0, false, false);
     }
 
     fn restart_results(&mut self) {
@@ -195,14 +202,19 @@ impl Scan {
             }
             // Shared with other scans; vacuum waits for all of them before it marks what they may still reach.
             blocks.lock(OperationLock::Scan, LockMode::Shared)?;
-            let begun = self.begin(blocks, index, view, settings.ef_search);
+            let begun = self.begin(blocks, index, view, settings);
             blocks.unlock(OperationLock::Scan, LockMode::Shared);
             begun?;
             self.started = true;
         }
+        let off = settings.iterative == IterativeScan::Off || !self.iterative;
+        // A node has any number of equal rows. Of a scan that is not to go on, users expect no more rows than elements
+        // of the first layout hold, which are part of what ef_search means.
+        if off && self.returned >= settings.ef_search.saturating_mul(HEAP_TIDS) {
+            return Ok(None);
+        }
         loop {
             let Some(node) = self.walk.result(self.at).copied() else {
-                let off = settings.iterative == IterativeScan::Off || !self.iterative;
                 if off || !self.resume(blocks, index, view, settings)? {
                     return Ok(None);
                 }
@@ -213,6 +225,7 @@ impl Scan {
             match row {
                 Some(row) => {
                     self.previous = node.distance;
+                    self.returned += 1;
                     return Ok(Some((row, node.distance)));
                 }
                 None => {
@@ -248,7 +261,7 @@ impl Scan {
             self.rows.clear();
             self.row = 0;
             blocks.pause()?;
-            let mut reader = reader(blocks, index, query, &self.prepared);
+            let mut reader = reader(blocks, index, query, &self.prepared, index.caution);
             let found = reader.segment(node, self.chain, self.number, &mut self.rows)?;
             let next = match found {
                 Some(next) => next,
@@ -275,7 +288,7 @@ impl Scan {
     ) -> Result<Option<Next>, B::Error> {
         for _ in 0..TRIES {
             blocks.pause()?;
-            let mut reader = reader(blocks, index, query, &self.prepared);
+            let mut reader = reader(blocks, index, query, &self.prepared, index.caution);
             let first = reader.first_segment(node)?;
             match reader.segment_below(node, first, self.number, &mut self.rows)? {
                 Chain::Segment(next) => return Ok(Some(next)),
@@ -287,12 +300,21 @@ impl Scan {
         Err(strange_segment(self.chain))
     }
 
+    /// Deviations that bounds lie below estimates. In strict order, what comes later and is nearer than a row before is
+    /// lost: a batch ends when hardly anything that waits can belong into it.
+    const fn caution<S>(&self, index: &Index<'_, S>, settings: &ScanSettings) -> f32 {
+        match settings.iterative {
+            IterativeScan::Strict if self.iterative => STRICT_CAUTION,
+            _ => index.caution,
+        }
+    }
+
     fn begin<B: BlockStore, S: CodedSpace>(
         &mut self,
         blocks: &mut B,
         index: &Index<S>,
         query: Option<S::View<'_>>,
-        ef_search: usize,
+        settings: &ScanSettings,
     ) -> Result<(), ScanError<B::Error>> {
         let on_meta = |damage: Damage| B::Error::from(damage.on(META_BLOCK));
         for _ in 0..TRIES {
@@ -302,7 +324,8 @@ impl Scan {
             }
             self.walk.clear();
             let Some(entry) = meta.entry().map_err(on_meta)? else { return Ok(()) };
-            let mut reader = reader(blocks, index, query, &self.prepared);
+            let caution = self.caution(index, settings);
+            let mut reader = reader(blocks, index, query, &self.prepared, caution);
             let mut id = entry.id;
             for layer in (1..=entry.level).rev() {
                 self.walk.begin_layer();
@@ -317,7 +340,7 @@ impl Scan {
             self.walk.clear();
             if descended {
                 self.walk.enter(id).map_err(on_meta)?;
-                self.walk.search_layer(&mut reader, ef_search, 0, self.iterative)?;
+                self.walk.search_layer(&mut reader, settings.ef_search, 0, self.iterative)?;
                 if !self.walk.is_empty() {
                     return Ok(());
                 }
@@ -344,7 +367,7 @@ impl Scan {
         self.restart_results();
         if self.is_limited(settings) {
             // what was seen already still comes, nearest first, each read when it is its turn
-            let mut reader = reader(blocks, index, query, &self.prepared);
+            let mut reader = reader(blocks, index, query, &self.prepared, index.caution);
             while let Some(id) = self.walk.pop_candidate() {
                 reader.blocks.pause()?;
                 self.walk.read_candidate(&mut reader, id)?;
@@ -362,7 +385,8 @@ impl Scan {
         blocks.fault_point("hnsw.scan.batch")?;
         // Nodes seen before may have been deleted and replaced since; a record's own state tells.
         blocks.lock(OperationLock::Scan, LockMode::Shared)?;
-        let mut reader = reader(blocks, index, query, &self.prepared);
+        let caution = self.caution(index, settings);
+        let mut reader = reader(blocks, index, query, &self.prepared, caution);
         let found = self.walk.search_layer(&mut reader, settings.ef_search, 0, true);
         blocks.unlock(OperationLock::Scan, LockMode::Shared);
         found?;
@@ -389,7 +413,7 @@ impl Scan {
         blocks.fault_point("hnsw.scan.sweep")?;
         while next < end && self.walk.len() < settings.ef_search && !self.is_limited(settings) {
             blocks.pause()?;
-            let mut reader = reader(blocks, index, query, &self.prepared);
+            let mut reader = reader(blocks, index, query, &self.prepared, index.caution);
             self.walk.pass(&mut reader, next, &mut self.ids)?;
             next += 1;
         }
@@ -403,6 +427,7 @@ fn reader<'s, 'q, B: BlockStore, S: CodedSpace>(
     index: &'s Index<'_, S>,
     query: Option<S::View<'q>>,
     prepared: &'s PreparedQuery,
+    caution: f32,
 ) -> Reader<'s, 'q, B, S> {
-    Reader::new(blocks, &index.layout, &index.codec, index.space, query, prepared, index.caution)
+    Reader::new(blocks, &index.layout, &index.codec, index.space, query, prepared, caution)
 }

@@ -1,29 +1,45 @@
-//! Search in one layer by estimates. Candidates wait in the order of what they are at most as near as; each
-//! that is expanded gets its exact distance, and the result holds exact distances only. A layer is done when no
-//! candidate can be nearer than the farthest of a full result.
+//! Search in one layer by estimates. Candidates wait in the order of their estimates, in a pool of as many as may still
+//! be among the nearest; each that is expanded gets its exact distance, and the result holds exact distances only. A
+//! layer is done when every candidate of the pool was expanded, or none that waits is estimated nearer than the
+//! farthest of a full result.
 //!
 //! An estimate errs, so a search that went by the first estimate of each node would miss what is estimated too
 //! far. A node that several lists name has an estimate from each, the better the shorter the edge, and the
-//! lowest of them counts. Bounds are the estimates less [`caution`] deviations.
+//! lowest of them counts. The pool is larger than the result by what estimates err ([`beam`]).
+//!
+//! What is expanded next is chosen one node ahead, before the estimates of the one at hand are known, so that its
+//! record has the time of a whole node to come from memory. That costs a node or two a search; waiting would cost
+//! more.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+use vector_kernels::{Kernels, kernels};
+
+use super::id_map::{IdMap, NEW, READ};
+use super::pool::Pool;
 use super::reader::{Expansion, Found, Reader};
 use crate::quant::rabitq::Bits;
 use crate::quant::space::CodedSpace;
 use crate::storage::blocks::BlockStore;
 use crate::storage::page::Damage;
 
-/// Deviations that bounds lie below the estimates, found on several data sets (benches/benches/hnsw_layouts.rs)
-/// so that recall at equal `ef_search` is that of a search by exact distances. It is negative, bounds lie
-/// above: the lowest of several estimates is too low in the mean, and a candidate that is not expanded is
-/// mostly met again over a shorter edge.
-pub const fn caution(bits: Bits) -> f32 {
-    match bits.get() {
-        1 | 2 => -0.25,
-        _ => 0.0,
-    }
+/// Candidates among which the nearest `ef` are found, by the error of estimates: measured on several data sets
+/// (benches/benches/hnsw_layouts.rs) so that recall at equal `ef_search` is at least that of a search by exact
+/// distances.
+pub const fn beam(bits: Bits, ef: usize) -> usize {
+    let percent = match bits.get() {
+        1 => 140,
+        2 => 120,
+        _ => 110,
+    };
+    (ef.saturating_mul(percent) / 100).saturating_add(8)
+}
+
+/// Deviations that bounds lie below the estimates: none. Bounds that lie lower find more in a beam of some width, and
+/// read as much more; a wider beam does the same.
+pub const fn caution(_: Bits) -> f32 {
+    0.0
 }
 
 /// Distances as integers of the same order.
@@ -31,6 +47,12 @@ pub const fn caution(bits: Bits) -> f32 {
 fn order_key(distance: f32) -> u32 {
     let bits = distance.to_bits();
     if bits >> 31 == 0 { bits | 1 << 31 } else { !bits }
+}
+
+/// The distance that a key stands for.
+#[inline(always)]
+fn distance_of(key: u32) -> f32 {
+    f32::from_bits(if key >> 31 == 1 { key & !(1 << 31) } else { !key })
 }
 
 #[inline(always)]
@@ -48,151 +70,25 @@ fn key_at(distance: f64) -> u32 {
     order_key(narrow)
 }
 
-/// A map from ids to keys that empties in no time: open addressing over (epoch, id) words.
-#[derive(Debug, Default)]
-pub struct IdMap {
-    slots: Vec<u64>,
-    /// of each slot
-    keys: Vec<u32>,
-    used: usize,
-    epoch: u32,
-}
+/// The lowest key of a bound, and the highest; that of a node that a search begins with, of which nothing is known.
+const LOWEST: u32 = 2;
+const HIGHEST: u32 = NEW - 1;
 
-/// The key of an id that was just added: behind all others.
-pub const NEW: u32 = u32::MAX;
-/// The key of one that was read: before all others.
-pub const READ: u32 = 0;
+/// Bounds that are compared at once.
+const CHUNK: usize = 64;
 
-/// That of one that a search begins with: before all that are estimated.
-const ENTERED: u32 = 1;
-
-const SMALLEST_MAP: usize = 1 << 12;
+/// Ids that a search meets for each candidate of its pool, mostly.
+const SEEN_PER_CANDIDATE: usize = 6;
 
 /// Nodes that fill no place in a result, of which a layer below begins with the nearest.
 const PASSED_OVER: usize = 8;
 
-impl IdMap {
-    /// An empty map, nothing allocated.
-    pub const fn new() -> Self {
-        IdMap { slots: Vec::new(), keys: Vec::new(), used: 0, epoch: 0 }
-    }
-
-    /// Empties it.
-    pub fn clear(&mut self) {
-        self.used = 0;
-        self.epoch = self.epoch.wrapping_add(1);
-        // zero is the epoch of slots never used
-        if self.epoch == 0 {
-            self.slots.fill(0);
-            self.epoch = 1;
-        }
-    }
-
-    #[inline(always)]
-    fn start(id: u32, len: usize) -> usize {
-        // Fibonacci hashing
-        (u64::from(id).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (64 - len.trailing_zeros())) as usize
-    }
-
-    /// Makes room for more ids, so that adding them allocates nothing.
-    ///
-    /// # Errors
-    /// [`Damage::OUT_OF_MEMORY`].
-    #[inline(always)]
-    pub fn reserve(&mut self, more: usize) -> Result<(), Damage> {
-        while (self.used + more) * 2 > self.slots.len() {
-            self.grow()?;
-        }
-        Ok(())
-    }
-
-    #[cold]
-    fn grow(&mut self) -> Result<(), Damage> {
-        self.epoch = self.epoch.max(1);
-        let len = (self.slots.len() * 2).max(SMALLEST_MAP);
-        let mut slots = crate::work::memory::filled(0u64, len)?;
-        let mut keys = crate::work::memory::filled(0u32, len)?;
-        let old = self.slots.iter().zip(&self.keys);
-        for (&word, &key) in old.filter(|(word, _)| (**word >> 32) as u32 == self.epoch) {
-            let mut at = Self::start(word as u32, len);
-            while slots[at & (len - 1)] != 0 {
-                at += 1;
-            }
-            (slots[at & (len - 1)], keys[at & (len - 1)]) = (word, key);
-        }
-        (self.slots, self.keys) = (slots, keys);
-        Ok(())
-    }
-
-    /// The place of an id, for which there is room; it is added when it is not there. Returns the key, [`NEW`]
-    /// of one that was added. Without a reservation, and without room, there is none.
-    #[inline(always)]
-    pub fn entry(&mut self, id: u32) -> Option<&mut u32> {
-        let len = self.slots.len();
-        if len == 0 {
-            return None;
-        }
-        let word = u64::from(self.epoch) << 32 | u64::from(id);
-        let mut at = Self::start(id, len);
-        // at most half of the places are taken
-        loop {
-            let place = at & (len - 1);
-            if self.slots[place] == word {
-                return self.keys.get_mut(place);
-            }
-            if (self.slots[place] >> 32) as u32 != self.epoch {
-                if self.used * 2 >= len {
-                    return None;
-                }
-                self.slots[place] = word;
-                self.keys[place] = NEW;
-                self.used += 1;
-                return self.keys.get_mut(place);
-            }
-            at += 1;
-        }
-    }
-
-    /// Whether an id is in it.
-    pub fn contains(&self, id: u32) -> bool {
-        let len = self.slots.len();
-        if len == 0 {
-            return false;
-        }
-        let word = u64::from(self.epoch) << 32 | u64::from(id);
-        let mut at = Self::start(id, len);
-        loop {
-            let slot = self.slots[at & (len - 1)];
-            if slot == word {
-                return true;
-            }
-            if (slot >> 32) as u32 != self.epoch {
-                return false;
-            }
-            at += 1;
-        }
-    }
-
-    /// The number of ids in it.
-    pub fn len(&self) -> usize {
-        self.used
-    }
-
-    /// Bytes that it holds.
-    pub fn allocated(&self) -> usize {
-        self.slots.capacity() * (size_of::<u64>() + size_of::<u32>())
-    }
-
-    /// Whether it is empty.
-    pub fn is_empty(&self) -> bool {
-        self.used == 0
-    }
-}
-
 /// What a walk over the graph has seen; reused from scan to scan.
 #[derive(Debug, Default)]
 pub struct Walk {
-    /// candidates: key of the bound, id
+    /// candidates of the layer that is searched
+    pool: Pool,
+    /// those of a search that goes on: key of the bound, id
     frontier: BinaryHeap<Reverse<u64>>,
     /// nodes named by lists of this layer: the key of the lowest bound, or [`READ`]
     pub visited: IdMap,
@@ -206,8 +102,6 @@ pub struct Walk {
     passed_over: Vec<Found>,
     /// others, that a later batch returns
     kept: BinaryHeap<Reverse<(u64, u32)>>,
-    /// the nearest bounds, where bounds are exact
-    near: Vec<u32>,
     out: Expansion,
     /// nodes estimated since the walk began
     pub scored: u64,
@@ -219,6 +113,7 @@ impl Walk {
     /// Nothing seen.
     pub const fn new() -> Self {
         Walk {
+            pool: Pool::new(),
             frontier: BinaryHeap::new(),
             visited: IdMap::new(),
             found: Vec::new(),
@@ -226,7 +121,6 @@ impl Walk {
             results: Vec::new(),
             passed_over: Vec::new(),
             kept: BinaryHeap::new(),
-            near: Vec::new(),
             out: Expansion::new(),
             scored: 0,
             expanded: 0,
@@ -241,6 +135,7 @@ impl Walk {
 
     /// Begins a layer: nothing is visited.
     pub fn begin_layer(&mut self) {
+        self.pool.clear();
         self.frontier.clear();
         self.visited.clear();
         self.found.clear();
@@ -248,7 +143,6 @@ impl Walk {
         self.results.clear();
         self.passed_over.clear();
         self.kept.clear();
-        self.near.clear();
     }
 
     /// Adds the node that a search of a layer begins with.
@@ -259,8 +153,8 @@ impl Walk {
         self.visited.reserve(1)?;
         self.frontier.try_reserve(1).map_err(|_| Damage::OUT_OF_MEMORY)?;
         if let Some(key) = self.visited.entry(id).filter(|key| **key == NEW) {
-            *key = ENTERED;
-            self.frontier.push(Reverse(u64::from(ENTERED) << 32 | u64::from(id)));
+            *key = HIGHEST;
+            self.frontier.push(Reverse(u64::from(HIGHEST) << 32 | u64::from(id)));
             self.scored += 1;
         }
         Ok(())
@@ -306,7 +200,6 @@ impl Walk {
     pub fn next_batch(&mut self, ef: usize) -> Result<(), Damage> {
         self.free.try_reserve(self.results.len()).map_err(|_| Damage::OUT_OF_MEMORY)?;
         self.free.extend(self.results.drain(..).map(|(_, place)| place));
-        self.near.clear();
         let more = ef.min(self.kept.len());
         self.results.try_reserve(more).map_err(|_| Damage::OUT_OF_MEMORY)?;
         for _ in 0..more {
@@ -402,32 +295,29 @@ impl Walk {
 
     /// The key at which, and beyond which, candidates are of no use.
     #[inline(always)]
-    fn limit(&self, ef: usize, exact: bool) -> u32 {
-        let limit = match self.results.last() {
+    fn limit(&self, ef: usize) -> u32 {
+        match self.results.last() {
             Some(&(_, place)) if self.results.len() >= ef => {
                 self.found.get(place as usize).map_or(u32::MAX, |found| key_at(found.distance))
             }
             _ => u32::MAX,
-        };
-        match self.near.last() {
-            Some(&last) if exact && self.near.len() >= ef => limit.min(last),
-            _ => limit,
         }
     }
 
-    /// Notes an exact bound.
-    #[inline(always)]
-    fn note(&mut self, key: u32, ef: usize) -> Result<(), Damage> {
-        if self.near.len() >= ef {
-            if self.near.last().is_none_or(|&last| key >= last) {
-                return Ok(());
+    /// Puts the nearest candidates that wait into the pool; false when there are none.
+    fn fill_pool(&mut self, width: usize) -> bool {
+        // all that is in it was read
+        self.pool.clear();
+        while self.pool.len() < width
+            && let Some(Reverse(top)) = self.frontier.pop()
+        {
+            // those that were read since, or are in the pool by a lower bound
+            let known = self.visited.entry(top as u32).copied();
+            if known.is_some_and(|known| known & !1 == (top >> 32) as u32 & !1) {
+                self.pool.insert(Pool::word((top >> 32) as u32, top as u32));
             }
-            self.near.pop();
         }
-        self.near.try_reserve(1).map_err(|_| Damage::OUT_OF_MEMORY)?;
-        let at = self.near.partition_point(|&other| other < key);
-        self.near.insert(at, key);
-        Ok(())
+        !self.pool.is_empty()
     }
 
     /// Expands candidates until none that waits can be among the nearest `ef`. With `keeps`, everything that is seen is
@@ -442,69 +332,125 @@ impl Walk {
         layer: u8,
         keeps: bool,
     ) -> Result<(), B::Error> {
-        let exact = reader.is_exact();
+        let no_memory = |damage: Damage| B::Error::from(damage.on(super::meta::META_BLOCK));
+        let (width, rank) = reader.widths(ef);
+        self.pool.begin(width, rank).map_err(|_| no_memory(Damage::OUT_OF_MEMORY))?;
+        self.visited.reserve(SEEN_PER_CANDIDATE * width).map_err(no_memory)?;
         let mut out = core::mem::take(&mut self.out);
         let mut result = Ok(());
-        while let Some(&Reverse(top)) = self.frontier.peek() {
-            let (key, id) = ((top >> 32) as u32, top as u32);
-            let limit = self.limit(ef, exact);
-            // where distances are small integers, those as far as the last lead to a good part of the result
-            if key > limit || key == limit && !exact {
-                break;
-            }
-            self.frontier.pop();
-            if !self.begin(top) {
-                continue;
-            }
-            if let Some(&Reverse(next)) = self.frontier.peek() {
-                reader.prefetch(next as u32, layer);
-            }
-            self.expanded += 1;
-            let expanded = reader.expand(id, layer, &mut out);
-            result = expanded.and_then(|found| match found {
-                Some(found) => {
-                    let accepted = reader.accepts(&found, layer)?;
-                    let noted =
-                        if accepted { self.add_result(found, ef, keeps) } else { self.pass_over(found) };
-                    let noted = noted.and_then(|()| self.take(&out, ef, exact, keeps));
-                    noted.map_err(|damage| B::Error::from(damage.on(super::meta::META_BLOCK)))
-                }
-                None => Ok(()),
-            });
-            if result.is_err() {
+        // What the pool has no room for is of no use, unless the search goes on, or candidates turn out to fill no place.
+        let spares = keeps || reader.is_repairing();
+        while result.is_ok() && self.results.len() < ef && self.fill_pool(width) {
+            result = self.expand_pool(reader, ef, layer, [keeps, spares], &mut out);
+            if !spares {
                 break;
             }
         }
         self.out = out;
+        if keeps {
+            let room = self.frontier.try_reserve(self.pool.len());
+            room.map_err(|_| no_memory(Damage::OUT_OF_MEMORY))?;
+            self.frontier.extend(self.pool.waiting().map(Reverse));
+        }
+        self.pool.clear();
         result
     }
 
-    /// Takes in the neighbours of a node.
+    /// Expands candidates of the pool until none of them can be among the nearest `ef`.
     #[inline(always)]
-    fn take(&mut self, out: &Expansion, ef: usize, exact: bool, keeps: bool) -> Result<(), Damage> {
+    fn expand_pool<B: BlockStore, S: CodedSpace>(
+        &mut self,
+        reader: &mut Reader<'_, '_, B, S>,
+        ef: usize,
+        layer: u8,
+        [keeps, spares]: [bool; 2],
+        out: &mut Expansion,
+    ) -> Result<(), B::Error> {
+        let (exact, kernels) = (reader.is_exact(), kernels());
+        let mut next = self.choose();
+        while let Some(word) = next {
+            let (key, id) = ((word >> 32) as u32, word as u32);
+            let limit = self.limit(ef);
+            // where distances are small integers, those as far as the last lead to a good part of the result
+            if key > limit || key == limit & !1 && !exact && limit != u32::MAX {
+                self.pool.untake(word);
+                if let Some(known) = self.visited.entry(id) {
+                    *known = key;
+                }
+                break;
+            }
+            // The next is chosen before this one's neighbours are known, and stays chosen: it has time to come.
+            next = self.choose();
+            if let Some(next) = next {
+                reader.prefetch(next as u32, layer);
+            }
+            self.expanded += 1;
+            if let Some(found) = reader.expand(id, layer, out)? {
+                let accepted = reader.accepts(&found, layer)?;
+                let noted = if accepted { self.add_result(found, ef, keeps) } else { self.pass_over(found) };
+                noted
+                    .and_then(|()| self.take(out, ef, spares, kernels))
+                    .map_err(|damage| B::Error::from(damage.on(super::meta::META_BLOCK)))?;
+            }
+            if next.is_none() {
+                next = self.choose();
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the nearest candidate from the pool, to be read.
+    #[inline(always)]
+    fn choose(&mut self) -> Option<u64> {
+        let word = self.pool.take()?;
+        // it is in the map, so that nothing is added
+        if let Some(known) = self.visited.entry(word as u32) {
+            *known = READ;
+        }
+        Some(word)
+    }
+
+    /// Takes in the neighbours of a node; with `spares` also those that are of no use now.
+    #[inline(always)]
+    fn take(&mut self, out: &Expansion, ef: usize, spares: bool, kernels: &Kernels) -> Result<(), Damage> {
         self.visited.reserve(out.ids.len())?;
-        self.frontier.try_reserve(out.ids.len()).map_err(|_| Damage::OUT_OF_MEMORY)?;
-        let mut limit = self.limit(ef, exact);
-        for (&id, &bound) in out.ids.iter().zip(&out.bounds) {
-            let key = order_key(bound).clamp(ENTERED, NEW - 1);
-            if key >= limit && !keeps {
-                // of no use, visited or not: most are, and to look them up is dearer than to estimate them
-                continue;
-            }
-            let Some(known) = self.visited.entry(id) else { continue };
-            // Another edge gives another estimate, and a better one where it is shorter: the lowest bound counts.
-            if key >= *known {
-                continue;
-            }
-            let new = *known == NEW;
-            *known = key;
-            self.scored += u64::from(new);
-            if key < limit || keeps && new {
-                self.frontier.push(Reverse(u64::from(key) << 32 | u64::from(id)));
-            }
-            if exact && new && key < limit {
-                self.note(key, ef)?;
-                limit = self.limit(ef, exact);
+        if spares {
+            // for those of no use now, and for those that fall out of the pool
+            self.frontier.try_reserve(2 * out.ids.len()).map_err(|_| Damage::OUT_OF_MEMORY)?;
+        }
+        let limit = self.limit(ef);
+        let mut highest = limit.min(self.pool.limit());
+        let (ids, bounds) = (out.ids.chunks(CHUNK), out.bounds.chunks(CHUNK));
+        for (ids, bounds) in ids.zip(bounds) {
+            // those beyond are of no use, visited or not: most are, and to look them up is dearer than to estimate them
+            let below = if spares || highest >= HIGHEST { f32::NAN } else { distance_of(highest) };
+            let mut chosen = if below.is_nan() { u64::MAX } else { kernels.below(bounds, below) };
+            while chosen != 0 {
+                let at = chosen.trailing_zeros() as usize;
+                chosen &= chosen - 1;
+                let (Some(&id), Some(&bound)) = (ids.get(at), bounds.get(at)) else { break };
+                let key = order_key(bound).clamp(LOWEST, HIGHEST) & !1;
+                if key >= highest && !spares {
+                    continue;
+                }
+                let Some(known) = self.visited.entry(id) else { continue };
+                // Another edge gives another estimate, and a better one where it is shorter: the lowest counts.
+                if key >= *known {
+                    continue;
+                }
+                let (old, word) = (*known, Pool::word(key, id));
+                *known = key;
+                self.scored += u64::from(old == NEW);
+                if key >= highest {
+                    self.frontier.push(Reverse(word));
+                    continue;
+                }
+                if (old == NEW || !self.pool.improve(Pool::word(old, id), word))
+                    && let Some(out) = self.pool.insert(word).filter(|_| spares)
+                {
+                    self.frontier.push(Reverse(out));
+                }
+                highest = limit.min(self.pool.limit());
             }
         }
         Ok(())
@@ -513,12 +459,12 @@ impl Walk {
     /// Bytes that it holds.
     pub fn allocated(&self) -> usize {
         self.frontier.capacity() * size_of::<u64>()
+            + self.pool.allocated()
             + self.visited.allocated()
             + self.found.capacity() * size_of::<Found>()
             + self.free.capacity() * size_of::<u32>()
             + (self.results.capacity() + self.kept.capacity()) * size_of::<(u64, u32)>()
             + self.passed_over.capacity() * size_of::<Found>()
-            + self.near.capacity() * size_of::<u32>()
             + self.out.allocated()
     }
 
@@ -526,7 +472,7 @@ impl Walk {
     pub fn in_use(&self) -> usize {
         self.frontier.len() * size_of::<u64>()
             // at its fullest, the set's table is half empty
-            + self.visited.len() * 2 * (size_of::<u64>() + size_of::<u32>())
+            + self.visited.len() * 2 * IdMap::SLOT_SIZE
             + (self.found.len() - self.free.len()) * size_of::<Found>()
             + (self.results.len() + self.kept.len()) * size_of::<(u64, u32)>()
     }
@@ -586,7 +532,6 @@ impl Walk {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::HashSet;
 
     #[test]
     fn keys_order_as_distances() {
@@ -596,25 +541,5 @@ mod tests {
             assert!(key_at(pair[0]) <= key_at(pair[1]));
         }
         assert!(order_key(1.0) < key_at(1.0 + 1e-12));
-    }
-
-    #[test]
-    fn an_id_map_is_a_map_over_growth_and_epochs() {
-        let (mut set, mut x) = (IdMap::new(), 1u64);
-        assert!(!set.contains(0));
-        for round in 0..3 {
-            set.clear();
-            let mut model = HashSet::new();
-            for _ in 0..20_000 {
-                x = x.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-                let id = (x >> 50) as u32;
-                set.reserve(1).unwrap();
-                let key = set.entry(id).unwrap();
-                assert_eq!(*key, if model.insert(id) { NEW } else { id ^ 5 });
-                *key = id ^ 5;
-            }
-            assert_eq!(set.len(), model.len());
-            assert!((0..1 << 14).all(|id| set.contains(id) == model.contains(&id)), "{round}");
-        }
     }
 }

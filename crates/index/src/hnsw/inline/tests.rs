@@ -229,6 +229,41 @@ fn recall_is_that_of_the_first_layout() {
     assert!(mean > -0.005, "{mean} in {report:?}");
 }
 
+/// In strict order, whatever comes too late is lost: of the nearest that a filter lets through, hardly more than in the
+/// first layout.
+#[test]
+fn strict_order_loses_little() {
+    for (dims, width) in [(3, 40), (24, 20), (100, 40)] {
+        let (space, count) = (l2(dims), 2000);
+        let (values, queries) = (random_vectors(6, dims, count), random_vectors(7, dims, 8));
+        let parameters = crate::hnsw::format::Graph { space, m: M, ef_construction: EF_CONSTRUCTION };
+        let mut old = build_first(space, dims as u32, &parameters, &values);
+        let (mut new, index) = index(space, &shape(ValueKind::Vector, dims), &values);
+        let settings = settings(width, IterativeScan::Strict);
+        let (mut right, mut all) = ([0, 0], 0);
+        for query in &queries {
+            let view = space.view(query.bytes()).unwrap();
+            let exact = |row: usize| space.exact(view, space.view(values[row].bytes()).unwrap());
+            let passes = |row: &usize| row.is_multiple_of(30);
+            let mut distances: Vec<f64> = (0..count).filter(passes).map(exact).collect();
+            distances.sort_by(f64::total_cmp);
+            let near = |rows: &mut dyn Iterator<Item = Tid>| {
+                let found = rows.map(number).filter(passes).take(20);
+                found.filter(|row| exact(*row) <= distances[19] + 1e-6).count()
+            };
+            let mut scan = crate::hnsw::format::Scan::new();
+            let mut next = || scan.next(&mut old, space, Some(query.bytes()), &settings).unwrap();
+            right[0] += near(&mut core::iter::from_fn(&mut next));
+            let rows = search(&mut new, &index, Some(query.bytes()), &settings);
+            assert!(rows.is_sorted_by(|a, b| a.1 <= b.1));
+            right[1] += near(&mut rows.iter().map(|(row, _)| *row));
+            all += 20;
+        }
+        println!("{dims}: {right:?} of {all}");
+        assert!(right[1] * 100 >= right[0] * 100 - 2 * all, "{dims}: {right:?} of {all}");
+    }
+}
+
 /// Distances of a thousand results ascend and are the operators' to the last bit.
 #[test]
 fn results_are_in_exact_order() {
@@ -305,11 +340,15 @@ fn rows_with_few_values_share_nodes() {
     assert_eq!(built.len(), 5);
     let (mut blocks, index) = write(l2(dims), &shape(ValueKind::Vector, dims), &built, usize::MAX, 0);
     assert!(blocks.count().unwrap() < 100_000 * 6 / 8000 + 10, "{:?} blocks", blocks.count());
-    let rows = search(&mut blocks, &index, Some(distinct[3].bytes()), &settings(40, IterativeScan::Off));
+    let rows = search(&mut blocks, &index, Some(distinct[3].bytes()), &settings(10_000, IterativeScan::Off));
     let mut numbers: Vec<usize> = rows.iter().map(|(row, _)| number(*row)).collect();
     assert!(numbers[..20_000].iter().all(|n| n % 5 == 3));
     numbers.sort_unstable();
     assert_eq!(numbers, (0..100_000).collect::<Vec<_>>());
+    // a scan that does not go on returns no more of them than elements of the first layout hold
+    let rows = search(&mut blocks, &index, Some(distinct[3].bytes()), &settings(40, IterativeScan::Off));
+    assert_eq!(rows.len(), 400);
+    assert!(rows.iter().all(|(row, _)| number(*row) % 5 == 3));
     // a few rows each
     let values: Vec<ValueBuf> = (0..700).map(|n| random_vectors(9, dims, 100)[n % 100].clone()).collect();
     let (mut blocks, index) = self::index(l2(dims), &shape(ValueKind::Vector, dims), &values);

@@ -4,6 +4,9 @@
 //! Rows come in *windows*: the first of ten rows, each further one twice as large. A window is complete when no row
 //! that has only a bound may be nearer than the last of it. So the first ten rows cost what ten rows must cost, and
 //! nobody need know how many will be asked for.
+//!
+//! A bound is wrong now and then. A row that should have been in a window before comes when all others were given out:
+//! rows leave in the order of their distances, but for the last few of a scan that is read to its end.
 
 use std::collections::BinaryHeap;
 
@@ -155,6 +158,9 @@ pub struct Found {
     window: BinaryHeap<Exact>,
     beyond: Vec<Exact>,
     ready: Vec<Exact>,
+    /// the distance of the last row of the last window; rows that turned out to be nearer when it was complete
+    last: f64,
+    late: Vec<Exact>,
     size: usize,
 }
 
@@ -173,7 +179,8 @@ impl Found {
         self.window.clear();
         self.beyond.clear();
         self.ready.clear();
-        (self.far_least, self.size) = (f32::INFINITY, 0);
+        self.late.clear();
+        (self.far_least, self.last, self.size) = (f32::INFINITY, f64::NEG_INFINITY, 0);
     }
 
     /// Adds the living entries of a block whose distances have `bounds`.
@@ -355,10 +362,28 @@ impl Found {
         push(&mut self.beyond, out)
     }
 
-    /// Ends the window: its rows are ready.
-    pub fn end_window(&mut self) {
+    /// Ends the window: its rows are ready. False when there are none yet, and another window has to begin.
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn end_window(&mut self, runs: &mut dyn Runs) -> Result<bool, OutOfMemory> {
         while let Some(exact) = self.window.pop() {
-            self.ready.push(exact);
+            if exact.distance < self.last {
+                push(&mut self.late, exact)?;
+            } else {
+                self.ready.push(exact);
+            }
         }
+        if let Some(last) = self.ready.first() {
+            self.last = last.distance;
+            return Ok(true);
+        }
+        let more = !self.beyond.is_empty() || !self.far.blocks.is_empty() || self.near.least(runs).is_some();
+        if !more {
+            core::mem::swap(&mut self.ready, &mut self.late);
+            self.ready.sort_unstable_by(|a, b| b.cmp(a));
+            self.last = f64::NEG_INFINITY;
+        }
+        Ok(!more)
     }
 }

@@ -141,18 +141,21 @@ impl<B: BlockStore> Lists<'_, B> {
         let (rows, memory) = (&mut *found.packed, found.memory);
         let start = self.index.centres;
         let short = |memory: crate::work::memory::OutOfMemory| Damage::from(memory).on(start);
-        rows.begin_window().map_err(short)?;
-        while let Some(candidate) = rows.wanted(memory, found.services.runs).map_err(short)? {
-            if let Some(ahead) = rows.ahead(PREFETCH_DISTANCE_VALUES) {
-                let (place, size) = (ahead.place, self.index.geometry.record);
-                self.blocks.prefetch_bytes(place.block(), usize::from(place.offset()) * 8, size);
+        loop {
+            rows.begin_window().map_err(short)?;
+            while let Some(candidate) = rows.wanted(memory, found.services.runs).map_err(short)? {
+                if let Some(ahead) = rows.ahead(PREFETCH_DISTANCE_VALUES) {
+                    let (place, size) = (ahead.place, self.index.geometry.record);
+                    self.blocks.prefetch_bytes(place.block(), usize::from(place.offset()) * 8, size);
+                }
+                if let Some(distance) = self.exact(space, query, &candidate)? {
+                    rows.add_exact(&candidate, distance).map_err(short)?;
+                }
             }
-            if let Some(distance) = self.exact(space, query, &candidate)? {
-                rows.add_exact(&candidate, distance).map_err(short)?;
+            if rows.end_window(found.services.runs).map_err(short)? {
+                return Ok(());
             }
         }
-        rows.end_window();
-        Ok(())
     }
 
     fn epoch(&mut self, start: u32) -> Result<u32, B::Error> {

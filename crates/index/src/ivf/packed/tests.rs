@@ -84,11 +84,11 @@ fn compare<T: Element, S: for<'v> CodedSpace<View<'v> = &'v [T]>>(
         let mut exact: Vec<u32> = (0..rows.len() as u32).collect();
         exact.sort_by(|&a, &b| distance(a).total_cmp(&distance(b)));
         let first = &numbers(&tids)[..10];
-        // a bound may be wrong: its row comes late then
-        let late =
-            tids.windows(2).filter(|pair| distance(pair[0].block()) > distance(pair[1].block())).count();
-        assert!(late * 12 <= rows.len(), "{late} of {} come late", rows.len());
-        assert!(first.is_sorted_by(|&a, &b| distance(a) <= distance(b)), "a window is in order");
+        // a bound may be wrong: its row comes when all others have come
+        let falls = |pair: &[Tid]| distance(pair[0].block()) > distance(pair[1].block());
+        let ends = tids.windows(2).position(falls).map_or(rows.len(), |at| at + 1);
+        assert!(ends * 8 >= rows.len() * 7, "only {ends} of {} come in order", rows.len());
+        assert!(tids.windows(2).filter(|pair| falls(pair)).count() <= 1, "then the others, in order");
         found += exact[..10].iter().filter(|row| first.contains(row)).count();
         wanted += 10;
     }
@@ -297,7 +297,7 @@ fn a_crash_at_any_change_leaves_a_sound_index() {
                 vacuum(&mut blocks, &mut |row| row.block() % 7 == n % 7).unwrap();
             }
         }
-        for changes in 0..=blocks.recorded() {
+        for changes in (0..=blocks.recorded()).step_by(if dims == 40 { 1 } else { 3 }) {
             let mut after = blocks.after(changes);
             assert_eq!(violations(&mut after, space), Vec::<String>::new(), "{dims}: after {changes}");
             let (found, error) =
@@ -323,7 +323,7 @@ fn damage_is_told_and_survived() {
     let count = healthy.count().unwrap();
     let query = value_of(&rows[0]);
     let mut errors = 0;
-    for _ in 0..if cfg!(miri) { 5 } else { 1500 } {
+    for _ in 0..if cfg!(miri) { 5 } else { 600 } {
         let mut blocks = healthy.copy();
         for _ in 0..rng.random_range(1..4) {
             let (block, byte) = (rng.random_range(0..count), rng.random());
@@ -344,7 +344,7 @@ fn damage_is_told_and_survived() {
         let _ = vacuum(&mut blocks, &mut |row| row.block() % 3 == 0);
         let _ = add(&mut blocks, space, query.bytes(), Tid::new(7, 8), &mut memory);
     }
-    assert!(cfg!(miri) || errors > 100, "{errors}");
+    assert!(cfg!(miri) || errors > 40, "{errors}");
 }
 
 #[test]
@@ -360,7 +360,7 @@ fn scans_among_writers_and_vacuums_find_every_row_that_stays() {
             let (mut blocks, rows) = (blocks.share(), &rows);
             scope.spawn(move || {
                 let mut memory = Memory::default();
-                for n in 0..900u32 {
+                for n in 0..500u32 {
                     let value = value_of(&rows[n as usize]);
                     let row = Tid::new(10_000 * (thread + 1) + n, 1);
                     add(&mut blocks, space, value.bytes(), row, &mut memory).unwrap();
@@ -376,7 +376,7 @@ fn scans_among_writers_and_vacuums_find_every_row_that_stays() {
         for _ in 0..2 {
             let (mut blocks, rows) = (blocks.share(), &rows);
             scope.spawn(move || {
-                for n in 0..25 {
+                for n in 0..12 {
                     let query = value_of(&rows[n * 7]);
                     let (found, error) = search(&mut blocks, space, Some(query.bytes()), all(3), usize::MAX);
                     assert_eq!(error, None);
@@ -410,7 +410,11 @@ fn another_layout_is_no_packed_index() {
 
 #[test]
 fn an_index_knows_how_many_lists_to_look_at() {
-    let (middles, rows) = blobs(30, 3000, 24, 13);
+    // without clusters: neighbours are in several lists
+    let mut rng = SmallRng::seed_from_u64(13);
+    let rows: Vec<Vec<f32>> =
+        (0..3000).map(|_| (0..24).map(|_| rng.random_range(-1.0..1.0)).collect()).collect();
+    let middles = rows[..30].to_vec();
     let space = l2(24);
     let mut blocks = build(space, &middles, &rows, usize::MAX, &mut Nothing);
     let index = opened(&mut blocks).unwrap();
@@ -424,10 +428,10 @@ fn an_index_knows_how_many_lists_to_look_at() {
     let probes = told.unwrap() as usize;
     let meta = crate::ivf::format::read_meta(&mut blocks).unwrap();
     assert_eq!(meta.probes, Some(probes as u32));
-    assert!((1..30).contains(&probes), "{probes}");
+    assert!((2..=30).contains(&probes), "{probes}");
     let recall = |probes: usize, blocks: &mut MemBlocks| {
         let (mut found, mut wanted) = (0, 0);
-        for row in rows.iter().skip(11).step_by(97) {
+        for row in rows.iter().skip(11).step_by(151) {
             let query: Vec<f32> = row.iter().map(|x| x + 0.05).collect();
             let mut exact: Vec<u32> = (0..3000).collect();
             let distance =

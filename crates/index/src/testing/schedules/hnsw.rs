@@ -39,7 +39,7 @@ impl Plan {
     fn draw(layout: Layout, rng: &mut SmallRng) -> Self {
         // wide values make small pages: few elements on each, or, inline, values elsewhere, in one piece or more
         let wide: &[usize] =
-            if layout == Layout::V1 { &[2, 2, 60, 400] } else { &[2, 2, 60, 400, 1100, 2300, 6000] };
+            if layout == Layout::V1 { &[2, 2, 60, 400] } else { &[2, 2, 60, 400, 1000, 2300, 6000] };
         let dims = one_of(rng, wide);
         let metric = if rng.random_bool(0.8) { Metric::L2 } else { Metric::InnerProduct };
         let AnySpace::Vector(space) = AnySpace::new(ValueKind::Vector, metric, dims as i32) else {

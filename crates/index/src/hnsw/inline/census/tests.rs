@@ -106,6 +106,9 @@ fn agree(blocks: &mut MemBlocks, tally: &Tally) {
         assert_eq!(layer.degree.histogram.iter().sum::<u64>(), layer.elements);
     }
     assert!(info.deleted <= info.free_slots.unwrap());
+    let upper = info::read_upper(blocks).unwrap();
+    let entry = info.entry_point.is_some_and(|entry| entry.level > 0);
+    assert_eq!(upper.len() as u32, if entry { pages.upper.unwrap() } else { 0 });
 }
 
 /// Dimensions, and how many elements there are: pages hold several records; rests share pages; rests take several.

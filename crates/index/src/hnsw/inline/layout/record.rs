@@ -71,6 +71,15 @@ impl<'a> Record<'a> {
         }
     }
 
+    /// All factors, which follow each other: places for as many first ones as a list may have, then the second ones of
+    /// those that are there.
+    #[inline(always)]
+    pub fn factors(&self) -> &'a [f16] {
+        let end = self.layout.scale_at + self.len() * size_of::<f16>();
+        let bytes = self.bytes.get(self.layout.add_at..end).unwrap_or_default();
+        <[f16]>::ref_from_bytes(bytes).unwrap_or_default()
+    }
+
     /// Their first factors, in 2^exponent.
     #[inline(always)]
     pub fn adds(&self) -> &'a [f16] {

@@ -1,0 +1,66 @@
+//! What may fail without failing the whole: in a subtransaction, as an exception block of PL/pgSQL
+//! (src/pl/plpgsql/src/pl_exec.c, exec_stmt_block).
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+use pgrx::PgSqlErrorCode;
+use pgrx::pg_sys;
+
+use super::{guard, server};
+
+/// A server error that was caught.
+#[derive(Debug)]
+pub struct Caught {
+    /// the SQLSTATE
+    pub code: PgSqlErrorCode,
+    /// its text, in the server's encoding
+    pub message: Vec<u8>,
+}
+
+/// Runs `body`. A server error with one of `codes` is returned, and all that `body` did in the server undone; any other
+/// goes on.
+///
+/// # Errors
+/// Those.
+pub fn attempt<R>(codes: &[PgSqlErrorCode], body: impl FnOnce() -> R) -> Result<R, Caught> {
+    // SAFETY: within a transaction, as every function; the subtransaction that is begun here ends here, however `body`
+    // ends. Memory context and resource owner are put back to those of before, as its end leaves others.
+    unsafe {
+        let (memory, owner) = (pg_sys::CurrentMemoryContext, pg_sys::CurrentResourceOwner);
+        let put_back = || {
+            pg_sys::MemoryContextSwitchTo(memory);
+            pg_sys::CurrentResourceOwner = owner;
+        };
+        server::BeginInternalSubTransaction(core::ptr::null());
+        pg_sys::MemoryContextSwitchTo(memory);
+        let payload = match catch_unwind(AssertUnwindSafe(body)) {
+            Ok(result) => {
+                server::ReleaseCurrentSubTransaction();
+                put_back();
+                return Ok(result);
+            }
+            Err(payload) => payload,
+        };
+        pg_sys::MemoryContextSwitchTo(memory);
+        if !guard::is_server_error(&*payload) {
+            server::RollbackAndReleaseCurrentSubTransaction();
+            put_back();
+            resume_unwind(payload);
+        }
+        drop(payload);
+        let error = server::CopyErrorData();
+        server::FlushErrorState();
+        server::RollbackAndReleaseCurrentSubTransaction();
+        put_back();
+        let code = PgSqlErrorCode::from((*error).sqlerrcode);
+        if !codes.contains(&code) {
+            server::rethrow(error);
+        }
+        let message = match (*error).message.is_null() {
+            true => Vec::new(),
+            false => core::ffi::CStr::from_ptr((*error).message).to_bytes().into(),
+        };
+        server::FreeErrorData(error);
+        Err(Caught { code, message })
+    }
+}
