@@ -183,8 +183,8 @@ pub fn may_observe(owner: pg_sys::Oid) -> bool {
 /// The role `pg_stat_scan_tables` (src/include/catalog/pg_authid.dat).
 const READERS: u32 = 3377;
 
-/// Reads every block of the index into the shared buffers, as many as they have; returns how many. Those of `first` have
-/// just been read.
+/// Reads every block of the index into the shared buffers, as many as they have; returns how many. Those of `first`
+/// have just been read.
 pub fn warm(index: Rel<'_>, first: core::ops::Range<u32>) -> u32 {
     // SAFETY: a plain variable of the server, set at its start; the relation is open and the blocks exist, of one that
     // only grows while it is locked. The buffer is let go at once.

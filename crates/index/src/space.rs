@@ -278,8 +278,8 @@ impl AnySpace {
         }
     }
 
-    /// The same space of values that have so many bytes of filter keys behind them ([`crate::filter::put_item`]). Values
-    /// of `sparsevec` have none.
+    /// The same space of values that have so many bytes of filter keys behind them ([`crate::filter::put_item`]).
+    /// Values of `sparsevec` have none.
     #[must_use]
     pub const fn of_items(mut self, bytes: usize) -> Self {
         match &mut self {

@@ -59,8 +59,8 @@ pub trait CodedSpace: Space {
         f64::from(self.distance(a, b))
     }
 
-    /// The distance by which an index orders ([`Space::distance`]) from one that [`Self::exact`] has told; off by the last
-    /// bit at most.
+    /// The distance by which an index orders ([`Space::distance`]) from one that [`Self::exact`] has told; off by the
+    /// last bit at most.
     fn narrow(&self, exact: f64) -> f32 {
         exact as f32
     }

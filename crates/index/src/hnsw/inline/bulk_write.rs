@@ -203,7 +203,9 @@ impl<'g, S: CodedSpace> PagePlan<'g, S> {
     fn entry_of(&self, node: usize) -> Tid {
         let per_page = self.index.layout.keys.per_page;
         match node.checked_div(per_page) {
-            Some(page) => Tid::new(self.sections.blocks(PageKind::Keys).start + page as u32, offset(node % per_page)),
+            Some(page) => {
+                Tid::new(self.sections.blocks(PageKind::Keys).start + page as u32, offset(node % per_page))
+            }
             None => Tid::INVALID,
         }
     }
@@ -516,7 +518,8 @@ impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
     }
 }
 
-/// Rotates all values of a graph, on the threads, when that takes no more than `budget` bytes; returns none when it does.
+/// Rotates all values of a graph, on the threads, when that takes no more than `budget` bytes; returns none when it
+/// does.
 pub(super) fn rotate_all<S: CodedSpace>(
     graph: &Graph<S>,
     index: &Index<S>,

@@ -1,6 +1,6 @@
-//! Auditing inline pages: every page, slot and record, and what leads from one to another. Three passes: over all pages,
-//! which shows the elements (`census/page.rs`); over what was noted then, without the pages (`census/parts.rs`); and, of
-//! upper records and in a deep check of all, over their edges (`census/edges.rs`).
+//! Auditing inline pages: every page, slot and record, and what leads from one to another. Three passes: over all
+//! pages, which shows the elements (`census/page.rs`); over what was noted then, without the pages (`census/parts.rs`);
+//! and, of upper records and in a deep check of all, over their edges (`census/edges.rs`).
 
 mod edges;
 mod keys;

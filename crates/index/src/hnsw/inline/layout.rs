@@ -12,12 +12,13 @@
 //! chain      | owner 4 | number 4 | next segment 6 | TIDs 2 | version 1 | 0 3 | heap TIDs, 6 each ... |
 //! ```
 //!
-//! R is 2m on the ground layer and m above. Places are the neighbours' records of the ground layer, in upper layers only;
-//! the heap TID of an upper record is the TID of its own record of the ground layer. A *node id* is the number of a record's slot, block times slots per page
-//! plus slot, among the pages of its layer's kind; to algorithms that want a TID it is (block, slot + 1). Factors are
-//! half-precision numbers times a power of two that the record names. Codes are C bytes each; `bit` has the neighbours'
-//! values in their place and no factors. The value is a whole varlena, as it was given, and its row's filter keys
-//! (F bytes) stand behind it; a record has them before its codes, too, behind those of its neighbours.
+//! R is 2m on the ground layer and m above. Places are the neighbours' records of the ground layer, in upper layers
+//! only; the heap TID of an upper record is the TID of its own record of the ground layer. A *node id* is the number of
+//! a record's slot, block times slots per page plus slot, among the pages of its layer's kind; to algorithms that want
+//! a TID it is (block, slot + 1). Factors are half-precision numbers times a power of two that the record names. Codes
+//! are C bytes each; `bit` has the neighbours' values in their place and no factors. The value is a whole varlena, as
+//! it was given, and its row's filter keys (F bytes) stand behind it; a record has them before its codes, too, behind
+//! those of its neighbours.
 //!
 //! A record that a page does not hold is cut: its first part is in the slot, its *rest* in a slot of a page of rests,
 //! or on pages of its own, chained by their next block. Where that costs little the cut is before the value, so that
@@ -144,7 +145,8 @@ pub struct RecordHeader {
     pub add_exponent: i8,
     /// of the second ones
     pub scale_exponent: i8,
-    /// a row; invalid when the node has none, or none left here. Of an upper record, the node's record of the ground layer
+    /// a row; invalid when the node has none, or none left here. Of an upper record, the node's record of the ground
+    /// layer
     pub heap_tid: Tid,
     /// the first segment of the other rows, or invalid
     pub chain: Tid,

@@ -242,7 +242,8 @@ impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
                         move_neighbour(records, open.head()?, last, at);
                     }
                     if expected.is_none() {
-                        // nothing stays of what may have been deleted; where codes are elsewhere, until it is overwritten
+                        // nothing stays of what may have been deleted; where codes are elsewhere, until it is
+                        // overwritten
                         edits.moved.fill(0);
                         open.put_code(last, &edits.moved)?;
                     }
@@ -346,8 +347,8 @@ impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
         Ok(true)
     }
 
-    /// [`crate::hnsw::graph::GraphWrite::add_edges`]: one change where codes are in the slots; else one for each edge, that
-    /// of the anchor first.
+    /// [`crate::hnsw::graph::GraphWrite::add_edges`]: one change where codes are in the slots; else one for each edge,
+    /// that of the anchor first.
     pub(super) fn link(
         &mut self,
         edges: &[EdgeChange],

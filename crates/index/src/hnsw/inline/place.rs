@@ -51,8 +51,8 @@ impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
         Ok(tid)
     }
 
-    /// Composes the record of a layer in `room.edits.record`, but for what its place says. `own` is the element, once it
-    /// has a place.
+    /// Composes the record of a layer in `room.edits.record`, but for what its place says. `own` is the element, once
+    /// it has a place.
     fn compose(&mut self, new: &NewElement<'_>, layer: u8, own: Tid) -> Result<(), B::Error> {
         let layout = &self.index.layout;
         let records = layout.records(layer);

@@ -155,8 +155,8 @@ pub(super) struct TakenSlot {
     pub(super) page: PageRef,
 }
 
-/// Opens the page of a free slot, which `pages` has when it exists, and says that the slot is in use; `None` when others
-/// took it meanwhile.
+/// Opens the page of a free slot, which `pages` has when it exists, and says that the slot is in use; `None` when
+/// others took it meanwhile.
 pub(super) fn take_slot<C: PageUpdate>(
     change: &mut C,
     pages: &mut Pages,

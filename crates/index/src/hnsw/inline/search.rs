@@ -349,7 +349,8 @@ impl Walk {
         self.visited.reserve(SEEN_PER_CANDIDATE * width).map_err(no_memory)?;
         let mut out = core::mem::take(&mut self.out);
         let mut result = Ok(());
-        // What the pool has no room for is of no use, unless the search goes on, or candidates turn out to fill no place.
+        // What the pool has no room for is of no use, unless the search goes on, or candidates turn out to fill no
+        // place.
         let spares = keeps || reader.may_pass_over();
         while result.is_ok() && !self.gave_up && self.results.len() < ef && self.fill_pool(width) {
             result = self.expand_pool(reader, ef, layer, [keeps, spares], &mut out);

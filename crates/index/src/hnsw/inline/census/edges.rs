@@ -1,5 +1,5 @@
-//! The edges of records: those of upper layers name records that belong to the elements which they lead to, and in a deep
-//! check every code is what the codec makes of the two values.
+//! The edges of records: those of upper layers name records that belong to the elements which they lead to, and in a
+//! deep check every code is what the codec makes of the two values.
 
 use half::f16;
 use zerocopy::IntoBytes;
@@ -190,8 +190,8 @@ fn length(value: &[f32]) -> f32 {
     value.iter().map(|x| x * x).sum::<f32>().sqrt()
 }
 
-/// Whether two codes are the same, as far as processors agree: on another one sums are rounded otherwise, and an element
-/// at the edge of a step may be on its other side.
+/// Whether two codes are the same, as far as processors agree: on another one sums are rounded otherwise, and an
+/// element at the edge of a step may be on its other side.
 fn alike(a: &[u8], b: &[u8]) -> bool {
     let differing: u32 = a.iter().zip(b).map(|(a, b)| (a ^ b).count_ones()).sum();
     a.len() == b.len() && differing as usize <= 2 + a.len() / 64
@@ -206,8 +206,8 @@ fn lowest_bit(half: f16) -> f32 {
     if digits == 0 { f32::INFINITY } else { 2f32.powi(digits.trailing_zeros() as i32 + exponent.max(1) - 25) }
 }
 
-/// Whether factors, kept in half precision times powers of two, are those of the two values. `centre` is the length of the
-/// value that the edge begins at.
+/// Whether factors, kept in half precision times powers of two, are those of the two values. `centre` is the length of
+/// the value that the edge begins at.
 fn agree(kept: [f16; 2], exponents: [i8; 2], factors: &Factors, centre: f32) -> bool {
     // two roundings to 11 bits, and the smallest step that there is
     let near = |kept: f16, exponent: i8, exact: f32, sums: f32| {

@@ -304,8 +304,8 @@ pub fn set_count(layout: &RecordLayout, bytes: &mut [u8], count: usize) {
     }
 }
 
-/// Writes the ids of the neighbours, and how many there are; in an upper layer `places`, too: as many ids of their records
-/// of layer 0.
+/// Writes the ids of the neighbours, and how many there are; in an upper layer `places`, too: as many ids of their
+/// records of layer 0.
 pub fn put_ids(layout: &RecordLayout, bytes: &mut [u8], ids: &[u32], places: &[u32]) {
     let ids = ids.get(..layout.neighbours.min(ids.len())).unwrap_or_default();
     let end = RECORD_HEADER + 4 * ids.len();
