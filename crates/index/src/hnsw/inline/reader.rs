@@ -389,8 +389,8 @@ impl<'s, 'q, B: BlockStore, S: CodedSpace> Reader<'s, 'q, B, S> {
         })
     }
 
-    /// Reads the segment of heap TIDs at `at` of a node into `rows`, when its number is below `below`. `None` when there is
-    /// none of the node any more, or one that took its place since: it was given back.
+    /// Reads the segment of heap TIDs at `at` of a node into `rows`, when its number is below `below`. `None` when it is
+    /// none of the node's any more, or one that took its place since: it was given back.
     ///
     /// # Errors
     /// A damaged block.

@@ -274,10 +274,10 @@ impl Scan {
         }
     }
 
-    /// Goes on in a chain whose next segment was given back: beginning again at its head with the first one whose number
-    /// is below that of the last one returned. Segments stand in the order of their numbers, and whatever is in the
-    /// place of the lost one, or was added in front, has a higher number, or no row of the query's snapshot. So no row
-    /// comes twice, and none that the snapshot sees is left out: a segment with such a row is not given back.
+    /// Goes on in a chain whose next segment was given back: beginning again at its head with the first one whose
+    /// number is below that of the last one returned. Segments stand in the order of their numbers, and whatever is in
+    /// the place of the lost one, or was added in front, has a higher number, or no row of the query's snapshot. So no
+    /// row comes twice, and none that the snapshot sees is left out: a segment with such a row is not given back.
     #[cold]
     fn find_segment<B: BlockStore, S: CodedSpace>(
         &mut self,
