@@ -9,10 +9,11 @@ use vector_index::storage::page::{Corruption, Damage};
 use zerocopy::IntoBytes;
 
 use super::blocks::PAGE_SIZE;
+use super::columns::Columns;
 use super::interrupts;
 use super::relation::Rel;
 use super::server;
-use super::table_scan::{self, Row};
+use super::table_scan::{self, KeyedRow};
 
 /// Why an index cannot be looked at.
 #[derive(Debug)]
@@ -254,7 +255,7 @@ impl Inspection<'_> {
     ///
     /// # Errors
     /// When the transaction sees rows of a time before the index, which it need not hold.
-    pub fn visible_rows(&self, row: &mut Row<'_>) -> Result<(), InspectError> {
+    pub fn visible_rows(&self, columns: &Columns, row: &mut KeyedRow<'_>) -> Result<(), InspectError> {
         // SAFETY: both relations are open; the info is made for this index, in the current memory context. Marked as a
         // concurrent build, it lets the table be scanned with a snapshot of the transaction.
         unsafe {
@@ -272,7 +273,7 @@ impl Inspection<'_> {
             }
             let info = server::BuildIndexInfo(self.index.as_ptr());
             (*info).ii_Concurrent = true;
-            table_scan::scan_table(self.heap, self.index, info, row);
+            table_scan::scan_keyed_table(self.heap, self.index, info, columns, row);
         }
         Ok(())
     }

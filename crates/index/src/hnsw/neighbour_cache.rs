@@ -181,6 +181,9 @@ impl NeighbourCache {
 
 impl KnownValues for NeighbourCache {
     fn value(&self, tid: Tid) -> Option<&[u8]> {
+        if tid == self.new_tid() {
+            return Some(self.values.get(NEW));
+        }
         let &place = self.places.get(&tid.packed())?;
         Some(self.values.get(place))
     }

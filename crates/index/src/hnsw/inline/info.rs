@@ -100,6 +100,7 @@ fn look(
         PageKind::UpperRest => (&layout.upper.rest_slots, pages.rests.get_or_insert(0)),
         PageKind::Chain => (&layout.chain, pages.rows.get_or_insert(0)),
         PageKind::LongChain => (&layout.long_chain, pages.rows.get_or_insert(0)),
+        PageKind::Keys => (&layout.keys, pages.keys.get_or_insert(0)),
     };
     *pages += 1;
     for slot in 0..slots.per_page {

@@ -20,6 +20,7 @@ impl PageKind {
             PageKind::LongChain => 160,
             PageKind::GroundRest => 200,
             PageKind::UpperRest => 240,
+            PageKind::Keys => 250,
         }
     }
 
@@ -39,6 +40,7 @@ impl Layout {
             PageKind::UpperRest => &self.upper.rest_slots,
             PageKind::Chain => &self.chain,
             PageKind::LongChain => &self.long_chain,
+            PageKind::Keys => &self.keys,
         }
     }
 }

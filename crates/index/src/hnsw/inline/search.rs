@@ -16,6 +16,7 @@ use std::collections::BinaryHeap;
 
 use vector_kernels::{Kernels, kernels};
 
+use super::filtered::Patience;
 use super::id_map::{IdMap, NEW, READ};
 use super::pool::Pool;
 use super::reader::{Expansion, Found, Reader};
@@ -56,7 +57,7 @@ fn distance_of(key: u32) -> f32 {
 }
 
 #[inline(always)]
-fn wide_order_key(distance: f64) -> u64 {
+pub(super) fn wide_order_key(distance: f64) -> u64 {
     let bits = distance.to_bits();
     if bits >> 63 == 0 { bits | 1 << 63 } else { !bits }
 }
@@ -93,20 +94,25 @@ pub struct Walk {
     /// nodes named by lists of this layer: the key of the lowest bound, or [`READ`]
     pub visited: IdMap,
     /// nodes that were read
-    found: Vec<Found>,
+    pub(super) found: Vec<Found>,
     /// places in `found` that nobody needs any more
-    free: Vec<u32>,
+    pub(super) free: Vec<u32>,
     /// the nearest of them, nearest first: key of the exact distance, place in `found`
-    results: Vec<(u64, u32)>,
+    pub(super) results: Vec<(u64, u32)>,
     /// the nearest of those that fill no place in the result of a repair, nearest first
     passed_over: Vec<Found>,
     /// others, that a later batch returns
-    kept: BinaryHeap<Reverse<(u64, u32)>>,
-    out: Expansion,
+    pub(super) kept: BinaryHeap<Reverse<(u64, u32)>>,
+    /// what a pass has found so far
+    pub(super) collected: Vec<(u64, u32)>,
+    pub(super) out: Expansion,
     /// nodes estimated since the walk began
     pub scored: u64,
     /// nodes read
     pub expanded: u64,
+    /// under a filter, when to give up
+    pub(super) patience: Option<Patience>,
+    pub(super) gave_up: bool,
 }
 
 impl Walk {
@@ -121,9 +127,12 @@ impl Walk {
             results: Vec::new(),
             passed_over: Vec::new(),
             kept: BinaryHeap::new(),
+            collected: Vec::new(),
             out: Expansion::new(),
             scored: 0,
             expanded: 0,
+            patience: None,
+            gave_up: false,
         }
     }
 
@@ -131,6 +140,7 @@ impl Walk {
     pub fn clear(&mut self) {
         self.begin_layer();
         (self.scored, self.expanded) = (0, 0);
+        (self.patience, self.gave_up) = (None, false);
     }
 
     /// Begins a layer: nothing is visited.
@@ -143,6 +153,7 @@ impl Walk {
         self.results.clear();
         self.passed_over.clear();
         self.kept.clear();
+        self.collected.clear();
     }
 
     /// Adds the node that a search of a layer begins with.
@@ -253,7 +264,7 @@ impl Walk {
         Ok(())
     }
 
-    fn place(&mut self, found: Found) -> Result<u32, Damage> {
+    pub(super) fn place(&mut self, found: Found) -> Result<u32, Damage> {
         if let Some(at) = self.free.pop()
             && let Some(place) = self.found.get_mut(at as usize)
         {
@@ -339,8 +350,8 @@ impl Walk {
         let mut out = core::mem::take(&mut self.out);
         let mut result = Ok(());
         // What the pool has no room for is of no use, unless the search goes on, or candidates turn out to fill no place.
-        let spares = keeps || reader.is_repairing();
-        while result.is_ok() && self.results.len() < ef && self.fill_pool(width) {
+        let spares = keeps || reader.may_pass_over();
+        while result.is_ok() && !self.gave_up && self.results.len() < ef && self.fill_pool(width) {
             result = self.expand_pool(reader, ef, layer, [keeps, spares], &mut out);
             if !spares {
                 break;
@@ -372,7 +383,9 @@ impl Walk {
             let (key, id) = ((word >> 32) as u32, word as u32);
             let limit = self.limit(ef);
             // where distances are small integers, those as far as the last lead to a good part of the result
-            if key > limit || key == limit & !1 && !exact && limit != u32::MAX {
+            let over = self.patience.as_ref().is_some_and(|patience| patience.is_over(self.expanded, ef));
+            self.gave_up |= over;
+            if over || key > limit || key == limit & !1 && !exact && limit != u32::MAX {
                 self.pool.untake(word);
                 if let Some(known) = self.visited.entry(id) {
                     *known = key;
@@ -386,8 +399,16 @@ impl Walk {
             }
             self.expanded += 1;
             if let Some(found) = reader.expand(id, layer, out)? {
-                let accepted = reader.accepts(&found, layer)?;
-                let noted = if accepted { self.add_result(found, ef, keeps) } else { self.pass_over(found) };
+                if let Some(patience) = &mut self.patience {
+                    patience.note(&out.matches);
+                }
+                let noted = if reader.accepts(&found, layer)? {
+                    self.add_result(found, ef, keeps)
+                } else if reader.filter().is_some() {
+                    Ok(())
+                } else {
+                    self.pass_over(found)
+                };
                 noted
                     .and_then(|()| self.take(out, ef, spares, kernels))
                     .map_err(|damage| B::Error::from(damage.on(super::meta::META_BLOCK)))?;
@@ -463,7 +484,8 @@ impl Walk {
             + self.visited.allocated()
             + self.found.capacity() * size_of::<Found>()
             + self.free.capacity() * size_of::<u32>()
-            + (self.results.capacity() + self.kept.capacity()) * size_of::<(u64, u32)>()
+            + (self.results.capacity() + self.kept.capacity() + self.collected.capacity())
+                * size_of::<(u64, u32)>()
             + self.passed_over.capacity() * size_of::<Found>()
             + self.out.allocated()
     }
@@ -474,7 +496,7 @@ impl Walk {
             // at its fullest, the set's table is half empty
             + self.visited.len() * 2 * IdMap::SLOT_SIZE
             + (self.found.len() - self.free.len()) * size_of::<Found>()
-            + (self.results.len() + self.kept.len()) * size_of::<(u64, u32)>()
+            + (self.results.len() + self.kept.len() + self.collected.len()) * size_of::<(u64, u32)>()
     }
 
     /// Scores the nodes with rows of a page that were not visited, for a pass over all pages; they become results.
