@@ -373,7 +373,13 @@ impl Walk {
             let limit = self.limit(ef);
             // where distances are small integers, those as far as the last lead to a good part of the result
             if key > limit || key == limit & !1 && !exact && limit != u32::MAX {
-                self.pool.untake(word);
+                if !self.pool.untake(word) && spares {
+                    // it fell out of the pool meanwhile
+                    self.frontier
+                        .try_reserve(1)
+                        .map_err(|_| B::Error::from(Damage::OUT_OF_MEMORY.on(super::meta::META_BLOCK)))?;
+                    self.frontier.push(Reverse(word));
+                }
                 if let Some(known) = self.visited.entry(id) {
                     *known = key;
                 }
@@ -439,6 +445,10 @@ impl Walk {
                     continue;
                 }
                 let (old, word) = (*known, Pool::word(key, id));
+                if key >= highest && old != NEW {
+                    // it waits already, maybe in the pool, by the bound that the map has: a pool knows a node once
+                    continue;
+                }
                 *known = key;
                 self.scored += u64::from(old == NEW);
                 if key >= highest {
