@@ -103,13 +103,15 @@ impl Pool {
         Some(word)
     }
 
-    /// Puts back one that was taken and not read.
-    pub fn untake(&mut self, word: u64) {
+    /// Puts back one that was taken and not read; false when it fell out meanwhile.
+    pub fn untake(&mut self, word: u64) -> bool {
         let at = self.position(word);
-        if let Some(place) = self.words.get_mut(at).filter(|place| **place & !READ == word) {
-            *place = word;
-            self.cursor = self.cursor.min(at);
-        }
+        let Some(place) = self.words.get_mut(at).filter(|place| **place & !READ == word) else {
+            return false;
+        };
+        *place = word;
+        self.cursor = self.cursor.min(at);
+        true
     }
 
     /// The nearest that was not read yet.
@@ -182,8 +184,10 @@ mod tests {
                         assert!(!pool.improve(u64::MAX, word));
                     }
                     7 => {
-                        if let Some(word) = taken.pop().filter(|word| model.contains_key(word)) {
-                            pool.untake(word);
+                        let Some(word) = taken.pop() else { continue };
+                        let there = model.contains_key(&word);
+                        assert_eq!(pool.untake(word), there, "{round}");
+                        if there {
                             model.insert(word, false);
                         }
                     }

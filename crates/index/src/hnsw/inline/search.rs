@@ -387,7 +387,13 @@ impl Walk {
             let over = self.patience.as_ref().is_some_and(|patience| patience.is_over(self.expanded, ef));
             self.gave_up |= over;
             if over || key > limit || key == limit & !1 && !exact && limit != u32::MAX {
-                self.pool.untake(word);
+                if !self.pool.untake(word) && spares {
+                    // it fell out of the pool meanwhile
+                    self.frontier
+                        .try_reserve(1)
+                        .map_err(|_| B::Error::from(Damage::OUT_OF_MEMORY.on(super::meta::META_BLOCK)))?;
+                    self.frontier.push(Reverse(word));
+                }
                 if let Some(known) = self.visited.entry(id) {
                     *known = key;
                 }
@@ -461,6 +467,10 @@ impl Walk {
                     continue;
                 }
                 let (old, word) = (*known, Pool::word(key, id));
+                if key >= highest && old != NEW {
+                    // it waits already, maybe in the pool, by the bound that the map has: a pool knows a node once
+                    continue;
+                }
                 *known = key;
                 self.scored += u64::from(old == NEW);
                 if key >= highest {
