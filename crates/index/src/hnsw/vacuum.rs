@@ -275,6 +275,7 @@ impl<W: Walk> Vacuum<W> {
     fn repair_one<G: GraphWrite<Walk = W>>(&mut self, graph: &mut G, live: Member) -> Result<(), G::Error> {
         let (mode, meta) = self.lock_to_repair(graph, &live)?;
         let entry = meta.entry_point().map_err(|damage| damage.on(META_BLOCK))?;
+        let live = if mode == LockMode::Exclusive { now(graph, &live)? } else { live };
         if mode == LockMode::Exclusive || !self.mend(graph, &live)? {
             self.relink(graph, live, entry, mode)?;
         }
@@ -319,7 +320,11 @@ impl<W: Walk> Vacuum<W> {
         // then the entry point itself, from that one; alone, since it may be replaced
         graph.lock(OperationLock::Update, LockMode::Exclusive)?;
         let entry = entry_point(graph)?;
-        let other = replacement(entry).map(|live| EntryPoint { tid: live.tid, level: live.level });
+        let other = match replacement(entry) {
+            Some(live) => Some(now(graph, live)?),
+            None => None,
+        };
+        let other = other.map(|live| EntryPoint { tid: live.tid, level: live.level });
         match entry {
             Some(entry) if !self.dying.contains(entry.tid) => {
                 let live = graph.member(entry.tid)?;
@@ -470,6 +475,12 @@ impl<W: Walk> Vacuum<W> {
         }
         Ok(())
     }
+}
+
+/// An element as it is now: it may have been seen while an insert had not yet added all its layers. The update lock is
+/// held alone.
+fn now<G: GraphRead>(graph: &mut G, live: &Member) -> Result<Member, G::Error> {
+    Ok(graph.member(live.tid)?.filter(|member| member.version == live.version).unwrap_or(*live))
 }
 
 /// Keeps the two of the highest levels, of equals the first.
