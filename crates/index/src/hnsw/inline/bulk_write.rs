@@ -203,7 +203,9 @@ impl<'g, S: CodedSpace> PagePlan<'g, S> {
     fn entry_of(&self, node: usize) -> Tid {
         let per_page = self.index.layout.keys.per_page;
         match node.checked_div(per_page) {
-            Some(page) => Tid::new(self.sections.blocks(PageKind::Keys).start + page as u32, offset(node % per_page)),
+            Some(page) => {
+                Tid::new(self.sections.blocks(PageKind::Keys).start + page as u32, offset(node % per_page))
+            }
             None => Tid::INVALID,
         }
     }

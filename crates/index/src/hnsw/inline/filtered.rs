@@ -8,12 +8,12 @@
 
 use std::cmp::Reverse;
 
+use super::id_map::READ;
 use super::keys::Candidate;
 use super::layout::Layout;
 use super::meta::read_meta;
 use super::reader::{Found, Reader};
 use super::scan::{Index, Scan, reader};
-use super::id_map::READ;
 use super::search::{Walk, wide_order_key};
 use crate::hnsw::meta::META_BLOCK;
 use crate::hnsw::scan::{ScanError, ScanSettings};
@@ -110,7 +110,8 @@ impl Scan {
                 blocks.pause()?;
                 blocks.fault_point("hnsw.scan.batch")?;
                 blocks.lock(OperationLock::Scan, LockMode::Shared)?;
-                let mut reader = reader(blocks, index, query, &self.prepared, index.caution()).filtered(Some(&self.filter));
+                let mut reader = reader(blocks, index, query, &self.prepared, index.caution())
+                    .filtered(Some(&self.filter));
                 let found = self.walk.search_layer(&mut reader, settings.ef_search, 0, true);
                 blocks.unlock(OperationLock::Scan, LockMode::Shared);
                 found?;
@@ -146,7 +147,8 @@ impl Scan {
             // no page comes twice, unless the chain is damaged
             left = left.checked_sub(1).ok_or(on_meta(Damage::at(0, "filter keys in a circle")))?;
             blocks.pause()?;
-            let mut reader = reader(blocks, index, query, &self.prepared, index.caution()).filtered(Some(&self.filter));
+            let mut reader =
+                reader(blocks, index, query, &self.prepared, index.caution()).filtered(Some(&self.filter));
             let (next, others) = self.walk.collect(
                 &mut reader,
                 block,

@@ -89,7 +89,8 @@ fn build<S: CodedSpace>(space: S, shape: &Shape, params: Params, values: &[Value
     let merged = spilled.build(&index, &mut files, &progress, &mut workers).unwrap();
     assert_eq!(progress.into_inner(), merged.len() as u64);
     let mut blocks = MemBlocks::new(PAGE_ID);
-    let mut graph = InlineGraph::new(&mut blocks, &index, EF_CONSTRUCTION);
+    let mut room = super::super::graph::Room::new();
+    let mut graph = InlineGraph::new(&mut blocks, &index, EF_CONSTRUCTION, &mut room);
     graph.write_merged(meta, &merged, &mut files, &mut workers).unwrap();
     assert_eq!(blocks.count().unwrap(), merged.count());
     let (parts, nodes, left) = (merged.parts(), merged.len(), merged.left_over());
