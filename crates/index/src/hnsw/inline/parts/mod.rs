@@ -84,7 +84,9 @@ impl Spilled {
     /// Whether rows of an index like this can be built in parts within the budget of `params`.
     pub fn is_possible<S: CodedSpace>(params: &Params, index: &Index<S>) -> bool {
         let memory = Memory::new(params, index);
-        params.m >= LEAST_M && memory.part_rows(0, memory.part_budget(2, 0)) >= LEAST_ROWS
+        // (what is merged has no pages of filter keys)
+        let plain = index.layout.shape.filter_size == 0;
+        plain && params.m >= LEAST_M && memory.part_rows(0, memory.part_budget(2, 0)) >= LEAST_ROWS
     }
 
     /// No rows; `params` are those of a builder, whose budget holds for all that follows.
