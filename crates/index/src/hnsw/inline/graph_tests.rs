@@ -1,4 +1,5 @@
 //! What reads say of an index that a build has written is what the build says.
+#![allow(clippy::single_range_in_vec_init, reason = "lists of ranges, some of one")]
 
 use std::collections::{BTreeMap, BTreeSet};
 

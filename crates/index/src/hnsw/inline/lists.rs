@@ -52,6 +52,9 @@ fn copy_slots(layout: &Layout, record: &Record<'_>, all: usize, out: &mut Vec<Ti
     Ok(())
 }
 
+/// What fills a layer's slots anew: the layer, its slots' range among all, what they are, and free ones.
+pub(super) type Merge<'a> = dyn FnMut(u8, Range<usize>, &[Tid], &mut [Tid]) + 'a;
+
 impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
     /// Changes a list, step by step, as `next` says. It is given the slots, and whether they are others than those that
     /// its last step left. Where all codes are in the slot, all steps are one change, else each is one.
@@ -292,7 +295,7 @@ impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
         added: &[(u8, u64)],
         known: &dyn KnownValues,
         room: &mut Vec<Tid>,
-        merge: &mut dyn FnMut(u8, Range<usize>, &[Tid], &mut [Tid]),
+        merge: &mut Merge<'_>,
     ) -> Result<(), B::Error> {
         let m = self.index.layout.shape.m;
         let on_page = |damage: Damage| damage.on(member.tid.block());

@@ -74,7 +74,10 @@ impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
         let view = index.space.view(new.value).map_err(|_| on_meta(damaged()))?;
         edits.record.clear();
         resize(&mut edits.record, records.size / 8, 0).map_err(|memory| on_meta(memory.into()))?;
-        (edits.ids.clear(), edits.places.clear(), edits.adds.clear(), edits.scales.clear());
+        edits.ids.clear();
+        edits.places.clear();
+        edits.adds.clear();
+        edits.scales.clear();
         for entry in &edits.entries {
             let room = push(&mut edits.ids, entry.id)
                 .and_then(|()| push(&mut edits.places, entry.place))

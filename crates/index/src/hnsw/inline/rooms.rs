@@ -113,7 +113,7 @@ impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
                     None => break,
                 }
             }
-            if block <= META_BLOCK || block >= count {
+            if block == META_BLOCK || block >= count {
                 continue;
             }
             // a page of another kind has its room for others
