@@ -88,7 +88,7 @@ fn written<S: vector_index::quant::space::CodedSpace>(
 ) -> Result<Plain, Box<dyn Error>> {
     let mut blocks = Plain::default();
     let meta = MetaPage::new(dims as u32, M as u16, EF_CONSTRUCTION as u16);
-    let form = Form { layout: Layout::V1, meta, seed: 0 };
+    let form = Form { layout: Layout::V1, meta, seed: 0, filter_size: 0 };
     write_index(&form, &mut blocks, space, Some(graph), &mut Workers::new(0, &mut Idle), 0)?;
     Ok(blocks)
 }

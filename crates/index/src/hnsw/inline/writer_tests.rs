@@ -108,7 +108,7 @@ fn inserts_and_vacuums_of_every_shape() {
             assert_eq!((tally.live, tally.rows()), (count as u64, count), "{kind:?} {dims}");
             let before = blocks.count().unwrap();
             for round in 1..3 {
-                let dead = |tid: Tid| super::tests::number(tid) % 3 == 0;
+                let dead = |tid: Tid| super::tests::number(tid).is_multiple_of(3);
                 let counted = vacuum(&mut blocks, &index, dead).unwrap();
                 assert!(counted.removed > 0, "{kind:?} {dims} {round}");
                 let tally = healthy(&mut blocks, space);
