@@ -92,6 +92,11 @@ impl Pool {
         true
     }
 
+    /// Whether it has a candidate.
+    pub fn contains(&self, word: u64) -> bool {
+        self.words.get(self.position(word)).is_some_and(|other| other & !READ == word)
+    }
+
     /// Takes the nearest candidate that was not read yet.
     #[inline(always)]
     pub fn take(&mut self) -> Option<u64> {
@@ -198,6 +203,7 @@ mod tests {
                         first.map(|word| model.insert(word, true));
                     }
                 }
+                assert_eq!(pool.contains(word), model.contains_key(&word));
                 let waiting = model.iter().filter(|(_, read)| !**read).map(|(word, _)| *word);
                 assert!(pool.waiting().eq(waiting), "{round}");
                 let limit = model.keys().nth(rank - 1).map_or(u32::MAX, |word| (word >> 32) as u32);

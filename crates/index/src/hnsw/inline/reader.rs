@@ -211,6 +211,12 @@ impl<'s, 'q, B: BlockStore, S: CodedSpace> Reader<'s, 'q, B, S> {
         (width, width)
     }
 
+    /// Whether bounds lie below the estimates, so that hardly anything that may be nearer is left waiting.
+    #[inline(always)]
+    pub const fn is_cautious(&self) -> bool {
+        self.caution > 0.0
+    }
+
     /// Whether some of what is found may fill no place in the result.
     #[inline(always)]
     pub const fn may_pass_over(&self) -> bool {

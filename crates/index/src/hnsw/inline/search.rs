@@ -315,9 +315,16 @@ impl Walk {
         }
     }
 
+    /// Whether a layer is to be searched on: too little was found, or where care is taken something that waits may be
+    /// nearer than the farthest.
+    fn goes_on(&self, ef: usize, cautious: bool) -> bool {
+        // as expand_pool has it, or this would never end
+        let nearer = |Reverse(top): &Reverse<u64>| ((*top >> 32) as u32) < self.limit(ef) & !1;
+        self.results.len() < ef || cautious && self.frontier.peek().is_some_and(nearer)
+    }
+
     /// Puts the nearest candidates that wait into the pool; false when there are none.
     fn fill_pool(&mut self, width: usize) -> bool {
-        // all that is in it was read
         self.pool.clear();
         while self.pool.len() < width
             && let Some(Reverse(top)) = self.frontier.pop()
@@ -352,18 +359,21 @@ impl Walk {
         // What the pool has no room for is of no use, unless the search goes on, or candidates turn out to fill no
         // place.
         let spares = keeps || reader.may_pass_over();
-        while result.is_ok() && !self.gave_up && self.results.len() < ef && self.fill_pool(width) {
+        while result.is_ok()
+            && !self.gave_up
+            && self.goes_on(ef, keeps && reader.is_cautious())
+            && self.fill_pool(width)
+        {
             result = self.expand_pool(reader, ef, layer, [keeps, spares], &mut out);
             if !spares {
                 break;
             }
+            match self.frontier.try_reserve(self.pool.len()) {
+                Ok(()) => self.frontier.extend(self.pool.waiting().map(Reverse)),
+                Err(_) => result = result.and(Err(no_memory(Damage::OUT_OF_MEMORY))),
+            }
         }
         self.out = out;
-        if keeps {
-            let room = self.frontier.try_reserve(self.pool.len());
-            room.map_err(|_| no_memory(Damage::OUT_OF_MEMORY))?;
-            self.frontier.extend(self.pool.waiting().map(Reverse));
-        }
         self.pool.clear();
         result
     }
@@ -467,8 +477,8 @@ impl Walk {
                     continue;
                 }
                 let (old, word) = (*known, Pool::word(key, id));
-                if key >= highest && old != NEW {
-                    // it waits already, maybe in the pool, by the bound that the map has: a pool knows a node once
+                if key >= highest && old != NEW && self.pool.contains(Pool::word(old, id)) {
+                    // it waits there by the bound that the map has: a candidate is in one place only
                     continue;
                 }
                 *known = key;
