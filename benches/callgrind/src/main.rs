@@ -184,7 +184,7 @@ fn ivf(space: Dense<f32>) -> Answer {
     let mut blocks = Plain::default();
     measured("ivf load", &mut || {
         let options = LoadOptions { dims: DIMS, width: DIMS, metric: Metric::L2, memory: usize::MAX };
-        let mut loader = Loader::new(options, entry_form, std::mem::take(&mut centres));
+        let mut loader = Loader::new(options, entry_form(8 + 4 * DIMS), std::mem::take(&mut centres));
         loader.prepare(&mut workers).map_err(|_| "out of memory")?;
         for (n, row) in table.iter().enumerate() {
             loader.push(tid(n), row, &mut workers, &mut Roomy).map_err(|_| "out of memory")?;
