@@ -70,7 +70,7 @@ mod tests {
         assert_eq!(filtered_ef_search(40.0, 1.0), 40.0);
         assert!((filtered_ef_search(40.0, 0.1) - 280.0).abs() < 1e-6);
         assert!(filtered_ef_search(40.0, 0.0) > 1e100);
-        assert_eq!(read_share(1e5, 2e4, 1.0, 16.0, filtered_ef_search(40.0, 0.0)), 1.0);
+        assert!(read_share(1e5, 2e4, 1.0, 16.0, filtered_ef_search(40.0, 0.0)) > 0.99);
     }
 
     #[test]
