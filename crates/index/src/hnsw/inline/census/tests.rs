@@ -283,7 +283,7 @@ const MUTATIONS: &[Mutation] = &[
     ("block 1: invalid page", |s| s.blocks.edit(1, |bytes| bytes[8190] ^= 1)),
     ("block 1: page of another kind", |s| s.blocks.edit(1, |bytes| bytes[24] = 9)),
     ("block 1: page of another kind", |s| s.blocks.edit(1, |bytes| bytes[26] ^= 1)),
-    ("block 1: page with a hole", |s| s.blocks.edit(1, |bytes| bytes[14] += 8)),
+    ("block 1: page with a hole", |s| s.blocks.edit(1, |bytes| bytes[14] ^= 8)),
     ("block 1: page with a hole, or slots in use that do not exist", |s| {
         s.blocks.edit(1, |bytes| bytes[39] |= 0x80);
     }),
