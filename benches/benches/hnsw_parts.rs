@@ -199,9 +199,6 @@ impl Run {
         let mut filling = Some(Builder::new(space, params));
         filling.iter_mut().for_each(Builder::share_elements);
         let mut spilled = Spilled::new(params, &index.layout, &mut files);
-        if std::env::var("DIRECT").is_ok() && budget < 8 << 30 {
-            filling = None;
-        }
         for (row, value) in values.iter().enumerate() {
             let tid = Tid::new(row as u32, 1);
             if let Some(builder) = &mut filling {

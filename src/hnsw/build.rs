@@ -1,4 +1,5 @@
-//! Building: the table's rows into a graph in memory, the graph to pages; rows that do not fit go in one by one.
+//! Building: the table's rows into a graph in memory, the graph to pages. When rows no longer fit, pgvector's layout takes
+//! the others one by one; of the inline layout the graph is built in parts, from temporary files.
 
 use core::ffi::CStr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,13 +9,17 @@ use pgrx::pg_sys::{self, ForkNumber, PROGRESS_CREATEIDX_SUBPHASE, PROGRESS_CREAT
 use vector_index::filter::put_item;
 use vector_index::hnsw::build::{Builder, Params, Pushed};
 use vector_index::hnsw::choice::{has_inline, max_dims};
-use vector_index::hnsw::format::{Form, Graph, Layout, write_index};
-use vector_index::hnsw::meta::MetaPage;
+use vector_index::hnsw::format::{Form, Graph, Layout, inline_form, write_index, write_merged};
+use vector_index::hnsw::inline::meta::InlineMeta;
+use vector_index::hnsw::inline::parts::Spilled;
+use vector_index::hnsw::inline::scan::{Index, Shared};
+use vector_index::hnsw::meta::{META_BLOCK, MetaPage};
 use vector_index::hnsw::params::max_level;
 use vector_index::quant::space::CodedSpace;
 use vector_index::space::{AnySpace, ValueBuf};
-use vector_index::storage::page::Tid;
+use vector_index::storage::page::{Corruption, Tid};
 use vector_index::with_space;
+use vector_index::work::runs::Runs;
 use vector_index::work::workers::{Idle, Workers};
 
 use super::insert::{Inserter, insert_building};
@@ -28,6 +33,7 @@ use crate::pg::columns::Columns;
 use crate::pg::ereport::{self, IntoReport, Report};
 use crate::pg::guc;
 use crate::pg::relation::Rel;
+use crate::pg::spill::Spill;
 use crate::pg::table_scan::scan_keyed_table;
 use crate::pg::threads::{self, Backend};
 
@@ -145,7 +151,10 @@ struct Building<'b, S: CodedSpace> {
     graph: Graph<S>,
     /// the rows so far, until the graph is written
     builder: Option<Builder<S>>,
-    /// for rows after that
+    /// all rows, when the graph is built in parts
+    parts: Option<Parts>,
+    files: Spill,
+    /// for rows that go in one by one
     inserter: Inserter,
     /// for values brought to unit length
     buffer: ValueBuf,
@@ -154,13 +163,26 @@ struct Building<'b, S: CodedSpace> {
     rows: u64,
 }
 
-/// What a build may use.
-#[derive(Clone, Copy)]
-struct Means {
-    threads: usize,
-    /// bytes of memory
-    budget: usize,
+/// Rows of a graph that is built in parts.
+struct Parts {
+    formed: (InlineMeta, Shared),
+    spilled: Spilled,
 }
+
+/// Why rows that are left over were not inserted.
+enum Failed {
+    Corrupt(Corruption),
+    Insert(Error),
+}
+
+impl From<Corruption> for Failed {
+    fn from(corruption: Corruption) -> Self {
+        Failed::Corrupt(corruption)
+    }
+}
+
+/// What a build may use.
+type Means = Params;
 
 /// Set aside when threads help: their stacks, and what the allocator keeps for each. (pgvector sets the same
 /// aside for its workers, and how many rows fit a small maintenance_work_mem shows.)
@@ -185,9 +207,11 @@ fn build_in<S: CodedSpace>(call: &BuildCall<'_>, shape: Shape, space: S) -> Resu
     let mut building = Building {
         blocks: IndexBlocks::building(index),
         shape,
-        means: Means { threads, budget },
+        means: params,
         graph: Graph { space, m, ef_construction },
         builder: Some(builder),
+        parts: None,
+        files: Spill::new(),
         inserter: Inserter::new(seed),
         buffer: ValueBuf::new(),
         item: ValueBuf::new(),
@@ -216,28 +240,107 @@ impl<S: CodedSpace> Building<'_, S> {
                 self.rows += 1;
                 return Ok(());
             }
+            let (relation, space) = (self.blocks.relation(), self.graph.space);
+            self.parts =
+                begin_parts(relation, &self.shape, &self.means, space, &mut self.builder, &mut self.files)?;
+            let detail = match self.parts {
+                Some(_) => "The index is built in parts, from temporary files.",
+                None => "Building will take significantly more time.",
+            };
             ereport::notice(
                 Report::new(
                     PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION,
                     format!("hnsw graph no longer fits into maintenance_work_mem after {} tuples", self.rows)
                         .as_bytes(),
                 )
-                .detail("Building will take significantly more time.")
+                .detail(detail)
                 .hint("Increase maintenance_work_mem to speed up builds."),
             );
-            finish_graph(&mut self.blocks, self.shape, self.means, self.graph.space, self.builder.take())?;
-            let opened = open(self.blocks.relation(), &mut self.blocks)?;
+            if self.parts.is_none() {
+                finish_graph(
+                    &mut self.blocks,
+                    self.shape,
+                    self.means,
+                    self.graph.space,
+                    self.builder.take(),
+                )?;
+                let opened = open(self.blocks.relation(), &mut self.blocks)?;
+                self.inserter.set_index(&opened);
+            }
+        }
+        if let Some(Parts { formed, spilled }) = &mut self.parts {
+            spilled.push(&Index::new(&formed.1, self.graph.space), &mut self.files, row, value)?;
+        } else {
+            insert_building(&mut self.blocks, &self.graph, &mut self.inserter, value, row)?;
+            pg_build::progress(PROGRESS_CREATEIDX_TUPLES_DONE, self.rows as i64 + 1);
+        }
+        self.rows += 1;
+        Ok(())
+    }
+
+    /// Builds the graph of rows in temporary files, writes it, and inserts what is left over.
+    fn finish_parts(&mut self, Parts { formed, spilled }: Parts) -> Result<(), Error> {
+        let (relation, space) = (self.blocks.relation(), self.graph.space);
+        let done = AtomicU64::new(0);
+        let mut tell =
+            || pg_build::progress(PROGRESS_CREATEIDX_TUPLES_DONE, done.load(Ordering::Relaxed) as i64);
+        let mut backend = Backend::new(&mut tell);
+        let mut workers = Workers::new(self.means.threads.saturating_sub(1), &mut backend);
+        let files = &mut self.files;
+        let merged = spilled.build(&Index::new(&formed.1, space), files, &done, &mut workers);
+        let merged = merged.map_err(|damage| corrupted(relation, damage.on(META_BLOCK)))?;
+        let written = write_merged(&formed, &mut self.blocks, space, &merged, files, &mut workers);
+        written.map_err(|c| corrupted(relation, c))?;
+        drop(workers);
+        if merged.left_over() > 0 {
+            let opened = open(relation, &mut self.blocks)?;
             self.inserter.set_index(&opened);
         }
-        insert_building(&mut self.blocks, &self.graph, &mut self.inserter, value, row)?;
-        self.rows += 1;
+        let (blocks, graph, inserter) = (&mut self.blocks, &self.graph, &mut self.inserter);
+        let inserted = merged.each_left_over(files, |row, value| {
+            insert_building(blocks, graph, inserter, value, row).map_err(Failed::Insert)
+        });
+        Runs::clear(files);
+        inserted.map_err(|failed| match failed {
+            Failed::Corrupt(c) => corrupted(relation, c),
+            Failed::Insert(error) => error,
+        })?;
         pg_build::progress(PROGRESS_CREATEIDX_TUPLES_DONE, self.rows as i64);
         Ok(())
     }
 
     fn finish_graph(&mut self) -> Result<(), Error> {
+        if let Some(parts) = self.parts.take() {
+            return self.finish_parts(parts);
+        }
         finish_graph(&mut self.blocks, self.shape, self.means, self.graph.space, self.builder.take())
     }
+}
+
+/// Moves the rows so far to temporary files, when the graph can be built in parts.
+fn begin_parts<S: CodedSpace>(
+    index: Rel<'_>,
+    shape: &Shape,
+    means: &Means,
+    space: S,
+    builder: &mut Option<Builder<S>>,
+    files: &mut Spill,
+) -> Result<Option<Parts>, Error> {
+    if shape.layout != Layout::Inline {
+        return Ok(None);
+    }
+    let formed = inline_form(&shape.form(), space.kind(), PAGE_SIZE);
+    let formed = formed.map_err(|damage| corrupted(index, damage.on(META_BLOCK)))?;
+    if !Spilled::is_possible(means, &Index::new(&formed.1, space)) {
+        return Ok(None);
+    }
+    let Some(builder) = builder.take() else { return Ok(None) };
+    let mut spilled = Spilled::new(*means, &formed.1.layout, files);
+    let mut tell = || {};
+    let mut backend = Backend::new(&mut tell);
+    let taken = spilled.take(builder, files, &mut Workers::new(0, &mut backend));
+    taken.map_err(|damage| corrupted(index, damage.on(META_BLOCK)))?;
+    Ok(Some(Parts { formed, spilled }))
 }
 
 /// Builds the graph of the rows so far and writes it, unless that was done before.

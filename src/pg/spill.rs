@@ -1,15 +1,15 @@
-//! Bytes that do not fit in memory: runs in temporary files (src/include/storage/buffile.h), which count towards
+//! Bytes that do not fit in memory: runs and other files, in temporary files (src/include/storage/buffile.h), which count towards
 //! temp_file_limit and lie in temp_tablespaces.
 
 use core::ffi::c_int;
 
 use pgrx::pg_sys;
-use vector_index::work::runs::Runs;
+use vector_index::work::runs::{Files, Runs};
 
 use super::{ereport, memory, server};
 
-/// Runs, each in a file of its own. Files are closed by [`Runs::clear`]; after an error the server closes them itself,
-/// which is why dropping this does not.
+/// Runs, each in a file of its own, or files that grow side by side. They are closed by [`Runs::clear`]; after an error the
+/// server closes them itself, which is why dropping this does not.
 pub struct Spill {
     /// where the server keeps what it knows of the files
     context: pg_sys::MemoryContext,
@@ -18,6 +18,7 @@ pub struct Spill {
 }
 
 struct File {
+    /// null when removed
     file: *mut pg_sys::BufFile,
     rewound: bool,
 }
@@ -64,7 +65,7 @@ impl Runs for Spill {
     }
 
     fn read(&mut self, run: usize, bytes: &mut [u8]) -> usize {
-        let Some(file) = self.files.get_mut(run) else { return 0 };
+        let Some(file) = self.files.get_mut(run).filter(|file| !file.file.is_null()) else { return 0 };
         // SAFETY: the file is open; the bytes are writable.
         unsafe {
             if !file.rewound {
@@ -77,9 +78,44 @@ impl Runs for Spill {
 
     fn clear(&mut self) {
         self.writing = false;
-        for file in core::mem::take(&mut self.files) {
+        for file in core::mem::take(&mut self.files).into_iter().filter(|file| !file.file.is_null()) {
             // SAFETY: open, and closed once.
             unsafe { server::BufFileClose(file.file) };
+        }
+    }
+}
+
+impl Files for Spill {
+    fn create(&mut self) -> usize {
+        self.add_file();
+        self.files.len() - 1
+    }
+
+    fn append(&mut self, file: usize, bytes: &[u8]) {
+        if let Some(file) = self.files.get(file).filter(|file| !file.file.is_null()) {
+            // SAFETY: as in `write` of runs.
+            unsafe {
+                server::BufFileWrite(file.file, bytes.as_ptr().cast_mut().cast(), bytes.len());
+            }
+        }
+    }
+
+    fn rewind(&mut self, file: usize) {
+        // the next read seeks
+        if let Some(file) = self.files.get_mut(file) {
+            file.rewound = false;
+        }
+    }
+
+    fn read(&mut self, file: usize, bytes: &mut [u8]) -> usize {
+        Runs::read(self, file, bytes)
+    }
+
+    fn remove(&mut self, file: usize) {
+        if let Some(file) = self.files.get_mut(file).filter(|file| !file.file.is_null()) {
+            let open = core::mem::replace(&mut file.file, core::ptr::null_mut());
+            // SAFETY: open, and closed once.
+            unsafe { server::BufFileClose(open) };
         }
     }
 }

@@ -25,7 +25,7 @@ use std::sync::{Mutex, PoisonError};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
-use self::arena::Values;
+use self::arena::{Arena, Values};
 use self::graph::{EQUAL, Lists};
 use self::insert::{Scratch, Stop, insert};
 use self::rows::{Found, NONE, Rows};
@@ -56,6 +56,20 @@ pub struct Params {
     pub seed: u64,
     /// whether distances may be taken from copies of one byte per element, where those are true enough
     pub coded: bool,
+}
+
+/// Whether codes around `centre` are true to values like those of a sample, which come one after the other.
+///
+/// # Errors
+/// No memory.
+pub fn codes_are_faithful(sample: &[f32], centre: &[f32], metric: Metric) -> Result<bool, OutOfMemory> {
+    score::faithful_to(sample, centre, metric)
+}
+
+/// A hash that stands for a value's bytes where [only codes](Builder::keep_codes) are kept: among a hundred million values
+/// two have the same with a chance of one in three thousand.
+pub(crate) fn value_hash(value: &[u8], seed: u64) -> u64 {
+    rows::long_hash(value, seed ^ 0x5bd1_e995_0123_4567)
 }
 
 /// What became of a row.
@@ -124,9 +138,18 @@ pub struct Builder<S> {
     used: usize,
     /// bytes of an arena's chunk
     chunk: usize,
+    /// copies in place of the values
+    copies: Option<Copies>,
     /// the node of the highest level
     entry: u32,
     top: u8,
+}
+
+/// What stands for values: codes, and hashes for those that are equal.
+#[derive(Debug)]
+struct Copies {
+    codes: Codes,
+    hashes: Arena<u64>,
 }
 
 impl<S: Space> Builder<S> {
@@ -160,9 +183,26 @@ impl<S: Space> Builder<S> {
             hash_seed: params.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5bd1_e995_0123_4567,
             used: 0,
             chunk,
+            copies: None,
             entry: NONE,
             top: 0,
         }
+    }
+
+    /// From now on, before the first row, only codes of values are kept, around `centre`, for distances by `metric`: rows are
+    /// [pushed](Self::push_copy) as what codes are made of.
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn keep_codes(&mut self, centre: Vec<f32>, metric: Metric) -> Result<(), OutOfMemory> {
+        let codes = Codes::empty(centre, metric, self.chunk).ok_or(OutOfMemory)?;
+        self.copies = Some(Copies { codes, hashes: Arena::new(1, self.chunk) });
+        Ok(())
+    }
+
+    /// Bytes of what stands for a value of `dims` elements where only codes are kept.
+    pub fn copy_bytes(dims: usize) -> usize {
+        Codes::code_bytes(dims) + size_of::<u64>()
     }
 
     /// From now on all rows of equal bytes share an element, however many they are.
@@ -219,10 +259,7 @@ impl<S: Space> Builder<S> {
 
     /// The latest element with the bytes of `value`.
     pub(crate) fn element_of(&self, value: &[u8]) -> Option<u32> {
-        match self.find(value).0 {
-            Found::Nothing => None,
-            Found::Room(at) | Found::Full(at) => Some(at),
-        }
+        self.find(value).0.element()
     }
 
     fn find(&self, value: &[u8]) -> (Found, u32) {
@@ -244,49 +281,97 @@ impl<S: Space> Builder<S> {
     ) -> Result<Pushed, ValueError> {
         self.elements.space.view(value)?;
         let (found, hash) = self.find(value);
-        let found = if apart { Found::Nothing } else { found };
+        Ok(self.add(heap_tid, (value, &mut []), (if apart { Found::Nothing } else { found }, hash, 0), level))
+    }
+
+    /// The same where [only codes](Self::keep_codes) are kept: `hash` stands for the value's bytes, and `copy`, which is
+    /// overwritten, is what the code is made of.
+    pub(crate) fn push_copy(
+        &mut self,
+        heap_tid: Tid,
+        hash: u64,
+        copy: &mut [f32],
+        level: Option<u8>,
+        apart: bool,
+    ) -> Pushed {
+        let found = if apart { Found::Nothing } else { self.find_copy(hash) };
+        self.add(heap_tid, (&[], copy), (found, hash as u32, hash), level)
+    }
+
+    fn find_copy(&self, hash: u64) -> Found {
+        let Some(copies) = &self.copies else { return Found::Nothing };
+        self.elements.rows.find(hash as u32, |at| *copies.hashes.first(at as usize) == hash)
+    }
+
+    /// The latest element whose value has this hash, where only codes are kept.
+    pub(crate) fn element_of_copy(&self, hash: u64) -> Option<u32> {
+        self.find_copy(hash).element()
+    }
+
+    fn add(
+        &mut self,
+        heap_tid: Tid,
+        (value, copy): (&[u8], &mut [f32]),
+        (found, hash, long_hash): (Found, u32, u64),
+        level: Option<u8>,
+    ) -> Pushed {
         if let Found::Room(at) = found {
             let growth = self.elements.rows.tid_growth();
             let scratch = self.scratch(self.len(), self.top);
             if !self.within_budget(growth, scratch) || !self.elements.rows.add_tid(at, heap_tid) {
-                return Ok(Pushed::Full);
+                return Pushed::Full;
             }
             self.used += growth;
-            return Ok(Pushed::Duplicate);
+            return Pushed::Duplicate;
         }
         let mut rng = self.rng.clone();
         let drawn = random_level(&mut rng, self.params.m, self.params.max_level);
         let level = level.map_or(drawn, |level| level.min(self.params.max_level));
         let layers = usize::from(level);
         let Elements { values, rows, base_layer, upper, .. } = &self.elements;
-        let growth = values.growth(value.len()) + rows.growth() + base_layer.growth(1) + upper.growth(layers);
+        let stored = match &self.copies {
+            Some(copies) => copies.codes.growth() + copies.hashes.growth(1),
+            None => values.growth(value.len()),
+        };
+        let growth = stored + rows.growth() + base_layer.growth(1) + upper.growth(layers);
         let scratch = self.scratch(self.len() + 1, self.top.max(level));
         let first_upper = upper.len();
         if self.len() >= MAX_NODES
             || first_upper + layers > MAX_NODES
-            || !values.fits(value.len())
+            || self.copies.is_none() && !values.fits(value.len())
             || !self.within_budget(growth, scratch)
         {
-            return Ok(Pushed::Full);
+            return Pushed::Full;
         }
         let node = self.len() as u32;
         let Elements { values, rows, base_layer, upper, .. } = &mut self.elements;
         let full = if let Found::Full(at) = found { Some(at) } else { None };
+        let stored = match &mut self.copies {
+            // one of zeros where the numbers are beyond all others
+            Some(copies) => {
+                let stored = copies.codes.push(copy).is_some() && copies.hashes.extend(1);
+                if stored {
+                    *copies.hashes.first_mut(node as usize) = long_hash;
+                }
+                stored
+            }
+            None => values.push(value),
+        };
         // the row comes last: what fails before it leaves no element
-        if !(values.push(value)
+        if !(stored
             && base_layer.extend(1)
             && upper.extend(layers)
             && rows.push(heap_tid, level, first_upper as u32, hash, full))
         {
             self.params.budget = 0;
-            return Ok(Pushed::Full);
+            return Pushed::Full;
         }
         self.used += growth;
         self.rng = rng;
         if self.entry == NONE || level > self.top {
             (self.entry, self.top) = (node, level);
         }
-        Ok(Pushed::New)
+        Pushed::New
     }
 
     /// Builds the graph on the threads that the parameters ask for, or on as many as can be started. The
@@ -327,18 +412,20 @@ impl<S: Space> Builder<S> {
         }
         // without room for all, fewer work
         workers.limit(scratches.len());
-        let codes = self.codes(workers)?;
+        let made = if self.copies.is_none() { self.codes(workers)? } else { None };
+        let kept = self.copies.take().map(|copies| copies.codes);
         progress.fetch_add(1, Ordering::Relaxed);
         let work = Work { elements: &self.elements, entry: self.entry, next: AtomicU32::new(0), progress };
-        match &codes {
+        match made.as_ref().or(kept.as_ref()) {
             Some(codes) => work.share(codes, &mut scratches, workers)?,
             None => work.share(Exact(&self.elements), &mut scratches, workers)?,
         }
-        drop(codes);
+        drop(made);
         let mut scratch = scratches.swap_remove(0);
         drop(scratches);
-        let unreachable = span(&mut self.elements, self.entry, is_root, &mut scratch, workers)?;
-        Ok(self.finish(unreachable))
+        let unreachable =
+            span(&mut self.elements, kept.as_ref(), self.entry, is_root, &mut scratch, workers)?;
+        Ok(Graph { codes: kept, ..self.finish(unreachable) })
     }
 
     /// The elements as they are, without any edges.
@@ -392,7 +479,8 @@ impl<S: Space> Builder<S> {
     }
 
     fn finish(self, unreachable: usize) -> Graph<S> {
-        Graph { elements: self.elements, entry: (self.entry != NONE).then_some(self.entry), unreachable }
+        let entry = (self.entry != NONE).then_some(self.entry);
+        Graph { elements: self.elements, codes: None, entry, unreachable }
     }
 }
 
@@ -445,6 +533,8 @@ impl<S: Space> Work<'_, S> {
 #[derive(Debug)]
 pub struct Graph<S> {
     elements: Elements<S>,
+    /// in place of values
+    codes: Option<Codes>,
     entry: Option<u32>,
     unreachable: usize,
 }
@@ -490,6 +580,16 @@ impl<S: Space> Graph<S> {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Makes `out` what a node's code stands for, where [only codes](Builder::keep_codes) are kept; returns false where values
+    /// are.
+    pub(crate) fn decode(&self, node: u32, out: &mut [f32]) -> bool {
+        match &self.codes {
+            Some(codes) if (node as usize) < self.len() => codes.decode(node, out),
+            _ => return false,
+        }
+        true
     }
 
     /// The element every search begins with, one of the highest level.

@@ -14,6 +14,7 @@ use super::inline::graph::{InlineGraph, Room};
 use super::inline::layout::Shape;
 use super::inline::meta::InlineMeta;
 use super::inline::neighbour_search::InlineWalk;
+use super::inline::parts::Merged;
 use super::inline::scan::{Index, Scan as InlineScan, Shared};
 use super::meta::{INLINE_MAGIC, MAGIC, META_BLOCK, MetaPage};
 use super::scan::{ScanError, ScanSettings};
@@ -29,6 +30,7 @@ use crate::space::ValueKind;
 use crate::storage::blocks::BlockStore;
 use crate::storage::page::{Damage, Tid};
 use crate::storage::verify::Violation;
+use crate::work::runs::Files;
 use crate::work::workers::Workers;
 
 pub use super::graph::Graph;
@@ -199,17 +201,43 @@ pub fn write_index<B: BlockStore, S: CodedSpace>(
             PageGraph::new(blocks, shape).write_index(meta, graph, workers, budget)
         }
         Layout::Inline => {
-            let dims = meta.dimensions as usize;
-            let (bits, filter_size) = (Bits::for_dims(dims), form.filter_size);
-            let shape = Shape { kind: space.kind(), dims, m, bits, filter_size };
-            let own = InlineMeta::new(&shape, meta.ef_construction, form.seed);
-            let shared = Shared::new(&own, blocks.page_size()).map_err(|damage| damage.on(META_BLOCK))?;
+            let formed = inline_form(form, space.kind(), blocks.page_size());
+            let (own, shared) = formed.map_err(|damage| damage.on(META_BLOCK))?;
             let index = Index::new(&shared, space);
             let mut room = Room::new();
             InlineGraph::new(blocks, &index, ef_construction, &mut room)
                 .write_index(own, graph, workers, budget)
         }
     }
+}
+
+/// What there is of an index of inline codes before it has a page: its meta page, and what follows from it.
+///
+/// # Errors
+/// No layout for such values, no memory.
+pub fn inline_form(form: &Form, kind: ValueKind, page_size: usize) -> Result<(InlineMeta, Shared), Damage> {
+    let (m, dims) = (usize::from(form.meta.m), form.meta.dimensions as usize);
+    let (bits, filter_size) = (Bits::for_dims(dims), form.filter_size);
+    let shape = Shape { kind, dims, m, bits, filter_size };
+    let meta = InlineMeta::new(&shape, form.meta.ef_construction, form.seed);
+    Ok((meta, Shared::new(&meta, page_size)?))
+}
+
+/// Writes an index of inline codes, of which there is no block yet, of a graph that was [built in parts](Merged).
+///
+/// # Errors
+/// Want of memory, no room on disk, a damaged temporary file.
+pub fn write_merged<B: BlockStore, S: CodedSpace>(
+    (meta, shared): &(InlineMeta, Shared),
+    blocks: &mut B,
+    space: S,
+    merged: &Merged,
+    files: &mut dyn Files,
+    workers: &mut Workers<'_>,
+) -> Result<(), B::Error> {
+    let (index, mut room) = (Index::new(shared, space), Room::new());
+    let ef_construction = usize::from(meta.common.ef_construction);
+    InlineGraph::new(blocks, &index, ef_construction, &mut room).write_merged(*meta, merged, files, workers)
 }
 
 /// What inserts allocate, kept from one to the next.

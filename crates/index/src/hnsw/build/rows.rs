@@ -54,6 +54,16 @@ pub(super) enum Found {
     Full(u32),
 }
 
+impl Found {
+    /// The latest element that has the value.
+    pub fn element(self) -> Option<u32> {
+        match self {
+            Found::Nothing => None,
+            Found::Room(at) | Found::Full(at) => Some(at),
+        }
+    }
+}
+
 /// The elements in the order of their first heap TID.
 #[derive(Debug)]
 pub(super) struct Rows {
@@ -260,8 +270,14 @@ impl Rows {
     }
 }
 
-/// A hash of bytes that are a multiple of four long: a chain of folded products.
+/// A hash of bytes that are a multiple of four long.
 pub(super) fn hash(bytes: &[u8], seed: u64) -> u32 {
+    let hash = long_hash(bytes, seed);
+    (hash ^ hash >> 32) as u32
+}
+
+/// The same in 64 bits: a chain of folded products.
+pub(super) fn long_hash(bytes: &[u8], seed: u64) -> u64 {
     let fold = |a: u64, b: u64| {
         let product = u128::from(a) * u128::from(b);
         product as u64 ^ (product >> 64) as u64
@@ -277,6 +293,5 @@ pub(super) fn hash(bytes: &[u8], seed: u64) -> u32 {
     for byte in rest {
         hash = (hash ^ u64::from(*byte)).wrapping_mul(ODD);
     }
-    let hash = fold(hash, ODD);
-    (hash ^ hash >> 32) as u32
+    fold(hash, ODD)
 }

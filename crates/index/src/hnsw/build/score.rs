@@ -11,6 +11,7 @@ use super::arena::Arena;
 use crate::hnsw::search::{CandidateQueue, Scored};
 use crate::quant::sq8::{CentredCode, CentredEncoder, CentredHead};
 use crate::space::{Metric, Space};
+use crate::work::memory::{OutOfMemory, collected, with_room};
 use crate::work::workers::Worker;
 
 /// Distances between nodes.
@@ -108,6 +109,42 @@ impl Codes {
         let room = centre.len().saturating_add(TAIL).next_multiple_of(size_of::<Block>()) - TAIL;
         let len = centre.len().next_multiple_of(16).min(room);
         Some(Codes { codes, len, centre, metric, kernels: kernels() })
+    }
+
+    /// No codes yet; they come one by one, of values that have as many elements as `centre`.
+    pub fn empty(centre: Vec<f32>, metric: Metric, chunk: usize) -> Option<Self> {
+        Self::new(0, centre, metric, chunk)
+    }
+
+    /// Bytes of a code of a value of `dims` dimensions.
+    pub fn code_bytes(dims: usize) -> usize {
+        (dims + TAIL).next_multiple_of(size_of::<Block>())
+    }
+
+    /// Bytes that one more code would allocate.
+    pub fn growth(&self) -> usize {
+        self.codes.growth(1)
+    }
+
+    /// Adds the code of a value, which becomes its difference from the centre. Returns false, and adds one of zeros, when a
+    /// number leaves the range of f32; none when there is no memory.
+    pub fn push(&mut self, value: &mut [f32]) -> Option<bool> {
+        if !self.codes.extend(1) {
+            return None;
+        }
+        let Codes { codes, centre, metric, kernels, .. } = self;
+        let encoder =
+            Encoder { encoder: CentredEncoder::new(kernels, centre, *metric), width: codes.width() };
+        let last = codes.len() - 1;
+        Some(encoder.encode(value, codes.get_mut(last)))
+    }
+
+    /// Makes `out` the value that a node's code stands for.
+    pub fn decode(&self, node: u32, out: &mut [f32]) {
+        let CentredCode { bytes, head } = self.get(node);
+        for ((out, byte), centre) in out.iter_mut().zip(bytes).zip(&self.centre) {
+            *out = centre + head.scale * f32::from(*byte);
+        }
     }
 
     /// The codes in pieces: the number of the first, and the blocks of as many as follow.
@@ -250,4 +287,40 @@ impl Probes {
     pub fn faithful(&self) -> bool {
         self.found.load(Relaxed) as f64 >= FAITHFUL * self.wanted.load(Relaxed) as f64
     }
+}
+
+/// Whether codes around `centre` are true to values like those of a sample, which come one after the other.
+///
+/// # Errors
+/// No memory.
+pub(super) fn faithful_to(sample: &[f32], centre: &[f32], metric: Metric) -> Result<bool, OutOfMemory> {
+    let (width, kernels) = (centre.len().max(1), kernels());
+    let mut codes = Codes::empty(collected(centre.iter().copied())?, metric, 64 << 10).ok_or(OutOfMemory)?;
+    let mut room = with_room(width)?;
+    for value in sample.chunks_exact(width) {
+        room.clear();
+        room.extend_from_slice(value);
+        if !codes.push(&mut room).ok_or(OutOfMemory)? {
+            return Ok(false);
+        }
+    }
+    let rows = sample.len() / width;
+    let value = |at: u32| sample.get(at as usize * width..(at as usize + 1) * width).unwrap_or_default();
+    let (mut found, mut wanted) = (0, 0);
+    for probe in (0..rows as u32).step_by((rows / PROBES).max(1)) {
+        let (mut nearest, mut among) = (CandidateQueue::new(), CandidateQueue::new());
+        let prepared = (&codes).prepare(probe);
+        for other in (0..rows as u32).filter(|&other| other != probe) {
+            let distance = match metric {
+                Metric::L2 => kernels.l2_squared_f32(value(probe), value(other)),
+                _ => -kernels.inner_product_f32(value(probe), value(other)),
+            };
+            nearest.offer(Scored { distance, node: other }, true, NEAREST);
+            among.offer(Scored { distance: (&codes).distance(prepared, other), node: other }, true, AMONG);
+        }
+        let bound = among.iter().next_back().map_or(f32::INFINITY, |s| s.distance);
+        found += nearest.iter().filter(|s| (&codes).distance(prepared, s.node) <= bound).count();
+        wanted += nearest.len();
+    }
+    Ok(found as f64 >= FAITHFUL * wanted as f64)
 }

@@ -16,7 +16,7 @@ use super::Elements;
 use super::graph::{CHOSEN, Edge};
 use super::insert::{Scratch, Stop, add, nearest, remove};
 use super::rows::NONE;
-use super::score::{Exact, Score};
+use super::score::{Codes, Exact, Score};
 use crate::space::Space;
 use crate::work::workers::Workers;
 
@@ -34,6 +34,8 @@ const NEAREST_STEPS: u32 = 4;
 /// spared. For a node outside the tree it is one inside whose list leads there, or [`NONE`].
 struct Tree<'a, S> {
     elements: &'a mut Elements<S>,
+    /// where there are no values
+    codes: Option<&'a Codes>,
     /// nodes in the tree
     len: u32,
     /// room for a list
@@ -58,6 +60,7 @@ enum Lost {
 /// them.
 pub(super) fn span<S: Space>(
     elements: &mut Elements<S>,
+    codes: Option<&Codes>,
     entry: u32,
     is_root: &dyn Fn(u32) -> bool,
     scratch: &mut Scratch,
@@ -72,7 +75,7 @@ pub(super) fn span<S: Space>(
         first = first.or(root.then_some(node));
     }
     let (edges, near) = scratch.take_edges();
-    let mut tree = Tree { elements, len: 0, edges, near };
+    let mut tree = Tree { elements, codes, len: 0, edges, near };
     match first {
         None => tree.grow(entry, entry, workers),
         Some(first) => {
@@ -138,6 +141,9 @@ impl<S: Space> Tree<'_, S> {
     }
 
     fn distance(&self, from: u32, to: u32) -> f32 {
+        if let Some(codes) = self.codes {
+            return codes.distance(codes.prepare(from), to);
+        }
         let score = Exact(&*self.elements);
         score.distance(score.prepare(from), to)
     }
@@ -195,11 +201,13 @@ impl<S: Space> Tree<'_, S> {
         self.elements.base_layer.lock(node as usize).read(&mut near);
         if !near.iter().any(|e| self.has(e.node)) {
             // The layers above may have led to what layer 0 does not.
-            let exact = Exact(&*self.elements);
-            let search = (0, self.elements.ef_construction);
+            let (elements, search) = (&*self.elements, (0, self.elements.ef_construction));
             // this thread stops by unwinding
-            let never = AtomicBool::new(false);
-            nearest(self.elements, exact, (node, entry), search, scratch, &never, &mut near)?;
+            let (ends, never) = ((node, entry), AtomicBool::new(false));
+            match self.codes {
+                Some(codes) => nearest(elements, codes, ends, search, scratch, &never, &mut near)?,
+                None => nearest(elements, Exact(elements), ends, search, scratch, &never, &mut near)?,
+            }
         }
         near.retain(|e| self.has(e.node));
         let anchor = match near.iter().find(|e| self.spare(node, **e)) {

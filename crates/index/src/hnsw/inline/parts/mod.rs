@@ -1,25 +1,27 @@
 //! Building a graph of more rows than fit the memory: in parts that overlap, each of which fits, and merged.
 //!
 //! 1. Rows go to a file of *values* in the order they come ([`Spilled`]).
-//! 2. A sample of them chooses centres ([`division`]); each row goes to the part of the nearest centre, and to the next
-//!    one, too, where that is not much farther. (So do Subramanya et al., DiskANN, NeurIPS 2019, section 4.3, with two
-//!    parts for every row.)
-//! 3. Each part is built in memory like any graph ([`part`]), and its lists go to a file, with the codes of their
-//!    edges: both ends are in memory now and never again.
+//! 2. A sample of them chooses centres ([`division`]); each row goes to the part of the nearest centre, and to the next one,
+//!    too, where that is not much farther. (So do Subramanya et al., DiskANN, NeurIPS 2019, section 4.3, with two parts for
+//!    every row.)
+//! 3. Each part is built in memory like any graph ([`part`]), where that is true enough of codes of one byte an element in
+//!    place of the values, which fit several times as many rows. Its lists go to a file, with the codes of their edges:
+//!    both ends are in memory now and never again.
 //! 4. The layers above, with a row in m, are built whole once they fit; else in parts, too.
-//! 5. Lists are merged in the order of the rows while pages are composed ([`write`]): first the edges that hold the
-//!    graph together, then those that the heuristic chose, the nearest of each; then others. Nothing is compared again:
-//!    that was measured to change recall by nothing that counts, and would take all values in memory.
+//! 5. Lists are merged in the order of the rows while pages are composed ([`write`]): first the edges that hold the graph
+//!    together, then those that the heuristic chose, the nearest of each; then others. Nothing is compared again: that
+//!    was measured to change recall by nothing that counts, and would take all values in memory. An element's edges in
+//!    layer 1 count among those in layer 0: they lead to other parts, too, where clusters lie apart.
 //!
-//! **Layer 0 stays connected.** A part's tree hangs what no earlier part has below elements that an earlier part has
-//! (they are its roots), over edges that stand in both lists and are kept by the merge. Following anchors, an element
-//! of a part leads to a root of that part, which an earlier part has, and so on to the root of the first part. A part
-//! that shares no element with an earlier one gets one pair of edges with it, a *bridge*. With at most two parts for an
-//! element, lists of 2m places hold what must stay: the anchor, a quarter of the places (or three) for each part's
-//! children, a bridge; m is at least [`LEAST_M`].
+//! **Layer 0 stays connected.** A part's tree hangs what no earlier part has below elements that an earlier part has (they
+//! are its roots), over edges that stand in both lists and are kept by the merge. Following anchors, an element of a part
+//! leads to a root of that part, which an earlier part has, and so on to the root of the first part. A part that shares
+//! no element with an earlier one gets one pair of edges with it, a *bridge*. With at most two parts for an element,
+//! lists of 2m places hold what must stay: the anchor, a quarter of the places (or three) for each part's children, a
+//! bridge; m is at least [`LEAST_M`].
 //!
-//! **Equal rows** go to the same parts, and share an element there, as in any build; the part that is built first tells
-//! the rows of an element. Where a part was full, some may become another element.
+//! **Equal rows** go to the same parts, and share an element there, as in any build; the part that is built first tells the
+//! rows of an element. Where a part was full, some may become another element.
 //!
 //! Memory: what is kept for all rows is three bits each, and eight bytes for those of upper layers; files have a buffer
 //! each.
@@ -38,16 +40,16 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
 use self::division::{Division, Sample, coordinates, mix, width};
-use self::part::piece_bytes;
+use self::part::{Place, piece_bytes};
 use self::rows::{Row, RowSet, append_row};
 use super::layout::Layout;
 use super::scan::Index;
 use crate::error::ValueError;
-use crate::hnsw::build::{Builder, Params};
+use crate::hnsw::build::{Builder, Params, codes_are_faithful, value_hash};
 use crate::hnsw::params::random_level;
 use crate::quant::space::{CodedSpace, Estimate};
 use crate::storage::page::{Damage, Tid};
-use crate::work::memory::{filled, push, with_room};
+use crate::work::memory::{collected, filled, push, with_room};
 use crate::work::runs::Files;
 use crate::work::workers::Workers;
 
@@ -57,6 +59,10 @@ pub use self::write::Merged;
 pub const LEAST_M: usize = 4;
 /// Rows of a part, at least: with smaller ones a graph is better built row by row.
 const LEAST_ROWS: usize = 256;
+/// How much room of a part a row takes; one that equals a recent one takes 1, being but a heap TID.
+const FULL: usize = 16;
+/// Values that are remembered to be recent.
+const RECENT: usize = 4096;
 /// Bytes that a file takes while it is open: the server's buffer of a page, and what belongs to it.
 const FILE: usize = 9 << 10;
 /// Parts, at most.
@@ -81,10 +87,11 @@ pub struct Spilled {
 }
 
 impl Spilled {
-    /// Whether rows of an index like this can be built in parts within the budget of `params`.
+    /// Whether rows of an index like this can be built in parts within the budget of `params`; one with filter columns is
+    /// not.
     pub fn is_possible<S: CodedSpace>(params: &Params, index: &Index<S>) -> bool {
-        let memory = Memory::new(params, index);
-        // (what is merged has no pages of filter keys)
+        // codes take less, where there are any
+        let memory = Memory::new(params, index, false);
         let plain = index.layout.shape.filter_size == 0;
         plain && params.m >= LEAST_M && memory.part_rows(0, memory.part_budget(2, 0)) >= LEAST_ROWS
     }
@@ -146,8 +153,9 @@ impl Spilled {
         progress: &AtomicU64,
         workers: &mut Workers<'_>,
     ) -> Result<Merged, Damage> {
-        let memory = Memory::new(&self.params, index);
         let mut rows = self.rows;
+        let centre = self.centre(index, files, workers)?;
+        let memory = Memory::new(&self.params, index, centre.is_some());
         let plan = memory.plan(0, u64::from(rows)).ok_or(Damage::OUT_OF_MEMORY)?;
         rows = rows.min(u32::try_from(plan.rows).unwrap_or(u32::MAX));
         let mut parting = Parting {
@@ -162,6 +170,7 @@ impl Spilled {
             upper: Vec::new(),
             bridges: Vec::new(),
             last: None,
+            centre,
             shorts: 0,
             longs: 0,
             parts: 0,
@@ -184,6 +193,50 @@ impl Spilled {
             }
         }
         parting.finish(files, (self.values, self.rows), uppers, &memory, workers)
+    }
+}
+
+/// Dimensions from which on codes are smaller than values and lists.
+const CODED_DIMS: usize = 64;
+/// Rows that the centre of codes is the mean of, and that show whether codes are true to their values.
+const CENTRE_ROWS: usize = 1024;
+
+impl Spilled {
+    /// What codes of one byte an element are centred around, when parts are built of such codes alone: most of what a row
+    /// takes is its value, and codes fit several times as many rows.
+    fn centre<S: CodedSpace>(
+        &self,
+        index: &Index<S>,
+        files: &mut dyn Files,
+        workers: &mut Workers<'_>,
+    ) -> Result<Option<Vec<f32>>, Damage> {
+        let padded = index.codec.padded();
+        if !self.params.coded
+            || index.space.estimate() == Estimate::Exact
+            || index.layout.shape.dims < CODED_DIMS
+        {
+            return Ok(None);
+        }
+        let budget = (CENTRE_ROWS * (padded + 2) * size_of::<f32>()).min(self.params.budget / 8);
+        let mut sample = Sample::new(self.params.seed ^ 0xc0de, u64::from(self.rows), padded, budget)?;
+        let (mut rotated, mut widened, mut row) = (filled(0.0, padded)?, with_room(padded)?, Row::default());
+        files.rewind(self.values);
+        while row.read(files, self.values, self.value_size)? {
+            workers.poll_when_due();
+            if sample.wants(row.row) {
+                let view = index.space.view(row.value()).map_err(|_| BROKEN)?;
+                index.codec.rotate(&index.space, view, &mut widened, &mut rotated);
+                sample.add(row.row, &rotated);
+            }
+        }
+        let mut sums = filled(0.0f64, padded)?;
+        for row in sample.rows() {
+            sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += f64::from(*x));
+        }
+        let count = sample.rows().len().max(1) as f64;
+        let centre = collected(sums.iter().map(|sum| (sum / count) as f32))?;
+        let faithful = codes_are_faithful(sample.numbers(), &centre, index.space.metric())?;
+        Ok(faithful.then_some(centre))
     }
 }
 
@@ -225,18 +278,20 @@ const SLACK: f64 = 0.93;
 const UNEVEN: f64 = 1.12;
 
 impl Memory {
-    fn new<S: CodedSpace>(params: &Params, index: &Index<S>) -> Self {
+    fn new<S: CodedSpace>(params: &Params, index: &Index<S>, coded: bool) -> Self {
         let (dims, value_size) = (index.layout.shape.dims, index.layout.ground.value_size);
         let codes = match index.space.estimate() {
             Estimate::Exact => 0,
             _ => (dims + 8).next_multiple_of(64),
         };
-        let element = |layer| Builder::<S>::element_bytes(params.m, layer, value_size) + size_of::<u32>();
+        let copy = Builder::<S>::copy_bytes(index.codec.padded());
+        let stored = if coded { copy } else { value_size };
+        let element = |layer| Builder::<S>::element_bytes(params.m, layer, stored) + size_of::<u32>();
         Memory {
             params: *params,
             value_size,
             width: width(&index.space, dims),
-            copies: codes.max(index.codec.padded() * size_of::<f32>()),
+            copies: if coded { 0 } else { codes.max(index.codec.padded() * size_of::<f32>()) },
             element: element(0),
             upper_element: element(1),
             scratch: Builder::<S>::scratch_bytes(params, usize::MAX / 4),
@@ -274,14 +329,14 @@ impl Memory {
         // how many times the memory would hold them at once
         let times =
             rows as f64 * (self.element(base) + self.copies) as f64 / self.params.budget.max(1) as f64;
-        let wanted = (1.5 + 0.25 * (times / 4.0).log2()).clamp(1.25, 2.0);
-        let wanted = std::env::var("OV").ok().and_then(|v| v.parse().ok()).unwrap_or(wanted); // DEBUG
+        let slope = if times > 4.0 { 0.4 } else { 0.25 };
+        let wanted = (1.6 + slope * (times / 4.0).log2()).clamp(1.25, 2.0);
         let mut last = None;
         for overlap in [wanted, 1.5, 1.25].into_iter().filter(|o| *o <= wanted) {
             for parts in 2..MOST_PARTS {
                 let budget = self.part_budget(parts, rows);
                 let most = self.part_rows(base, budget);
-                if most < LEAST_ROWS || Division::size(parts, self.width) > self.params.budget / 4 {
+                if most < LEAST_ROWS || !Division::fits(parts, self.width, self.params.budget / 2) {
                     break;
                 }
                 let room = ((parts * most) as f64 / (overlap * UNEVEN)) as u64;
@@ -316,8 +371,10 @@ struct Parting<'a, S> {
     upper: Vec<usize>,
     /// lists of one edge each, with their owners
     bridges: Vec<(u32, Vec<u8>)>,
-    /// an element of the latest part: its row and value
-    last: Option<(u32, Vec<u64>)>,
+    /// an element of the latest part
+    last: Option<(u32, Place)>,
+    /// what codes are centred around, where parts have only codes
+    centre: Option<Vec<f32>>,
     /// segments of heap TIDs
     shorts: usize,
     longs: usize,
@@ -369,69 +426,63 @@ impl<S: CodedSpace> Parting<'_, S> {
                 }
                 Ok(())
             })?;
-            Division::new(&sample, plan.parts, plan.overlap, workers)?.0
+            Division::new(&sample, plan.parts, plan.overlap, self.params.budget / 2, workers)?.0
         };
-        let rnd: f64 = std::env::var("RND").ok().and_then(|v| v.parse().ok()).unwrap_or(0.0);
-        let anywhere = (plan.rows as f64 * rnd * 1.05 / plan.most as f64).ceil() as usize;
-        let all = plan.parts + anywhere;
-        let mut parts = with_room(all)?;
-        for _ in 0..all {
+        let mut parts = with_room(plan.parts)?;
+        for _ in 0..plan.parts {
             parts.push(files.create());
         }
-        let (mut loads, mut numbers) = (filled(0usize, all)?, with_room(memory.width)?);
-        let mut distances = Vec::new();
-        let mut free = plan.parts * plan.most;
+        // how full parts are, and how many rows they have
+        let (mut loads, mut counted) = (filled(0usize, plan.parts)?, filled(0usize, plan.parts)?);
+        let (mut numbers, mut distances) = (with_room(memory.width)?, Vec::new());
+        let mut recent = filled(0u64, RECENT)?;
+        let most = plan.most * FULL;
+        let mut free = plan.parts * most;
         let (mut left, space, dims) = (plan.rows, self.index.space, self.index.layout.shape.dims);
+        let seed = self.params.seed;
         counts = [0; 64];
         self.divide(files, source, uppers, base, &mut counts, workers, |files, row, _| {
             if !coordinates(&space, dims, row.value(), &mut numbers) {
                 return Err(BROKEN);
             }
             let near = division.nearest(&numbers, &mut distances)?;
-            let room = |loads: &[usize], part: usize| loads.get(part).is_some_and(|&load| load < plan.most);
+            let hash = value_hash(row.value(), seed);
+            let slot = recent.get_mut(hash as usize % RECENT).ok_or(BROKEN)?;
+            let cost = if core::mem::replace(slot, hash) == hash { 1 } else { FULL };
+            let room =
+                |loads: &[usize], part: usize| loads.get(part).is_some_and(|&load| load + cost <= most);
             let mut first = near.first as usize;
             if !room(&loads, first) {
                 let open = division.nearest_with(&distances, |part| room(&loads, part as usize));
                 first = open.ok_or(Damage::OUT_OF_MEMORY)? as usize;
             }
             left = left.saturating_sub(1);
-            let mut second = near.second as usize;
-            let hash = row
-                .value()
-                .chunks(8)
-                .fold(7u64, |h, b| b.iter().fold(h, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x100000001b3)));
-            let hash = mix(hash, 0);
-            let random = anywhere > 0 && (hash >> 40) as f64 / (1u64 << 24) as f64 <= rnd;
-            if random {
-                second = plan.parts + (hash & 0xffff) as usize % anywhere;
-            }
-            let both = (random || division.takes_second(&near))
+            let second = near.second as usize;
+            let both = division.takes_second(&near)
                 && second != first
                 && room(&loads, second)
                 // all that come find room
-                && free as u64 > left + 1;
+                && free as u64 > (left + 1 + plan.parts as u64) * FULL as u64;
             for part in [Some(first), both.then_some(second)].into_iter().flatten() {
-                if let (Some(&file), Some(load)) = (parts.get(part), loads.get_mut(part)) {
+                let places = (parts.get(part), loads.get_mut(part), counted.get_mut(part));
+                if let (Some(&file), Some(load), Some(count)) = places {
                     row.append(files, file);
-                    *load += 1;
-                    free = free.saturating_sub(1);
+                    (*load, *count) = (*load + cost, *count + 1);
+                    free = free.saturating_sub(cost);
                 }
             }
             Ok(())
         })?;
-        if std::env::var("DBG").is_ok() {
-            eprintln!("base {base} plan {plan:?} loads {loads:?} cut {}", division.cut_());
-        }
         self.parts += if base == 0 { parts.len() } else { 0 };
-        for (&file, &load) in parts.iter().zip(&loads) {
-            self.build_part(files, (file, base, false), load, progress, workers)?;
+        for (&file, &count) in parts.iter().zip(&counted) {
+            self.build_part(files, (file, base, false), count, progress, workers)?;
             files.remove(file);
         }
         Ok(Some(counts))
     }
 
-    /// Reads the rows of layer `base` in `source` and gives each to `take`. Rows of higher layers go to the file
-    /// `uppers`, too; `counts` counts rows by their highest layer.
+    /// Reads the rows of layer `base` in `source` and gives each to `take`. Rows of higher layers go to the file `uppers`,
+    /// too; `counts` counts rows by their highest layer.
     #[allow(clippy::too_many_arguments)]
     fn divide(
         &self,

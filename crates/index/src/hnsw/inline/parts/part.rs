@@ -7,12 +7,12 @@ use zerocopy::IntoBytes;
 use super::lists::{FileEdge, ListHead};
 use super::rows::{Row, RowSet};
 use super::{BROKEN, Parting, level};
-use crate::hnsw::build::{Builder, Element, Graph, ListedEdge, Params, Pushed, Role};
+use crate::hnsw::build::{Builder, Element, Graph, ListedEdge, Params, Pushed, Role, value_hash};
 use crate::hnsw::inline::bulk_write::{rotate_all, rotated};
 use crate::hnsw::inline::scan::Index;
 use crate::quant::space::{BIT_PAYLOAD, CodedSpace, Estimate};
 use crate::storage::page::{Damage, Tid};
-use crate::work::memory::{OutOfMemory, append, push, resize, with_room};
+use crate::work::memory::{OutOfMemory, append, collected, filled, push, resize, with_room};
 use crate::work::runs::Files;
 use crate::work::workers::Workers;
 
@@ -66,6 +66,15 @@ struct Built<'a, S> {
     bridge: Option<u32>,
 }
 
+/// What edges to and from an element are coded of.
+#[derive(Debug)]
+pub(super) enum Place {
+    /// its value, rotated
+    Rotated(Vec<f32>),
+    /// its bits
+    Bits(Vec<u8>),
+}
+
 /// Memory of one thread.
 #[derive(Default)]
 struct Scratch {
@@ -79,8 +88,8 @@ struct Scratch {
 }
 
 impl<S: CodedSpace> Parting<'_, S> {
-    /// Builds the graph of the rows in `file`, of which there are `count` at most: of their layer `base`, or, `whole`,
-    /// of all from that on. Adds its lists to the files of lists.
+    /// Builds the graph of the rows in `file`, of which there are `count` at most: of their layer `base`, or, `whole`, of all from that on. Adds its lists
+    /// to the files of lists.
     ///
     /// # Errors
     /// A damaged file, no memory.
@@ -98,8 +107,13 @@ impl<S: CodedSpace> Parting<'_, S> {
         }
         let any_shared = fresh < rows.len();
         let graph = graph.build_part(&AtomicU64::new(0), workers, &|node| shared.has(node))?;
-        let budget = self.part_budget.saturating_sub(rows.len() * self.element_bytes(base));
-        let rotated = rotate_all(&graph, self.index, budget, workers)?;
+        let rotated = match &self.centre {
+            Some(_) => Vec::new(),
+            None => {
+                let budget = self.part_budget.saturating_sub(rows.len() * self.element_bytes(base));
+                rotate_all(&graph, self.index, budget, workers)?
+            }
+        };
         let mut built = Built { graph, index: self.index, base, rows, shared, rotated, bridge: None };
         if base == 0 && !any_shared {
             self.add_bridge(&mut built)?;
@@ -140,6 +154,12 @@ impl<S: CodedSpace> Parting<'_, S> {
         let params = Params { budget: self.part_budget, ..self.params };
         let mut builder = Builder::from_layer(self.index.space, params, base);
         builder.share_elements();
+        if let Some(centre) = &self.centre {
+            builder.keep_codes(collected(centre.iter().copied())?, self.index.space.metric())?;
+        }
+        let (mut copy, mut widened) = (Vec::new(), with_room(self.index.codec.padded())?);
+        resize(&mut copy, self.index.codec.padded(), 0.0f32)?;
+        let (coded, seed) = (self.centre.is_some(), self.params.seed);
         let (mut rows, mut shared) = (Vec::new(), RowSet::new(count)?);
         let (mut row, mut fresh) = (Row::default(), 0);
         files.rewind(file);
@@ -149,8 +169,14 @@ impl<S: CodedSpace> Parting<'_, S> {
                 return Err(BROKEN);
             }
             let level = whole.then(|| level(&self.params, row.row).saturating_sub(base));
-            let push_at = |builder: &mut Builder<S>, tid, apart| {
-                builder.push_at(tid, row.value(), level, apart).map_err(|_| BROKEN)
+            let hash = if coded { value_hash(row.value(), seed) } else { 0 };
+            let mut push_at = |builder: &mut Builder<S>, tid, apart| {
+                if !coded {
+                    return builder.push_at(tid, row.value(), level, apart).map_err(|_| BROKEN);
+                }
+                let view = self.index.space.view(row.value()).map_err(|_| BROKEN)?;
+                self.index.codec.rotate(&self.index.space, view, &mut widened, &mut copy);
+                Ok(builder.push_copy(tid, hash, &mut copy, level, apart))
             };
             let known = self.nodes.has(row.row);
             if base > 0 {
@@ -165,7 +191,7 @@ impl<S: CodedSpace> Parting<'_, S> {
             }
             // Equal rows are in the same parts, unless one of these was full. What an earlier part has as a node is no
             // other's row here, and what it has tells its rows there: others of the same value are another node.
-            let equal = builder.element_of(row.value());
+            let equal = if coded { builder.element_of_copy(hash) } else { builder.element_of(row.value()) };
             if self.equals.has(row.row) || known && equal.is_some() {
                 continue;
             }
@@ -195,28 +221,28 @@ impl<S: CodedSpace> Parting<'_, S> {
 
     /// Joins a part that shares no element with an earlier one to the last.
     fn add_bridge(&mut self, built: &mut Built<'_, S>) -> Result<(), Damage> {
-        let Some(entry) = built.graph.entry() else { return Ok(()) };
-        let (Some((row, value)), Some(element)) = (&self.last, built.graph.element(entry)) else {
-            return Ok(());
-        };
-        let (own_row, own) = (built.rows.get(entry as usize).copied().ok_or(BROKEN)?, element.value());
-        let value = value.as_bytes().get(..self.value_size).ok_or(BROKEN)?;
-        let (Ok(from), Ok(to)) = (self.index.space.view(own), self.index.space.view(value)) else {
-            return Err(BROKEN);
-        };
-        let distance = self.index.space.distance(from, to);
-        for (owner, other, [of_owner, of_other], role) in
-            [(own_row, *row, [own, value], Role::Anchor), (*row, own_row, [value, own], Role::Child)]
+        let (Some(entry), Some((row, other))) = (built.graph.entry(), &self.last) else { return Ok(()) };
+        let (own_row, own) = (built.rows.get(entry as usize).copied().ok_or(BROKEN)?, built.place(entry)?);
+        let (code_size, estimate) = (self.index.layout.ground.code_size, self.index.space.estimate());
+        for (owner, to, from, value, role) in
+            [(own_row, *row, &own, other, Role::Anchor), (*row, own_row, other, &own, Role::Child)]
         {
-            let code_size = self.index.layout.ground.code_size;
             let head = ListHead { row: owner, edges: 1, ..ListHead::default() };
-            let mut edge = FileEdge { row: other, distance, role: role as u8, ..FileEdge::default() };
-            let mut bytes = Vec::new();
-            resize(&mut bytes, size_of::<ListHead>() + size_of::<FileEdge>() + code_size, 0)?;
-            let (heads, code) = bytes.split_at_mut(size_of::<ListHead>() + size_of::<FileEdge>());
-            encode_pair(self.index, of_other, of_owner, code, &mut edge)?;
-            heads[..size_of::<ListHead>()].copy_from_slice(head.as_bytes());
-            heads[size_of::<ListHead>()..].copy_from_slice(edge.as_bytes());
+            // longer than any other, as it well may be
+            let mut edge = FileEdge { row: to, distance: f32::MAX, role: role as u8, ..FileEdge::default() };
+            let mut code = filled(0, code_size)?;
+            match (from, value) {
+                (Place::Rotated(from), Place::Rotated(value)) => {
+                    let factors = self.index.codec.encode(estimate, value, from, &mut code);
+                    (edge.add, edge.scale) = (factors.add, factors.scale);
+                }
+                (_, Place::Bits(bits)) if bits.len() == code_size => code.copy_from_slice(bits),
+                _ => return Err(BROKEN),
+            }
+            let mut bytes = with_room(size_of::<ListHead>() + size_of::<FileEdge>() + code_size)?;
+            for part in [head.as_bytes(), edge.as_bytes(), &code] {
+                append(&mut bytes, part)?;
+            }
             push(&mut self.bridges, (owner, bytes))?;
         }
         built.bridge = Some(entry);
@@ -225,15 +251,9 @@ impl<S: CodedSpace> Parting<'_, S> {
 
     /// Keeps a node of the part, for the next one that shares none.
     fn remember(&mut self, built: &Built<'_, S>) -> Result<(), Damage> {
-        let Some(element) = built.graph.entry().and_then(|entry| built.graph.element(entry)) else {
-            return Ok(());
-        };
-        let row = built.rows.get(element.node() as usize).copied().ok_or(BROKEN)?;
-        let mut value = Vec::new();
-        resize(&mut value, self.value_size.div_ceil(8), 0u64)?;
-        let place = value.as_mut_slice().as_mut_bytes().get_mut(..self.value_size).ok_or(BROKEN)?;
-        place.copy_from_slice(element.value().get(..self.value_size).ok_or(BROKEN)?);
-        self.last = Some((row, value));
+        let Some(entry) = built.graph.entry() else { return Ok(()) };
+        let row = built.rows.get(entry as usize).copied().ok_or(BROKEN)?;
+        self.last = Some((row, built.place(entry)?));
         Ok(())
     }
 
@@ -302,6 +322,25 @@ fn level_reaches(params: &Params, row: u32, base: u8) -> bool {
 }
 
 impl<S: CodedSpace> Built<'_, S> {
+    /// A node's value, rotated: one that is kept, or `out`.
+    fn rotated<'a>(&'a self, node: u32, widened: &mut Vec<f32>, out: &'a mut [f32]) -> &'a [f32] {
+        if self.graph.decode(node, out) {
+            return out;
+        }
+        rotated(&self.graph, self.index, &self.rotated, node, widened, out)
+    }
+
+    fn place(&self, node: u32) -> Result<Place, Damage> {
+        if self.index.space.estimate() == Estimate::Exact {
+            let bits = self.graph.element(node).and_then(|element| element.value().get(BIT_PAYLOAD..));
+            return Ok(Place::Bits(collected(bits.ok_or(BROKEN)?.iter().copied())?));
+        }
+        let padded = self.index.codec.padded();
+        let (mut widened, mut out) = (with_room(padded)?, filled(0.0, padded)?);
+        let rotated = self.rotated(node, &mut widened, &mut out);
+        Ok(Place::Rotated(collected(rotated.iter().copied())?))
+    }
+
     /// Adds the lists of an element to `out`.
     fn list(
         &self,
@@ -351,8 +390,7 @@ impl<S: CodedSpace> Built<'_, S> {
         resize(centre, codec.padded(), 0.0)?;
         resize(value, codec.padded(), 0.0)?;
         widened.try_reserve(codec.padded())?;
-        let kept = &self.rotated;
-        let centre = rotated(&self.graph, self.index, kept, node, widened, centre);
+        let centre = self.rotated(node, widened, centre);
         for (edge, code) in edges.iter().zip(codes.chunks_exact_mut(code_size.max(1))) {
             let role = match edge.role {
                 // of upper layers no tree is kept
@@ -366,11 +404,11 @@ impl<S: CodedSpace> Built<'_, S> {
                 FileEdge { row, distance: edge.distance, role: role as u8, ..FileEdge::default() };
             if estimate == Estimate::Exact {
                 let bits = self.graph.element(edge.node).and_then(|n| n.value().get(BIT_PAYLOAD..));
-                if let Some(bits) = bits.filter(|bits| bits.len() == code.len()) {
-                    code.copy_from_slice(bits);
-                }
+                code.copy_from_slice(
+                    bits.filter(|bits| bits.len() == code.len()).unwrap_or(&code.to_owned()),
+                );
             } else {
-                let value = rotated(&self.graph, self.index, kept, edge.node, widened, value);
+                let value = self.rotated(edge.node, widened, value);
                 let factors = codec.encode(estimate, value, centre, code);
                 (file_edge.add, file_edge.scale) = (factors.add, factors.scale);
             }
@@ -378,29 +416,4 @@ impl<S: CodedSpace> Built<'_, S> {
         }
         Ok(())
     }
-}
-
-/// Makes the code of the edge from one value to another, both whole varlenas.
-fn encode_pair<S: CodedSpace>(
-    index: &Index<S>,
-    value: &[u8],
-    centre: &[u8],
-    code: &mut [u8],
-    edge: &mut FileEdge,
-) -> Result<(), Damage> {
-    let estimate = index.space.estimate();
-    if estimate == Estimate::Exact {
-        let bits = value.get(BIT_PAYLOAD..).filter(|bits| bits.len() == code.len()).ok_or(BROKEN)?;
-        code.copy_from_slice(bits);
-        return Ok(());
-    }
-    let (mut widened, mut pair) = (with_room(index.codec.padded())?, [Vec::new(), Vec::new()]);
-    for (value, rotated) in [value, centre].into_iter().zip(&mut pair) {
-        resize(rotated, index.codec.padded(), 0.0)?;
-        let view = index.space.view(value).map_err(|_| BROKEN)?;
-        index.codec.rotate(&index.space, view, &mut widened, rotated);
-    }
-    let factors = index.codec.encode(estimate, &pair[0], &pair[1], code);
-    (edge.add, edge.scale) = (factors.add, factors.scale);
-    Ok(())
 }

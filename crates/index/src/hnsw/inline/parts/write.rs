@@ -199,6 +199,11 @@ impl Merged {
         self.spilled - self.rows
     }
 
+    #[cfg(test)]
+    pub(super) fn ground_files(&self) -> &[usize] {
+        &self.ground
+    }
+
     /// The entry point.
     pub fn entry<S>(&self, index: &Index<S>) -> Option<Entry> {
         let (row, level) = self.top?;
