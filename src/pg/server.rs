@@ -390,7 +390,6 @@ server! {
         assign: pg_sys::GucStringAssignHook,
         show: GucShowHook,
     );
-    fn pgstat_report_activity(state: pg_sys::BackendState::Type, text: *const c_char);
     fn LockAcquire(
         tag: *const pg_sys::LOCKTAG,
         mode: pg_sys::LOCKMODE,

@@ -254,3 +254,4 @@ SELECT plan(format('SELECT id FROM t WHERE id = 7 ORDER BY v <-> %L LIMIT 10', n
 CREATE INDEX b ON t (id);
 SELECT plan(format('SELECT id FROM t WHERE id < 5 ORDER BY v <-> %L LIMIT 10', numbers(0, 384)::vector)) IS NOT NULL;
 DROP TABLE t;
+DROP FUNCTION try(text, text, text), compare(text, text, text, text, text, text), numbers(int, int), plan(text);

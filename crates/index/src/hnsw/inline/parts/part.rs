@@ -404,9 +404,9 @@ impl<S: CodedSpace> Built<'_, S> {
                 FileEdge { row, distance: edge.distance, role: role as u8, ..FileEdge::default() };
             if estimate == Estimate::Exact {
                 let bits = self.graph.element(edge.node).and_then(|n| n.value().get(BIT_PAYLOAD..));
-                code.copy_from_slice(
-                    bits.filter(|bits| bits.len() == code.len()).unwrap_or(&code.to_owned()),
-                );
+                if let Some(bits) = bits.filter(|bits| bits.len() == code.len()) {
+                    code.copy_from_slice(bits);
+                }
             } else {
                 let value = self.rotated(edge.node, widened, value);
                 let factors = codec.encode(estimate, value, centre, code);
