@@ -76,7 +76,12 @@ fn main() -> Result<(), Box<dyn Error>> {
             coded: true,
         },
         rounds: number("rounds", 1)?,
-        times: options.get("times").unwrap_or(&"2,4,16").split(',').map(str::parse).collect::<Result<_, _>>()?,
+        times: options
+            .get("times")
+            .unwrap_or(&"2,4,16")
+            .split(',')
+            .map(str::parse)
+            .collect::<Result<_, _>>()?,
     };
     println!("{source} {metric} {kind:?}: {} rows of {dims}, {} queries", values.len(), queries.len());
     match (metric.as_str(), kind) {
@@ -124,7 +129,8 @@ impl Run {
             tenth.push(*all.select_nth_unstable_by(at, f64::total_cmp).1 + 1e-6);
         }
         let size = self.shape_value();
-        let codes = if self.shape.kind == ValueKind::Bit { 0 } else { (self.shape.dims + 8).next_multiple_of(64) };
+        let codes =
+            if self.shape.kind == ValueKind::Bit { 0 } else { (self.shape.dims + 8).next_multiple_of(64) };
         let memory = values.len() * (Builder::<S>::element_bytes(self.shape.m, 0, size) + codes)
             + Builder::<S>::scratch_bytes(&self.params, values.len());
         let budgets = [self.params.budget].into_iter().chain(self.times.iter().map(|times| memory / times));
@@ -210,7 +216,8 @@ impl Run {
         }
         let mut figures = Figures { seconds: 0.0, parts: 1, spilled: 0, recall: Vec::new() };
         if let Some(builder) = filling {
-            let graph = builder.build_part(&AtomicU64::new(0), &mut workers, &|_| false).map_err(|_| "memory")?;
+            let graph =
+                builder.build_part(&AtomicU64::new(0), &mut workers, &|_| false).map_err(|_| "memory")?;
             let plan = PagePlan::new(&graph, &index, 8 << 30, &mut workers)?;
             meta.set_entry(plan.entry());
             plan.write(&mut workers, |_, bytes| {
@@ -307,7 +314,11 @@ impl BlockStore for Pages {
         Ok(self.0.len() as u32)
     }
 
-    fn read<R>(&mut self, block: u32, look: impl FnOnce(&[u8]) -> Result<R, Damage>) -> Result<R, Corruption> {
+    fn read<R>(
+        &mut self,
+        block: u32,
+        look: impl FnOnce(&[u8]) -> Result<R, Damage>,
+    ) -> Result<R, Corruption> {
         let page = self.0.get(block as usize).ok_or(Damage::at(0, "block does not exist").on(block))?;
         look(&page.0).map_err(|damage| damage.on(block))
     }

@@ -16,8 +16,8 @@ use super::layout::{
 };
 use super::meta::{Entry, InlineMeta, META_BLOCK};
 use super::parts::Merged;
-use super::sections::Sections;
 use super::scan::Index;
+use super::sections::Sections;
 use crate::hnsw::build::{Element, Graph};
 use crate::quant::space::{BIT_PAYLOAD, CodedSpace, Estimate};
 use crate::storage::blocks::{BlockStore, PageUpdate};

@@ -211,7 +211,12 @@ impl Division {
     }
 
     /// Finds the nearest cells of rows of the sample, on the threads.
-    fn measure(&self, sample: &Sample, near: &mut [Near], workers: &mut Workers<'_>) -> Result<(), OutOfMemory> {
+    fn measure(
+        &self,
+        sample: &Sample,
+        near: &mut [Near],
+        workers: &mut Workers<'_>,
+    ) -> Result<(), OutOfMemory> {
         let width = self.width.max(1);
         workers.each(
             sample.numbers.chunks(width * CHUNK).zip(near.chunks_mut(CHUNK)),
@@ -351,12 +356,15 @@ impl Division {
     fn nearest_of(&self, cells: impl Iterator<Item = (f32, u32)> + Clone) -> Nearest {
         let of = |cell: u32| self.part.get(cell as usize).copied();
         let closest = |but: Option<u32>| {
-            let others = cells.clone().filter(move |(_, cell)| of(*cell).is_some_and(|part| Some(part) != but));
+            let others =
+                cells.clone().filter(move |(_, cell)| of(*cell).is_some_and(|part| Some(part) != but));
             others.min_by(|a, b| a.0.total_cmp(&b.0))
         };
         let Some(first) = closest(None) else { return Nearest::default() };
         let own = of(first.1).unwrap_or(0);
-        let Some(second) = closest(Some(own)) else { return Nearest { first: own, second: own, ratio: f32::INFINITY } };
+        let Some(second) = closest(Some(own)) else {
+            return Nearest { first: own, second: own, ratio: f32::INFINITY };
+        };
         let ratio = if first.0 > 0.0 { second.0 / first.0 } else { f32::INFINITY };
         let ratio = if ratio.is_nan() { 1.0 } else { ratio };
         Nearest { first: own, second: of(second.1).unwrap_or(own), ratio }
@@ -382,7 +390,9 @@ impl Division {
         nearest.or_else(|| (0..self.parts as u32).find(|&part| takes(part)))
     }
 
-    pub fn cut_(&self) -> f32 { self.cut }
+    pub fn cut_(&self) -> f32 {
+        self.cut
+    }
     /// Whether a row belongs to the second nearest part, too.
     pub fn takes_second(&self, near: &Nearest) -> bool {
         near.first != near.second && near.ratio <= self.cut
@@ -410,7 +420,11 @@ fn move_middles(
     for (at, middle) in middles.chunks_exact_mut(width.max(1)).enumerate() {
         sum.fill(0.0);
         let mut rows = 0.0;
-        let own = centres.chunks_exact(width.max(1)).zip(part).zip(counts).filter(|((_, part), _)| **part == at as u32);
+        let own = centres
+            .chunks_exact(width.max(1))
+            .zip(part)
+            .zip(counts)
+            .filter(|((_, part), _)| **part == at as u32);
         for ((centre, _), &count) in own {
             rows += f64::from(count);
             sum.iter_mut().zip(centre).for_each(|(sum, x)| *sum += f64::from(*x) * f64::from(count));
@@ -436,8 +450,7 @@ mod tests {
         let mut sample = Sample::new(1, u64::from(n), 8, 1 << 20).unwrap();
         for row in 0..n {
             let (scale, centre) = if row % 2 == 0 { (0.1, 0.0) } else { (3.0, 10.0) };
-            let numbers: Vec<f32> =
-                (0..8).map(|_| centre + scale * rng.random_range(-1.0..1.0f32)).collect();
+            let numbers: Vec<f32> = (0..8).map(|_| centre + scale * rng.random_range(-1.0..1.0f32)).collect();
             sample.add(row, &numbers);
         }
         sample
@@ -447,7 +460,8 @@ mod tests {
     fn parts_are_about_equal_and_overlap_as_asked() {
         for (parts, overlap) in [(2, 1.2), (7, 1.5), (40, 2.0)] {
             let sample = uneven(6000);
-            let (division, most) = Division::new(&sample, parts, overlap, &mut Workers::new(1, &mut Idle)).unwrap();
+            let (division, most) =
+                Division::new(&sample, parts, overlap, &mut Workers::new(1, &mut Idle)).unwrap();
             let mut loads = vec![0; parts];
             for row in sample.rows() {
                 let near = division.nearest(row, &mut Vec::new()).unwrap();

@@ -122,8 +122,7 @@ impl Merge {
     /// # Errors
     /// A damaged file, no memory.
     pub fn new(files: &mut dyn Files, sources: &[usize], code_size: usize) -> Result<Self, Damage> {
-        let mut merge =
-            Merge { code_size, heads: with_room(sources.len())?, order: BinaryHeap::new() };
+        let mut merge = Merge { code_size, heads: with_room(sources.len())?, order: BinaryHeap::new() };
         merge.order.try_reserve(sources.len()).map_err(|_| OutOfMemory)?;
         for &file in sources {
             files.rewind(file);
@@ -172,7 +171,8 @@ impl Merge {
             fill(files, file, bytes.get_mut(start..).unwrap_or_default())?;
             let edges_at = start + head.tids as usize * size_of::<Tid>();
             let codes_at = edges_at + usize::from(head.edges) * size_of::<FileEdge>();
-            let place = ListPlace { tids: start..edges_at, edges: edges_at..codes_at, codes: codes_at..bytes.len() };
+            let place =
+                ListPlace { tids: start..edges_at, edges: edges_at..codes_at, codes: codes_at..bytes.len() };
             push(lists, place)?;
             self.advance(files, source)?;
         }

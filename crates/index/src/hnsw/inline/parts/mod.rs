@@ -164,7 +164,8 @@ impl Spilled {
             parts: 0,
         };
         let uppers = files.create();
-        let mut counts = parting.layer(files, self.values, Some(uppers), &memory, plan, 0, progress, workers)?;
+        let mut counts =
+            parting.layer(files, self.values, Some(uppers), &memory, plan, 0, progress, workers)?;
         let whole = counts.is_none();
         let counts = counts.get_or_insert([0; 64]);
         for base in 1..=self.params.max_level {
@@ -172,7 +173,8 @@ impl Spilled {
             if whole || rows == 0 {
                 break;
             }
-            let plan = memory.plan(base, rows).filter(|plan| plan.rows >= rows).ok_or(Damage::OUT_OF_MEMORY)?;
+            let plan =
+                memory.plan(base, rows).filter(|plan| plan.rows >= rows).ok_or(Damage::OUT_OF_MEMORY)?;
             parting.part_budget = plan.budget;
             if parting.layer(files, uppers, None, &memory, plan, base, progress, workers)?.is_none() {
                 break;
@@ -267,7 +269,8 @@ impl Memory {
             return Some(Plan { parts: 1, most, overlap: 1.0, budget, rows });
         }
         // how many times the memory would hold them at once
-        let times = rows as f64 * (self.element(base) + self.copies) as f64 / self.params.budget.max(1) as f64;
+        let times =
+            rows as f64 * (self.element(base) + self.copies) as f64 / self.params.budget.max(1) as f64;
         let wanted = (1.5 + 0.25 * (times / 4.0).log2()).clamp(1.25, 2.0);
         let wanted = std::env::var("OV").ok().and_then(|v| v.parse().ok()).unwrap_or(wanted); // DEBUG
         let mut last = None;
@@ -390,10 +393,15 @@ impl<S: CodedSpace> Parting<'_, S> {
             }
             left = left.saturating_sub(1);
             let mut second = near.second as usize;
-            let hash = row.value().chunks(8).fold(7u64, |h, b| b.iter().fold(h, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x100000001b3)));
+            let hash = row
+                .value()
+                .chunks(8)
+                .fold(7u64, |h, b| b.iter().fold(h, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x100000001b3)));
             let hash = mix(hash, 0);
             let random = anywhere > 0 && (hash >> 40) as f64 / (1u64 << 24) as f64 <= rnd;
-            if random { second = plan.parts + (hash & 0xffff) as usize % anywhere; }
+            if random {
+                second = plan.parts + (hash & 0xffff) as usize % anywhere;
+            }
             let both = (random || division.takes_second(&near))
                 && second != first
                 && room(&loads, second)
@@ -408,7 +416,9 @@ impl<S: CodedSpace> Parting<'_, S> {
             }
             Ok(())
         })?;
-        if std::env::var("DBG").is_ok() { eprintln!("base {base} plan {plan:?} loads {loads:?} cut {}", division.cut_()); }
+        if std::env::var("DBG").is_ok() {
+            eprintln!("base {base} plan {plan:?} loads {loads:?} cut {}", division.cut_());
+        }
         self.parts += if base == 0 { parts.len() } else { 0 };
         for (&file, &load) in parts.iter().zip(&loads) {
             self.build_part(files, (file, base, false), load, progress, workers)?;

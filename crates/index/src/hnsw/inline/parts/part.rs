@@ -205,10 +205,9 @@ impl<S: CodedSpace> Parting<'_, S> {
             return Err(BROKEN);
         };
         let distance = self.index.space.distance(from, to);
-        for (owner, other, [of_owner, of_other], role) in [
-            (own_row, *row, [own, value], Role::Anchor),
-            (*row, own_row, [value, own], Role::Child),
-        ] {
+        for (owner, other, [of_owner, of_other], role) in
+            [(own_row, *row, [own, value], Role::Anchor), (*row, own_row, [value, own], Role::Child)]
+        {
             let code_size = self.index.layout.ground.code_size;
             let head = ListHead { row: owner, edges: 1, ..ListHead::default() };
             let mut edge = FileEdge { row: other, distance, role: role as u8, ..FileEdge::default() };
@@ -363,10 +362,13 @@ impl<S: CodedSpace> Built<'_, S> {
                 role => role,
             };
             let row = self.rows.get(edge.node as usize).copied().unwrap_or_default();
-            let mut file_edge = FileEdge { row, distance: edge.distance, role: role as u8, ..FileEdge::default() };
+            let mut file_edge =
+                FileEdge { row, distance: edge.distance, role: role as u8, ..FileEdge::default() };
             if estimate == Estimate::Exact {
                 let bits = self.graph.element(edge.node).and_then(|n| n.value().get(BIT_PAYLOAD..));
-                code.copy_from_slice(bits.filter(|bits| bits.len() == code.len()).unwrap_or(&code.to_owned()));
+                code.copy_from_slice(
+                    bits.filter(|bits| bits.len() == code.len()).unwrap_or(&code.to_owned()),
+                );
             } else {
                 let value = rotated(&self.graph, self.index, kept, edge.node, widened, value);
                 let factors = codec.encode(estimate, value, centre, code);

@@ -95,10 +95,12 @@ fn build<S: CodedSpace>(space: S, shape: &Shape, params: Params, values: &[Value
     assert_eq!(blocks.count().unwrap(), merged.count());
     let (parts, nodes, left) = (merged.parts(), merged.len(), merged.left_over());
     let mut over = 0;
-    merged.each_left_over(&mut files, |_, _| {
-        over += 1;
-        Ok::<_, crate::testing::MemError>(())
-    }).unwrap();
+    merged
+        .each_left_over(&mut files, |_, _| {
+            over += 1;
+            Ok::<_, crate::testing::MemError>(())
+        })
+        .unwrap();
     assert_eq!(over, left);
     assert_eq!(files.bytes(), 0, "files are left");
     Outcome { blocks, index, parts, nodes, left }
@@ -190,7 +192,8 @@ fn check<S: CodedSpace>(blocks: &mut MemBlocks, index: &Index<S>, values: &[Valu
         value
     };
     let mut rows = HashSet::new();
-    let (mut widened, mut pair) = (Vec::new(), [vec![0.0; index.codec.padded()], vec![0.0; index.codec.padded()]]);
+    let (mut widened, mut pair) =
+        (Vec::new(), [vec![0.0; index.codec.padded()], vec![0.0; index.codec.padded()]]);
     for (&(upper, id), record) in &all {
         let records = layout.records(u8::from(upper));
         assert_eq!(upper, record.layer > 0);
@@ -265,7 +268,12 @@ fn held_together(ground: &HashMap<u32, &Read>) {
 }
 
 /// The share of the ten nearest that scans find, over a ladder.
-fn recall<S: CodedSpace>(blocks: &mut MemBlocks, index: &Index<S>, values: &[ValueBuf], queries: &[ValueBuf]) -> f64 {
+fn recall<S: CodedSpace>(
+    blocks: &mut MemBlocks,
+    index: &Index<S>,
+    values: &[ValueBuf],
+    queries: &[ValueBuf],
+) -> f64 {
     let (mut right, mut all) = (0, 0);
     for query in queries {
         let view = index.space.view(query.bytes()).unwrap();
@@ -281,7 +289,14 @@ fn recall<S: CodedSpace>(blocks: &mut MemBlocks, index: &Index<S>, values: &[Val
     f64::from(right as u32) / f64::from(all)
 }
 
-fn compare<S: CodedSpace>(space: S, kind: ValueKind, dims: usize, count: usize, centres: usize, report: &mut Vec<String>) {
+fn compare<S: CodedSpace>(
+    space: S,
+    kind: ValueKind,
+    dims: usize,
+    count: usize,
+    centres: usize,
+    report: &mut Vec<String>,
+) {
     let make = |seed, count| -> Vec<ValueBuf> {
         clustered(seed, dims, count, centres).iter().map(|x| value(kind, x)).collect()
     };

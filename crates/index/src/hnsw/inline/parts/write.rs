@@ -11,8 +11,8 @@ use super::rows::{Row, RowSet, fill};
 use super::{BROKEN, Memory, Parting, level};
 use crate::hnsw::build::Params;
 use crate::hnsw::inline::layout::{
-    NO_NODE, PAGE_ID, PageKind, RecordHeader, RecordLayout, SegmentHeader, Slots, offset, put_factors, put_ids,
-    put_segment,
+    NO_NODE, PAGE_ID, PageKind, RecordHeader, RecordLayout, SegmentHeader, Slots, offset, put_factors,
+    put_ids, put_segment,
 };
 use crate::hnsw::inline::meta::{Entry, META_BLOCK};
 use crate::hnsw::inline::scan::Index;
@@ -82,7 +82,9 @@ impl<S: CodedSpace> Parting<'_, S> {
         sections.add_rests(PageKind::UpperRest, uppers_count, &layout.upper)?;
         sections.add(PageKind::Chain, self.shorts, &layout.chain)?;
         sections.add(PageKind::LongChain, self.longs, &layout.long_chain)?;
-        for (kind, slots) in [(PageKind::Ground, &layout.ground.slots), (PageKind::Upper, &layout.upper.slots)] {
+        for (kind, slots) in
+            [(PageKind::Ground, &layout.ground.slots), (PageKind::Upper, &layout.upper.slots)]
+        {
             if slots.id(sections.blocks(kind).end, 0).is_none() {
                 return Err(Damage::internal("more nodes than ids"));
             }
@@ -200,11 +202,7 @@ impl Merged {
     /// The entry point.
     pub fn entry<S>(&self, index: &Index<S>) -> Option<Entry> {
         let (row, level) = self.top?;
-        Some(Entry {
-            id: self.id(index, row, level),
-            tid: index.layout.tid(self.id(index, row, 0)),
-            level,
-        })
+        Some(Entry { id: self.id(index, row, level), tid: index.layout.tid(self.id(index, row, 0)), level })
     }
 
     /// The id of a row's record in a layer up to its level.
@@ -213,7 +211,8 @@ impl Merged {
             None => (PageKind::Ground, self.nodes.rank(row)),
             Some(above) => {
                 let found = self.upper_rows.binary_search_by_key(&row, |upper| upper.0);
-                let before = found.ok().and_then(|at| self.upper_rows.get(at)).map_or(NO_NODE, |upper| upper.1);
+                let before =
+                    found.ok().and_then(|at| self.upper_rows.get(at)).map_or(NO_NODE, |upper| upper.1);
                 (PageKind::Upper, before.saturating_add(u32::from(above)))
             }
         };
@@ -233,10 +232,9 @@ impl Merged {
         page: Sink<'_, E>,
     ) -> Result<(), E> {
         let mut chains = Chains { file: files.create(), any: false, shorts: 0, longs: 0 };
-        for (kind, rest_kind, layer) in [
-            (PageKind::Ground, PageKind::GroundRest, 0),
-            (PageKind::Upper, PageKind::UpperRest, 1),
-        ] {
+        for (kind, rest_kind, layer) in
+            [(PageKind::Ground, PageKind::GroundRest, 0), (PageKind::Upper, PageKind::UpperRest, 1)]
+        {
             let rests = files.create();
             self.write_records(files, index, (kind, layer, rests), &mut chains, workers, page)?;
             let sources = if layer == 0 { &self.ground } else { &self.upper };
@@ -332,7 +330,10 @@ impl Merged {
             let start = batch.values.len();
             resize(&mut batch.values, start + self.value_size.div_ceil(8), 0)?;
             let place = batch.values.get_mut(start..).map(IntoBytes::as_mut_bytes);
-            place.and_then(|place| place.get_mut(..self.value_size)).ok_or(BROKEN)?.copy_from_slice(row.value());
+            place
+                .and_then(|place| place.get_mut(..self.value_size))
+                .ok_or(BROKEN)?
+                .copy_from_slice(row.value());
         }
         Ok(())
     }
@@ -350,7 +351,8 @@ impl Merged {
         let mut tids = lists.iter().map(|list| list.tids.clone()).filter(|tids| !tids.is_empty());
         // one part tells them
         let (Some(tids), None) = (tids.next(), tids.next()) else { return Err(BROKEN) };
-        let tids = batch.bytes.get(tids).and_then(|bytes| <[Tid]>::ref_from_bytes(bytes).ok()).ok_or(BROKEN)?;
+        let tids =
+            batch.bytes.get(tids).and_then(|bytes| <[Tid]>::ref_from_bytes(bytes).ok()).ok_or(BROKEN)?;
         let (first, others) = tids.split_first().ok_or(BROKEN)?;
         if others.is_empty() {
             return Ok((*first, Tid::INVALID));
@@ -415,7 +417,8 @@ impl Merged {
             let wanted = left.min(count * per_page);
             let place = (&mut row, &mut next);
             let lists = (&mut merge, above.as_mut());
-            self.read_batch(files, index, layer, lists, place, wanted, chains, &mut batch).map_err(on_meta)?;
+            self.read_batch(files, index, layer, lists, place, wanted, chains, &mut batch)
+                .map_err(on_meta)?;
             outcomes.clear();
             append(&mut outcomes, &[Ok(()); PAGES]).map_err(memory)?;
             let mut rests_left: &mut [u8] = &mut rest_bytes;
@@ -445,7 +448,14 @@ impl Merged {
                             let rests = rests.get_mut(slot * rest..(slot + 1) * rest).unwrap_or_default();
                             records.slots.set_used(bytes, slot, true);
                             let composed = records.slots.get_mut(bytes, kind, slot).and_then(|head| {
-                                self.compose(index, records, batch_ref, (n, done_before + n), (head, rests), scratch)
+                                self.compose(
+                                    index,
+                                    records,
+                                    batch_ref,
+                                    (n, done_before + n),
+                                    (head, rests),
+                                    scratch,
+                                )
                             });
                             if composed.is_err() {
                                 *outcome = composed;
@@ -605,7 +615,8 @@ impl Merged {
             let mut others = Others::default();
             while chains.any && files.read(chains.file, others.as_mut_bytes()) == size_of::<Others>() {
                 workers.poll_when_due();
-                resize(&mut tids, others.count as usize, Tid::INVALID).map_err(|memory| on_meta(memory.into()))?;
+                resize(&mut tids, others.count as usize, Tid::INVALID)
+                    .map_err(|memory| on_meta(memory.into()))?;
                 fill(files, chains.file, tids.as_mut_slice().as_mut_bytes()).map_err(on_meta)?;
                 if (tids.len() <= few) != (kind == PageKind::Chain) {
                     continue;
@@ -617,10 +628,12 @@ impl Merged {
                     if slot == 0 {
                         slots.init(bytes, kind);
                     }
-                    let next = if n + 1 < segments { self.segment(kind, slots, at + 1) } else { Tid::INVALID };
+                    let next =
+                        if n + 1 < segments { self.segment(kind, slots, at + 1) } else { Tid::INVALID };
                     let header = SegmentHeader::new(others.owner, (segments - 1 - n) as u32, next, 0, 1);
                     slots.set_used(bytes, slot, true);
-                    let target = slots.get_mut(bytes, kind, slot).map_err(|damage| E::from(damage.on(block)))?;
+                    let target =
+                        slots.get_mut(bytes, kind, slot).map_err(|damage| E::from(damage.on(block)))?;
                     put_segment(target, header, part);
                     at += 1;
                     if at.is_multiple_of(per_page) {
