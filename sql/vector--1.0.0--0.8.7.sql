@@ -10,3 +10,20 @@ DROP FUNCTION vector_index_recall(regclass, integer, integer);
 DROP FUNCTION vector_index_tune(regclass, double precision, integer, integer);
 DROP FUNCTION vector_advice();
 DROP PROCEDURE vector_advice_apply(regclass, boolean);
+
+-- Indexes with filter columns go first, by whoever made them.
+DROP OPERATOR FAMILY bool_ops USING hnsw;
+DROP OPERATOR FAMILY integer_ops USING hnsw;
+DROP OPERATOR FAMILY float_ops USING hnsw;
+DROP OPERATOR FAMILY oid_ops USING hnsw;
+DROP OPERATOR FAMILY numeric_ops USING hnsw;
+DROP OPERATOR FAMILY date_ops USING hnsw;
+DROP OPERATOR FAMILY time_ops USING hnsw;
+DROP OPERATOR FAMILY timestamp_ops USING hnsw;
+DROP OPERATOR FAMILY timestamptz_ops USING hnsw;
+DROP OPERATOR FAMILY text_ops USING hnsw;
+DROP OPERATOR FAMILY bpchar_ops USING hnsw;
+DROP OPERATOR FAMILY uuid_ops USING hnsw;
+DROP OPERATOR FAMILY enum_ops USING hnsw;
+DROP OPERATOR FAMILY inet_ops USING hnsw;
+DROP OPERATOR FAMILY array_ops USING hnsw;

@@ -5,6 +5,7 @@
 
 use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::{Datum, ForkNumber};
+use vector_index::filter::put_item;
 use vector_index::space::{AnySpace, Space, ValueBuf};
 use vector_index::storage::page::{INVALID_BLOCK, Tid};
 use vector_index::storage::verify::Violation;
@@ -13,6 +14,8 @@ use vector_index::with_space;
 use crate::error::Error;
 use crate::opclass::{OpClass, VectorMethod};
 use crate::pg::call::Call;
+use crate::pg::columns::Columns;
+use crate::pg::ereport::IntoReport;
 use crate::pg::inspect::{Inspection, inspect};
 use crate::pg::srf::{Cell, Rows};
 
@@ -69,10 +72,24 @@ pub fn compare_rows(
     inspection: Inspection<'_>,
     op: &OpClass,
     report: &mut Report<'_>,
+    find: impl FnMut(Tid, &[u8], &mut Report<'_>) -> bool,
+) -> Result<(), Error> {
+    compare_items(inspection, op, &Columns::NONE, report, find)
+}
+
+/// The same of values that have the keys of filter columns behind them.
+///
+/// # Errors
+/// Those of reading the table.
+pub fn compare_items(
+    inspection: Inspection<'_>,
+    op: &OpClass,
+    columns: &Columns,
+    report: &mut Report<'_>,
     mut find: impl FnMut(Tid, &[u8], &mut Report<'_>) -> bool,
 ) -> Result<(), Error> {
-    let mut buffer = ValueBuf::new();
-    inspection.visible_rows(&mut |row, value| {
+    let (mut buffer, mut item) = (ValueBuf::new(), ValueBuf::new());
+    inspection.visible_rows(columns, &mut |row, value, keys| {
         let Some(value) = value else { return Ok(()) };
         match op.form(value, &mut buffer) {
             Ok(None) => {}
@@ -80,7 +97,11 @@ pub fn compare_rows(
                 let what = format!("row {row} of the table has a value that no index takes");
                 report(Violation::of_index(what));
             }
-            Ok(Some(formed)) => {
+            Ok(Some(mut formed)) => {
+                if !keys.is_empty() {
+                    put_item(formed, keys, &mut item).map_err(|memory| Error::from(memory).into_report())?;
+                    formed = item.bytes();
+                }
                 if !find(row, formed, report) {
                     report(Violation::of_index(format!("row {row} of the table is not in the index")));
                 }

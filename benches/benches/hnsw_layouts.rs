@@ -294,7 +294,7 @@ fn nearest<T: CodedSpace>(
 fn write_first<S: CodedSpace>(space: S, graph: &Graph<S>, run: &Run) -> Result<Plain, Box<dyn Error>> {
     let meta = MetaPage::new(run.shape.dims as u32, run.m as u16, run.ef_construction as u16);
     let mut blocks = Plain::new(0);
-    let form = Form { layout: Layout::V1, meta, seed: 0 };
+    let form = Form { layout: Layout::V1, meta, seed: 0, filter_size: 0 };
     write_index(&form, &mut blocks, space, Some(graph), &mut Workers::new(0, &mut Idle), 0)?;
     Ok(blocks)
 }

@@ -5,9 +5,9 @@
 //! cargo bench -p vector-benches --bench hnsw_parts -- FILE.npy|clustered|uniform l2|ip|cosine|hamming [key=value ...]
 //! ```
 //!
-//! FILE.npy holds rows of f32, such as the SQL benchmark caches. Keys: `kind` (vector, halfvec, bit), `rows`, `queries`,
-//! `dims` (of made data), `m`, `efc`, `seed`, `threads`, `rounds`, and `times` (divisors of the memory, by commas). In
-//! each round every build takes its turn; the fastest counts.
+//! FILE.npy holds rows of f32, such as the SQL benchmark caches. Keys: `kind` (vector, halfvec, bit), `rows`,
+//! `queries`, `dims` (of made data), `m`, `efc`, `seed`, `threads`, `rounds`, and `times` (divisors of the memory, by
+//! commas). In each round every build takes its turn; the fastest counts.
 
 use std::collections::HashMap;
 use std::error::Error;

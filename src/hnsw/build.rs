@@ -5,28 +5,30 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::{self, ForkNumber, PROGRESS_CREATEIDX_SUBPHASE, PROGRESS_CREATEIDX_TUPLES_DONE};
+use vector_index::filter::put_item;
 use vector_index::hnsw::build::{Builder, Params, Pushed};
 use vector_index::hnsw::choice::{has_inline, max_dims};
 use vector_index::hnsw::format::{Form, Graph, Layout, write_index};
 use vector_index::hnsw::meta::MetaPage;
 use vector_index::hnsw::params::max_level;
 use vector_index::quant::space::CodedSpace;
-use vector_index::space::ValueBuf;
+use vector_index::space::{AnySpace, ValueBuf};
 use vector_index::storage::page::Tid;
 use vector_index::with_space;
 use vector_index::work::workers::{Idle, Workers};
 
 use super::insert::{Inserter, insert_building};
-use super::{corrupted, layout_of, open, operator_class, options};
+use super::{corrupted, filter_columns, layout_of, open, operator_class, options};
 use crate::error::Error;
 use crate::opclass::OpClass;
 use crate::pg::am::{BuildCall, Built};
 use crate::pg::blocks::{IndexBlocks, PAGE_SIZE};
 use crate::pg::build as pg_build;
+use crate::pg::columns::Columns;
 use crate::pg::ereport::{self, IntoReport, Report};
 use crate::pg::guc;
 use crate::pg::relation::Rel;
-use crate::pg::table_scan::scan_table;
+use crate::pg::table_scan::scan_keyed_table;
 use crate::pg::threads::{self, Backend};
 
 /// Phases of pg_stat_progress_create_index; 1 is the server's own.
@@ -48,6 +50,7 @@ struct Shape {
     op: OpClass,
     layout: Layout,
     dims: i32,
+    columns: Columns,
     m: usize,
     ef_construction: usize,
 }
@@ -70,7 +73,8 @@ impl Shape {
             ));
         }
         let options = options::of(index);
-        let layout = layout_of(&op, dims, &options)?;
+        let columns = filter_columns(index)?;
+        let layout = layout_of(&op, dims, &columns, &options)?;
         let most = max_dims(layout, op.kind);
         if dims > most {
             let code = Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED;
@@ -94,6 +98,7 @@ impl Shape {
             op,
             layout,
             dims,
+            columns,
             m: options.m as usize,
             ef_construction: options.ef_construction as usize,
         })
@@ -101,7 +106,13 @@ impl Shape {
 
     fn form(&self) -> Form {
         let meta = MetaPage::new(self.dims as u32, self.m as u16, self.ef_construction as u16);
-        Form { layout: self.layout, meta, seed: options::build_seed() }
+        let (seed, filter_size) = (options::build_seed(), self.columns.bytes());
+        Form { layout: self.layout, meta, seed, filter_size }
+    }
+
+    /// The space of values with their filter keys.
+    fn space(&self) -> AnySpace {
+        self.op.space(self.dims).of_items(self.columns.bytes())
     }
 }
 
@@ -109,7 +120,7 @@ impl Shape {
 pub fn build(call: BuildCall<'_>) -> Result<Built, Error> {
     let shape = Shape::of(call.index)?;
     pg_build::progress(PROGRESS_CREATEIDX_SUBPHASE, LOADING);
-    let built = with_space!(shape.op.space(shape.dims), space => build_in(&call, shape, space))?;
+    let built = with_space!(shape.space(), space => build_in(&call, shape, space))?;
     pg_build::log_fork(call.index, ForkNumber::MAIN_FORKNUM);
     Ok(built)
 }
@@ -118,7 +129,7 @@ pub fn build(call: BuildCall<'_>) -> Result<Built, Error> {
 pub fn build_empty(index: Rel<'_>) -> Result<(), Error> {
     let shape = Shape::of(index)?;
     let mut blocks = IndexBlocks::building_init(index);
-    with_space!(shape.op.space(shape.dims), space => {
+    with_space!(shape.space(), space => {
         write_index(&shape.form(), &mut blocks, space, None, &mut Workers::new(0, &mut Idle), 0)
     })
     .map_err(|c| corrupted(index, c))?;
@@ -138,6 +149,8 @@ struct Building<'b, S: CodedSpace> {
     inserter: Inserter,
     /// for values brought to unit length
     buffer: ValueBuf,
+    /// for values with filter keys
+    item: ValueBuf,
     rows: u64,
 }
 
@@ -177,12 +190,14 @@ fn build_in<S: CodedSpace>(call: &BuildCall<'_>, shape: Shape, space: S) -> Resu
         builder: Some(builder),
         inserter: Inserter::new(seed),
         buffer: ValueBuf::new(),
+        item: ValueBuf::new(),
         rows: 0,
     };
-    let heap_rows = scan_table(heap, index, call.info, &mut |row, value| match value {
-        Some(value) => building.add(row, value).map_err(IntoReport::into_report),
-        None => Ok(()),
-    });
+    let heap_rows =
+        scan_keyed_table(heap, index, call.info, &shape.columns, &mut |row, value, keys| match value {
+            Some(value) => building.add(row, value, keys).map_err(IntoReport::into_report),
+            None => Ok(()),
+        });
     building.finish_graph()?;
     building.blocks.count_hits();
     Ok(Built { heap_rows, index_rows: building.rows as f64 })
@@ -190,8 +205,12 @@ fn build_in<S: CodedSpace>(call: &BuildCall<'_>, shape: Shape, space: S) -> Resu
 
 impl<S: CodedSpace> Building<'_, S> {
     /// Adds a row of the table.
-    fn add(&mut self, row: Tid, value: &[u8]) -> Result<(), Error> {
-        let Some(value) = self.shape.op.form(value, &mut self.buffer)? else { return Ok(()) };
+    fn add(&mut self, row: Tid, value: &[u8], keys: &[u64]) -> Result<(), Error> {
+        let Some(mut value) = self.shape.op.form(value, &mut self.buffer)? else { return Ok(()) };
+        if !keys.is_empty() {
+            put_item(value, keys, &mut self.item)?;
+            value = self.item.bytes();
+        }
         if let Some(builder) = &mut self.builder {
             if builder.push(row, value)? != Pushed::Full {
                 self.rows += 1;

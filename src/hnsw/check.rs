@@ -7,7 +7,7 @@ use vector_index::hnsw::format::{Cache, Opened, check as check_index, open, read
 use vector_index::hnsw::meta::META_BLOCK;
 use vector_index::space::ValueBuf;
 
-use super::{Hnsw, corrupted, operator_class};
+use super::{Hnsw, corrupted, opened_columns, operator_class};
 use crate::check::{self, Report};
 use crate::error::Error;
 use crate::pg::call::Call;
@@ -28,7 +28,8 @@ fn run(inspection: Inspection<'_>, deep: bool, report: &mut Report<'_>) -> Resul
     let layout = opened.as_ref().map(Opened::layout).unwrap_or_default();
     let op = op.keeping_lengths(layout.keeps_lengths());
     check::compare_dimensions(inspection, META_BLOCK, dims, report);
-    let subject = Subject { space: op.space(dims), unit: op.is_unit() };
+    let filter_size = opened.as_ref().map_or(0, Opened::filter_size);
+    let subject = Subject { space: op.space(dims).of_items(filter_size), unit: op.is_unit() };
     let checked = check_index(layout, &mut blocks, &subject, deep, report);
     let census = match checked {
         Ok(census) => census,
@@ -39,7 +40,8 @@ fn run(inspection: Inspection<'_>, deep: bool, report: &mut Report<'_>) -> Resul
     };
     let Some(opened) = opened.filter(|_| deep && dims > 0) else { return Ok(()) };
     let (mut out_of_reach, mut buffer) = (OutOfReach::default(), ValueBuf::new());
-    check::compare_rows(inspection, &op, report, |row, value, report| {
+    let columns = opened_columns(index, &opened)?;
+    check::compare_items(inspection, &op, &columns, report, |row, value, report| {
         let Some(Found { element, reached }) = census.find(row) else { return false };
         if !reached {
             out_of_reach.note(row, element, report);

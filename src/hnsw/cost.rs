@@ -1,6 +1,10 @@
 //! The planner's estimate: pgvector's formula, so that plans stay what users have, with the share of the elements that
 //! a search of the index's layout reads.
 
+use pgrx::pg_sys::GenericCosts;
+use vector_index::hnsw::cost::filtered_ef_search;
+use vector_index::hnsw::format::Opened;
+
 use super::{open, options};
 use crate::error::Error;
 use crate::pg::am::{Cost, CostCall};
@@ -13,6 +17,9 @@ pub fn estimate(call: &CostCall) -> Result<Cost, Error> {
     }
     let generic = call.generic();
     let opened = call.with_index(|index| open(index, &mut IndexBlocks::new(index)))?;
+    if opened.filter_size() > 0 && call.filtered() {
+        return Ok(filtered(call, &generic, &opened));
+    }
     let (counted, ratio) =
         opened.expected(call.tuples(), generic.numIndexPages, f64::from(options::ef_search()));
     let total = generic.indexTotalCost * counted / generic.numIndexPages.max(1.0);
@@ -34,4 +41,28 @@ pub fn estimate(call: &CostCall) -> Result<Cost, Error> {
         correlation: generic.indexCorrelation,
         pages: counted,
     })
+}
+
+/// Estimates a scan with conditions: it searches the graph, or it passes over the filter keys and scores what matches,
+/// whichever is cheaper; who asks for all rows that match gets them from a pass.
+fn filtered(call: &CostCall, generic: &GenericCosts, opened: &Opened) -> Cost {
+    let (pages, tuples) = (call.index_pages(), call.tuples());
+    let (cpu_tuple, cpu_operator) = call.cpu_costs();
+    let matching = (tuples * generic.indexSelectivity).max(1.0);
+    let ef_search = filtered_ef_search(f64::from(options::ef_search()), generic.indexSelectivity);
+    let ef_search = ef_search.min(tuples.max(1.0));
+    let (counted, ratio) = opened.expected(tuples, pages, ef_search);
+    let read = counted * ratio;
+    let search = read * (generic.spc_random_page_cost + cpu_tuple);
+    let (share, key_pages) = opened.expected_of_pass(tuples, pages, matching);
+    let scored = pages * share * generic.spc_random_page_cost + matching * (cpu_tuple + cpu_operator);
+    let pass = key_pages * call.seq_page_cost() + tuples * cpu_operator + scored;
+    let startup = search.min(pass);
+    Cost {
+        startup,
+        total: startup.max(pass) + matching * cpu_tuple,
+        selectivity: generic.indexSelectivity,
+        correlation: generic.indexCorrelation,
+        pages: read.min(pages),
+    }
 }

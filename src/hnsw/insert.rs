@@ -2,16 +2,18 @@
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
+use vector_index::filter::{MAX_COLUMNS, put_item};
 use vector_index::hnsw::format::{self, Graph, Opened, Workspace};
 use vector_index::quant::space::CodedSpace;
 use vector_index::space::ValueBuf;
 use vector_index::storage::page::Tid;
 use vector_index::with_space;
 
-use super::{corrupted, open, operator_class, options};
+use super::{corrupted, open, opened_columns, operator_class, options, space_of};
 use crate::error::Error;
 use crate::pg::backend::PerBackend;
 use crate::pg::blocks::IndexBlocks;
+use crate::pg::columns::RowColumns;
 use crate::pg::relation::Rel;
 
 /// What inserts of this backend reuse.
@@ -19,13 +21,20 @@ pub struct Inserter {
     workspace: Workspace,
     /// for values brought to unit length
     buffer: ValueBuf,
+    /// for values with filter keys
+    item: ValueBuf,
     rng: SmallRng,
 }
 
 impl Inserter {
     /// Nothing allocated; levels from `seed`.
     pub fn new(seed: u64) -> Self {
-        Inserter { workspace: Workspace::new(), buffer: ValueBuf::new(), rng: SmallRng::seed_from_u64(seed) }
+        Inserter {
+            workspace: Workspace::new(),
+            buffer: ValueBuf::new(),
+            item: ValueBuf::new(),
+            rng: SmallRng::seed_from_u64(seed),
+        }
     }
 
     /// Says which index the next values go into.
@@ -37,12 +46,12 @@ impl Inserter {
 static INSERTER: PerBackend<Inserter> = PerBackend::new();
 
 /// Inserts a row of a table.
-pub fn insert(index: Rel<'_>, value: &[u8], row: Tid) -> Result<(), Error> {
+pub fn insert(index: Rel<'_>, value: &[u8], columns: RowColumns<'_>, row: Tid) -> Result<(), Error> {
     INSERTER.with(
         || Inserter::new(options::build_seed()),
         |inserter| {
             let mut blocks = IndexBlocks::new(index);
-            let result = insert_formed(&mut blocks, inserter, value, row);
+            let result = insert_formed(&mut blocks, inserter, value, columns, row);
             blocks.count_hits();
             result
         },
@@ -53,16 +62,24 @@ fn insert_formed(
     blocks: &mut IndexBlocks<'_>,
     inserter: &mut Inserter,
     value: &[u8],
+    columns: RowColumns<'_>,
     row: Tid,
 ) -> Result<(), Error> {
     let index = blocks.relation();
-    let Inserter { workspace, buffer, rng } = inserter;
+    let Inserter { workspace, buffer, item, rng } = inserter;
     let opened = open(index, blocks)?;
     let op = operator_class(index)?.keeping_lengths(opened.layout().keeps_lengths());
-    let Some(value) = op.form(value, buffer)? else { return Ok(()) };
+    let Some(mut value) = op.form(value, buffer)? else { return Ok(()) };
+    if opened.filter_size() > 0 || index.key_columns() > 1 {
+        let filters = opened_columns(index, &opened)?;
+        let mut keys = [0; MAX_COLUMNS];
+        filters.keys(columns, &mut keys);
+        put_item(value, keys.get(..filters.len()).unwrap_or_default(), item)?;
+        value = item.bytes();
+    }
     workspace.set_index(&opened);
     let meta = opened.meta;
-    let space = op.space(i32::try_from(meta.dimensions).unwrap_or(i32::MAX));
+    let space = space_of(&op, &opened);
     let (m, ef_construction) = (usize::from(meta.m), options::of(index).ef_construction.max(1) as usize);
     with_space!(space, space => {
         insert_value(blocks, &Graph { space, m, ef_construction }, workspace, rng, value, row)

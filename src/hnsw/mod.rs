@@ -13,9 +13,11 @@ use core::ffi::CStr;
 
 use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::{self, Datum};
+use vector_index::filter::MAX_COLUMNS;
 use vector_index::hnsw::choice::{automatic, has_inline};
 use vector_index::hnsw::format::{self, Cache, Layout, Opened};
 use vector_index::hnsw::meta::META_BLOCK;
+use vector_index::space::AnySpace;
 use vector_index::storage::page::{Corruption, Damage, Tid};
 
 use crate::error::Error;
@@ -26,6 +28,7 @@ use crate::pg::am::{self, AccessMethod, BuildCall, Built, Cost, CostCall, ScanCa
 use crate::pg::backend::PerBackend;
 use crate::pg::blocks::{IndexBlocks, PAGE_SIZE};
 use crate::pg::call::Call;
+use crate::pg::columns::{Columns, Refused, RowColumns};
 use crate::pg::ereport::{IntoReport, Report};
 use crate::pg::relation::Rel;
 use crate::pg::vacuum::BulkDelete;
@@ -38,6 +41,7 @@ pub struct Hnsw;
 impl AccessMethod for Hnsw {
     const NAME: &'static str = "hnsw";
     const SUPPORT_FUNCTIONS: u16 = 3;
+    const FILTER_COLUMNS: bool = true;
     type Error = Error;
     type Scan = scan::HnswScan;
 
@@ -49,8 +53,8 @@ impl AccessMethod for Hnsw {
         build::build_empty(index)
     }
 
-    fn insert(index: Rel<'_>, value: &[u8], row: Tid) -> Result<(), Error> {
-        insert::insert(index, value, row)
+    fn insert(index: Rel<'_>, value: &[u8], columns: RowColumns<'_>, row: Tid) -> Result<(), Error> {
+        insert::insert(index, value, columns, row)
     }
 
     fn bulk_delete(call: BulkDelete<'_>) -> Result<(), Error> {
@@ -77,6 +81,10 @@ impl AccessMethod for Hnsw {
         scan.rescan();
     }
 
+    fn rechecks(scan: &scan::HnswScan) -> bool {
+        scan.rechecks()
+    }
+
     fn next(scan: &mut scan::HnswScan, call: ScanCall<'_>) -> Result<Option<Tid>, Error> {
         scan.next(call)
     }
@@ -98,17 +106,73 @@ pub fn handler(_: Call<'_>) -> Result<Datum, Error> {
 /// # Errors
 /// One that is not this extension's.
 fn operator_class(index: Rel<'_>) -> Result<OpClass, Error> {
-    OpClass::of::<Hnsw>(index)
+    OpClass::of::<Hnsw>(index).map_err(|error| match error {
+        Error::Message(code, message) if Columns::could_have_first(index) => {
+            Error::Hinted(code, message, "The vector is the first column, and filter columns follow it.")
+        }
+        other => other,
+    })
+}
+
+/// The filter columns of an index.
+///
+/// # Errors
+/// Columns that cannot be filter columns.
+fn filter_columns(index: Rel<'_>) -> Result<Columns, Error> {
+    Columns::of(index).map_err(|refused| match refused {
+        Refused::TooMany => Error::Message(
+            PgSqlErrorCode::ERRCODE_TOO_MANY_COLUMNS,
+            format!("hnsw indexes have at most {MAX_COLUMNS} filter columns"),
+        ),
+        Refused::Type(column) => Error::Hinted(
+            PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+            format!("column {column} of index \"{}\" cannot be a filter column", index.name()),
+            "The vector is the first column. Those that follow it have the default operator classes of their types.",
+        ),
+    })
+}
+
+/// The same of an index that was opened: its records have a key for each.
+///
+/// # Errors
+/// Others than its records have.
+fn opened_columns(index: Rel<'_>, opened: &Opened) -> Result<Columns, Error> {
+    let columns = filter_columns(index)?;
+    if columns.bytes() == opened.filter_size() {
+        Ok(columns)
+    } else {
+        Err(corrupted(index, Damage::at(0, "other filter columns than its table").on(META_BLOCK)))
+    }
+}
+
+/// The space of an index's values, with keys behind them.
+fn space_of(op: &OpClass, opened: &Opened) -> AnySpace {
+    // dimensions of an index of this format fit an i32
+    let dims = i32::try_from(opened.meta.dimensions).unwrap_or(i32::MAX);
+    op.space(dims).of_items(opened.filter_size())
 }
 
 /// The layout that an index is built with.
 ///
 /// # Errors
 /// A layout that was asked for by name, and does not hold such values.
-fn layout_of(op: &OpClass, dims: i32, options: &HnswOptions) -> Result<Layout, Error> {
+fn layout_of(op: &OpClass, dims: i32, columns: &Columns, options: &HnswOptions) -> Result<Layout, Error> {
     let possible = has_inline(op.kind, op.metric);
     let wanted = options.layout;
     match wanted {
+        Wanted::Auto | Wanted::PreferOwn if possible && !columns.is_empty() => Ok(Layout::Inline),
+        Wanted::Auto | Wanted::PreferOwn | Wanted::Pgvector if !columns.is_empty() => Err(if possible {
+            Error::Hinted(
+                PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+                "layout pgvector does not support filter columns".to_owned(),
+                "Use WITH (layout = inline).",
+            )
+        } else {
+            Error::Fixed(
+                PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+                "hnsw does not support filter columns beside this operator class",
+            )
+        }),
         Wanted::Own if !possible => Err(Error::Hinted(
             PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
             "layout inline does not support this operator class".to_owned(),
@@ -132,7 +196,7 @@ pub const WATCHED: Watched = Watched { method: c"hnsw", options: &options::OPTIO
 fn altered(index: Rel<'_>, before: &alter::Values, after: &alter::Values) -> Result<(), Report> {
     let Some(options) = options::altered_layout(before, after) else { return Ok(()) };
     let look = || {
-        let wanted = layout_of(&operator_class(index)?, index.typmod(0), &options)?;
+        let wanted = layout_of(&operator_class(index)?, index.typmod(0), &filter_columns(index)?, &options)?;
         let present = open(index, &mut IndexBlocks::new(index))?.layout();
         if present != wanted {
             layout::tell_unchanged(&index.name(), present.name());

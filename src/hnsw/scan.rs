@@ -1,19 +1,22 @@
 //! Scans: the query, and rows on demand.
 
 use vector_index::ValueError;
+use vector_index::filter::{MAX_COLUMNS, put_item};
 use vector_index::hnsw::format::Scan;
+use vector_index::hnsw::meta::META_BLOCK;
 use vector_index::hnsw::scan::ScanError;
 use vector_index::space::{AnySpace, ValueBuf};
 use vector_index::storage::page::Tid;
 use vector_index::with_space;
 
 use super::options;
-use super::{corrupted, open, operator_class};
+use super::{corrupted, open, opened_columns, operator_class, space_of};
 use crate::error::Error;
 use crate::opclass::OpClass;
 use crate::pg::am::ScanCall;
 use crate::pg::backend::PerBackend;
 use crate::pg::blocks::IndexBlocks;
+use crate::pg::columns::Columns;
 use crate::pg::relation::Rel;
 
 /// Scan states that ended, for the next scans: their tables have grown to what searches need.
@@ -29,6 +32,11 @@ pub struct HnswScan {
     space: AnySpace,
     scan: Scan,
     query: ValueBuf,
+    columns: Columns,
+    /// the query as the index compares it, where values have filter keys behind them
+    item: ValueBuf,
+    /// whether conditions on columns must be looked at again
+    rechecks: bool,
     /// `None` until the first row is asked for; then whether there is a query that is not NULL
     has_query: Option<bool>,
 }
@@ -38,17 +46,23 @@ impl HnswScan {
     pub fn begin(index: Rel<'_>) -> Result<Self, Error> {
         let opened = open(index, &mut IndexBlocks::new(index))?;
         let op = operator_class(index)?.keeping_lengths(opened.layout().keeps_lengths());
-        // dimensions of an index of this format fit an i32
-        let space = op.space(i32::try_from(opened.meta.dimensions).unwrap_or(i32::MAX));
+        let columns = opened_columns(index, &opened)?;
+        let space = space_of(&op, &opened);
         let mut scan = SPARE.with(Vec::new, Vec::pop).unwrap_or_default();
         scan.set_index(&opened);
-        Ok(HnswScan { op, space, scan, query: ValueBuf::new(), has_query: None })
+        let (query, item) = (ValueBuf::new(), ValueBuf::new());
+        Ok(HnswScan { op, space, scan, query, columns, item, rechecks: false, has_query: None })
     }
 
     /// Forgets the query.
     pub fn rescan(&mut self) {
         self.scan.reset();
         self.has_query = None;
+    }
+
+    /// Whether conditions on columns must be looked at again.
+    pub fn rechecks(&self) -> bool {
+        self.rechecks
     }
 
     /// The next row.
@@ -59,11 +73,21 @@ impl HnswScan {
                 let value = call.query();
                 if let Some(value) = value {
                     self.op.form_query(value, &mut self.query)?;
+                    let none = [0; MAX_COLUMNS];
+                    let keys = none.get(..self.columns.len()).unwrap_or_default();
+                    if !keys.is_empty() {
+                        put_item(self.query.bytes(), keys, &mut self.item)?;
+                    }
                 }
+                let filter = self.scan.filter();
+                let compiled = call.compile(&self.columns, filter);
+                compiled.map_err(|damage| corrupted(call.index, damage.on(META_BLOCK)))?;
+                self.rechecks = filter.needs_recheck() || self.columns.is_empty() && call.has_conditions();
                 *self.has_query.insert(value.is_some())
             }
         };
-        let query = has_query.then(|| self.query.bytes());
+        let query = if self.columns.is_empty() { &self.query } else { &self.item };
+        let query = has_query.then(|| query.bytes());
         let mut blocks = IndexBlocks::new(call.index);
         let settings = options::scan_settings();
         let found = with_space!(self.space, space => self.scan.next(&mut blocks, space, query, &settings));

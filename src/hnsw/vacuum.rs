@@ -3,7 +3,7 @@
 use vector_index::hnsw::format::{Graph, Vacuum};
 use vector_index::with_space;
 
-use super::{corrupted, open, operator_class, options};
+use super::{corrupted, open, operator_class, options, space_of};
 use crate::error::Error;
 use crate::pg::blocks::IndexBlocks;
 use crate::pg::owned;
@@ -20,7 +20,7 @@ pub fn bulk_delete(mut call: BulkDelete<'_>) -> Result<(), Error> {
         let op = op.keeping_lengths(opened.layout().keeps_lengths());
         let ef_construction = options::of(index).ef_construction.max(1) as usize;
         let m = usize::from(meta.m);
-        let space = op.space(i32::try_from(meta.dimensions).unwrap_or(i32::MAX));
+        let space = space_of(&op, &opened);
         let counted = with_space!(space, space => {
             let graph = Graph { space, m, ef_construction };
             vacuum.set_index(&opened);

@@ -1,8 +1,8 @@
 //! Answers through an index, compared with exact ones: the same statements that a client would send, run as the caller
 //! (or as the table's owner: [`Subject::run_as`]).
 //!
-//! What the answers should be is found in one pass over the table, for all queries (or as many as have room in memory); how
-//! long an exact answer takes is measured with a few of them.
+//! What the answers should be is found in one pass over the table, for all queries (or as many as have room in memory);
+//! how long an exact answer takes is measured with a few of them.
 //!
 //! Which plan answers is not left to chance. For the exact side the planner is shown no index of the table, for the
 //! other side the one index alone ([`IndexChoice`]), and sorting is discouraged; row-level security, expressions and

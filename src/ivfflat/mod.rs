@@ -28,6 +28,7 @@ use crate::pg::alter::{self, Watched};
 use crate::pg::am::{self, AccessMethod, BuildCall, Built, Cost, CostCall, ScanCall};
 use crate::pg::blocks::IndexBlocks;
 use crate::pg::call::Call;
+use crate::pg::columns::RowColumns;
 use crate::pg::ereport::{IntoReport, Report};
 use crate::pg::relation::Rel;
 use crate::pg::vacuum::BulkDelete;
@@ -41,6 +42,7 @@ pub struct Ivfflat;
 impl AccessMethod for Ivfflat {
     const NAME: &'static str = "ivfflat";
     const SUPPORT_FUNCTIONS: u16 = 5;
+    const FILTER_COLUMNS: bool = false;
     type Error = Error;
     type Scan = scan::IvfScan;
 
@@ -52,7 +54,7 @@ impl AccessMethod for Ivfflat {
         build::build_empty(index)
     }
 
-    fn insert(index: Rel<'_>, value: &[u8], row: Tid) -> Result<(), Error> {
+    fn insert(index: Rel<'_>, value: &[u8], _: RowColumns<'_>, row: Tid) -> Result<(), Error> {
         insert::insert(index, value, row)
     }
 

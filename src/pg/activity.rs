@@ -15,6 +15,9 @@ pub struct Activity {
     last: Cell<Option<Instant>>,
 }
 
+/// Bytes of a query's text that are copied; track_activity_query_size is 1024 where nobody has set it.
+const MOST: usize = 64 << 10;
+
 /// Looks by others come no more often.
 const INTERVAL: Duration = Duration::from_millis(50);
 
@@ -35,6 +38,8 @@ impl Activity {
             let query = pg_sys::debug_query_string;
             if query.is_null() { &[] } else { core::ffi::CStr::from_ptr(query).to_bytes() }
         };
+        // what is shown ends much sooner, mostly
+        let query = query.get(..MOST).unwrap_or(query);
         let text = [format!("/* {}: {what} */ ", self.name).as_bytes(), query].concat();
         if let Ok(text) = CString::new(text) {
             report(text.as_ptr());

@@ -4,8 +4,10 @@
 use core::ffi::{CStr, c_char, c_int, c_void};
 
 use pgrx::pg_sys::{self, Datum, ForkNumber};
-use vector_index::storage::page::Tid;
+use vector_index::filter::Program;
+use vector_index::storage::page::{Damage, Tid};
 
+use super::columns::{Columns, RowColumns};
 use super::ereport::{self, Report};
 use super::guard;
 use super::owned::Owned;
@@ -94,6 +96,24 @@ impl CostCall {
         costs
     }
 
+    /// Whether there are conditions on columns.
+    pub fn filtered(&self) -> bool {
+        // SAFETY: the planner passes the path it is making.
+        unsafe { !(*self.path).indexclauses.is_null() }
+    }
+
+    /// The number of the index's pages, as the planner knows it.
+    pub fn index_pages(&self) -> f64 {
+        // SAFETY: the path has its index.
+        unsafe { f64::from((*(*self.path).indexinfo).pages) }
+    }
+
+    /// What the server's settings ask for an index's row and for an operator.
+    pub fn cpu_costs(&self) -> (f64, f64) {
+        // SAFETY: variables of the server, which only the backend's own thread sets.
+        unsafe { (pg_sys::cpu_index_tuple_cost, pg_sys::cpu_operator_cost) }
+    }
+
     /// The number of rows in the index, as the planner knows it.
     pub fn tuples(&self) -> f64 {
         // SAFETY: the path has its index.
@@ -127,6 +147,29 @@ pub struct ScanCall<'s> {
 }
 
 impl ScanCall<'_> {
+    /// Whether there are conditions on columns.
+    pub fn has_conditions(&self) -> bool {
+        // SAFETY: the server's scan.
+        unsafe { (*self.scan).numberOfKeys > 0 }
+    }
+
+    /// Makes the conditions a program. A server error unwinds.
+    ///
+    /// # Errors
+    /// Columns of another index, or no memory.
+    pub fn compile(&self, columns: &Columns, program: &mut Program) -> Result<(), Damage> {
+        if !columns.are_of(self.index) {
+            return Err(Damage::internal("conditions on columns of another index"));
+        }
+        // SAFETY: the scan has as many conditions as it says, of this index.
+        unsafe {
+            let count = usize::try_from((*self.scan).numberOfKeys).unwrap_or(0);
+            let keys =
+                if count == 0 { &[] } else { core::slice::from_raw_parts((*self.scan).keyData, count) };
+            columns.compile(keys, program)
+        }
+    }
+
     /// The value to order by, a whole varlena; `None` for NULL.
     pub fn query(&self) -> Option<&[u8]> {
         // SAFETY: `check_scan` has seen that there is an order-by key, which is of a varlena type.
@@ -147,6 +190,8 @@ pub trait AccessMethod: 'static {
     const NAME: &'static str;
     /// Number of support functions an operator class may have.
     const SUPPORT_FUNCTIONS: u16;
+    /// Whether further columns may follow the first one, for conditions.
+    const FILTER_COLUMNS: bool;
     /// Why something fails.
     type Error: ereport::IntoReport;
     /// The state of a scan; dropped with the scan or with the query's memory.
@@ -156,8 +201,8 @@ pub trait AccessMethod: 'static {
     fn build(call: BuildCall<'_>) -> Result<Built, Self::Error>;
     /// Writes the init fork of an unlogged index.
     fn build_empty(index: Rel<'_>) -> Result<(), Self::Error>;
-    /// Adds a row; `value` is a whole varlena.
-    fn insert(index: Rel<'_>, value: &[u8], row: Tid) -> Result<(), Self::Error>;
+    /// Adds a row; `value` is that of the first column, a whole varlena.
+    fn insert(index: Rel<'_>, value: &[u8], columns: RowColumns<'_>, row: Tid) -> Result<(), Self::Error>;
     /// Removes rows.
     fn bulk_delete(call: BulkDelete<'_>) -> Result<(), Self::Error>;
     /// Estimates a scan.
@@ -172,6 +217,10 @@ pub trait AccessMethod: 'static {
     fn rescan(scan: &mut Self::Scan);
     /// The scan ends in good order, before its state is dropped; not called after an error.
     fn end_scan(_scan: &mut Self::Scan) {}
+    /// Whether the conditions must be looked at again, of the row that `next` has returned.
+    fn rechecks(_scan: &Self::Scan) -> bool {
+        false
+    }
     /// The next row, nearest first.
     fn next(scan: &mut Self::Scan, call: ScanCall<'_>) -> Result<Option<Tid>, Self::Error>;
 }
@@ -228,7 +277,9 @@ unsafe fn insert_row<A: AccessMethod>(
             }
             let given = (*values).cast_mut_ptr::<pg_sys::varlena>();
             let value = server::pg_detoast_datum(given);
-            let result = A::insert(Rel::new(index), varlena::whole(value), tid(*row));
+            let index = Rel::new(index);
+            let columns = RowColumns::new(index, values, isnull);
+            let result = A::insert(index, varlena::whole(value), columns, tid(*row));
             // rows of one statement share their memory
             if value != given {
                 server::pfree(value.cast());
@@ -395,7 +446,7 @@ unsafe extern "C-unwind" fn get_tuple<A: AccessMethod>(
     // SAFETY: the server passes a scan begun here, whose index is open.
     unsafe {
         let found = run(|| {
-            let Some(opaque) = opaque::<A>(scan) else { return Ok(None) };
+            let Some(opaque) = opaque::<A>(scan) else { return Ok::<_, A::Error>(None) };
             if !opaque.started {
                 count_scan((*scan).indexRelation);
                 #[cfg(feature = "pg18")]
@@ -408,12 +459,13 @@ unsafe extern "C-unwind" fn get_tuple<A: AccessMethod>(
                 opaque.started = true;
             }
             let call = ScanCall { scan, index: Rel::new((*scan).indexRelation) };
-            A::next(&mut opaque.state, call).map(|row| row.map(Ok))
+            let row = A::next(&mut opaque.state, call)?;
+            Ok(row.map(|row| Ok((row, A::rechecks(&opaque.state)))))
         });
         match found {
-            Some(Ok(row)) => {
+            Some(Ok((row, rechecks))) => {
                 (*scan).xs_heaptid = item_pointer(row);
-                (*scan).xs_recheck = false;
+                (*scan).xs_recheck = rechecks;
                 (*scan).xs_recheckorderby = false;
                 true
             }
@@ -489,6 +541,9 @@ pub fn routine<A: AccessMethod>() -> Datum {
     routine.amsupport = A::SUPPORT_FUNCTIONS;
     routine.amcanorderbyop = true;
     routine.amoptionalkey = true;
+    routine.amcanmulticol = A::FILTER_COLUMNS;
+    routine.amsearcharray = A::FILTER_COLUMNS;
+    routine.amsearchnulls = A::FILTER_COLUMNS;
     #[cfg(any(feature = "pg17", feature = "pg18"))]
     {
         routine.amcanbuildparallel = true;

@@ -15,6 +15,7 @@ unsafe extern "C-unwind" {
 
     // src/backend/utils/adt/numeric.c
     pub fn numeric_float4(fcinfo: FunctionCallInfo) -> Datum;
+    pub fn numeric_float8_no_overflow(fcinfo: FunctionCallInfo) -> Datum;
 
     // src/backend/utils/adt/jsonb.c
     pub fn jsonb_in(fcinfo: FunctionCallInfo) -> Datum;

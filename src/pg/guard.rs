@@ -10,8 +10,8 @@
 //! Fatal errors do not pass here: the server leaves the process from within `errfinish`.
 //!
 //! An error that is caught here is raised again, always; to make one disappear a subtransaction has to be rolled back,
-//! too ([`super::attempt`]). While it unwinds, destructors may call what cannot fail (releasing a lock, say). Should such a
-//! call fail after all, there is no way to tell of two errors at once; the session ends.
+//! too ([`super::attempt`]). While it unwinds, destructors may call what cannot fail (releasing a lock, say). Should
+//! such a call fail after all, there is no way to tell of two errors at once; the session ends.
 
 use core::any::Any;
 use core::cell::Cell;

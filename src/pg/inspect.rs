@@ -9,10 +9,11 @@ use vector_index::storage::page::{Corruption, Damage};
 use zerocopy::IntoBytes;
 
 use super::blocks::PAGE_SIZE;
+use super::columns::Columns;
 use super::interrupts;
 use super::relation::Rel;
 use super::server;
-use super::table_scan::{self, Row};
+use super::table_scan::{self, KeyedRow};
 
 /// Why an index cannot be looked at.
 #[derive(Debug)]
@@ -182,8 +183,8 @@ pub fn may_observe(owner: pg_sys::Oid) -> bool {
 /// The role `pg_stat_scan_tables` (src/include/catalog/pg_authid.dat).
 const READERS: u32 = 3377;
 
-/// Reads every block of the index into the shared buffers, as many as they have; returns how many. Those of `first` have
-/// just been read.
+/// Reads every block of the index into the shared buffers, as many as they have; returns how many. Those of `first`
+/// have just been read.
 pub fn warm(index: Rel<'_>, first: core::ops::Range<u32>) -> u32 {
     // SAFETY: a plain variable of the server, set at its start; the relation is open and the blocks exist, of one that
     // only grows while it is locked. The buffer is let go at once.
@@ -254,7 +255,7 @@ impl Inspection<'_> {
     ///
     /// # Errors
     /// When the transaction sees rows of a time before the index, which it need not hold.
-    pub fn visible_rows(&self, row: &mut Row<'_>) -> Result<(), InspectError> {
+    pub fn visible_rows(&self, columns: &Columns, row: &mut KeyedRow<'_>) -> Result<(), InspectError> {
         // SAFETY: both relations are open; the info is made for this index, in the current memory context. Marked as a
         // concurrent build, it lets the table be scanned with a snapshot of the transaction.
         unsafe {
@@ -272,7 +273,7 @@ impl Inspection<'_> {
             }
             let info = server::BuildIndexInfo(self.index.as_ptr());
             (*info).ii_Concurrent = true;
-            table_scan::scan_table(self.heap, self.index, info, row);
+            table_scan::scan_keyed_table(self.heap, self.index, info, columns, row);
         }
         Ok(())
     }

@@ -16,6 +16,7 @@ pub mod bits;
 pub mod blocks;
 pub mod build;
 pub mod call;
+pub mod columns;
 pub mod ereport;
 mod extend;
 #[cfg(feature = "fault_points")]

@@ -34,6 +34,12 @@ impl<'r> Rel<'r> {
         self.relation
     }
 
+    /// Its number in the catalogs.
+    pub fn oid(self) -> pg_sys::Oid {
+        // SAFETY: the relation is open.
+        unsafe { (*self.relation).rd_id }
+    }
+
     /// Its name.
     pub fn name(self) -> String {
         // SAFETY: an open relation has its pg_class row, whose name ends with NUL.
@@ -97,6 +103,18 @@ impl<'r> Rel<'r> {
     pub fn typmod(self, n: usize) -> i32 {
         // SAFETY: the relation is open and the caller asks for one of its columns.
         unsafe { (*attribute((*self.relation).rd_att, n)).atttypmod }
+    }
+
+    /// The number of key columns of an index.
+    pub fn key_columns(self) -> usize {
+        // SAFETY: an open index has its pg_index row.
+        unsafe { usize::try_from((*(*self.relation).rd_index).indnkeyatts).unwrap_or(0) }
+    }
+
+    /// Whether values of column `n` (from 0) may be stored out of line.
+    pub fn is_varlena(self, n: usize) -> bool {
+        // SAFETY: as in `typmod`.
+        unsafe { (*attribute((*self.relation).rd_att, n)).attlen == -1 }
     }
 
     /// The type of column `n` (from 0).

@@ -63,6 +63,7 @@ server! {
     fn pg_detoast_datum(datum: *mut varlena) -> *mut varlena;
     fn pg_detoast_datum_copy(datum: *mut varlena) -> *mut varlena;
     fn DirectFunctionCall1Coll(function: PGFunction, collation: Oid, argument: Datum) -> Datum;
+    fn FunctionCall2Coll(function: *mut pg_sys::FmgrInfo, collation: Oid, first: Datum, second: Datum) -> Datum;
     fn pg_mbcliplen(text: *const c_char, length: c_int, limit: c_int) -> c_int;
     fn get_call_result_type(
         fcinfo: FunctionCallInfo,
@@ -314,6 +315,8 @@ server! {
         nulls: *mut *mut bool,
         count: *mut c_int,
     );
+    fn lookup_type_cache(kind: Oid, flags: c_int) -> *mut pg_sys::TypeCacheEntry;
+    fn get_collation_isdeterministic(collation: Oid) -> bool;
     fn cstring_to_text_with_len(text: *const c_char, length: c_int) -> *mut text;
     fn tuplestore_begin_heap(random: bool, between_transactions: bool, kilobytes: c_int) -> *mut Tuplestorestate;
     #[cfg(not(any(feature = "pg17", feature = "pg18")))]

@@ -3,8 +3,10 @@
 use core::ffi::c_void;
 
 use pgrx::pg_sys::{self, Datum};
+use vector_index::filter::MAX_COLUMNS;
 use vector_index::storage::page::Tid;
 
+use super::columns::{Columns, RowColumns};
 use super::ereport::{self, Report};
 use super::ffi;
 use super::guard;
@@ -18,6 +20,9 @@ use super::varlena;
 /// for NULL.
 pub type Row<'a> = dyn FnMut(Tid, Option<&[u8]>) -> Result<(), Report> + 'a;
 
+/// The same, with the keys of its filter columns.
+pub type KeyedRow<'a> = dyn FnMut(Tid, Option<&[u8]>, &[u64]) -> Result<(), Report> + 'a;
+
 /// Whether the row that comes next, which has a value, is to be fetched at all.
 pub(super) type Wants<'a> = dyn Fn() -> bool + 'a;
 
@@ -25,7 +30,9 @@ pub(super) type Wants<'a> = dyn Fn() -> bool + 'a;
 pub(super) type Defer<'a> = dyn FnMut(ToastPointer) -> bool + 'a;
 
 struct RowState<'a, 'b> {
-    row: &'a mut Row<'b>,
+    row: &'a mut KeyedRow<'b>,
+    index: Rel<'a>,
+    columns: &'a Columns,
     wants: &'a Wants<'b>,
     defer: &'a mut Defer<'b>,
     values: Fetcher,
@@ -58,12 +65,27 @@ unsafe extern "C-unwind" fn row_callback(
                 return Ok(());
             }
             let previous = pg_sys::MemoryContextSwitchTo(state.context);
+            let mut keys = [0; MAX_COLUMNS];
+            if !*isnull && !state.columns.is_empty() {
+                let fetcher = &mut state.values;
+                let columns = RowColumns::new(state.index, values, isnull);
+                let there = state.columns.keys_of(columns, &mut keys, |value| {
+                    if alive { Some(value) } else { datum_of_dead(fetcher, value) }
+                });
+                if !there {
+                    // as for the vector itself
+                    pg_sys::MemoryContextSwitchTo(previous);
+                    server::MemoryContextReset(state.context);
+                    return Ok(());
+                }
+            }
+            let keys = keys.get(..state.columns.len()).unwrap_or_default();
             let value = match (*isnull, alive) {
                 (true, _) => Some(None),
                 (false, true) => Some(Some(value_of(&mut state.values, (*values).cast_mut_ptr()))),
                 (false, false) => value_of_dead(&mut state.values, (*values).cast_mut_ptr()).map(Some),
             };
-            let result = value.map_or(Ok(()), |value| (state.row)(tid(*item), value));
+            let result = value.map_or(Ok(()), |value| (state.row)(tid(*item), value, keys));
             pg_sys::MemoryContextSwitchTo(previous);
             if result.is_ok() {
                 server::MemoryContextReset(state.context);
@@ -154,6 +176,21 @@ unsafe fn value_of_dead(fetcher: &mut Fetcher, datum: *mut pg_sys::varlena) -> O
     }
 }
 
+/// The same as a datum, of a value of any kind.
+///
+/// # Safety
+/// As for [`value_of`].
+unsafe fn datum_of_dead(fetcher: &mut Fetcher, value: Datum) -> Option<Datum> {
+    // SAFETY: the caller's contract.
+    unsafe {
+        match fetcher.fetch_of_dead(value.cast_mut_ptr()) {
+            Some(Remains::Gone) => None,
+            Some(Remains::Value(value)) => Some(Datum::from(value.as_ptr())),
+            None => Some(value),
+        }
+    }
+}
+
 /// Which part of a table is scanned.
 #[derive(Clone, Copy)]
 pub(super) enum Part {
@@ -171,6 +208,17 @@ pub fn scan_table(heap: Rel<'_>, index: Rel<'_>, info: *mut pg_sys::IndexInfo, r
     scan_part(heap, index, info, Part::All, &|| true, &mut |_| false, row)
 }
 
+/// The same, with the keys of the index's filter columns.
+pub fn scan_keyed_table(
+    heap: Rel<'_>,
+    index: Rel<'_>,
+    info: *mut pg_sys::IndexInfo,
+    columns: &Columns,
+    row: &mut KeyedRow<'_>,
+) -> f64 {
+    scan(heap, index, info, Part::All, &|| true, &mut |_| false, columns, row)
+}
+
 pub(super) fn scan_part(
     heap: Rel<'_>,
     index: Rel<'_>,
@@ -179,6 +227,20 @@ pub(super) fn scan_part(
     wants: &Wants<'_>,
     defer: &mut Defer<'_>,
     row: &mut Row<'_>,
+) -> f64 {
+    scan(heap, index, info, part, wants, defer, &Columns::NONE, &mut |tid, value, _| row(tid, value))
+}
+
+#[allow(clippy::too_many_arguments)] // what the callers have in common
+fn scan(
+    heap: Rel<'_>,
+    index: Rel<'_>,
+    info: *mut pg_sys::IndexInfo,
+    part: Part,
+    wants: &Wants<'_>,
+    defer: &mut Defer<'_>,
+    columns: &Columns,
+    row: &mut KeyedRow<'_>,
 ) -> f64 {
     let (whole, start, blocks) = match part {
         Part::All => (true, 0, pg_sys::InvalidBlockNumber),
@@ -191,11 +253,11 @@ pub(super) fn scan_part(
         // (a sample scans block by block: each scan's buffer goes with it)
         let (context, kept) = (row_context(), row_context());
         let values = Fetcher::new(kept);
-        let mut state = RowState { row, wants, defer, values, context };
+        let mut state = RowState { row, index, columns, wants, defer, values, context };
         let routine = &*(*heap.as_ptr()).rd_tableam;
         let rows = match routine.index_build_range_scan {
-            Some(scan) => guard::call(|| {
-                scan(
+            Some(scan_range) => guard::call(|| {
+                scan_range(
                     heap.as_ptr(),
                     index.as_ptr(),
                     info,

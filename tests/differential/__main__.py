@@ -35,7 +35,9 @@ def main() -> int:
     parser.add_argument("mode", nargs="?", choices=MODES, default="quick")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
-        "--layout", choices=LAYOUTS, help="pages of our indexes; pgvector opens its own only: together with --no-exchange"
+        "--layout",
+        choices=LAYOUTS,
+        help="pages of our indexes; pgvector opens its own only: together with --no-exchange",
     )
     add_options(parser.add_argument)
     given = vars(parser.parse_args())

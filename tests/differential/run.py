@@ -79,7 +79,10 @@ def compare(prefix_theirs: str, prefix_ours: str, options: Any, checks: results.
             f"{time.monotonic() - since:.1f} s, {score.failed - failed} differ",
         )
 
-    with Cluster(prefix_theirs, "theirs") as theirs, Cluster(prefix_ours, "ours", LAYOUTS.get(options.layout, {})) as ours:
+    with (
+        Cluster(prefix_theirs, "theirs") as theirs,
+        Cluster(prefix_ours, "ours", LAYOUTS.get(options.layout, {})) as ours,
+    ):
         prepare(theirs)
         prepare(ours)
         setup = setup_statements()

@@ -32,7 +32,7 @@ FROM pg_cast c JOIN ours ON classid = 'pg_cast'::regclass AND objid = c.oid WHER
 
 SELECT E'\n## Operator classes\n\n| access method | operator class | for | orders by |\n|---|---|---|---|';
 SELECT format('| `%s` | `%s`%s | `%s` | %s |', amname, opcname, CASE WHEN opcdefault THEN ' (default)' ELSE '' END, opcintype::regtype,
-              coalesce((SELECT string_agg('`' || replace(oprname, '|', '\|') || '`', ' ' ORDER BY amopstrategy) FROM pg_amop JOIN pg_operator o ON o.oid = amopopr WHERE amopfamily = opcfamily), ''))
+              coalesce((SELECT string_agg('`' || replace(oprname, '|', '\|') || '`', ' ' ORDER BY amopstrategy) FROM pg_amop JOIN pg_operator o ON o.oid = amopopr WHERE amopfamily = opcfamily AND amoplefttype = opcintype AND amoprighttype = opcintype), ''))
 FROM pg_opclass c JOIN ours ON classid = 'pg_opclass'::regclass AND objid = c.oid JOIN pg_am a ON a.oid = opcmethod ORDER BY amname, opcname COLLATE "C";
 
 SELECT E'\n## Settings\n\n| setting | default | values | |\n|---|---|---|---|';

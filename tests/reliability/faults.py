@@ -35,6 +35,14 @@ POINTS = {
     "ivfflat.scan": [],
 }
 
+# Steps that only operations on hnsw's inline pages have.
+INLINE = {"hnsw.vacuum": ["hnsw.vacuum.above"]}
+
+
+def points(kind: str) -> list[str]:
+    """The steps of a kind of operation on the indexes of this run."""
+    return POINTS[kind] + (INLINE.get(kind, []) if Server.layout == "own" else [])
+
 
 def available(connection: psycopg.Connection) -> bool:
     """Whether the extension was built with fault points: others take any word for a setting that they do not know."""

@@ -109,15 +109,23 @@ def items(page: bytes) -> list[bytes]:
     ]
 
 
+# What pgvector's meta pages begin with.
+HNSW_MAGIC = 0xA953A953
+
+
 def entry_point(stage: Stage) -> tuple[int, int, int]:
     """Block, offset and level, from the meta page."""
     return struct.unpack_from("<IHh", stage.pages()[0], 24 + 16)
 
 
-def edges(stage: Stage) -> list[list[tuple[int, int]]]:
-    """Layer 0 of every list in an hnsw index: the last 2m slots."""
+def edges(stage: Stage) -> list[list[tuple[int, int]]] | None:
+    """Layer 0 of every list in an hnsw index: the last 2m slots. None of pages that are not pgvector's, in which
+    hnsw_check looks for edges that are there twice.
+    """
     lists = []
     pages = stage.pages()
+    if struct.unpack_from("<I", pages[0], 24)[0] != HNSW_MAGIC:
+        return None
     m = struct.unpack_from("<H", pages[0], 24 + 12)[0]
     for page in pages[1:]:
         for item in items(page):

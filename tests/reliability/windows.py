@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import psycopg
 
 from reliability.faults import POINTS, Session, Stopped
+from reliability.faults import points as steps_of
 from vector_testing.data import PLAIN
 from vector_testing.invariants import ALL, by_index, index_problems, run
 from vector_testing.results import Score
@@ -366,7 +367,7 @@ def reload(server: Server, am: str, point: str, ending: str, keep: int, seed: in
 
 def scripted(server: Server, score: Score, ams: list[str], seed: int) -> None:
     for am in ams:
-        points = POINTS[f"{am}.vacuum"]
+        points = steps_of(f"{am}.vacuum")
         met: set[str] = set()
         for keep in (0, 40):
             rows = f"every {keep}th row stays" if keep else "no row stays"
@@ -380,7 +381,7 @@ def scripted(server: Server, score: Score, ams: list[str], seed: int) -> None:
         score.check(
             f"{am}: the vacuum stopped at each of its steps",
             met == set(points),
-            f"not at {sorted(set(points) - met)}" if met != set(points) else "",
+            f"not at {sorted(set(points) ^ met)}" if met != set(points) else "",
         )
         for number, point in enumerate(points):
             for ending in ("let go", "cancelled", "killed"):

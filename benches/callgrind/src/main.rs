@@ -88,7 +88,7 @@ fn written<S: vector_index::quant::space::CodedSpace>(
 ) -> Result<Plain, Box<dyn Error>> {
     let mut blocks = Plain::default();
     let meta = MetaPage::new(dims as u32, M as u16, EF_CONSTRUCTION as u16);
-    let form = Form { layout: Layout::V1, meta, seed: 0 };
+    let form = Form { layout: Layout::V1, meta, seed: 0, filter_size: 0 };
     write_index(&form, &mut blocks, space, Some(graph), &mut Workers::new(0, &mut Idle), 0)?;
     Ok(blocks)
 }
@@ -184,7 +184,7 @@ fn ivf(space: Dense<f32>) -> Answer {
     let mut blocks = Plain::default();
     measured("ivf load", &mut || {
         let options = LoadOptions { dims: DIMS, width: DIMS, metric: Metric::L2, memory: usize::MAX };
-        let mut loader = Loader::new(options, entry_form, std::mem::take(&mut centres));
+        let mut loader = Loader::new(options, entry_form(8 + 4 * DIMS), std::mem::take(&mut centres));
         loader.prepare(&mut workers).map_err(|_| "out of memory")?;
         for (n, row) in table.iter().enumerate() {
             loader.push(tid(n), row, &mut workers, &mut Roomy).map_err(|_| "out of memory")?;

@@ -5,6 +5,7 @@
 
 pub mod advice;
 pub mod error;
+pub mod filter;
 pub mod hnsw;
 pub mod ivf;
 pub mod quant;

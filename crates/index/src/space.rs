@@ -119,6 +119,7 @@ dense_kernels! {
 #[derive(Clone, Copy, Debug)]
 pub struct Dense<T> {
     dims: i32,
+    behind: usize,
     metric: Metric,
     kernels: &'static Kernels,
     element: core::marker::PhantomData<T>,
@@ -129,7 +130,7 @@ impl<T: DenseKernels> Space for Dense<T> {
 
     #[inline(always)]
     fn view<'a>(&self, varlena: &'a [u8]) -> Result<&'a [T], ValueError> {
-        let view = DenseView::<T>::new(varlena)?;
+        let view = DenseView::<T>::new(without(varlena, self.behind))?;
         if view.dims() != self.dims {
             return Err(ValueError::DifferentDims(T::TYPE, self.dims, view.dims()));
         }
@@ -196,6 +197,7 @@ impl Space for Sparse {
 #[derive(Clone, Copy, Debug)]
 pub struct Bits {
     dims: i32,
+    behind: usize,
     metric: Metric,
     kernels: &'static Kernels,
 }
@@ -205,7 +207,7 @@ impl Space for Bits {
 
     #[inline]
     fn view<'a>(&self, varlena: &'a [u8]) -> Result<&'a [u8], ValueError> {
-        let (bits, bytes) = bit_parts(varlena).ok_or(ValueError::CorruptedBits)?;
+        let (bits, bytes) = bit_parts(without(varlena, self.behind)).ok_or(ValueError::CorruptedBits)?;
         if bits != self.dims {
             return Err(ValueError::DifferentBits(self.dims as u32, bits as u32));
         }
@@ -256,13 +258,13 @@ impl AnySpace {
         let kernels = kernels();
         let element = core::marker::PhantomData;
         match kind {
-            ValueKind::Vector => AnySpace::Vector(Dense { dims, metric, kernels, element }),
+            ValueKind::Vector => AnySpace::Vector(Dense { dims, behind: 0, metric, kernels, element }),
             ValueKind::Halfvec => {
                 let element = core::marker::PhantomData;
-                AnySpace::Halfvec(Dense { dims, metric, kernels, element })
+                AnySpace::Halfvec(Dense { dims, behind: 0, metric, kernels, element })
             }
             ValueKind::Sparsevec => AnySpace::Sparsevec(Sparse { dims, metric }),
-            ValueKind::Bit => AnySpace::Bit(Bits { dims, metric, kernels }),
+            ValueKind::Bit => AnySpace::Bit(Bits { dims, behind: 0, metric, kernels }),
         }
     }
 
@@ -275,6 +277,27 @@ impl AnySpace {
             ValueKind::Sparsevec | ValueKind::Bit => None,
         }
     }
+
+    /// The same space of values that have so many bytes of filter keys behind them ([`crate::filter::put_item`]).
+    /// Values of `sparsevec` have none.
+    #[must_use]
+    pub const fn of_items(mut self, bytes: usize) -> Self {
+        match &mut self {
+            AnySpace::Vector(space) => space.behind = bytes,
+            AnySpace::Halfvec(space) => space.behind = bytes,
+            AnySpace::Bit(space) => space.behind = bytes,
+            AnySpace::VectorAngle(space) => space.set_behind(bytes),
+            AnySpace::HalfvecAngle(space) => space.set_behind(bytes),
+            AnySpace::Sparsevec(_) => {}
+        }
+        self
+    }
+}
+
+/// A value without so many bytes behind it.
+#[inline(always)]
+pub(crate) fn without(item: &[u8], behind: usize) -> &[u8] {
+    item.get(..item.len().wrapping_sub(behind)).unwrap_or_default()
 }
 
 /// Evaluates `$body` with `$space` bound to the concrete space in an [`AnySpace`](crate::space::AnySpace).
@@ -338,15 +361,14 @@ impl ValueBuf {
         &mut bytes[..len]
     }
 
-    /// Makes it `len` zero bytes, whatever their number.
+    /// As [`Self::reset`], of any length.
     ///
     /// # Errors
     /// No memory.
-    pub fn try_reset(&mut self, len: usize) -> Result<(), OutOfMemory> {
+    pub fn try_reset(&mut self, len: usize) -> Result<&mut [u8], OutOfMemory> {
         self.words.clear();
         self.words.try_reserve(len.div_ceil(8))?;
-        self.reset(len);
-        Ok(())
+        Ok(self.reset(len))
     }
 
     /// Makes it a copy of a value of any length.
@@ -354,9 +376,7 @@ impl ValueBuf {
     /// # Errors
     /// No memory.
     pub fn try_copy_from(&mut self, value: &[u8]) -> Result<(), OutOfMemory> {
-        self.words.clear();
-        self.words.try_reserve(value.len().div_ceil(8))?;
-        self.copy_from(value);
+        self.try_reset(value.len())?.copy_from_slice(value);
         Ok(())
     }
 

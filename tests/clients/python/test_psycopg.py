@@ -217,7 +217,7 @@ def test_bit_mismatch(conn) -> None:
         ("SELECT '[3e38]'::vector + '[3e38]'::vector", errors.NumericValueOutOfRange),
         ("SELECT array_fill(1, ARRAY[16001])::vector", errors.ProgramLimitExceeded),
         (
-            "CREATE TEMP TABLE w (e vector(2001)); CREATE INDEX ON w USING hnsw (e vector_l2_ops)",
+            "CREATE TEMP TABLE w (e vector(2001)); CREATE INDEX ON w USING hnsw (e vector_l1_ops)",
             errors.ProgramLimitExceeded,
         ),
         (

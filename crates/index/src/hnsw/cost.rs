@@ -31,8 +31,21 @@ pub fn read_share(elements: f64, pages: f64, pages_per_element: f64, m: f64, ef_
         return 1.0;
     }
     let expanded = (layers(elements, m) + 1.0) * EXPANDED_PER_LAYER + ef_search * EXPANDED_PER_PLACE;
-    // drawn at random; a page may hold several
-    1.0 - (-expanded.min(elements) * pages_per_element / pages).exp()
+    pages_share(pages, expanded.min(elements) * pages_per_element)
+}
+
+/// The share of `pages` that so many reads of pages at random come to.
+pub fn pages_share(pages: f64, reads: f64) -> f64 {
+    if pages < 1.0 { 1.0 } else { 1.0 - (-reads / pages).exp() }
+}
+
+/// Places of a result that a search under a filter looks beyond, for each that it fills, where all rows match.
+const LED_THROUGH: f64 = 0.7;
+
+/// The queue length that makes a search without a filter read as much as one of `ef_search` reads of which a `share` of
+/// the rows match.
+pub fn filtered_ef_search(ef_search: f64, share: f64) -> f64 {
+    ef_search * (LED_THROUGH / share.max(f64::MIN_POSITIVE)).max(1.0)
 }
 
 #[cfg(test)]
@@ -50,6 +63,14 @@ mod tests {
                 "{elements} {m} {ef}: {shares:?}"
             );
         }
+    }
+
+    #[test]
+    fn filters_that_let_little_through_make_searches_long() {
+        assert_eq!(filtered_ef_search(40.0, 1.0), 40.0);
+        assert!((filtered_ef_search(40.0, 0.1) - 280.0).abs() < 1e-6);
+        assert!(filtered_ef_search(40.0, 0.0) > 1e100);
+        assert!(read_share(1e5, 2e4, 1.0, 16.0, filtered_ef_search(40.0, 0.0)) > 0.99);
     }
 
     #[test]

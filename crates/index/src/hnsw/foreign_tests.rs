@@ -108,7 +108,8 @@ fn scramble_tuples(blocks: &mut MemBlocks, m: usize, rng: &mut SmallRng, way: Wa
     }
 }
 
-/// Of inline pages nobody else writes any, but such edges may be among what damage leaves; the codes are those of others.
+/// Of inline pages nobody else writes any, but such edges may be among what damage leaves; the codes are those of
+/// others.
 fn scramble_records(blocks: &mut MemBlocks, rng: &mut SmallRng, way: Way) {
     let layout = blocks.read(META_BLOCK, InlineMeta::read).unwrap().layout(blocks.page_size()).unwrap();
     let slots = layout.ground.slots;

@@ -7,7 +7,7 @@ use rand::Rng;
 
 use super::check::{self as checking, CheckError, Subject, Tally};
 use super::choice::first_bytes;
-use super::cost::{read_share, scored_share};
+use super::cost::{pages_share, read_share, scored_share};
 use super::graph::GraphBulk;
 use super::inline::census::InlineCensus;
 use super::inline::graph::{InlineGraph, Room};
@@ -21,6 +21,7 @@ use super::v1::census::PageCensus;
 use super::v1::graph::PageGraph;
 use super::v1::reader::Traversal;
 use super::{insert as inserting, scan as scanning, vacuum as vacuuming};
+use crate::filter::Program;
 use crate::quant::rabitq::Bits;
 use crate::quant::space::CodedSpace;
 use crate::space::ValueBuf;
@@ -108,6 +109,19 @@ impl Opened {
             None => (pages, read),
         }
     }
+
+    /// The share of its `pages`, and the pages of filter keys, that a pass reads which scores so many of `elements`.
+    pub fn expected_of_pass(&self, elements: f64, pages: f64, scored: f64) -> (f64, f64) {
+        let Some(shared) = &self.inline else { return (1.0, 0.0) };
+        let layout = &shared.layout;
+        let read = pages_share(pages, scored * f64::from(layout.ground.pages()));
+        (read, elements / layout.keys.per_page.max(1) as f64)
+    }
+
+    /// Bytes of filter keys behind each value ([`crate::filter::put_item`]).
+    pub fn filter_size(&self) -> usize {
+        self.inline.as_ref().map_or(0, |shared| shared.layout.shape.filter_size)
+    }
 }
 
 /// What the last indexes that were opened need besides their pages, and is dear to make.
@@ -161,6 +175,8 @@ pub struct Form {
     pub meta: MetaPage,
     /// of what is random in the layout
     pub seed: u64,
+    /// bytes of filter keys behind each value; 0 on pgvector's pages
+    pub filter_size: usize,
 }
 
 /// Writes an index into blocks of which there is none yet: of a graph that was built in memory, or an empty one.
@@ -184,7 +200,8 @@ pub fn write_index<B: BlockStore, S: CodedSpace>(
         }
         Layout::Inline => {
             let dims = meta.dimensions as usize;
-            let shape = Shape { kind: space.kind(), dims, m, bits: Bits::for_dims(dims), filter_size: 0 };
+            let (bits, filter_size) = (Bits::for_dims(dims), form.filter_size);
+            let shape = Shape { kind: space.kind(), dims, m, bits, filter_size };
             let own = InlineMeta::new(&shape, meta.ef_construction, form.seed);
             let shared = Shared::new(&own, blocks.page_size()).map_err(|damage| damage.on(META_BLOCK))?;
             let index = Index::new(&shared, space);
@@ -305,6 +322,12 @@ impl Scan {
             None => self.v1.reset(),
             Some(_) => self.codes.reset(),
         }
+    }
+
+    /// The conditions that its rows must meet, to be set after a reset ([`InlineScan::filter`]); on pgvector's pages it
+    /// takes no notice of them.
+    pub fn filter(&mut self) -> &mut Program {
+        self.codes.filter()
     }
 
     /// Bytes of memory that it holds, whatever of it is used.

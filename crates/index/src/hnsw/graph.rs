@@ -542,7 +542,8 @@ pub trait GraphWrite: GraphRead {
         Ok(())
     }
 
-    /// Frees a place that was reserved by an insert that was interrupted; nothing happens when it is no longer reserved.
+    /// Frees a place that was reserved by an insert that was interrupted; nothing happens when it is no longer
+    /// reserved.
     ///
     /// # Errors
     /// A damaged page.

@@ -66,6 +66,9 @@ pub struct Pages {
     /// pages with rows that equal others, where these have their own
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rows: Option<u32>,
+    /// pages with the filter keys of elements side by side, where there are filter columns
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keys: Option<u32>,
     /// pages without an item
     pub empty: u32,
     /// blocks that were added and never used

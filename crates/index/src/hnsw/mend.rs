@@ -242,8 +242,8 @@ mod tests {
         right
     }
 
-    /// A fifth of the rows goes, and again a fifth, and again: what is left is found as in an index that was built of it,
-    /// and hardly anything was searched for.
+    /// A fifth of the rows goes, and again a fifth, and again: what is left is found as in an index that was built of
+    /// it, and hardly anything was searched for.
     #[test]
     fn lists_lead_past_what_was_removed() {
         for layout in [Layout::V1, Layout::Inline] {

@@ -8,7 +8,7 @@ use vector_kernels::{Kernels, kernels};
 
 use crate::error::ValueError;
 use crate::quant::rabitq::Measure;
-use crate::space::{Bits, Dense, DenseKernels, Metric, Space, Sparse, ValueKind};
+use crate::space::{Bits, Dense, DenseKernels, Metric, Space, Sparse, ValueKind, without};
 use crate::value::DenseView;
 
 /// How estimates stand to exact distances.
@@ -59,8 +59,8 @@ pub trait CodedSpace: Space {
         f64::from(self.distance(a, b))
     }
 
-    /// The distance by which an index orders ([`Space::distance`]) from one that [`Self::exact`] has told; off by the last
-    /// bit at most.
+    /// The distance by which an index orders ([`Space::distance`]) from one that [`Self::exact`] has told; off by the
+    /// last bit at most.
     fn narrow(&self, exact: f64) -> f32 {
         exact as f32
     }
@@ -162,6 +162,7 @@ impl CosineKernel for f16 {
 #[derive(Clone, Copy, Debug)]
 pub struct Cosine<T> {
     dims: i32,
+    behind: usize,
     kernels: &'static Kernels,
     element: PhantomData<T>,
 }
@@ -169,7 +170,12 @@ pub struct Cosine<T> {
 impl<T> Cosine<T> {
     /// Of `dims` dimensions.
     pub fn new(dims: i32) -> Self {
-        Cosine { dims, kernels: kernels(), element: PhantomData }
+        Cosine { dims, behind: 0, kernels: kernels(), element: PhantomData }
+    }
+
+    /// Values have so many bytes behind them.
+    pub(crate) const fn set_behind(&mut self, bytes: usize) {
+        self.behind = bytes;
     }
 }
 
@@ -178,7 +184,7 @@ impl<T: CosineKernel> Space for Cosine<T> {
 
     #[inline(always)]
     fn view<'a>(&self, varlena: &'a [u8]) -> Result<&'a [T], ValueError> {
-        let view = DenseView::<T>::new(varlena)?;
+        let view = DenseView::<T>::new(without(varlena, self.behind))?;
         if view.dims() != self.dims {
             return Err(ValueError::DifferentDims(T::TYPE, self.dims, view.dims()));
         }

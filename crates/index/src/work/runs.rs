@@ -13,8 +13,8 @@ pub trait Runs {
     fn clear(&mut self);
 }
 
-/// Where files are kept that grow at their ends, any number side by side. Errors leave by unwinding or by a jump, as the
-/// store likes.
+/// Where files are kept that grow at their ends, any number side by side. Errors leave by unwinding or by a jump, as
+/// the store likes.
 pub trait Files {
     /// Begins an empty file. Returns its number.
     fn create(&mut self) -> usize;

@@ -54,7 +54,8 @@ enum Lost {
 }
 
 /// Gives every node an anchor, that of `entry` being one of those below it; returns how many had to be given edges.
-/// Where `is_root` names nodes, these hang elsewhere and are their own anchors here, and the tree grows from all of them.
+/// Where `is_root` names nodes, these hang elsewhere and are their own anchors here, and the tree grows from all of
+/// them.
 pub(super) fn span<S: Space>(
     elements: &mut Elements<S>,
     entry: u32,

@@ -21,12 +21,13 @@
 //!   part of one, or what an insert has reserved, and nowhere else;
 //! - an element of level l has a record in each layer up to l; each names the one above and the one below, and that of
 //!   layer 0; all have the same value. The meta page names the entry point's record in its highest layer;
-//! - a neighbour in an upper layer is named twice, by its record there and by that of layer 0, which are of one element;
+//! - a neighbour in an upper layer is named twice, by its record there and by that of layer 0, which are of one
+//!   element;
 //! - every rest of a record is whole and of one record, which keeps it while its slot is free;
 //! - the segments of an element's rows name it and its version, their numbers fall, and each is of one element;
 //! - norms are those of the values, factors are finite; in a free slot there is no value, no edge and no row;
-//! - looked at only when the check is deep: each code is what the codec makes of the two values, with factors that agree
-//!   within their precision; in the place of codes each value of `bit` is the neighbour's.
+//! - looked at only when the check is deep: each code is what the codec makes of the two values, with factors that
+//!   agree within their precision; in the place of codes each value of `bit` is the neighbour's.
 //!
 //! What is no violation, because an insert or a vacuum that was interrupted leaves it behind:
 //! - *dying* elements, which have no rows and are not deleted. The next vacuum repairs the graph around them. Edges

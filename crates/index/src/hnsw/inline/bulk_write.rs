@@ -11,8 +11,8 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use super::graph::InlineGraph;
 use super::layout::{
-    NO_NODE, PageKind, RecordHeader, RecordLayout, SegmentHeader, Slots, offset, put_factors, put_ids,
-    put_segment,
+    NO_NODE, PageKind, RecordHeader, RecordLayout, SegmentHeader, Slots, offset, put_entry, put_factors,
+    put_ids, put_key_entry, put_keys, put_segment,
 };
 use super::meta::{Entry, InlineMeta, META_BLOCK};
 use super::parts::Merged;
@@ -111,6 +111,9 @@ impl<'g, S: CodedSpace> PagePlan<'g, S> {
         plan.sections.add(PageKind::Upper, uppers, &layout.upper.slots)?;
         plan.sections.add_rests(PageKind::UpperRest, uppers, &layout.upper)?;
         plan.plan_chains()?;
+        if layout.shape.filter_size > 0 {
+            plan.sections.add(PageKind::Keys, nodes, &layout.keys)?;
+        }
         let last = |kind, slots: &Slots| slots.id(plan.sections.blocks(kind).end, 0);
         if last(PageKind::Ground, &layout.ground.slots).is_none()
             || last(PageKind::Upper, &layout.upper.slots).is_none()
@@ -190,6 +193,23 @@ impl<'g, S: CodedSpace> PagePlan<'g, S> {
         Some(Entry { id: self.id(node, level), tid: self.index.layout.tid(self.id(node, 0)), level })
     }
 
+    /// The first page of entries of filter keys.
+    pub fn keys(&self) -> u32 {
+        let blocks = self.sections.blocks(PageKind::Keys);
+        if blocks.is_empty() { INVALID_BLOCK } else { blocks.start }
+    }
+
+    /// The entry of filter keys of a node.
+    fn entry_of(&self, node: usize) -> Tid {
+        let per_page = self.index.layout.keys.per_page;
+        match node.checked_div(per_page) {
+            Some(page) => {
+                Tid::new(self.sections.blocks(PageKind::Keys).start + page as u32, offset(node % per_page))
+            }
+            None => Tid::INVALID,
+        }
+    }
+
     /// The id of a node's record in a layer up to its level.
     fn id(&self, node: u32, layer: u8) -> u32 {
         let (kind, at) = match layer.checked_sub(1) {
@@ -219,8 +239,12 @@ impl<'g, S: CodedSpace> PagePlan<'g, S> {
             PageKind::UpperRest => (&layout.upper.rest_slots, self.uppers.len()),
             PageKind::Chain => (&layout.chain, self.short.len()),
             PageKind::LongChain => (&layout.long_chain, self.long.len()),
+            PageKind::Keys => (&layout.keys, self.graph.len()),
         };
         slots.init(bytes, section.kind);
+        if section.kind == PageKind::Keys && block + 1 < section.blocks.end {
+            PageMut::new(bytes, super::layout::PAGE_ID)?.set_next(block + 1);
+        }
         let records = layout.records(layer);
         match section.kind {
             PageKind::GroundRest | PageKind::UpperRest if records.rest_pages > 0 => {
@@ -249,6 +273,12 @@ impl<'g, S: CodedSpace> PagePlan<'g, S> {
                         PageKind::Chain => self.compose_segment(self.short.get(number), target, scratch)?,
                         PageKind::LongChain => {
                             self.compose_segment(self.long.get(number), target, scratch)?
+                        }
+                        PageKind::Keys => {
+                            let element = self.graph.element(number as u32);
+                            let element = element.ok_or(Damage::internal("filter keys of no node"))?;
+                            let id = self.id(number as u32, 0);
+                            put_key_entry(target, id, records.keys(element.value()));
                         }
                     }
                 }
@@ -317,6 +347,10 @@ impl<'g, S: CodedSpace> PagePlan<'g, S> {
                 header.chain = chain.ok().and_then(|at| self.chains.get(at)).map_or(Tid::INVALID, |c| c.1);
             }
         }
+        put_keys(records, bytes, records.neighbours, records.keys(element.value()));
+        if layer == 0 {
+            put_entry(records, bytes, self.entry_of(number));
+        }
         if let Some(place) = bytes.get_mut(records.value()) {
             place.copy_from_slice(element.value().get(..records.value_size).ok_or(missing)?);
         }
@@ -354,12 +388,18 @@ impl<'g, S: CodedSpace> PagePlan<'g, S> {
         let centre = rotated(self.graph, self.index, kept, element.node(), widened, centre);
         for (at, &neighbour) in scratch.ids.iter().enumerate() {
             let place = records.code(at);
+            if range.start == 0 {
+                let item = self.graph.element(neighbour).map(|n| n.value());
+                put_keys(records, bytes, at, records.keys(item.unwrap_or_default()));
+            }
             // with the head come all factors, and they come with the codes
             let wanted = range.start == 0 || place.start < range.end && range.start < place.end;
             let Some(code) = bytes.get_mut(place).filter(|_| wanted) else { continue };
             if estimate == Estimate::Exact {
-                let value = self.graph.element(neighbour).and_then(|n| n.value().get(BIT_PAYLOAD..));
-                let whole = value.filter(|value| value.len() == code.len());
+                let end = BIT_PAYLOAD + code.len();
+                let value = self.graph.element(neighbour).map(|n| n.value());
+                let whole = value.filter(|value| value.len() == end + records.filter_size);
+                let whole = whole.and_then(|value| value.get(BIT_PAYLOAD..end));
                 code.copy_from_slice(whole.ok_or(Damage::internal("value of another size"))?);
                 continue;
             }
@@ -437,6 +477,7 @@ impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
         };
         let plan = PagePlan::new(graph, self.index, budget, workers).map_err(on_meta)?;
         meta.set_entry(plan.entry());
+        meta.keys = plan.keys();
         self.add_page(META_BLOCK, |bytes| meta.write(bytes))?;
         self.blocks.will_extend(plan.count() - 1);
         plan.write(workers, |block, page| {
@@ -477,7 +518,8 @@ impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
     }
 }
 
-/// Rotates all values of a graph, on the threads, when that takes no more than `budget` bytes; returns none when it does.
+/// Rotates all values of a graph, on the threads, when that takes no more than `budget` bytes; returns none when it
+/// does.
 pub(super) fn rotate_all<S: CodedSpace>(
     graph: &Graph<S>,
     index: &Index<S>,

@@ -1,8 +1,9 @@
-//! Auditing inline pages: every page, slot and record, and what leads from one to another. Three passes: over all pages,
-//! which shows the elements (`census/page.rs`); over what was noted then, without the pages (`census/parts.rs`); and, of
-//! upper records and in a deep check of all, over their edges (`census/edges.rs`).
+//! Auditing inline pages: every page, slot and record, and what leads from one to another. Three passes: over all
+//! pages, which shows the elements (`census/page.rs`); over what was noted then, without the pages (`census/parts.rs`);
+//! and, of upper records and in a deep check of all, over their edges (`census/edges.rs`).
 
 mod edges;
+mod keys;
 mod page;
 mod parts;
 
@@ -32,6 +33,8 @@ pub struct InlineCensus<'b, B> {
     /// what the meta page says, once it was read
     shared: Option<Shared>,
     met: Met,
+    /// the first page of entries of filter keys
+    first_keys: u32,
     room: Room,
 }
 
@@ -56,7 +59,15 @@ struct Room {
 impl<'b, B: BlockStore> InlineCensus<'b, B> {
     /// An audit of `blocks` that has not begun; values are of `space`.
     pub fn new(blocks: &'b mut B, space: AnySpace) -> Self {
-        InlineCensus { blocks, space, count: 0, shared: None, met: Met::default(), room: Room::default() }
+        InlineCensus {
+            blocks,
+            space,
+            count: 0,
+            shared: None,
+            met: Met::default(),
+            first_keys: INVALID_BLOCK,
+            room: Room::default(),
+        }
     }
 }
 
@@ -85,7 +96,8 @@ impl<B: BlockStore> Census for InlineCensus<'_, B> {
         if next != INVALID_BLOCK {
             tell(format!("the meta page is followed by block {next}"));
         }
-        if meta.unused != [0; 2] {
+        self.first_keys = meta.keys;
+        if meta.unused != [0; 2] || meta.unused_end != [0; 4] {
             tell("unused bytes of the meta page that are not zero".into());
         }
         let shared = match Shared::new(&meta, page_size) {
@@ -113,6 +125,7 @@ impl<B: BlockStore> Census for InlineCensus<'_, B> {
 
     fn elements(&mut self, _: &MetaPage, audit: &mut Auditor<'_>) -> Result<(), CheckError<B::Error>> {
         self.pages(audit)?;
+        self.keys(audit)?;
         self.edges(audit)
     }
 

@@ -7,8 +7,10 @@ use super::graph::InlineGraph;
 use super::layout::{Layout, PageKind, Record, RecordLayout, Slots};
 use super::records::{climb, look_at_ground, look_at_value, member_of};
 use super::scan::Index;
+use crate::filter::{KEY_SIZE, MAX_COLUMNS};
 use crate::hnsw::graph::Member;
 use crate::quant::space::{BIT_PAYLOAD, CodedSpace, Estimate};
+use crate::space::without;
 use crate::storage::blocks::{BlockStore, PageRef, PageUpdate};
 use crate::storage::page::{Damage, INVALID_BLOCK, Page, Tid};
 use crate::work::memory::{OutOfMemory, append, push, resize};
@@ -32,6 +34,8 @@ pub(super) struct Edits {
     pub(super) scales: Vec<f32>,
     /// nodes of a page that are on their way out, with their rests
     pub(super) gone: Vec<(usize, Tid)>,
+    /// entries of filter keys of such nodes, and their ids
+    pub(super) entries_gone: Vec<(Tid, u32)>,
     /// where the last slot of each kind was taken
     pub(super) last: [u32; PageKind::COUNT],
 }
@@ -59,6 +63,7 @@ impl Edits {
             + self.record.capacity() * size_of::<u64>()
             + self.current.capacity() * size_of::<Tid>()
             + self.gone.capacity() * size_of::<(usize, Tid)>()
+            + self.entries_gone.capacity() * size_of::<(Tid, u32)>()
             + words * size_of::<u32>()
     }
 
@@ -146,7 +151,12 @@ pub(super) struct Entry {
     pub(super) place: u32,
     /// [`crate::quant::rabitq::Factors`]
     pub(super) factors: [f32; 2],
+    /// the element's filter keys
+    pub(super) keys: [u8; MAX_KEYS],
 }
+
+/// Bytes of a node's filter keys, at most.
+pub(super) const MAX_KEYS: usize = MAX_COLUMNS * KEY_SIZE;
 
 /// Whose codes are made.
 #[derive(Clone, Copy, Debug)]
@@ -206,7 +216,8 @@ impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
         let code = edits.codes.get_mut(start..).unwrap_or_default();
         let mut factors = [0.0; 2];
         let made = if estimate == Estimate::Exact {
-            let mut copy = |value: &[u8]| match value.get(BIT_PAYLOAD..) {
+            let filter_size = index.layout.shape.filter_size;
+            let mut copy = |value: &[u8]| match without(value, filter_size).get(BIT_PAYLOAD..) {
                 Some(bits) if bits.len() == code.len() => {
                     code.copy_from_slice(bits);
                     Ok(true)
@@ -236,9 +247,39 @@ impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
             edits.codes.truncate(start);
             return made;
         }
-        let entry = Entry { tid: to.tid, id, place, factors };
+        let keys = match self.keys_of(to) {
+            Ok(Some(keys)) => keys,
+            gone => {
+                self.room.edits.codes.truncate(start);
+                return gone.map(|_| false);
+            }
+        };
+        let entry = Entry { tid: to.tid, id, place, factors, keys };
+        let edits = &mut self.room.edits;
         push(&mut edits.entries, entry).map_err(|memory| damage(memory.into()))?;
         Ok(true)
+    }
+
+    /// The filter keys of an element; `None` when it is gone.
+    fn keys_of(&mut self, of: Centre<'_>) -> Result<Option<[u8; MAX_KEYS]>, B::Error> {
+        let Centre { tid, version, value } = of;
+        let layout = &self.index.layout;
+        let mut keys = [0; MAX_KEYS];
+        let Some(place) = keys.get_mut(..layout.shape.filter_size).filter(|place| !place.is_empty()) else {
+            return Ok(Some(keys));
+        };
+        if let Some(behind) = value.and_then(|value| value.get(value.len().wrapping_sub(place.len())..)) {
+            place.copy_from_slice(behind);
+            return Ok(Some(keys));
+        }
+        let own = look_at_ground(self.blocks, layout, tid, |record| {
+            let own = record.is_live() && version.is_none_or(|version| version == record.header.version);
+            if own && place.len() == record.own_keys().len() {
+                place.copy_from_slice(record.own_keys());
+            }
+            Ok(own)
+        })?;
+        Ok(own.then_some(keys))
     }
 
     /// The record of an element in a layer; `None` when it has none there.

@@ -125,7 +125,8 @@ impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
         Ok(above.is_some())
     }
 
-    /// Looks at the ids of the edges in a layer, as records of layer 0; at none when they are not the element's any more.
+    /// Looks at the ids of the edges in a layer, as records of layer 0; at none when they are not the element's any
+    /// more.
     #[inline(always)]
     fn edges<R>(
         &mut self,
@@ -139,7 +140,8 @@ impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
                 look(is_own(record, member).then(|| record.ids()))
             });
         }
-        match climb(self.blocks, layout, member, layer)? {
+        let upper = climb(self.blocks, layout, member, layer)?;
+        match upper {
             Some(id) => look_at_upper(self.blocks, layout, id, layer, member.tid, |record| {
                 look(Some(record.places()))
             }),

@@ -1,4 +1,5 @@
 //! What reads say of an index that a build has written is what the build says.
+#![allow(clippy::single_range_in_vec_init, reason = "lists of ranges, some of one")]
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -405,7 +406,8 @@ impl Scanning {
     ) -> Result<(), crate::hnsw::scan::ScanError<MemError>> {
         let query = random_vectors(8, 8, 1);
         for _ in 0..count {
-            let settings = settings(10, IterativeScan::Off);
+            // as many rows as the chain has, and more
+            let settings = settings(100, IterativeScan::Off);
             let next = self.scan.next(&mut self.blocks, index, Some(query[0].bytes()), &settings)?;
             let Some((row, _)) = next else { break };
             self.found.push(number(row));

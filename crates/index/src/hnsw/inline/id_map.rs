@@ -118,6 +118,18 @@ impl IdMap {
         }
     }
 
+    /// The key of an id, when it is there.
+    pub fn get(&self, id: u32) -> Option<u32> {
+        let mut at = Self::start(id, self.mask);
+        loop {
+            match self.slots.get(at & self.mask) {
+                Some(slot) if slot.not_id == !id => return Some(slot.key),
+                Some(slot) if slot.not_id != 0 => at += 1,
+                _ => return None,
+            }
+        }
+    }
+
     /// The number of ids in it.
     pub fn len(&self) -> usize {
         self.used

@@ -51,8 +51,8 @@ pub fn gather<B: BlockStore>(blocks: &mut B) -> Result<Info, B::Error> {
     Ok(info)
 }
 
-/// Reads the pages of the upper layers around the entry point's record: in an index that was built at once, all of them.
-/// Returns their range, which is empty when there are none.
+/// Reads the pages of the upper layers around the entry point's record: in an index that was built at once, all of
+/// them. Returns their range, which is empty when there are none.
 ///
 /// # Errors
 /// A block that cannot be read, or is none of such an index.
@@ -100,6 +100,7 @@ fn look(
         PageKind::UpperRest => (&layout.upper.rest_slots, pages.rests.get_or_insert(0)),
         PageKind::Chain => (&layout.chain, pages.rows.get_or_insert(0)),
         PageKind::LongChain => (&layout.long_chain, pages.rows.get_or_insert(0)),
+        PageKind::Keys => (&layout.keys, pages.keys.get_or_insert(0)),
     };
     *pages += 1;
     for slot in 0..slots.per_page {

@@ -5,17 +5,20 @@
 //! others     | page header 24 | front 8 | slots used, a bit each | slot 0 | slot 1 | ... | next block 4 | 0 2 | page id 2 |
 //! front      | kind 1 | 0 1 | slots 2 | bytes of a slot 4 |
 //!
-//! record     | header 40 | ids R x 4 | places R x 4 | add R x 2 | scale R x 2 | filter values R x F | own filter values F | codes R x C | value |
+//! record     | header 40 | ids R x 4 | places R x 4 | add R x 2 | scale R x 2 | filter keys R x F | own filter keys F | their entry 6 | codes R x C | value |
 //! header     | state 1 | level 1 | version 1 | layer 1 | neighbours 2 | exponent of add 1 | of scale 1 | heap TID 6 | chain 6 |
 //!            | the record above 4 | the record below 4 | rest 6 | 0 2 | norm 4 |
+//! entry      | id 4 | 0 4 | filter keys F |
 //! chain      | owner 4 | number 4 | next segment 6 | TIDs 2 | version 1 | 0 3 | heap TIDs, 6 each ... |
 //! ```
 //!
-//! R is 2m on the ground layer and m above. Places are the neighbours' records of the ground layer, in upper layers only;
-//! the heap TID of an upper record is the TID of its own record of the ground layer. A *node id* is the number of a record's slot, block times slots per page
-//! plus slot, among the pages of its layer's kind; to algorithms that want a TID it is (block, slot + 1). Factors are
-//! half-precision numbers times a power of two that the record names. Codes are C bytes each; `bit` has the neighbours'
-//! values in their place and no factors. The value is a whole varlena, as it was given.
+//! R is 2m on the ground layer and m above. Places are the neighbours' records of the ground layer, in upper layers
+//! only; the heap TID of an upper record is the TID of its own record of the ground layer. A *node id* is the number of
+//! a record's slot, block times slots per page plus slot, among the pages of its layer's kind; to algorithms that want
+//! a TID it is (block, slot + 1). Factors are half-precision numbers times a power of two that the record names. Codes
+//! are C bytes each; `bit` has the neighbours' values in their place and no factors. The value is a whole varlena, as
+//! it was given, and its row's filter keys (F bytes) stand behind it; a record has them before its codes, too, behind
+//! those of its neighbours.
 //!
 //! A record that a page does not hold is cut: its first part is in the slot, its *rest* in a slot of a page of rests,
 //! or on pages of its own, chained by their next block. Where that costs little the cut is before the value, so that
@@ -38,8 +41,8 @@ use crate::space::ValueKind;
 use crate::storage::page::{Damage, Page, PageMut, SPECIAL_SIZE, Tid, max_align};
 
 pub use record::{
-    Record, exponent_for, move_neighbour, power, put_factors, put_ids, put_neighbour, set_count,
-    swap_neighbours,
+    Record, exponent_for, move_neighbour, power, put_entry, put_factors, put_ids, put_key_entry, put_keys,
+    put_neighbour, set_count, swap_neighbours,
 };
 pub use segment::{SHORT_SEGMENT, SegmentHeader, put_segment, segment, segment_mut};
 
@@ -72,11 +75,13 @@ pub enum PageKind {
     Chain = 5,
     /// a page's worth of them
     LongChain = 6,
+    /// filter keys of nodes
+    Keys = 7,
 }
 
 impl PageKind {
     /// How many there are.
-    pub const COUNT: usize = 6;
+    pub const COUNT: usize = 7;
 
     /// The kind that a page's byte names.
     pub const fn new(byte: u8) -> Option<Self> {
@@ -87,6 +92,7 @@ impl PageKind {
             4 => PageKind::UpperRest,
             5 => PageKind::Chain,
             6 => PageKind::LongChain,
+            7 => PageKind::Keys,
             _ => return None,
         })
     }
@@ -139,7 +145,8 @@ pub struct RecordHeader {
     pub add_exponent: i8,
     /// of the second ones
     pub scale_exponent: i8,
-    /// a row; invalid when the node has none, or none left here. Of an upper record, the node's record of the ground layer
+    /// a row; invalid when the node has none, or none left here. Of an upper record, the node's record of the ground
+    /// layer
     pub heap_tid: Tid,
     /// the first segment of the other rows, or invalid
     pub chain: Tid,
@@ -190,6 +197,9 @@ impl RecordHeader {
         }
     }
 }
+
+/// Where the keys stand in an entry of filter keys, behind the node's id.
+pub const ENTRY_KEYS: usize = 8;
 
 /// Slots of one size on pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -381,12 +391,14 @@ pub struct RecordLayout {
     pub neighbours: usize,
     /// bytes of a code
     pub code_size: usize,
-    /// bytes of a value
+    /// bytes of a value with its filter keys
     pub value_size: usize,
     /// whether there are factors
     pub factors: bool,
     /// where the neighbours' records of layer 0 stand, in an upper layer
     places_at: Option<usize>,
+    /// where the TID of the node's entry of filter keys stands
+    entry_at: Option<usize>,
     add_at: usize,
     scale_at: usize,
     filters_at: usize,
@@ -404,7 +416,8 @@ pub struct RecordLayout {
     pub rest_slots: Slots,
     /// pages of them, when it does not; each has one slot
     pub rest_pages: usize,
-    filter_size: usize,
+    /// bytes of filter keys
+    pub filter_size: usize,
 }
 
 /// A whole record on a page is preferred while it costs no more than so many hundredths of the cheapest cut.
@@ -416,17 +429,20 @@ impl RecordLayout {
     fn new(shape: &Shape, layer: u8, page_size: usize) -> Self {
         let neighbours = layer_slots(shape.m, layer);
         let Shape { kind, dims, bits, filter_size, .. } = *shape;
-        let (code_size, value_size, factors) = match kind {
+        let (code_size, plain_size, factors) = match kind {
             ValueKind::Bit => (dims.div_ceil(8), 8 + dims.div_ceil(8), false),
             ValueKind::Halfvec => (bits.code_size(Rotation::padded_to(dims)), 8 + 2 * dims, true),
             _ => (bits.code_size(Rotation::padded_to(dims)), 8 + 4 * dims, true),
         };
+        let value_size = plain_size + filter_size;
         let factor_bytes = if factors { 2 * neighbours } else { 0 };
         let places_at = (layer > 0).then_some(RECORD_HEADER + 4 * neighbours);
         let add_at = places_at.unwrap_or(RECORD_HEADER) + 4 * neighbours;
         let scale_at = add_at + factor_bytes;
         let filters_at = scale_at + factor_bytes;
-        let codes_at = max_align(filters_at + filter_size * (neighbours + 1));
+        let own_end = filters_at + filter_size * (neighbours + 1);
+        let entry_at = (layer == 0 && filter_size > 0).then_some(own_end);
+        let codes_at = max_align(own_end + if entry_at.is_some() { size_of::<Tid>() } else { 0 });
         let value_at = max_align(codes_at + code_size * neighbours);
         let size = max_align(value_at + value_size);
         let cut = |head: usize| {
@@ -460,6 +476,7 @@ impl RecordLayout {
             value_size,
             factors,
             places_at,
+            entry_at,
             add_at,
             scale_at,
             filters_at,
@@ -528,6 +545,11 @@ impl RecordLayout {
         start..start + self.filter_size
     }
 
+    /// The filter keys behind a value of an index with some.
+    pub fn keys<'v>(&self, item: &'v [u8]) -> &'v [u8] {
+        item.get(item.len().wrapping_sub(self.filter_size)..).unwrap_or_default()
+    }
+
     /// Where the code of neighbour `at` is in a whole record.
     #[inline(always)]
     pub const fn code(&self, at: usize) -> Range<usize> {
@@ -551,6 +573,8 @@ pub struct Layout {
     pub chain: Slots,
     /// segments of a page
     pub long_chain: Slots,
+    /// entries of filter keys; none where there are no filter columns
+    pub keys: Slots,
 }
 
 impl Layout {
@@ -576,6 +600,10 @@ impl Layout {
             upper,
             chain: Slots::new(SEGMENT_HEADER + SHORT_SEGMENT * size_of::<Tid>(), page_size),
             long_chain: Slots::new(Slots::largest(page_size), page_size),
+            keys: match shape.filter_size {
+                0 => Slots::new(0, page_size),
+                size => Slots::new(ENTRY_KEYS + size, page_size),
+            },
         })
     }
 

@@ -2,9 +2,9 @@
 
 use core::ops::Range;
 
-use super::edit::{Centre, Entry, Opened, Pages, Parts, Site, is_list_of, pieces, rest_kind};
+use super::edit::{Centre, Entry, MAX_KEYS, Opened, Pages, Parts, Site, is_list_of, pieces, rest_kind};
 use super::graph::InlineGraph;
-use super::layout::{Layout, Record, move_neighbour, put_neighbour, set_count, swap_neighbours};
+use super::layout::{Layout, Record, move_neighbour, put_keys, put_neighbour, set_count, swap_neighbours};
 use super::records::climb;
 use crate::hnsw::graph::{EdgeChange, KnownValues, Member, NoValues, Place, Target, find_place};
 use crate::hnsw::params::layer_range;
@@ -51,6 +51,9 @@ fn copy_slots(layout: &Layout, record: &Record<'_>, all: usize, out: &mut Vec<Ti
     out.resize(all, Tid::INVALID);
     Ok(())
 }
+
+/// What fills a layer's slots anew: the layer, its slots' range among all, what they are, and free ones.
+pub(super) type Merge<'a> = dyn FnMut(u8, Range<usize>, &[Tid], &mut [Tid]) + 'a;
 
 impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
     /// Changes a list, step by step, as `next` says. It is given the slots, and whether they are others than those that
@@ -242,7 +245,8 @@ impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
                         move_neighbour(records, open.head()?, last, at);
                     }
                     if expected.is_none() {
-                        // nothing stays of what may have been deleted; where codes are elsewhere, until it is overwritten
+                        // nothing stays of what may have been deleted; where codes are elsewhere, until it is
+                        // overwritten
                         edits.moved.fill(0);
                         open.put_code(last, &edits.moved)?;
                     }
@@ -291,7 +295,7 @@ impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
         added: &[(u8, u64)],
         known: &dyn KnownValues,
         room: &mut Vec<Tid>,
-        merge: &mut dyn FnMut(u8, Range<usize>, &[Tid], &mut [Tid]),
+        merge: &mut Merge<'_>,
     ) -> Result<(), B::Error> {
         let m = self.index.layout.shape.m;
         let on_page = |damage: Damage| damage.on(member.tid.block());
@@ -346,8 +350,8 @@ impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
         Ok(true)
     }
 
-    /// [`crate::hnsw::graph::GraphWrite::add_edges`]: one change where codes are in the slots; else one for each edge, that
-    /// of the anchor first.
+    /// [`crate::hnsw::graph::GraphWrite::add_edges`]: one change where codes are in the slots; else one for each edge,
+    /// that of the anchor first.
     pub(super) fn link(
         &mut self,
         edges: &[EdgeChange],
@@ -476,7 +480,7 @@ impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
         let edits = &mut self.room.edits;
         let size = edits.codes.len() + self.index.layout.ground.code_size;
         resize(&mut edits.codes, size, 0)?;
-        let entry = Entry { tid: Tid::INVALID, id: 0, place: 0, factors: [0.0; 2] };
+        let entry = Entry { tid: Tid::INVALID, id: 0, place: 0, factors: [0.0; 2], keys: [0; MAX_KEYS] };
         Ok(push(&mut edits.entries, entry)?)
     }
 }
@@ -517,6 +521,7 @@ fn put_edge<C: PageUpdate>(
     let Some(entry) = entry else { return Ok(()) };
     open.put_code(at, code)?;
     put_neighbour(open.records, open.head()?, at, entry.id, entry.place, entry.factors);
+    put_keys(open.records, open.head()?, at, &entry.keys);
     Ok(())
 }
 

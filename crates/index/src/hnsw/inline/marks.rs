@@ -66,8 +66,9 @@ impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
     pub(super) fn clear_dying(&mut self, page: u32, dying: &TidSet) -> Result<(), B::Error> {
         let layout = &self.index.layout;
         let (records, mut higher) = (&layout.ground, false);
-        let gone = &mut self.room.edits.gone;
+        let (gone, entries) = (&mut self.room.edits.gone, &mut self.room.edits.entries_gone);
         gone.clear();
+        entries.clear();
         self.blocks.read(page, |bytes| {
             for slot in 0..records.slots.per_page {
                 let record = Record::new(records, records.slots.get(bytes, PageKind::Ground, slot)?, slot)?;
@@ -75,6 +76,9 @@ impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
                 if records.slots.is_used(bytes, slot) && record.is_live() && dying.contains(tid) {
                     higher |= record.header.level > 0;
                     push(gone, (slot, record.header.rest))?;
+                    if let (true, Some(id)) = (record.entry().is_valid(), records.slots.id(page, slot)) {
+                        push(entries, (record.entry(), id))?;
+                    }
                 }
             }
             Ok(())
@@ -101,6 +105,7 @@ impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
             change.commit()?;
             from += now.len();
         }
+        self.free_entries()?;
         self.blocks.note_room(page, PageKind::Ground.class())
     }
 

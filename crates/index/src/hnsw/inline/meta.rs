@@ -3,11 +3,12 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::layout::{Layout, NO_NODE, PAGE_ID, Shape};
+use crate::filter::{KEY_SIZE, MAX_COLUMNS};
 use crate::hnsw::meta::{EntryPoint, INLINE_MAGIC, MetaPage};
 use crate::quant::rabitq::Bits;
 use crate::space::ValueKind;
 use crate::storage::blocks::{BlockStore, PageUpdate};
-use crate::storage::page::{Damage, Page, PageMut, Tid};
+use crate::storage::page::{Damage, INVALID_BLOCK, Page, PageMut, Tid};
 
 pub use crate::hnsw::meta::META_BLOCK;
 
@@ -28,9 +29,12 @@ pub struct InlineMeta {
     /// bits of a code's element
     pub bits: u8,
     pub(super) unused: [u8; 2],
+    /// the first page of entries of filter keys
+    pub keys: u32,
+    pub(super) unused_end: [u8; 4],
 }
 
-const _: () = assert!(size_of::<InlineMeta>() == 48);
+const _: () = assert!(size_of::<InlineMeta>() == 56);
 
 /// Where searches begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +62,8 @@ impl InlineMeta {
             kind: KINDS.iter().position(|&kind| kind == shape.kind).unwrap_or(KINDS.len()) as u8,
             bits: shape.bits.get(),
             unused: [0; 2],
+            keys: INVALID_BLOCK,
+            unused_end: [0; 4],
         }
     }
 
@@ -91,7 +97,7 @@ impl InlineMeta {
             }),
             _ => None,
         };
-        let sane = |shape: &Shape| (1..=64_000).contains(&shape.dims) && shape.filter_size < page_size;
+        let sane = |shape: &Shape| (1..=64_000).contains(&shape.dims) && is_filter_size(shape.filter_size);
         let layout = shape.filter(sane).and_then(|shape| Layout::new(shape, page_size));
         layout.ok_or(Damage::at(0, "invalid meta page"))
     }
@@ -115,6 +121,11 @@ impl InlineMeta {
     pub fn write(&self, bytes: &mut [u8]) {
         PageMut::init(bytes, PAGE_ID).set_contents(self.as_bytes());
     }
+}
+
+/// Whether some number of columns has so many bytes of keys.
+const fn is_filter_size(bytes: usize) -> bool {
+    bytes <= MAX_COLUMNS * KEY_SIZE && bytes.is_multiple_of(KEY_SIZE)
 }
 
 /// Reads the meta page.

@@ -11,10 +11,12 @@
 //! | [`id_map`] | what a search knows of the nodes it met |
 //! | [`pool`] | candidates of a search, nearest first |
 //! | [`search`] | one layer, by estimates; results by exact distances |
+//! | [`filtered`] | scans with conditions on filter columns |
 //! | [`scan`] | whole scans, and how they go on |
 //! | [`graph`] | reading elements and their lists, for inserts, vacuums and repairs |
 //! | [`neighbour_search`] | their searches |
 //! | `records` | records one by one: the way up, values that are cut |
+//! | [`keys`] | filter keys of all nodes side by side |
 //! | [`bulk_write`] | a graph built in memory, to pages |
 //! | [`census`] | every page, slot and record, checked |
 //! | [`info`] | what there is, counted |
@@ -23,6 +25,7 @@ pub mod bulk_write;
 pub mod census;
 pub mod codec;
 mod edit;
+pub mod filtered;
 pub mod graph;
 #[cfg(test)]
 mod graph_tests;
@@ -30,6 +33,7 @@ pub mod id_map;
 pub mod info;
 #[cfg(test)]
 mod insert_tests;
+pub mod keys;
 pub mod layout;
 mod lists;
 mod marks;

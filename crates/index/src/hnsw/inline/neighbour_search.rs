@@ -1,5 +1,5 @@
-//! Searches for the neighbours of an element, for inserts and repairs: each layer by estimates ([`super::search`]), with
-//! exact distances of what is found.
+//! Searches for the neighbours of an element, for inserts and repairs: each layer by estimates ([`super::search`]),
+//! with exact distances of what is found.
 
 use super::codec::PreparedQuery;
 use super::id_map::{IdMap, NEW};
@@ -334,7 +334,8 @@ impl<B: BlockStore, S: CodedSpace> NeighbourSearch for InlineSearch<'_, B, S> {
     }
 }
 
-/// Whether a node that a search of `layer` has found fills a place in the result of a repair of the node at `repairing`.
+/// Whether a node that a search of `layer` has found fills a place in the result of a repair of the node at
+/// `repairing`.
 pub(super) fn fills_a_place<B: BlockStore>(
     blocks: &mut B,
     layout: &Layout,

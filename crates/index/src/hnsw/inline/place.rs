@@ -6,7 +6,7 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use super::edit::{Centre, Pages, Site, rest_kind};
 use super::graph::InlineGraph;
-use super::layout::{Layout, PAGE_ID, PageKind, RecordHeader, offset, put_factors, put_ids, state};
+use super::layout::{Layout, PAGE_ID, PageKind, RecordHeader, offset, put_factors, put_ids, put_keys, state};
 use super::meta::META_BLOCK;
 use super::rooms::{Home, take_slot};
 use crate::hnsw::graph::NewElement;
@@ -40,6 +40,8 @@ impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
         let tid = layout.tid(id);
         // the edges back want the same values
         self.room.edits.rotated.rename(Tid::INVALID, tid);
+        self.blocks.fault_point("hnsw.insert.keys")?;
+        self.write_entry(id)?;
         let mut below = Below { id, tid, version, layer: 0 };
         for layer in 1..=new.level {
             self.compose(new, layer, tid)?;
@@ -49,8 +51,8 @@ impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
         Ok(tid)
     }
 
-    /// Composes the record of a layer in `room.edits.record`, but for what its place says. `own` is the element, once it
-    /// has a place.
+    /// Composes the record of a layer in `room.edits.record`, but for what its place says. `own` is the element, once
+    /// it has a place.
     fn compose(&mut self, new: &NewElement<'_>, layer: u8, own: Tid) -> Result<(), B::Error> {
         let layout = &self.index.layout;
         let records = layout.records(layer);
@@ -72,7 +74,10 @@ impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
         let view = index.space.view(new.value).map_err(|_| on_meta(damaged()))?;
         edits.record.clear();
         resize(&mut edits.record, records.size / 8, 0).map_err(|memory| on_meta(memory.into()))?;
-        (edits.ids.clear(), edits.places.clear(), edits.adds.clear(), edits.scales.clear());
+        edits.ids.clear();
+        edits.places.clear();
+        edits.adds.clear();
+        edits.scales.clear();
         for entry in &edits.entries {
             let room = push(&mut edits.ids, entry.id)
                 .and_then(|()| push(&mut edits.places, entry.place))
@@ -87,6 +92,10 @@ impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
             header.norm = index.space.norm(view) as f32;
         }
         put_ids(records, bytes, &edits.ids, &edits.places);
+        for (at, entry) in edits.entries.iter().enumerate() {
+            put_keys(records, bytes, at, &entry.keys);
+        }
+        put_keys(records, bytes, records.neighbours, records.keys(new.value));
         put_factors(records, bytes, &edits.adds, &edits.scales);
         if let Some(place) = bytes.get_mut(records.codes_at..records.codes_at + edits.codes.len()) {
             place.copy_from_slice(&edits.codes);

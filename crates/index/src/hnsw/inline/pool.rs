@@ -92,6 +92,11 @@ impl Pool {
         true
     }
 
+    /// Whether it has a candidate.
+    pub fn contains(&self, word: u64) -> bool {
+        self.words.get(self.position(word)).is_some_and(|other| other & !READ == word)
+    }
+
     /// Takes the nearest candidate that was not read yet.
     #[inline(always)]
     pub fn take(&mut self) -> Option<u64> {
@@ -103,13 +108,15 @@ impl Pool {
         Some(word)
     }
 
-    /// Puts back one that was taken and not read.
-    pub fn untake(&mut self, word: u64) {
+    /// Puts back one that was taken and not read; false when it fell out meanwhile.
+    pub fn untake(&mut self, word: u64) -> bool {
         let at = self.position(word);
-        if let Some(place) = self.words.get_mut(at).filter(|place| **place & !READ == word) {
-            *place = word;
-            self.cursor = self.cursor.min(at);
-        }
+        let Some(place) = self.words.get_mut(at).filter(|place| **place & !READ == word) else {
+            return false;
+        };
+        *place = word;
+        self.cursor = self.cursor.min(at);
+        true
     }
 
     /// The nearest that was not read yet.
@@ -182,8 +189,10 @@ mod tests {
                         assert!(!pool.improve(u64::MAX, word));
                     }
                     7 => {
-                        if let Some(word) = taken.pop().filter(|word| model.contains_key(word)) {
-                            pool.untake(word);
+                        let Some(word) = taken.pop() else { continue };
+                        let there = model.contains_key(&word);
+                        assert_eq!(pool.untake(word), there, "{round}");
+                        if there {
                             model.insert(word, false);
                         }
                     }
@@ -194,6 +203,7 @@ mod tests {
                         first.map(|word| model.insert(word, true));
                     }
                 }
+                assert_eq!(pool.contains(word), model.contains_key(&word));
                 let waiting = model.iter().filter(|(_, read)| !**read).map(|(word, _)| *word);
                 assert!(pool.waiting().eq(waiting), "{round}");
                 let limit = model.keys().nth(rank - 1).map_or(u32::MAX, |word| (word >> 32) as u32);

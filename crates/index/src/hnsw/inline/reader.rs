@@ -5,6 +5,7 @@ use super::layout::{Layout, PageKind, Record, RecordLayout, offset, page_kind, p
 use super::neighbour_search::fills_a_place;
 use super::records::{look_at_ground, look_at_segment, reset};
 use super::search::beam;
+use crate::filter::Program;
 use crate::quant::space::{CodedSpace, Estimate};
 use crate::space::ValueBuf;
 use crate::storage::blocks::BlockStore;
@@ -28,6 +29,10 @@ pub struct Found {
     pub version: u8,
     /// its highest layer
     pub level: u8,
+    /// whether its filter keys match
+    pub matches: bool,
+    /// under a filter, its entry of filter keys
+    pub entry: Tid,
 }
 
 impl Found {
@@ -44,6 +49,8 @@ pub struct Expansion {
     pub ids: Vec<u32>,
     /// what they are hardly nearer than: see [`Reader::expand`]
     pub bounds: Vec<f32>,
+    /// under a filter, whether their keys match
+    pub matches: Vec<bool>,
     products: Vec<i32>,
     /// first factors of as many as a list may have, then the second ones
     factors: Vec<f32>,
@@ -57,6 +64,7 @@ impl Expansion {
         Expansion {
             ids: Vec::new(),
             bounds: Vec::new(),
+            matches: Vec::new(),
             products: Vec::new(),
             factors: Vec::new(),
             joined: ValueBuf::new(),
@@ -80,6 +88,7 @@ impl Expansion {
     pub fn allocated(&self) -> usize {
         (self.ids.capacity() + self.bounds.capacity() + self.products.capacity()) * 4
             + self.factors.capacity() * 4
+            + self.matches.capacity()
             + self.joined.allocated()
     }
 }
@@ -99,6 +108,8 @@ pub struct Reader<'s, 'q, B, S: CodedSpace> {
     caution: f32,
     /// a node that is being repaired: neither it nor nodes without rows take a place in the result
     repairing: Option<Tid>,
+    /// what rows must match to take a place in the result
+    filter: Option<&'s Program>,
     /// nodes judged for that
     judged: u32,
 }
@@ -136,6 +147,7 @@ impl<'s, 'q, B: BlockStore, S: CodedSpace> Reader<'s, 'q, B, S> {
             prepared,
             caution,
             repairing: None,
+            filter: None,
             judged: 0,
         }
     }
@@ -146,10 +158,25 @@ impl<'s, 'q, B: BlockStore, S: CodedSpace> Reader<'s, 'q, B, S> {
         self
     }
 
+    pub(super) const fn layout(&self) -> &'s Layout {
+        self.layout
+    }
+
+    pub(super) const fn filter(&self) -> Option<&'s Program> {
+        self.filter
+    }
+
+    /// The same, under a filter.
+    pub fn filtered(mut self, filter: Option<&'s Program>) -> Self {
+        self.filter = filter;
+        self
+    }
+
     /// Whether bounds are exact distances (and not those of a NULL query, which mean nothing) of what fills a place.
     #[inline(always)]
     pub fn is_exact(&self) -> bool {
-        self.estimate == Estimate::Exact && self.query.is_some() && self.repairing.is_none()
+        let all = self.repairing.is_none() && self.filter.is_none();
+        self.estimate == Estimate::Exact && self.query.is_some() && all
     }
 
     /// Whether a node that was expanded fills a place in the result. Those that do not still lead to others.
@@ -159,7 +186,7 @@ impl<'s, 'q, B: BlockStore, S: CodedSpace> Reader<'s, 'q, B, S> {
     #[inline(always)]
     pub fn accepts(&mut self, found: &Found, layer: u8) -> Result<bool, B::Error> {
         match self.repairing {
-            None => Ok(true),
+            None => Ok(found.matches),
             Some(node) => self.judge(found, layer, node),
         }
     }
@@ -178,16 +205,22 @@ impl<'s, 'q, B: BlockStore, S: CodedSpace> Reader<'s, 'q, B, S> {
         if self.query.is_none() || self.estimate == Estimate::Exact {
             let width = ef.saturating_mul(2);
             // in a repair the nearest may fill no place
-            return (width, if self.is_repairing() { width } else { ef });
+            return (width, if self.may_pass_over() { width } else { ef });
         }
         let width = beam(self.layout.shape.bits, ef);
         (width, width)
     }
 
+    /// Whether bounds lie below the estimates, so that hardly anything that may be nearer is left waiting.
+    #[inline(always)]
+    pub const fn is_cautious(&self) -> bool {
+        self.caution > 0.0
+    }
+
     /// Whether some of what is found may fill no place in the result.
     #[inline(always)]
-    pub const fn is_repairing(&self) -> bool {
-        self.repairing.is_some()
+    pub const fn may_pass_over(&self) -> bool {
+        self.repairing.is_some() || self.filter.is_some()
     }
 
     /// Asks for the record of a node that may be expanded next.
@@ -245,7 +278,7 @@ impl<'s, 'q, B: BlockStore, S: CodedSpace> Reader<'s, 'q, B, S> {
         let records = self.layout.records(layer);
         let (block, slot) = records.slots.place(id);
         let (space, query, estimate) = (self.space, self.query, self.estimate);
-        let (prepared, codec) = (self.prepared, self.codec);
+        let (prepared, codec, filter) = (self.prepared, self.codec, self.filter);
         let head = self.blocks.read(block, |bytes| {
             let bytes = records.slots.get(bytes, PageKind::of_layer(layer), slot)?;
             let record = Record::new(records, bytes, slot)?;
@@ -261,8 +294,14 @@ impl<'s, 'q, B: BlockStore, S: CodedSpace> Reader<'s, 'q, B, S> {
                 chain: header.chain,
                 version: header.version,
                 level: header.level,
+                matches: filter.is_none_or(|filter| filter.matches(record.own_keys())),
+                entry: if filter.is_some() { record.entry() } else { Tid::INVALID },
             };
             if NEIGHBOURS {
+                if let Some(filter) = filter {
+                    resize(&mut out.matches, record.len(), false)?;
+                    filter.select(record.keys(), records.filter_size, &mut out.matches);
+                }
                 append(&mut out.ids, record.ids())?;
                 if estimate != Estimate::Exact && query.is_some() {
                     let factors = record.factors();
@@ -389,8 +428,8 @@ impl<'s, 'q, B: BlockStore, S: CodedSpace> Reader<'s, 'q, B, S> {
         })
     }
 
-    /// Reads the segment of heap TIDs at `at` of a node into `rows`, when its number is below `below`. `None` when there is
-    /// none of the node any more, or one that took its place since: it was given back.
+    /// Reads the segment of heap TIDs at `at` of a node into `rows`, when its number is below `below`. `None` when it
+    /// is none of the node's any more, or one that took its place since: it was given back.
     ///
     /// # Errors
     /// A damaged block.

@@ -20,6 +20,7 @@ impl PageKind {
             PageKind::LongChain => 160,
             PageKind::GroundRest => 200,
             PageKind::UpperRest => 240,
+            PageKind::Keys => 250,
         }
     }
 
@@ -39,6 +40,7 @@ impl Layout {
             PageKind::UpperRest => &self.upper.rest_slots,
             PageKind::Chain => &self.chain,
             PageKind::LongChain => &self.long_chain,
+            PageKind::Keys => &self.keys,
         }
     }
 }
@@ -111,7 +113,7 @@ impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
                     None => break,
                 }
             }
-            if block <= META_BLOCK || block >= count {
+            if block == META_BLOCK || block >= count {
                 continue;
             }
             // a page of another kind has its room for others
@@ -153,8 +155,8 @@ pub(super) struct TakenSlot {
     pub(super) page: PageRef,
 }
 
-/// Opens the page of a free slot, which `pages` has when it exists, and says that the slot is in use; `None` when others
-/// took it meanwhile.
+/// Opens the page of a free slot, which `pages` has when it exists, and says that the slot is in use; `None` when
+/// others took it meanwhile.
 pub(super) fn take_slot<C: PageUpdate>(
     change: &mut C,
     pages: &mut Pages,

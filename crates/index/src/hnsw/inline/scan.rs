@@ -6,11 +6,14 @@
 use std::ops::Deref;
 
 use super::codec::{Codec, PreparedQuery};
+use super::filtered::{Pass, Patience};
 use super::graph::strange_segment;
+use super::keys::Candidate;
 use super::layout::Layout;
 use super::meta::{InlineMeta, META_BLOCK, read_meta};
 use super::reader::{Chain, Found, Next, Reader};
 use super::search::{Walk, caution};
+use crate::filter::Program;
 use crate::hnsw::params::HEAP_TIDS;
 use crate::hnsw::scan::{IterativeScan, ScanError, ScanSettings};
 use crate::quant::space::{CodedSpace, Estimate};
@@ -83,9 +86,14 @@ impl<S> Deref for Index<'_, S> {
 /// The state of one scan. Everything in it that needs dropping stays in it while blocks are read.
 #[derive(Debug)]
 pub struct Scan {
-    walk: Walk,
-    prepared: PreparedQuery,
-    ids: Vec<u32>,
+    pub(super) walk: Walk,
+    pub(super) prepared: PreparedQuery,
+    pub(super) ids: Vec<u32>,
+    /// conditions on filter columns
+    pub(super) filter: Program,
+    pub(super) passed: Option<Pass>,
+    pub(super) matches: Vec<bool>,
+    pub(super) candidates: Vec<Candidate>,
     /// position of the result whose rows are being returned
     at: usize,
     /// whether its first row was returned
@@ -125,6 +133,10 @@ impl Scan {
             walk: Walk::new(),
             prepared: PreparedQuery::new(),
             ids: Vec::new(),
+            filter: Program::new(),
+            passed: None,
+            matches: Vec::new(),
+            candidates: Vec::new(),
             at: 0,
             begun: false,
             rows: Vec::new(),
@@ -144,7 +156,15 @@ impl Scan {
         self.walk.clear();
         self.restart_results();
         self.sweep = None;
+        self.passed = None;
+        self.filter.clear();
         (self.previous, self.returned, self.started, self.iterative) = (f64::NEG_INFINITY, 0, false, false);
+    }
+
+    /// The conditions that its rows must meet, to be set after a reset. What it returns then may be candidates
+    /// ([`Program::needs_recheck`]).
+    pub fn filter(&mut self) -> &mut Program {
+        &mut self.filter
     }
 
     fn restart_results(&mut self) {
@@ -167,6 +187,9 @@ impl Scan {
         self.walk.allocated()
             + self.prepared.allocated()
             + self.ids.capacity() * size_of::<u32>()
+            + self.filter.allocated()
+            + self.matches.capacity()
+            + self.candidates.capacity() * size_of::<Candidate>()
             + self.rows.capacity() * size_of::<Tid>()
     }
 
@@ -195,7 +218,7 @@ impl Scan {
             view = None;
         }
         if !self.started {
-            self.iterative = settings.iterative != IterativeScan::Off;
+            self.iterative = settings.iterative != IterativeScan::Off || self.is_filtered();
             if let Some(view) = view {
                 let prepared = self.prepared.set(&index.codec, &index.space, view);
                 prepared.map_err(|damage| B::Error::from(damage.on(META_BLOCK)))?;
@@ -205,9 +228,12 @@ impl Scan {
             let begun = self.begin(blocks, index, view, settings);
             blocks.unlock(OperationLock::Scan, LockMode::Shared);
             begun?;
+            if self.is_filtered() {
+                self.complete(blocks, index, view, settings)?;
+            }
             self.started = true;
         }
-        let off = settings.iterative == IterativeScan::Off || !self.iterative;
+        let off = !self.is_filtered() && (settings.iterative == IterativeScan::Off || !self.iterative);
         // A node has any number of equal rows. Of a scan that is not to go on, users expect no more rows than elements
         // of the first layout hold, which are part of what ef_search means.
         if off && self.returned >= settings.ef_search.saturating_mul(HEAP_TIDS) {
@@ -274,10 +300,10 @@ impl Scan {
         }
     }
 
-    /// Goes on in a chain whose next segment was given back: beginning again at its head with the first one whose number
-    /// is below that of the last one returned. Segments stand in the order of their numbers, and whatever is in the
-    /// place of the lost one, or was added in front, has a higher number, or no row of the query's snapshot. So no row
-    /// comes twice, and none that the snapshot sees is left out: a segment with such a row is not given back.
+    /// Goes on in a chain whose next segment was given back: beginning again at its head with the first one whose
+    /// number is below that of the last one returned. Segments stand in the order of their numbers, and whatever is in
+    /// the place of the lost one, or was added in front, has a higher number, or no row of the query's snapshot. So no
+    /// row comes twice, and none that the snapshot sees is left out: a segment with such a row is not given back.
     #[cold]
     fn find_segment<B: BlockStore, S: CodedSpace>(
         &mut self,
@@ -317,6 +343,11 @@ impl Scan {
         settings: &ScanSettings,
     ) -> Result<(), ScanError<B::Error>> {
         let on_meta = |damage: Damage| B::Error::from(damage.on(META_BLOCK));
+        let filter = if self.is_filtered() { Some(&self.filter) } else { None };
+        let patience = match filter {
+            Some(_) => Some(Patience::new(blocks.count()?, &index.layout)),
+            None => None,
+        };
         for _ in 0..TRIES {
             let meta = read_meta(blocks)?;
             if meta.layout(blocks.page_size()).map_err(on_meta)? != index.layout {
@@ -340,8 +371,10 @@ impl Scan {
             self.walk.clear();
             if descended {
                 self.walk.enter(id).map_err(on_meta)?;
+                let mut reader = reader.filtered(filter);
+                self.walk.patience = patience;
                 self.walk.search_layer(&mut reader, settings.ef_search, 0, self.iterative)?;
-                if !self.walk.is_empty() {
+                if !self.walk.is_empty() || self.is_filtered() {
                     return Ok(());
                 }
             }
@@ -365,6 +398,9 @@ impl Scan {
     ) -> Result<bool, ScanError<B::Error>> {
         let on_meta = |damage: Damage| B::Error::from(damage.on(META_BLOCK));
         self.restart_results();
+        if self.is_filtered() {
+            return self.resume_filtered(blocks, index, query, settings);
+        }
         if self.is_limited(settings) {
             // what was seen already still comes, nearest first, each read when it is its turn
             let mut reader = reader(blocks, index, query, &self.prepared, index.caution);
@@ -422,7 +458,7 @@ impl Scan {
     }
 }
 
-fn reader<'s, 'q, B: BlockStore, S: CodedSpace>(
+pub(super) fn reader<'s, 'q, B: BlockStore, S: CodedSpace>(
     blocks: &'s mut B,
     index: &'s Index<'_, S>,
     query: Option<S::View<'q>>,

@@ -16,6 +16,7 @@ use std::collections::BinaryHeap;
 
 use vector_kernels::{Kernels, kernels};
 
+use super::filtered::Patience;
 use super::id_map::{IdMap, NEW, READ};
 use super::pool::Pool;
 use super::reader::{Expansion, Found, Reader};
@@ -56,7 +57,7 @@ fn distance_of(key: u32) -> f32 {
 }
 
 #[inline(always)]
-fn wide_order_key(distance: f64) -> u64 {
+pub(super) fn wide_order_key(distance: f64) -> u64 {
     let bits = distance.to_bits();
     if bits >> 63 == 0 { bits | 1 << 63 } else { !bits }
 }
@@ -93,20 +94,25 @@ pub struct Walk {
     /// nodes named by lists of this layer: the key of the lowest bound, or [`READ`]
     pub visited: IdMap,
     /// nodes that were read
-    found: Vec<Found>,
+    pub(super) found: Vec<Found>,
     /// places in `found` that nobody needs any more
-    free: Vec<u32>,
+    pub(super) free: Vec<u32>,
     /// the nearest of them, nearest first: key of the exact distance, place in `found`
-    results: Vec<(u64, u32)>,
+    pub(super) results: Vec<(u64, u32)>,
     /// the nearest of those that fill no place in the result of a repair, nearest first
     passed_over: Vec<Found>,
     /// others, that a later batch returns
-    kept: BinaryHeap<Reverse<(u64, u32)>>,
-    out: Expansion,
+    pub(super) kept: BinaryHeap<Reverse<(u64, u32)>>,
+    /// what a pass has found so far
+    pub(super) collected: Vec<(u64, u32)>,
+    pub(super) out: Expansion,
     /// nodes estimated since the walk began
     pub scored: u64,
     /// nodes read
     pub expanded: u64,
+    /// under a filter, when to give up
+    pub(super) patience: Option<Patience>,
+    pub(super) gave_up: bool,
 }
 
 impl Walk {
@@ -121,9 +127,12 @@ impl Walk {
             results: Vec::new(),
             passed_over: Vec::new(),
             kept: BinaryHeap::new(),
+            collected: Vec::new(),
             out: Expansion::new(),
             scored: 0,
             expanded: 0,
+            patience: None,
+            gave_up: false,
         }
     }
 
@@ -131,6 +140,7 @@ impl Walk {
     pub fn clear(&mut self) {
         self.begin_layer();
         (self.scored, self.expanded) = (0, 0);
+        (self.patience, self.gave_up) = (None, false);
     }
 
     /// Begins a layer: nothing is visited.
@@ -143,6 +153,7 @@ impl Walk {
         self.results.clear();
         self.passed_over.clear();
         self.kept.clear();
+        self.collected.clear();
     }
 
     /// Adds the node that a search of a layer begins with.
@@ -253,7 +264,7 @@ impl Walk {
         Ok(())
     }
 
-    fn place(&mut self, found: Found) -> Result<u32, Damage> {
+    pub(super) fn place(&mut self, found: Found) -> Result<u32, Damage> {
         if let Some(at) = self.free.pop()
             && let Some(place) = self.found.get_mut(at as usize)
         {
@@ -304,9 +315,16 @@ impl Walk {
         }
     }
 
+    /// Whether a layer is to be searched on: too little was found, or where care is taken something that waits may be
+    /// nearer than the farthest.
+    fn goes_on(&self, ef: usize, cautious: bool) -> bool {
+        // as expand_pool has it, or this would never end
+        let nearer = |Reverse(top): &Reverse<u64>| ((*top >> 32) as u32) < self.limit(ef) & !1;
+        self.results.len() < ef || cautious && self.frontier.peek().is_some_and(nearer)
+    }
+
     /// Puts the nearest candidates that wait into the pool; false when there are none.
     fn fill_pool(&mut self, width: usize) -> bool {
-        // all that is in it was read
         self.pool.clear();
         while self.pool.len() < width
             && let Some(Reverse(top)) = self.frontier.pop()
@@ -338,20 +356,24 @@ impl Walk {
         self.visited.reserve(SEEN_PER_CANDIDATE * width).map_err(no_memory)?;
         let mut out = core::mem::take(&mut self.out);
         let mut result = Ok(());
-        // What the pool has no room for is of no use, unless the search goes on, or candidates turn out to fill no place.
-        let spares = keeps || reader.is_repairing();
-        while result.is_ok() && self.results.len() < ef && self.fill_pool(width) {
+        // What the pool has no room for is of no use, unless the search goes on, or candidates turn out to fill no
+        // place.
+        let spares = keeps || reader.may_pass_over();
+        while result.is_ok()
+            && !self.gave_up
+            && self.goes_on(ef, keeps && reader.is_cautious())
+            && self.fill_pool(width)
+        {
             result = self.expand_pool(reader, ef, layer, [keeps, spares], &mut out);
             if !spares {
                 break;
             }
+            match self.frontier.try_reserve(self.pool.len()) {
+                Ok(()) => self.frontier.extend(self.pool.waiting().map(Reverse)),
+                Err(_) => result = result.and(Err(no_memory(Damage::OUT_OF_MEMORY))),
+            }
         }
         self.out = out;
-        if keeps {
-            let room = self.frontier.try_reserve(self.pool.len());
-            room.map_err(|_| no_memory(Damage::OUT_OF_MEMORY))?;
-            self.frontier.extend(self.pool.waiting().map(Reverse));
-        }
         self.pool.clear();
         result
     }
@@ -372,8 +394,16 @@ impl Walk {
             let (key, id) = ((word >> 32) as u32, word as u32);
             let limit = self.limit(ef);
             // where distances are small integers, those as far as the last lead to a good part of the result
-            if key > limit || key == limit & !1 && !exact && limit != u32::MAX {
-                self.pool.untake(word);
+            let over = self.patience.as_ref().is_some_and(|patience| patience.is_over(self.expanded, ef));
+            self.gave_up |= over;
+            if over || key > limit || key == limit & !1 && !exact && limit != u32::MAX {
+                if !self.pool.untake(word) && spares {
+                    // it fell out of the pool meanwhile
+                    self.frontier
+                        .try_reserve(1)
+                        .map_err(|_| B::Error::from(Damage::OUT_OF_MEMORY.on(super::meta::META_BLOCK)))?;
+                    self.frontier.push(Reverse(word));
+                }
                 if let Some(known) = self.visited.entry(id) {
                     *known = key;
                 }
@@ -386,8 +416,16 @@ impl Walk {
             }
             self.expanded += 1;
             if let Some(found) = reader.expand(id, layer, out)? {
-                let accepted = reader.accepts(&found, layer)?;
-                let noted = if accepted { self.add_result(found, ef, keeps) } else { self.pass_over(found) };
+                if let Some(patience) = &mut self.patience {
+                    patience.note(&out.matches);
+                }
+                let noted = if reader.accepts(&found, layer)? {
+                    self.add_result(found, ef, keeps)
+                } else if reader.filter().is_some() {
+                    Ok(())
+                } else {
+                    self.pass_over(found)
+                };
                 noted
                     .and_then(|()| self.take(out, ef, spares, kernels))
                     .map_err(|damage| B::Error::from(damage.on(super::meta::META_BLOCK)))?;
@@ -439,6 +477,10 @@ impl Walk {
                     continue;
                 }
                 let (old, word) = (*known, Pool::word(key, id));
+                if key >= highest && old != NEW && self.pool.contains(Pool::word(old, id)) {
+                    // it waits there by the bound that the map has: a candidate is in one place only
+                    continue;
+                }
                 *known = key;
                 self.scored += u64::from(old == NEW);
                 if key >= highest {
@@ -463,7 +505,8 @@ impl Walk {
             + self.visited.allocated()
             + self.found.capacity() * size_of::<Found>()
             + self.free.capacity() * size_of::<u32>()
-            + (self.results.capacity() + self.kept.capacity()) * size_of::<(u64, u32)>()
+            + (self.results.capacity() + self.kept.capacity() + self.collected.capacity())
+                * size_of::<(u64, u32)>()
             + self.passed_over.capacity() * size_of::<Found>()
             + self.out.allocated()
     }
@@ -474,7 +517,7 @@ impl Walk {
             // at its fullest, the set's table is half empty
             + self.visited.len() * 2 * IdMap::SLOT_SIZE
             + (self.found.len() - self.free.len()) * size_of::<Found>()
-            + (self.results.len() + self.kept.len()) * size_of::<(u64, u32)>()
+            + (self.results.len() + self.kept.len() + self.collected.len()) * size_of::<(u64, u32)>()
     }
 
     /// Scores the nodes with rows of a page that were not visited, for a pass over all pages; they become results.

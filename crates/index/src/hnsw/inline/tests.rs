@@ -62,6 +62,7 @@ pub(super) fn write<S: CodedSpace>(
     let mut workers = Workers::new(helpers, &mut host);
     let plan = PagePlan::new(graph, &index, budget, &mut workers).unwrap();
     meta.set_entry(plan.entry());
+    meta.keys = plan.keys();
     let mut blocks = MemBlocks::new(PAGE_ID);
     let mut add = |block: u32, fill: &dyn Fn(&mut [u8])| {
         let mut change = blocks.update()?;
@@ -477,3 +478,6 @@ fn meta_pages_of_others_are_refused() {
         other.end_transaction();
     }
 }
+
+#[path = "filtered_tests.rs"]
+mod filtered;

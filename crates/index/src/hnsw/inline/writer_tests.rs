@@ -94,8 +94,8 @@ fn values_of(kind: ValueKind, seed: u64, dims: usize, count: usize) -> Vec<Value
     clustered(seed, dims, count, 5).iter().map(|x| value(kind, x)).collect()
 }
 
-/// Rows that are inserted one by one, deleted and inserted again: what the deep check recomputes is what was written, and
-/// places that were given back are used again.
+/// Rows that are inserted one by one, deleted and inserted again: what the deep check recomputes is what was written,
+/// and places that were given back are used again.
 #[test]
 fn inserts_and_vacuums_of_every_shape() {
     for (kind, metric, dims, count) in SHAPES {
@@ -108,7 +108,7 @@ fn inserts_and_vacuums_of_every_shape() {
             assert_eq!((tally.live, tally.rows()), (count as u64, count), "{kind:?} {dims}");
             let before = blocks.count().unwrap();
             for round in 1..3 {
-                let dead = |tid: Tid| super::tests::number(tid) % 3 == 0;
+                let dead = |tid: Tid| super::tests::number(tid).is_multiple_of(3);
                 let counted = vacuum(&mut blocks, &index, dead).unwrap();
                 assert!(counted.removed > 0, "{kind:?} {dims} {round}");
                 let tally = healthy(&mut blocks, space);
@@ -297,8 +297,8 @@ fn anchors_change_places() {
     }
 }
 
-/// Rows of one value: the first in the record, sixteen in a short segment, then pages of them. What was removed is given
-/// back, and used again.
+/// Rows of one value: the first in the record, sixteen in a short segment, then pages of them. What was removed is
+/// given back, and used again.
 #[test]
 fn rows_of_one_value_go_to_segments() {
     let dims = 8;
@@ -327,8 +327,8 @@ fn rows_of_one_value_go_to_segments() {
     assert!(blocks.count().unwrap() <= grown + 2, "{grown} {}", blocks.count().unwrap());
 }
 
-/// After every single change (of large records some) of inserts and vacuums, as a crash may leave it: scans find what was there, inserts and a
-/// vacuum go on, and nothing is left reserved.
+/// After every single change (of large records some) of inserts and vacuums, as a crash may leave it: scans find what
+/// was there, inserts and a vacuum go on, and nothing is left reserved.
 #[test]
 fn every_change_alone_leaves_an_index() {
     for (kind, metric, dims, count, step) in [

@@ -1,5 +1,5 @@
-//! The edges of records: those of upper layers name records that belong to the elements which they lead to, and in a deep
-//! check every code is what the codec makes of the two values.
+//! The edges of records: those of upper layers name records that belong to the elements which they lead to, and in a
+//! deep check every code is what the codec makes of the two values.
 
 use half::f16;
 use zerocopy::IntoBytes;
@@ -12,7 +12,7 @@ use super::{InlineCensus, Pages, Room, estimate_of, place_of, value_of};
 use crate::hnsw::census::{Auditor, CheckError, State, fit};
 use crate::quant::rabitq::Factors;
 use crate::quant::space::{BIT_PAYLOAD, Estimate};
-use crate::space::{AnySpace, Space};
+use crate::space::{AnySpace, Space, without};
 use crate::storage::blocks::BlockStore;
 use crate::storage::page::Tid;
 use crate::with_space;
@@ -20,7 +20,7 @@ use crate::with_space;
 impl<B: BlockStore> InlineCensus<'_, B> {
     /// Looks at the edges of all records of upper layers, and of layer 0 when the check is deep.
     pub(super) fn edges(&mut self, audit: &mut Auditor<'_>) -> Result<(), CheckError<B::Error>> {
-        let Self { blocks, space, count, shared, met, room } = self;
+        let Self { blocks, space, count, shared, met, room, .. } = self;
         let Some(shared) = shared.as_ref() else { return Ok(()) };
         let mut pages = Pages { blocks: &mut **blocks, count: *count, layout: &shared.layout };
         for block in META_BLOCK + 1..*count {
@@ -132,6 +132,9 @@ impl<B: BlockStore> Pass<'_, '_, '_, B> {
             fit(&mut room.value, padded, 0.0)?;
             fit(&mut room.widened, padded, 0.0)?;
             let value = value_of(records, &room.record);
+            if record.own_keys() != records.keys(value) {
+                self.audit.tell(tid, "filter keys that are not those behind its value".to_owned());
+            }
             if !rotate(codec, self.space, value, &mut room.widened, &mut room.centre) {
                 return Ok(());
             }
@@ -146,7 +149,8 @@ impl<B: BlockStore> Pass<'_, '_, '_, B> {
             let found = whole.as_bytes().get(records.code(at)).unwrap_or_default();
             let bytes = value_of(&layout.ground, other);
             let fault = if estimate == Estimate::Exact {
-                (Some(found) != bytes.get(BIT_PAYLOAD..)).then_some("a value that is not that of")
+                let value = without(bytes, layout.shape.filter_size);
+                (Some(found) != value.get(BIT_PAYLOAD..)).then_some("a value that is not that of")
             } else if rotate(codec, self.space, bytes, widened, value) {
                 let factors = codec.encode(estimate, value, centre, code);
                 let (add, scale) = (record.adds().get(at).copied(), record.scales().get(at).copied());
@@ -161,7 +165,9 @@ impl<B: BlockStore> Pass<'_, '_, '_, B> {
             } else {
                 None
             };
-            if let Some(fault) = fault {
+            let keys = record.keys().chunks_exact(records.filter_size.max(1)).nth(at).unwrap_or_default();
+            let keys = (keys != records.keys(bytes)).then_some("filter keys that are not those of");
+            for fault in [fault, keys].into_iter().flatten() {
                 self.audit.tell(tid, format!("edge with {fault} the element at {neighbour}"));
             }
         }
@@ -184,8 +190,8 @@ fn length(value: &[f32]) -> f32 {
     value.iter().map(|x| x * x).sum::<f32>().sqrt()
 }
 
-/// Whether two codes are the same, as far as processors agree: on another one sums are rounded otherwise, and an element
-/// at the edge of a step may be on its other side.
+/// Whether two codes are the same, as far as processors agree: on another one sums are rounded otherwise, and an
+/// element at the edge of a step may be on its other side.
 fn alike(a: &[u8], b: &[u8]) -> bool {
     let differing: u32 = a.iter().zip(b).map(|(a, b)| (a ^ b).count_ones()).sum();
     a.len() == b.len() && differing as usize <= 2 + a.len() / 64
@@ -200,8 +206,8 @@ fn lowest_bit(half: f16) -> f32 {
     if digits == 0 { f32::INFINITY } else { 2f32.powi(digits.trailing_zeros() as i32 + exponent.max(1) - 25) }
 }
 
-/// Whether factors, kept in half precision times powers of two, are those of the two values. `centre` is the length of the
-/// value that the edge begins at.
+/// Whether factors, kept in half precision times powers of two, are those of the two values. `centre` is the length of
+/// the value that the edge begins at.
 fn agree(kept: [f16; 2], exponents: [i8; 2], factors: &Factors, centre: f32) -> bool {
     // two roundings to 11 bits, and the smallest step that there is
     let near = |kept: f16, exponent: i8, exact: f32, sums: f32| {

@@ -17,7 +17,7 @@ use crate::storage::verify;
 impl<B: BlockStore> InlineCensus<'_, B> {
     /// Looks at all pages, in order.
     pub(super) fn pages(&mut self, audit: &mut Auditor<'_>) -> Result<(), CheckError<B::Error>> {
-        let Self { blocks, space, count, shared, met, room } = self;
+        let Self { blocks, space, count, shared, met, room, .. } = self;
         let Some(layout) = shared.as_ref().map(|shared| &shared.layout) else { return Ok(()) };
         let mut pages = Pages { blocks: &mut **blocks, count: *count, layout };
         met.begin(layout, *count)?;
@@ -73,6 +73,7 @@ impl<B: BlockStore> Pass<'_, '_, '_, B> {
             PageKind::UpperRest => &layout.upper.rest_slots,
             PageKind::Chain => &layout.chain,
             PageKind::LongChain => &layout.long_chain,
+            PageKind::Keys => &layout.keys,
         };
         let rests = match kind {
             PageKind::GroundRest => layout.ground.rest,
@@ -92,7 +93,7 @@ impl<B: BlockStore> Pass<'_, '_, '_, B> {
             PageKind::UpperRest => layout.upper.rest_pages,
             _ => 0,
         };
-        if pages < 2 && page.next() != INVALID_BLOCK {
+        if pages < 2 && kind != PageKind::Keys && page.next() != INVALID_BLOCK {
             audit.tell(place, format!("page is followed by block {}", page.next()));
         }
         self.met.note_page(block, Some(kind), page.next());
@@ -114,6 +115,13 @@ impl<B: BlockStore> Pass<'_, '_, '_, B> {
                 }
             }
             PageKind::Chain | PageKind::LongChain => self.segments(block, kind, slots, bytes)?,
+            PageKind::Keys => {
+                for slot in (0..slots.per_page).filter(|&slot| !slots.is_used(bytes, slot)) {
+                    if !slots.get(bytes, kind, slot).is_ok_and(verify::is_zero) {
+                        self.audit.tell(Tid::new(block, offset(slot)), "free entry with filter keys");
+                    }
+                }
+            }
         }
         Ok(())
     }

@@ -3,9 +3,9 @@
 use half::f16;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use super::{RECORD_HEADER, RecordHeader, RecordLayout, offset, state};
+use super::{ENTRY_KEYS, RECORD_HEADER, RecordHeader, RecordLayout, offset, state};
 use crate::hnsw::params::MAX_LEVEL;
-use crate::storage::page::Damage;
+use crate::storage::page::{Damage, Tid};
 
 /// The head of a record in its slot.
 #[derive(Clone, Copy, Debug)]
@@ -90,6 +90,26 @@ impl<'a> Record<'a> {
     #[inline(always)]
     pub fn scales(&self) -> &'a [f16] {
         self.array(self.layout.scale_at)
+    }
+
+    /// Their filter keys.
+    #[inline(always)]
+    pub fn keys(&self) -> &'a [u8] {
+        let start = self.layout.filters_at;
+        self.bytes.get(start..start + self.len() * self.layout.filter_size).unwrap_or_default()
+    }
+
+    /// The node's own filter keys.
+    #[inline(always)]
+    pub fn own_keys(&self) -> &'a [u8] {
+        self.bytes.get(self.layout.filter_values(self.layout.neighbours)).unwrap_or_default()
+    }
+
+    /// The node's entry of filter keys.
+    #[inline(always)]
+    pub fn entry(&self) -> Tid {
+        let at = self.layout.entry_at.and_then(|at| self.bytes.get(at..at + size_of::<Tid>()));
+        at.and_then(|bytes| Tid::read_from_bytes(bytes).ok()).unwrap_or(Tid::INVALID)
     }
 
     /// The bytes of the slot.
@@ -186,6 +206,26 @@ pub fn put_neighbour(
     }
 }
 
+/// Sets the filter keys of neighbour `at`, or behind the last one the record's own, to the first of `keys`.
+pub fn put_keys(layout: &RecordLayout, bytes: &mut [u8], at: usize, keys: &[u8]) {
+    if let (Some(keys), true) = (keys.get(..layout.filter_size), at <= layout.neighbours) {
+        put(bytes, layout.filter_values(at).start, keys);
+    }
+}
+
+/// Sets a record's entry of filter keys, in layer 0.
+pub fn put_entry(layout: &RecordLayout, bytes: &mut [u8], entry: Tid) {
+    if let Some(at) = layout.entry_at {
+        put(bytes, at, entry.as_bytes());
+    }
+}
+
+/// Writes an entry to its slot.
+pub fn put_key_entry(bytes: &mut [u8], id: u32, keys: &[u8]) {
+    put(bytes, 0, &id.to_ne_bytes());
+    put(bytes, ENTRY_KEYS, keys);
+}
+
 fn put(bytes: &mut [u8], at: usize, what: &[u8]) {
     if let Some(place) = bytes.get_mut(at..at + what.len()) {
         place.copy_from_slice(what);
@@ -264,8 +304,8 @@ pub fn set_count(layout: &RecordLayout, bytes: &mut [u8], count: usize) {
     }
 }
 
-/// Writes the ids of the neighbours, and how many there are; in an upper layer `places`, too: as many ids of their records
-/// of layer 0.
+/// Writes the ids of the neighbours, and how many there are; in an upper layer `places`, too: as many ids of their
+/// records of layer 0.
 pub fn put_ids(layout: &RecordLayout, bytes: &mut [u8], ids: &[u32], places: &[u32]) {
     let ids = ids.get(..layout.neighbours.min(ids.len())).unwrap_or_default();
     let end = RECORD_HEADER + 4 * ids.len();

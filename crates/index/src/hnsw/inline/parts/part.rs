@@ -79,8 +79,8 @@ struct Scratch {
 }
 
 impl<S: CodedSpace> Parting<'_, S> {
-    /// Builds the graph of the rows in `file`, of which there are `count` at most: of their layer `base`, or, `whole`, of all from that on. Adds its lists
-    /// to the files of lists.
+    /// Builds the graph of the rows in `file`, of which there are `count` at most: of their layer `base`, or, `whole`,
+    /// of all from that on. Adds its lists to the files of lists.
     ///
     /// # Errors
     /// A damaged file, no memory.
@@ -366,9 +366,9 @@ impl<S: CodedSpace> Built<'_, S> {
                 FileEdge { row, distance: edge.distance, role: role as u8, ..FileEdge::default() };
             if estimate == Estimate::Exact {
                 let bits = self.graph.element(edge.node).and_then(|n| n.value().get(BIT_PAYLOAD..));
-                code.copy_from_slice(
-                    bits.filter(|bits| bits.len() == code.len()).unwrap_or(&code.to_owned()),
-                );
+                if let Some(bits) = bits.filter(|bits| bits.len() == code.len()) {
+                    code.copy_from_slice(bits);
+                }
             } else {
                 let value = rotated(&self.graph, self.index, kept, edge.node, widened, value);
                 let factors = codec.encode(estimate, value, centre, code);

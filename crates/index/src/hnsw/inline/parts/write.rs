@@ -338,7 +338,8 @@ impl Merged {
         Ok(())
     }
 
-    /// Puts a node's heap TIDs beyond the first into the file of chains. Returns the first, and where the chain will be.
+    /// Puts a node's heap TIDs beyond the first into the file of chains. Returns the first, and where the chain will
+    /// be.
     fn chain<S>(
         &self,
         files: &mut dyn Files,
