@@ -6,7 +6,6 @@ use super::insert::Workspace;
 use super::meta::META_BLOCK;
 use super::neighbour_cache::{NEW, NeighbourCache};
 use super::params::layer_slots;
-use super::search::visited::TidSet;
 use super::search::{Scored, equal_share, next_dropped, tie_order};
 use super::values::{pair_distance, view_distance, views};
 use crate::storage::page::{Damage, Tid};
@@ -223,31 +222,19 @@ pub(super) fn link_edges<G: GraphWrite>(
     Ok(())
 }
 
-/// The edge that a list takes without a choice: it has room, or an edge to a dying element that is not anchored there.
-pub(super) fn is_room_for<G: GraphRead>(
+/// Offers the element at hand to a list that need not take it; returns the edge, when it does.
+pub(super) fn offer<G: GraphRead>(
     graph: &mut G,
     links: &mut NeighbourCache,
     owner: &Member,
     layer: u8,
-    dying: &TidSet,
+    equal: bool,
 ) -> Result<Option<EdgeChange>, G::Error> {
-    if !graph.list(owner, layer, &mut links.slots)? || links.slots.contains(&links.new_tid()) {
-        return Ok(None);
+    let offer = Offer { distance: None, equal: Some(equal), must: false, crowd: false };
+    match plan(graph, links, owner, layer, offer)? {
+        plan @ (Plan::Add | Plan::Replace(_)) => plan.of(graph, *owner, layer).map(Some),
+        Plan::Leave | Plan::Full => Ok(None),
     }
-    let mut plan = Plan::Leave;
-    if links.slots.len() < layer_slots(graph.shape().m, layer) {
-        plan = Plan::Add;
-    } else {
-        for at in usize::from(layer == 0)..links.slots.len() {
-            let Some(&tid) = links.slots.get(at).filter(|&&tid| dying.contains(tid)) else { continue };
-            let place = links.load(graph, tid)?;
-            if layer > 0 || !links.is_child(graph, place, owner.tid)? {
-                plan = Plan::Replace(tid);
-                break;
-            }
-        }
-    }
-    if plan == Plan::Leave { Ok(None) } else { plan.of(graph, *owner, layer).map(Some) }
 }
 
 /// How many of the edges, which come in the order of their lists' blocks, one change can make.

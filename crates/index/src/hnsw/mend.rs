@@ -1,7 +1,7 @@
 //! Repairing a list without a search: what led through dying elements leads past them, to what they lead to (as in
 //! Singh et al., "FreshDiskANN", arXiv:2105.09613, section 4.3).
 
-use super::backlinks::{self, is_room_for};
+use super::backlinks;
 use super::graph::{GraphRead, GraphWrite, Member};
 use super::neighbour_cache::{NEW, NeighbourCache};
 use super::params::{layer_range, layer_slots};
@@ -29,9 +29,13 @@ pub(super) struct Nearby {
 
 /// Candidates that are read for a list, at most.
 const MOST: usize = 64;
+/// Edges of a list in layer 0 that stay, at least, and they are half of it: a shorter list has to be as good as a search
+/// can make it. (With 8 slots, three rounds in each of which a fifth of the rows went cost 5 % of recall; with 32, less
+/// than 1 %, and it was no more after the next rounds.)
+const LEAST: usize = 12;
 
-/// Fills the slots of dying elements in a list with the best of their own neighbours, and offers the element to those.
-/// No other edge goes. The caller shares the update lock, and the element hangs on a living anchor. False, and nothing
+/// Fills the slots of dying elements in a list with the best of their own neighbours, and offers the element to those as
+/// an insert does. No other edge goes. The caller shares the update lock, and the element hangs on a living anchor. False, and nothing
 /// is changed, when there are too few: then it takes a search.
 pub(super) fn mend<G: GraphWrite>(
     graph: &mut G,
@@ -56,6 +60,9 @@ pub(super) fn mend<G: GraphWrite>(
         if nearby.lost.is_empty() && (layer > 0 || nearby.kept.len() >= m) {
             continue;
         }
+        if layer == 0 && nearby.kept.len() < LEAST.max(nearby.lost.len()) {
+            return Ok(false);
+        }
         gather(graph, links, nearby, dying, live, layer)?;
         if nearby.kept.len() + nearby.found.len() < layer_slots(m, layer) / 2 {
             return Ok(false);
@@ -72,7 +79,7 @@ pub(super) fn mend<G: GraphWrite>(
     }
     lists.note_before().map_err(on_page)?;
     write_list(graph, lists, dying, links, live)?;
-    offer(graph, links, nearby, dying)?;
+    offer(graph, links, nearby)?;
     backlinks::link_edges(graph, links, live.tid)?;
     Ok(true)
 }
@@ -184,19 +191,11 @@ fn choose<G: GraphRead>(
     Ok(())
 }
 
-/// Notes the edges back from the new neighbours, where their lists have room, or edges to dying elements.
-fn offer<G: GraphRead>(
-    graph: &mut G,
-    links: &mut NeighbourCache,
-    nearby: &Nearby,
-    dying: &TidSet,
-) -> Result<(), G::Error> {
+/// Notes the edges back from those of the new neighbours that take them.
+fn offer<G: GraphRead>(graph: &mut G, links: &mut NeighbourCache, nearby: &Nearby) -> Result<(), G::Error> {
     for &(layer, place) in &nearby.added {
         let Some(loaded) = links.loaded(place).copied() else { continue };
-        if loaded.equal {
-            continue;
-        }
-        let edge = is_room_for(graph, links, &loaded.member, layer, dying)?;
+        let edge = backlinks::offer(graph, links, &loaded.member, layer, loaded.equal)?;
         if let Some(edge) = edge {
             push(&mut links.edges, edge).map_err(|memory| Damage::from(memory).on(edge.at.block()))?;
         }
@@ -208,7 +207,7 @@ fn offer<G: GraphRead>(
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use crate::hnsw::format::Layout;
+    use crate::hnsw::format::{Graph, Layout};
     use crate::hnsw::scan::{IterativeScan, ScanSettings};
     use crate::space::{Space, ValueBuf};
     use crate::storage::page::Tid;
@@ -248,7 +247,7 @@ mod tests {
     #[test]
     fn lists_lead_past_what_was_removed() {
         for layout in [Layout::V1, Layout::Inline] {
-            let graph = graph_of(DIMS);
+            let graph = Graph { m: 12, ef_construction: 40, ..graph_of(DIMS) };
             let values = random_vectors(6, DIMS, 800);
             let mut blocks = build_in(layout, graph.space, DIMS as u32, &graph, &values);
             let mut left: Vec<(Tid, ValueBuf)> =
@@ -264,7 +263,7 @@ mod tests {
                 let again: Vec<(Tid, ValueBuf)> =
                     values.into_iter().enumerate().map(|(n, value)| (row(n), value)).collect();
                 let built = found(&mut fresh, &again);
-                assert!(mended + 600 / 50 >= built, "{layout:?} {round}: {mended} and {built} of 600");
+                assert!(mended + 600 / 75 >= built, "{layout:?} {round}: {mended} and {built} of 600");
             }
         }
     }
