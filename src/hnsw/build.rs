@@ -1,5 +1,5 @@
-//! Building: the table's rows into a graph in memory, the graph to pages. When rows no longer fit, pgvector's layout takes
-//! the others one by one; of the inline layout the graph is built in parts, from temporary files.
+//! Building: the table's rows into a graph in memory, the graph to pages. When rows no longer fit, pgvector's layout
+//! takes the others one by one; of the inline layout the graph is built in parts, from temporary files.
 
 use core::ffi::CStr;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,5 +1,5 @@
-//! Bytes that do not fit in memory: runs and other files, in temporary files (src/include/storage/buffile.h), which count towards
-//! temp_file_limit and lie in temp_tablespaces.
+//! Bytes that do not fit in memory: runs and other files, in temporary files (src/include/storage/buffile.h), which
+//! count towards temp_file_limit and lie in temp_tablespaces.
 
 use core::ffi::c_int;
 
@@ -8,8 +8,8 @@ use vector_index::work::runs::{Files, Runs};
 
 use super::{ereport, memory, server};
 
-/// Runs, each in a file of its own, or files that grow side by side. They are closed by [`Runs::clear`]; after an error the
-/// server closes them itself, which is why dropping this does not.
+/// Runs, each in a file of its own, or files that grow side by side. They are closed by [`Runs::clear`]; after an error
+/// the server closes them itself, which is why dropping this does not.
 pub struct Spill {
     /// where the server keeps what it knows of the files
     context: pg_sys::MemoryContext,

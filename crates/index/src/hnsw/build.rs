@@ -66,8 +66,8 @@ pub fn codes_are_faithful(sample: &[f32], centre: &[f32], metric: Metric) -> Res
     score::faithful_to(sample, centre, metric)
 }
 
-/// A hash that stands for a value's bytes where [only codes](Builder::keep_codes) are kept: among a hundred million values
-/// two have the same with a chance of one in three thousand.
+/// A hash that stands for a value's bytes where [only codes](Builder::keep_codes) are kept: among a hundred million
+/// values two have the same with a chance of one in three thousand.
 pub(crate) fn value_hash(value: &[u8], seed: u64) -> u64 {
     rows::long_hash(value, seed ^ 0x5bd1_e995_0123_4567)
 }
@@ -189,8 +189,8 @@ impl<S: Space> Builder<S> {
         }
     }
 
-    /// From now on, before the first row, only codes of values are kept, around `centre`, for distances by `metric`: rows are
-    /// [pushed](Self::push_copy) as what codes are made of.
+    /// From now on, before the first row, only codes of values are kept, around `centre`, for distances by `metric`:
+    /// rows are [pushed](Self::push_copy) as what codes are made of.
     ///
     /// # Errors
     /// No memory.
@@ -284,8 +284,8 @@ impl<S: Space> Builder<S> {
         Ok(self.add(heap_tid, (value, &mut []), (if apart { Found::Nothing } else { found }, hash, 0), level))
     }
 
-    /// The same where [only codes](Self::keep_codes) are kept: `hash` stands for the value's bytes, and `copy`, which is
-    /// overwritten, is what the code is made of.
+    /// The same where [only codes](Self::keep_codes) are kept: `hash` stands for the value's bytes, and `copy`, which
+    /// is overwritten, is what the code is made of.
     pub(crate) fn push_copy(
         &mut self,
         heap_tid: Tid,
@@ -582,8 +582,8 @@ impl<S: Space> Graph<S> {
         self.len() == 0
     }
 
-    /// Makes `out` what a node's code stands for, where [only codes](Builder::keep_codes) are kept; returns false where values
-    /// are.
+    /// Makes `out` what a node's code stands for, where [only codes](Builder::keep_codes) are kept; returns false where
+    /// values are.
     pub(crate) fn decode(&self, node: u32, out: &mut [f32]) -> bool {
         match &self.codes {
             Some(codes) if (node as usize) < self.len() => codes.decode(node, out),

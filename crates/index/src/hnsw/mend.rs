@@ -29,14 +29,14 @@ pub(super) struct Nearby {
 
 /// Candidates that are read for a list, at most.
 const MOST: usize = 64;
-/// Edges of a list in layer 0 that stay, at least, and they are half of it: a shorter list has to be as good as a search
-/// can make it. (With 8 slots, three rounds in each of which a fifth of the rows went cost 5 % of recall; with 32, less
-/// than 1 %, and it was no more after the next rounds.)
+/// Edges of a list in layer 0 that stay, at least, and they are half of it: a shorter list has to be as good as a
+/// search can make it. (With 8 slots, three rounds in each of which a fifth of the rows went cost 5 % of recall; with
+/// 32, less than 1 %, and it was no more after the next rounds.)
 const LEAST: usize = 12;
 
-/// Fills the slots of dying elements in a list with the best of their own neighbours, and offers the element to those as
-/// an insert does. No other edge goes. The caller shares the update lock, and the element hangs on a living anchor. False, and nothing
-/// is changed, when there are too few: then it takes a search.
+/// Fills the slots of dying elements in a list with the best of their own neighbours, and offers the element to those
+/// as an insert does. No other edge goes. The caller shares the update lock, and the element hangs on a living anchor.
+/// False, and nothing is changed, when there are too few: then it takes a search.
 pub(super) fn mend<G: GraphWrite>(
     graph: &mut G,
     links: &mut NeighbourCache,

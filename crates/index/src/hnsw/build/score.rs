@@ -126,8 +126,8 @@ impl Codes {
         self.codes.growth(1)
     }
 
-    /// Adds the code of a value, which becomes its difference from the centre. Returns false, and adds one of zeros, when a
-    /// number leaves the range of f32; none when there is no memory.
+    /// Adds the code of a value, which becomes its difference from the centre. Returns false, and adds one of zeros,
+    /// when a number leaves the range of f32; none when there is no memory.
     pub fn push(&mut self, value: &mut [f32]) -> Option<bool> {
         if !self.codes.extend(1) {
             return None;

@@ -1,10 +1,10 @@
-//! Dividing rows into parts of about equal size that overlap: each row belongs to the part with the nearest cell, and those
-//! that lie between two parts to both.
+//! Dividing rows into parts of about equal size that overlap: each row belongs to the part with the nearest cell, and
+//! those that lie between two parts to both.
 //!
-//! A sample is divided into *cells* around centres (Lloyd's rounds), some for each part, and cells that are near each other
-//! are put together to parts. Cells follow the data: a cluster that lay in two parts would come apart. Parts are about
-//! equal in size, since memory is planned for the largest: a part's distance from cells is multiplied with a weight,
-//! raised while the part is too large and lowered while it is too small.
+//! A sample is divided into *cells* around centres (Lloyd's rounds), some for each part, and cells that are near each
+//! other are put together to parts. Cells follow the data: a cluster that lay in two parts would come apart. Parts are
+//! about equal in size, since memory is planned for the largest: a part's distance from cells is multiplied with a
+//! weight, raised while the part is too large and lowered while it is too small.
 
 use vector_kernels::{Kernels, kernels};
 
@@ -160,8 +160,8 @@ impl Division {
         parts <= budget / Self::cell_bytes(width)
     }
 
-    /// Divides a sample into `parts` parts that together hold `overlap` times as many rows, in `budget` bytes. Returns it with the share of
-    /// the rows that the largest part holds.
+    /// Divides a sample into `parts` parts that together hold `overlap` times as many rows, in `budget` bytes. Returns
+    /// it with the share of the rows that the largest part holds.
     ///
     /// # Errors
     /// No memory.

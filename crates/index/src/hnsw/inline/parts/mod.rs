@@ -1,27 +1,27 @@
 //! Building a graph of more rows than fit the memory: in parts that overlap, each of which fits, and merged.
 //!
 //! 1. Rows go to a file of *values* in the order they come ([`Spilled`]).
-//! 2. A sample of them chooses centres ([`division`]); each row goes to the part of the nearest centre, and to the next one,
-//!    too, where that is not much farther. (So do Subramanya et al., DiskANN, NeurIPS 2019, section 4.3, with two parts for
-//!    every row.)
-//! 3. Each part is built in memory like any graph ([`part`]), where that is true enough of codes of one byte an element in
-//!    place of the values, which fit several times as many rows. Its lists go to a file, with the codes of their edges:
-//!    both ends are in memory now and never again.
+//! 2. A sample of them chooses centres ([`division`]); each row goes to the part of the nearest centre, and to the next
+//! one, too, where that is not much farther. (So do Subramanya et al., DiskANN, NeurIPS 2019, section 4.3, with two
+//! parts for every row.)
+//! 3. Each part is built in memory like any graph ([`part`]), where that is true enough of codes of one byte an element
+//! in place of the values, which fit several times as many rows. Its lists go to a file, with the codes of their edges:
+//! both ends are in memory now and never again.
 //! 4. The layers above, with a row in m, are built whole once they fit; else in parts, too.
-//! 5. Lists are merged in the order of the rows while pages are composed ([`write`]): first the edges that hold the graph
-//!    together, then those that the heuristic chose, the nearest of each; then others. Nothing is compared again: that
-//!    was measured to change recall by nothing that counts, and would take all values in memory. An element's edges in
-//!    layer 1 count among those in layer 0: they lead to other parts, too, where clusters lie apart.
+//! 5. Lists are merged in the order of the rows while pages are composed ([`write`]): first the edges that hold the
+//! graph together, then those that the heuristic chose, the nearest of each; then others. Nothing is compared again:
+//! that was measured to change recall by nothing that counts, and would take all values in memory. An element's edges
+//! in layer 1 count among those in layer 0: they lead to other parts, too, where clusters lie apart.
 //!
-//! **Layer 0 stays connected.** A part's tree hangs what no earlier part has below elements that an earlier part has (they
-//! are its roots), over edges that stand in both lists and are kept by the merge. Following anchors, an element of a part
-//! leads to a root of that part, which an earlier part has, and so on to the root of the first part. A part that shares
-//! no element with an earlier one gets one pair of edges with it, a *bridge*. With at most two parts for an element,
-//! lists of 2m places hold what must stay: the anchor, a quarter of the places (or three) for each part's children, a
-//! bridge; m is at least [`LEAST_M`].
+//! **Layer 0 stays connected.** A part's tree hangs what no earlier part has below elements that an earlier part has
+//! (they are its roots), over edges that stand in both lists and are kept by the merge. Following anchors, an element
+//! of a part leads to a root of that part, which an earlier part has, and so on to the root of the first part. A part
+//! that shares no element with an earlier one gets one pair of edges with it, a *bridge*. With at most two parts for an
+//! element, lists of 2m places hold what must stay: the anchor, a quarter of the places (or three) for each part's
+//! children, a bridge; m is at least [`LEAST_M`].
 //!
-//! **Equal rows** go to the same parts, and share an element there, as in any build; the part that is built first tells the
-//! rows of an element. Where a part was full, some may become another element.
+//! **Equal rows** go to the same parts, and share an element there, as in any build; the part that is built first tells
+//! the rows of an element. Where a part was full, some may become another element.
 //!
 //! Memory: what is kept for all rows is three bits each, and eight bytes for those of upper layers; files have a buffer
 //! each.
@@ -87,8 +87,8 @@ pub struct Spilled {
 }
 
 impl Spilled {
-    /// Whether rows of an index like this can be built in parts within the budget of `params`; one with filter columns is
-    /// not.
+    /// Whether rows of an index like this can be built in parts within the budget of `params`; one with filter columns
+    /// is not.
     pub fn is_possible<S: CodedSpace>(params: &Params, index: &Index<S>) -> bool {
         // codes take less, where there are any
         let memory = Memory::new(params, index, false);
@@ -202,8 +202,8 @@ const CODED_DIMS: usize = 64;
 const CENTRE_ROWS: usize = 1024;
 
 impl Spilled {
-    /// What codes of one byte an element are centred around, when parts are built of such codes alone: most of what a row
-    /// takes is its value, and codes fit several times as many rows.
+    /// What codes of one byte an element are centred around, when parts are built of such codes alone: most of what a
+    /// row takes is its value, and codes fit several times as many rows.
     fn centre<S: CodedSpace>(
         &self,
         index: &Index<S>,
@@ -481,8 +481,8 @@ impl<S: CodedSpace> Parting<'_, S> {
         Ok(Some(counts))
     }
 
-    /// Reads the rows of layer `base` in `source` and gives each to `take`. Rows of higher layers go to the file `uppers`,
-    /// too; `counts` counts rows by their highest layer.
+    /// Reads the rows of layer `base` in `source` and gives each to `take`. Rows of higher layers go to the file
+    /// `uppers`, too; `counts` counts rows by their highest layer.
     #[allow(clippy::too_many_arguments)]
     fn divide(
         &self,

@@ -88,8 +88,8 @@ struct Scratch {
 }
 
 impl<S: CodedSpace> Parting<'_, S> {
-    /// Builds the graph of the rows in `file`, of which there are `count` at most: of their layer `base`, or, `whole`, of all from that on. Adds its lists
-    /// to the files of lists.
+    /// Builds the graph of the rows in `file`, of which there are `count` at most: of their layer `base`, or, `whole`,
+    /// of all from that on. Adds its lists to the files of lists.
     ///
     /// # Errors
     /// A damaged file, no memory.
