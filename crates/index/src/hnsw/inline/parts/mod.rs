@@ -5,13 +5,13 @@
 //!    one, too, where that is not much farther. (So do Subramanya et al., DiskANN, NeurIPS 2019, section 4.3, with two
 //!    parts for every row.)
 //! 3. Each part is built in memory like any graph ([`part`]), where that is true enough of codes of one byte an element
-//!    in place of the values, which fit several times as many rows. Its lists go to a file, with the codes of their edges:
-//!    both ends are in memory now and never again.
+//!    in place of the values, which fit several times as many rows. Its lists go to a file, with the codes of their
+//!    edges: both ends are in memory now and never again.
 //! 4. The layers above, with a row in m, are built whole once they fit; else in parts, too.
 //! 5. Lists are merged in the order of the rows while pages are composed ([`write`]): first the edges that hold the
 //!    graph together, then those that the heuristic chose, the nearest of each; then others. Nothing is compared again:
-//!    that was measured to change recall by nothing that counts, and would take all values in memory. An element's edges
-//!    in layer 1 count among those in layer 0: they lead to other parts, too, where clusters lie apart.
+//!    that was measured to change recall by nothing that counts, and would take all values in memory. An element's
+//!    edges in layer 1 count among those in layer 0: they lead to other parts, too, where clusters lie apart.
 //!
 //! **Layer 0 stays connected.** A part's tree hangs what no earlier part has below elements that an earlier part has
 //! (they are its roots), over edges that stand in both lists and are kept by the merge. Following anchors, an element
