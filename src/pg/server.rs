@@ -425,7 +425,11 @@ server! {
 /// # Safety
 /// The error is a copy that the server made.
 pub unsafe fn rethrow(error: *mut pg_sys::ErrorData) -> ! {
+    // bindgen does not know that 18's does not return
+    #[cfg(not(feature = "pg18"))]
     const _: unsafe fn(*mut pg_sys::ErrorData) -> ! = pg_sys::ReThrowError;
+    #[cfg(feature = "pg18")]
+    const _: unsafe fn(*mut pg_sys::ErrorData) = pg_sys::ReThrowError;
     unsafe extern "C-unwind" {
         fn ReThrowError(error: *mut pg_sys::ErrorData) -> !;
     }
