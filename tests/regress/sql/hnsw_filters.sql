@@ -147,7 +147,7 @@ CREATE TABLE alike (id int, k int, v vector(2));
 INSERT INTO alike SELECT i, i % 50, '[1,1]' FROM generate_series(1, 2000) i;
 CREATE INDEX ON alike USING hnsw (v vector_cosine_ops, k) WITH (layout = inline);
 SELECT count(*), bool_and(k = 7) FROM (SELECT k FROM alike WHERE k = 7 ORDER BY v <=> '[1,2]' LIMIT 100) x;
-SELECT count(*), count(DISTINCT k) FROM (SELECT k FROM alike WHERE k IN (7, 8) ORDER BY v <=> '[0,0]' LIMIT 100) x;
+SELECT count(*), count(DISTINCT k) FROM (SELECT k FROM alike WHERE k BETWEEN 7 AND 8 ORDER BY v <=> '[0,0]' LIMIT 100) x;
 
 -- Expressions, partial indexes, other types of vectors, unlogged and temporary tables.
 CREATE TABLE other (id int, tags jsonb, h halfvec(4), bits bit(16), tenant int);
