@@ -9,19 +9,24 @@
 //! `queries`, `m`, `efc`, `threads`, `seed`, `coded`, `repeat`. Queries are taken from the end of the file,
 //! rows from its beginning, in an order shuffled with a fixed seed.
 
+#[allow(dead_code)]
+#[path = "support/data.rs"]
+mod data;
+
 use std::collections::HashMap;
 use std::error::Error;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use cpu_time::ProcessTime;
-use half::f16;
 use vector_index::hnsw::build::{Builder, Graph, Params, Pushed};
 use vector_index::hnsw::params::max_level;
 use vector_index::hnsw::search::{CandidateQueue, Scored, Store, search_layer};
-use vector_index::space::{AnySpace, Metric, Space, ValueBuf, ValueKind, normalize, varlena_header};
+use vector_index::space::{AnySpace, Metric, Space, ValueBuf, ValueKind};
 use vector_index::storage::page::Tid;
 use vector_index::with_space;
 use vector_index::work::workers::Idle;
+
+use data::{encode, read_npy, shuffle};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
@@ -192,50 +197,5 @@ impl ExtendOne for CandidateQueue {
         if let Some(scored) = scored {
             self.offer(scored, true, 1);
         }
-    }
-}
-
-/// A two-dimensional array of little-endian f32 in NumPy's format (numpy.lib.format, version 1.0).
-fn read_npy(path: &str) -> Result<(Vec<f32>, usize), Box<dyn Error>> {
-    let bytes = std::fs::read(path)?;
-    let header = bytes.get(8..10).and_then(|b| b.first_chunk::<2>()).ok_or("not a .npy file")?;
-    let start = 10 + usize::from(u16::from_le_bytes(*header));
-    let text = String::from_utf8_lossy(bytes.get(10..start).ok_or("short header")?).into_owned();
-    let shape = text.split_once("'shape': (").ok_or("no shape")?.1.split(')').next().unwrap_or("");
-    let dim = shape.split(',').nth(1).ok_or("one dimension")?.trim().parse()?;
-    if !text.contains("'<f4'") || text.contains("'fortran_order': True") {
-        return Err("not rows of f32".into());
-    }
-    let (numbers, _) = bytes[start..].as_chunks::<4>();
-    Ok((numbers.iter().map(|b| f32::from_le_bytes(*b)).collect(), dim))
-}
-
-fn encode(kind: ValueKind, row: &[f32], unit: bool) -> ValueBuf {
-    let mut buf = ValueBuf::new();
-    let payload: Vec<u8> = match kind {
-        ValueKind::Halfvec => row.iter().flat_map(|x| f16::from_f32(*x).to_ne_bytes()).collect(),
-        ValueKind::Bit => row
-            .chunks(8)
-            .map(|c| c.iter().enumerate().map(|(i, x)| u8::from(*x > 0.0) << (7 - i)).sum())
-            .collect(),
-        _ => row.iter().flat_map(|x| x.to_ne_bytes()).collect(),
-    };
-    let size = 8 + payload.len();
-    let bytes = buf.reset(size);
-    bytes[..4].copy_from_slice(&varlena_header(size));
-    match kind {
-        ValueKind::Bit => bytes[4..8].copy_from_slice(&(row.len() as i32).to_ne_bytes()),
-        _ => bytes[4..6].copy_from_slice(&(row.len() as i16).to_ne_bytes()),
-    }
-    bytes[8..].copy_from_slice(&payload);
-    let mut normalized = ValueBuf::new();
-    if unit && matches!(normalize(kind, buf.bytes(), &mut normalized), Ok(true)) { normalized } else { buf }
-}
-
-fn shuffle(order: &mut [usize]) {
-    let mut state = 42u64;
-    for at in (1..order.len()).rev() {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        order.swap(at, (state >> 33) as usize % (at + 1));
     }
 }

@@ -10,11 +10,20 @@
 //! reads cost what a pinned and share-locked buffer costs: four atomic operations on a header of its own cache line.
 //! The fastest round of each system counts.
 
+#[allow(dead_code)]
+#[path = "support/blocks.rs"]
+mod blocks;
+#[allow(dead_code)]
+#[path = "support/data.rs"]
+mod data;
+
 use std::collections::HashMap;
 use std::error::Error;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
+use blocks::{PAGE_SIZE, Plain};
 use cpu_time::ThreadTime;
+use data::{encode, made, read_npy, shuffle};
 use half::f16;
 use vector_index::hnsw::build::{Builder, Graph, Params};
 use vector_index::hnsw::format::{Form, Layout, Scan, write_index};
@@ -27,13 +36,10 @@ use vector_index::hnsw::params::max_level;
 use vector_index::hnsw::scan::{IterativeScan, ScanSettings};
 use vector_index::quant::rabitq::Bits;
 use vector_index::quant::space::{CodedSpace, Cosine};
-use vector_index::space::{AnySpace, Metric, Space, ValueBuf, ValueKind, normalize, varlena_header};
-use vector_index::storage::blocks::{BlockStore, LockMode, OperationLock, PageRef, PageUpdate};
-use vector_index::storage::page::{Corruption, Damage, Tid};
+use vector_index::space::{AnySpace, Metric, Space, ValueBuf, ValueKind};
+use vector_index::storage::page::{Corruption, Tid};
 use vector_index::work::workers::{Idle, Workers};
-use vector_kernels::prefetch_line;
 
-const PAGE_SIZE: usize = 8192;
 const LADDER: [usize; 6] = [10, 20, 40, 80, 160, 320];
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -317,221 +323,4 @@ fn write_inline<T: CodedSpace>(
     })?;
     println!("inline pages: {:.2} CPU s", started.elapsed().as_secs_f64());
     Ok(blocks)
-}
-
-/// A buffer's header in a cache line of its own.
-#[repr(align(64))]
-#[derive(Default)]
-struct Header {
-    pins: AtomicU32,
-    lock: AtomicU32,
-}
-
-/// A block, aligned as a buffer is.
-#[repr(align(8192))]
-struct Page([u8; PAGE_SIZE]);
-
-/// Blocks in plain memory.
-struct Plain {
-    /// side by side, as shared buffers are
-    pages: Vec<Page>,
-    headers: Vec<Header>,
-    reads: u64,
-}
-
-impl Plain {
-    fn new(blocks: u32) -> Self {
-        let mut plain = Plain { pages: Vec::new(), headers: Vec::new(), reads: 0 };
-        (0..blocks).for_each(|_| plain.add());
-        plain
-    }
-
-    fn add(&mut self) {
-        self.pages.push(Page([0; PAGE_SIZE]));
-        self.headers.push(Header::default());
-    }
-
-    fn size(&self) -> usize {
-        self.pages.len() * PAGE_SIZE
-    }
-
-    fn page(&self, block: u32) -> &[u8] {
-        &self.pages[block as usize].0
-    }
-
-    fn page_mut(&mut self, block: u32) -> &mut [u8] {
-        &mut self.pages[block as usize].0
-    }
-}
-
-/// A change, made at once: nobody else is there.
-struct Change<'a> {
-    plain: &'a mut Plain,
-    held: Vec<u32>,
-}
-
-impl PageUpdate for Change<'_> {
-    type Error = Corruption;
-    fn open(&mut self, block: u32) -> Result<PageRef, Corruption> {
-        self.held.push(block);
-        Ok(PageRef(self.held.len() - 1))
-    }
-    fn extend(&mut self) -> Result<PageRef, Corruption> {
-        self.plain.add();
-        self.open(self.plain.pages.len() as u32 - 1)
-    }
-    fn block(&self, at: PageRef) -> u32 {
-        self.held[at.0]
-    }
-    fn bytes(&self, at: PageRef) -> &[u8] {
-        self.plain.page(self.held[at.0])
-    }
-    fn bytes_mut(&mut self, at: PageRef) -> Result<&mut [u8], Corruption> {
-        Ok(self.plain.page_mut(self.held[at.0]))
-    }
-    fn commit(self) -> Result<(), Corruption> {
-        Ok(())
-    }
-}
-
-impl BlockStore for Plain {
-    type Error = Corruption;
-    type Update<'a> = Change<'a>;
-
-    fn page_size(&self) -> usize {
-        PAGE_SIZE
-    }
-
-    fn count(&mut self) -> Result<u32, Corruption> {
-        Ok(self.headers.len() as u32)
-    }
-
-    #[inline(always)]
-    fn read<R>(
-        &mut self,
-        block: u32,
-        look: impl FnOnce(&[u8]) -> Result<R, Damage>,
-    ) -> Result<R, Corruption> {
-        self.reads += 1;
-        let missing = Damage::at(0, "block does not exist").on(block);
-        let header = self.headers.get(block as usize).ok_or(missing)?;
-        header.pins.fetch_add(1, Ordering::AcqRel);
-        header.lock.fetch_add(1, Ordering::AcqRel);
-        let result = look(self.page(block)).map_err(|damage| damage.on(block));
-        header.lock.fetch_sub(1, Ordering::AcqRel);
-        header.pins.fetch_sub(1, Ordering::AcqRel);
-        result
-    }
-
-    fn prefetch_blocks(&mut self, tids: &[Tid]) {
-        for tid in tids {
-            if let Some(header) = self.headers.get(tid.block() as usize) {
-                prefetch_line(std::ptr::from_ref(header).cast());
-                let page = self.page(tid.block());
-                prefetch_line(page.as_ptr());
-                prefetch_line(page.as_ptr().wrapping_add(24 + 4 * usize::from(tid.offset())));
-            }
-        }
-    }
-
-    fn prefetch_item(&mut self, tid: Tid, size: usize) {
-        if (tid.block() as usize) < self.headers.len() {
-            let page = self.page(tid.block());
-            let at = 20 + 4 * usize::from(tid.offset());
-            let line =
-                page.get(at..at + 4).and_then(|b| b.first_chunk::<4>()).map_or(0, |b| u32::from_ne_bytes(*b));
-            self.prefetch_bytes(tid.block(), (line & 0x7fff) as usize, size);
-        }
-    }
-
-    fn prefetch_bytes(&mut self, block: u32, start: usize, size: usize) {
-        if let Some(header) = self.headers.get(block as usize) {
-            prefetch_line(std::ptr::from_ref(header).cast());
-            let page = self.page(block).as_ptr();
-            prefetch_line(page);
-            for at in (start..start + size).step_by(64) {
-                prefetch_line(page.wrapping_add(at));
-            }
-        }
-    }
-
-    fn update(&mut self) -> Result<Change<'_>, Corruption> {
-        Ok(Change { plain: self, held: Vec::new() })
-    }
-
-    fn lock(&mut self, _: OperationLock, _: LockMode) -> Result<(), Corruption> {
-        Ok(())
-    }
-
-    fn unlock(&mut self, _: OperationLock, _: LockMode) {}
-}
-
-/// A two-dimensional array of little-endian f32 in NumPy's format (numpy.lib.format, version 1.0).
-fn read_npy(path: &str) -> Result<(Vec<f32>, usize), Box<dyn Error>> {
-    let bytes = std::fs::read(path)?;
-    let header = bytes.get(8..10).and_then(|b| b.first_chunk::<2>()).ok_or("not a .npy file")?;
-    let start = 10 + usize::from(u16::from_le_bytes(*header));
-    let text = String::from_utf8_lossy(bytes.get(10..start).ok_or("short header")?).into_owned();
-    let shape = text.split_once("'shape': (").ok_or("no shape")?.1.split(')').next().unwrap_or("");
-    let dim = shape.split(',').nth(1).ok_or("one dimension")?.trim().parse()?;
-    if !text.contains("'<f4'") || text.contains("'fortran_order': True") {
-        return Err("not rows of f32".into());
-    }
-    let (numbers, _) = bytes[start..].as_chunks::<4>();
-    Ok((numbers.iter().map(|b| f32::from_le_bytes(*b)).collect(), dim))
-}
-
-/// Made rows: around so many centres, which differ as much as rows of one do, or without them.
-fn made(dims: usize, rows: usize, centres: usize) -> (Vec<f32>, usize) {
-    let mut state = 9u64;
-    let mut normal = move || {
-        let sum: i64 = (0..4)
-            .map(|_| {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                (state >> 40) as i64 - (1 << 23)
-            })
-            .sum();
-        sum as f32 / (1 << 24) as f32
-    };
-    let middles: Vec<f32> = (0..centres.max(1) * dims).map(|_| normal()).collect();
-    // few directions in which rows differ much, many in which they do little, as embeddings have them
-    let weights: Vec<f32> = (0..dims).map(|d| 1.0 / (1.0 + d as f32 / 8.0).sqrt()).collect();
-    let mut data = Vec::with_capacity(rows * dims);
-    for row in 0..rows {
-        let middle = if centres == 0 { &[][..] } else { &middles[row % centres * dims..][..dims] };
-        for (d, weight) in weights.iter().enumerate() {
-            data.push((normal() + middle.get(d).copied().unwrap_or(0.0)) * weight);
-        }
-    }
-    (data, dims)
-}
-
-fn encode(kind: ValueKind, row: &[f32], unit: bool) -> ValueBuf {
-    let mut buf = ValueBuf::new();
-    let payload: Vec<u8> = match kind {
-        ValueKind::Halfvec => row.iter().flat_map(|x| f16::from_f32(*x).to_ne_bytes()).collect(),
-        ValueKind::Bit => row
-            .chunks(8)
-            .map(|c| c.iter().enumerate().map(|(i, x)| u8::from(*x > 0.0) << (7 - i)).sum())
-            .collect(),
-        _ => row.iter().flat_map(|x| x.to_ne_bytes()).collect(),
-    };
-    let size = 8 + payload.len();
-    let bytes = buf.reset(size);
-    bytes[..4].copy_from_slice(&varlena_header(size));
-    match kind {
-        ValueKind::Bit => bytes[4..8].copy_from_slice(&(row.len() as i32).to_ne_bytes()),
-        _ => bytes[4..6].copy_from_slice(&(row.len() as i16).to_ne_bytes()),
-    }
-    bytes[8..].copy_from_slice(&payload);
-    let mut normalized = ValueBuf::new();
-    if unit && matches!(normalize(kind, buf.bytes(), &mut normalized), Ok(true)) { normalized } else { buf }
-}
-
-fn shuffle(order: &mut [usize]) {
-    let mut state = 42u64;
-    for at in (1..order.len()).rev() {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        order.swap(at, (state >> 33) as usize % (at + 1));
-    }
 }

@@ -9,6 +9,13 @@
 //! `queries`, `dims` (of made data), `m`, `efc`, `seed`, `threads`, `rounds`, and `times` (divisors of the memory, by
 //! commas). In each round every build takes its turn; the fastest counts.
 
+#[allow(dead_code)]
+#[path = "support/blocks.rs"]
+mod blocks;
+#[allow(dead_code)]
+#[path = "support/data.rs"]
+mod data;
+
 use std::collections::HashMap;
 use std::error::Error;
 use std::sync::atomic::AtomicU64;
@@ -25,14 +32,15 @@ use vector_index::hnsw::params::max_level;
 use vector_index::hnsw::scan::{IterativeScan, ScanSettings};
 use vector_index::quant::rabitq::Bits;
 use vector_index::quant::space::{CodedSpace, Cosine};
-use vector_index::space::{AnySpace, Metric, ValueBuf, ValueKind, varlena_header};
-use vector_index::storage::blocks::{BlockStore, LockMode, OperationLock, PageRef, PageUpdate};
-use vector_index::storage::page::{Corruption, Damage, Tid};
+use vector_index::space::{AnySpace, Metric, ValueBuf, ValueKind};
+use vector_index::storage::page::{Corruption, Tid};
 use vector_index::with_space;
 use vector_index::work::runs::MemoryFiles;
 use vector_index::work::workers::{Idle, Workers};
 
-const PAGE_SIZE: usize = 8192;
+use blocks::{PAGE_SIZE, Plain};
+use data::{encode, made, read_npy, shuffle};
+
 const LADDER: [usize; 5] = [10, 20, 40, 80, 160];
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -60,7 +68,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut order: Vec<usize> = (0..data.len() / dims).collect();
     shuffle(&mut order);
     let (order, held) = order.split_at(order.len() - queries.min(order.len() / 2));
-    let value = |row: usize| encode(kind, &data[row * dims..(row + 1) * dims]);
+    let value = |row: usize| encode(kind, &data[row * dims..(row + 1) * dims], false);
     let values: Vec<ValueBuf> = order.iter().take(count).map(|&row| value(row)).collect();
     let queries: Vec<ValueBuf> = held.iter().map(|&row| value(row)).collect();
     let m = number("m", 16)?;
@@ -185,12 +193,11 @@ impl Run {
         let mut meta = InlineMeta::new(&self.shape, params.ef_construction as u16, 7);
         let shared = Shared::new(&meta, PAGE_SIZE)?;
         let index = Index::new(&shared, space);
-        let mut pages = Pages(Vec::new());
-        pages.0.resize_with(1, Page::new);
-        let add = |pages: &mut Pages, bytes: &[u8]| {
-            let mut page = Page::new();
-            page.0.copy_from_slice(bytes);
-            pages.0.push(page);
+        let mut pages = Plain::new(1);
+        let add = |pages: &mut Plain, bytes: &[u8]| {
+            pages.add();
+            let last = pages.blocks() - 1;
+            pages.page_mut(last).copy_from_slice(bytes);
         };
         let mut files = MemoryFiles::default();
         let mut host = Idle;
@@ -234,7 +241,7 @@ impl Run {
             })?;
         }
         figures.seconds = started.elapsed().as_secs_f64();
-        meta.write(&mut pages.0[0].0);
+        meta.write(pages.page_mut(0));
         for ef_search in LADDER.into_iter().filter(|_| search) {
             let settings = ScanSettings {
                 ef_search,
@@ -254,148 +261,5 @@ impl Run {
             figures.recall.push(right as f64 / (10 * queries.len()) as f64);
         }
         Ok(figures)
-    }
-}
-
-/// A block, aligned as a buffer is.
-#[repr(align(64))]
-struct Page([u8; PAGE_SIZE]);
-
-impl Page {
-    fn new() -> Box<Self> {
-        Box::new(Page([0; PAGE_SIZE]))
-    }
-}
-
-/// Blocks in plain memory, to be read.
-struct Pages(Vec<Box<Page>>);
-
-/// A change that nobody makes.
-struct Never;
-
-impl PageUpdate for Never {
-    type Error = Corruption;
-    fn open(&mut self, block: u32) -> Result<PageRef, Corruption> {
-        Err(read_only().on(block))
-    }
-    fn extend(&mut self) -> Result<PageRef, Corruption> {
-        Err(read_only().on(0))
-    }
-    fn block(&self, _: PageRef) -> u32 {
-        0
-    }
-    fn bytes(&self, _: PageRef) -> &[u8] {
-        &[]
-    }
-    fn bytes_mut(&mut self, _: PageRef) -> Result<&mut [u8], Corruption> {
-        Err(read_only().on(0))
-    }
-    fn commit(self) -> Result<(), Corruption> {
-        Err(read_only().on(0))
-    }
-}
-
-fn read_only() -> Damage {
-    Damage::internal("these blocks are only read")
-}
-
-impl BlockStore for Pages {
-    type Error = Corruption;
-    type Update<'a> = Never;
-
-    fn page_size(&self) -> usize {
-        PAGE_SIZE
-    }
-
-    fn count(&mut self) -> Result<u32, Corruption> {
-        Ok(self.0.len() as u32)
-    }
-
-    fn read<R>(
-        &mut self,
-        block: u32,
-        look: impl FnOnce(&[u8]) -> Result<R, Damage>,
-    ) -> Result<R, Corruption> {
-        let page = self.0.get(block as usize).ok_or(Damage::at(0, "block does not exist").on(block))?;
-        look(&page.0).map_err(|damage| damage.on(block))
-    }
-
-    fn update(&mut self) -> Result<Never, Corruption> {
-        Ok(Never)
-    }
-
-    fn lock(&mut self, _: OperationLock, _: LockMode) -> Result<(), Corruption> {
-        Ok(())
-    }
-
-    fn unlock(&mut self, _: OperationLock, _: LockMode) {}
-}
-
-/// A two-dimensional array of little-endian f32 in NumPy's format (numpy.lib.format, version 1.0).
-fn read_npy(path: &str) -> Result<(Vec<f32>, usize), Box<dyn Error>> {
-    let bytes = std::fs::read(path)?;
-    let header = bytes.get(8..10).and_then(|b| b.first_chunk::<2>()).ok_or("not a .npy file")?;
-    let start = 10 + usize::from(u16::from_le_bytes(*header));
-    let text = String::from_utf8_lossy(bytes.get(10..start).ok_or("short header")?).into_owned();
-    let shape = text.split_once("'shape': (").ok_or("no shape")?.1.split(')').next().unwrap_or("");
-    let dim = shape.split(',').nth(1).ok_or("one dimension")?.trim().parse()?;
-    if !text.contains("'<f4'") || text.contains("'fortran_order': True") {
-        return Err("not rows of f32".into());
-    }
-    let (numbers, _) = bytes[start..].as_chunks::<4>();
-    Ok((numbers.iter().map(|b| f32::from_le_bytes(*b)).collect(), dim))
-}
-
-/// Made rows: around so many centres, which differ as much as rows of one do, or without them.
-fn made(dims: usize, rows: usize, centres: usize) -> (Vec<f32>, usize) {
-    let mut state = 9u64;
-    let mut normal = move || {
-        let sum: i64 = (0..4)
-            .map(|_| {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                (state >> 40) as i64 - (1 << 23)
-            })
-            .sum();
-        sum as f32 / (1 << 24) as f32
-    };
-    let middles: Vec<f32> = (0..centres.max(1) * dims).map(|_| normal()).collect();
-    // few directions in which rows differ much, many in which they do little, as embeddings have them
-    let weights: Vec<f32> = (0..dims).map(|d| 1.0 / (1.0 + d as f32 / 8.0).sqrt()).collect();
-    let mut data = Vec::with_capacity(rows * dims);
-    for row in 0..rows {
-        let middle = if centres == 0 { &[][..] } else { &middles[row % centres * dims..][..dims] };
-        for (d, weight) in weights.iter().enumerate() {
-            data.push((normal() + middle.get(d).copied().unwrap_or(0.0)) * weight);
-        }
-    }
-    (data, dims)
-}
-
-fn encode(kind: ValueKind, row: &[f32]) -> ValueBuf {
-    let mut buf = ValueBuf::new();
-    let payload: Vec<u8> = match kind {
-        ValueKind::Halfvec => row.iter().flat_map(|x| f16::from_f32(*x).to_ne_bytes()).collect(),
-        ValueKind::Bit => row
-            .chunks(8)
-            .map(|c| c.iter().enumerate().map(|(i, x)| u8::from(*x > 0.0) << (7 - i)).sum())
-            .collect(),
-        _ => row.iter().flat_map(|x| x.to_ne_bytes()).collect(),
-    };
-    let size = 8 + payload.len();
-    let bytes = buf.reset(size);
-    bytes[..4].copy_from_slice(&varlena_header(size));
-    match kind {
-        ValueKind::Bit => bytes[4..8].copy_from_slice(&(row.len() as i32).to_ne_bytes()),
-        _ => bytes[4..6].copy_from_slice(&(row.len() as i16).to_ne_bytes()),
-    }
-    bytes[8..].copy_from_slice(&payload);
-    buf
-}
-
-fn shuffle(order: &mut [usize]) {
-    let mut state = 42u64;
-    for at in (1..order.len()).rev() {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        order.swap(at, (state >> 33) as usize % (at + 1));
     }
 }

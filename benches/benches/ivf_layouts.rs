@@ -10,6 +10,7 @@
 //! Blocks are plain memory whose reads cost what a buffer's cost. Layouts take turns in each round; the fastest round
 //! of each counts.
 
+#[allow(dead_code)]
 #[path = "support/blocks.rs"]
 mod blocks;
 #[allow(dead_code)]

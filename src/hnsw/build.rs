@@ -147,7 +147,8 @@ pub fn build_empty(index: Rel<'_>) -> Result<(), Error> {
 struct Building<'b, S: CodedSpace> {
     blocks: IndexBlocks<'b>,
     shape: Shape,
-    means: Means,
+    /// what it may use
+    params: Params,
     graph: Graph<S>,
     /// the rows so far, until the graph is written
     builder: Option<Builder<S>>,
@@ -181,9 +182,6 @@ impl From<Corruption> for Failed {
     }
 }
 
-/// What a build may use.
-type Means = Params;
-
 /// Set aside when threads help: their stacks, and what the allocator keeps for each. (pgvector sets the same
 /// aside for its workers, and how many rows fit a small maintenance_work_mem shows.)
 const HELPERS_MEMORY: usize = 3 << 20;
@@ -207,7 +205,7 @@ fn build_in<S: CodedSpace>(call: &BuildCall<'_>, shape: Shape, space: S) -> Resu
     let mut building = Building {
         blocks: IndexBlocks::building(index),
         shape,
-        means: params,
+        params,
         graph: Graph { space, m, ef_construction },
         builder: Some(builder),
         parts: None,
@@ -242,7 +240,7 @@ impl<S: CodedSpace> Building<'_, S> {
             }
             let (relation, space) = (self.blocks.relation(), self.graph.space);
             self.parts =
-                begin_parts(relation, &self.shape, &self.means, space, &mut self.builder, &mut self.files)?;
+                begin_parts(relation, &self.shape, &self.params, space, &mut self.builder, &mut self.files)?;
             let detail = match self.parts {
                 Some(_) => "The index is built in parts, from temporary files.",
                 None => "Building will take significantly more time.",
@@ -260,7 +258,7 @@ impl<S: CodedSpace> Building<'_, S> {
                 finish_graph(
                     &mut self.blocks,
                     self.shape,
-                    self.means,
+                    self.params,
                     self.graph.space,
                     self.builder.take(),
                 )?;
@@ -285,7 +283,7 @@ impl<S: CodedSpace> Building<'_, S> {
         let mut tell =
             || pg_build::progress(PROGRESS_CREATEIDX_TUPLES_DONE, done.load(Ordering::Relaxed) as i64);
         let mut backend = Backend::new(&mut tell);
-        let mut workers = Workers::new(self.means.threads.saturating_sub(1), &mut backend);
+        let mut workers = Workers::new(self.params.threads.saturating_sub(1), &mut backend);
         let files = &mut self.files;
         let merged = spilled.build(&Index::new(&formed.1, space), files, &done, &mut workers);
         let merged = merged.map_err(|damage| corrupted(relation, damage.on(META_BLOCK)))?;
@@ -313,7 +311,7 @@ impl<S: CodedSpace> Building<'_, S> {
         if let Some(parts) = self.parts.take() {
             return self.finish_parts(parts);
         }
-        finish_graph(&mut self.blocks, self.shape, self.means, self.graph.space, self.builder.take())
+        finish_graph(&mut self.blocks, self.shape, self.params, self.graph.space, self.builder.take())
     }
 }
 
@@ -321,7 +319,7 @@ impl<S: CodedSpace> Building<'_, S> {
 fn begin_parts<S: CodedSpace>(
     index: Rel<'_>,
     shape: &Shape,
-    means: &Means,
+    params: &Params,
     space: S,
     builder: &mut Option<Builder<S>>,
     files: &mut Spill,
@@ -331,11 +329,11 @@ fn begin_parts<S: CodedSpace>(
     }
     let formed = inline_form(&shape.form(), space.kind(), PAGE_SIZE);
     let formed = formed.map_err(|damage| corrupted(index, damage.on(META_BLOCK)))?;
-    if !Spilled::is_possible(means, &Index::new(&formed.1, space)) {
+    if !Spilled::is_possible(params, &Index::new(&formed.1, space)) {
         return Ok(None);
     }
     let Some(builder) = builder.take() else { return Ok(None) };
-    let mut spilled = Spilled::new(*means, &formed.1.layout, files);
+    let mut spilled = Spilled::new(*params, &formed.1.layout, files);
     let mut tell = || {};
     let mut backend = Backend::new(&mut tell);
     let taken = spilled.take(builder, files, &mut Workers::new(0, &mut backend));
@@ -347,7 +345,7 @@ fn begin_parts<S: CodedSpace>(
 fn finish_graph<S: CodedSpace>(
     blocks: &mut IndexBlocks<'_>,
     shape: Shape,
-    means: Means,
+    params: Params,
     space: S,
     builder: Option<Builder<S>>,
 ) -> Result<(), Error> {
@@ -358,7 +356,7 @@ fn finish_graph<S: CodedSpace>(
     tell();
     let index = blocks.relation();
     let mut backend = Backend::new(&mut tell);
-    let mut workers = Workers::new(means.threads.saturating_sub(1), &mut backend);
-    let written = write_index(&shape.form(), blocks, space, Some(&graph), &mut workers, means.budget);
+    let mut workers = Workers::new(params.threads.saturating_sub(1), &mut backend);
+    let written = write_index(&shape.form(), blocks, space, Some(&graph), &mut workers, params.budget);
     written.map_err(|c| corrupted(index, c))
 }

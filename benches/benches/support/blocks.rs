@@ -24,7 +24,8 @@ struct Page([u8; PAGE_SIZE]);
 
 /// The blocks.
 pub struct Plain {
-    pages: Vec<Box<Page>>,
+    /// side by side, as shared buffers are
+    pages: Vec<Page>,
     headers: Vec<Header>,
     /// calls of `read`
     pub reads: u64,
@@ -38,9 +39,15 @@ impl Plain {
         plain
     }
 
-    fn add(&mut self) {
-        self.pages.push(Box::new(Page([0; PAGE_SIZE])));
+    /// Adds a block of zeros.
+    pub fn add(&mut self) {
+        self.pages.push(Page([0; PAGE_SIZE]));
         self.headers.push(Header::default());
+    }
+
+    /// How many there are.
+    pub fn blocks(&self) -> u32 {
+        self.pages.len() as u32
     }
 
     /// Bytes of all.

@@ -18,7 +18,7 @@ use super::search::{Walk, wide_order_key};
 use crate::hnsw::meta::META_BLOCK;
 use crate::hnsw::scan::{ScanError, ScanSettings};
 use crate::quant::space::CodedSpace;
-use crate::storage::blocks::{BlockStore, LockMode, OperationLock};
+use crate::storage::blocks::BlockStore;
 use crate::storage::page::{Damage, INVALID_BLOCK};
 
 /// When a search over the graph gives up for a pass.
@@ -107,14 +107,7 @@ impl Scan {
         self.walk.next_batch(settings.ef_search).map_err(on_meta)?;
         match self.passed {
             None => {
-                blocks.pause()?;
-                blocks.fault_point("hnsw.scan.batch")?;
-                blocks.lock(OperationLock::Scan, LockMode::Shared)?;
-                let mut reader = reader(blocks, index, query, &self.prepared, index.caution())
-                    .filtered(Some(&self.filter));
-                let found = self.walk.search_layer(&mut reader, settings.ef_search, 0, true);
-                blocks.unlock(OperationLock::Scan, LockMode::Shared);
-                found?;
+                self.search_on(blocks, index, query, settings)?;
                 let full = self.in_use() > settings.max_memory;
                 if full || self.walk.gave_up || self.walk.is_empty() {
                     self.collect(blocks, index, query, settings)?;
@@ -197,9 +190,7 @@ impl Walk {
         most: usize,
     ) -> Result<(u32, bool), B::Error> {
         let next = reader.candidates_of(block, matches, candidates)?;
-        let mut out = core::mem::take(&mut self.out);
         let mut left_some = false;
-        let mut result = Ok(());
         for (at, &Candidate { id, entry }) in candidates.iter().enumerate() {
             if let Some(soon) = candidates.get(at + AHEAD) {
                 reader.prefetch(soon.id, 0);
@@ -207,26 +198,18 @@ impl Walk {
             if self.visited.get(id) == Some(READ) {
                 continue;
             }
-            result = reader.score(id, &mut out).and_then(|found| {
-                self.scored += 1;
-                // an entry that its record does not name is left over
-                let own = |found: &Found| found.has_rows() && found.matches && found.entry == entry;
-                let Some(found) = found.filter(own) else {
-                    return Ok(());
-                };
-                if beyond.is_some_and(|beyond| (wide_order_key(found.distance), id) <= beyond) {
-                    return Ok(());
-                }
-                let added = self.add_collected(found, most);
-                left_some |= added.map_err(|damage| B::Error::from(damage.on(block)))?;
-                Ok(())
-            });
-            if result.is_err() {
-                break;
+            let found = reader.score(id, &mut self.out)?;
+            self.scored += 1;
+            // an entry that its record does not name is left over
+            let own = |found: &Found| found.has_rows() && found.matches && found.entry == entry;
+            let Some(found) = found.filter(own) else { continue };
+            if beyond.is_some_and(|beyond| (wide_order_key(found.distance), id) <= beyond) {
+                continue;
             }
+            let added = self.add_collected(found, most);
+            left_some |= added.map_err(|damage| B::Error::from(damage.on(block)))?;
         }
-        self.out = out;
-        result.map(|()| (next, left_some))
+        Ok((next, left_some))
     }
 
     fn add_collected(&mut self, found: Found, most: usize) -> Result<bool, Damage> {

@@ -79,14 +79,14 @@ impl InlineMeta {
         if common.magic != INLINE_MAGIC {
             return Err(invalid);
         }
-        meta.layout(bytes.len()).map(|_| meta)
+        meta.shape().map(|_| meta)
     }
 
-    /// Where everything stands.
+    /// What decides where everything stands.
     ///
     /// # Errors
     /// Numbers that no index has.
-    pub fn layout(&self, page_size: usize) -> Result<Layout, Damage> {
+    pub fn shape(&self) -> Result<Shape, Damage> {
         let shape = match (KINDS.get(usize::from(self.kind)), Bits::new(self.bits)) {
             (Some(&kind), Some(bits)) => Some(Shape {
                 kind,
@@ -98,8 +98,15 @@ impl InlineMeta {
             _ => None,
         };
         let sane = |shape: &Shape| (1..=64_000).contains(&shape.dims) && is_filter_size(shape.filter_size);
-        let layout = shape.filter(sane).and_then(|shape| Layout::new(shape, page_size));
-        layout.ok_or(Damage::at(0, "invalid meta page"))
+        shape.filter(sane).ok_or(Damage::at(0, "invalid meta page"))
+    }
+
+    /// Where everything stands.
+    ///
+    /// # Errors
+    /// Numbers that no index has.
+    pub fn layout(&self, page_size: usize) -> Result<Layout, Damage> {
+        Layout::new(self.shape()?, page_size).ok_or(Damage::at(0, "invalid meta page"))
     }
 
     /// The entry point, when there is one.

@@ -12,7 +12,7 @@ use super::keys::Candidate;
 use super::layout::Layout;
 use super::meta::{InlineMeta, META_BLOCK, read_meta};
 use super::reader::{Chain, Found, Next, Reader};
-use super::search::{Walk, caution};
+use super::search::{CAUTION, Walk};
 use crate::filter::Program;
 use crate::hnsw::params::HEAP_TIDS;
 use crate::hnsw::scan::{IterativeScan, ScanError, ScanSettings};
@@ -27,7 +27,6 @@ pub struct Shared {
     pub layout: Layout,
     /// rotation and codes
     pub codec: Codec,
-    caution: f32,
     seed: u64,
 }
 
@@ -39,12 +38,15 @@ impl Shared {
     pub fn new(meta: &InlineMeta, page_size: usize) -> Result<Self, Damage> {
         let layout = meta.layout(page_size)?;
         let codec = Codec::new(&layout.shape, meta.seed)?;
-        Ok(Shared { layout, codec, caution: caution(layout.shape.bits), seed: meta.seed })
+        Ok(Shared { layout, codec, seed: meta.seed })
     }
 
     /// Whether it is that of the index with this meta page.
     pub fn is_of(&self, meta: &InlineMeta, page_size: usize) -> bool {
-        self.seed == meta.seed && meta.layout(page_size).is_ok_and(|layout| layout == self.layout)
+        // the layout follows from the shape
+        self.seed == meta.seed
+            && self.layout.page_size == page_size
+            && meta.shape().is_ok_and(|shape| shape == self.layout.shape)
     }
 }
 
@@ -60,8 +62,7 @@ pub struct Index<'s, S> {
 impl<'s, S> Index<'s, S> {
     /// The index that `shared` describes, whose values are of `space`.
     pub fn new(shared: &'s Shared, space: S) -> Self {
-        let caution = shared.caution;
-        Index { shared, space, caution }
+        Index { shared, space, caution: CAUTION }
     }
 
     /// Deviations that bounds lie below estimates.
@@ -112,6 +113,8 @@ pub struct Scan {
     returned: usize,
     started: bool,
     iterative: bool,
+    /// whether the query is a zero vector, compared by its angle
+    no_direction: bool,
 }
 
 impl Default for Scan {
@@ -148,6 +151,7 @@ impl Scan {
             returned: 0,
             started: false,
             iterative: false,
+            no_direction: false,
         }
     }
 
@@ -211,10 +215,12 @@ impl Scan {
         settings: &ScanSettings,
     ) -> Result<Option<(Tid, f64)>, ScanError<B::Error>> {
         let mut view = query.map(|value| index.space.view(value)).transpose().map_err(ScanError::Query)?;
-        if index.space.estimate() == Estimate::Cosine
-            && view.is_some_and(|view| index.space.norm(view) == 0.0)
-        {
+        if !self.started {
             // no direction: everything is equally near
+            self.no_direction = index.space.estimate() == Estimate::Cosine
+                && view.is_some_and(|view| index.space.norm(view) == 0.0);
+        }
+        if self.no_direction {
             view = None;
         }
         if !self.started {
@@ -343,14 +349,14 @@ impl Scan {
         settings: &ScanSettings,
     ) -> Result<(), ScanError<B::Error>> {
         let on_meta = |damage: Damage| B::Error::from(damage.on(META_BLOCK));
-        let filter = if self.is_filtered() { Some(&self.filter) } else { None };
+        let filter = self.is_filtered().then_some(&self.filter);
         let patience = match filter {
             Some(_) => Some(Patience::new(blocks.count()?, &index.layout)),
             None => None,
         };
         for _ in 0..TRIES {
             let meta = read_meta(blocks)?;
-            if meta.layout(blocks.page_size()).map_err(on_meta)? != index.layout {
+            if !index.is_of(&meta, blocks.page_size()) {
                 return Err(on_meta(Damage::at(0, "meta page of another index")).into());
             }
             self.walk.clear();
@@ -416,20 +422,32 @@ impl Scan {
             // the graph has no more
             return self.pass(blocks, index, query, settings);
         }
+        self.search_on(blocks, index, query, settings)?;
+        if self.walk.is_empty() {
+            return self.pass(blocks, index, query, settings);
+        }
+        Ok(true)
+    }
+
+    /// Goes on over the graph from what waits.
+    pub(super) fn search_on<B: BlockStore, S: CodedSpace>(
+        &mut self,
+        blocks: &mut B,
+        index: &Index<S>,
+        query: Option<S::View<'_>>,
+        settings: &ScanSettings,
+    ) -> Result<(), B::Error> {
         // under a filter that lets little through, many batches make one row
         blocks.pause()?;
         blocks.fault_point("hnsw.scan.batch")?;
         // Nodes seen before may have been deleted and replaced since; a record's own state tells.
         blocks.lock(OperationLock::Scan, LockMode::Shared)?;
         let caution = self.caution(index, settings);
-        let mut reader = reader(blocks, index, query, &self.prepared, caution);
+        let filter = self.is_filtered().then_some(&self.filter);
+        let mut reader = reader(blocks, index, query, &self.prepared, caution).filtered(filter);
         let found = self.walk.search_layer(&mut reader, settings.ef_search, 0, true);
         blocks.unlock(OperationLock::Scan, LockMode::Shared);
-        found?;
-        if self.walk.is_empty() {
-            return self.pass(blocks, index, query, settings);
-        }
-        Ok(true)
+        found
     }
 
     /// Goes on with the pass over the pages until there are results for a batch; false when it is over. No edge is

@@ -39,9 +39,7 @@ pub const fn beam(bits: Bits, ef: usize) -> usize {
 
 /// Deviations that bounds lie below the estimates: none. Bounds that lie lower find more in a beam of some width, and
 /// read as much more; a wider beam does the same.
-pub const fn caution(_: Bits) -> f32 {
-    0.0
-}
+pub const CAUTION: f32 = 0.0;
 
 /// Distances as integers of the same order.
 #[inline(always)]
@@ -354,28 +352,20 @@ impl Walk {
         let (width, rank) = reader.widths(ef);
         self.pool.begin(width, rank).map_err(|_| no_memory(Damage::OUT_OF_MEMORY))?;
         self.visited.reserve(SEEN_PER_CANDIDATE * width).map_err(no_memory)?;
-        let mut out = core::mem::take(&mut self.out);
-        let mut result = Ok(());
         // What the pool has no room for is of no use, unless the search goes on, or candidates turn out to fill no
         // place.
         let spares = keeps || reader.may_pass_over();
-        while result.is_ok()
-            && !self.gave_up
-            && self.goes_on(ef, keeps && reader.is_cautious())
-            && self.fill_pool(width)
-        {
-            result = self.expand_pool(reader, ef, layer, [keeps, spares], &mut out);
+        while !self.gave_up && self.goes_on(ef, keeps && reader.is_cautious()) && self.fill_pool(width) {
+            self.expand_pool(reader, ef, layer, [keeps, spares])?;
             if !spares {
                 break;
             }
-            match self.frontier.try_reserve(self.pool.len()) {
-                Ok(()) => self.frontier.extend(self.pool.waiting().map(Reverse)),
-                Err(_) => result = result.and(Err(no_memory(Damage::OUT_OF_MEMORY))),
-            }
+            let room = self.frontier.try_reserve(self.pool.len());
+            room.map_err(|_| no_memory(Damage::OUT_OF_MEMORY))?;
+            self.frontier.extend(self.pool.waiting().map(Reverse));
         }
-        self.out = out;
         self.pool.clear();
-        result
+        Ok(())
     }
 
     /// Expands candidates of the pool until none of them can be among the nearest `ef`.
@@ -386,7 +376,6 @@ impl Walk {
         ef: usize,
         layer: u8,
         [keeps, spares]: [bool; 2],
-        out: &mut Expansion,
     ) -> Result<(), B::Error> {
         let (exact, kernels) = (reader.is_exact(), kernels());
         let mut next = self.choose();
@@ -415,9 +404,9 @@ impl Walk {
                 reader.prefetch(next as u32, layer);
             }
             self.expanded += 1;
-            if let Some(found) = reader.expand(id, layer, out)? {
+            if let Some(found) = reader.expand(id, layer, &mut self.out)? {
                 if let Some(patience) = &mut self.patience {
-                    patience.note(&out.matches);
+                    patience.note(&self.out.matches);
                 }
                 let noted = if reader.accepts(&found, layer)? {
                     self.add_result(found, ef, keeps)
@@ -427,7 +416,7 @@ impl Walk {
                     self.pass_over(found)
                 };
                 noted
-                    .and_then(|()| self.take(out, ef, spares, kernels))
+                    .and_then(|()| self.take(ef, spares, kernels))
                     .map_err(|damage| B::Error::from(damage.on(super::meta::META_BLOCK)))?;
             }
             if next.is_none() {
@@ -450,14 +439,15 @@ impl Walk {
 
     /// Takes in the neighbours of a node; with `spares` also those that are of no use now.
     #[inline(always)]
-    fn take(&mut self, out: &Expansion, ef: usize, spares: bool, kernels: &Kernels) -> Result<(), Damage> {
-        self.visited.reserve(out.ids.len())?;
+    fn take(&mut self, ef: usize, spares: bool, kernels: &Kernels) -> Result<(), Damage> {
+        let limit = self.limit(ef);
+        let Walk { pool, frontier, visited, out, scored, .. } = self;
+        visited.reserve(out.ids.len())?;
         if spares {
             // for those of no use now, and for those that fall out of the pool
-            self.frontier.try_reserve(2 * out.ids.len()).map_err(|_| Damage::OUT_OF_MEMORY)?;
+            frontier.try_reserve(2 * out.ids.len()).map_err(|_| Damage::OUT_OF_MEMORY)?;
         }
-        let limit = self.limit(ef);
-        let mut highest = limit.min(self.pool.limit());
+        let mut highest = limit.min(pool.limit());
         let (ids, bounds) = (out.ids.chunks(CHUNK), out.bounds.chunks(CHUNK));
         for (ids, bounds) in ids.zip(bounds) {
             // those beyond are of no use, visited or not: most are, and to look them up is dearer than to estimate them
@@ -471,28 +461,28 @@ impl Walk {
                 if key >= highest && !spares {
                     continue;
                 }
-                let Some(known) = self.visited.entry(id) else { continue };
+                let Some(known) = visited.entry(id) else { continue };
                 // Another edge gives another estimate, and a better one where it is shorter: the lowest counts.
                 if key >= *known {
                     continue;
                 }
                 let (old, word) = (*known, Pool::word(key, id));
-                if key >= highest && old != NEW && self.pool.contains(Pool::word(old, id)) {
+                if key >= highest && old != NEW && pool.contains(Pool::word(old, id)) {
                     // it waits there by the bound that the map has: a candidate is in one place only
                     continue;
                 }
                 *known = key;
-                self.scored += u64::from(old == NEW);
+                *scored += u64::from(old == NEW);
                 if key >= highest {
-                    self.frontier.push(Reverse(word));
+                    frontier.push(Reverse(word));
                     continue;
                 }
-                if (old == NEW || !self.pool.improve(Pool::word(old, id), word))
-                    && let Some(out) = self.pool.insert(word).filter(|_| spares)
+                if (old == NEW || !pool.improve(Pool::word(old, id), word))
+                    && let Some(dropped) = pool.insert(word).filter(|_| spares)
                 {
-                    self.frontier.push(Reverse(out));
+                    frontier.push(Reverse(dropped));
                 }
-                highest = limit.min(self.pool.limit());
+                highest = limit.min(pool.limit());
             }
         }
         Ok(())
@@ -531,24 +521,17 @@ impl Walk {
         ids: &mut Vec<u32>,
     ) -> Result<(), B::Error> {
         reader.nodes_of(block, ids)?;
-        let mut out = core::mem::take(&mut self.out);
-        let mut result = Ok(());
         for &id in ids.iter() {
             if self.visited.contains(id) {
                 continue;
             }
-            result = reader.score(id, &mut out).and_then(|found| {
-                let Some(found) = found.filter(Found::has_rows) else { return Ok(()) };
-                self.scored += 1;
-                let added = self.add_result(found, usize::MAX, true);
-                added.map_err(|damage| B::Error::from(damage.on(block)))
-            });
-            if result.is_err() {
-                break;
-            }
+            let found = reader.score(id, &mut self.out)?;
+            let Some(found) = found.filter(Found::has_rows) else { continue };
+            self.scored += 1;
+            let added = self.add_result(found, usize::MAX, true);
+            added.map_err(|damage| B::Error::from(damage.on(block)))?;
         }
-        self.out = out;
-        result
+        Ok(())
     }
 
     /// Reads a candidate that waits, for its exact distance; it is kept.
@@ -560,10 +543,7 @@ impl Walk {
         reader: &mut Reader<'_, '_, B, S>,
         id: u32,
     ) -> Result<(), B::Error> {
-        let mut out = core::mem::take(&mut self.out);
-        let read = reader.score(id, &mut out);
-        self.out = out;
-        match read? {
+        match reader.score(id, &mut self.out)? {
             Some(found) => {
                 self.keep(found).map_err(|damage| B::Error::from(damage.on(super::meta::META_BLOCK)))
             }
