@@ -345,6 +345,9 @@ def run_database(database: str, names: list[str], theirs: Cluster, ours: Cluster
                 for step in after:
                     must(step)
         for what, before, statement in OWN:
+            # hnsw takes columns behind the vector, and says of others what they may be
+            if (method, what) == ("hnsw", "two columns"):
+                continue
             for step in before:
                 must(step.format(m=method))
             judge.compare(f"{database}: {method}: {what}", *both(left, right, statement.format(m=method)), fails=False)
