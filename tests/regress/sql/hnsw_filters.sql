@@ -32,18 +32,18 @@ EXPLAIN (COSTS OFF) SELECT x.id FROM (VALUES (7), (8)) k(i), LATERAL (SELECT id 
 -- What comes, and in which order, is what a sequential scan with a sort finds.
 CREATE FUNCTION differs(condition text, most int DEFAULT 10, query vector DEFAULT '[40,41,42]') RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
-  statement text := format('SELECT array_agg(dist), count(*), count(DISTINCT id) FROM (SELECT id, v <-> %L AS dist FROM t WHERE %s ORDER BY v <-> %L LIMIT %s) x', query, condition, query, most);
-  plan text; line text; found float8[]; wanted float8[]; rows bigint; once bigint;
+  statement text := format('SELECT array_agg(dist), array_agg(id) FROM (SELECT id, v <-> %L AS dist FROM t WHERE %s ORDER BY v <-> %L LIMIT %s) x', query, condition, query, most);
+  plan text; line text; found float8[]; wanted float8[]; ids int[];
 BEGIN
   SET LOCAL enable_sort = off;
   FOR line IN EXECUTE 'EXPLAIN (COSTS OFF) ' || statement LOOP plan := concat(plan, line); END LOOP;
-  EXECUTE statement INTO found, rows, once;
+  EXECUTE statement INTO found, ids;
   SET LOCAL enable_sort = on;
   SET LOCAL enable_indexscan = off;
   EXECUTE statement INTO wanted;
   SET LOCAL enable_indexscan = on;
   IF plan !~ 'Index Cond' THEN RETURN condition || ': no condition of the index'; END IF;
-  IF rows <> once THEN RETURN condition || ': a row twice'; END IF;
+  IF cardinality(ids) <> (SELECT count(DISTINCT id) FROM unnest(ids) id) THEN RETURN condition || ': a row twice'; END IF;
   IF found IS DISTINCT FROM wanted THEN RETURN format('%s: %s, not %s', condition, found, wanted); END IF;
   RETURN NULL;
 END $$;

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicU64;
 use super::anchor_tests::{held_together, recall};
 use super::visited::{Met, Visited};
 use super::*;
+use crate::hnsw::params::HEAP_TIDS;
 use crate::hnsw::params::max_level;
 use crate::space::{AnySpace, ValueBuf, ValueKind, varlena_header};
 use crate::value::{sparsevec_parts_mut, sparsevec_size};

@@ -1,4 +1,6 @@
+use super::slots::USED;
 use super::*;
+use crate::storage::page::{Damage, SPECIAL_SIZE};
 use half::f16;
 
 use crate::hnsw::params::MAX_LEVEL;

@@ -23,6 +23,8 @@
 
 pub mod bulk_write;
 pub mod census;
+#[cfg(test)]
+mod chain_tests;
 pub mod codec;
 mod edit;
 pub mod filtered;
