@@ -96,8 +96,16 @@ phase_lint() { "$repo_root/scripts/lint.sh"; }
 phase_clippy_pure() { cargo clippy -p vector-kernels -p vector-index -p vector-gate -p vector-benches --all-targets -- -D warnings; }
 phase_clippy() { with_pgrx cargo clippy -p vector --all-targets --no-default-features --features "pg$1 pg_test fault_points" -- -D warnings; }
 
+# Tests that go through every step of changes, damage or interleavings take minutes and say nothing of arithmetic: they run
+# once, in the tier that this CPU takes by itself.
+long_tests=(life_tests hostile schedules insert_tests)
+
 phase_pure() {
-  VECTOR_SIMD=$1 cargo test -p vector-kernels -p vector-index
+  local test skipped=()
+  if [ "$1" != "$(tiers | tail -n 1)" ]; then
+    for test in "${long_tests[@]}"; do skipped+=(--skip "$test"); done
+  fi
+  VECTOR_SIMD=$1 cargo test -p vector-kernels -p vector-index -- "${skipped[@]}"
 }
 
 phase_python() { exec_python pytest --checks "$repo_root/tests/vector_testing"; }
