@@ -35,8 +35,8 @@ ARG SOURCE_DATE_EPOCH=
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/build/target,id=vector-$PG_MAJOR \
     rm -rf target/packages \
-    # The image's compiler, and not the newest that rust-toolchain.toml would fetch.
-    && RUSTUP_TOOLCHAIN=$(rustup toolchain list | awk 'NR == 1 { print $1 }') && export RUSTUP_TOOLCHAIN \
+    # The image's compiler, and not the newest that rust-toolchain.toml would fetch: not even for this question.
+    && RUSTUP_TOOLCHAIN=$(cd / && rustup toolchain list | awk 'NR == 1 { print $1 }') && export RUSTUP_TOOLCHAIN \
     && if [ -z "$SOURCE_DATE_EPOCH" ]; then unset SOURCE_DATE_EPOCH; fi \
     && scripts/package.sh deb "$PG_MAJOR" \
     && scripts/package.sh tar "$PG_MAJOR" \

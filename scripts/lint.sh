@@ -179,6 +179,18 @@ else
   echo "# shellcheck is not installed: left out"
 fi
 
+# --- what other programs read -----------------------------------------------------------------------------------------
+
+# valid SCHEMA PATTERN...: files that do not follow it. The schemas come with the checker.
+valid() {
+  local schema=$1
+  shift
+  files "$@" | xargs -r "${ruff%/*}/check-jsonschema" --builtin-schema "$schema" 2>&1 | grep -v '^ok --'
+}
+
+rule "workflows follow their schema" < <(valid vendor.github-workflows '.github/workflows/*.yml')
+rule "compose files follow their schema" < <(valid vendor.compose-spec 'compose.yaml' '*/compose.yaml')
+
 # --- Python -----------------------------------------------------------------------------------------------------------
 
 rule "ruff check" < <("$ruff" check --quiet --output-format concise . 2>&1)

@@ -562,7 +562,7 @@ CREATE OPERATOR CLASS bit_hamming_ops FOR TYPE bit USING ivfflat AS
     FUNCTION 5 ivfflat_bit_support(internal);
 
 --
--- Filter columns of indexes with layout = inline: what follows the vector in the list of columns. The library knows
+-- Filter columns of indexes with layout = inline or packed: what follows the vector in the list of columns. The library knows
 -- these types and what the strategy numbers mean: 1 to 5 are < <= = >= >, 6 is &&, 7 is @>.
 --
 
@@ -613,6 +613,55 @@ CREATE OPERATOR CLASS enum_ops DEFAULT FOR TYPE anyenum USING hnsw AS
 CREATE OPERATOR CLASS inet_ops DEFAULT FOR TYPE inet USING hnsw AS
     OPERATOR 3 =;
 CREATE OPERATOR CLASS array_ops DEFAULT FOR TYPE anyarray USING hnsw AS
+    OPERATOR 3 =, OPERATOR 6 &&, OPERATOR 7 @>;
+
+CREATE OPERATOR CLASS bool_ops DEFAULT FOR TYPE bool USING ivfflat AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >;
+CREATE OPERATOR FAMILY integer_ops USING ivfflat;
+CREATE OPERATOR CLASS int2_ops DEFAULT FOR TYPE int2 USING ivfflat FAMILY integer_ops AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >;
+CREATE OPERATOR CLASS int4_ops DEFAULT FOR TYPE int4 USING ivfflat FAMILY integer_ops AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >;
+CREATE OPERATOR CLASS int8_ops DEFAULT FOR TYPE int8 USING ivfflat FAMILY integer_ops AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >;
+ALTER OPERATOR FAMILY integer_ops USING ivfflat ADD
+    OPERATOR 1 < (int2, int4), OPERATOR 2 <= (int2, int4), OPERATOR 3 = (int2, int4), OPERATOR 4 >= (int2, int4), OPERATOR 5 > (int2, int4),
+    OPERATOR 1 < (int2, int8), OPERATOR 2 <= (int2, int8), OPERATOR 3 = (int2, int8), OPERATOR 4 >= (int2, int8), OPERATOR 5 > (int2, int8),
+    OPERATOR 1 < (int4, int2), OPERATOR 2 <= (int4, int2), OPERATOR 3 = (int4, int2), OPERATOR 4 >= (int4, int2), OPERATOR 5 > (int4, int2),
+    OPERATOR 1 < (int4, int8), OPERATOR 2 <= (int4, int8), OPERATOR 3 = (int4, int8), OPERATOR 4 >= (int4, int8), OPERATOR 5 > (int4, int8),
+    OPERATOR 1 < (int8, int2), OPERATOR 2 <= (int8, int2), OPERATOR 3 = (int8, int2), OPERATOR 4 >= (int8, int2), OPERATOR 5 > (int8, int2),
+    OPERATOR 1 < (int8, int4), OPERATOR 2 <= (int8, int4), OPERATOR 3 = (int8, int4), OPERATOR 4 >= (int8, int4), OPERATOR 5 > (int8, int4);
+CREATE OPERATOR FAMILY float_ops USING ivfflat;
+CREATE OPERATOR CLASS float4_ops DEFAULT FOR TYPE float4 USING ivfflat FAMILY float_ops AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >;
+CREATE OPERATOR CLASS float8_ops DEFAULT FOR TYPE float8 USING ivfflat FAMILY float_ops AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >;
+ALTER OPERATOR FAMILY float_ops USING ivfflat ADD
+    OPERATOR 1 < (float4, float8), OPERATOR 2 <= (float4, float8), OPERATOR 3 = (float4, float8), OPERATOR 4 >= (float4, float8), OPERATOR 5 > (float4, float8),
+    OPERATOR 1 < (float8, float4), OPERATOR 2 <= (float8, float4), OPERATOR 3 = (float8, float4), OPERATOR 4 >= (float8, float4), OPERATOR 5 > (float8, float4);
+CREATE OPERATOR CLASS oid_ops DEFAULT FOR TYPE oid USING ivfflat AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >;
+CREATE OPERATOR CLASS numeric_ops DEFAULT FOR TYPE numeric USING ivfflat AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >;
+CREATE OPERATOR CLASS date_ops DEFAULT FOR TYPE date USING ivfflat AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >;
+CREATE OPERATOR CLASS time_ops DEFAULT FOR TYPE time USING ivfflat AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >;
+CREATE OPERATOR CLASS timestamp_ops DEFAULT FOR TYPE timestamp USING ivfflat AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >;
+CREATE OPERATOR CLASS timestamptz_ops DEFAULT FOR TYPE timestamptz USING ivfflat AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >;
+CREATE OPERATOR CLASS text_ops DEFAULT FOR TYPE text USING ivfflat AS
+    OPERATOR 3 =;
+CREATE OPERATOR CLASS bpchar_ops DEFAULT FOR TYPE bpchar USING ivfflat AS
+    OPERATOR 3 =;
+CREATE OPERATOR CLASS uuid_ops DEFAULT FOR TYPE uuid USING ivfflat AS
+    OPERATOR 3 =;
+CREATE OPERATOR CLASS enum_ops DEFAULT FOR TYPE anyenum USING ivfflat AS
+    OPERATOR 3 =;
+CREATE OPERATOR CLASS inet_ops DEFAULT FOR TYPE inet USING ivfflat AS
+    OPERATOR 3 =;
+CREATE OPERATOR CLASS array_ops DEFAULT FOR TYPE anyarray USING ivfflat AS
     OPERATOR 3 =, OPERATOR 6 &&, OPERATOR 7 @>;
 
 --

@@ -5,19 +5,19 @@
 
 use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::{Datum, ForkNumber};
-use vector_index::filter::put_item;
 use vector_index::space::{AnySpace, Space, ValueBuf};
 use vector_index::storage::page::{INVALID_BLOCK, Tid};
 use vector_index::storage::verify::Violation;
 use vector_index::with_space;
+use vector_index::work::memory::OutOfMemory;
 
 use crate::error::Error;
 use crate::opclass::{OpClass, VectorMethod};
 use crate::pg::call::Call;
-use crate::pg::columns::Columns;
 use crate::pg::ereport::IntoReport;
 use crate::pg::inspect::{Inspection, inspect};
 use crate::pg::srf::{Cell, Rows};
+use crate::pg::table_scan::Further;
 
 /// What is told of each violation.
 pub type Report<'r> = dyn FnMut(Violation) + 'r;
@@ -63,33 +63,22 @@ pub fn compare_dimensions(inspection: Inspection<'_>, meta_block: u32, dims: i32
     }
 }
 
-/// Looks whether each visible row of the table is in the index, with its value. `find` gets a row and its value as the
-/// index keeps it, reports what there is to report of its place, and returns whether there is one.
-///
-/// # Errors
-/// Those of reading the table.
-pub fn compare_rows(
-    inspection: Inspection<'_>,
-    op: &OpClass,
-    report: &mut Report<'_>,
-    find: impl FnMut(Tid, &[u8], &mut Report<'_>) -> bool,
-) -> Result<(), Error> {
-    compare_items(inspection, op, &Columns::NONE, report, find)
-}
-
-/// The same of values that have the keys of filter columns behind them.
+/// Looks whether each visible row of the table is in the index, with its value. `put_item` puts the packed keys of
+/// filter columns behind a value, `find` gets a row, its value as the index keeps it, and those of INCLUDE columns; it
+/// reports what there is to report of its place, and returns whether there is one.
 ///
 /// # Errors
 /// Those of reading the table.
 pub fn compare_items(
     inspection: Inspection<'_>,
     op: &OpClass,
-    columns: &Columns,
+    further: Further<'_>,
+    put_item: impl Fn(&[u8], &[u8], &mut ValueBuf) -> Result<(), OutOfMemory>,
     report: &mut Report<'_>,
-    mut find: impl FnMut(Tid, &[u8], &mut Report<'_>) -> bool,
+    mut find: impl FnMut(Tid, (&[u8], &[u8]), &mut Report<'_>) -> bool,
 ) -> Result<(), Error> {
     let (mut buffer, mut item) = (ValueBuf::new(), ValueBuf::new());
-    inspection.visible_rows(columns, &mut |row, value, keys| {
+    inspection.visible_rows(further, &mut |row, value, beside| {
         let Some(value) = value else { return Ok(()) };
         match op.form(value, &mut buffer) {
             Ok(None) => {}
@@ -98,11 +87,12 @@ pub fn compare_items(
                 report(Violation::of_index(what));
             }
             Ok(Some(mut formed)) => {
-                if !keys.is_empty() {
-                    put_item(formed, keys, &mut item).map_err(|memory| Error::from(memory).into_report())?;
+                if !beside.keys.is_empty() {
+                    put_item(formed, beside.keys, &mut item)
+                        .map_err(|memory| Error::from(memory).into_report())?;
                     formed = item.bytes();
                 }
-                if !find(row, formed, report) {
+                if !find(row, (formed, beside.included), report) {
                     report(Violation::of_index(format!("row {row} of the table is not in the index")));
                 }
             }

@@ -24,6 +24,8 @@ pub enum Error {
     Hinted(PgSqlErrorCode, String, &'static str),
     /// `FUNCTION: expected state array`, when an aggregate's support function is called by hand.
     StateArray(&'static str),
+    /// One that is made already.
+    Report(Box<Report>),
     /// A page of an index is not what it should be.
     Corrupted(Box<CorruptIndex>),
 }
@@ -131,6 +133,7 @@ impl IntoReport for Error {
                 PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
                 format!("{function}: expected state array").as_bytes(),
             ),
+            Error::Report(report) => *report,
             Error::Corrupted(corrupt) => corrupt.into_report(),
         }
     }

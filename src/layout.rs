@@ -82,7 +82,11 @@ pub const fn parameter(
 
 /// Tells whoever altered the parameter that the index stays what it is.
 pub fn tell_unchanged(index: &str, present: &str) {
-    let message = format!("index \"{index}\" keeps its layout, {present}, until it is rebuilt");
+    tell(&format!("index \"{index}\" keeps its layout, {present}, until it is rebuilt"));
+}
+
+/// The same in other words.
+pub fn tell(message: &str) {
     ereport::notice(
         Report::new(PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION, message.as_bytes())
             .hint("Use REINDEX INDEX CONCURRENTLY."),

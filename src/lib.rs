@@ -4,6 +4,7 @@
 
 mod check;
 mod error;
+mod filters;
 #[allow(unsafe_code)]
 mod fmgr;
 mod hnsw;

@@ -25,6 +25,7 @@ use blocks::{PAGE_SIZE, Plain};
 use cpu_time::ThreadTime;
 use data::{encode, made, read_npy, shuffle};
 use half::f16;
+use vector_index::filter::Packings;
 use vector_index::hnsw::build::{Builder, Graph, Params};
 use vector_index::hnsw::format::{Form, Layout, Scan, write_index};
 use vector_index::hnsw::inline::bulk_write::PagePlan as InlinePlan;
@@ -76,7 +77,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         ef_construction: number("efc", 64)?,
         seed: number("seed", 1)? as u64,
         rounds: number("rounds", 3)?,
-        shape: Shape { kind, dims: dim, m, bits: Bits::for_dims(dim), filter_size: 0 },
+        shape: Shape { kind, dims: dim, m, bits: Bits::for_dims(dim), filters: Packings::NONE },
         only: number("only", 0)? > 0,
         cautions: cautions.transpose()?.unwrap_or_default(),
     };
@@ -300,7 +301,7 @@ fn nearest<T: CodedSpace>(
 fn write_first<S: CodedSpace>(space: S, graph: &Graph<S>, run: &Run) -> Result<Plain, Box<dyn Error>> {
     let meta = MetaPage::new(run.shape.dims as u32, run.m as u16, run.ef_construction as u16);
     let mut blocks = Plain::new(0);
-    let form = Form { layout: Layout::V1, meta, seed: 0, filter_size: 0 };
+    let form = Form { layout: Layout::V1, meta, seed: 0, filters: Packings::NONE };
     write_index(&form, &mut blocks, space, Some(graph), &mut Workers::new(0, &mut Idle), 0)?;
     Ok(blocks)
 }
@@ -308,15 +309,14 @@ fn write_first<S: CodedSpace>(space: S, graph: &Graph<S>, run: &Run) -> Result<P
 fn write_inline<T: CodedSpace>(
     graph: &Graph<T>,
     index: &Index<T>,
-    mut meta: InlineMeta,
+    meta: InlineMeta,
 ) -> Result<Plain, Box<dyn Error>> {
     let started = ThreadTime::now();
     let mut host = Idle;
     let mut workers = Workers::new(0, &mut host);
     let plan = InlinePlan::new(graph, index, 4 << 30, &mut workers)?;
-    meta.set_entry(plan.entry());
     let mut blocks = Plain::new(plan.count());
-    meta.write(blocks.page_mut(0));
+    plan.meta(meta).write(blocks.page_mut(0));
     plan.write(&mut workers, |block, bytes| {
         blocks.page_mut(block).copy_from_slice(bytes);
         Ok::<_, Corruption>(())

@@ -22,6 +22,7 @@ use std::sync::atomic::AtomicU64;
 
 use cpu_time::ProcessTime;
 use half::f16;
+use vector_index::filter::Packings;
 use vector_index::hnsw::build::{Builder, Params, Pushed};
 use vector_index::hnsw::inline::bulk_write::PagePlan;
 use vector_index::hnsw::inline::layout::Shape;
@@ -73,7 +74,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let queries: Vec<ValueBuf> = held.iter().map(|&row| value(row)).collect();
     let m = number("m", 16)?;
     let run = Run {
-        shape: Shape { kind, dims, m, bits: Bits::for_dims(dims), filter_size: 0 },
+        shape: Shape { kind, dims, m, bits: Bits::for_dims(dims), filters: Packings::NONE },
         params: Params {
             m,
             ef_construction: number("efc", 64)?,
@@ -223,7 +224,7 @@ impl Run {
             let graph =
                 builder.build_part(&AtomicU64::new(0), &mut workers, &|_| false).map_err(|_| "memory")?;
             let plan = PagePlan::new(&graph, &index, 8 << 30, &mut workers)?;
-            meta.set_entry(plan.entry());
+            meta = plan.meta(meta);
             plan.write(&mut workers, |_, bytes| {
                 add(&mut pages, bytes);
                 Ok::<_, Corruption>(())

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! FILE.npy holds rows of f32, such as the SQL benchmark caches. Keys: `kind` (vector, halfvec), `rows`, `queries`,
-//! `dims` (of made data), `lists`, `seed`, `rounds`, `limit`, `probes` (one number only), `only` (1: packed alone).
+//! `dims` (of made data), `lists`, `seed`, `rounds`, `limit`, `probes` (one number only), `only` (1: packed alone),
+//! `kmeans` (0: centres are rows).
 //! Blocks are plain memory whose reads cost what a buffer's cost. Layouts take turns in each round; the fastest round
 //! of each counts.
 
@@ -27,7 +28,7 @@ use vector_index::ivf::cluster::kmeans::{Plan, Task, kmeans};
 use vector_index::ivf::cluster::sample::Sample;
 use vector_index::ivf::format::{Layout, Memory, read_meta};
 use vector_index::ivf::insert::{Inserter, insert};
-use vector_index::ivf::lists::{Services, Unpack};
+use vector_index::ivf::lists::{NoTable, Services, Unpack};
 use vector_index::ivf::load::{Element, LoadOptions, Loader, value_size, write_value};
 use vector_index::ivf::packed::Index;
 use vector_index::ivf::packed::code::Coder;
@@ -82,6 +83,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         limit: number("limit", 10)?,
         probes: number("probes", 0)?,
         only: number("only", 0)? == 1,
+        kmeans: number("kmeans", 1)? == 1,
     };
     let value = |row: usize, unit| encode(kind, &data[row * dim..(row + 1) * dim], unit);
     let [given, given_queries] = [rows, held].map(|l| l.iter().map(|&r| value(r, false)).collect::<Vec<_>>());
@@ -132,6 +134,7 @@ struct Run {
     limit: usize,
     probes: usize,
     only: bool,
+    kmeans: bool,
 }
 
 /// What a layout does at one number of probes.
@@ -210,6 +213,15 @@ impl Run {
             }
             probes += (probes / 2).max(1);
         }
+        println!("us to find lists: probes | first | packed, with centres in memory | without");
+        for probes in [1, 10, 30, 100, 300].into_iter().filter(|probes| probes * 4 <= self.lists) {
+            let first = self.find(&mut old, first_queries, probes)?;
+            let within = self.find(&mut new, queries, probes)?;
+            let centres = core::mem::take(&mut new.centres);
+            let without = self.find(&mut new, queries, probes)?;
+            new.centres = centres;
+            println!("{probes:6} | {first:8.1} | {within:8.1} | {without:8.1}");
+        }
         let added = rows.len().min(2000);
         for (name, micros) in [
             ("first", self.add(&mut old, &first_rows[..added])?),
@@ -244,6 +256,9 @@ impl Run {
                 }
             }
             sample = unit;
+        }
+        if !self.kmeans {
+            return Ok((0..self.lists).flat_map(|at| sample.row(at * count / self.lists).to_vec()).collect());
         }
         let plan = Plan { bounds: 16, sums: true, codes: vector_kernels::kernels().fast_byte_panels() };
         let task = Task { lists: self.lists, seed: self.seed, plan };
@@ -291,6 +306,30 @@ impl Run {
         Ok(Opened { blocks, space, layout, centres, memory, scan: Scan::default() })
     }
 
+    /// CPU microseconds of finding the lists of a query.
+    fn find<S: CodedSpace>(
+        &self,
+        index: &mut Opened<S>,
+        queries: &[ValueBuf],
+        probes: usize,
+    ) -> Result<f64, Box<dyn Error>> {
+        let settings = ScanSettings { probes, max_probes: probes, memory: 4 << 20 };
+        let Opened { blocks, space, layout, centres, memory, scan } = index;
+        let mut best = f64::INFINITY;
+        for _ in 0..self.rounds.max(3) {
+            let started = ThreadTime::now();
+            for query in queries {
+                scan.reset(&mut Nothing);
+                with_lists!(*layout, &mut *blocks, &mut *memory, lists => {
+                    scan.begin(lists, *space, Some(query.bytes()), &settings, centres)
+                })
+                .map_err(|error| format!("{error:?}"))?;
+            }
+            best = best.min(started.elapsed().as_secs_f64() * 1e6 / queries.len() as f64);
+        }
+        Ok(best)
+    }
+
     #[allow(clippy::too_many_arguments)]
     fn search<S: CodedSpace, P: CodedSpace>(
         &self,
@@ -309,9 +348,12 @@ impl Run {
         let started = ThreadTime::now();
         for query in queries {
             let (mut runs, mut unpack) = (Nothing, Nothing);
-            let mut services = Services { runs: &mut runs, unpack: &mut unpack };
+            let mut services = Services { runs: &mut runs, unpack: &mut unpack, table: &mut NoTable };
             scan.reset(services.runs);
-            scan.begin(*space, Some(query.bytes()), &settings, centres)?;
+            with_lists!(*layout, &mut *blocks, &mut *memory, lists => {
+                scan.begin(lists, *space, Some(query.bytes()), &settings, centres)
+            })
+            .map_err(|error| format!("{error:?}"))?;
             let mut found = Vec::new();
             with_lists!(*layout, &mut *blocks, &mut *memory, lists => {
                 while found.len() < self.limit {

@@ -14,11 +14,15 @@ from benches.index import charts
 
 ROOT = Path(__file__).resolve().parents[2]
 PLACE = ROOT / "docs" / "pictures"
-HEADING = re.compile(r"## (hnsw|ivfflat), (\w+) \(([\d,]+) × (\d+)\), (\w+)")
+HEADING = re.compile(
+    r"## (hnsw|ivfflat), (\w+) \(([\d,]+) × (\d+)\), (\w+)(?:, (?!layout)[^,]*)*(?:, layout = (\w+))?$"
+)
 
 
 def figures() -> dict[tuple[str, str, str], dict]:
     """Returns by (access method, data, operator class): rows, dimensions, and each line of the table.
+
+    An access method has the name of its layout behind it, unless that is pgvector's.
 
     A line is (pgvector's figure, ours), with None for what was not measured.
     """
@@ -29,7 +33,8 @@ def figures() -> dict[tuple[str, str, str], dict]:
             heading = HEADING.match(line)
             lines = None
             if heading:
-                am, data, rows, dimensions, opclass = heading.groups()
+                am, data, rows, dimensions, opclass, layout = heading.groups()
+                am = f"{am} {layout}" if layout else am
                 lines = found[am, data, opclass] = {"rows": int(rows.replace(",", "")), "dimensions": int(dimensions)}
         elif lines is not None and line.startswith("| ") and not line.startswith("| | "):
             name, theirs, ours = (cell.strip() for cell in line.strip("|").split("|")[:3])
@@ -44,17 +49,16 @@ def number(cell: str) -> float | None:
 def choosing(found: dict) -> str:
     """Time of a question over the number of rows: exact, and through each index at recall 0.95."""
     glove = {key: value for key, value in found.items() if key[1].startswith("glove") and key[2] == "vector_cosine_ops"}
-    hnsw = sorted((v for k, v in glove.items() if k[0] == "hnsw"), key=lambda v: v["rows"])
-    ivfflat = sorted((v for k, v in glove.items() if k[0] == "ivfflat"), key=lambda v: v["rows"])
 
-    def points(of: list[dict], name: str) -> list[tuple[float, float]]:
+    def points(am: str, name: str) -> list[tuple[float, float]]:
+        of = sorted((v for k, v in glove.items() if k[0] == am), key=lambda v: v["rows"])
         return [(round(v["rows"], -3), v[name][1] / 1000) for v in of if v.get(name, (None, None))[1]]
 
-    series = [
-        charts.Series("exact, no index", "s4", points(hnsw, "exact scan CPU, us/query"), thin=True),
-        charts.Series("hnsw, recall 0.95", "ours", points(hnsw, "search CPU at recall 0.95, us/query")),
-        charts.Series("ivfflat, recall 0.95", "s2", points(ivfflat, "search CPU at recall 0.95, us/query")),
-    ]
+    series = [charts.Series("exact, no index", "s4", points("hnsw", "exact scan CPU, us/query"), thin=True)]
+    for am, kind in (("hnsw", "ours"), ("hnsw inline", "s3"), ("ivfflat", "s2"), ("ivfflat packed", "s5")):
+        found_points = points(am, "search CPU at recall 0.95, us/query")
+        if found_points:
+            series.append(charts.Series(f"{am}, recall 0.95", kind, found_points))
     return charts.curves(
         "A question over the number of rows (GloVe, 100 dimensions, cosine)",
         series,

@@ -10,7 +10,7 @@ from benches.index.servers import Config
 
 SEARCHED = ("build", "search", "floor", "simple")
 WRITTEN = ("insert", "vacuum")
-EVERYTHING = (*SEARCHED, "clients", "exact", "insert", "writers", "vacuum", "inertia")
+EVERYTHING = (*SEARCHED, "clients", "exact", "insert", "writers", "crowd", "vacuum", "inertia")
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,27 @@ class Ceiling:
 
 
 @dataclass(frozen=True)
+class Filtered:
+    """Conditions beside the order by distance."""
+
+    dataset: str
+    opclass: str
+    queries: int
+
+    @property
+    def name(self) -> str:
+        return f"filters {self.dataset}"
+
+    @property
+    def config(self) -> Config:
+        return Config(self.dataset, datasets.OPCLASSES[self.opclass], "filters")
+
+
+@dataclass(frozen=True)
 class Plan:
     entries: tuple[Entry, ...]
     ceilings: tuple[Ceiling, ...]
+    filtered: tuple[Filtered, ...] = ()
 
 
 # Enough for the figures at recall 0.99, and a ladder with few values for the series.
@@ -131,7 +149,8 @@ def quick() -> Plan:
         *by_dimensions("hnsw", (32, 128, 512, 2000), 5, "d hnsw clustered"),
     ]
     ceilings = (Ceiling("glove100k", "cosine", 200, 300), Ceiling("fashion", "l2", 200, 300))
-    return Plan(tuple(entries), ceilings)
+    filtered = (Filtered("glove100k", "vector_cosine_ops", 60), Filtered("fashion", "vector_l2_ops", 60))
+    return Plan(tuple(entries), ceilings, filtered)
 
 
 def full() -> Plan:
@@ -211,7 +230,12 @@ def full() -> Plan:
         Ceiling("fashion", "l2", 300, 300),
         Ceiling("clustered768x100k", "l2", 300, 300),
     )
-    return Plan(tuple(entries), ceilings)
+    filtered = (
+        Filtered("glove341k", "vector_cosine_ops", 100),
+        Filtered("fashion", "vector_l2_ops", 100),
+        Filtered("clustered768x100k", "vector_l2_ops", 100),
+    )
+    return Plan(tuple(entries), ceilings, filtered)
 
 
 PLANS = {"quick": quick, "full": full}

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import textwrap
 from html import escape
 from pathlib import Path
 
-from benches.index import charts, figures, searching
+from benches.index import charts, figures, filtering, searching
 from benches.index.charts import Series
 from benches.index.figures import SIDES, Figure, Growth, ratio_shown, shown
 
 NAMES = {"theirs": "pgvector", "ours": "ours"}
+# Of prose in RESULTS.md.
+COLUMNS = 120
 RECALL_AXIS = ("recall@10", "queries per second of one core", True)
 
 PAGE_STYLE = """
@@ -184,7 +187,7 @@ def setting_lines(environment: dict) -> str:
 
 
 def machine(environment: dict) -> str:
-    versions = ", ".join(f"{NAMES[side]} {version}" for side, version in environment["versions"].items())
+    versions = ", ".join(f"{name} {environment['versions'][side]}" for side, name in NAMES.items())
     return (
         f"PostgreSQL {environment['server']}, {versions}; {environment['cpu']}, {environment['cores']} cores, "
         f"{environment['memory_bytes'] / 2**30:.0f} GiB, Linux {environment['kernel']}"
@@ -208,6 +211,12 @@ METHOD = """Both systems ran on the same server binary with the same rows, optio
 neighbours (k = 10, ties count as right). CPU is the kernel's account of the backend, its threads and its parallel workers: wall time on a shared machine tells about its
 neighbours. "Queries per second of one core" is the inverse of the CPU of a query; libraries in process answer without SQL, pages or transactions, and stand for the
 ceiling. A ratio below 1 means less of it in ours; what is worse in ours is printed like the rest."""
+
+FILTERS_SAID = """CPU µs of a query with a condition and LIMIT 10, less that of ten rows by primary key; in brackets its
+recall among the rows that match, and how many queries had as many rows as there are, where not all had. Settings are the
+default ones, but for pgvector's iterative scans. Shares match at random; near are the rows of the query's own
+neighbourhood, far those of one away from it. "To all rows" is over the same index without a condition; pgvector's best
+is the cheapest of its three ways with a recall of 0.9."""
 
 
 def html(content: dict) -> str:
@@ -348,6 +357,17 @@ def results(content: dict) -> str:
     ]
     for entry in entries:
         lines += [f"## {title_of(entry)}", "", *markdown_table(entry), "", said_of(content, entry), ""]
+    for found in content.get("filters", []):
+        lines += [
+            f"## Filters, {found['dataset']} ({found['rows']:,} × {found['dim']}), {found['opclass']}",
+            "",
+            FILTERS_SAID.replace("\n", " "),
+            "",
+            *filtering.table(found),
+            "",
+            filtering.built_line(found),
+            "",
+        ]
     if content["ceilings"]:
         lines += ["## In process, without a database", "", *ceiling_table(content), ""]
     grown = figures.growths(content["entries"])
@@ -362,7 +382,14 @@ def results(content: dict) -> str:
             "![growth](plots/growth.svg)",
             "",
         ]
-    return "\n".join(lines).rstrip() + "\n"
+    return "\n".join(part for line in lines for part in wrapped(line)).rstrip() + "\n"
+
+
+def wrapped(line: str) -> list[str]:
+    """A paragraph in columns; tables, titles and pictures stay as they are."""
+    if len(line) <= COLUMNS or line.startswith(("|", "#", "!")):
+        return [line]
+    return textwrap.wrap(line, COLUMNS, break_long_words=False, break_on_hyphens=False)
 
 
 def write(content: dict, directory: Path) -> Path:

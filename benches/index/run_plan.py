@@ -18,9 +18,9 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
-from benches.index import ceilings, datasets, figures, phases, report, servers, tables
+from benches.index import ceilings, datasets, figures, filtering, phases, report, servers, tables
 from benches.index import plan as plans
-from benches.index.plan import Ceiling, Entry
+from benches.index.plan import Ceiling, Entry, Filtered
 from vector_testing.paths import ROOT
 
 
@@ -112,7 +112,8 @@ class Run:
 
     def measure(self) -> None:
         wanted = [entry for entry in self.plan.entries if self.wants(entry.name)]
-        if wanted:
+        filtered = [filtered for filtered in self.plan.filtered if self.wants(filtered.name)]
+        if wanted or filtered:
             with ExitStack() as stack:
                 clusters = {
                     side: stack.enter_context(
@@ -130,6 +131,10 @@ class Run:
                     names = {entry.name, second_name(entry.name)}
                     kept = [e for e in self.content["entries"] if e["name"] not in names]
                     self.content["entries"] = kept + by_layout(found)
+                    self.save()
+                for one in filtered:
+                    servers.note(f"\n{one.name}, {time.strftime('%H:%M:%S')}")
+                    self.measure_filtered(one, clusters)
                     self.save()
         for ceiling in self.plan.ceilings if self.wants("ceilings") else ():
             self.measure_ceilings(ceiling)
@@ -171,6 +176,21 @@ class Run:
             "took_s": round(time.monotonic() - began, 1),
             "sides": sides,
         }
+
+    def measure_filtered(self, filtered: Filtered, clusters: dict) -> None:
+        config = filtered.config
+        dataset = datasets.load(filtered.dataset, config.opclass.kind, filtered.queries)
+        try:
+            for side in ("theirs", "second"):
+                servers.load_table(clusters[side], config, dataset)
+            found = filtering.measure(clusters, config, dataset)
+        finally:
+            for cluster in clusters.values():
+                servers.drop_database(cluster, config.key)
+        found |= {"commit": self.commit, "at": time.strftime("%Y-%m-%d %H:%M:%S"), "load": os.getloadavg()[1]}
+        kept = [other for other in self.content.get("filters", []) if other["dataset"] != filtered.dataset]
+        self.content["filters"] = [*kept, found]
+        print("\n".join([filtered.name, filtering.built_line(found), *filtering.table(found)]), flush=True)
 
     def measure_ceilings(self, ceiling: Ceiling) -> None:
         servers.note(f"\nlibraries in process on {ceiling.dataset}, {time.strftime('%H:%M:%S')}")
@@ -220,6 +240,8 @@ def ratios(content: dict) -> str:
     grown = figures.growths(content["entries"])
     if grown:
         out.append("\nGrowth: exponents of rows n and dimensions d\n" + "\n".join(report.growth_table(grown)))
+    for found in content.get("filters", []):
+        out += [f"\nFilters, {found['dataset']}", filtering.built_line(found), *filtering.table(found)]
     if content["ceilings"]:
         out.append("\nIn process\n" + "\n".join(report.ceiling_table(content)))
     return "\n".join(out)

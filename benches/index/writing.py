@@ -53,6 +53,15 @@ def writer(cluster: Cluster, name: str, config: Config) -> Session:
     return session
 
 
+def bare_writer(cluster: Cluster, name: str, config: Config) -> Session:
+    """The same into a table with the same rows and no index but that of the primary key."""
+    session = servers.connect(cluster, name)
+    session.must("CREATE TABLE bare (LIKE items INCLUDING STORAGE, PRIMARY KEY (id))")
+    session.must("INSERT INTO bare SELECT * FROM items")
+    session.prepare("add", INSERT.format(type=config.opclass.parameter_type).replace("items", "bare"))
+    return session
+
+
 def recall_after(cluster: Cluster, name: str, config: Config, dataset: datasets.Dataset, truth: Truth) -> float:
     searcher = searching.Searcher(cluster, config, dataset, dbname=name)
     try:
@@ -67,40 +76,46 @@ def with_rows(dataset: datasets.Dataset, rows: np.ndarray) -> datasets.Dataset:
 
 
 def insert(clusters: dict[str, Cluster], config: Config, dataset: datasets.Dataset, count: int) -> dict[str, dict]:
-    """Backend CPU of a row inserted by a prepared statement with binary parameters, many rows to a transaction."""
+    """Backend CPU of a row inserted by a prepared statement with binary parameters, many rows to a transaction; and of
+    the same without the index, in turns.
+    """
     values, rows = parameters(dataset, count + TURN)
     spent: dict[str, list[float]] = {side: [] for side in clusters}
+    floor: dict[str, list[float]] = {side: [] for side in clusters}
     out: dict[str, dict] = {}
     with copies(clusters, config) as name:
         sessions = {side: writer(cluster, name, config) for side, cluster in clusters.items()}
+        bare = {side: bare_writer(cluster, name, config) for side, cluster in clusters.items()}
         try:
-            with servers.on_one_core(list(sessions.values())):
-                log = {}
+            with servers.on_one_core([*sessions.values(), *bare.values()]):
+                log = dict.fromkeys(sessions, 0)
                 for number, low in enumerate(range(0, count + TURN, TURN)):
                     for side in sessions if number % 2 else reversed(sessions):
-                        session = sessions[side]
-                        if number == 1:
+                        for session, into in ((sessions[side], spent), (bare[side], floor)):
+                            before = servers.wal_position(session)
+                            session.must("BEGIN")
+                            cpu = session.cpu()
+                            for value in values[low : low + TURN]:
+                                session.execute("add", value)
+                            cpu = session.cpu() - cpu
+                            session.must("COMMIT")
                             # The first turn only warms up.
-                            log[side] = servers.wal_position(session)
-                        session.must("BEGIN")
-                        cpu = session.cpu()
-                        for value in values[low : low + TURN]:
-                            session.execute("add", value)
-                        cpu = session.cpu() - cpu
-                        session.must("COMMIT")
-                        if number:
-                            spent[side].append(cpu / len(values[low : low + TURN]) * 1e6)
+                            if number:
+                                into[side].append(cpu / len(values[low : low + TURN]) * 1e6)
+                                log[side] += servers.wal_position(session) - before if into is spent else 0
             for side, session in sessions.items():
                 out[side] = {
                     "rows": count,
                     "cpu_us": statistics.mean(spent[side]),
                     "cpu_us_median_turn": statistics.median(spent[side]),
                     "cpu_us_turns": spent[side],
-                    "wal_bytes_per_row": (servers.wal_position(session) - log[side]) / count,
+                    "floor_us": statistics.mean(floor[side]),
+                    "cpu_less_floor_us": statistics.mean(spent[side]) - statistics.mean(floor[side]),
+                    "wal_bytes_per_row": log[side] / count,
                     "index_bytes": servers.number(session, "SELECT pg_relation_size('embedding_idx')"),
                 }
         finally:
-            for session in sessions.values():
+            for session in (*sessions.values(), *bare.values()):
                 session.close()
         grown = with_rows(dataset, rows)
         truth = Truth(grown, config.opclass.metric)
@@ -109,14 +124,30 @@ def insert(clusters: dict[str, Cluster], config: Config, dataset: datasets.Datas
     return out
 
 
+def near_one(dataset: datasets.Dataset, values: list[list[bytes]]) -> list[list[bytes]]:
+    """The same ids with rows of the table next to each other in space: all go to one list."""
+    base = np.asarray(dataset.base, dtype=np.float32)
+    near = np.argsort(((base - base[0]) ** 2).sum(axis=1))[:50]
+    rows = [datasets.binary_value(dataset.kind, dataset.base[n]) for n in near]
+    return [[key, rows[n % len(rows)]] for n, (key, _) in enumerate(values)]
+
+
 def writers(
-    clusters: dict[str, Cluster], config: Config, dataset: datasets.Dataset, count: int, clients: int, rounds: int = 4
+    clusters: dict[str, Cluster],
+    config: Config,
+    dataset: datasets.Dataset,
+    count: int,
+    clients: int,
+    rounds: int = 4,
+    crowded: bool = False,
 ) -> dict[str, dict]:
-    """Several writers at once, every row a transaction. The sides take turns, each has the machine to itself while it
-    runs.
+    """Several writers at once, every row a transaction; all rows next to each other in space where it is to be crowded.
+    The sides take turns, each has the machine to itself while it runs.
     """
     share = max(1, count // (rounds * clients))
     values, _ = parameters(dataset, share * rounds * clients)
+    if crowded:
+        values = near_one(dataset, values)
     wall: dict[str, list[float]] = {side: [] for side in clusters}
     cpu: dict[str, list[float]] = {side: [] for side in clusters}
     with copies(clusters, config) as name:

@@ -6,19 +6,23 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::{self, ForkNumber, PROGRESS_CREATEIDX_SUBPHASE, PROGRESS_CREATEIDX_TUPLES_DONE};
-use vector_index::filter::put_item;
+use vector_index::filter::{Packings, put_packed};
 use vector_index::hnsw::build::{Builder, Params, Pushed};
 use vector_index::hnsw::choice::{has_inline, max_dims};
-use vector_index::hnsw::format::{Form, Graph, Layout, inline_form, write_index, write_merged};
+use vector_index::hnsw::format::{
+    Form, Graph, Layout, add_included, begin_included, inline_form, write_index, write_merged,
+};
 use vector_index::hnsw::inline::meta::InlineMeta;
 use vector_index::hnsw::inline::parts::Spilled;
 use vector_index::hnsw::inline::scan::{Index, Shared};
 use vector_index::hnsw::meta::{META_BLOCK, MetaPage};
 use vector_index::hnsw::params::max_level;
+use vector_index::included::{HEAD, size_of_values};
 use vector_index::quant::space::CodedSpace;
 use vector_index::space::{AnySpace, ValueBuf};
-use vector_index::storage::page::{Corruption, Tid};
+use vector_index::storage::page::{Corruption, Damage, Tid};
 use vector_index::with_space;
+use vector_index::work::memory::resize;
 use vector_index::work::runs::Runs;
 use vector_index::work::workers::{Idle, Workers};
 
@@ -32,9 +36,10 @@ use crate::pg::build as pg_build;
 use crate::pg::columns::Columns;
 use crate::pg::ereport::{self, IntoReport, Report};
 use crate::pg::guc;
+use crate::pg::included::{Included, Refused};
 use crate::pg::relation::Rel;
 use crate::pg::spill::Spill;
-use crate::pg::table_scan::scan_keyed_table;
+use crate::pg::table_scan::{Beside, Further, scan_whole_table};
 use crate::pg::threads::{self, Backend};
 
 /// Phases of pg_stat_progress_create_index; 1 is the server's own.
@@ -57,6 +62,7 @@ struct Shape {
     layout: Layout,
     dims: i32,
     columns: Columns,
+    filters: Packings,
     m: usize,
     ef_construction: usize,
 }
@@ -80,7 +86,7 @@ impl Shape {
         }
         let options = options::of(index);
         let columns = filter_columns(index)?;
-        let layout = layout_of(&op, dims, &columns, &options)?;
+        let layout = layout_of(index, &op, &columns, &options)?;
         let most = max_dims(layout, op.kind);
         if dims > most {
             let code = Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED;
@@ -105,6 +111,7 @@ impl Shape {
             layout,
             dims,
             columns,
+            filters: options.packings(&columns),
             m: options.m as usize,
             ef_construction: options.ef_construction as usize,
         })
@@ -112,13 +119,12 @@ impl Shape {
 
     fn form(&self) -> Form {
         let meta = MetaPage::new(self.dims as u32, self.m as u16, self.ef_construction as u16);
-        let (seed, filter_size) = (options::build_seed(), self.columns.bytes());
-        Form { layout: self.layout, meta, seed, filter_size }
+        Form { layout: self.layout, meta, seed: options::build_seed(), filters: self.filters }
     }
 
     /// The space of values with their filter keys.
     fn space(&self) -> AnySpace {
-        self.op.space(self.dims).of_items(self.columns.bytes())
+        self.op.space(self.dims).of_items(self.filters.bytes())
     }
 }
 
@@ -139,6 +145,7 @@ pub fn build_empty(index: Rel<'_>) -> Result<(), Error> {
         write_index(&shape.form(), &mut blocks, space, None, &mut Workers::new(0, &mut Idle), 0)
     })
     .map_err(|c| corrupted(index, c))?;
+    expect_included(&mut blocks, index.columns() > index.key_columns())?;
     pg_build::log_fork(index, ForkNumber::INIT_FORKNUM);
     Ok(())
 }
@@ -155,6 +162,10 @@ struct Building<'b, S: CodedSpace> {
     /// all rows, when the graph is built in parts
     parts: Option<Parts>,
     files: Spill,
+    /// values of INCLUDE columns, row by row, to be written when the graph is
+    included: Option<Spill>,
+    /// those of them that are written at once
+    batch: Vec<u8>,
     /// for rows that go in one by one
     inserter: Inserter,
     /// for values brought to unit length
@@ -210,27 +221,39 @@ fn build_in<S: CodedSpace>(call: &BuildCall<'_>, shape: Shape, space: S) -> Resu
         builder: Some(builder),
         parts: None,
         files: Spill::new(),
+        included: (index.columns() > index.key_columns()).then(Spill::new),
+        batch: Vec::new(),
         inserter: Inserter::new(seed),
         buffer: ValueBuf::new(),
         item: ValueBuf::new(),
         rows: 0,
     };
+    let included = Included::of(index);
+    let further = Further { columns: &shape.columns, included: included.as_ref() };
     let heap_rows =
-        scan_keyed_table(heap, index, call.info, &shape.columns, &mut |row, value, keys| match value {
-            Some(value) => building.add(row, value, keys).map_err(IntoReport::into_report),
+        scan_whole_table(heap, index, call.info, further, &mut |row, value, beside| match value {
+            Some(value) => building.add(row, value, beside).map_err(IntoReport::into_report),
             None => Ok(()),
         });
     building.finish_graph()?;
+    building.finish_included()?;
     building.blocks.count_hits();
     Ok(Built { heap_rows, index_rows: building.rows as f64 })
 }
 
 impl<S: CodedSpace> Building<'_, S> {
     /// Adds a row of the table.
-    fn add(&mut self, row: Tid, value: &[u8], keys: &[u64]) -> Result<(), Error> {
+    fn add(&mut self, row: Tid, value: &[u8], beside: Beside<'_>) -> Result<(), Error> {
         let Some(mut value) = self.shape.op.form(value, &mut self.buffer)? else { return Ok(()) };
-        if !keys.is_empty() {
-            put_item(value, keys, &mut self.item)?;
+        if let Some(size) = beside.too_large {
+            let report = Refused::TooLarge(size).report(self.blocks.relation());
+            return Err(Error::Report(Box::new(report)));
+        }
+        if let Some(included) = &mut self.included {
+            included.write(beside.included);
+        }
+        if !beside.keys.is_empty() {
+            put_packed(value, beside.keys, &mut self.item)?;
             value = self.item.bytes();
         }
         if let Some(builder) = &mut self.builder {
@@ -262,6 +285,7 @@ impl<S: CodedSpace> Building<'_, S> {
                     self.graph.space,
                     self.builder.take(),
                 )?;
+                expect_included(&mut self.blocks, self.included.is_some())?;
                 let opened = open(self.blocks.relation(), &mut self.blocks)?;
                 self.inserter.set_index(&opened);
             }
@@ -290,6 +314,7 @@ impl<S: CodedSpace> Building<'_, S> {
         let written = write_merged(&formed, &mut self.blocks, space, &merged, files, &mut workers);
         written.map_err(|c| corrupted(relation, c))?;
         drop(workers);
+        expect_included(&mut self.blocks, self.included.is_some())?;
         if merged.left_over() > 0 {
             let opened = open(relation, &mut self.blocks)?;
             self.inserter.set_index(&opened);
@@ -307,12 +332,65 @@ impl<S: CodedSpace> Building<'_, S> {
         Ok(())
     }
 
+    /// Writes the values of INCLUDE columns, behind the graph and the rows that were inserted one by one.
+    fn finish_included(&mut self) -> Result<(), Error> {
+        let Building { blocks, included, batch, .. } = self;
+        let Some(values) = included else { return Ok(()) };
+        let index = blocks.relation();
+        let opened = open(index, blocks)?;
+        values.end_run();
+        resize(batch, INCLUDED_AT_ONCE, 0)?;
+        let mut filled = 0;
+        loop {
+            let read = Runs::read(values, 0, batch.get_mut(filled..).unwrap_or_default());
+            filled += read;
+            let whole = whole_values(batch.get(..filled).unwrap_or_default());
+            if whole == 0 {
+                break;
+            }
+            let added = add_included(&opened, blocks, batch.get(..whole).unwrap_or_default());
+            added.map_err(|c| corrupted(index, c))?;
+            batch.copy_within(whole..filled, 0);
+            filled -= whole;
+        }
+        Runs::clear(values);
+        if filled > 0 {
+            let damage = Damage::internal("temporary file with other values than were written");
+            return Err(corrupted(index, damage.on(META_BLOCK)));
+        }
+        Ok(())
+    }
+
     fn finish_graph(&mut self) -> Result<(), Error> {
         if let Some(parts) = self.parts.take() {
             return self.finish_parts(parts);
         }
-        finish_graph(&mut self.blocks, self.shape, self.params, self.graph.space, self.builder.take())
+        let Some(builder) = self.builder.take() else { return Ok(()) };
+        finish_graph(&mut self.blocks, self.shape, self.params, self.graph.space, Some(builder))?;
+        expect_included(&mut self.blocks, self.included.is_some())
     }
+}
+
+/// Makes the index that was just written one with INCLUDE columns, if it is to be: before it is opened.
+fn expect_included(blocks: &mut IndexBlocks<'_>, included: bool) -> Result<(), Error> {
+    let index = blocks.relation();
+    if included { begin_included(blocks).map_err(|c| corrupted(index, c)) } else { Ok(()) }
+}
+
+/// Bytes of values of INCLUDE columns that are written at once.
+const INCLUDED_AT_ONCE: usize = 16 << 10;
+
+/// Bytes of the whole values that the bytes begin with.
+fn whole_values(bytes: &[u8]) -> usize {
+    let mut whole = 0;
+    while let Some(rest) = bytes.get(whole..).filter(|rest| rest.len() >= HEAD) {
+        let size = size_of_values(rest);
+        if size < HEAD || size > rest.len() {
+            break;
+        }
+        whole += size;
+    }
+    whole
 }
 
 /// Moves the rows so far to temporary files, when the graph can be built in parts.

@@ -17,7 +17,7 @@ pub fn estimate(call: &CostCall) -> Result<Cost, Error> {
     }
     let generic = call.generic();
     let opened = call.with_index(|index| open(index, &mut IndexBlocks::new(index)))?;
-    if opened.filter_size() > 0 && call.filtered() {
+    if !opened.filters().is_empty() && call.filtered() {
         return Ok(filtered(call, &generic, &opened));
     }
     let (counted, ratio) =
@@ -43,24 +43,31 @@ pub fn estimate(call: &CostCall) -> Result<Cost, Error> {
     })
 }
 
-/// Estimates a scan with conditions: it searches the graph, or it passes over the filter keys and scores what matches,
-/// whichever is cheaper; who asks for all rows that match gets them from a pass.
+/// Estimates a scan with conditions: it searches the graph, or it goes over the run of entries that the conditions on
+/// one filter column leave, of those with runs that which leaves the fewest, and scores the nearest that match,
+/// whichever is cheaper; who asks for all rows that match gets them from the run.
 fn filtered(call: &CostCall, generic: &GenericCosts, opened: &Opened) -> Cost {
     let (pages, tuples) = (call.index_pages(), call.tuples());
     let (cpu_tuple, cpu_operator) = call.cpu_costs();
+    let random = generic.spc_random_page_cost;
     let matching = (tuples * generic.indexSelectivity).max(1.0);
     let ef_search = filtered_ef_search(f64::from(options::ef_search()), generic.indexSelectivity);
     let ef_search = ef_search.min(tuples.max(1.0));
     let (counted, ratio) = opened.expected(tuples, pages, ef_search);
     let read = counted * ratio;
-    let search = read * (generic.spc_random_page_cost + cpu_tuple);
-    let (share, key_pages) = opened.expected_of_pass(tuples, pages, matching);
-    let scored = pages * share * generic.spc_random_page_cost + matching * (cpu_tuple + cpu_operator);
-    let pass = key_pages * call.seq_page_cost() + tuples * cpu_operator + scored;
-    let startup = search.min(pass);
+    let search = read * (random + cpu_tuple);
+
+    // filter columns follow the vector
+    let shares = (1..).take(opened.filters().runs()).map(|column| call.share_of(column));
+    let entries = (tuples * shares.fold(1.0, f64::min)).max(matching);
+    let run = opened.expected_of_run(pages, entries, matching);
+    let met = random + run.leaves * call.seq_page_cost() + entries * cpu_operator;
+    let first = met + run.first * random + run.scored * (cpu_tuple + cpu_operator);
+    let all = met + run.all * random + matching * (cpu_tuple + cpu_operator);
+    let startup = search.min(first);
     Cost {
         startup,
-        total: startup.max(pass) + matching * cpu_tuple,
+        total: startup.max(all) + matching * cpu_tuple,
         selectivity: generic.indexSelectivity,
         correlation: generic.indexCorrelation,
         pages: read.min(pages),

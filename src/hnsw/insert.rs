@@ -2,18 +2,21 @@
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
-use vector_index::filter::{MAX_COLUMNS, put_item};
-use vector_index::hnsw::format::{self, Graph, Opened, Workspace};
+use vector_index::filter::{MAX_PACKED, put_packed};
+use vector_index::hnsw::format::{self, Graph, Opened, Workspace, add_included};
 use vector_index::quant::space::CodedSpace;
 use vector_index::space::ValueBuf;
+use vector_index::storage::blocks::BlockStore;
 use vector_index::storage::page::Tid;
 use vector_index::with_space;
+use zerocopy::IntoBytes;
 
 use super::{corrupted, open, opened_columns, operator_class, options, space_of};
 use crate::error::Error;
 use crate::pg::backend::PerBackend;
 use crate::pg::blocks::IndexBlocks;
 use crate::pg::columns::RowColumns;
+use crate::pg::included::Included;
 use crate::pg::relation::Rel;
 
 /// What inserts of this backend reuse.
@@ -23,6 +26,8 @@ pub struct Inserter {
     buffer: ValueBuf,
     /// for values with filter keys
     item: ValueBuf,
+    /// for values of INCLUDE columns
+    included: Vec<u64>,
     rng: SmallRng,
 }
 
@@ -33,6 +38,7 @@ impl Inserter {
             workspace: Workspace::new(),
             buffer: ValueBuf::new(),
             item: ValueBuf::new(),
+            included: Vec::new(),
             rng: SmallRng::seed_from_u64(seed),
         }
     }
@@ -66,16 +72,24 @@ fn insert_formed(
     row: Tid,
 ) -> Result<(), Error> {
     let index = blocks.relation();
-    let Inserter { workspace, buffer, item, rng } = inserter;
+    let Inserter { workspace, buffer, item, included, rng } = inserter;
     let opened = open(index, blocks)?;
     let op = operator_class(index)?.keeping_lengths(opened.layout().keeps_lengths());
     let Some(mut value) = op.form(value, buffer)? else { return Ok(()) };
-    if opened.filter_size() > 0 || index.key_columns() > 1 {
+    if !opened.filters().is_empty() || index.key_columns() > 1 {
         let filters = opened_columns(index, &opened)?;
-        let mut keys = [0; MAX_COLUMNS];
+        let mut keys = [0; MAX_PACKED];
         filters.keys(columns, &mut keys);
-        put_item(value, keys.get(..filters.len()).unwrap_or_default(), item)?;
+        put_packed(value, keys.get(..filters.packings().bytes()).unwrap_or_default(), item)?;
         value = item.bytes();
+    }
+    if let Some(columns_kept) = Included::of(index) {
+        let kept = columns_kept.keep(columns, row, included);
+        columns_kept.free();
+        kept.map_err(|refused| Error::Report(Box::new(refused.report(index))))?;
+        // nothing leads to them before the row is there
+        add_included(&opened, blocks, included.as_bytes()).map_err(|c| corrupted(index, c))?;
+        blocks.fault_point("hnsw.insert.included").map_err(|c| corrupted(index, c))?;
     }
     workspace.set_index(&opened);
     let meta = opened.meta;

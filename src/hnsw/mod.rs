@@ -13,7 +13,6 @@ use core::ffi::CStr;
 
 use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::{self, Datum};
-use vector_index::filter::MAX_COLUMNS;
 use vector_index::hnsw::choice::{automatic, has_inline};
 use vector_index::hnsw::format::{self, Cache, Layout, Opened};
 use vector_index::hnsw::meta::META_BLOCK;
@@ -21,14 +20,15 @@ use vector_index::space::AnySpace;
 use vector_index::storage::page::{Corruption, Damage, Tid};
 
 use crate::error::Error;
+use crate::filters::{self, Further};
 use crate::layout::{self, Wanted};
 use crate::opclass::{OpClass, VectorMethod};
 use crate::pg::alter::{self, Watched};
-use crate::pg::am::{self, AccessMethod, BuildCall, Built, Cost, CostCall, ScanCall};
+use crate::pg::am::{self, AccessMethod, BuildCall, Built, Cost, CostCall, Returned, ScanCall};
 use crate::pg::backend::PerBackend;
 use crate::pg::blocks::{IndexBlocks, PAGE_SIZE};
 use crate::pg::call::Call;
-use crate::pg::columns::{Columns, Refused, RowColumns};
+use crate::pg::columns::{Columns, RowColumns};
 use crate::pg::ereport::{IntoReport, Report};
 use crate::pg::relation::Rel;
 use crate::pg::vacuum::BulkDelete;
@@ -42,6 +42,7 @@ impl AccessMethod for Hnsw {
     const NAME: &'static str = "hnsw";
     const SUPPORT_FUNCTIONS: u16 = 3;
     const FILTER_COLUMNS: bool = true;
+    const INCLUDE_COLUMNS: bool = true;
     type Error = Error;
     type Scan = scan::HnswScan;
 
@@ -88,6 +89,22 @@ impl AccessMethod for Hnsw {
     fn next(scan: &mut scan::HnswScan, call: ScanCall<'_>) -> Result<Option<Tid>, Error> {
         scan.next(call)
     }
+
+    fn can_return(index: Rel<'_>, column: usize) -> bool {
+        // an index that is being built has no meta page yet, and damage is told by whoever scans it
+        let opened = open(index, &mut IndexBlocks::new(index));
+        let own = opened.is_ok_and(|opened| opened.layout() == Layout::Inline);
+        let returns = |n| filter_columns(index).is_ok_and(|columns| columns.returns(n));
+        own && (column >= index.key_columns() || column.checked_sub(1).is_none_or(returns))
+    }
+
+    fn end_scan(scan: &mut scan::HnswScan) {
+        scan.release();
+    }
+
+    fn values(scan: &mut scan::HnswScan, call: ScanCall<'_>, row: &mut Returned) -> Result<bool, Error> {
+        scan.values(call, row)
+    }
 }
 
 impl VectorMethod for Hnsw {
@@ -106,12 +123,7 @@ pub fn handler(_: Call<'_>) -> Result<Datum, Error> {
 /// # Errors
 /// One that is not this extension's.
 fn operator_class(index: Rel<'_>) -> Result<OpClass, Error> {
-    OpClass::of::<Hnsw>(index).map_err(|error| match error {
-        Error::Message(code, message) if Columns::could_have_first(index) => {
-            Error::Hinted(code, message, "The vector is the first column, and filter columns follow it.")
-        }
-        other => other,
-    })
+    filters::operator_class::<Hnsw>(index)
 }
 
 /// The filter columns of an index.
@@ -119,17 +131,7 @@ fn operator_class(index: Rel<'_>) -> Result<OpClass, Error> {
 /// # Errors
 /// Columns that cannot be filter columns.
 fn filter_columns(index: Rel<'_>) -> Result<Columns, Error> {
-    Columns::of(index).map_err(|refused| match refused {
-        Refused::TooMany => Error::Message(
-            PgSqlErrorCode::ERRCODE_TOO_MANY_COLUMNS,
-            format!("hnsw indexes have at most {MAX_COLUMNS} filter columns"),
-        ),
-        Refused::Type(column) => Error::Hinted(
-            PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
-            format!("column {column} of index \"{}\" cannot be a filter column", index.name()),
-            "The vector is the first column. Those that follow it have the default operator classes of their types.",
-        ),
-    })
+    filters::of::<Hnsw>(index)
 }
 
 /// The same of an index that was opened: its records have a key for each.
@@ -137,42 +139,40 @@ fn filter_columns(index: Rel<'_>) -> Result<Columns, Error> {
 /// # Errors
 /// Others than its records have.
 fn opened_columns(index: Rel<'_>, opened: &Opened) -> Result<Columns, Error> {
-    let columns = filter_columns(index)?;
-    if columns.bytes() == opened.filter_size() {
-        Ok(columns)
-    } else {
-        Err(corrupted(index, Damage::at(0, "other filter columns than its table").on(META_BLOCK)))
-    }
+    let columns = filters::of::<Hnsw>(index)?;
+    let present = opened.filters();
+    filters::same::<Hnsw>(index, columns.packings().with_runs(present.runs()) == present, META_BLOCK)?;
+    Ok(columns)
 }
 
 /// The space of an index's values, with keys behind them.
 fn space_of(op: &OpClass, opened: &Opened) -> AnySpace {
     // dimensions of an index of this format fit an i32
     let dims = i32::try_from(opened.meta.dimensions).unwrap_or(i32::MAX);
-    op.space(dims).of_items(opened.filter_size())
+    op.space(dims).of_items(opened.filters().bytes())
 }
 
-/// The layout that an index is built with.
+/// The layout that an index is built with, which has these filter columns.
 ///
 /// # Errors
 /// A layout that was asked for by name, and does not hold such values.
-fn layout_of(op: &OpClass, dims: i32, columns: &Columns, options: &HnswOptions) -> Result<Layout, Error> {
+fn layout_of(
+    index: Rel<'_>,
+    op: &OpClass,
+    columns: &Columns,
+    options: &HnswOptions,
+) -> Result<Layout, Error> {
     let possible = has_inline(op.kind, op.metric);
     let wanted = options.layout;
+    let included = index.columns() > index.key_columns();
     match wanted {
-        Wanted::Auto | Wanted::PreferOwn if possible && !columns.is_empty() => Ok(Layout::Inline),
-        Wanted::Auto | Wanted::PreferOwn | Wanted::Pgvector if !columns.is_empty() => Err(if possible {
-            Error::Hinted(
-                PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
-                "layout pgvector does not support filter columns".to_owned(),
-                "Use WITH (layout = inline).",
-            )
-        } else {
-            Error::Fixed(
-                PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
-                "hnsw does not support filter columns beside this operator class",
-            )
-        }),
+        Wanted::Auto | Wanted::PreferOwn if possible && (included || !columns.is_empty()) => {
+            Ok(Layout::Inline)
+        }
+        Wanted::Auto | Wanted::PreferOwn | Wanted::Pgvector if included || !columns.is_empty() => {
+            let what = if columns.is_empty() { Further::Include } else { Further::Filter };
+            Err(filters::refused::<Hnsw>(what, possible.then_some("Use WITH (layout = inline).")))
+        }
         Wanted::Own if !possible => Err(Error::Hinted(
             PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
             "layout inline does not support this operator class".to_owned(),
@@ -182,7 +182,7 @@ fn layout_of(op: &OpClass, dims: i32, columns: &Columns, options: &HnswOptions) 
         Wanted::PreferOwn if possible => Ok(Layout::Inline),
         Wanted::Auto => {
             // neither is below zero where an index can be made
-            let (dims, m) = (dims.max(0) as usize, options.m.max(0) as usize);
+            let (dims, m) = (index.typmod(0).max(0) as usize, options.m.max(0) as usize);
             Ok(automatic(op.kind, op.metric, dims, m, PAGE_SIZE))
         }
         Wanted::PreferOwn | Wanted::Pgvector => Ok(Layout::V1),
@@ -192,14 +192,18 @@ fn layout_of(op: &OpClass, dims: i32, columns: &Columns, options: &HnswOptions) 
 /// What there is to watch when storage parameters are altered.
 pub const WATCHED: Watched = Watched { method: c"hnsw", options: &options::OPTIONS, altered };
 
-/// The layout that an index is to have may have been altered: says so when it is not what the index has.
+/// The layout or the runs that an index is to have may have been altered: says so when they are not what it has.
 fn altered(index: Rel<'_>, before: &alter::Values, after: &alter::Values) -> Result<(), Report> {
-    let Some(options) = options::altered_layout(before, after) else { return Ok(()) };
+    let Some(options) = options::altered_pages(before, after) else { return Ok(()) };
     let look = || {
-        let wanted = layout_of(&operator_class(index)?, index.typmod(0), &filter_columns(index)?, &options)?;
-        let present = open(index, &mut IndexBlocks::new(index))?.layout();
-        if present != wanted {
-            layout::tell_unchanged(&index.name(), present.name());
+        let columns = filter_columns(index)?;
+        let wanted = layout_of(index, &operator_class(index)?, &columns, &options)?;
+        let opened = open(index, &mut IndexBlocks::new(index))?;
+        if opened.layout() != wanted {
+            layout::tell_unchanged(&index.name(), opened.layout().name());
+        } else if opened.filters().runs() != options.packings(&columns).runs() {
+            let (name, runs) = (index.name(), opened.filters().runs());
+            layout::tell(&format!("index \"{name}\" keeps its runs, {runs}, until it is rebuilt"));
         }
         Ok::<_, Error>(())
     };
@@ -224,6 +228,9 @@ fn open(index: Rel<'_>, blocks: &mut IndexBlocks<'_>) -> Result<Opened, Error> {
         && operator_class(index)?.kind != kind
     {
         return Err(corrupted(index, Damage::at(0, "values of another type than its column").on(META_BLOCK)));
+    }
+    if opened.has_included() != (index.columns() > index.key_columns()) {
+        return Err(corrupted(index, Damage::at(0, "other INCLUDE columns than its table").on(META_BLOCK)));
     }
     Ok(opened)
 }

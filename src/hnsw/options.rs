@@ -2,11 +2,13 @@
 
 use pgrx::guc::GucSetting;
 use pgrx::pg_sys::{self, Datum};
+use vector_index::filter::Packings;
 use vector_index::hnsw::params;
 use vector_index::hnsw::scan::{IterativeScan, ScanSettings};
 
 use crate::layout::{self, Wanted};
 use crate::pg::alter;
+use crate::pg::columns::Columns;
 use crate::pg::guc::{self, Choices};
 use crate::pg::relation::Rel;
 use crate::pg::reloptions::{Choice, Options, StorageParameter, Values};
@@ -18,9 +20,10 @@ struct Stored {
     m: i32,
     ef_construction: i32,
     layout: i32,
+    runs: i32,
 }
 
-const _: () = assert!(size_of::<Stored>() == 16);
+const _: () = assert!(size_of::<Stored>() == 20);
 
 /// The storage parameters of an index.
 #[derive(Clone, Copy, Debug)]
@@ -31,11 +34,21 @@ pub struct HnswOptions {
     pub ef_construction: i32,
     /// the page layout
     pub layout: Wanted,
+    /// filter columns that have runs of entries, the first ones
+    pub runs: i32,
 }
 
 impl HnswOptions {
-    fn new([m, ef_construction, layout, _]: alter::Values) -> Self {
-        HnswOptions { m, ef_construction, layout: Wanted::new(layout, DEFAULT_LAYOUT.get()) }
+    fn new([m, ef_construction, layout, runs]: alter::Values) -> Self {
+        HnswOptions { m, ef_construction, layout: Wanted::new(layout, DEFAULT_LAYOUT.get()), runs }
+    }
+}
+
+impl HnswOptions {
+    /// How an index with these options keeps the keys of its filter columns.
+    pub fn packings(&self, columns: &Columns) -> Packings {
+        // the option's range keeps it above zero
+        columns.packings().with_runs(self.runs as usize)
     }
 }
 
@@ -65,6 +78,12 @@ pub static OPTIONS: Options = Options::new(
             &LAYOUTS,
             c"Valid values are \"auto\", \"inline\" and \"pgvector\".",
         ),
+        StorageParameter {
+            name: c"runs",
+            description: c"Number of leading filter columns with runs of their own",
+            offset: core::mem::offset_of!(Stored, runs),
+            values: Values::Int(params::DEFAULT_RUNS, params::MIN_RUNS, params::MAX_RUNS),
+        },
     ],
     size_of::<Stored>(),
 );
@@ -141,10 +160,10 @@ pub fn of(index: Rel<'_>) -> HnswOptions {
     HnswOptions::new(OPTIONS.of(index))
 }
 
-/// The storage parameters that an index has from now on, when they name another layout than before.
-pub fn altered_layout(before: &alter::Values, after: &alter::Values) -> Option<HnswOptions> {
+/// The storage parameters that an index has from now on, when they name another layout, or other runs, than before.
+pub fn altered_pages(before: &alter::Values, after: &alter::Values) -> Option<HnswOptions> {
     let (now, then) = (HnswOptions::new(*before), HnswOptions::new(*after));
-    (now.layout != then.layout).then_some(then)
+    ((now.layout, now.runs) != (then.layout, then.runs)).then_some(then)
 }
 
 /// ef_search alone, for the planner.

@@ -57,7 +57,9 @@ fn describe(index: Rel<'_>, method: &'static str) -> Result<Value, Error> {
     let (described, options) = if method == "hnsw" {
         let (info, options) = hnsw::info::describe(index)?;
         let layout = options.layout.name("inline");
-        let options = json!({ "m": options.m, "ef_construction": options.ef_construction, "layout": layout });
+        let options = json!({
+            "m": options.m, "ef_construction": options.ef_construction, "layout": layout, "runs": options.runs
+        });
         (serde_json::to_value(info), options)
     } else {
         let (info, lists, layout) = ivfflat::info::describe(index)?;

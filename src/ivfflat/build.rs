@@ -10,9 +10,10 @@ use pgrx::pg_sys::{
 };
 use vector_index::ivf::choice::{has_packed, max_dims};
 use vector_index::ivf::cluster::kmeans::{self, Plan, Task, kmeans, plan};
+use vector_index::ivf::cluster::refine::Refinement;
 use vector_index::ivf::cluster::sample::Sample;
 use vector_index::ivf::format::{self, Layout, META_BLOCK, Memory};
-use vector_index::ivf::lists::Services;
+use vector_index::ivf::lists::{NoTable, Services};
 use vector_index::ivf::load::{Element, LoadOptions, Loader, value_size, write_value};
 use vector_index::ivf::packed::code::Coder;
 use vector_index::ivf::packed::{Index, Lists, tune};
@@ -24,18 +25,24 @@ use vector_index::work::memory::{append, with_room};
 use vector_index::work::runs::Runs;
 use vector_index::work::workers::Workers;
 
-use super::{Decompress, centres, corrupted, is_packed, memory, operator_class, options};
+use super::table::Seen;
+use super::{
+    Decompress, Ivfflat, centres, corrupted, is_packed, is_without_values, memory, operator_class, options,
+};
 use crate::error::Error;
+use crate::filters;
 use crate::opclass::OpClass;
 use crate::pg::am::{BuildCall, Built};
 use crate::pg::blocks::{IndexBlocks, PAGE_SIZE};
 use crate::pg::build as pg_build;
+use crate::pg::columns::Columns;
 use crate::pg::ereport::{self, IntoReport, Report};
 use crate::pg::guc;
 use crate::pg::relation::Rel;
-use crate::pg::sample::sample_table;
+use crate::pg::sample::{sample_table, share_of_table};
 use crate::pg::spill::Spill;
-use crate::pg::table_scan::scan_table;
+use crate::pg::table_rows::LatestRows;
+use crate::pg::table_scan::{Further, scan_whole_table};
 use crate::pg::threads::{self, Backend};
 
 /// Phases of pg_stat_progress_create_index; 1 is the server's own.
@@ -59,6 +66,9 @@ pub fn phase(number: i64) -> Option<&'static CStr> {
 const ROWS_PER_LIST: usize = 50;
 const ROWS_AT_LEAST: usize = 10_000;
 
+/// How often centres of a sample that memory has cut short are moved to the means of more rows.
+const REFINEMENTS: u64 = 3;
+
 /// Rows of a page of a table, at most (MaxHeapTuplesPerPage): a page header, and per row a header and a line pointer.
 const ROWS_PER_PAGE: usize = (PAGE_SIZE - 24) / (24 + 4);
 
@@ -69,6 +79,9 @@ struct Shape {
     dims: u16,
     lists: u16,
     packed: bool,
+    columns: Columns,
+    /// packed, and exact distances come from the table
+    without_values: bool,
     /// whether the index is to find out how many lists a search should look at
     tuned: bool,
 }
@@ -86,7 +99,9 @@ impl Shape {
             return Err(Error::Fixed(Code::ERRCODE_INVALID_PARAMETER_VALUE, message));
         }
         let options = options::of(index);
-        let packed = is_packed(&op, dims, &options)?;
+        let columns = filters::of::<Ivfflat>(index)?;
+        let packed = is_packed(&op, dims, &columns, &options)?;
+        let without_values = is_without_values(packed, &options)?;
         let max = max_dims(packed, op.kind);
         let too_many = || {
             let message = format!("column cannot have more than {max} dimensions for ivfflat index");
@@ -104,7 +119,9 @@ impl Shape {
         }
         let rows = heap.map_or(0.0, Rel::estimated_rows);
         let lists = options.lists_for(packed, rows, dims);
-        Ok(Shape { op: op.keeping_lengths(packed), dims, lists, packed, tuned: heap.is_some() && packed })
+        let tuned = heap.is_some() && packed;
+        let op = op.keeping_lengths(packed);
+        Ok(Shape { op, dims, lists, packed, columns, without_values, tuned })
     }
 }
 
@@ -195,7 +212,9 @@ impl Build<'_> {
         });
         written.map_err(|c| corrupted(self.index, c))?;
         spill.clear();
-        self.tune(space, &queries, &mut memory, &mut spill)?;
+        if let Some(call) = call {
+            self.tune(space, call, &queries, &mut memory, &mut spill)?;
+        }
         self.blocks.count_hits();
         Ok(Built { heap_rows, index_rows: index_rows as f64 })
     }
@@ -204,6 +223,7 @@ impl Build<'_> {
     fn tune<T, S>(
         &mut self,
         space: S,
+        call: &BuildCall<'_>,
         queries: &[T],
         memory: &mut Memory,
         spill: &mut Spill,
@@ -219,13 +239,23 @@ impl Build<'_> {
         let Some(index) = read.layout.coded() else { return Ok(()) };
         let dims = usize::from(self.shape.dims);
         let (mut value, most) = (Vec::new(), guc::maintenance_work_mem());
-        let mut services = Services { runs: spill, unpack: &mut Decompress };
+        // (of rows that the build has seen, this snapshot sees all but a few: more a self-test need not know)
+        let mut latest = (!index.geometry.own_values).then(|| LatestRows::of(call));
+        let mut seen = latest.as_mut().map(|rows| Seen(rows.seen()));
+        let (mut none, runs, unpack) = (NoTable, spill, &mut Decompress);
+        let mut services = match &mut seen {
+            Some(table) => Services { runs, unpack, table },
+            None => Services { runs, unpack, table: &mut none },
+        };
         let mut lists = Lists { blocks: &mut self.blocks, index, memory };
         let told = tune::tune(&mut lists, space, most, &mut services, |at, out| {
             let Some(row) = queries.get(at * dims..(at + 1) * dims) else { return Ok(false) };
             write_value(dims, row, &mut value);
             out.try_copy_from(&value).map(|()| true)
         });
+        if let Some(latest) = latest {
+            latest.end();
+        }
         told.map(drop).map_err(|c| corrupted(self.index, c))
     }
 
@@ -235,9 +265,11 @@ impl Build<'_> {
             return Ok(Layout::V1);
         }
         let dims = usize::from(self.shape.dims);
-        let index = Index::new(space.kind(), space.estimate(), dims, PAGE_SIZE, self.seed);
+        let size = self.shape.columns.bytes();
+        let index = Index::with_keys(space.kind(), space.estimate(), dims, PAGE_SIZE, self.seed, size);
         // whoever asks for it was told before that there is none
         let none = Error::Fixed(Code::ERRCODE_INTERNAL_ERROR, "layout packed does not hold such values");
+        let index = if self.shape.without_values { index.and_then(Index::without_values) } else { index };
         index.map(Layout::Packed).ok_or(none)
     }
 
@@ -271,9 +303,15 @@ impl Build<'_> {
             let most = blocks.saturating_mul(ROWS_PER_PAGE);
             target = (lists * ROWS_PER_LIST).max(ROWS_AT_LEAST).min(most).max(1);
         }
+        let wanted = target;
         memory::check(memory::of_centres::<T>(lists as u64, width))?;
+        if self.shape.packed {
+            target = memory::affordable_rows::<T>(lists as u64, target as u64, width)? as usize;
+        }
         let sampled = memory::of_sample::<T>(lists as u64, target as u64, width);
-        memory::check(sampled)?;
+        if !self.shape.packed {
+            memory::check(sampled)?;
+        }
         memory::available(sampled)?;
         let mut sample = Sample::new(usize::from(self.shape.dims), width, self.shape.op.spherical);
         if !sample.reserve(target) {
@@ -290,7 +328,9 @@ impl Build<'_> {
         let (dims, threads) = (u64::from(self.shape.dims), self.workers.threads() as u64);
         let (mut helpers, mut fitting) = (0, Plan::LEAST);
         if rows > 0 {
-            memory::check(sampled.saturating_add(memory::of_clustering::<T>(lists, rows, dims, width)))?;
+            if !self.shape.packed {
+                memory::check(sampled.saturating_add(memory::of_clustering::<T>(lists, rows, dims, width)))?;
+            }
             let budget = guc::maintenance_work_mem() as u64;
             // as many threads as fit; what fits pgvector's figure is built, if need be with a little more
             let width = width as u64;
@@ -313,7 +353,58 @@ impl Build<'_> {
                 append(&mut queries, sample.row(at))?;
             }
         }
-        Ok((kmeans(&sample, task, &mut Workers::new(helpers, &mut backend))?.centres, queries))
+        let centres = kmeans(&sample, task, &mut Workers::new(helpers, &mut backend))?.centres;
+        // memory has cut the sample short, and not the table
+        let drawn = sample.len();
+        let short = drawn == target && target < wanted;
+        drop(sample);
+        match call {
+            Some(call) if short => Ok((self.refine(space, call, centres, drawn, wanted)?, queries)),
+            _ => Ok((centres, queries)),
+        }
+    }
+
+    /// Moves centres of `drawn` rows to the means of about `wanted` rows of the table, for which there was no memory.
+    fn refine<T, S>(
+        &mut self,
+        space: S,
+        call: &BuildCall<'_>,
+        centres: Vec<T>,
+        drawn: usize,
+        wanted: usize,
+    ) -> Result<Vec<T>, Error>
+    where
+        T: Element,
+        S: for<'v> CodedSpace<View<'v> = &'v [T]>,
+    {
+        let (width, spherical) = (self.width(), self.shape.op.spherical);
+        let (workers, budget) = (&mut self.workers, guc::maintenance_work_mem() as u64);
+        let made = Refinement::new(centres, width, spherical, workers.threads(), budget)?;
+        let mut refinement = match made {
+            Ok(refinement) => refinement,
+            Err(centres) => return Ok(centres),
+        };
+        let op = OpClass { normalized: spherical, keeps_lengths: false, ..self.shape.op };
+        let mut buffer = ValueBuf::new();
+        let BuildCall { heap, index, info } = *call;
+        let mut share = wanted as f64 / heap.estimated_rows().max(1.0);
+        for step in 0..REFINEMENTS {
+            let mut add = |value: &[u8]| -> Result<(), Error> {
+                space.view(value)?;
+                if let Some(value) = op.form(value, &mut buffer)? {
+                    refinement.push(space.view(value)?, workers)?;
+                }
+                Ok(())
+            };
+            share_of_table(heap, index, info, share, self.seed.wrapping_add(step), &mut |value| {
+                add(value).map_err(IntoReport::into_report)
+            });
+            // not all rows of a table are rows of the index
+            let more = wanted as f64 / refinement.passed().max(1) as f64;
+            refinement.step(drawn, workers)?;
+            share = (share * more).clamp(0.0, 1.0);
+        }
+        Ok(refinement.into_centres())
     }
 
     /// Draws the sample. Rows that clustering cannot use take a place until all are drawn, so that others do not become
@@ -376,21 +467,30 @@ impl Build<'_> {
     {
         pg_build::progress(PROGRESS_CREATEIDX_SUBPHASE, ASSIGNING);
         threads::tell_threads(self.workers.threads());
-        let op = self.shape.op;
+        let Shape { op, columns, .. } = self.shape;
         let mut buffer = ValueBuf::new();
         let workers = &mut self.workers;
-        let mut add = |row: Tid, value: &[u8]| -> Result<(), Error> {
+        let mut add = |row: Tid, value: &[u8], keys: &[u8]| -> Result<(), Error> {
+            let keys = columns.packings().unpack(keys);
+            let keys = keys.get(..columns.len()).unwrap_or_default();
             space.view(value)?;
             if let Some(value) = op.form(value, &mut buffer)? {
                 loader.prepare(workers)?;
-                loader.push(row, space.view(value)?, workers, runs)?;
+                loader.push_keyed(row, space.view(value)?, keys, workers, runs)?;
             }
             Ok(())
         };
-        Ok(scan_table(call.heap, call.index, call.info, &mut |row, value| match value {
-            Some(value) => add(row, value).map_err(IntoReport::into_report),
-            None => Ok(()),
-        }))
+        let BuildCall { heap, index, info } = *call;
+        Ok(scan_whole_table(
+            heap,
+            index,
+            info,
+            Further::keys(&columns),
+            &mut |row, value, beside| match value {
+                Some(value) => add(row, value, beside.keys).map_err(IntoReport::into_report),
+                None => Ok(()),
+            },
+        ))
     }
 }
 

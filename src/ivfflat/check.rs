@@ -1,19 +1,21 @@
 //! `ivfflat_check(index, deep)`: the invariants of an index, and of what it holds of its table.
 
 use pgrx::pg_sys::Datum;
+use vector_index::filter::put_item;
 use vector_index::ivf::check::check as check_lists;
 use vector_index::ivf::format::{Layout, META_BLOCK, Memory, read_meta};
-use vector_index::ivf::lists::ReadLists;
+use vector_index::ivf::lists::{AuditLists, ReadLists};
 use vector_index::ivf::tally::Tally;
 use vector_index::space::ValueBuf;
 use vector_index::work::memory::OutOfMemory;
 use vector_index::{with_lists, with_space};
 
-use super::{Decompress, Ivfflat, corrupted, operator_class};
+use super::{Decompress, Ivfflat, corrupted, opened_columns, operator_class};
 use crate::check::{self, Report};
 use crate::error::Error;
 use crate::pg::call::Call;
 use crate::pg::inspect::{Inspection, ReadBlocks};
+use crate::pg::table_scan::Further;
 
 /// The SQL function.
 pub fn check(call: Call<'_>) -> Result<Datum, Error> {
@@ -31,6 +33,7 @@ fn run(inspection: Inspection<'_>, deep: bool, report: &mut Report<'_>) -> Resul
     let op = op.keeping_lengths(layout.keeps_lengths());
     check::compare_dimensions(inspection, META_BLOCK, dims, report);
     let space = op.space(dims);
+    let filter_size = layout.filter_size();
     let checked = with_space!(space, space => with_lists!(layout, &mut blocks, &mut memory, lists => {
         check_lists(lists, space, deep, &mut Decompress, &mut found)
     }));
@@ -42,12 +45,22 @@ fn run(inspection: Inspection<'_>, deep: bool, report: &mut Report<'_>) -> Resul
     if !deep || dims == 0 {
         return Ok(());
     }
-    check::compare_rows(inspection, &op, report, |row, value, report| {
+    let columns = opened_columns(index, &layout)?;
+    let items = space.of_items(filter_size);
+    let put_item = |value: &[u8], keys: &[u8], item: &mut ValueBuf| {
+        let keys = columns.packings().unpack(keys);
+        put_item(value, keys.get(..columns.len()).unwrap_or_default(), item)
+    };
+    let further = Further::keys(&columns);
+    check::compare_items(inspection, &op, further, put_item, report, |row, (value, _), report| {
         let Some(place) = found.find(row) else { return false };
-        let same = |stored: &[u8]| check::same_value(&op, &space, stored, value);
-        let same = with_lists!(layout, &mut blocks, &mut memory, lists => {
-            lists.value_at(place, &mut Decompress, &mut unpacked, same)
-        });
+        let same = |stored: &[u8]| check::same_value(&op, &items, stored, value);
+        let same = with_space!(space, space => with_lists!(layout, &mut blocks, &mut memory, lists => {
+            match lists.value_at(place, &mut Decompress, &mut unpacked, same) {
+                Ok(None) => lists.fits(space, place, value),
+                known => known,
+            }
+        }));
         // entries that cannot be read have been told of
         if !same.ok().flatten().unwrap_or(true) {
             check::other_value(row, place, report);

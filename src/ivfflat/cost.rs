@@ -1,7 +1,11 @@
 //! The planner's estimate: pgvector's formula, so that plans stay what users have. Of packed lists a scan reads the
-//! codes, which are few of the pages, and of the values those that may be among the nearest.
+//! codes, which are few of the pages, and of the values those that may be among the nearest. Under conditions on filter
+//! columns it looks at as many lists as hold enough rows that match, and at their codes only. Where the index has
+//! no values, those of such rows are read from the table, each on a page of its own.
 
-use vector_index::ivf::format::read_meta;
+use pgrx::pg_sys::GenericCosts;
+use vector_index::ivf::format::{Meta, read_meta};
+use vector_index::ivf::packed::probes::{Total, WINDOW};
 
 use super::{corrupted, options};
 use crate::error::Error;
@@ -17,11 +21,13 @@ pub fn estimate(call: &CostCall) -> Result<Cost, Error> {
         return Ok(call.never());
     }
     let generic = call.generic();
-    let (lists, share, probes) = call.with_index(|index| {
-        let meta = read_meta(&mut IndexBlocks::new(index)).map_err(|c| corrupted(index, c))?;
-        let share = meta.layout.coded().map_or(1.0, |index| index.code_share());
-        Ok::<_, Error>((f64::from(meta.lists), share, options::probes(meta.probes)))
-    })?;
+    let meta =
+        call.with_index(|index| read_meta(&mut IndexBlocks::new(index)).map_err(|c| corrupted(index, c)))?;
+    if meta.layout.filter_size() > 0 && call.filtered() {
+        return Ok(filtered(call, &generic, &meta));
+    }
+    let share = meta.layout.coded().map_or(1.0, |index| index.code_share());
+    let (lists, probes) = (f64::from(meta.lists), options::probes(meta.probes));
     // what a scan reads of all that there is
     let ratio = (probes as f64 / lists).min(1.0) * share;
     let seq_page_cost = call.seq_page_cost();
@@ -37,11 +43,46 @@ pub fn estimate(call: &CostCall) -> Result<Cost, Error> {
         startup -= (1.0 - SEQUENTIAL) * pages * random_extra;
         startup -= (pages - table_pages) * seq_page_cost;
     }
+    let without_values = meta.layout.coded().is_some_and(|index| !index.geometry.own_values);
+    let of_table = if without_values { generic.spc_random_page_cost } else { 0.0 };
+    let values = |rows: f64| (VALUES_PER_ROW * rows).min(call.tuples()) * of_table;
     Ok(Cost {
-        startup,
-        total,
+        startup: startup + values(WINDOW),
+        total: total + values(call.tuples()),
         selectivity: generic.indexSelectivity,
         correlation: generic.indexCorrelation,
         pages: generic.numIndexPages,
     })
+}
+
+/// Values that a scan reads for each row that it gives out, about.
+const VALUES_PER_ROW: f64 = 3.0;
+
+/// Estimates a scan with conditions. Keys of rows stand beside their codes: what a list costs is its code pages, a
+/// comparison of each row's keys, and the codes of what matches.
+fn filtered(call: &CostCall, generic: &GenericCosts, meta: &Meta) -> Cost {
+    let Some(index) = meta.layout.coded() else { return call.never() };
+    let (pages, tuples) = (call.index_pages(), call.tuples());
+    let (cpu_tuple, cpu_operator) = call.cpu_costs();
+    let selectivity = generic.indexSelectivity;
+    let matching = (tuples * selectivity).max(1.0);
+    // the nearest rows among which there are enough for a window
+    let among = (WINDOW / selectivity.max(f64::MIN_POSITIVE)).min(tuples);
+    let all = Total { rows: tuples, lists: usize::from(meta.lists) };
+    let lists = index.probes.for_rows(options::probes(meta.probes), among, all) as f64;
+    let ratio = if matching <= WINDOW { 1.0 } else { (lists / f64::from(meta.lists)).min(1.0) };
+
+    let random = generic.spc_random_page_cost;
+    let code_pages = pages * index.code_share();
+    let value_pages = if index.geometry.own_values { (pages - code_pages).max(1.0) } else { tuples };
+    let page_cost = SEQUENTIAL * call.seq_page_cost() + (1.0 - SEQUENTIAL) * random;
+    let values = |rows: f64| (VALUES_PER_ROW * rows).min(matching).min(value_pages) * random;
+    let all = code_pages * page_cost + tuples * cpu_operator + matching * (cpu_tuple + cpu_operator);
+    Cost {
+        startup: all * ratio + values(WINDOW),
+        total: all + values(matching) + matching * cpu_tuple,
+        selectivity,
+        correlation: generic.indexCorrelation,
+        pages: (code_pages * ratio).min(pages),
+    }
 }

@@ -15,7 +15,7 @@ use crate::pg::relation::Rel;
 /// Damage, or a block that cannot be read.
 pub fn describe(index: Rel<'_>) -> Result<(Info, Option<u16>, Wanted), Error> {
     let info = gather(&mut ReadBlocks::new(index)).map_err(|c| corrupted(index, c))?;
-    let options::IvfflatOptions { lists: asked, layout } = options::of(index);
+    let options::IvfflatOptions { lists: asked, layout, .. } = options::of(index);
     let lists =
         if info.layout == Layout::V1.name() { Some(asked.unwrap_or(options::DEFAULT_LISTS)) } else { asked };
     Ok((info, lists, layout))

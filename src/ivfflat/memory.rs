@@ -6,6 +6,7 @@
 //! centre and a chunk of rows, is taken all the same.
 
 use pgrx::PgSqlErrorCode;
+use vector_index::ivf::cluster::kmeans;
 use vector_index::ivf::cluster::sample::Encoding;
 use vector_index::ivf::load::value_size;
 use vector_index::storage::page::max_align;
@@ -47,6 +48,31 @@ pub fn of_clustering<T: Encoding>(lists: u64, rows: u64, dims: u64, width: usize
     ];
     let numbers = numbers.iter().fold(0u64, |sum, &part| sum.saturating_add(part));
     array::<T>(lists, width).saturating_add(numbers.saturating_mul(NUMBER))
+}
+
+/// Rows of a sample for each list, at least.
+const LEAST_PER_LIST: u64 = 4;
+
+/// Rows of a sample, `wanted` at most, that a packed index of `lists` lists is made with: clustering them takes two
+/// thirds of maintenance_work_mem, which leaves it room to be fast. There may be thousands of lists, and pgvector's
+/// figures grow with lists times rows.
+///
+/// # Errors
+/// pgvector's, when few rows of each list take more than maintenance_work_mem.
+pub fn affordable_rows<T: Encoding>(lists: u64, wanted: u64, width: usize) -> Result<u64, Error> {
+    let taken = |rows: u64| kmeans::memory::<T>(rows, lists, width as u64, 1);
+    let mut least = lists.saturating_mul(LEAST_PER_LIST).min(wanted);
+    check(taken(least))?;
+    let (budget, mut most) = (guc::maintenance_work_mem() as u64 / 3 * 2, wanted);
+    while least < most {
+        let middle = most - (most - least) / 2;
+        if taken(middle) <= budget {
+            least = middle;
+        } else {
+            most = middle - 1;
+        }
+    }
+    Ok(least)
 }
 
 /// Fails when `needed` bytes are more than maintenance_work_mem.

@@ -9,6 +9,7 @@ mod insert;
 mod memory;
 mod options;
 mod scan;
+mod table;
 mod vacuum;
 
 use core::ffi::CStr;
@@ -16,24 +17,26 @@ use core::ffi::CStr;
 use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::{self, Datum};
 use vector_index::ivf::choice::{automatic, has_packed};
-use vector_index::ivf::format::{self, META_BLOCK, Meta};
+use vector_index::ivf::format::{self, Layout, META_BLOCK, Meta};
 use vector_index::ivf::lists::Unpack;
 use vector_index::space::{Metric, ValueBuf, ValueKind};
 use vector_index::storage::page::{Corruption, Damage, Tid};
 
 use crate::error::Error;
+use crate::filters::{self, Further};
 use crate::layout::{self, Wanted};
 use crate::opclass::{OpClass, VectorMethod};
 use crate::pg::alter::{self, Watched};
 use crate::pg::am::{self, AccessMethod, BuildCall, Built, Cost, CostCall, ScanCall};
 use crate::pg::blocks::IndexBlocks;
 use crate::pg::call::Call;
-use crate::pg::columns::RowColumns;
+use crate::pg::columns::{Columns, RowColumns};
 use crate::pg::ereport::{IntoReport, Report};
 use crate::pg::relation::Rel;
 use crate::pg::vacuum::BulkDelete;
 use crate::pg::varlena;
 
+use options::Rerank;
 pub use options::{IvfflatOptions, register};
 
 /// The access method.
@@ -42,7 +45,8 @@ pub struct Ivfflat;
 impl AccessMethod for Ivfflat {
     const NAME: &'static str = "ivfflat";
     const SUPPORT_FUNCTIONS: u16 = 5;
-    const FILTER_COLUMNS: bool = false;
+    const FILTER_COLUMNS: bool = true;
+    const INCLUDE_COLUMNS: bool = false;
     type Error = Error;
     type Scan = scan::IvfScan;
 
@@ -54,8 +58,8 @@ impl AccessMethod for Ivfflat {
         build::build_empty(index)
     }
 
-    fn insert(index: Rel<'_>, value: &[u8], _: RowColumns<'_>, row: Tid) -> Result<(), Error> {
-        insert::insert(index, value, row)
+    fn insert(index: Rel<'_>, value: &[u8], columns: RowColumns<'_>, row: Tid) -> Result<(), Error> {
+        insert::insert(index, value, columns, row)
     }
 
     fn bulk_delete(call: BulkDelete<'_>) -> Result<(), Error> {
@@ -83,7 +87,11 @@ impl AccessMethod for Ivfflat {
     }
 
     fn end_scan(scan: &mut scan::IvfScan) {
-        scan.rescan();
+        scan.end();
+    }
+
+    fn rechecks(scan: &scan::IvfScan) -> bool {
+        scan.rechecks()
     }
 
     fn next(scan: &mut scan::IvfScan, call: ScanCall<'_>) -> Result<Option<Tid>, Error> {
@@ -124,7 +132,15 @@ pub fn handler(_: Call<'_>) -> Result<Datum, Error> {
 /// # Errors
 /// One that is not this extension's.
 fn operator_class(index: Rel<'_>) -> Result<OpClass, Error> {
-    OpClass::of::<Ivfflat>(index)
+    filters::operator_class::<Ivfflat>(index)
+}
+
+/// The filter columns of an index that is there: its rows have a key for each.
+///
+/// # Errors
+/// Others than its rows have.
+fn opened_columns(index: Rel<'_>, layout: &Layout) -> Result<Columns, Error> {
+    filters::of_opened::<Ivfflat>(index, layout.filter_size(), META_BLOCK)
 }
 
 /// The same for an index that is there: values stand as its layout keeps them.
@@ -139,9 +155,13 @@ fn operator_class_of(index: Rel<'_>, meta: &Meta) -> Result<OpClass, Error> {
 ///
 /// # Errors
 /// A layout that was asked for by name, and does not hold such values.
-fn is_packed(op: &OpClass, dims: i32, options: &IvfflatOptions) -> Result<bool, Error> {
+fn is_packed(op: &OpClass, dims: i32, columns: &Columns, options: &IvfflatOptions) -> Result<bool, Error> {
     let (possible, wanted) = (has_packed(op.kind, op.metric), options.layout);
     match wanted {
+        Wanted::Auto | Wanted::PreferOwn if possible && !columns.is_empty() => Ok(true),
+        Wanted::Auto | Wanted::PreferOwn | Wanted::Pgvector if !columns.is_empty() => Err(
+            filters::refused::<Ivfflat>(Further::Filter, possible.then_some("Use WITH (layout = packed).")),
+        ),
         Wanted::Own if !possible => Err(Error::Hinted(
             PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
             String::from("layout packed does not support this operator class"),
@@ -154,6 +174,21 @@ fn is_packed(op: &OpClass, dims: i32, options: &IvfflatOptions) -> Result<bool, 
     }
 }
 
+/// Whether an index is built without values, `packed` or not.
+///
+/// # Errors
+/// One that was asked for and is not packed.
+fn is_without_values(packed: bool, options: &IvfflatOptions) -> Result<bool, Error> {
+    match options.rerank {
+        Rerank::Heap if !packed => Err(Error::Hinted(
+            PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+            String::from("rerank = heap needs layout packed"),
+            "Use WITH (layout = packed, rerank = heap).",
+        )),
+        wanted => Ok(wanted == Rerank::Heap),
+    }
+}
+
 /// What there is to watch when storage parameters are altered.
 pub const WATCHED: Watched = Watched { method: c"ivfflat", options: &options::OPTIONS, altered };
 
@@ -161,10 +196,21 @@ pub const WATCHED: Watched = Watched { method: c"ivfflat", options: &options::OP
 fn altered(index: Rel<'_>, before: &alter::Values, after: &alter::Values) -> Result<(), Report> {
     let Some(options) = options::altered_layout(before, after) else { return Ok(()) };
     let look = || {
-        let wanted = is_packed(&operator_class(index)?, index.typmod(0), &options)?;
+        let columns = filters::of::<Ivfflat>(index)?;
+        let wanted = is_packed(&operator_class(index)?, index.typmod(0), &columns, &options)?;
+        let without_values = is_without_values(wanted, &options)?;
         let present = read_meta(index, &mut IndexBlocks::new(index))?.layout;
-        if present.coded().is_some() != wanted {
-            layout::tell_unchanged(&index.name(), present.name());
+        match present.coded() {
+            Some(index_now) if wanted && index_now.geometry.own_values == without_values => {
+                let message = format!(
+                    "index \"{}\" keeps rerank = {} until it is rebuilt",
+                    index.name(),
+                    index_now.rerank()
+                );
+                layout::tell(&message);
+            }
+            coded if coded.is_some() != wanted => layout::tell_unchanged(&index.name(), present.name()),
+            _ => {}
         }
         Ok::<_, Error>(())
     };

@@ -21,9 +21,10 @@ struct Stored {
     varlena: i32,
     lists: i32,
     layout: i32,
+    rerank: i32,
 }
 
-const _: () = assert!(size_of::<Stored>() == 12);
+const _: () = assert!(size_of::<Stored>() == 16);
 
 /// The storage parameters of an index.
 #[derive(Clone, Copy, Debug)]
@@ -32,18 +33,35 @@ pub struct IvfflatOptions {
     pub lists: Option<u16>,
     /// the page layout
     pub layout: Wanted,
+    /// where exact distances come from
+    pub rerank: Rerank,
+}
+
+/// Where exact distances of packed lists come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rerank {
+    /// values that the index has
+    Own,
+    /// the table
+    Heap,
 }
 
 impl IvfflatOptions {
-    fn new([lists, layout, ..]: alter::Values) -> Self {
+    fn new([lists, layout, rerank, ..]: alter::Values) -> Self {
         IvfflatOptions {
             lists: (lists > 0).then(|| lists.min(MOST_LISTS) as u16),
             layout: Wanted::new(layout, DEFAULT_LAYOUT.get()),
+            rerank: if rerank == HEAP { Rerank::Heap } else { Rerank::Own },
         }
     }
 }
 
 static LAYOUTS: [Choice; 4] = layout::names(c"packed");
+
+const OWN: i32 = 0;
+const HEAP: i32 = 1;
+
+static RERANKS: [Choice; 3] = [Choice::new(c"own", OWN), Choice::new(c"heap", HEAP), Choice::END];
 
 impl IvfflatOptions {
     /// The lists of an index of `rows` rows of `dims` dimensions.
@@ -71,6 +89,16 @@ pub static OPTIONS: Options = Options::new(
             &LAYOUTS,
             c"Valid values are \"auto\", \"packed\" and \"pgvector\".",
         ),
+        StorageParameter {
+            name: c"rerank",
+            description: c"Where packed lists get exact distances from",
+            offset: core::mem::offset_of!(Stored, rerank),
+            values: Values::Choice {
+                choices: &RERANKS,
+                absent: OWN,
+                detail: c"Valid values are \"own\" and \"heap\".",
+            },
+        },
     ],
     size_of::<Stored>(),
 );
@@ -136,10 +164,11 @@ pub fn of(index: Rel<'_>) -> IvfflatOptions {
     IvfflatOptions::new(OPTIONS.of(index))
 }
 
-/// The storage parameters that an index has from now on, when they name another layout than before.
+/// The storage parameters that an index has from now on, when they name another layout than before, or another source
+/// of exact distances.
 pub fn altered_layout(before: &alter::Values, after: &alter::Values) -> Option<IvfflatOptions> {
     let (now, then) = (IvfflatOptions::new(*before), IvfflatOptions::new(*after));
-    (now.layout != then.layout).then_some(then)
+    (now.layout != then.layout || now.rerank != then.rerank).then_some(then)
 }
 
 /// The seed of a build.

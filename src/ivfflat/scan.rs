@@ -1,22 +1,25 @@
 //! Scans: the query, and rows on demand.
 
-use vector_index::ivf::format::{Layout, Memory};
-use vector_index::ivf::lists::Services;
+use vector_index::ivf::format::{Layout, META_BLOCK, Memory};
+use vector_index::ivf::lists::{NoTable, Services};
 use vector_index::ivf::scan::{Scan, ScanError, ScanSettings};
 use vector_index::space::{AnySpace, ValueBuf};
-use vector_index::storage::page::Tid;
+use vector_index::storage::page::{Corruption, Tid};
 use vector_index::work::runs::Runs;
 use vector_index::{with_lists, with_space};
 
 use super::Decompress;
-use super::{centres, corrupted, operator_class_of, options, read_meta};
+use super::table::Seen;
+use super::{centres, corrupted, opened_columns, operator_class_of, options, read_meta};
 use crate::error::Error;
 use crate::opclass::OpClass;
 use crate::pg::am::ScanCall;
 use crate::pg::blocks::{IndexBlocks, Ring};
+use crate::pg::columns::Columns;
 use crate::pg::guc;
 use crate::pg::relation::Rel;
 use crate::pg::spill::Spill;
+use crate::pg::table_rows::TableRows;
 
 /// The state of one scan. Everything it allocates is in it, not in the frames that read blocks.
 pub struct IvfScan {
@@ -27,8 +30,13 @@ pub struct IvfScan {
     scan: Scan,
     memory: Memory,
     spill: Spill,
+    /// where the index has no values
+    table: Option<TableRows>,
     ring: Ring,
     query: ValueBuf,
+    columns: Columns,
+    /// whether conditions on columns must be looked at again
+    rechecks: bool,
     /// `None` until the first row is asked for; then whether there is a query that is not NULL
     has_query: Option<bool>,
 }
@@ -38,6 +46,7 @@ impl IvfScan {
     pub fn begin(index: Rel<'_>) -> Result<Self, Error> {
         let meta = read_meta(index, &mut IndexBlocks::new(index))?;
         let op = operator_class_of(index, &meta)?;
+        let columns = opened_columns(index, &meta.layout)?;
         Ok(IvfScan {
             op,
             layout: meta.layout,
@@ -50,8 +59,11 @@ impl IvfScan {
             scan: Scan::default(),
             memory: Memory::default(),
             spill: Spill::new(),
+            table: meta.layout.coded().filter(|index| !index.geometry.own_values).map(|_| TableRows::new()),
             ring: Ring::for_scan(index),
             query: ValueBuf::new(),
+            columns,
+            rechecks: false,
             has_query: None,
         })
     }
@@ -63,6 +75,19 @@ impl IvfScan {
         self.has_query = None;
     }
 
+    /// Whether conditions on columns must be looked at again.
+    pub fn rechecks(&self) -> bool {
+        self.rechecks
+    }
+
+    /// Gives back what is not memory.
+    pub fn end(&mut self) {
+        self.rescan();
+        if let Some(table) = &mut self.table {
+            table.end();
+        }
+    }
+
     /// The next row.
     pub fn next(&mut self, call: ScanCall<'_>) -> Result<Option<Tid>, Error> {
         let has_query = match self.has_query {
@@ -72,6 +97,10 @@ impl IvfScan {
                 if let Some(value) = value {
                     self.op.form_query(value, &mut self.query)?;
                 }
+                let filter = self.scan.filter();
+                let compiled = call.compile(&self.columns, filter);
+                compiled.map_err(|damage| corrupted(call.index, damage.on(META_BLOCK)))?;
+                self.rechecks = filter.needs_recheck() || self.columns.is_empty() && call.has_conditions();
                 *self.has_query.insert(value.is_some())
             }
         };
@@ -84,18 +113,31 @@ impl IvfScan {
                 self.layout,
                 self.space,
                 &mut self.memory,
-                |_, centres, _| with_space!(self.space, space => scan.begin(space, query, settings, centres)),
+                |blocks, centres, memory| {
+                    with_space!(self.space, space => with_lists!(self.layout, blocks, memory, lists => {
+                        scan.begin(lists, space, query, settings, centres)
+                    }))
+                },
             );
-            begun.map_err(|c| corrupted(call.index, c))?.map_err(Error::Value)?;
+            begun.map_err(|c| corrupted(call.index, c))?.map_err(|error| scan_error(call.index, error))?;
         }
-        let mut services = Services { runs: &mut self.spill, unpack: &mut Decompress };
+        let mut seen = self.table.as_mut().map(|table| Seen(call.table(table)));
+        let (mut none, runs, unpack) = (NoTable, &mut self.spill, &mut Decompress);
+        let mut services = match &mut seen {
+            Some(table) => Services { runs, unpack, table },
+            None => Services { runs, unpack, table: &mut none },
+        };
         let found = with_space!(self.space, space => with_lists!(self.layout, &mut blocks, &mut self.memory, lists => {
             self.scan.next(lists, space, query, &self.settings, &mut services)
         }));
         blocks.count_hits();
-        found.map_err(|error| match error {
-            ScanError::Store(corruption) => corrupted(call.index, corruption),
-            ScanError::Query(error) => Error::Value(error),
-        })
+        found.map_err(|error| scan_error(call.index, error))
+    }
+}
+
+fn scan_error(index: Rel<'_>, error: ScanError<Corruption>) -> Error {
+    match error {
+        ScanError::Store(corruption) => corrupted(index, corruption),
+        ScanError::Query(error) => Error::Value(error),
     }
 }

@@ -1,19 +1,23 @@
 //! The callbacks of an index access method (src/include/access/amapi.h) behind one trait. Each callback guards, wraps
 //! what the server passed in typed values, and calls a safe function.
 
+mod scan;
+
 use core::ffi::{CStr, c_char, c_int, c_void};
 
+use pgrx::PgList;
 use pgrx::pg_sys::{self, Datum, ForkNumber};
-use vector_index::filter::Program;
-use vector_index::storage::page::{Damage, Tid};
+use vector_index::storage::page::Tid;
 
-use super::columns::{Columns, RowColumns};
-use super::ereport::{self, Report};
+pub use scan::{Returned, ScanCall};
+use scan::{begin_scan, can_return, end_scan, get_tuple, rescan};
+
+use super::columns::RowColumns;
+use super::ereport;
 use super::guard;
-use super::owned::Owned;
 use super::relation::Rel;
 use super::server;
-use super::vacuum::{BulkDelete, item_pointer, tid};
+use super::vacuum::{BulkDelete, tid};
 use super::varlena;
 
 /// What a build counted.
@@ -102,6 +106,22 @@ impl CostCall {
         unsafe { !(*self.path).indexclauses.is_null() }
     }
 
+    /// The share of rows that meet the conditions on the column of this number, from 0.
+    pub fn share_of(&self, column: i16) -> f64 {
+        // SAFETY: the planner's own arguments; an index path's clauses are a list of IndexClause.
+        unsafe {
+            let mut conditions = core::ptr::null_mut();
+            for clause in PgList::<pg_sys::IndexClause>::from_pg((*self.path).indexclauses).iter_ptr() {
+                if (*clause).indexcol == column {
+                    conditions = server::lappend(conditions, (*clause).rinfo.cast());
+                }
+            }
+            let relation = (*(*(*self.path).indexinfo).rel).relid as c_int;
+            let inner = pg_sys::JoinType::JOIN_INNER;
+            server::clauselist_selectivity(self.root, conditions, relation, inner, core::ptr::null_mut())
+        }
+    }
+
     /// The number of the index's pages, as the planner knows it.
     pub fn index_pages(&self) -> f64 {
         // SAFETY: the path has its index.
@@ -138,52 +158,6 @@ impl CostCall {
     }
 }
 
-/// The query of a scan.
-#[derive(Clone, Copy)]
-pub struct ScanCall<'s> {
-    scan: pg_sys::IndexScanDesc,
-    /// the index
-    pub index: Rel<'s>,
-}
-
-impl ScanCall<'_> {
-    /// Whether there are conditions on columns.
-    pub fn has_conditions(&self) -> bool {
-        // SAFETY: the server's scan.
-        unsafe { (*self.scan).numberOfKeys > 0 }
-    }
-
-    /// Makes the conditions a program. A server error unwinds.
-    ///
-    /// # Errors
-    /// Columns of another index, or no memory.
-    pub fn compile(&self, columns: &Columns, program: &mut Program) -> Result<(), Damage> {
-        if !columns.are_of(self.index) {
-            return Err(Damage::internal("conditions on columns of another index"));
-        }
-        // SAFETY: the scan has as many conditions as it says, of this index.
-        unsafe {
-            let count = usize::try_from((*self.scan).numberOfKeys).unwrap_or(0);
-            let keys =
-                if count == 0 { &[] } else { core::slice::from_raw_parts((*self.scan).keyData, count) };
-            columns.compile(keys, program)
-        }
-    }
-
-    /// The value to order by, a whole varlena; `None` for NULL.
-    pub fn query(&self) -> Option<&[u8]> {
-        // SAFETY: `check_scan` has seen that there is an order-by key, which is of a varlena type.
-        unsafe {
-            let key = &*(*self.scan).orderByData;
-            if key.sk_flags & pg_sys::SK_ISNULL as c_int != 0 {
-                return None;
-            }
-            // the executor has fetched it already; if ever not, the copy lives in the current memory context
-            Some(varlena::whole(server::pg_detoast_datum(key.sk_argument.cast_mut_ptr())))
-        }
-    }
-}
-
 /// An index access method. Errors are raised after everything that a callback made has been dropped.
 pub trait AccessMethod: 'static {
     /// Its name in SQL.
@@ -192,6 +166,8 @@ pub trait AccessMethod: 'static {
     const SUPPORT_FUNCTIONS: u16;
     /// Whether further columns may follow the first one, for conditions.
     const FILTER_COLUMNS: bool;
+    /// Whether it may have INCLUDE columns, for index-only scans.
+    const INCLUDE_COLUMNS: bool;
     /// Why something fails.
     type Error: ereport::IntoReport;
     /// The state of a scan; dropped with the scan or with the query's memory.
@@ -223,6 +199,15 @@ pub trait AccessMethod: 'static {
     }
     /// The next row, nearest first.
     fn next(scan: &mut Self::Scan, call: ScanCall<'_>) -> Result<Option<Tid>, Self::Error>;
+    /// Whether scans give back the values of the column of this number, from 0.
+    fn can_return(_index: Rel<'_>, _column: usize) -> bool {
+        false
+    }
+    /// The values of the row that `next` has returned, of columns that can be returned, valid until the next call;
+    /// false when no row has them any more. The table may be asked whether its page is all visible until then, too.
+    fn values(_scan: &mut Self::Scan, _call: ScanCall<'_>, _row: &mut Returned) -> Result<bool, Self::Error> {
+        Ok(false)
+    }
 }
 
 /// Runs a callback's body and raises its error when nothing of it is left.
@@ -387,148 +372,6 @@ unsafe extern "C-unwind" fn phase_name<A: AccessMethod>(phase: i64) -> *mut c_ch
     A::phase(phase).map_or(core::ptr::null_mut(), |name| name.as_ptr().cast_mut())
 }
 
-/// What `opaque` of a scan points to: the state, and whether its first row was fetched.
-struct Opaque<S> {
-    state: S,
-    started: bool,
-}
-
-unsafe extern "C-unwind" fn begin_scan<A: AccessMethod>(
-    index: pg_sys::Relation,
-    keys: c_int,
-    order_bys: c_int,
-) -> pg_sys::IndexScanDesc {
-    // SAFETY: the server passes an open index. The state is owned by the memory that the scan is in: when amendscan
-    // does not come, it is dropped with that.
-    unsafe {
-        run(|| {
-            let scan = server::RelationGetIndexScan(index, keys, order_bys);
-            let state = A::begin_scan(Rel::new(index))?;
-            (*scan).opaque = Owned::give(Opaque { state, started: false }).cast();
-            Ok::<_, A::Error>(scan)
-        })
-    }
-}
-
-unsafe fn opaque<'a, A: AccessMethod>(scan: pg_sys::IndexScanDesc) -> Option<&'a mut Opaque<A::Scan>> {
-    // SAFETY: `begin_scan` put it there; one callback of a scan runs at a time.
-    unsafe { Owned::value((*scan).opaque.cast()) }
-}
-
-unsafe extern "C-unwind" fn rescan<A: AccessMethod>(
-    scan: pg_sys::IndexScanDesc,
-    keys: pg_sys::ScanKey,
-    _: c_int,
-    order_bys: pg_sys::ScanKey,
-    _: c_int,
-) {
-    // SAFETY: the server passes its scan and as many keys as it was begun with; source and target may be the same.
-    unsafe {
-        guard::entry(|| {
-            if let Some(opaque) = opaque::<A>(scan) {
-                opaque.started = false;
-                A::rescan(&mut opaque.state);
-            }
-        });
-        if !keys.is_null() && (*scan).numberOfKeys > 0 {
-            core::ptr::copy(keys, (*scan).keyData, (*scan).numberOfKeys as usize);
-        }
-        if !order_bys.is_null() && (*scan).numberOfOrderBys > 0 {
-            core::ptr::copy(order_bys, (*scan).orderByData, (*scan).numberOfOrderBys as usize);
-        }
-    }
-}
-
-unsafe extern "C-unwind" fn get_tuple<A: AccessMethod>(
-    scan: pg_sys::IndexScanDesc,
-    _: pg_sys::ScanDirection::Type,
-) -> bool {
-    // SAFETY: the server passes a scan begun here, whose index is open.
-    unsafe {
-        let found = run(|| {
-            let Some(opaque) = opaque::<A>(scan) else { return Ok::<_, A::Error>(None) };
-            if !opaque.started {
-                count_scan((*scan).indexRelation);
-                #[cfg(feature = "pg18")]
-                if let Some(instrument) = (*scan).instrument.as_mut() {
-                    instrument.nsearches += 1;
-                }
-                if let Err(report) = check_scan::<A>(scan) {
-                    return Ok(Some(Err(report)));
-                }
-                opaque.started = true;
-            }
-            let call = ScanCall { scan, index: Rel::new((*scan).indexRelation) };
-            let row = A::next(&mut opaque.state, call)?;
-            Ok(row.map(|row| Ok((row, A::rechecks(&opaque.state)))))
-        });
-        match found {
-            Some(Ok((row, rechecks))) => {
-                (*scan).xs_heaptid = item_pointer(row);
-                (*scan).xs_recheck = rechecks;
-                (*scan).xs_recheckorderby = false;
-                true
-            }
-            Some(Err(report)) => ereport::raise(report),
-            None => false,
-        }
-    }
-}
-
-/// What every scan must have: an order, and a snapshot under which a row that vanished since is no harm (the index does
-/// not keep its pages pinned; see index-locking in the server's documentation).
-unsafe fn check_scan<A: AccessMethod>(scan: pg_sys::IndexScanDesc) -> Result<(), Report> {
-    let refuse =
-        |message: String| Err(Report::new(pgrx::PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, message.as_bytes()));
-    // SAFETY: the server's scan; without order-by keys their array is null.
-    unsafe {
-        if (*scan).orderByData.is_null() {
-            return refuse(format!("cannot scan {} index without order", A::NAME));
-        }
-        let kind = (*(*scan).xs_snapshot).snapshot_type;
-        let mvcc = kind == pg_sys::SnapshotType::SNAPSHOT_MVCC
-            || kind == pg_sys::SnapshotType::SNAPSHOT_HISTORIC_MVCC;
-        if !mvcc {
-            return refuse(format!("non-MVCC snapshots are not supported with {}", A::NAME));
-        }
-    }
-    Ok(())
-}
-
-/// pgstat_count_index_scan (src/include/pgstat.h).
-unsafe fn count_scan(index: pg_sys::Relation) {
-    // SAFETY: the relation is open; where statistics are on but not yet attached, they are attached first.
-    unsafe {
-        #[cfg(not(any(feature = "pg13", feature = "pg14")))]
-        if (*index).pgstat_info.is_null() && (*index).pgstat_enabled {
-            server::pgstat_assoc_relation(index);
-        }
-        if let Some(info) = (*index).pgstat_info.as_mut() {
-            #[cfg(any(feature = "pg13", feature = "pg14", feature = "pg15"))]
-            {
-                info.t_counts.t_numscans += 1;
-            }
-            #[cfg(not(any(feature = "pg13", feature = "pg14", feature = "pg15")))]
-            {
-                info.counts.numscans += 1;
-            }
-        }
-    }
-}
-
-unsafe extern "C-unwind" fn end_scan<A: AccessMethod>(scan: pg_sys::IndexScanDesc) {
-    // SAFETY: the server ends a scan once; what the memory's own callback finds later is empty.
-    unsafe {
-        guard::entry(|| {
-            if let Some(opaque) = opaque::<A>(scan) {
-                A::end_scan(&mut opaque.state);
-            }
-            let state = core::mem::replace(&mut (*scan).opaque, core::ptr::null_mut());
-            Owned::<Opaque<A::Scan>>::end(state.cast());
-        });
-    }
-}
-
 /// The routine, in the current memory context.
 pub fn routine<A: AccessMethod>() -> Datum {
     // SAFETY: the allocation has the size of the node, zero is a valid value of each of its fields (false, no
@@ -541,7 +384,9 @@ pub fn routine<A: AccessMethod>() -> Datum {
     routine.amsupport = A::SUPPORT_FUNCTIONS;
     routine.amcanorderbyop = true;
     routine.amoptionalkey = true;
+    routine.amcanreturn = Some(can_return::<A>);
     routine.amcanmulticol = A::FILTER_COLUMNS;
+    routine.amcaninclude = A::INCLUDE_COLUMNS;
     routine.amsearcharray = A::FILTER_COLUMNS;
     routine.amsearchnulls = A::FILTER_COLUMNS;
     #[cfg(any(feature = "pg17", feature = "pg18"))]

@@ -17,6 +17,50 @@ pub struct Caught {
     pub message: Vec<u8>,
 }
 
+/// Runs `body`, which changes nothing in the server: what it may leave behind when it fails is memory of the current
+/// context. A server error with `code` is returned, any other goes on.
+///
+/// # Errors
+/// That.
+pub fn catch<R>(code: PgSqlErrorCode, body: impl FnOnce() -> R) -> Result<R, Caught> {
+    // SAFETY: the error's data is copied into the memory context of before, as the server asks, and freed.
+    unsafe {
+        let memory = pg_sys::CurrentMemoryContext;
+        let payload = match catch_unwind(AssertUnwindSafe(body)) {
+            Ok(result) => return Ok(result),
+            Err(payload) => payload,
+        };
+        if !guard::is_server_error(&*payload) {
+            resume_unwind(payload);
+        }
+        drop(payload);
+        pg_sys::MemoryContextSwitchTo(memory);
+        let error = server::CopyErrorData();
+        server::FlushErrorState();
+        if PgSqlErrorCode::from((*error).sqlerrcode) != code {
+            server::rethrow(error);
+        }
+        Err(taken(error))
+    }
+}
+
+/// What is kept of an error, which is freed.
+///
+/// # Safety
+/// It is a copy.
+unsafe fn taken(error: *mut pg_sys::ErrorData) -> Caught {
+    // SAFETY: the caller's contract; a message ends with NUL.
+    unsafe {
+        let code = PgSqlErrorCode::from((*error).sqlerrcode);
+        let message = match (*error).message.is_null() {
+            true => Vec::new(),
+            false => core::ffi::CStr::from_ptr((*error).message).to_bytes().into(),
+        };
+        server::FreeErrorData(error);
+        Caught { code, message }
+    }
+}
+
 /// Runs `body`. A server error with one of `codes` is returned, and all that `body` did in the server undone; any other
 /// goes on.
 ///
@@ -56,11 +100,6 @@ pub fn attempt<R>(codes: &[PgSqlErrorCode], body: impl FnOnce() -> R) -> Result<
         if !codes.contains(&code) {
             server::rethrow(error);
         }
-        let message = match (*error).message.is_null() {
-            true => Vec::new(),
-            false => core::ffi::CStr::from_ptr((*error).message).to_bytes().into(),
-        };
-        server::FreeErrorData(error);
-        Err(Caught { code, message })
+        Err(taken(error))
     }
 }

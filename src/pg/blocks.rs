@@ -7,14 +7,14 @@
 //! guard and unwind properly.
 
 use core::ffi::c_int;
-use core::mem::ManuallyDrop;
 use core::ops::Range;
 
 use pgrx::pg_sys::{self, Buffer, ForkNumber};
-use vector_index::storage::blocks::{BlockStore, FIFTH_BLOCK, LockMode, OperationLock, PageRef, PageUpdate};
+use vector_index::storage::blocks::{BlockStore, LockMode, OperationLock};
 use vector_index::storage::page::{Corruption, Damage, Tid};
 use vector_kernels::prefetch_line;
 
+use super::change::IndexChange;
 use super::extend::Ahead;
 use super::ffi;
 use super::free_space;
@@ -133,6 +133,15 @@ impl<'r> IndexBlocks<'r> {
         buffer
     }
 
+    /// Holds on to a block, so that no vacuum removes a row from it before it is let go.
+    ///
+    /// # Errors
+    /// A block that does not exist.
+    pub fn hold(&mut self, block: u32) -> Result<Hold, Corruption> {
+        self.check_exists(block)?;
+        Ok(Hold(self.pin(block)))
+    }
+
     #[inline(always)]
     fn check_exists(&mut self, block: u32) -> Result<(), Corruption> {
         if block < self.count { Ok(()) } else { self.check_exists_now(block) }
@@ -149,6 +158,17 @@ impl<'r> IndexBlocks<'r> {
     pub fn count_hits(&mut self) {
         self.charged = 0;
         recent_buffers::count_hits(self.relation, core::mem::take(&mut self.hits));
+    }
+}
+
+/// A block that is held on to. It is let go by hand, or by the server when the query fails.
+pub struct Hold(Buffer);
+
+impl Hold {
+    /// Lets the block go.
+    pub fn release(self) {
+        // SAFETY: pinned when it was made, by the query that releases it.
+        unsafe { server::ReleaseBuffer(self.0) };
     }
 }
 
@@ -178,7 +198,7 @@ impl Ring {
 
 /// The bytes of a pinned buffer.
 #[inline(always)]
-fn page_address(buffer: Buffer) -> *mut u8 {
+pub(super) fn page_address(buffer: Buffer) -> *mut u8 {
     // SAFETY: BufferGetBlock (src/include/storage/bufmgr.h): a pinned buffer's number is within its array.
     unsafe {
         if buffer < 0 {
@@ -190,7 +210,6 @@ fn page_address(buffer: Buffer) -> *mut u8 {
 }
 
 const SHARE: c_int = pg_sys::BUFFER_LOCK_SHARE as c_int;
-const EXCLUSIVE: c_int = pg_sys::BUFFER_LOCK_EXCLUSIVE as c_int;
 
 impl<'r> BlockStore for IndexBlocks<'r> {
     type Error = Corruption;
@@ -284,15 +303,9 @@ impl<'r> BlockStore for IndexBlocks<'r> {
     }
 
     fn update(&mut self) -> Result<IndexChange<'_>, Corruption> {
-        Ok(IndexChange {
-            relation: self.relation,
-            fork: self.fork,
-            logged: self.logged,
-            log: core::ptr::null_mut(),
-            held: [const { None }; pg_sys::MAX_GENERIC_XLOG_PAGES as usize],
-            count: &mut self.count,
-            ahead: &mut self.ahead,
-        })
+        let Self { relation, fork, logged, remembers, .. } = *self;
+        let counts = (&mut self.count, &mut self.hits);
+        Ok(IndexChange::new((relation, fork), (logged, remembers), counts, &mut self.ahead))
     }
 
     fn will_extend(&mut self, blocks: u32) {
@@ -355,187 +368,6 @@ fn lock_mode(mode: LockMode) -> c_int {
     match mode {
         LockMode::Shared => pg_sys::ShareLock as c_int,
         LockMode::Exclusive => pg_sys::ExclusiveLock as c_int,
-    }
-}
-
-/// A locked block of a change: its buffer, and where its bytes are changed (a copy that generic WAL gave, or the
-/// buffer itself), once they are.
-struct Held {
-    buffer: Buffer,
-    image: *mut u8,
-    new: bool,
-}
-
-/// A change of up to four blocks. Dropped without commit, it leaves them as they were.
-pub struct IndexChange<'a> {
-    relation: Rel<'a>,
-    fork: ForkNumber::Type,
-    logged: bool,
-    log: *mut pg_sys::GenericXLogState,
-    held: [Option<Held>; pg_sys::MAX_GENERIC_XLOG_PAGES as usize],
-    count: &'a mut u32,
-    ahead: &'a mut Ahead,
-}
-
-impl IndexChange<'_> {
-    /// Room for one more block. To be asked for before the block is locked.
-    fn room(&self) -> Result<usize, Corruption> {
-        let room = self.held.iter().position(Option::is_none);
-        room.ok_or(FIFTH_BLOCK.on(pg_sys::InvalidBlockNumber))
-    }
-
-    fn mode(&mut self, place: usize, buffer: Buffer, new: bool) -> PageRef {
-        if let Some(held) = self.held.get_mut(place) {
-            *held = Some(Held { buffer, image: core::ptr::null_mut(), new });
-        }
-        PageRef(place)
-    }
-
-    fn held(&self, slot: PageRef) -> Option<&Held> {
-        self.held.get(slot.0).and_then(Option::as_ref)
-    }
-
-    fn read_buffer(&mut self, block: u32) -> Result<Buffer, Corruption> {
-        if block >= *self.count {
-            // guarded: an error here must unwind and let go of what the change holds
-            // SAFETY: the relation is open.
-            *self.count =
-                unsafe { server::RelationGetNumberOfBlocksInFork(self.relation.as_ptr(), self.fork) };
-            if block >= *self.count {
-                return Err(Damage::at(0, "block does not exist").on(block));
-            }
-        }
-        // SAFETY: the relation is open and the block exists.
-        Ok(unsafe {
-            server::ReadBufferExtended(
-                self.relation.as_ptr(),
-                self.fork,
-                block,
-                pg_sys::ReadBufferMode::RBM_NORMAL,
-                core::ptr::null_mut(),
-            )
-        })
-    }
-
-    fn release(&mut self) {
-        for held in self.held.iter_mut().filter_map(Option::take) {
-            // SAFETY: this change locked and pinned the buffer.
-            unsafe { server::UnlockReleaseBuffer(held.buffer) };
-        }
-    }
-}
-
-impl PageUpdate for IndexChange<'_> {
-    type Error = Corruption;
-
-    fn open(&mut self, block: u32) -> Result<PageRef, Corruption> {
-        let room = self.room()?;
-        let buffer = self.read_buffer(block)?;
-        // SAFETY: pinned just now.
-        unsafe { server::LockBuffer(buffer, EXCLUSIVE) };
-        Ok(self.mode(room, buffer, false))
-    }
-
-    fn extend(&mut self) -> Result<PageRef, Corruption> {
-        let room = self.room()?;
-        if let Some(buffer) = self.ahead.take(self.relation, self.fork) {
-            // SAFETY: pinned just now, and nobody else knows the block.
-            unsafe { server::LockBuffer(buffer, EXCLUSIVE) };
-            return Ok(self.mode(room, buffer, true));
-        }
-        let relation = self.relation.as_ptr();
-        let extension = pg_sys::ExclusiveLock as c_int;
-        // SAFETY: the relation is open. P_NEW adds a zeroed block; the extension lock keeps others from adding the
-        // same one, and nobody else knows the block before it is linked.
-        let buffer = unsafe {
-            server::LockRelationForExtension(relation, extension);
-            let buffer = server::ReadBufferExtended(
-                relation,
-                self.fork,
-                pg_sys::InvalidBlockNumber,
-                pg_sys::ReadBufferMode::RBM_NORMAL,
-                core::ptr::null_mut(),
-            );
-            server::LockBuffer(buffer, EXCLUSIVE);
-            server::UnlockRelationForExtension(relation, extension);
-            buffer
-        };
-        Ok(self.mode(room, buffer, true))
-    }
-
-    fn block(&self, slot: PageRef) -> u32 {
-        match self.held(slot) {
-            // SAFETY: the buffer is pinned.
-            Some(held) => unsafe { server::BufferGetBlockNumber(held.buffer) },
-            None => pg_sys::InvalidBlockNumber,
-        }
-    }
-
-    fn bytes(&self, slot: PageRef) -> &[u8] {
-        match self.held(slot) {
-            Some(held) => {
-                let start =
-                    if held.image.is_null() { page_address(held.buffer) } else { held.image }.cast_const();
-                // SAFETY: the buffer is pinned and locked exclusively by this change, whose borrow the slice shares;
-                // an image is a page of this change's WAL state.
-                unsafe { core::slice::from_raw_parts(start, PAGE_SIZE) }
-            }
-            None => &[],
-        }
-    }
-
-    fn bytes_mut(&mut self, slot: PageRef) -> Result<&mut [u8], Corruption> {
-        let Some(held) = self.held.get_mut(slot.0).and_then(Option::as_mut) else { return Ok(&mut []) };
-        if held.image.is_null() {
-            held.image = if self.logged {
-                let flags = if held.new { pg_sys::GENERIC_XLOG_FULL_IMAGE as c_int } else { 0 };
-                // SAFETY: the relation is open; the buffer is pinned and locked exclusively, and registered once.
-                unsafe {
-                    if self.log.is_null() {
-                        self.log = server::GenericXLogStart(self.relation.as_ptr());
-                    }
-                    server::GenericXLogRegisterBuffer(self.log, held.buffer, flags).cast()
-                }
-            } else {
-                page_address(held.buffer)
-            };
-        }
-        // SAFETY: as in `bytes`; the borrow is exclusive.
-        Ok(unsafe { core::slice::from_raw_parts_mut(held.image, PAGE_SIZE) })
-    }
-
-    fn commit(mut self) -> Result<(), Corruption> {
-        if self.logged {
-            if !self.log.is_null() {
-                // SAFETY: the state was started by this change and is finished once.
-                unsafe {
-                    server::GenericXLogFinish(core::mem::replace(&mut self.log, core::ptr::null_mut()))
-                };
-            }
-        } else {
-            for held in self.held.iter().flatten().filter(|held| !held.image.is_null()) {
-                // SAFETY: pinned and locked exclusively.
-                unsafe { server::MarkBufferDirty(held.buffer) };
-            }
-        }
-        self.release();
-        // nothing is left to undo
-        let _ = ManuallyDrop::new(self);
-        Ok(())
-    }
-}
-
-impl Drop for IndexChange<'_> {
-    fn drop(&mut self) {
-        // While a server error unwinds, the transaction's end releases everything, in the right order.
-        if std::thread::panicking() {
-            return;
-        }
-        if !self.log.is_null() {
-            // SAFETY: the state was started by this change and not finished.
-            unsafe { server::GenericXLogAbort(self.log) };
-        }
-        self.release();
     }
 }
 

@@ -5,8 +5,8 @@ use core::ffi::c_int;
 
 use pgrx::pg_sys::{self, Datum, Oid, ScanKeyData};
 use vector_index::filter::{
-    ANY_ELEMENTS, KEY_SIZE, Kind, MAX_COLUMNS, NULL, Operator, Program, element_bit, of_float, of_hash,
-    of_integer,
+    ANY_ELEMENTS, KEY_SIZE, Kind, MAX_COLUMNS, MAX_PACKED, Operator, Packing, Packings, Program, element_bit,
+    of_float, of_hash, of_integer, to_integer,
 };
 use vector_index::storage::page::Damage;
 
@@ -57,6 +57,24 @@ impl Encoding {
             Encoding::Array => Kind::Elements,
             _ => Kind::Exact,
         }
+    }
+
+    /// How few bytes tell all keys apart.
+    const fn packing(self) -> Packing {
+        match self {
+            Encoding::Bool => Packing::Bool,
+            Encoding::Int2 => Packing::Signed2,
+            Encoding::Int4 => Packing::Signed4,
+            Encoding::Oid => Packing::Unsigned4,
+            Encoding::Float4 => Packing::Float4,
+            Encoding::Float8 => Packing::Float8,
+            _ => Packing::Whole,
+        }
+    }
+
+    /// Whether what is kept of a value gives it back.
+    const fn returns(self) -> bool {
+        !matches!(self, Encoding::Numeric | Encoding::Hash(_) | Encoding::Array)
     }
 
     /// That of a constant of an operator whose right side has another type.
@@ -116,11 +134,16 @@ impl<'r> RowColumns<'r> {
         RowColumns { index, values, nulls }
     }
 
+    /// The index.
+    pub(super) fn index(&self) -> Rel<'r> {
+        self.index
+    }
+
     /// The column, from 0; `None` for NULL.
     ///
     /// # Safety
     /// There is such a column.
-    unsafe fn get(self, n: usize) -> Option<Datum> {
+    pub(super) unsafe fn get(self, n: usize) -> Option<Datum> {
         // SAFETY: the caller's contract and that of `new`.
         unsafe { if *self.nulls.add(n) { None } else { Some(*self.values.add(n)) } }
     }
@@ -146,7 +169,8 @@ impl Columns {
                 let collation = *relation.rd_indcollation.add(n);
                 let deterministic =
                     collation == Oid::INVALID || server::get_collation_isdeterministic(collation);
-                *place = Some(Column { encoding, collation, deterministic, is_varlena: index.is_varlena(n) });
+                let is_varlena = index.is_varlena(n);
+                *place = Some(Column { encoding, collation, deterministic, is_varlena });
                 columns.len = n;
             }
         }
@@ -174,16 +198,43 @@ impl Columns {
         self.len == 0
     }
 
-    /// Bytes of a row's keys.
+    /// Bytes of a row's keys as they are.
     pub fn bytes(&self) -> usize {
         self.len * KEY_SIZE
+    }
+
+    /// How they are packed.
+    pub fn packings(&self) -> Packings {
+        // there are no more of them than there are places
+        Packings::new(self.iter().map(|column| column.encoding.packing())).unwrap_or_default()
     }
 
     fn iter(&self) -> impl Iterator<Item = Column> + '_ {
         self.list.iter().take(self.len).flatten().copied()
     }
 
-    /// Computes the keys of a row. Values that are stored out of line are first shown to `fetch`, which may put another
+    /// Whether what the index keeps of filter column `n`, from 0, gives its value back.
+    pub fn returns(&self, n: usize) -> bool {
+        self.list.get(n).copied().flatten().is_some_and(|column| column.encoding.returns())
+    }
+
+    /// The value of filter column `n`, from 0, of which the index keeps this number, if that gives one back.
+    pub fn value(&self, n: usize, number: u64) -> Option<Datum> {
+        let encoding = self.list.get(n).copied().flatten()?.encoding;
+        let packing = encoding.packing();
+        Some(match encoding {
+            Encoding::Bool => Datum::from(number != 0),
+            Encoding::Int2 => Datum::from(packing.to_integer(number) as i16),
+            Encoding::Int4 => Datum::from(packing.to_integer(number) as i32),
+            Encoding::Int8 => Datum::from(packing.to_integer(number)),
+            Encoding::Oid => Datum::from(packing.to_integer(number) as u32),
+            Encoding::Float4 => Datum::from(packing.to_float(number) as u32),
+            Encoding::Float8 => Datum::from(packing.to_float(number)),
+            Encoding::Numeric | Encoding::Hash(_) | Encoding::Array => return None,
+        })
+    }
+
+    /// Packs the keys of a row. Values that are stored out of line are first shown to `fetch`, which may put another
     /// whole varlena in their place, valid until its next call, or say that the value is gone; then there are no keys.
     /// Neither are there keys of another index's row. A server error unwinds.
     ///
@@ -192,32 +243,32 @@ impl Columns {
     pub unsafe fn keys_of(
         &self,
         row: RowColumns<'_>,
-        keys: &mut [u64; MAX_COLUMNS],
+        packed: &mut [u8; MAX_PACKED],
         mut fetch: impl FnMut(Datum) -> Option<Datum>,
     ) -> bool {
         if row.index.oid() != self.index {
             return self.is_empty();
         }
-        for ((n, column), key) in self.iter().enumerate().zip(keys) {
+        let mut numbers = [None; MAX_COLUMNS];
+        for ((n, column), number) in self.iter().enumerate().zip(&mut numbers) {
             // SAFETY: the row is one of this index, whose column has the type of its encoding.
             unsafe {
-                *key = match row.get(n + 1) {
-                    None => NULL,
-                    Some(value) => {
-                        let value = if column.is_varlena { fetch(value) } else { Some(value) };
-                        let Some(value) = value else { return false };
-                        column.key(column.encoding, value)
-                    }
-                };
+                if let Some(value) = row.get(n + 1) {
+                    let value = if column.is_varlena { fetch(value) } else { Some(value) };
+                    let Some(value) = value else { return false };
+                    *number = Some(column.number(value));
+                }
             }
         }
+        let packings = self.packings();
+        packings.pack(&numbers, packed.get_mut(..packings.bytes()).unwrap_or_default());
         true
     }
 
-    /// Computes the keys of a row. A server error unwinds.
-    pub fn keys(&self, row: RowColumns<'_>, keys: &mut [u64; MAX_COLUMNS]) -> bool {
+    /// Packs the keys of a row. A server error unwinds.
+    pub fn keys(&self, row: RowColumns<'_>, packed: &mut [u8; MAX_PACKED]) -> bool {
         // SAFETY: values stay what they are.
-        unsafe { self.keys_of(row, keys, Some) }
+        unsafe { self.keys_of(row, packed, Some) }
     }
 
     /// Makes a scan's conditions a program. A server error unwinds.
@@ -281,6 +332,21 @@ impl Columns {
 }
 
 impl Column {
+    /// The number that an index keeps of a value.
+    ///
+    /// # Safety
+    /// The value is of the column's type.
+    unsafe fn number(&self, value: Datum) -> u64 {
+        let (word, packing) = (value.value() as u64, self.encoding.packing());
+        match self.encoding {
+            Encoding::Int8 => packing.of_integer(word as i64),
+            Encoding::Float4 => packing.of_float(u64::from(word as u32)),
+            Encoding::Float8 => packing.of_float(word),
+            // SAFETY: the caller's contract.
+            encoding => packing.of_integer(to_integer(unsafe { self.key(encoding, value) })),
+        }
+    }
+
     /// The key of a value.
     ///
     /// # Safety

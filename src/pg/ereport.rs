@@ -8,7 +8,7 @@ use super::{ffi, guard, server};
 
 /// A report whose texts live in the current memory context, so that raising it leaks nothing. It must stay
 /// `Copy`: [`raise`] jumps away over the caller's frames.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Report {
     code: PgSqlErrorCode,
     message: *const c_char,

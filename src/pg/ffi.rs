@@ -3,8 +3,9 @@
 use core::ffi::{c_char, c_int, c_void};
 
 use pgrx::pg_sys::{
-    Buffer, BufferAccessStrategy, Datum, FmgrInfo, ForkNumber, FunctionCallInfo, HeapTuple, MemoryContext,
-    Oid, ReadBufferMode, Relation, ScanDirection, ScanKeyData, Snapshot, SysScanDesc, TransactionId, varlena,
+    Buffer, BufferAccessStrategy, Datum, EState, Expr, ExprContext, ExprState, FmgrInfo, ForkNumber,
+    FunctionCallInfo, HeapTuple, IndexInfo, MemoryContext, Oid, ReadBufferMode, Relation, ScanDirection,
+    ScanKeyData, Snapshot, SysScanDesc, TransactionId, TupleDesc, TupleTableSlot, TupleTableSlotOps, varlena,
 };
 
 unsafe extern "C-unwind" {
@@ -12,6 +13,9 @@ unsafe extern "C-unwind" {
     pub fn pg_detoast_datum(datum: *mut varlena) -> *mut varlena;
     pub fn FunctionCall2Coll(function: *mut FmgrInfo, collation: Oid, first: Datum, second: Datum) -> Datum;
     pub fn pg_detoast_datum_slice(datum: *mut varlena, first: i32, count: i32) -> *mut varlena;
+
+    // src/backend/utils/adt/datum.c
+    pub fn datum_image_eq(one: Datum, other: Datum, by_value: bool, length: c_int) -> bool;
 
     // src/backend/utils/adt/numeric.c
     pub fn numeric_float4(fcinfo: FunctionCallInfo) -> Datum;
@@ -21,6 +25,7 @@ unsafe extern "C-unwind" {
     pub fn jsonb_in(fcinfo: FunctionCallInfo) -> Datum;
 
     // src/backend/utils/mmgr/mcxt.c
+    pub fn MemoryContextReset(context: MemoryContext);
     pub fn MemoryContextAlloc(context: MemoryContext, size: usize) -> *mut c_void;
     pub fn MemoryContextAllocZero(context: MemoryContext, size: usize) -> *mut c_void;
     pub fn MemoryContextAllocExtended(context: MemoryContext, size: usize, flags: c_int) -> *mut c_void;
@@ -80,6 +85,12 @@ unsafe extern "C-unwind" {
     ) -> bool;
     pub fn LockBuffer(buffer: Buffer, mode: c_int);
     pub fn UnlockReleaseBuffer(buffer: Buffer);
+    pub fn MarkBufferDirty(buffer: Buffer);
+
+    // src/backend/access/transam/xloginsert.c
+    pub fn XLogRegisterBuffer(block_id: u8, buffer: Buffer, flags: u8);
+    pub fn XLogRegisterBufData(block_id: u8, data: *const c_void, len: u32);
+    pub fn XLogInsert(manager: u8, info: u8) -> u64;
 
     // src/backend/access/common/toast_internals.c
     pub fn toast_open_indexes(
@@ -107,6 +118,21 @@ unsafe extern "C-unwind" {
     ) -> SysScanDesc;
     pub fn systable_getnext_ordered(scan: SysScanDesc, direction: ScanDirection::Type) -> HeapTuple;
     pub fn systable_endscan_ordered(scan: SysScanDesc);
+
+    // src/backend/executor, src/backend/access/common/tupdesc.c, src/backend/access/table, src/backend/catalog/index.c
+    pub fn CreateTupleDescCopyConstr(descriptor: TupleDesc) -> TupleDesc;
+    pub fn table_slot_callbacks(relation: Relation) -> *const TupleTableSlotOps;
+    pub fn MakeSingleTupleTableSlot(
+        descriptor: TupleDesc,
+        operations: *const TupleTableSlotOps,
+    ) -> *mut TupleTableSlot;
+    pub fn ExecDropSingleTupleTableSlot(slot: *mut TupleTableSlot);
+    pub fn slot_getsomeattrs_int(slot: *mut TupleTableSlot, column: c_int);
+    pub fn BuildIndexInfo(index: Relation) -> *mut IndexInfo;
+    pub fn CreateExecutorState() -> *mut EState;
+    pub fn FreeExecutorState(state: *mut EState);
+    pub fn MakePerTupleExprContext(state: *mut EState) -> *mut ExprContext;
+    pub fn ExecPrepareExpr(expression: *mut Expr, state: *mut EState) -> *mut ExprState;
 
     // src/backend/utils/error/elog.c
     pub fn errstart(elevel: c_int, domain: *const c_char) -> bool;

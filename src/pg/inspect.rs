@@ -9,11 +9,10 @@ use vector_index::storage::page::{Corruption, Damage};
 use zerocopy::IntoBytes;
 
 use super::blocks::PAGE_SIZE;
-use super::columns::Columns;
 use super::interrupts;
 use super::relation::Rel;
 use super::server;
-use super::table_scan::{self, KeyedRow};
+use super::table_scan::{self, Further, WholeRow};
 
 /// Why an index cannot be looked at.
 #[derive(Debug)]
@@ -255,7 +254,7 @@ impl Inspection<'_> {
     ///
     /// # Errors
     /// When the transaction sees rows of a time before the index, which it need not hold.
-    pub fn visible_rows(&self, columns: &Columns, row: &mut KeyedRow<'_>) -> Result<(), InspectError> {
+    pub fn visible_rows(&self, further: Further<'_>, row: &mut WholeRow<'_>) -> Result<(), InspectError> {
         // SAFETY: both relations are open; the info is made for this index, in the current memory context. Marked as a
         // concurrent build, it lets the table be scanned with a snapshot of the transaction.
         unsafe {
@@ -273,7 +272,7 @@ impl Inspection<'_> {
             }
             let info = server::BuildIndexInfo(self.index.as_ptr());
             (*info).ii_Concurrent = true;
-            table_scan::scan_keyed_table(self.heap, self.index, info, columns, row);
+            table_scan::scan_whole_table(self.heap, self.index, info, further, row);
         }
         Ok(())
     }

@@ -111,6 +111,12 @@ impl<'r> Rel<'r> {
         unsafe { usize::try_from((*(*self.relation).rd_index).indnkeyatts).unwrap_or(0) }
     }
 
+    /// The number of all columns of an index.
+    pub fn columns(self) -> usize {
+        // SAFETY: as in `key_columns`.
+        unsafe { usize::try_from((*(*self.relation).rd_index).indnatts).unwrap_or(0) }
+    }
+
     /// Whether values of column `n` (from 0) may be stored out of line.
     pub fn is_varlena(self, n: usize) -> bool {
         // SAFETY: as in `typmod`.
@@ -137,14 +143,22 @@ impl<'r> Rel<'r> {
     }
 }
 
+/// A column of a descriptor.
+///
+/// # Safety
+/// There is one of this number, from 0.
 #[cfg(feature = "pg18")]
-unsafe fn attribute(desc: pg_sys::TupleDesc, n: usize) -> *const pg_sys::FormData_pg_attribute {
+pub(super) unsafe fn attribute(desc: pg_sys::TupleDesc, n: usize) -> *const pg_sys::FormData_pg_attribute {
     // SAFETY: the caller's contract is that of TupleDescAttr.
     unsafe { pg_sys::TupleDescAttr(desc, n as core::ffi::c_int) }
 }
 
+/// A column of a descriptor.
+///
+/// # Safety
+/// There is one of this number, from 0.
 #[cfg(not(feature = "pg18"))]
-unsafe fn attribute(desc: pg_sys::TupleDesc, n: usize) -> *const pg_sys::FormData_pg_attribute {
+pub(super) unsafe fn attribute(desc: pg_sys::TupleDesc, n: usize) -> *const pg_sys::FormData_pg_attribute {
     // SAFETY: the descriptor is followed by its columns, of which there are more than `n`.
     unsafe { (*desc).attrs.as_ptr().add(n) }
 }

@@ -78,6 +78,33 @@ pub fn sample_table(
     pending.fetch(keep)
 }
 
+/// Shows `row` the values, whole varlenas, of about this share of a table's rows, block by block: each block with the
+/// same probability, and all its rows. The error of `row` is raised.
+pub fn share_of_table(
+    heap: Rel<'_>,
+    index: Rel<'_>,
+    info: *mut pg_sys::IndexInfo,
+    share: f64,
+    seed: u64,
+    row: &mut dyn FnMut(&[u8]) -> Result<(), Report>,
+) {
+    let mut row = |_, value: Option<&[u8]>| value.map_or(Ok(()), &mut *row);
+    let mut show = |part| scan_part(heap, index, info, part, &|| true, &mut |_| false, &mut row);
+    if share >= NEARLY_ALL {
+        show(Part::Whole);
+        return;
+    }
+    let mut rng = SmallRng::seed_from_u64(seed);
+    for block in 0..heap.blocks(ForkNumber::MAIN_FORKNUM) {
+        if rng.random_bool(share.max(0.0)) {
+            show(Part::Block(block));
+        }
+    }
+}
+
+/// A share of the blocks from which on all are scanned in one go.
+const NEARLY_ALL: f64 = 0.8;
+
 /// Values that are not fetched yet, by the place that they take in the sample.
 struct Pending {
     places: RefCell<Vec<Option<ToastPointer>>>,

@@ -10,13 +10,13 @@ use core::ffi::{c_char, c_int, c_long, c_void};
 
 use pgrx::pg_sys::{
     self, ArrayType, BufFile, Buffer, BufferAccessStrategy, BufferAccessStrategyType, Datum, DestReceiver,
-    ForkNumber, FunctionCallInfo, GenericCosts, GenericXLogState, GucAction, GucContext, GucEnumAssignHook,
-    GucEnumCheckHook, GucIntAssignHook, GucIntCheckHook, GucRealAssignHook, GucRealCheckHook, GucShowHook,
-    GucSource, HeapTuple, IndexInfo, IndexPath, IndexScanDesc, List, MemoryContext, MemoryContextCallback,
-    Oid, PGFunction, Page, ParamListInfo, PlannedStmt, PlannerInfo, ProcessUtilityContext, QueryCompletion,
+    ForkNumber, FunctionCallInfo, GenericCosts, GucAction, GucContext, GucEnumAssignHook, GucEnumCheckHook,
+    GucIntAssignHook, GucIntCheckHook, GucRealAssignHook, GucRealCheckHook, GucShowHook, GucSource,
+    HeapTuple, IndexInfo, IndexPath, IndexScanDesc, JoinType, List, MemoryContext, MemoryContextCallback,
+    Oid, PGFunction, ParamListInfo, PlannedStmt, PlannerInfo, ProcessUtilityContext, QueryCompletion,
     QueryEnvironment, ReadBufferMode, Relation, SPIPlanPtr, SPITupleTable, ScanKeyData, Snapshot,
-    SysScanDesc, TransactionId, TupleDesc, Tuplestorestate, TypeFuncClass, config_enum_entry,
-    relopt_enum_elt_def, relopt_kind, relopt_parse_elt, text, varlena,
+    SpecialJoinInfo, SysScanDesc, TransactionId, TupleDesc, Tuplestorestate, TypeFuncClass,
+    config_enum_entry, relopt_enum_elt_def, relopt_kind, relopt_parse_elt, text, varlena,
 };
 
 use super::guard;
@@ -49,6 +49,17 @@ macro_rules! server {
 server! {
     fn palloc0(size: usize) -> *mut c_void;
     fn pfree(pointer: *mut c_void);
+    #[cfg(not(any(feature = "pg17", feature = "pg18")))]
+    fn heap_form_tuple(columns: TupleDesc, values: *mut Datum, nulls: *mut bool) -> HeapTuple;
+    #[cfg(any(feature = "pg17", feature = "pg18"))]
+    fn heap_form_tuple(columns: TupleDesc, values: *const Datum, nulls: *const bool) -> HeapTuple;
+    #[cfg(not(any(feature = "pg17", feature = "pg18")))]
+    fn index_form_tuple(columns: TupleDesc, values: *mut Datum, nulls: *mut bool) -> pg_sys::IndexTuple;
+    #[cfg(any(feature = "pg17", feature = "pg18"))]
+    fn index_form_tuple(columns: TupleDesc, values: *const Datum, nulls: *const bool) -> pg_sys::IndexTuple;
+    fn CreateTemplateTupleDesc(count: c_int) -> TupleDesc;
+    fn FreeTupleDesc(columns: TupleDesc);
+    fn TupleDescCopyEntry(to: TupleDesc, to_number: i16, from: TupleDesc, from_number: i16);
     fn pnstrdup(text: *const c_char, length: usize) -> *mut c_char;
     fn AllocSetContextCreateInternal(
         parent: MemoryContext,
@@ -142,6 +153,9 @@ server! {
     fn SetUserIdAndSecContext(user: Oid, context: c_int);
     fn RecoveryInProgress() -> bool;
     fn GetTransactionSnapshot() -> Snapshot;
+    fn GetLatestSnapshot() -> Snapshot;
+    fn RegisterSnapshot(snapshot: Snapshot) -> Snapshot;
+    fn UnregisterSnapshot(snapshot: Snapshot);
     fn ActiveSnapshotSet() -> bool;
     fn PushActiveSnapshot(snapshot: Snapshot);
     fn PopActiveSnapshot();
@@ -234,10 +248,7 @@ server! {
         elements: *const relopt_parse_elt,
         count: c_int,
     ) -> *mut c_void;
-    fn GenericXLogStart(relation: Relation) -> *mut GenericXLogState;
-    fn GenericXLogRegisterBuffer(state: *mut GenericXLogState, buffer: Buffer, flags: c_int) -> Page;
-    fn GenericXLogFinish(state: *mut GenericXLogState) -> u64;
-    fn GenericXLogAbort(state: *mut GenericXLogState);
+    fn XLogBeginInsert();
     fn log_newpage_range(relation: Relation, fork: ForkNumber::Type, first: u32, end: u32, standard: bool);
     #[cfg(feature = "pg18")]
     fn vacuum_delay_point(analyze: bool);
@@ -267,6 +278,7 @@ server! {
         strategy: BufferAccessStrategy,
     ) -> Buffer;
     fn LockBuffer(buffer: Buffer, mode: c_int);
+    fn LockBufferForCleanup(buffer: Buffer);
     fn UnlockReleaseBuffer(buffer: Buffer);
     fn ReleaseBuffer(buffer: Buffer);
     fn MarkBufferDirty(buffer: Buffer);
@@ -334,6 +346,14 @@ server! {
         nulls: *const bool,
     );
     fn genericcostestimate(root: *mut PlannerInfo, path: *mut IndexPath, loops: f64, costs: *mut GenericCosts);
+    fn clauselist_selectivity(
+        root: *mut PlannerInfo,
+        clauses: *mut List,
+        relation: c_int,
+        join: JoinType::Type,
+        special: *mut SpecialJoinInfo,
+    ) -> f64;
+    fn lappend(list: *mut List, datum: *mut c_void) -> *mut List;
     fn get_tablespace_page_costs(space: Oid, random: *mut f64, sequential: *mut f64);
 }
 

@@ -3,13 +3,17 @@
 use core::ffi::c_void;
 
 use pgrx::pg_sys::{self, Datum};
-use vector_index::filter::MAX_COLUMNS;
+use vector_index::filter::MAX_PACKED;
+use vector_index::included::largest;
 use vector_index::storage::page::Tid;
+use zerocopy::IntoBytes;
 
+use super::blocks::PAGE_SIZE;
 use super::columns::{Columns, RowColumns};
 use super::ereport::{self, Report};
 use super::ffi;
 use super::guard;
+use super::included::{Included, Refused};
 use super::relation::Rel;
 use super::server;
 use super::toast::{Fetcher, Remains, ToastPointer};
@@ -20,8 +24,35 @@ use super::varlena;
 /// for NULL.
 pub type Row<'a> = dyn FnMut(Tid, Option<&[u8]>) -> Result<(), Report> + 'a;
 
-/// The same, with the keys of its filter columns.
-pub type KeyedRow<'a> = dyn FnMut(Tid, Option<&[u8]>, &[u64]) -> Result<(), Report> + 'a;
+/// The same, with what the index keeps beside the value.
+pub type WholeRow<'a> = dyn FnMut(Tid, Option<&[u8]>, Beside<'_>) -> Result<(), Report> + 'a;
+
+/// What an index keeps of a row beside its first column's value; nothing of a row without one.
+#[derive(Clone, Copy, Default)]
+pub struct Beside<'r> {
+    /// packed keys of filter columns
+    pub keys: &'r [u8],
+    /// values of INCLUDE columns ([`Included::form`]); none where they are too large
+    pub included: &'r [u8],
+    /// the bytes of those that are: an error ([`Refused::TooLarge`]) only if the row is to be in the index
+    pub too_large: Option<usize>,
+}
+
+/// The columns of an index behind its first.
+#[derive(Clone, Copy)]
+pub struct Further<'c> {
+    /// filter columns
+    pub columns: &'c Columns,
+    /// INCLUDE columns; none where their values are not wanted
+    pub included: Option<&'c Included>,
+}
+
+impl<'c> Further<'c> {
+    /// Filter columns alone.
+    pub const fn keys(columns: &'c Columns) -> Self {
+        Further { columns, included: None }
+    }
+}
 
 /// Whether the row that comes next, which has a value, is to be fetched at all.
 pub(super) type Wants<'a> = dyn Fn() -> bool + 'a;
@@ -30,9 +61,11 @@ pub(super) type Wants<'a> = dyn Fn() -> bool + 'a;
 pub(super) type Defer<'a> = dyn FnMut(ToastPointer) -> bool + 'a;
 
 struct RowState<'a, 'b> {
-    row: &'a mut KeyedRow<'b>,
+    row: &'a mut WholeRow<'b>,
     index: Rel<'a>,
-    columns: &'a Columns,
+    further: Further<'a>,
+    /// a row's values of INCLUDE columns
+    kept: Vec<u64>,
     wants: &'a Wants<'b>,
     defer: &'a mut Defer<'b>,
     values: Fetcher,
@@ -65,13 +98,39 @@ unsafe extern "C-unwind" fn row_callback(
                 return Ok(());
             }
             let previous = pg_sys::MemoryContextSwitchTo(state.context);
-            let mut keys = [0; MAX_COLUMNS];
-            if !*isnull && !state.columns.is_empty() {
+            let mut keys = [0; MAX_PACKED];
+            let mut too_large = None;
+            if !*isnull {
                 let fetcher = &mut state.values;
                 let columns = RowColumns::new(state.index, values, isnull);
-                let there = state.columns.keys_of(columns, &mut keys, |value| {
-                    if alive { Some(value) } else { datum_of_dead(fetcher, value) }
-                });
+                let mut there = state.further.columns.is_empty()
+                    || state.further.columns.keys_of(columns, &mut keys, |value| {
+                        if alive { Some(value) } else { datum_of_dead(fetcher, value) }
+                    });
+                if let Some(included) = state.further.included.filter(|_| there) {
+                    let mut beyond = None;
+                    let fetch = |value: Datum| {
+                        if alive {
+                            return Some(value);
+                        }
+                        let found = datum_of_dead(fetcher, value)?;
+                        // what is still out of line is not asked for: it may be gone, and no page would hold it
+                        beyond = size_out_of_line(found).filter(|&size| size > largest(PAGE_SIZE));
+                        // each is a copy: the next one takes the fetcher's room
+                        if beyond.is_some() { None } else { Some(copied(found)) }
+                    };
+                    match included.form(columns, tid(*item), &mut state.kept, fetch) {
+                        Ok(all) => {
+                            there = all || beyond.is_some();
+                            too_large = beyond;
+                        }
+                        Err(Refused::TooLarge(size)) => too_large = Some(size),
+                        Err(refused) => {
+                            pg_sys::MemoryContextSwitchTo(previous);
+                            return Err(refused.report(state.index));
+                        }
+                    }
+                }
                 if !there {
                     // as for the vector itself
                     pg_sys::MemoryContextSwitchTo(previous);
@@ -79,13 +138,18 @@ unsafe extern "C-unwind" fn row_callback(
                     return Ok(());
                 }
             }
-            let keys = keys.get(..state.columns.len()).unwrap_or_default();
+            let keys = keys.get(..state.further.columns.packings().bytes()).unwrap_or_default();
+            let included = match state.further.included {
+                Some(_) if !*isnull && too_large.is_none() => state.kept.as_bytes(),
+                _ => &[],
+            };
+            let beside = Beside { keys, included, too_large };
             let value = match (*isnull, alive) {
                 (true, _) => Some(None),
                 (false, true) => Some(Some(value_of(&mut state.values, (*values).cast_mut_ptr()))),
                 (false, false) => value_of_dead(&mut state.values, (*values).cast_mut_ptr()).map(Some),
             };
-            let result = value.map_or(Ok(()), |value| (state.row)(tid(*item), value, keys));
+            let result = value.map_or(Ok(()), |value| (state.row)(tid(*item), value, beside));
             pg_sys::MemoryContextSwitchTo(previous);
             if result.is_ok() {
                 server::MemoryContextReset(state.context);
@@ -191,6 +255,33 @@ unsafe fn datum_of_dead(fetcher: &mut Fetcher, value: Datum) -> Option<Datum> {
     }
 }
 
+/// Bytes of a value that is stored out of line, as they are there (`varatt_external` of varatt.h); none of another.
+///
+/// # Safety
+/// The value is a varlena.
+unsafe fn size_out_of_line(value: Datum) -> Option<usize> {
+    const FIRST: u8 = if cfg!(target_endian = "little") { 0x01 } else { 0x80 };
+    const ON_DISK: u8 = 18;
+    let bytes: *const u8 = value.cast_mut_ptr::<u8>().cast_const();
+    // SAFETY: the caller's contract. An external value has a tag behind its first byte; of one on disk follow the size
+    // of the whole and, in 30 bits, that of what is stored, at any alignment.
+    unsafe {
+        if bytes.read() != FIRST || bytes.add(1).read() != ON_DISK {
+            return None;
+        }
+        Some((bytes.add(6).cast::<u32>().read_unaligned() & 0x3fff_ffff) as usize)
+    }
+}
+
+/// A copy of a value of variable length, whole, in the current memory context.
+///
+/// # Safety
+/// As for [`value_of`].
+unsafe fn copied(value: Datum) -> Datum {
+    // SAFETY: the caller's contract.
+    unsafe { Datum::from(server::pg_detoast_datum_copy(value.cast_mut_ptr())) }
+}
+
 /// Which part of a table is scanned.
 #[derive(Clone, Copy)]
 pub(super) enum Part {
@@ -204,19 +295,14 @@ pub(super) enum Part {
 
 /// Scans the table for a build and returns the number of rows it saw. `row` runs in a memory context that is reset
 /// after each row; its error is raised.
-pub fn scan_table(heap: Rel<'_>, index: Rel<'_>, info: *mut pg_sys::IndexInfo, row: &mut Row<'_>) -> f64 {
-    scan_part(heap, index, info, Part::All, &|| true, &mut |_| false, row)
-}
-
-/// The same, with the keys of the index's filter columns.
-pub fn scan_keyed_table(
+pub fn scan_whole_table(
     heap: Rel<'_>,
     index: Rel<'_>,
     info: *mut pg_sys::IndexInfo,
-    columns: &Columns,
-    row: &mut KeyedRow<'_>,
+    further: Further<'_>,
+    row: &mut WholeRow<'_>,
 ) -> f64 {
-    scan(heap, index, info, Part::All, &|| true, &mut |_| false, columns, row)
+    scan(heap, index, info, Part::All, &|| true, &mut |_| false, further, row)
 }
 
 pub(super) fn scan_part(
@@ -228,7 +314,8 @@ pub(super) fn scan_part(
     defer: &mut Defer<'_>,
     row: &mut Row<'_>,
 ) -> f64 {
-    scan(heap, index, info, part, wants, defer, &Columns::NONE, &mut |tid, value, _| row(tid, value))
+    let further = Further::keys(&Columns::NONE);
+    scan(heap, index, info, part, wants, defer, further, &mut |tid, value, _| row(tid, value))
 }
 
 #[allow(clippy::too_many_arguments)] // what the callers have in common
@@ -239,8 +326,8 @@ fn scan(
     part: Part,
     wants: &Wants<'_>,
     defer: &mut Defer<'_>,
-    columns: &Columns,
-    row: &mut KeyedRow<'_>,
+    further: Further<'_>,
+    row: &mut WholeRow<'_>,
 ) -> f64 {
     let (whole, start, blocks) = match part {
         Part::All => (true, 0, pg_sys::InvalidBlockNumber),
@@ -253,7 +340,7 @@ fn scan(
         // (a sample scans block by block: each scan's buffer goes with it)
         let (context, kept) = (row_context(), row_context());
         let values = Fetcher::new(kept);
-        let mut state = RowState { row, index, columns, wants, defer, values, context };
+        let mut state = RowState { row, index, further, kept: Vec::new(), wants, defer, values, context };
         let routine = &*(*heap.as_ptr()).rd_tableam;
         let rows = match routine.index_build_range_scan {
             Some(scan_range) => guard::call(|| {

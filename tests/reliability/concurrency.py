@@ -17,7 +17,7 @@ import psycopg
 from vector_testing.data import PLAIN, Data, Opclass
 from vector_testing.invariants import ALL, FEW, by_index, invariants, run
 from vector_testing.results import Score
-from vector_testing.server import Server
+from vector_testing.server import Server, filters, include
 
 PINNED = 300
 SAME = 20
@@ -85,8 +85,22 @@ class Workload:
         distances = [row[1] for row in rows]
         if any(a > b + 1e-5 for a, b in zip(distances, distances[1:])):
             self.problems.append(f"search: not in order: {distances}")
+        if filters():
+            self.matching(connection, random_)
         self.counts["pinned rows searched"] += 1
         self.counts["pinned rows found"] += ident in found
+
+    def matching(self, connection, random_) -> None:
+        """Rows that stay, by a condition on their numbers: exactly these, whatever is looked at."""
+        first = random_.randrange(SAME, PINNED - 10)
+        vector = self.pinned[random_.randrange(PINNED)][1]
+        with connection.transaction():
+            connection.execute("SET LOCAL enable_sort = off")
+            rows = connection.execute(
+                f"SELECT id FROM t WHERE id BETWEEN {first} AND {first + 8} ORDER BY v <-> '{vector}' LIMIT 10"
+            ).fetchall()
+        if sorted(row[0] for row in rows) != list(range(first, first + 9)):
+            self.problems.append(f"search: {rows}, not {first} to {first + 8}")
 
     def vacuum(self, connection, data: Data, random_) -> None:
         connection.execute("VACUUM t")
@@ -162,7 +176,7 @@ def work(server: Server, score: Score, am: str, options) -> None:
     connection = server.connect()
     run(connection, "CREATE TABLE t (id int PRIMARY KEY, v vector(16))")
     data.copy(connection, "t", 0, 5000, "v")
-    run(connection, f"CREATE INDEX i ON t USING {am} (v {opclass.name}){opclass.options}")
+    run(connection, f"CREATE INDEX i ON t USING {am} (v {opclass.name}{filters()}){include(am)}{opclass.options}")
     load = Workload(server, opclass, options.seed, options.seconds)
     load.pinned = connection.execute(f"SELECT id, v::text FROM t WHERE id < {PINNED} ORDER BY id").fetchall()
     steps = load.steps(getattr(options, "clients", 8))

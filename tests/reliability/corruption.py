@@ -15,7 +15,7 @@ from reliability import flips
 from vector_testing.data import PLAIN, Data, Opclass
 from vector_testing.invariants import ALL, FEW, by_index, run
 from vector_testing.results import Score
-from vector_testing.server import Server
+from vector_testing.server import Server, filters, include
 
 PAGE = 8192
 COPIES = 48
@@ -92,6 +92,7 @@ def questions(opclass: Opclass, table: str, index: str, query: str) -> list[tupl
     return [
         ("search", FEW[am], f"{nearest} LIMIT 10"),
         ("search over everything", ALL[am], nearest),
+        ("search under a condition", FEW[am], f"{nearest.replace('ORDER', 'WHERE id < 50 ORDER')} LIMIT 100"),
         ("insert", FEW[am], f"INSERT INTO {table} SELECT 10000 + id, v FROM {table} WHERE id <= 20"),
         ("vacuum", FEW[am], f"VACUUM {table}"),
         ("search after vacuum", FEW[am], f"{nearest} LIMIT 10"),
@@ -119,7 +120,7 @@ def cycle(prefix: str, score: Score, opclass: Opclass, options) -> None:
             run(
                 connection,
                 f"CREATE TABLE t{number} AS SELECT * FROM source",
-                f"CREATE INDEX i{number} ON t{number} USING {am} (v {opclass.name}) {opclass.options.replace('20', '5')}",
+                f"CREATE INDEX i{number} ON t{number} USING {am} (v {opclass.name}{filters()}){include(am)} {opclass.options.replace('20', '5')}",
                 f"DELETE FROM t{number} WHERE id % 10 = 3",
             )
             paths.append(

@@ -35,13 +35,13 @@ POINTS = {
     "ivfflat.scan": [],
 }
 
-# Steps that only operations on hnsw's inline pages have.
-INLINE = {"hnsw.vacuum": ["hnsw.vacuum.above"]}
+# Steps that only operations on pages of the second layouts have.
+SECOND = {"hnsw.vacuum": ["hnsw.vacuum.above"], "ivfflat.vacuum": ["ivfflat.vacuum.values"]}
 
 
 def points(kind: str) -> list[str]:
     """The steps of a kind of operation on the indexes of this run."""
-    return POINTS[kind] + (INLINE.get(kind, []) if Server.layout == "own" else [])
+    return POINTS[kind] + (SECOND.get(kind, []) if Server.layout == "own" else [])
 
 
 def available(connection: psycopg.Connection) -> bool:

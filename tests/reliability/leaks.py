@@ -188,7 +188,12 @@ def rescans(score: Score, gauge: Gauge, opclass: Opclass, count: int) -> None:
         "SET hnsw.ef_search = 10",
     )
     run(
-        connection, "SET enable_seqscan = off", "SET enable_material = off", "SET enable_memoize = off", "SET jit = off"
+        connection,
+        "SET enable_seqscan = off",
+        "SET enable_indexonlyscan = off",
+        "SET enable_material = off",
+        "SET enable_memoize = off",
+        "SET jit = off",
     )
 
     def statement(times: int) -> str:

@@ -11,7 +11,7 @@ import psycopg
 from vector_testing.data import PLAIN, Data, Opclass
 from vector_testing.invariants import exact, invariants, run
 from vector_testing.results import Score
-from vector_testing.server import Server
+from vector_testing.server import Server, filters, include
 
 SETTINGS = {
     "max_wal_size": "64MB",
@@ -86,7 +86,7 @@ def point_in_time(prefix: str, score: Score, opclass: Opclass, options) -> None:
         data.copy(connection, "t", 1, 2000, "v")
         run(
             connection,
-            f"CREATE INDEX i ON t USING {opclass.am} (v {opclass.name}){opclass.options}",
+            f"CREATE INDEX i ON t USING {opclass.am} (v {opclass.name}{filters()}){include(opclass.am)}{opclass.options}",
             "CREATE TABLE backup_taken ()",
         )
         restored = Server(prefix, "restored", SETTINGS)
@@ -164,7 +164,10 @@ def prepared(prefix: str, score: Score, opclass: Opclass, options) -> None:
         connection = server.connect()
         run(connection, "CREATE EXTENSION vector", "CREATE TABLE t (id int, v vector(16))")
         data.copy(connection, "t", 1, 600, "v")
-        run(connection, f"CREATE INDEX i ON t USING {opclass.am} (v {opclass.name}){opclass.options}")
+        run(
+            connection,
+            f"CREATE INDEX i ON t USING {opclass.am} (v {opclass.name}{filters()}){include(opclass.am)}{opclass.options}",
+        )
         wanted = set(range(1, 601))
         for number in range(max(1, options.rounds)):
             first = 10_000 * (number + 1)

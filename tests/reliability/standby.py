@@ -13,7 +13,7 @@ from reliability.recovery import Load
 from vector_testing.data import PLAIN, Data, Opclass
 from vector_testing.invariants import ALL, FEW, by_index, by_table, exact, invariants, run
 from vector_testing.results import Score
-from vector_testing.server import Server
+from vector_testing.server import Server, filters, include
 
 
 def caught_up(primary: psycopg.Connection, standby: psycopg.Connection) -> None:
@@ -83,7 +83,7 @@ def cycle(
 
     run(primary, "DROP TABLE IF EXISTS t", "CREATE TABLE t (id int, v vector(16))")
     data.copy(primary, "t", 1, 3000, "v")
-    run(primary, f"CREATE INDEX i ON t USING {am} (v {opclass.name}){opclass.options}")
+    run(primary, f"CREATE INDEX i ON t USING {am} (v {opclass.name}{filters()}){include(am)}{opclass.options}")
     compare("after a build")
     for number in range(3):
         data.copy(primary, "t", 10000 * (number + 1), 400, "v")

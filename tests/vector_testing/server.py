@@ -32,6 +32,18 @@ LAYOUTS = {
 }
 
 
+def filters() -> str:
+    """The filter columns of an index, behind its vector: on pages that may have them, the numbers of the rows, in both
+    orders.
+    """
+    return ", id, (-id)" if Server.layout == "own" else ""
+
+
+def include(am: str) -> str:
+    """The INCLUDE columns of an index: on pages that may have them, the numbers of the rows again."""
+    return " INCLUDE (id)" if Server.layout == "own" and am == "hnsw" else ""
+
+
 class Server(Cluster):
     """A private cluster that can be killed as a whole or process by process."""
 

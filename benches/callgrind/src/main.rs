@@ -12,6 +12,7 @@ use std::sync::atomic::AtomicU64;
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
+use vector_index::filter::Packings;
 use vector_index::hnsw::build::{Builder, Graph as Built, Params};
 use vector_index::hnsw::format::{Form, Graph, Layout, Scan, Vacuum, Workspace, insert, write_index};
 use vector_index::hnsw::meta::MetaPage;
@@ -19,7 +20,7 @@ use vector_index::hnsw::params::max_level;
 use vector_index::hnsw::scan::{IterativeScan, ScanSettings};
 use vector_index::ivf::cluster::kmeans::{Plan, Task, kmeans};
 use vector_index::ivf::cluster::sample::Sample;
-use vector_index::ivf::lists::{Services, Unpack};
+use vector_index::ivf::lists::{NoTable, Services, Unpack};
 use vector_index::ivf::load::{LoadOptions, Loader};
 use vector_index::ivf::scan as ivf_scan;
 use vector_index::ivf::v1::{Pages, entry_form};
@@ -88,7 +89,7 @@ fn written<S: vector_index::quant::space::CodedSpace>(
 ) -> Result<Plain, Box<dyn Error>> {
     let mut blocks = Plain::default();
     let meta = MetaPage::new(dims as u32, M as u16, EF_CONSTRUCTION as u16);
-    let form = Form { layout: Layout::V1, meta, seed: 0, filter_size: 0 };
+    let form = Form { layout: Layout::V1, meta, seed: 0, filters: Packings::NONE };
     write_index(&form, &mut blocks, space, Some(graph), &mut Workers::new(0, &mut Idle), 0)?;
     Ok(blocks)
 }
@@ -197,7 +198,7 @@ fn ivf(space: Dense<f32>) -> Answer {
         let mut scan = ivf_scan::Scan::default();
         for query in &queries {
             for _ in 0..10 {
-                let mut services = Services { runs: &mut Roomy, unpack: &mut Roomy };
+                let mut services = Services { runs: &mut Roomy, unpack: &mut Roomy, table: &mut NoTable };
                 let row =
                     scan.next(&mut Pages(&mut blocks), space, Some(query.bytes()), &settings, &mut services);
                 black_box(row.map_err(|e| format!("{e:?}"))?);

@@ -7,6 +7,7 @@ pub mod advice;
 pub mod error;
 pub mod filter;
 pub mod hnsw;
+pub mod included;
 pub mod ivf;
 pub mod quant;
 pub mod recall;

@@ -156,6 +156,19 @@ RESET ivfflat.probes;
 SELECT count(*) > :one FROM (SELECT v FROM t ORDER BY v <-> numbers(3, 20)::vector LIMIT 1000) x;
 DROP TABLE t;
 
+-- Many lists: codes of their centres find those of a query, and of a new row.
+CREATE TABLE t (id int, v vector(256));
+INSERT INTO t SELECT i, numbers(i, 256)::vector FROM generate_series(1, 950) i;
+CREATE INDEX i ON t USING ivfflat (v vector_l2_ops) WITH (layout = packed, lists = 900);
+SELECT * FROM ivfflat_check('i', true);
+INSERT INTO t SELECT i, numbers(i, 256)::vector FROM generate_series(951, 1009) i;
+SET ivfflat.probes = 10;
+SELECT count(*) FROM generate_series(1, 1009, 7) i
+  WHERE (SELECT v = numbers(i, 256)::vector FROM t ORDER BY v <-> numbers(i, 256)::vector LIMIT 1);
+RESET ivfflat.probes;
+SELECT * FROM ivfflat_check('i', true);
+DROP TABLE t;
+
 -- Unlogged and temporary tables.
 SET ivfflat.probes = 2;
 CREATE UNLOGGED TABLE t (v halfvec(30));

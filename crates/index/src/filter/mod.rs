@@ -5,9 +5,11 @@
 //! hashes; arrays have a bit for each element. Where keys do not say everything, rows that match are *candidates*, and
 //! the executor looks at their values again.
 
+mod packed;
 mod program;
 
-pub use program::{Kind, Operator, Program};
+pub use packed::{MAX_PACKED, Packing, Packings, put_packed};
+pub use program::{Kind, Operator, Program, gather};
 
 use zerocopy::IntoBytes;
 
@@ -28,6 +30,12 @@ pub const LAST: u64 = NULL - 1;
 pub const fn of_integer(value: i64) -> u64 {
     let key = value as u64 ^ 1 << 63;
     if key > LAST { LAST } else { key }
+}
+
+/// The number of [`of_integer`]; of [`LAST`], the smaller of the two that share it.
+#[inline]
+pub const fn to_integer(key: u64) -> i64 {
+    (key ^ 1 << 63) as i64
 }
 
 /// The key of a floating-point number in PostgreSQL's order: NaN is equal to NaN and greater than all numbers, and

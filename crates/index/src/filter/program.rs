@@ -1,6 +1,9 @@
 //! Conditions on filter columns, all of which must hold, as the steps of a small program over keys.
 
+use super::packed::Packings;
 use super::{ANY_ELEMENTS, KEY_SIZE, LAST, MAX_COLUMNS, NULL};
+use zerocopy::IntoBytes;
+
 use crate::storage::page::Damage;
 use crate::work::memory::push;
 
@@ -223,6 +226,36 @@ impl Program {
         self.add_step(column, if is_null { Test::Null } else { Test::VALUE })
     }
 
+    /// The first range of a column's keys that ends at `from` or behind it and in which rows may match; none when there
+    /// is none. Ranges do not overlap, and without conditions on the column there is one of all keys.
+    pub fn next_range(&self, column: usize, from: u64) -> Option<(u64, u64)> {
+        let (mut least, mut most, mut among) = (0, u64::MAX, None);
+        for step in self.steps.iter().filter(|step| step.column == column) {
+            match step.test {
+                Test::Within { first, last } => (least, most) = (least.max(first), most.min(last)),
+                Test::Null => least = NULL,
+                Test::Among { start, end } => among = self.among.get(start..end),
+                Test::Some(_) | Test::All(_) => most = most.min(LAST),
+            }
+        }
+        if least > most || from > most {
+            return None;
+        }
+        let Some(among) = among else { return Some((least, most)) };
+        let at = among.partition_point(|&key| key < from.max(least));
+        among.get(at).filter(|&&key| key <= most).map(|&key| (key, key))
+    }
+
+    /// How many such ranges a column has, at most.
+    pub fn ranges(&self, column: usize) -> usize {
+        let lists =
+            self.steps.iter().filter(|step| step.column == column).filter_map(|step| match step.test {
+                Test::Among { start, end } => Some(end - start),
+                _ => None,
+            });
+        lists.min().unwrap_or(1)
+    }
+
     /// Sets `matches`, one for each of the rows whose keys stand in `keys`, row by row, `size` bytes each.
     #[inline]
     pub fn select(&self, keys: &[u8], size: usize, matches: &mut [bool]) {
@@ -234,27 +267,69 @@ impl Program {
                 let key = row.get(at..).and_then(<[u8]>::first_chunk);
                 key.map_or(NULL, |key| u64::from_ne_bytes(*key))
             });
-            let rows = rows.zip(matches.iter_mut());
-            // a loop for each test, without branches within
-            match step.test {
-                Test::Within { first, last } => {
-                    rows.for_each(|(key, matches)| *matches &= (first <= key) & (key <= last));
-                }
-                Test::Among { start, end } => {
-                    let among = self.among.get(start..end).unwrap_or_default();
-                    rows.for_each(|(key, matches)| *matches = *matches && is_among(among, key));
-                }
-                Test::Null => rows.for_each(|(key, matches)| *matches &= key == NULL),
-                Test::Some(bits) => {
-                    rows.for_each(|(key, matches)| {
-                        *matches &= (key != NULL) & (key & bits & ANY_ELEMENTS != 0)
-                    });
-                }
-                Test::All(bits) => {
-                    rows.for_each(|(key, matches)| *matches &= (key != NULL) & (key & bits == bits));
-                }
+            self.test(step.test, rows, matches);
+        }
+    }
+
+    /// The same of keys that are packed.
+    #[inline]
+    pub fn select_packed(&self, packings: &Packings, keys: &[u8], matches: &mut [bool]) {
+        const AT_ONCE: usize = 32;
+        matches.fill(self.steps.is_empty() || !keys.is_empty());
+        let size = packings.bytes().max(1);
+        for step in &self.steps {
+            for (rows, matches) in keys.chunks(AT_ONCE * size).zip(matches.chunks_mut(AT_ONCE)) {
+                let mut column = [NULL; AT_ONCE];
+                packings.column(rows, step.column, &mut column);
+                self.test(step.test, column.into_iter(), matches);
             }
         }
+    }
+
+    /// Clears those of `matches` whose keys fail.
+    #[inline(always)]
+    fn test(&self, test: Test, keys: impl Iterator<Item = u64>, matches: &mut [bool]) {
+        let rows = keys.zip(matches.iter_mut());
+        // a loop for each test, without branches within
+        match test {
+            Test::Within { first, last } => {
+                rows.for_each(|(key, matches)| *matches &= (first <= key) & (key <= last));
+            }
+            Test::Among { start, end } => {
+                let among = self.among.get(start..end).unwrap_or_default();
+                rows.for_each(|(key, matches)| *matches = *matches && is_among(among, key));
+            }
+            Test::Null => rows.for_each(|(key, matches)| *matches &= key == NULL),
+            Test::Some(bits) => {
+                rows.for_each(|(key, matches)| *matches &= (key != NULL) & (key & bits & ANY_ELEMENTS != 0));
+            }
+            Test::All(bits) => {
+                rows.for_each(|(key, matches)| *matches &= (key != NULL) & (key & bits == bits));
+            }
+        }
+    }
+
+    /// Returns which of the first `count` rows match, at most 32, a bit each. Their keys stand in `keys` as for
+    /// [`Self::select`].
+    #[inline]
+    pub fn bits(&self, keys: &[u8], size: usize, count: usize) -> u32 {
+        let mut matches = [false; u32::BITS as usize];
+        if let Some(matches) = matches.get_mut(..count) {
+            self.select(keys, size, matches);
+        }
+        let mut bits = 0;
+        for (at, chunk) in matches.as_chunks::<8>().0.iter().enumerate() {
+            bits |= u32::from(gather(chunk.map(u8::from))) << (8 * at);
+        }
+        bits
+    }
+
+    /// Whether a row with these packed keys matches.
+    #[inline]
+    pub fn matches_packed(&self, packings: &Packings, keys: &[u8]) -> bool {
+        let keys = packings.unpack(keys);
+        let keys = keys.get(..packings.len()).unwrap_or_default();
+        self.matches(keys.as_bytes())
     }
 
     /// Whether a row with these keys matches.
@@ -264,6 +339,13 @@ impl Program {
         self.select(keys, keys.len(), &mut matches);
         matches[0]
     }
+}
+
+/// The lowest bits of eight bytes, as one byte.
+#[inline]
+pub const fn gather(bytes: [u8; 8]) -> u8 {
+    // each bit moves to a place of its own in the highest byte
+    (u64::from_le_bytes(bytes).wrapping_mul(0x0102_0408_1020_4080) >> 56) as u8
 }
 
 /// Few are compared one by one.

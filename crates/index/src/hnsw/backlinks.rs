@@ -1,6 +1,7 @@
 //! The edges back: each neighbour of a new element considers it as a neighbour of its own (paper, algorithm 1, lines
 //! 12 to 17), dropping one it has when its list is full. One of them, the new element's anchor, must take it.
 
+use super::estimated_plan::estimated_plan;
 use super::graph::{EdgeChange, GraphRead, GraphWrite, LISTS_AT_ONCE, Member, Target, Walk};
 use super::insert::Workspace;
 use super::meta::META_BLOCK;
@@ -19,7 +20,7 @@ fn most_children(places: usize) -> usize {
 
 /// What to do with a neighbour's list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Plan {
+pub(super) enum Plan {
     /// take a free slot
     Add,
     /// take the slot of this one
@@ -41,13 +42,13 @@ impl Plan {
 
 /// How an element is offered to a list.
 #[derive(Clone, Copy, Debug)]
-struct Offer {
+pub(super) struct Offer {
     /// its distance from the list's owner, when that is known
-    distance: Option<f32>,
+    pub(super) distance: Option<f32>,
     /// whether both have the same value, when that is known
     equal: Option<bool>,
     /// whether the list must take it: the owner becomes its anchor
-    must: bool,
+    pub(super) must: bool,
     /// whether it may have more children than it should
     crowd: bool,
 }
@@ -131,7 +132,10 @@ fn offer_all<G: GraphRead>(
     row: Option<Tid>,
 ) -> Result<(), G::Error> {
     let Workspace { walk, selected, links, .. } = workspace;
-    let begun = links.begin(tid, value, row.unwrap_or(tid).packed());
+    let begun = match row {
+        Some(row) => links.begin(tid, value, row.packed()),
+        None => links.begin_repair(tid, value),
+    };
     begun.map_err(|damage| damage.on(META_BLOCK))?;
     for &(layer, scored) in selected.iter() {
         let Some(neighbour) = walk.member(scored.node) else { continue };
@@ -351,6 +355,13 @@ fn plan<G: GraphRead>(
     let full = links.slots.len() >= places;
     if !full && offer.equal == Some(false) {
         return Ok(Plan::Add);
+    }
+    if full
+        && offer.equal == Some(false)
+        && layer == 0
+        && let Some(plan) = estimated_plan(graph, links, neighbour, places, offer)?
+    {
+        return Ok(plan);
     }
     let own = links.load(graph, neighbour.tid)?;
     let equal = match offer.equal {

@@ -4,6 +4,7 @@ use super::format::Layout;
 use super::inline::layout::{Layout as InlineLayout, Shape};
 use super::params::MAX_DIMS;
 use super::v1::layout::{element_size, neighbours_size};
+use crate::filter::Packings;
 use crate::quant::rabitq::Bits;
 use crate::quant::space::has_codes;
 use crate::space::{Metric, ValueKind};
@@ -68,7 +69,7 @@ const LINE_POINTER: usize = 4;
 
 /// The same of a node's record, without those of upper layers, which one of m has. `None` when no page holds the ids.
 fn inline_bytes(kind: ValueKind, dims: usize, m: usize, page_size: usize) -> Option<f64> {
-    let shape = Shape { kind, dims, m, bits: Bits::for_dims(dims), filter_size: 0 };
+    let shape = Shape { kind, dims, m, bits: Bits::for_dims(dims), filters: Packings::NONE };
     InlineLayout::new(shape, page_size).map(|layout| layout.ground.cost(page_size) as f64)
 }
 

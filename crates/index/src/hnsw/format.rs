@@ -11,8 +11,8 @@ use super::cost::{pages_share, read_share, scored_share};
 use super::graph::GraphBulk;
 use super::inline::census::InlineCensus;
 use super::inline::graph::{InlineGraph, Room};
-use super::inline::layout::Shape;
-use super::inline::meta::InlineMeta;
+use super::inline::layout::{PageKind, Shape};
+use super::inline::meta::{InlineMeta, read_meta as read_inline_meta, update_meta};
 use super::inline::neighbour_search::InlineWalk;
 use super::inline::parts::Merged;
 use super::inline::scan::{Index, Scan as InlineScan, Shared};
@@ -22,7 +22,8 @@ use super::v1::census::PageCensus;
 use super::v1::graph::PageGraph;
 use super::v1::reader::Traversal;
 use super::{insert as inserting, scan as scanning, vacuum as vacuuming};
-use crate::filter::Program;
+use crate::filter::{Packings, Program};
+use crate::included;
 use crate::quant::rabitq::Bits;
 use crate::quant::space::CodedSpace;
 use crate::space::ValueBuf;
@@ -78,6 +79,8 @@ pub struct Opened {
     /// its meta page
     pub meta: MetaPage,
     inline: Option<Arc<Shared>>,
+    /// the root of the tree of included values; 0 without INCLUDE columns
+    included: u32,
 }
 
 impl Opened {
@@ -112,18 +115,51 @@ impl Opened {
         }
     }
 
-    /// The share of its `pages`, and the pages of filter keys, that a pass reads which scores so many of `elements`.
-    pub fn expected_of_pass(&self, elements: f64, pages: f64, scored: f64) -> (f64, f64) {
-        let Some(shared) = &self.inline else { return (1.0, 0.0) };
+    /// What a run of so many `entries` is expected to read, of which so many are `matching`.
+    pub fn expected_of_run(&self, pages: f64, entries: f64, matching: f64) -> ExpectedRun {
+        let Some(shared) = &self.inline else {
+            return ExpectedRun { leaves: 0.0, first: pages, all: pages, scored: matching };
+        };
         let layout = &shared.layout;
-        let read = pages_share(pages, scored * f64::from(layout.ground.pages()));
-        (read, elements / layout.keys.per_page.max(1) as f64)
+        let coded = layout.runs.is_some_and(|geometry| geometry.code > 0);
+        let scored = if coded { matching.min(NEAREST) } else { matching };
+        let read = |rows: f64| pages * pages_share(pages, rows * f64::from(layout.ground.pages()));
+        let leaves = entries / layout.runs.map_or(1, |geometry| geometry.entries().max(1)) as f64;
+        ExpectedRun { leaves: leaves.ceil(), first: read(scored), all: read(matching), scored }
     }
 
-    /// Bytes of filter keys behind each value ([`crate::filter::put_item`]).
-    pub fn filter_size(&self) -> usize {
-        self.inline.as_ref().map_or(0, |shared| shared.layout.shape.filter_size)
+    /// The root of the tree of included values.
+    #[cfg(test)]
+    pub(super) const fn included_root(&self) -> u32 {
+        self.included
     }
+
+    /// Whether it keeps the values of INCLUDE columns.
+    pub const fn has_included(&self) -> bool {
+        self.included != 0
+    }
+
+    /// How the filter keys behind each value are packed ([`Packings::put_item`]).
+    pub fn filters(&self) -> Packings {
+        self.inline.as_ref().map_or(Packings::NONE, |shared| shared.layout.shape.filters)
+    }
+}
+
+/// Entries whose exact distances the first rows of a run take, where codes say which: as measured, with ten rows
+/// wanted.
+const NEAREST: f64 = 40.0;
+
+/// What a run over entries of filter keys is expected to read.
+#[derive(Clone, Copy, Debug)]
+pub struct ExpectedRun {
+    /// pages of entries
+    pub leaves: f64,
+    /// pages of records for the first rows
+    pub first: f64,
+    /// pages of records for all rows that match
+    pub all: f64,
+    /// rows that are scored by their values before the first one comes
+    pub scored: f64,
 }
 
 /// What the last indexes that were opened need besides their pages, and is dear to make.
@@ -164,8 +200,48 @@ pub fn open<B: BlockStore>(blocks: &mut B, cache: &mut Cache) -> Result<Opened, 
         let inline = (Layout::of(&meta) == Some(Layout::Inline)).then(|| InlineMeta::read(bytes));
         Ok((meta, inline.transpose()?))
     })?;
+    let included = inline.as_ref().map_or(0, |inline| inline.included);
     let inline = inline.map(|inline| cache.get(&inline, page_size)).transpose();
-    Ok(Opened { meta, inline: inline.map_err(|damage| damage.on(META_BLOCK))? })
+    Ok(Opened { meta, inline: inline.map_err(|damage| damage.on(META_BLOCK))?, included })
+}
+
+/// Makes an index that was just written one that keeps the values of INCLUDE columns.
+///
+/// # Errors
+/// When it is none of inline codes; no room on disk.
+pub fn begin_included<B: BlockStore>(blocks: &mut B) -> Result<(), B::Error> {
+    if read_inline_meta(blocks)?.included != 0 {
+        return Err(Damage::internal("included values twice").on(META_BLOCK).into());
+    }
+    let root = included::add_root(blocks, PageKind::INCLUDED)?;
+    update_meta(blocks, |meta| {
+        meta.included = root;
+        true
+    })
+}
+
+/// Adds the included values of rows, before the rows ([`included::add`]).
+///
+/// # Errors
+/// A damaged index, no room on disk.
+pub fn add_included<B: BlockStore>(opened: &Opened, blocks: &mut B, values: &[u8]) -> Result<(), B::Error> {
+    included::add(blocks, PageKind::INCLUDED, opened.included, values)
+}
+
+/// Copies the included values of a row into `out`. False when there are none.
+///
+/// # Errors
+/// A damaged index, no memory.
+pub fn read_included<B: BlockStore>(
+    opened: &Opened,
+    blocks: &mut B,
+    row: Tid,
+    out: &mut ValueBuf,
+) -> Result<bool, B::Error> {
+    match opened.included {
+        0 => Ok(false),
+        root => included::read(blocks, PageKind::INCLUDED, root, row, out),
+    }
 }
 
 /// An index to be written.
@@ -177,8 +253,8 @@ pub struct Form {
     pub meta: MetaPage,
     /// of what is random in the layout
     pub seed: u64,
-    /// bytes of filter keys behind each value; 0 on pgvector's pages
-    pub filter_size: usize,
+    /// how filter keys are packed; none on pgvector's pages
+    pub filters: Packings,
 }
 
 /// Writes an index into blocks of which there is none yet: of a graph that was built in memory, or an empty one.
@@ -217,8 +293,7 @@ pub fn write_index<B: BlockStore, S: CodedSpace>(
 /// No layout for such values, no memory.
 pub fn inline_form(form: &Form, kind: ValueKind, page_size: usize) -> Result<(InlineMeta, Shared), Damage> {
     let (m, dims) = (usize::from(form.meta.m), form.meta.dimensions as usize);
-    let (bits, filter_size) = (Bits::for_dims(dims), form.filter_size);
-    let shape = Shape { kind, dims, m, bits, filter_size };
+    let shape = Shape { kind, dims, m, bits: Bits::for_dims(dims), filters: form.filters };
     let meta = InlineMeta::new(&shape, form.meta.ef_construction, form.seed);
     Ok((meta, Shared::new(&meta, page_size)?))
 }
@@ -291,6 +366,10 @@ pub struct Vacuum {
     v1: vacuuming::Vacuum<Traversal>,
     codes: vacuuming::Vacuum<InlineWalk>,
     room: Room,
+    /// the root of the tree of included values, or 0
+    included: u32,
+    /// rows whose values are looked at
+    rows: Vec<Tid>,
 }
 
 impl Vacuum {
@@ -302,6 +381,7 @@ impl Vacuum {
     /// Says what the index is that comes next.
     pub fn set_index(&mut self, opened: &Opened) {
         self.inline.clone_from(&opened.inline);
+        self.included = opened.included;
     }
 
     /// Removes the rows that `is_dead` names ([`vacuuming::Vacuum::run`]).
@@ -319,7 +399,13 @@ impl Vacuum {
             Some(shared) => {
                 let index = Index::new(shared, graph.space);
                 let mut pages = InlineGraph::new(blocks, &index, graph.ef_construction, &mut self.room);
-                self.codes.run(&mut pages, is_dead)
+                let counted = self.codes.run(&mut pages, is_dead)?;
+                // no row leads to them any more; those of inserts that were interrupted go, too
+                if self.included != 0 {
+                    blocks.fault_point("hnsw.vacuum.included")?;
+                    included::remove(blocks, PageKind::INCLUDED, self.included, &mut self.rows, is_dead)?;
+                }
+                Ok(counted)
             }
         }
     }
@@ -393,6 +479,34 @@ impl Scan {
                 let found = self.codes.next(blocks, &index, query, settings)?;
                 Ok(found.map(|(row, _)| row))
             }
+        }
+    }
+}
+
+impl Scan {
+    /// The block to hold on to while the row that was returned last is looked at ([`Self::read_returned`]); none on
+    /// pgvector's pages, which do not keep values as they were given.
+    pub fn place_of_returned(&self) -> Option<u32> {
+        self.inline.as_ref().and_then(|shared| self.codes.place_of_returned(&shared.layout))
+    }
+
+    /// That row; none on pgvector's pages.
+    pub fn row_of_returned(&self) -> Option<Tid> {
+        self.inline.as_ref().and_then(|_| self.codes.row_of_returned())
+    }
+
+    /// Reads the value of that row with its filter keys ([`InlineScan::read_returned`]).
+    ///
+    /// # Errors
+    /// Damaged blocks, no memory.
+    pub fn read_returned<B: BlockStore>(
+        &mut self,
+        blocks: &mut B,
+        value: &mut ValueBuf,
+    ) -> Result<bool, B::Error> {
+        match &self.inline {
+            None => Ok(false),
+            Some(shared) => self.codes.read_returned(blocks, &shared.layout, value),
         }
     }
 }

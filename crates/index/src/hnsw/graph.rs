@@ -12,6 +12,7 @@ mod write;
 use std::ops::Range;
 
 use super::meta::MetaPage;
+use super::params::{MAX_M, layer_slots};
 use super::search::{CandidateQueue, Discarded, Scored};
 use super::values::Values;
 use crate::ValueError;
@@ -54,6 +55,49 @@ impl Member {
     /// A new element, which has no list that anybody could read.
     pub const fn unplaced(tid: Tid) -> Self {
         Member { tid, list: Tid::INVALID, level: 0, version: 0, live: true }
+    }
+}
+
+/// How an element stands in layer 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hangs {
+    /// whether it has rows
+    pub live: bool,
+    /// its anchor, when it has one
+    pub anchor: Option<Tid>,
+}
+
+/// An edge of a list, with what is estimated of it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct EdgeEstimate {
+    /// the element that it leads to
+    pub tid: Tid,
+    /// that element's distance from the list's owner
+    pub own: f32,
+    /// that from the element that is offered to the list, less likely below it than above: see
+    /// [`GraphRead::estimated_nearer`]
+    pub new: f32,
+}
+
+/// Some of the places of a list, and the one behind it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Places([u64; Places::WORDS]);
+
+impl Places {
+    const WORDS: usize = layer_slots(MAX_M as usize, 0) / 64 + 1;
+
+    /// Adds a place.
+    #[inline(always)]
+    pub fn add(&mut self, at: usize) {
+        if let Some(word) = self.0.get_mut(at / 64) {
+            *word |= 1 << (at % 64);
+        }
+    }
+
+    /// Whether a place is one of them.
+    #[inline(always)]
+    pub fn has(&self, at: usize) -> bool {
+        self.0.get(at / 64).is_some_and(|word| word >> (at % 64) & 1 == 1)
     }
 }
 
@@ -272,6 +316,56 @@ pub trait GraphRead {
     /// # Errors
     /// A damaged list.
     fn has_edge(&mut self, member: &Member, edge: Tid) -> Result<bool, Self::Error>;
+
+    /// Reads how an element stands in layer 0; `None` when it is deleted.
+    ///
+    /// # Errors
+    /// When there is none, and never was; a damaged list.
+    fn hangs(&mut self, tid: Tid) -> Result<Option<Hangs>, Self::Error> {
+        let Some(member) = self.member(tid)? else { return Ok(None) };
+        Ok(Some(Hangs { live: member.live, anchor: self.anchor(&member)? }))
+    }
+
+    // --- distances without values ---------------------------------------------------------------------------------
+
+    /// Whether lists of layer 0 tell their elements' distances without these being read.
+    fn has_estimates(&self) -> bool {
+        false
+    }
+
+    /// Begins estimates for an element of this value, which is offered to lists. False when there are none.
+    ///
+    /// # Errors
+    /// Want of memory.
+    fn begin_estimates(&mut self, value: &[u8]) -> Result<bool, Self::Error> {
+        let _ = value;
+        Ok(false)
+    }
+
+    /// Reads a list of layer 0 into `slots`, and estimates for each of its edges into `out`: the element that is
+    /// offered is at `distance` from the owner. False when something has no estimate, or the list is not the element's
+    /// any more.
+    ///
+    /// # Errors
+    /// A damaged list, want of memory.
+    fn estimate_list(
+        &mut self,
+        owner: &Member,
+        distance: f32,
+        slots: &mut Vec<Tid>,
+        out: &mut Vec<EdgeEstimate>,
+    ) -> Result<bool, Self::Error> {
+        let _ = (owner, distance, slots, out);
+        Ok(false)
+    }
+
+    /// The places of the edges, in the list that was estimated last, whose elements are nearer to that of place `at`
+    /// than the list's owner is. With some margin: estimates err to both sides, and of a list's many elements one seems
+    /// near enough when none is.
+    fn estimated_nearer(&mut self, at: usize) -> Places {
+        let _ = at;
+        Places::default()
+    }
 
     /// Copies rows of an element that stand elsewhere, part by part, behind what is in `out`: `part` is `None` before
     /// the first, and names the one that was copied afterwards. False when there are no more.

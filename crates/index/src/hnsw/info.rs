@@ -69,6 +69,9 @@ pub struct Pages {
     /// pages with the filter keys of elements side by side, where there are filter columns
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keys: Option<u32>,
+    /// pages with the values of INCLUDE columns, where there are some
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub included: Option<u32>,
     /// pages without an item
     pub empty: u32,
     /// blocks that were added and never used
@@ -101,6 +104,9 @@ pub struct Info {
     /// bits of an element of a neighbour's code, where records have codes
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code_bits: Option<u8>,
+    /// filter columns that have runs of entries, where there are filter columns
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub runs: Option<usize>,
     /// places for elements that are free, those of deleted ones included, where places have one size
     #[serde(skip_serializing_if = "Option::is_none")]
     pub free_slots: Option<u64>,
@@ -129,6 +135,7 @@ impl Info {
             deleted: 0,
             free_bytes: 0,
             code_bits: None,
+            runs: None,
             free_slots: None,
             entry_point: entry.map(|e| Entry {
                 block: e.tid.block(),

@@ -49,7 +49,7 @@ pub(super) fn mend<G: GraphWrite>(
     if !copy_slots(graph, live, &mut lists.old)? {
         return Ok(true);
     }
-    links.begin(live.tid, value, live.tid.packed()).map_err(on_page)?;
+    links.begin_repair(live.tid, value).map_err(on_page)?;
     nearby.added.clear();
     lists.selected.clear();
     lists.children.clear();

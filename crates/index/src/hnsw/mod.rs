@@ -10,6 +10,7 @@ pub mod census;
 pub mod check;
 pub mod choice;
 pub mod cost;
+mod estimated_plan;
 mod foreign_tests;
 pub mod format;
 pub mod graph;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
-use super::graph::{EdgeChange, GraphRead, KnownValues, Member};
+use super::graph::{EdgeChange, EdgeEstimate, GraphRead, KnownValues, Member};
 use super::search::Scored;
 use super::values::Values;
 use crate::storage::page::{Damage, Tid};
@@ -65,6 +65,12 @@ pub(super) struct NeighbourCache {
     pub(super) seed: u64,
     /// lists weighed
     pub(super) lists: u32,
+    /// whether there are estimates for the new element; unknown at first
+    pub(super) estimates: Option<bool>,
+    /// those of a list
+    pub(super) estimated: Vec<EdgeEstimate>,
+    /// which of its edges must stay
+    pub(super) stays: Vec<bool>,
 }
 
 /// The new element's place among the loaded.
@@ -81,9 +87,18 @@ impl NeighbourCache {
         self.edges.clear();
         self.anchor = None;
         self.lists = 0;
+        self.estimates = None;
         self.loaded.try_reserve(1).map_err(|_| Damage::OUT_OF_MEMORY)?;
         self.loaded.push(Loaded::new(Member::unplaced(tid)));
         self.values.set(NEW, value)
+    }
+
+    /// As [`Self::begin`] for a repair: it has read many of the values that lists are judged by, and wants to know
+    /// which elements are on their way out, whose edges go first.
+    pub(super) fn begin_repair(&mut self, tid: Tid, value: &[u8]) -> Result<(), Damage> {
+        let begun = self.begin(tid, value, tid.packed());
+        self.estimates = Some(false);
+        begun
     }
 
     /// The neighbour that the new element is to be anchored at.
@@ -97,6 +112,8 @@ impl NeighbourCache {
             + self.loaded.capacity() * size_of::<Loaded>()
             + self.values.allocated()
             + self.edges.capacity() * size_of::<EdgeChange>()
+            + self.estimated.capacity() * size_of::<EdgeEstimate>()
+            + self.stays.capacity()
             + (self.slots.capacity() + self.candidates.capacity() + self.memo.capacity()) * size_of::<u64>()
     }
 
@@ -166,9 +183,15 @@ impl NeighbourCache {
             if self.slots.get(1..at).is_some_and(|before| before.contains(&tid)) {
                 continue;
             }
-            let place = self.load(graph, tid)?;
-            let live = self.loaded(place).is_some_and(|loaded| loaded.member.live);
-            if live && self.is_child(graph, place, owner)? {
+            let child = if graph.has_estimates() {
+                // nobody asks for its value
+                graph.hangs(tid)?.is_some_and(|hangs| hangs.live && hangs.anchor == Some(owner))
+            } else {
+                let place = self.load(graph, tid)?;
+                let live = self.loaded(place).is_some_and(|loaded| loaded.member.live);
+                live && self.is_child(graph, place, owner)?
+            };
+            if child {
                 found += 1;
                 if found >= count {
                     return Ok(true);

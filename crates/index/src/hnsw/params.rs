@@ -2,6 +2,7 @@
 
 use rand::Rng;
 
+use crate::filter::MAX_COLUMNS;
 use crate::storage::page::SPECIAL_SIZE;
 
 /// Default of `m`.
@@ -16,6 +17,12 @@ pub const DEFAULT_EF_CONSTRUCTION: i32 = 64;
 pub const MIN_EF_CONSTRUCTION: i32 = 4;
 /// Largest `ef_construction`.
 pub const MAX_EF_CONSTRUCTION: i32 = 1000;
+/// Default of `runs`.
+pub const DEFAULT_RUNS: i32 = 2;
+/// Smallest `runs`.
+pub const MIN_RUNS: i32 = 1;
+/// Largest `runs`.
+pub const MAX_RUNS: i32 = MAX_COLUMNS as i32;
 /// Default of `hnsw.ef_search`.
 pub const DEFAULT_EF_SEARCH: i32 = 40;
 /// Smallest `hnsw.ef_search`.

@@ -61,6 +61,7 @@ pub(super) fn relink<G: GraphWrite>(
     find_children(graph, lists, dying, &live)?;
     write_list(graph, lists, dying, &NoValues, &live)?;
     if alone && let Hanging::Loose(anchor) = hanging(graph, &live)? {
+        graph.complete(live.tid)?;
         reanchor(graph, &mut workspace.links, (&live, Joined::No), value, anchor)?;
     }
     backlinks::connect(graph, workspace, value, live.tid)

@@ -280,6 +280,7 @@ impl<W: Walk> Vacuum<W> {
             self.relink(graph, live, entry, mode)?;
         }
         if mode == LockMode::Exclusive && raises_entry(&meta, live.level) {
+            graph.complete(live.tid)?;
             raise_entry_point(graph, EntryPoint { tid: live.tid, level: live.level })?;
         }
         graph.unlock(OperationLock::Update, mode);

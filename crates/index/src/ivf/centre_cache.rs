@@ -43,6 +43,12 @@ pub struct Centres {
     /// its code; lower bounds of the distances to it, in panels
     row: RowCodes,
     lower: Vec<[f32; PANEL]>,
+    /// the least of each panel
+    least: Vec<f32>,
+    /// what codes of rows are made against, list by list; a NaN where that is not known yet
+    coded: Vec<f32>,
+    /// bytes that all this may take
+    most: usize,
 }
 
 impl Centres {
@@ -64,11 +70,16 @@ impl Centres {
         let codes = self.codes.as_ref().map_or(0, |_| {
             PanelCodes::memory(self.places.len() as u64, self.value_size.saturating_sub(8) as u64) as usize
         });
-        codes + panels + self.words.len() * 8 + self.places.len() * each + self.pivots.len() * 4
+        codes
+            + panels
+            + self.coded.len() * 4
+            + self.words.len() * 8
+            + self.places.len() * each
+            + self.pivots.len() * 4
     }
 
     /// Reads the centres of an index; there are none afterwards when they would take more than `most` bytes, or
-    /// more than the system has.
+    /// more than the system has. What finds the nearest among them is left out where the index has that itself.
     ///
     /// # Errors
     /// A damaged list page.
@@ -84,7 +95,8 @@ impl Centres {
             fits = self.add(list, space)? && self.memory() <= most;
             Ok(fits)
         })?;
-        if !fits || self.measure(space).is_err() {
+        self.most = most;
+        if !fits || !lists.finds_lists() && self.measure(space).is_err() {
             self.clear();
         }
         Ok(())
@@ -192,11 +204,13 @@ impl Centres {
         }
         let (k, row) = (kernels(), self.row.get(0));
         self.lower.clear();
-        self.lower.resize(codes.len(), [0.0; PANEL]);
+        self.least.clear();
         let (mut smallest, mut first) = (f32::INFINITY, 0);
-        for (panel, lower) in self.lower.iter_mut().enumerate() {
-            *lower = codes.lower_of(k, metric, panel, row);
-            let here = least(lower);
+        for panel in 0..codes.len() {
+            let lower = codes.lower_of(k, metric, panel, row);
+            let here = least(&lower);
+            self.lower.push(lower);
+            self.least.push(here);
             if here < smallest {
                 (smallest, first) = (here, panel);
             }
@@ -221,8 +235,8 @@ impl Centres {
             limit
         };
         let limit = widened(metric, limit);
-        for (panel, lower) in self.lower.iter().enumerate() {
-            if least(lower) > limit {
+        for (panel, (lower, least)) in self.lower.iter().zip(&self.least).enumerate() {
+            if *least > limit {
                 continue;
             }
             // a bound that is no number is no bound
@@ -272,16 +286,53 @@ impl Centres {
         true
     }
 
-    /// Centre `at`.
-    fn view<S: Space>(&self, space: S, at: usize) -> Option<S::View<'_>> {
+    /// Centre `at`, where there is one.
+    pub fn view<S: Space>(&self, space: S, at: usize) -> Option<S::View<'_>> {
         let words = self.value_size.div_ceil(8);
         let words = self.words.get(at * words..(at + 1) * words)?;
         space.view(zerocopy::IntoBytes::as_bytes(words).get(..self.value_size)?).ok()
     }
 
+    /// Makes `out` what codes of the rows of list `at` are made against: `make` makes that of its centre, once. Nothing
+    /// where the centre is not at hand.
+    ///
+    /// # Errors
+    /// As `make`.
+    pub fn coded<S: Space>(
+        &mut self,
+        space: S,
+        at: usize,
+        out: &mut Vec<f32>,
+        make: impl FnOnce(S::View<'_>, &mut Vec<f32>) -> Result<(), Damage>,
+    ) -> Result<(), Damage> {
+        out.clear();
+        let lists = self.places.len().max(1);
+        let width = self.coded.len() / lists;
+        let known = self.coded.get(at * width..(at + 1) * width).unwrap_or_default();
+        if known.first().is_some_and(|first| !first.is_nan()) {
+            return Ok(append(out, known)?);
+        }
+        let Some(centre) = self.view(space, at) else { return Ok(()) };
+        make(centre, out)?;
+        let all = out.len().saturating_mul(lists);
+        if self.coded.is_empty() && self.memory().saturating_add(all.saturating_mul(4)) <= self.most {
+            self.coded = memory::filled(f32::NAN, all)?;
+        }
+        if let Some(place) = self.coded.chunks_exact_mut(out.len().max(1)).nth(at) {
+            place.copy_from_slice(out);
+        }
+        Ok(())
+    }
+
     /// The place of list `at`.
     pub fn place(&self, at: usize) -> Option<ListPlace> {
         self.places.get(at).copied()
+    }
+
+    /// The number of the list at `place`.
+    pub fn number(&self, place: ListPlace) -> Option<usize> {
+        let key = |place: &ListPlace| (place.block, place.offset);
+        self.places.binary_search_by_key(&key(&place), key).ok()
     }
 
     /// The places of all lists.

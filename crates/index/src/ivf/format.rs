@@ -33,6 +33,14 @@ impl Layout {
         matches!(self, Layout::Packed(_))
     }
 
+    /// Bytes of the filter keys of a row.
+    pub const fn filter_size(&self) -> usize {
+        match self {
+            Layout::V1 => 0,
+            Layout::Packed(index) => index.geometry.filter_size,
+        }
+    }
+
     /// The index whose values have codes, if it is one.
     pub const fn coded(&self) -> Option<packed::Index> {
         match self {
@@ -75,7 +83,7 @@ pub fn read_meta<B: BlockStore>(blocks: &mut B) -> Result<Meta, B::Error> {
                 layout: Layout::Packed(index),
                 dimensions: index.geometry.dims as u16,
                 lists: index.lists as u16,
-                probes: Some(index.probes).filter(|&probes| probes > 0),
+                probes: index.probes.known(),
             });
         }
         let meta = v1::layout::MetaPage::read(bytes)?;

@@ -55,6 +55,9 @@ pub struct Info {
     /// lists that a search looks at when nobody says how many, where a build has found that out
     #[serde(skip_serializing_if = "Option::is_none")]
     pub probes: Option<u32>,
+    /// where exact distances come from, where a layout has a choice
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rerank: Option<&'static str>,
     /// rows of the table that it holds, dead ones included
     pub rows: u64,
     /// bytes on pages that hold nothing

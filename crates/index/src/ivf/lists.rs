@@ -9,11 +9,14 @@
 use std::borrow::Cow;
 
 use super::candidates::Candidates;
+use super::centre_cache::Centres;
 use super::packed;
+use super::packed::probes::Total;
 use super::tally::Tally;
 use crate::quant::space::CodedSpace;
 use crate::space::ValueBuf;
 use crate::storage::page::{Corruption, Damage, Tid};
+use crate::work::memory::OutOfMemory;
 use crate::work::runs::Runs;
 
 /// Where a list stands. It never changes after a build.
@@ -44,12 +47,42 @@ pub trait Unpack {
     fn unpack(&mut self, compressed: &[u8], out: &mut ValueBuf) -> bool;
 }
 
+/// The values of an index's rows where the index has none: those of the table.
+pub trait TableValues {
+    /// Says that the value of `row` will be asked for soon. A hint.
+    fn prefetch(&mut self, row: Tid) {
+        let _ = row;
+    }
+
+    /// Makes `out` the indexed value of `row`, a whole varlena; false when nobody is to see such a row, or when it has
+    /// no value.
+    ///
+    /// # Errors
+    /// No memory.
+    fn value(&mut self, row: Tid, out: &mut ValueBuf) -> Result<bool, OutOfMemory>;
+
+    /// Lets go of what is held from one value to the next.
+    fn pause(&mut self) {}
+}
+
+/// Of an index that has its values.
+#[derive(Clone, Copy, Debug)]
+pub struct NoTable;
+
+impl TableValues for NoTable {
+    fn value(&mut self, _: Tid, _: &mut ValueBuf) -> Result<bool, OutOfMemory> {
+        Ok(false)
+    }
+}
+
 /// What the server does for a scan.
 pub struct Services<'a> {
     /// keeps what does not fit in memory
     pub runs: &'a mut dyn Runs,
     /// decompresses values
     pub unpack: &'a mut dyn Unpack,
+    /// has the values that the index has not
+    pub table: &'a mut dyn TableValues,
 }
 
 /// Where a scan's candidates go.
@@ -75,6 +108,10 @@ pub struct Workspace {
     pub entry: Vec<u8>,
     /// places on a page
     pub offsets: Vec<u16>,
+    /// the filter keys of the row that is added, of an index that has any
+    pub keys: Vec<u8>,
+    /// what its code is made against, if that is known ([`WriteLists::code_centre`])
+    pub centre: Vec<f32>,
 }
 
 /// Reading lists.
@@ -96,6 +133,36 @@ pub trait ReadLists {
     /// # Errors
     /// A damaged block.
     fn tail(&mut self, list: ListPlace) -> Result<Option<u32>, Self::Error>;
+
+    /// Returns how many of `all` lists a search should look at for the nearest `rows` rows, where `probes` are enough
+    /// for the first.
+    fn enough_lists(&self, probes: usize, rows: f64, all: Total) -> usize {
+        let _ = (rows, all);
+        probes
+    }
+
+    /// Whether lists are found by [`Self::nearest_lists`].
+    fn finds_lists(&self) -> bool {
+        false
+    }
+
+    /// Adds lists whose centres are nearest to `value` to `found`, at least `count` of them where there are as many, in
+    /// any order: the key of the distance above the place in `places`, to which their places are added. `centres` are
+    /// those kept in memory, or none. Returns false where all centres must be looked at.
+    ///
+    /// # Errors
+    /// A damaged block, or no memory.
+    fn nearest_lists<S: CodedSpace>(
+        &mut self,
+        space: S,
+        value: S::View<'_>,
+        count: usize,
+        centres: &Centres,
+        to: (&mut Vec<u64>, &mut Vec<ListPlace>),
+    ) -> Result<bool, Self::Error> {
+        let _ = (space, value, count, centres, to);
+        Ok(false)
+    }
 
     /// Says that a list will be scored soon. A hint.
     fn prefetch_list(&mut self, list: ListPlace) {
@@ -131,7 +198,8 @@ pub trait ReadLists {
         Ok(found.candidates.pop(found.services.runs))
     }
 
-    /// Shows the whole value of the entry at `entry`; returns none when there is no such value.
+    /// Shows the whole value of the entry at `entry`, with its filter keys behind it; returns none when there is no
+    /// such value.
     ///
     /// # Errors
     /// A damaged block.
@@ -155,7 +223,23 @@ pub struct Met {
 
 /// Adding and removing entries.
 pub trait WriteLists: ReadLists {
-    /// Adds a row to `list`. `tail` is what a read of the list has said, `value` a whole varlena.
+    /// Makes `out` what codes of a list's rows are made against, by its centre; nothing where there are no codes.
+    ///
+    /// # Errors
+    /// No memory.
+    fn code_centre<S: CodedSpace>(
+        &mut self,
+        space: S,
+        centre: S::View<'_>,
+        out: &mut Vec<f32>,
+    ) -> Result<(), Damage> {
+        let _ = (space, centre);
+        out.clear();
+        Ok(())
+    }
+
+    /// Adds a row to `list`. `tail` is what a read of the list has said, `value` a whole varlena; the row's filter keys
+    /// stand in the workspace.
     ///
     /// # Errors
     /// A damaged block, or one that cannot be had.
@@ -200,6 +284,8 @@ pub struct EntryForm {
     pub size: usize,
     /// where an entry has the elements of its value
     pub elements_at: usize,
+    /// where its filter keys go, if it has any
+    pub keys_at: usize,
     /// makes zeros the entry of a row, by its value's four bytes before the elements, and its elements
     pub write: fn(row: Tid, header: [u8; 4], elements: &[u8], out: &mut [u8]),
 }
@@ -273,6 +359,21 @@ pub trait AuditLists {
         unpack: &mut dyn Unpack,
         tally: &mut Tally,
     ) -> Result<(), Self::Error>;
+
+    /// Whether the entry at `entry` has the code and the filter keys of an item; none where its own value says more, or
+    /// where there is no such entry.
+    ///
+    /// # Errors
+    /// A damaged block.
+    fn fits<S: CodedSpace>(
+        &mut self,
+        space: S,
+        entry: Tid,
+        item: &[u8],
+    ) -> Result<Option<bool>, Self::Error> {
+        let _ = (space, entry, item);
+        Ok(None)
+    }
 
     /// Looks at what no list leads to.
     ///

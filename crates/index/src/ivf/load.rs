@@ -226,6 +226,21 @@ impl<T: Element> Loader<T> {
         workers: &mut Workers<'_>,
         runs: &mut dyn Runs,
     ) -> Result<(), OutOfMemory> {
+        self.push_keyed(row, elements, &[], workers, runs)
+    }
+
+    /// The same with the keys of its filter columns.
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn push_keyed(
+        &mut self,
+        row: Tid,
+        elements: &[T],
+        keys: &[u64],
+        workers: &mut Workers<'_>,
+        runs: &mut dyn Runs,
+    ) -> Result<(), OutOfMemory> {
         let (per_part, size) = (self.per_part(), self.form.size);
         if self.entries.is_multiple_of(per_part) {
             let words = (per_part * size).div_ceil(8);
@@ -240,6 +255,10 @@ impl<T: Element> Loader<T> {
         if let Some(part) = self.parts.last_mut() {
             let place = part.as_mut_bytes().get_mut(start..start + size).unwrap_or_default();
             (self.form.write)(row, T::header(self.options.dims), elements.as_bytes(), place);
+            let keys = keys.as_bytes();
+            if let Some(place) = place.get_mut(self.form.keys_at..self.form.keys_at + keys.len()) {
+                place.copy_from_slice(keys);
+            }
         }
         self.entries += 1;
         if self.elements_at().is_none() {

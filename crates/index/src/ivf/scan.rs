@@ -4,7 +4,9 @@ use super::candidates::Candidates;
 use super::centre_cache::Centres;
 use super::format::META_BLOCK;
 use super::lists::{BAD_CENTRE, Collector, ListPlace, ReadLists, Services};
-use super::packed::found::Found;
+use super::packed::found::{Counts, Found};
+use super::packed::probes::Total;
+use crate::filter::Program;
 use crate::quant::space::CodedSpace;
 use crate::space::ValueBuf;
 use crate::storage::page::{Damage, Tid};
@@ -12,6 +14,15 @@ use crate::work::memory::push;
 use crate::work::ordered::{from_order_key, order_key};
 use crate::work::runs::Runs;
 
+/// Of a scan that finds no moment of peace.
+const MOVING: Damage = Damage::at(0, "rows move to other pages all the time");
+/// How many times more rows than their share tells must lie before the rows wanted for these to be far away, and not by
+/// chance. Then those that are met first are not the nearest: the nearest are among as many times more rows, at most...
+const LATE: f64 = 1.5;
+/// ... this many; or everything is looked at, where no more rows than...
+const BEHIND: f64 = 6.0;
+/// ... this many match in all, so that little has to be compared.
+const FEW: f64 = 20_000.0;
 /// How often a batch is begun again because a vacuum has moved rows.
 const ATTEMPTS: usize = 100;
 
@@ -39,6 +50,9 @@ pub struct Scan {
     packed: Found,
     unpacked: ValueBuf,
     started: bool,
+    /// rows given out, of a scan with conditions; what was seen when each list was done
+    given: u64,
+    progress: Vec<Counts>,
 }
 
 /// Why a scan ends with an error.
@@ -63,11 +77,19 @@ impl Scan {
         self.packed.clear(runs);
         self.lists.clear();
         self.places.clear();
-        (self.at, self.ordered, self.started) = (0, 0, false);
+        self.progress.clear();
+        (self.at, self.ordered, self.started, self.given) = (0, 0, false, 0);
     }
 
-    /// The next row, or none. `query` is a whole varlena (unit-length where the index keeps unit vectors), `None` for
-    /// NULL, and like `settings` the same in all calls up to a reset.
+    /// The conditions on filter columns, none at first. They are the same in all calls of [`Self::next`] up to a reset.
+    pub fn filter(&mut self) -> &mut Program {
+        &mut self.packed.filter
+    }
+
+    /// The next row, or none. With conditions, every row that meets them comes, if enough are asked for: the scan looks
+    /// at the lists that hold the next rows it needs, whatever the settings say of going on. `query` is a whole varlena
+    /// (unit-length where the index keeps unit vectors), `None` for NULL, and like `settings` the same in all calls up
+    /// to a reset.
     ///
     /// # Errors
     /// A damaged block, or a query of other dimensions.
@@ -80,20 +102,22 @@ impl Scan {
         settings: &ScanSettings,
         services: &mut Services<'_>,
     ) -> Result<Option<Tid>, ScanError<L::Error>> {
+        let view = query.map(|value| space.view(value)).transpose().map_err(ScanError::Query)?;
+        if !self.started {
+            self.find_lists(lists, space, view)?;
+            self.started = true;
+        }
+        if !self.packed.filter.is_empty() {
+            return Ok(self.next_matching(lists, space, view, settings, services)?);
+        }
         loop {
-            let view = query.map(|value| space.view(value)).transpose().map_err(ScanError::Query)?;
-            if self.started
-                && self.at > 0
+            if self.at > 0
                 && let Some(row) = lists.next_row(space, view, &mut self.collector(settings, services))?
             {
                 return Ok(Some(row));
             }
-            if self.started && self.at >= settings.max_probes.min(self.lists.len()) {
+            if self.at >= settings.max_probes.min(self.lists.len()) {
                 return Ok(None);
-            }
-            if !self.started {
-                self.find_lists(lists, space, view)?;
-                self.started = true;
             }
             self.search(lists, space, view, settings, services)?;
         }
@@ -104,28 +128,146 @@ impl Scan {
         self.started
     }
 
-    /// Begins with lists found among centres kept in memory. Where there are none, [`Self::next`] goes through the list
-    /// pages.
+    /// Begins with lists found by what the index has for that, or among centres kept in memory. Where there is neither,
+    /// [`Self::next`] goes through the list pages.
     ///
     /// # Errors
-    /// A query of other dimensions.
-    pub fn begin<S: CodedSpace>(
+    /// A damaged block, or a query of other dimensions.
+    pub fn begin<L: ReadLists, S: CodedSpace>(
         &mut self,
+        lists: &mut L,
         space: S,
         query: Option<&[u8]>,
         settings: &ScanSettings,
         centres: &mut Centres,
-    ) -> Result<(), crate::ValueError> {
-        if centres.is_empty() {
+    ) -> Result<(), ScanError<L::Error>> {
+        let view = query.map(|value| space.view(value)).transpose().map_err(ScanError::Query)?;
+        // a scan with conditions goes on for as long as it must
+        let most = if self.packed.filter.is_empty() { settings.max_probes } else { usize::MAX };
+        if let Some(view) = view {
+            let to = (&mut self.lists, &mut self.places);
+            self.started = lists.nearest_lists(space, view, most, centres, to)?;
+        }
+        if self.started || centres.is_empty() {
             return Ok(());
         }
-        let view = query.map(|value| space.view(value)).transpose()?;
-        centres.nearest(space, view, settings.max_probes, &mut self.lists);
+        centres.nearest(space, view, most, &mut self.lists);
         // without memory for them the list pages are asked
         if self.places.try_reserve(centres.places().len()).is_ok() {
             self.places.extend_from_slice(centres.places());
             self.started = true;
         }
+        Ok(())
+    }
+
+    /// The next row that meets the conditions, or none. Apart from scans without conditions, which stay as short as
+    /// they are.
+    #[inline(never)]
+    fn next_matching<L: ReadLists, S: CodedSpace>(
+        &mut self,
+        lists: &mut L,
+        space: S,
+        query: Option<S::View<'_>>,
+        settings: &ScanSettings,
+        services: &mut Services<'_>,
+    ) -> Result<Option<Tid>, L::Error> {
+        loop {
+            // lists that are looked at during the turn may have rows that nobody has asked for yet
+            let all = self.at >= self.lists.len();
+            if !self.packed.is_ready() {
+                self.widen(lists, space, query, settings, services)?;
+            }
+            let row = lists.next_row(space, query, &mut self.collector(settings, services))?;
+            if row.is_some() {
+                self.given += 1;
+                return Ok(row);
+            }
+            if all {
+                return Ok(None);
+            }
+            if self.at < self.lists.len() {
+                let end = self.at + self.at.max(1);
+                self.add_lists(lists, space, query, end, settings, services)?;
+            }
+        }
+    }
+
+    /// Looks at as many lists as the next window of rows needs: until there are so many rows that match, and in the
+    /// lists that hold the nearest of all rows among which so many match. How many these are, their share says, or
+    /// where so many were met, when that was late: as where all that match is far away.
+    fn widen<L: ReadLists, S: CodedSpace>(
+        &mut self,
+        lists: &mut L,
+        space: S,
+        query: Option<S::View<'_>>,
+        settings: &ScanSettings,
+        services: &mut Services<'_>,
+    ) -> Result<(), L::Error> {
+        let window = if query.is_some() { self.packed.next_size() as u64 } else { 1 };
+        // those that are gone were counted among the matching ones, too
+        let wanted = self.given + self.packed.gone + window;
+        loop {
+            let Counts { seen, matching } = self.packed.counts;
+            let shared = wanted as f64 * seen as f64 / matching as f64;
+            let met = self.progress.partition_point(|counts| counts.matching < wanted);
+            // those of the lists before the one that had the last of them
+            let before = met
+                .checked_sub(1)
+                .and_then(|at| self.progress.get(at))
+                .map_or(0.0, |counts| counts.seen as f64);
+            let late = before / shared;
+            let total = seen as f64 / self.at.max(1) as f64 * self.lists.len() as f64;
+            let all = Total { rows: total, lists: self.lists.len() };
+            let rows = match late > LATE {
+                true if total * matching as f64 <= FEW * seen as f64 => total,
+                true => before * late.min(BEHIND),
+                false => shared,
+            };
+            let enough = match matching {
+                0 => usize::MAX,
+                _ if query.is_none() && matching >= wanted => self.at,
+                _ => lists.enough_lists(settings.probes.max(1), rows, all),
+            };
+            let enough = if matching < wanted { enough.max(self.at + 1) } else { enough };
+            // a share of few rows says little: no more than twice as many as before
+            let end = enough.min(self.at.saturating_mul(2).max(settings.probes.max(1))).min(self.lists.len());
+            if end <= self.at {
+                break;
+            }
+            self.add_lists(lists, space, query, end, settings, services)?;
+        }
+        Ok(())
+    }
+
+    /// Adds the matching rows of the lists up to `end` to those that are here.
+    fn add_lists<L: ReadLists, S: CodedSpace>(
+        &mut self,
+        lists: &mut L,
+        space: S,
+        query: Option<S::View<'_>>,
+        end: usize,
+        settings: &ScanSettings,
+        services: &mut Services<'_>,
+    ) -> Result<(), L::Error> {
+        let end = end.min(self.lists.len());
+        if end > self.ordered {
+            self.order_lists(end);
+        }
+        self.packed.reopen();
+        let mut attempts = 0;
+        while self.at < end {
+            let (at, counts) = (self.at, self.packed.counts);
+            if self.score(lists, space, query, end, settings, services)? {
+                break;
+            }
+            // those before the last one were looked at in peace, but each row comes once
+            self.packed.begin_again(counts);
+            (self.at, attempts) = (at, attempts + 1);
+            if attempts == ATTEMPTS {
+                return Err(MOVING.on(META_BLOCK).into());
+            }
+        }
+        self.packed.open = self.at < self.lists.len();
         Ok(())
     }
 
@@ -137,6 +279,8 @@ impl Scan {
         query: Option<S::View<'_>>,
     ) -> Result<(), L::Error> {
         let (found, places) = (&mut self.lists, &mut self.places);
+        // what was found among centres in memory, when there was none for the places
+        found.clear();
         lists.each_list(&mut |list| {
             let bad = Damage::at(list.place.offset, BAD_CENTRE);
             let centre = space.view(list.centre).map_err(|_| bad)?;
@@ -198,8 +342,7 @@ impl Scan {
                 return Ok(());
             }
         }
-        let moved = Damage::at(0, "rows move to other pages all the time");
-        Err(moved.on(META_BLOCK).into())
+        Err(MOVING.on(META_BLOCK).into())
     }
 
     /// Adds the entries of the lists up to `end`; returns false when that has to be done again.
@@ -234,6 +377,11 @@ impl Scan {
                 && !lists.score_list(list, distance, space, query, &mut found)?
             {
                 return Ok(false);
+            }
+            if !found.packed.filter.is_empty() {
+                self.progress.truncate(self.at - 1);
+                let noted = push(&mut self.progress, found.packed.counts);
+                noted.map_err(|memory| Damage::from(memory).on(META_BLOCK))?;
             }
         }
         Ok(true)

@@ -12,7 +12,7 @@ use super::cluster::panels::Component;
 use super::cluster::sample::{Encoding, Sample};
 use super::format::read_meta;
 use super::insert::{Inserter, insert};
-use super::lists::{Met, Services, Unpack};
+use super::lists::{Met, NoTable, Services, Unpack};
 use super::load::{LoadOptions, Loader};
 use super::scan::{Scan, ScanSettings};
 use super::tally::Tally;
@@ -400,7 +400,7 @@ fn search(
     let query = query.map(value);
     let (mut scan, mut runs, mut unpack) = (Scan::default(), None_, None_);
     let settings = ScanSettings { probes, max_probes, memory: usize::MAX };
-    let mut services = Services { runs: &mut runs, unpack: &mut unpack };
+    let mut services = Services { runs: &mut runs, unpack: &mut unpack, table: &mut NoTable };
     let query = query.as_ref().map(ValueBuf::bytes);
     core::iter::from_fn(|| {
         scan.next(&mut Pages(blocks), space(dims), query, &settings, &mut services).unwrap()
@@ -527,7 +527,7 @@ fn damage_is_told_and_survived() {
         }
         let (mut scan, mut runs, mut unpack) = (Scan::default(), None_, None_);
         let settings = ScanSettings { probes: 6, max_probes: 6, memory: usize::MAX };
-        let mut services = Services { runs: &mut runs, unpack: &mut unpack };
+        let mut services = Services { runs: &mut runs, unpack: &mut unpack, table: &mut NoTable };
         let query = value(&rows[0]);
         while let Ok(Some(_)) =
             scan.next(&mut Pages(&mut blocks), space(5), Some(query.bytes()), &settings, &mut services)
@@ -557,7 +557,7 @@ fn chains_that_lead_into_themselves_end() {
     change.commit().unwrap();
     let (mut scan, mut runs, mut unpack) = (Scan::default(), None_, None_);
     let settings = ScanSettings { probes: 1, max_probes: 1, memory: usize::MAX };
-    let mut services = Services { runs: &mut runs, unpack: &mut unpack };
+    let mut services = Services { runs: &mut runs, unpack: &mut unpack, table: &mut NoTable };
     assert!(scan.next(&mut Pages(&mut blocks), space(2), None, &settings, &mut services).is_err());
     assert!(!check(&mut blocks, 2).is_empty());
 }

@@ -71,6 +71,17 @@ impl Bits {
         }
     }
 
+    /// The deviation of the product of two residuals that their codes estimate, over both ratios |r|^2 / <y, r> and the
+    /// root of the dimension: 1.2, 0.54 or 0.16 of the residuals' lengths over that root, from the relative errors of
+    /// both and of what they have in common.
+    pub const fn pair_spread(self) -> f32 {
+        match self.0 {
+            1 => 0.191,
+            2 => 0.423,
+            _ => 1.38,
+        }
+    }
+
     /// (2^b - 1) / 2: what lies between u and y.
     const fn middle(self) -> f32 {
         ((1u32 << self.0) - 1) as f32 / 2.0

@@ -142,6 +142,14 @@ pub trait PageUpdate {
 
     /// Locks a block exclusively. The caller never asks for a block that the change holds already.
     fn open(&mut self, block: u32) -> Result<PageRef, Self::Error>;
+    /// The same when nobody else holds on to the block, be it without a lock: waits for all who do. To be asked for
+    /// only where the change holds no other block.
+    ///
+    /// # Errors
+    /// As [`Self::open`], and a cancel while it waits.
+    fn open_alone(&mut self, block: u32) -> Result<PageRef, Self::Error> {
+        self.open(block)
+    }
     /// Adds a block to the index; its bytes are zero.
     fn extend(&mut self) -> Result<PageRef, Self::Error>;
     /// The number of a block.
@@ -150,6 +158,17 @@ pub trait PageUpdate {
     fn bytes(&self, slot: PageRef) -> &[u8];
     /// The bytes of a block, to be changed: from here on the block is part of the change.
     fn bytes_mut(&mut self, slot: PageRef) -> Result<&mut [u8], Self::Error>;
+    /// Replaces the bytes from `at` on, as far as there are any, when the change is made. Until then [`Self::bytes`]
+    /// may show them or not. For the few bytes that an entry takes: the block is neither copied nor compared.
+    ///
+    /// # Errors
+    /// No memory.
+    fn patch(&mut self, slot: PageRef, at: usize, bytes: &[u8]) -> Result<(), Self::Error> {
+        if let Some(place) = self.bytes_mut(slot)?.get_mut(at..at + bytes.len()) {
+            place.copy_from_slice(bytes);
+        }
+        Ok(())
+    }
     /// Makes the change and lets all blocks go.
     fn commit(self) -> Result<(), Self::Error>;
 }

@@ -2,6 +2,7 @@
 
 pub mod blocks;
 pub mod chains;
+pub mod delta;
 mod error;
 pub mod page;
 mod tid;

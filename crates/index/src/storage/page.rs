@@ -12,7 +12,7 @@ pub const INVALID_BLOCK: u32 = u32::MAX;
 /// The first offset number (off.h).
 pub const FIRST_OFFSET: u16 = 1;
 
-const HEADER: usize = 24;
+pub(super) const HEADER: usize = 24;
 const LOWER: usize = 12;
 const UPPER: usize = 14;
 const SPECIAL: usize = 16;
@@ -62,6 +62,19 @@ fn put_u32(bytes: &mut [u8], at: usize, value: u32) {
     if let Some(b) = bytes.get_mut(at..at + 4) {
         b.copy_from_slice(&value.to_ne_bytes());
     }
+}
+
+/// Where a page has nothing, between `pd_lower` and `pd_upper`; none when these make no sense.
+#[inline]
+pub fn hole(bytes: &[u8]) -> Option<core::ops::Range<usize>> {
+    hole_of(bytes).filter(|hole| hole.end <= bytes.len())
+}
+
+/// The same by a header alone, which does not tell where the page ends.
+#[inline]
+pub fn hole_of(header: &[u8]) -> Option<core::ops::Range<usize>> {
+    let (lower, upper) = (usize::from(u16_at(header, LOWER)), usize::from(u16_at(header, UPPER)));
+    (HEADER <= lower && lower <= upper).then_some(lower..upper)
 }
 
 /// A page under a lock that lets it be read.

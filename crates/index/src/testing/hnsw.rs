@@ -9,6 +9,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 use super::memory::{MemBlocks, PAGE_SIZE};
+use crate::filter::Packings;
 use crate::hnsw::build::{Builder, Params};
 use crate::hnsw::check::Subject;
 use crate::hnsw::format::{
@@ -110,7 +111,7 @@ pub fn build_in<S: CodedSpace>(
     let built = builder.build(&AtomicU64::new(0), &mut Idle).unwrap();
     let meta = MetaPage::new(dims, m as u16, ef_construction as u16);
     let mut blocks = MemBlocks::new(if layout == Layout::Inline { INLINE_PAGE_ID } else { PAGE_ID });
-    let form = Form { layout, meta, seed: 0, filter_size: 0 };
+    let form = Form { layout, meta, seed: 0, filters: Packings::NONE };
     write_index(&form, &mut blocks, space, Some(&built), &mut Workers::new(0, &mut Idle), 0).unwrap();
     blocks
 }

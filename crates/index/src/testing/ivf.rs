@@ -9,7 +9,7 @@ use super::memory::{MemBlocks, PAGE_SIZE};
 use crate::ivf::centre_cache::Centres;
 use crate::ivf::check::check;
 use crate::ivf::insert::{Inserter, insert};
-use crate::ivf::lists::{Services, Unpack};
+use crate::ivf::lists::{NoTable, Services, Unpack};
 use crate::ivf::load::{LoadOptions, Loader};
 use crate::ivf::scan::{Scan, ScanSettings};
 use crate::ivf::tally::Tally;
@@ -100,7 +100,7 @@ pub fn used() -> MemBlocks {
 pub fn search(blocks: &mut MemBlocks, query: &ValueBuf, probes: usize) -> (Vec<Tid>, Option<String>) {
     let settings = ScanSettings { probes, max_probes: probes, memory: usize::MAX };
     let (mut scan, mut runs, mut unpack) = (Scan::default(), Nothing, Nothing);
-    let mut services = Services { runs: &mut runs, unpack: &mut unpack };
+    let mut services = Services { runs: &mut runs, unpack: &mut unpack, table: &mut NoTable };
     let mut rows = Vec::new();
     loop {
         match scan.next(&mut Pages(blocks), space(), Some(query.bytes()), &settings, &mut services) {

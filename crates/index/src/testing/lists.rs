@@ -48,7 +48,7 @@ pub fn entry_form(value_size: usize) -> EntryForm {
             out[place..place + part.len()].copy_from_slice(part);
         }
     }
-    EntryForm { size: 8 + value_size, elements_at: 16, write }
+    EntryForm { size: 8 + value_size, elements_at: 16, keys_at: 0, write }
 }
 
 impl MemLists {
@@ -225,7 +225,7 @@ mod tests {
     use crate::ivf::centre_cache::Centres;
     use crate::ivf::check::check;
     use crate::ivf::insert::{Inserter, insert};
-    use crate::ivf::lists::Services;
+    use crate::ivf::lists::{NoTable, Services};
     use crate::ivf::load::{LoadOptions, Loader};
     use crate::ivf::scan::{Scan, ScanSettings};
     use crate::ivf::vacuum::Vacuum;
@@ -280,9 +280,9 @@ mod tests {
     ) -> Vec<Tid> {
         let settings = ScanSettings { probes, max_probes, memory: usize::MAX };
         let (mut scan, mut runs, mut unpack) = (Scan::default(), Nothing, Nothing);
-        let mut services = Services { runs: &mut runs, unpack: &mut unpack };
+        let mut services = Services { runs: &mut runs, unpack: &mut unpack, table: &mut NoTable };
         let query = vector(&at);
-        scan.begin(space(), Some(query.bytes()), &settings, centres).unwrap();
+        scan.begin(lists, space(), Some(query.bytes()), &settings, centres).unwrap();
         core::iter::from_fn(|| {
             scan.next(lists, space(), Some(query.bytes()), &settings, &mut services).unwrap()
         })

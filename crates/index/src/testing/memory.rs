@@ -10,8 +10,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::lock::{Again, FairLock};
 use crate::hnsw::meta::INLINE_PAGE_ID;
+use crate::ivf::packed::layout::PAGE_ID as PACKED_PAGE_ID;
 use crate::storage::blocks::{BlockStore, FIFTH_BLOCK, LockMode, OperationLock, PageRef, PageUpdate};
-use crate::storage::page::{Corruption, Damage, INVALID_BLOCK};
+use crate::storage::delta::{append_delta, append_fragment, apply};
+use crate::storage::page::{Corruption, Damage, INVALID_BLOCK, hole};
 use crate::storage::verify;
 
 /// Bytes of a block.
@@ -192,8 +194,8 @@ impl Store {
 
     fn faults(&self, bytes: &[u8], block: u32) -> Vec<Damage> {
         let mut faults = Vec::new();
-        // the first block of every index here is a meta page, whose contents are no items; slots are none either
-        let items = block != 0 && self.page_id != INLINE_PAGE_ID;
+        // the first block of every index is a meta page, whose contents are no items; slots and codes are none either
+        let items = block != 0 && ![INLINE_PAGE_ID, PACKED_PAGE_ID].contains(&self.page_id);
         verify::page(bytes, self.page_id, items, |fault| faults.push(fault));
         faults
     }
@@ -454,6 +456,33 @@ struct Held {
     bytes: Box<Room>,
     new: bool,
     changed: bool,
+    /// what will be replaced when the change is made
+    patches: Vec<u8>,
+}
+
+impl Held {
+    fn apply_patches(&mut self) -> Result<(), Corruption> {
+        if self.patches.is_empty() {
+            return Ok(());
+        }
+        apply(&mut self.bytes.0, &self.patches).map_err(|damage| damage.on(self.number))
+    }
+
+    /// Makes the bytes those that replay of the change will make, wherever that is not what was meant: nothing is known
+    /// of bytes where the page had nothing.
+    fn replay(&mut self) -> Result<(), Corruption> {
+        if !self.changed || self.new {
+            return Ok(());
+        }
+        let (mut page, mut delta) = (self.block.copy(), Vec::new());
+        append_delta(&page.0, &self.bytes.0, &mut delta).map_err(|damage| damage.on(self.number))?;
+        if let Some(free) = hole(&page.0) {
+            page.0[free].fill(0x55);
+        }
+        apply(&mut page.0, &delta).map_err(|damage| damage.on(self.number))?;
+        self.bytes = page;
+        Ok(())
+    }
 }
 
 /// A change of blocks in memory.
@@ -478,7 +507,7 @@ impl MemChange<'_> {
         }
         block.lock.lock(LockMode::Exclusive);
         let bytes = block.copy();
-        self.held.push(Held { number, block, bytes, new, changed: false });
+        self.held.push(Held { number, block, bytes, new, changed: false, patches: Vec::new() });
         PageRef(self.held.len() - 1)
     }
 
@@ -534,12 +563,23 @@ impl PageUpdate for MemChange<'_> {
         Ok(&mut held.bytes.0)
     }
 
+    fn patch(&mut self, slot: PageRef, at: usize, bytes: &[u8]) -> Result<(), MemError> {
+        self.blocks.operate()?;
+        self.held(slot);
+        let held = &mut self.held[slot.0];
+        assert!(at + bytes.len() <= PAGE_SIZE, "block {} is patched behind its end", held.number);
+        held.changed = true;
+        append_fragment(at, bytes, &mut held.patches).map_err(|damage| damage.on(held.number).into())
+    }
+
     fn commit(mut self) -> Result<(), MemError> {
         self.blocks.operate()?;
+        self.held.iter_mut().try_for_each(Held::apply_patches)?;
+        self.held.iter().for_each(|held| self.insist_on_sound(held));
+        self.held.iter_mut().try_for_each(Held::replay)?;
         let mut pages = Vec::new();
         let mut bytes = 0;
         for held in &self.held {
-            self.insist_on_sound(held);
             if held.changed {
                 let mut place = held.block.bytes.write().unwrap_or_else(PoisonError::into_inner);
                 bytes += place.0.iter().zip(&held.bytes.0).filter(|(a, b)| a != b).count() as u64;

@@ -4,11 +4,12 @@
 
 use super::ivf::Nothing;
 use super::memory::{MemBlocks, PAGE_SIZE};
+use crate::filter::{KEY_SIZE, Program};
 use crate::ivf::centre_cache::Centres;
 use crate::ivf::check::check;
 use crate::ivf::format::{Layout, read_meta};
-use crate::ivf::insert::{InsertError, Inserter, insert};
-use crate::ivf::lists::{Met, Services};
+use crate::ivf::insert::{InsertError, Inserter, insert_keyed};
+use crate::ivf::lists::{Met, NoTable, Services, TableValues};
 use crate::ivf::load::{Element, LoadOptions, Loader, write_value};
 use crate::ivf::packed::code::Coder;
 use crate::ivf::packed::layout::PAGE_ID;
@@ -38,6 +39,25 @@ pub fn index<S: CodedSpace>(space: &S, dims: usize) -> Index {
     Index::new(space.kind(), space.estimate(), dims, PAGE_SIZE, SEED).unwrap()
 }
 
+/// The same with so many filter columns.
+pub fn keyed_index<S: CodedSpace>(space: &S, dims: usize, columns: usize) -> Index {
+    let size = columns * KEY_SIZE;
+    Index::with_keys(space.kind(), space.estimate(), dims, PAGE_SIZE, SEED, size).unwrap()
+}
+
+/// An index with filter columns, of rows with these keys; otherwise as [`build`] makes one.
+pub fn build_keyed<T: Element, S: for<'v> CodedSpace<View<'v> = &'v [T]>>(
+    space: S,
+    centres: &[Vec<T>],
+    rows: &[Vec<T>],
+    keys: &[Vec<u64>],
+    memory: usize,
+    runs: &mut dyn Runs,
+) -> MemBlocks {
+    let index = keyed_index(&space, centres[0].len(), keys[0].len());
+    build_index(index, space, centres, rows.iter().zip(keys.iter().map(Vec::as_slice)), memory, runs)
+}
+
 /// An index of `rows` around `centres`, built with so much memory; row `n` has the TID (n, 1).
 pub fn build<T: Element, S: for<'v> CodedSpace<View<'v> = &'v [T]>>(
     space: S,
@@ -46,8 +66,31 @@ pub fn build<T: Element, S: for<'v> CodedSpace<View<'v> = &'v [T]>>(
     memory: usize,
     runs: &mut dyn Runs,
 ) -> MemBlocks {
+    build_as(index(&space, centres[0].len()), space, centres, rows, memory, runs)
+}
+
+/// The same as `index` says.
+pub fn build_as<T: Element, S: for<'v> CodedSpace<View<'v> = &'v [T]>>(
+    index: Index,
+    space: S,
+    centres: &[Vec<T>],
+    rows: &[Vec<T>],
+    memory: usize,
+    runs: &mut dyn Runs,
+) -> MemBlocks {
+    build_index(index, space, centres, rows.iter().map(|row| (row, &[][..])), memory, runs)
+}
+
+/// The same of rows with filter keys.
+pub fn build_index<'r, T: Element, S: for<'v> CodedSpace<View<'v> = &'v [T]>>(
+    index: Index,
+    space: S,
+    centres: &[Vec<T>],
+    rows: impl Iterator<Item = (&'r Vec<T>, &'r [u64])>,
+    memory: usize,
+    runs: &mut dyn Runs,
+) -> MemBlocks {
     let dims = centres[0].len();
-    let index = index(&space, dims);
     let options = LoadOptions { dims, width: dims, metric: space.metric(), memory };
     let mut loader = Loader::new(options, index.entry_form(), centres.concat());
     let coder = Coder::new(index, space, centres.len(), |at, out| {
@@ -58,8 +101,8 @@ pub fn build<T: Element, S: for<'v> CodedSpace<View<'v> = &'v [T]>>(
     let mut idle = Idle;
     let mut workers = Workers::new(1, &mut idle);
     loader.prepare(&mut workers).unwrap();
-    for (n, row) in rows.iter().enumerate() {
-        loader.push(Tid::new(n as u32, 1), row, &mut workers, runs).unwrap();
+    for (n, (row, keys)) in rows.enumerate() {
+        loader.push_keyed(Tid::new(n as u32, 1), row, keys, &mut workers, runs).unwrap();
     }
     let (mut blocks, mut memory) = (MemBlocks::new(PAGE_ID), Memory::default());
     let mut lists = Lists { blocks: &mut blocks, index, memory: &mut memory };
@@ -83,11 +126,52 @@ pub fn search<S: CodedSpace>(
     settings: ScanSettings,
     most: usize,
 ) -> (Vec<Tid>, Option<String>) {
+    search_any(blocks, &mut NoTable, space, query, &Program::new(), settings, most)
+}
+
+/// The same under conditions.
+pub fn search_where<S: CodedSpace>(
+    blocks: &mut MemBlocks,
+    space: S,
+    query: Option<&[u8]>,
+    conditions: &Program,
+    settings: ScanSettings,
+    most: usize,
+) -> (Vec<Tid>, Option<String>) {
+    search_any(blocks, &mut NoTable, space, query, conditions, settings, most)
+}
+
+/// The same with a table.
+pub fn search_with<S: CodedSpace>(
+    blocks: &mut MemBlocks,
+    table: &mut dyn TableValues,
+    space: S,
+    query: Option<&[u8]>,
+    settings: ScanSettings,
+    most: usize,
+) -> (Vec<Tid>, Option<String>) {
+    search_any(blocks, table, space, query, &Program::new(), settings, most)
+}
+
+/// The same with both.
+pub fn search_any<S: CodedSpace>(
+    blocks: &mut MemBlocks,
+    table: &mut dyn TableValues,
+    space: S,
+    query: Option<&[u8]>,
+    conditions: &Program,
+    settings: ScanSettings,
+    most: usize,
+) -> (Vec<Tid>, Option<String>) {
     let Some(index) = opened(blocks) else { return (Vec::new(), Some("no index".into())) };
     let (mut scan, mut memory, mut runs, mut unpack) = (Scan::default(), Memory::default(), Nothing, Nothing);
-    let mut services = Services { runs: &mut runs, unpack: &mut unpack };
+    scan.filter().clone_from(conditions);
+    let mut services = Services { runs: &mut runs, unpack: &mut unpack, table };
     let mut lists = Lists { blocks, index, memory: &mut memory };
     let mut rows = Vec::new();
+    if let Err(error) = scan.begin(&mut lists, space, query, &settings, &mut Centres::default()) {
+        return (rows, Some(format!("{error:?}")));
+    }
     while rows.len() < most {
         match scan.next(&mut lists, space, query, &settings, &mut services) {
             Ok(Some(row)) => rows.push(row),
@@ -110,9 +194,25 @@ pub fn add<S: CodedSpace>(
     row: Tid,
     memory: &mut Memory,
 ) -> Result<(), String> {
+    add_keyed(blocks, space, value, &[], row, memory)
+}
+
+/// Adds a row with its filter keys.
+///
+/// # Errors
+/// In words.
+pub fn add_keyed<S: CodedSpace>(
+    blocks: &mut MemBlocks,
+    space: S,
+    value: &[u8],
+    keys: &[u64],
+    row: Tid,
+    memory: &mut Memory,
+) -> Result<(), String> {
     let index = opened(blocks).ok_or("no index")?;
     let mut lists = Lists { blocks, index, memory };
-    let added = insert(&mut lists, space, value, row, &mut Inserter::default(), &mut Centres::default());
+    let (mut inserter, mut centres) = (Inserter::default(), Centres::default());
+    let added = insert_keyed(&mut lists, space, value, keys, row, &mut inserter, &mut centres);
     added.map_err(|error| match error {
         InsertError::Store(error) => format!("{error:?}"),
         InsertError::Value(error) => format!("{error:?}"),

@@ -200,6 +200,10 @@ impl PageUpdate for SteppedChange<'_> {
         self.inner.bytes_mut(slot)
     }
 
+    fn patch(&mut self, slot: PageRef, at: usize, bytes: &[u8]) -> Result<(), MemError> {
+        self.inner.patch(slot, at, bytes)
+    }
+
     fn commit(self) -> Result<(), MemError> {
         let mut marked = Vec::new();
         for (slot, before) in &self.before {

@@ -25,6 +25,7 @@
 //!   element;
 //! - every rest of a record is whole and of one record, which keeps it while its slot is free;
 //! - the segments of an element's rows name it and its version, their numbers fall, and each is of one element;
+//! - pages of included values are those of one tree in the order of its rows, and each row has its values there;
 //! - norms are those of the values, factors are finite; in a free slot there is no value, no edge and no row;
 //! - looked at only when the check is deep: each code is what the codec makes of the two values, with factors that
 //!   agree within their precision; in the place of codes each value of `bit` is the neighbour's.
@@ -39,6 +40,7 @@
 //!   then are told by a deep check);
 //! - an entry point below the highest level: a vacuum takes the highest element that it had seen. Searches then begin
 //!   lower, at the same results;
+//! - included values of rows that are not in the index;
 //! - a reserved slot without a node, whose rest may lack pages.
 //!
 //! A deep check also walks the graph as searches do ([`reach`]): every element with rows must be reached in

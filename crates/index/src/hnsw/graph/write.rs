@@ -175,6 +175,16 @@ pub trait GraphWrite: GraphRead {
     /// A damaged page.
     fn settle_rows(&mut self, member: &Member) -> Result<bool, Self::Error>;
 
+    /// Makes whole, before anything leads to it, an element that an interrupted insert may have left without what it
+    /// writes behind the record. The update lock is held alone.
+    ///
+    /// # Errors
+    /// A damaged page, or one that cannot be had.
+    fn complete(&mut self, tid: Tid) -> Result<(), Self::Error> {
+        let _ = tid;
+        Ok(())
+    }
+
     /// Frees the places of the elements of a page that are in `dying`, in as many changes as it takes. Their values are
     /// zeroed, their lists emptied, their versions raised: who remembers one sees that it is gone.
     ///

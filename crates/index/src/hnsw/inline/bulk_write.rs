@@ -2,7 +2,8 @@
 //! beforehand, so that pages are composed independently of each other, on threads, codes included.
 //!
 //! ```text
-//! block 0 meta | records of layer 0 | their rests | records above | their rests | segments of rows | long segments
+//! block 0 meta | records of layer 0 | their rests | records above | their rests | segments of rows | long segments |
+//! of each filter column with runs: leaves of entries | their directories, the root last || centre of their codes
 //! ```
 
 use std::ops::Range;
@@ -11,18 +12,23 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use super::graph::InlineGraph;
 use super::layout::{
-    NO_NODE, PageKind, RecordHeader, RecordLayout, SegmentHeader, Slots, offset, put_entry, put_factors,
-    put_ids, put_key_entry, put_keys, put_segment,
+    NO_NODE, PageKind, RecordHeader, RecordLayout, SegmentHeader, Slots, offset, put_edge_keys, put_factors,
+    put_ids, put_own_keys, put_segment,
 };
 use super::meta::{Entry, InlineMeta, META_BLOCK};
 use super::parts::Merged;
+use super::rotated::{rotate_all, rotated, view};
+use super::runs::bulk::{self, Coding, TreePlan};
+use super::runs::page::put_centre;
+use super::runs::{Tree, centre_size};
 use super::scan::Index;
 use super::sections::Sections;
 use crate::hnsw::build::{Element, Graph};
+use crate::ivf::packed::layout::Geometry;
 use crate::quant::space::{BIT_PAYLOAD, CodedSpace, Estimate};
 use crate::storage::blocks::{BlockStore, PageUpdate};
 use crate::storage::page::{Damage, INVALID_BLOCK, PageMut, Tid};
-use crate::work::memory::{OutOfMemory, append, can_allocate, filled, push, resize, with_room};
+use crate::work::memory::{OutOfMemory, append, filled, push, resize, with_room};
 use crate::work::runs::Files;
 use crate::work::workers::Workers;
 
@@ -54,12 +60,14 @@ pub struct PagePlan<'g, S> {
     long: Vec<Segment>,
     /// all values rotated, when there is memory for that
     rotated: Vec<f32>,
+    /// entries, of each filter column that has runs
+    trees: Vec<TreePlan>,
+    /// of their codes, rotated; empty where it is zero
+    centre: Vec<f32>,
 }
 
 /// Pages that are composed at a time.
 const PAGES: usize = 64;
-/// Nodes whose values a thread rotates at a time.
-const ROTATED: usize = 256;
 
 /// Memory of one thread.
 #[derive(Debug, Default)]
@@ -73,6 +81,7 @@ pub struct Scratch {
     adds: Vec<f32>,
     scales: Vec<f32>,
     rows: Vec<Tid>,
+    tree: bulk::Room,
 }
 
 impl<'g, S: CodedSpace> PagePlan<'g, S> {
@@ -98,6 +107,8 @@ impl<'g, S: CodedSpace> PagePlan<'g, S> {
             short: Vec::new(),
             long: Vec::new(),
             rotated: Vec::new(),
+            trees: Vec::new(),
+            centre: Vec::new(),
         };
         for element in graph.elements() {
             plan.upper_before.push(plan.uppers.len() as u32);
@@ -111,17 +122,55 @@ impl<'g, S: CodedSpace> PagePlan<'g, S> {
         plan.sections.add(PageKind::Upper, uppers, &layout.upper.slots)?;
         plan.sections.add_rests(PageKind::UpperRest, uppers, &layout.upper)?;
         plan.plan_chains()?;
-        if layout.shape.filter_size > 0 {
-            plan.sections.add(PageKind::Keys, nodes, &layout.keys)?;
-        }
         let last = |kind, slots: &Slots| slots.id(plan.sections.blocks(kind).end, 0);
         if last(PageKind::Ground, &layout.ground.slots).is_none()
             || last(PageKind::Upper, &layout.upper.slots).is_none()
         {
             return Err(Damage::internal("more nodes than ids"));
         }
-        plan.rotated = rotate_all(graph, index, budget, workers)?;
+        // what the trees' orders take first
+        let runs = if layout.runs.is_some() { layout.shape.filters.runs() } else { 0 };
+        let ordered =
+            graph.len().saturating_mul(runs * size_of::<u32>() + runs.min(1) * size_of::<(u64, u32)>());
+        plan.rotated = rotate_all(graph, index, budget.saturating_sub(ordered), workers)?;
+        if let Some(geometry) = &layout.runs {
+            plan.plan_trees(geometry)?;
+        }
         Ok(plan)
+    }
+
+    /// Entries, and the centre of their codes.
+    fn plan_trees(&mut self, geometry: &Geometry) -> Result<(), Damage> {
+        let (graph, layout) = (self.graph, &self.index.layout);
+        let filters = &layout.shape.filters;
+        let coding = Coding {
+            geometry: *geometry,
+            bits: layout.shape.bits,
+            estimate: self.index.space.estimate(),
+            page_size: layout.page_size,
+        };
+        for column in 0..filters.runs() {
+            let key = |node| {
+                let keys = graph.element(node).map(|n| filters.unpack(layout.ground.keys(n.value())));
+                keys.and_then(|keys| keys.get(column).copied()).unwrap_or_default()
+            };
+            let tree = TreePlan::new(coding, column, graph.len(), self.sections.end(), key)?;
+            self.sections.add_pages(PageKind::Keys, tree.leaves())?;
+            self.sections.add_pages(PageKind::Directory, tree.pages() - tree.leaves())?;
+            push(&mut self.trees, tree)?;
+        }
+        let size = centre_size(&layout.shape, geometry, layout.page_size);
+        if size == 0 || graph.is_empty() {
+            return Ok(());
+        }
+        let (mut widened, mut out) = (with_room(size)?, filled(0.0, size)?);
+        let (kept, index, step) = (&self.rotated, self.index, graph.len().div_ceil(bulk::SAMPLE));
+        self.centre = bulk::centre_of(size, |add| {
+            for node in (0..graph.len()).step_by(step) {
+                add(rotated(graph, index, kept, node as u32, &mut widened, &mut out));
+            }
+        })?;
+        self.sections.add_pages(PageKind::Centre, 1)
     }
 
     /// Rows beyond the first: those that fit a short segment go to one, others to long ones.
@@ -187,27 +236,23 @@ impl<'g, S: CodedSpace> PagePlan<'g, S> {
     }
 
     /// The entry point.
-    pub fn entry(&self) -> Option<Entry> {
+    fn entry(&self) -> Option<Entry> {
         let element = self.graph.element(self.graph.entry()?)?;
         let (node, level) = (element.node(), element.level());
         Some(Entry { id: self.id(node, level), tid: self.index.layout.tid(self.id(node, 0)), level })
     }
 
-    /// The first page of entries of filter keys.
-    pub fn keys(&self) -> u32 {
-        let blocks = self.sections.blocks(PageKind::Keys);
-        if blocks.is_empty() { INVALID_BLOCK } else { blocks.start }
-    }
-
-    /// The entry of filter keys of a node.
-    fn entry_of(&self, node: usize) -> Tid {
-        let per_page = self.index.layout.keys.per_page;
-        match node.checked_div(per_page) {
-            Some(page) => {
-                Tid::new(self.sections.blocks(PageKind::Keys).start + page as u32, offset(node % per_page))
+    /// The meta page of the index that is planned, from that of an empty one.
+    pub fn meta(&self, mut empty: InlineMeta) -> InlineMeta {
+        empty.set_entry(self.entry());
+        for Tree { column, root } in self.trees.iter().map(TreePlan::tree) {
+            if let Some(place) = empty.roots.get_mut(column) {
+                *place = root;
             }
-            None => Tid::INVALID,
         }
+        let centre = self.sections.blocks(PageKind::Centre);
+        empty.centre = if centre.is_empty() { INVALID_BLOCK } else { centre.start };
+        empty
     }
 
     /// The id of a node's record in a layer up to its level.
@@ -231,6 +276,13 @@ impl<'g, S: CodedSpace> PagePlan<'g, S> {
         let section = self.sections.of(block).ok_or(Damage::internal("block of no section"))?;
         let at = (block - section.blocks.start) as usize;
         let layout = &self.index.layout;
+        if section.kind == PageKind::Centre {
+            put_centre(bytes, &self.centre);
+            return Ok(());
+        }
+        if !section.kind.has_slots() {
+            return self.compose_tree(block, bytes, scratch);
+        }
         let layer = u8::from(matches!(section.kind, PageKind::Upper | PageKind::UpperRest));
         let (slots, count) = match section.kind {
             PageKind::Ground => (&layout.ground.slots, self.graph.len()),
@@ -239,12 +291,9 @@ impl<'g, S: CodedSpace> PagePlan<'g, S> {
             PageKind::UpperRest => (&layout.upper.rest_slots, self.uppers.len()),
             PageKind::Chain => (&layout.chain, self.short.len()),
             PageKind::LongChain => (&layout.long_chain, self.long.len()),
-            PageKind::Keys => (&layout.keys, self.graph.len()),
+            _ => (&layout.no_slots, 0),
         };
         slots.init(bytes, section.kind);
-        if section.kind == PageKind::Keys && block + 1 < section.blocks.end {
-            PageMut::new(bytes, super::layout::PAGE_ID)?.set_next(block + 1);
-        }
         let records = layout.records(layer);
         match section.kind {
             PageKind::GroundRest | PageKind::UpperRest if records.rest_pages > 0 => {
@@ -274,17 +323,40 @@ impl<'g, S: CodedSpace> PagePlan<'g, S> {
                         PageKind::LongChain => {
                             self.compose_segment(self.long.get(number), target, scratch)?
                         }
-                        PageKind::Keys => {
-                            let element = self.graph.element(number as u32);
-                            let element = element.ok_or(Damage::internal("filter keys of no node"))?;
-                            let id = self.id(number as u32, 0);
-                            put_key_entry(target, id, records.keys(element.value()));
-                        }
+                        _ => {}
                     }
                 }
                 Ok(())
             }
         }
+    }
+
+    /// A page of a tree of entries.
+    fn compose_tree(&self, block: u32, bytes: &mut [u8], scratch: &mut Scratch) -> Result<(), Damage> {
+        let (index, graph) = (self.index, self.graph);
+        let padded = index.codec.padded();
+        scratch.widened.try_reserve(padded).map_err(|_| OutOfMemory)?;
+        let plan = self.trees.iter().find(|tree| tree.has(block));
+        let plan = plan.ok_or(Damage::internal("page of no tree"))?;
+        let Scratch { tree, widened, .. } = scratch;
+        let entry = |node: u32| {
+            let element = graph.element(node)?;
+            let filters = &index.layout.shape.filters;
+            Some((self.id(node, 0), filters.unpack(index.layout.ground.keys(element.value()))))
+        };
+        plan.compose(block, bytes, &self.centre, tree, entry, |node, out| {
+            resize(out, padded, 0.0)?;
+            let start = node as usize * padded;
+            match self.rotated.get(start..start + padded).filter(|_| !self.rotated.is_empty()) {
+                Some(kept) => out.copy_from_slice(kept),
+                None => {
+                    if let Some(view) = view(graph, index, node) {
+                        index.codec.rotate(&index.space, view, widened, out);
+                    }
+                }
+            }
+            Ok(())
+        })
     }
 
     fn compose_segment(
@@ -347,10 +419,7 @@ impl<'g, S: CodedSpace> PagePlan<'g, S> {
                 header.chain = chain.ok().and_then(|at| self.chains.get(at)).map_or(Tid::INVALID, |c| c.1);
             }
         }
-        put_keys(records, bytes, records.neighbours, records.keys(element.value()));
-        if layer == 0 {
-            put_entry(records, bytes, self.entry_of(number));
-        }
+        put_own_keys(records, bytes, records.keys(element.value()));
         if let Some(place) = bytes.get_mut(records.value()) {
             place.copy_from_slice(element.value().get(..records.value_size).ok_or(missing)?);
         }
@@ -390,7 +459,7 @@ impl<'g, S: CodedSpace> PagePlan<'g, S> {
             let place = records.code(at);
             if range.start == 0 {
                 let item = self.graph.element(neighbour).map(|n| n.value());
-                put_keys(records, bytes, at, records.keys(item.unwrap_or_default()));
+                put_edge_keys(records, bytes, at, records.keys(item.unwrap_or_default()));
             }
             // with the head come all factors, and they come with the codes
             let wanted = range.start == 0 || place.start < range.end && range.start < place.end;
@@ -466,7 +535,7 @@ impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
     /// Want of memory, no room on disk.
     pub fn write_index(
         &mut self,
-        mut meta: InlineMeta,
+        meta: InlineMeta,
         graph: Option<&Graph<S>>,
         workers: &mut Workers<'_>,
         budget: usize,
@@ -476,8 +545,7 @@ impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
             return self.add_page(META_BLOCK, |bytes| meta.write(bytes));
         };
         let plan = PagePlan::new(graph, self.index, budget, workers).map_err(on_meta)?;
-        meta.set_entry(plan.entry());
-        meta.keys = plan.keys();
+        let meta = plan.meta(meta);
         self.add_page(META_BLOCK, |bytes| meta.write(bytes))?;
         self.blocks.will_extend(plan.count() - 1);
         plan.write(workers, |block, page| {
@@ -516,61 +584,4 @@ impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
         fill(change.bytes_mut(slot)?);
         change.commit()
     }
-}
-
-/// Rotates all values of a graph, on the threads, when that takes no more than `budget` bytes; returns none when it
-/// does.
-pub(super) fn rotate_all<S: CodedSpace>(
-    graph: &Graph<S>,
-    index: &Index<S>,
-    budget: usize,
-    workers: &mut Workers<'_>,
-) -> Result<Vec<f32>, Damage> {
-    let padded = index.codec.padded();
-    let size = graph.len().saturating_mul(padded);
-    let bytes = size.saturating_mul(size_of::<f32>());
-    if size == 0 || bytes > budget || !can_allocate(bytes) {
-        return Ok(Vec::new());
-    }
-    let mut rotated = filled(0.0f32, size)?;
-    workers.each(
-        rotated.chunks_mut(ROTATED * padded).enumerate(),
-        || with_room(padded),
-        |widened, (chunk, out), beat| {
-            for (n, out) in out.chunks_exact_mut(padded).enumerate() {
-                if n % 32 == 0 && !beat() {
-                    return;
-                }
-                if let Some(view) = view(graph, index, (chunk * ROTATED + n) as u32) {
-                    index.codec.rotate(&index.space, view, widened, out);
-                }
-            }
-        },
-    )?;
-    Ok(rotated)
-}
-
-/// A value rotated: that among `kept`, if [`rotate_all`] has made them, or `out`.
-pub(super) fn rotated<'a, S: CodedSpace>(
-    graph: &Graph<S>,
-    index: &Index<S>,
-    kept: &'a [f32],
-    node: u32,
-    widened: &mut Vec<f32>,
-    out: &'a mut [f32],
-) -> &'a [f32] {
-    let start = node as usize * out.len();
-    if !kept.is_empty()
-        && let Some(kept) = kept.get(start..start + out.len())
-    {
-        return kept;
-    }
-    if let Some(view) = view(graph, index, node) {
-        index.codec.rotate(&index.space, view, widened, out);
-    }
-    out
-}
-
-fn view<'g, S: CodedSpace>(graph: &'g Graph<S>, index: &Index<S>, node: u32) -> Option<S::View<'g>> {
-    index.space.view(graph.element(node)?.value()).ok()
 }

@@ -3,6 +3,7 @@
 //! and, of upper records and in a deep check of all, over their edges (`census/edges.rs`).
 
 mod edges;
+mod included;
 mod keys;
 mod page;
 mod parts;
@@ -12,9 +13,11 @@ use zerocopy::IntoBytes;
 use super::layout::{Layout, PAGE_ID, PageKind, Record, RecordLayout, offset};
 use super::meta::{InlineMeta, META_BLOCK};
 use super::scan::Shared;
+use crate::filter::MAX_COLUMNS;
 use crate::hnsw::census::{Auditor, Census, CheckError, Node, fit, reserve};
 use crate::hnsw::meta::MetaPage;
 use crate::hnsw::params::{MAX_LEVEL, layer_slots};
+use crate::included::check::Found;
 use crate::quant::space::{CodedSpace, Estimate};
 use crate::space::{AnySpace, Space, ValueKind};
 use crate::storage::blocks::BlockStore;
@@ -33,8 +36,12 @@ pub struct InlineCensus<'b, B> {
     /// what the meta page says, once it was read
     shared: Option<Shared>,
     met: Met,
-    /// the first page of entries of filter keys
-    first_keys: u32,
+    /// the roots of the trees of filter keys, and the page of the centre of their codes
+    roots: [u32; MAX_COLUMNS],
+    centre: u32,
+    /// the root of the tree of included values, or 0, and what was found there
+    included: u32,
+    included_found: Found,
     room: Room,
 }
 
@@ -65,7 +72,10 @@ impl<'b, B: BlockStore> InlineCensus<'b, B> {
             count: 0,
             shared: None,
             met: Met::default(),
-            first_keys: INVALID_BLOCK,
+            roots: [INVALID_BLOCK; MAX_COLUMNS],
+            centre: INVALID_BLOCK,
+            included: 0,
+            included_found: Found::default(),
             room: Room::default(),
         }
     }
@@ -96,8 +106,8 @@ impl<B: BlockStore> Census for InlineCensus<'_, B> {
         if next != INVALID_BLOCK {
             tell(format!("the meta page is followed by block {next}"));
         }
-        self.first_keys = meta.keys;
-        if meta.unused != [0; 2] || meta.unused_end != [0; 4] {
+        (self.roots, self.centre, self.included) = (meta.roots, meta.centre, meta.included);
+        if meta.unused != [0; 2] {
             tell("unused bytes of the meta page that are not zero".into());
         }
         let shared = match Shared::new(&meta, page_size) {
@@ -126,12 +136,16 @@ impl<B: BlockStore> Census for InlineCensus<'_, B> {
     fn elements(&mut self, _: &MetaPage, audit: &mut Auditor<'_>) -> Result<(), CheckError<B::Error>> {
         self.pages(audit)?;
         self.keys(audit)?;
+        self.included(audit)?;
         self.edges(audit)
     }
 
     fn parts(&mut self, audit: &mut Auditor<'_>) {
         if let Some(shared) = &self.shared {
             self.met.parts(&shared.layout, audit);
+        }
+        if self.included != 0 {
+            self.rows_with_values(audit);
         }
     }
 

@@ -38,6 +38,12 @@ impl Codec {
         self.kernels
     }
 
+    /// Bits of a code's element.
+    #[inline(always)]
+    pub const fn bits(&self) -> Bits {
+        self.bits
+    }
+
     /// Elements of a rotated value; 0 where nothing is rotated.
     pub fn padded(&self) -> usize {
         self.rotation.as_ref().map_or(0, Rotation::padded)
@@ -102,6 +108,30 @@ impl PreparedQuery {
         self.square = self.widened.iter().map(|x| x * x).sum();
         self.spread = codec.bits.spread();
         Ok(())
+    }
+
+    /// Makes it that of a value that is rotated already, for [`Self::products`] and [`Self::product`] only.
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn set_rotated(&mut self, codec: &Codec, rotated: &[f32]) -> Result<(), Damage> {
+        self.query.set(codec.kernels, rotated, codec.bits).map_err(|_| Damage::OUT_OF_MEMORY)
+    }
+
+    /// Whether bytes can say it.
+    pub fn is_usable(&self) -> bool {
+        self.query.error().is_finite()
+    }
+
+    /// The product of the rotated value with what a code points at, from that with the code itself.
+    #[inline(always)]
+    pub fn product(&self, product: i32) -> f32 {
+        self.query.value(product)
+    }
+
+    /// The query rotated; empty where nothing is.
+    pub fn rotated(&self) -> &[f32] {
+        &self.rotated
     }
 
     /// Products with the codes of neighbours, `stride` bytes apart, into `out`.

@@ -6,8 +6,9 @@ use core::ops::Range;
 use super::graph::InlineGraph;
 use super::layout::{Layout, PageKind, Record, RecordLayout, Slots};
 use super::records::{climb, look_at_ground, look_at_value, member_of};
+use super::runs::TreeRoom;
 use super::scan::Index;
-use crate::filter::{KEY_SIZE, MAX_COLUMNS};
+use crate::filter::MAX_PACKED;
 use crate::hnsw::graph::Member;
 use crate::quant::space::{BIT_PAYLOAD, CodedSpace, Estimate};
 use crate::space::without;
@@ -34,8 +35,8 @@ pub(super) struct Edits {
     pub(super) scales: Vec<f32>,
     /// nodes of a page that are on their way out, with their rests
     pub(super) gone: Vec<(usize, Tid)>,
-    /// entries of filter keys of such nodes, and their ids
-    pub(super) entries_gone: Vec<(Tid, u32)>,
+    /// entries of filter keys
+    pub(super) tree: TreeRoom,
     /// where the last slot of each kind was taken
     pub(super) last: [u32; PageKind::COUNT],
 }
@@ -63,7 +64,7 @@ impl Edits {
             + self.record.capacity() * size_of::<u64>()
             + self.current.capacity() * size_of::<Tid>()
             + self.gone.capacity() * size_of::<(usize, Tid)>()
-            + self.entries_gone.capacity() * size_of::<(Tid, u32)>()
+            + self.tree.allocated()
             + words * size_of::<u32>()
     }
 
@@ -106,7 +107,7 @@ impl Rotated {
         self.tids.iter().position(|&other| other == tid)
     }
 
-    fn get(&self, tid: Tid, padded: usize) -> Option<&[f32]> {
+    pub(super) fn get(&self, tid: Tid, padded: usize) -> Option<&[f32]> {
         let at = self.find(tid)?;
         self.values.get(at * padded..(at + 1) * padded)
     }
@@ -151,12 +152,9 @@ pub(super) struct Entry {
     pub(super) place: u32,
     /// [`crate::quant::rabitq::Factors`]
     pub(super) factors: [f32; 2],
-    /// the element's filter keys
-    pub(super) keys: [u8; MAX_KEYS],
+    /// the element's filter keys, packed
+    pub(super) keys: [u8; MAX_PACKED],
 }
-
-/// Bytes of a node's filter keys, at most.
-pub(super) const MAX_KEYS: usize = MAX_COLUMNS * KEY_SIZE;
 
 /// Whose codes are made.
 #[derive(Clone, Copy, Debug)]
@@ -216,7 +214,7 @@ impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
         let code = edits.codes.get_mut(start..).unwrap_or_default();
         let mut factors = [0.0; 2];
         let made = if estimate == Estimate::Exact {
-            let filter_size = index.layout.shape.filter_size;
+            let filter_size = index.layout.shape.filter_size();
             let mut copy = |value: &[u8]| match without(value, filter_size).get(BIT_PAYLOAD..) {
                 Some(bits) if bits.len() == code.len() => {
                     code.copy_from_slice(bits);
@@ -260,12 +258,12 @@ impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
         Ok(true)
     }
 
-    /// The filter keys of an element; `None` when it is gone.
-    fn keys_of(&mut self, of: Centre<'_>) -> Result<Option<[u8; MAX_KEYS]>, B::Error> {
+    /// The filter keys of an element, where records have those of neighbours; `None` when it is gone.
+    fn keys_of(&mut self, of: Centre<'_>) -> Result<Option<[u8; MAX_PACKED]>, B::Error> {
         let Centre { tid, version, value } = of;
         let layout = &self.index.layout;
-        let mut keys = [0; MAX_KEYS];
-        let Some(place) = keys.get_mut(..layout.shape.filter_size).filter(|place| !place.is_empty()) else {
+        let mut keys = [0; MAX_PACKED];
+        let Some(place) = keys.get_mut(..layout.ground.edge_keys).filter(|place| !place.is_empty()) else {
             return Ok(Some(keys));
         };
         if let Some(behind) = value.and_then(|value| value.get(value.len().wrapping_sub(place.len())..)) {
@@ -330,6 +328,16 @@ impl Pages {
         for (block, page) in pages {
             *page = change.open(*block)?;
         }
+        Ok(())
+    }
+
+    /// Opens the only one, when nobody else holds on to it.
+    pub(super) fn open_alone<C: PageUpdate>(&mut self, change: &mut C) -> Result<(), C::Error> {
+        if self.count != 1 {
+            return self.open(change);
+        }
+        let [(block, page), ..] = &mut self.pages;
+        *page = change.open_alone(*block)?;
         Ok(())
     }
 

@@ -2,13 +2,26 @@
 
 use std::collections::BTreeSet;
 
-use super::super::layout::{self, put_key_entry};
+use super::super::layout::{self, PageKind};
+use super::super::meta::read_meta;
+use super::super::runs::page::{self, Bound};
 use super::*;
-use crate::filter::{KEY_SIZE, Kind, MAX_COLUMNS, NULL, Operator, of_integer, put_item};
+use crate::filter::{Kind, LAST, MAX_COLUMNS, NULL, Operator, Packing, Packings, of_hash, of_integer};
 use crate::hnsw::check::Subject;
-use crate::storage::page::PageMut;
+use crate::ivf::packed::layout::{Entry, clear_live, put_entry};
+use crate::storage::page::{INVALID_BLOCK, PageMut};
 use crate::storage::verify::Violation;
 use crate::testing::hnsw::{vacuum, workspace};
+
+/// Dimensions whose records, whole ones, have the keys of neighbours, or have not, since they would cost too much.
+fn dims_where(edge_keys: bool) -> usize {
+    let layout = |dims: usize| {
+        let shape = Shape { filters: packings(), ..shape(ValueKind::Vector, dims) };
+        layout::Layout::new(shape, PAGE_SIZE).unwrap().ground
+    };
+    let right = |dims: &usize| (layout(*dims).edge_keys > 0) == edge_keys && layout(*dims).is_whole();
+    (16..400).find(right).unwrap()
+}
 
 /// A row of a table: its value and the keys of two columns.
 struct Line {
@@ -16,7 +29,12 @@ struct Line {
     keys: [u64; 2],
 }
 
-const SIZE: usize = 2 * KEY_SIZE;
+const SIZE: usize = 13;
+const PAGE_HEADER: usize = 24;
+
+fn packings() -> Packings {
+    Packings::new([Packing::Signed4, Packing::Whole]).unwrap().with_runs(2)
+}
 
 /// Rows whose first column counts from 0 to 999 in disorder; the second is 1 where the vector is on one side, or NULL.
 /// Every 20th row has the vector of the one before.
@@ -26,7 +44,7 @@ fn lines(kind: ValueKind, dims: usize, count: usize) -> Vec<Line> {
         let elements = &values[if n % 20 == 19 { n - 1 } else { n }];
         let keys = [of_integer(n as i64 * 617 % 1000), if elements[0] > 0.0 { of_integer(1) } else { NULL }];
         let mut item = ValueBuf::new();
-        put_item(value(kind, elements).bytes(), &keys, &mut item).unwrap();
+        packings().put_item(value(kind, elements).bytes(), &keys, &mut item).unwrap();
         Line { item, keys }
     };
     (0..count).map(line).collect()
@@ -34,7 +52,7 @@ fn lines(kind: ValueKind, dims: usize, count: usize) -> Vec<Line> {
 
 fn query(kind: ValueKind, elements: &[f32]) -> ValueBuf {
     let mut item = ValueBuf::new();
-    put_item(value(kind, elements).bytes(), &[0; 2], &mut item).unwrap();
+    packings().put_item(value(kind, elements).bytes(), &[0; 2], &mut item).unwrap();
     item
 }
 
@@ -45,7 +63,7 @@ fn indexed<S: CodedSpace>(
     lines: &[Line],
 ) -> (MemBlocks, Index<'static, S>) {
     let items: Vec<ValueBuf> = lines.iter().map(|line| line.item.clone()).collect();
-    index(space, &Shape { filter_size: SIZE, ..shape(kind, dims) }, &items)
+    index(space, &Shape { filters: packings(), ..shape(kind, dims) }, &items)
 }
 
 /// Conditions, and which rows meet them.
@@ -118,7 +136,7 @@ fn check<S: CodedSpace>(space: S, kind: ValueKind, dims: usize, count: usize) {
                     assert!(ordered && rows.len() * 10 > matching.len() * 8);
                 } else {
                     assert_eq!(numbers, matching);
-                    assert!(rows[..40].windows(2).all(|pair| pair[0].1 <= pair[1].1));
+                    assert!(rows[..10].windows(2).all(|pair| pair[0].1 <= pair[1].1));
                 }
                 let ten = 10.min(distances.len());
                 let last = ten.checked_sub(1).map_or(0.0, |at| distances[at] + 1e-9);
@@ -144,6 +162,7 @@ fn all_rows_that_match_come_once_and_the_nearest_first() {
         (ValueKind::Halfvec, Metric::L2, 100),
         (ValueKind::Bit, Metric::Hamming, 61),
         (ValueKind::Bit, Metric::Jaccard, 200),
+        (ValueKind::Vector, Metric::L2, dims_where(false)),
     ] {
         crate::with_space!(AnySpace::new(kind, metric, dims as i32).of_items(SIZE), space => {
             check(space, kind, dims, 800);
@@ -209,13 +228,15 @@ fn rows_share_a_node_only_where_their_keys_are_equal() {
     for n in 0..300 {
         let mut item = ValueBuf::new();
         let keys = [of_integer(n % 3), NULL];
-        put_item(value(ValueKind::Vector, &[(n % 10) as f32, 1.0]).bytes(), &keys, &mut item).unwrap();
+        packings()
+            .put_item(value(ValueKind::Vector, &[(n % 10) as f32, 1.0]).bytes(), &keys, &mut item)
+            .unwrap();
         items.push(item);
     }
     let space = l2_of_items(2);
     let graph = graph(space, &items);
     assert_eq!(graph.len(), 30);
-    let shape = Shape { filter_size: SIZE, ..shape(ValueKind::Vector, 2) };
+    let shape = Shape { filters: packings(), ..shape(ValueKind::Vector, 2) };
     let (mut blocks, index) = write(space, &shape, &graph, 0, 0);
     let query = query(ValueKind::Vector, &[4.0, 1.0]);
     let settings = settings(10, IterativeScan::Off);
@@ -315,6 +336,7 @@ fn keys_follow_rows_that_come_and_go() {
         (ValueKind::Bit, Metric::Hamming, 200, 300),
         (ValueKind::Vector, Metric::L2, 1536, 90),
         (ValueKind::Vector, Metric::L2, 4000, 60),
+        (ValueKind::Vector, Metric::L2, dims_where(false), 300),
     ] {
         let any = AnySpace::new(kind, metric, dims as i32).of_items(SIZE);
         crate::with_space!(any, space => churn(any, space, kind, dims, count));
@@ -333,7 +355,7 @@ fn many_equal_vectors_with_other_keys() {
     for n in 0..400 {
         let mut item = ValueBuf::new();
         let keys = [of_integer(n as i64 % 100), NULL];
-        put_item(value(ValueKind::Vector, &[1.0; 3]).bytes(), &keys, &mut item).unwrap();
+        packings().put_item(value(ValueKind::Vector, &[1.0; 3]).bytes(), &keys, &mut item).unwrap();
         crate::hnsw::format::insert(&mut blocks, &graph, &mut workspace, item.bytes(), row(n), &mut rng)
             .unwrap();
     }
@@ -364,61 +386,152 @@ fn told(blocks: &mut MemBlocks, space: AnySpace, block: u32, change: impl FnOnce
     told
 }
 
+/// The blocks of a column's tree: its pages by level, the root first.
+fn tree(blocks: &mut MemBlocks, column: usize) -> Vec<Vec<u32>> {
+    let mut block = blocks.read(0, |bytes| Ok(InlineMeta::read(bytes)?.roots[column])).unwrap();
+    let mut levels = Vec::new();
+    loop {
+        let (mut level, mut at, mut below) = (Vec::new(), block, None);
+        while at != INVALID_BLOCK {
+            level.push(at);
+            let (next, child) = blocks
+                .read(at, |bytes| {
+                    let (kind, front, next) = page::front(bytes)?;
+                    let directory = kind == PageKind::Directory;
+                    Ok((next, directory.then(|| page::children(bytes, &front).unwrap()[0].block)))
+                })
+                .unwrap();
+            below = below.or(child);
+            at = next;
+        }
+        levels.push(level);
+        match below {
+            Some(below) => block = below,
+            None => return levels,
+        }
+    }
+}
+
 #[test]
 fn a_check_tells_of_filter_keys_that_are_not_those_of_the_rows() {
-    let any = AnySpace::new(ValueKind::Vector, Metric::L2, 4).of_items(SIZE);
-    let lines = lines(ValueKind::Vector, 4, 700);
-    let make = || indexed(l2_of_items(4), ValueKind::Vector, 4, &lines);
+    let dims = dims_where(true);
+    let any = AnySpace::new(ValueKind::Vector, Metric::L2, dims as i32).of_items(SIZE);
+    let lines = lines(ValueKind::Vector, dims, 700);
+    let make = || indexed(l2_of_items(dims), ValueKind::Vector, dims, &lines);
     let (mut blocks, index) = make();
     healthy(&mut blocks, any);
-    let layout = index.layout;
-    let first = blocks.read(0, |bytes| Ok(InlineMeta::read(bytes)?.keys)).unwrap();
+    let (layout, geometry) = (index.layout, index.layout.runs.unwrap());
+    let levels = tree(&mut blocks, 0);
+    let [roots, leaves] = levels.as_slice() else { panic!("{levels:?}") };
+    let (root, first) = (roots[0], leaves[0]);
+    assert!(leaves.len() > 2);
     let has = |told: &[String], what: &str| told.iter().any(|told| told.contains(what));
-    // an entry's keys, its use, its node
-    let entry = layout.keys.range(3).start;
-    let keys = told(&mut blocks, any, first, |bytes| bytes[entry + 8] ^= 1);
-    assert!(keys.len() == 1 && has(&keys, "filter keys are not where passes look"), "{keys:?}");
+    const LOST: &str = "filter keys are not where passes look";
+    // an entry's second key, its first one, its life, its node
+    let keys = PAGE_HEADER + 16 + 3 * 2 * crate::filter::KEY_SIZE;
+    let second = told(&mut blocks, any, first, |bytes| bytes[keys + 8] ^= 1);
+    assert!(second.len() == 1 && has(&second, LOST), "{second:?}");
     let (mut blocks, _) = make();
-    let unused = told(&mut blocks, any, first, |bytes| layout.keys.set_used(bytes, 3, false));
-    assert!(
-        has(&unused, "not where passes look") && has(&unused, "free entry with filter keys"),
-        "{unused:?}"
-    );
+    let other = told(&mut blocks, any, first, |bytes| bytes[keys + 7] ^= 0x7f);
+    assert!(has(&other, LOST) && has(&other, "on another page than their order says"), "{other:?}");
     let (mut blocks, _) = make();
-    let other = told(&mut blocks, any, first, |bytes| bytes[entry] ^= 1);
-    assert!(has(&other, "not where passes look"), "{other:?}");
+    let dead = told(&mut blocks, any, first, |bytes| clear_live(&geometry, bytes, &[3]));
+    assert!(dead.len() == 1 && has(&dead, LOST), "{dead:?}");
+    let (mut blocks, _) = make();
+    let twice = told(&mut blocks, any, leaves[1], |bytes| {
+        let (_, front, _) = page::front(bytes).unwrap();
+        let entries = page::entries(&geometry, bytes, &front).unwrap();
+        let block = entries.blocks().next().unwrap();
+        let (id, own) = (page::node_of(&block, 0).unwrap(), block.keys_of(0).to_vec());
+        let at = usize::from(front.count);
+        let entry = Entry { row: page::row_of(id), place: Tid::INVALID, add: 0.0, scale: 0.0 };
+        put_entry(&geometry, bytes, at, &entry, &vec![0; geometry.code], &own).unwrap();
+        let count = PAGE_HEADER + 2;
+        bytes[count..count + 2].copy_from_slice(&(at as u16 + 1).to_ne_bytes());
+    });
+    assert!(twice.len() == 1 && has(&twice, "filter keys that passes come to twice"), "{twice:?}");
+    // the same of the second column's tree, where the first one's is whole
+    let (mut blocks, _) = make();
+    let second = tree(&mut blocks, 1);
+    let (second_root, leaf) = (second[0][0], second[1][0]);
+    let dead = told(&mut blocks, any, leaf, |bytes| clear_live(&geometry, bytes, &[3]));
+    assert!(dead.len() == 1 && has(&dead, LOST), "{dead:?}");
+    let (mut blocks, _) = make();
+    let swapped = told(&mut blocks, any, 0, |bytes| {
+        let mut meta = InlineMeta::read(bytes).unwrap();
+        meta.roots.swap(0, 1);
+        PageMut::new(bytes, PAGE_ID).unwrap().set_contents(zerocopy::IntoBytes::as_bytes(&meta));
+    });
+    assert!(has(&swapped, "on another page than their order says"), "{swapped:?}");
+    let (mut blocks, _) = make();
+    let same = told(&mut blocks, any, 0, |bytes| {
+        let mut meta = InlineMeta::read(bytes).unwrap();
+        meta.roots[2] = second_root;
+        PageMut::new(bytes, PAGE_ID).unwrap().set_contents(zerocopy::IntoBytes::as_bytes(&meta));
+    });
+    assert!(has(&same, "filter keys of a column that has none"), "{same:?}");
     // a record's own keys, and those of its neighbours
     let (mut blocks, _) = make();
     let record = layout.ground.slots.range(0).start;
-    let own = layout.ground.filter_values(layout.ground.neighbours).start;
+    let own = layout.ground.own_keys().start;
     let own = told(&mut blocks, any, 1, |bytes| bytes[record + own] ^= 1);
-    assert!(has(&own, "filter keys that are not those behind its value"), "{own:?}");
+    assert!(has(&own, "filter keys are not where passes look"), "{own:?}");
+    assert!(has(&own, "edge with filter keys that are not those of the element"), "{own:?}");
     let (mut blocks, _) = make();
-    let of_neighbour = layout.ground.filter_values(0).start;
+    let of_neighbour = layout.ground.edge_keys_of(0).start;
     let edge = told(&mut blocks, any, 1, |bytes| bytes[record + of_neighbour] ^= 1);
     assert!(has(&edge, "edge with filter keys that are not those of the element"), "{edge:?}");
-    // the chain of pages ends early, or goes round
+    // the tree begins too low, lacks a leaf, or goes round
     let (mut blocks, _) = make();
-    let ended = told(&mut blocks, any, 0, |bytes| {
-        let meta = InlineMeta { keys: first + 1, ..InlineMeta::read(bytes).unwrap() };
+    let low = told(&mut blocks, any, 0, |bytes| {
+        let mut meta = InlineMeta::read(bytes).unwrap();
+        meta.roots[0] = first;
         PageMut::new(bytes, PAGE_ID).unwrap().set_contents(zerocopy::IntoBytes::as_bytes(&meta));
     });
-    assert!(has(&ended, "filter keys that scans do not come to"), "{ended:?}");
+    assert!(has(&low, "filter keys that scans do not come to") && has(&low, "ends elsewhere"), "{low:?}");
     let (mut blocks, _) = make();
+    let lacks = told(&mut blocks, any, root, |bytes| {
+        let (_, front, _) = page::front(bytes).unwrap();
+        let children = page::children(bytes, &front).unwrap()[..leaves.len() - 1].to_vec();
+        page::put_children(bytes, &front, &children);
+    });
+    assert!(has(&lacks, "do not come to") && has(&lacks, "ends elsewhere"), "{lacks:?}");
+    let (mut blocks, _) = make();
+    let round = told(&mut blocks, any, root, |bytes| {
+        let (_, front, _) = page::front(bytes).unwrap();
+        let mut children = page::children(bytes, &front).unwrap().to_vec();
+        children[1].block = first;
+        page::put_children(bytes, &front, &children);
+    });
+    assert!(has(&round, "that was there before"), "{round:?}");
+    let (mut blocks, index) = make();
     let round =
-        told(&mut blocks, any, first + 1, |bytes| PageMut::new(bytes, PAGE_ID).unwrap().set_next(first));
-    assert!(has(&round, "which was there before"), "{round:?}");
+        told(&mut blocks, any, leaves[2], |bytes| PageMut::new(bytes, PAGE_ID).unwrap().set_next(first));
+    assert!(has(&round, "ends elsewhere"), "{round:?}");
     let mut scan = Scan::new();
-    below(&mut scan, 5);
+    scan.filter().add_null(0, false).unwrap();
     let settings = settings(40, IterativeScan::Off);
-    let query = query(ValueKind::Vector, &[0.0; 4]);
-    let ended = loop {
-        match scan.next(&mut blocks, &index, Some(query.bytes()), &settings) {
-            Ok(Some(_)) => {}
-            other => break other,
-        }
-    };
-    assert!(ended.is_err(), "a pass in a circle");
+    let query = query(ValueKind::Vector, &vec![0.0; dims]);
+    // what leads back is like what was divided: the scan goes down the tree again, and on
+    let mut found = BTreeSet::new();
+    while let Some((row, _)) = scan.next(&mut blocks, &index, Some(query.bytes()), &settings).unwrap() {
+        assert!(found.insert(number(row)), "a pass in a circle");
+    }
+    assert!(found.len() > 100, "{}", found.len());
+}
+
+/// Those of a record that is cut stand in it twice.
+#[test]
+fn a_check_compares_the_keys_in_a_slot_with_those_behind_the_value() {
+    let any = AnySpace::new(ValueKind::Vector, Metric::L2, 1536).of_items(SIZE);
+    let lines = lines(ValueKind::Vector, 1536, 30);
+    let (mut blocks, index) = indexed(l2_of_items(1536), ValueKind::Vector, 1536, &lines);
+    healthy(&mut blocks, any);
+    let records = index.layout.ground;
+    assert!(!records.is_whole());
+    let own = records.slots.range(0).start + records.own_keys().start;
+    let told = told(&mut blocks, any, 1, |bytes| bytes[own] ^= 1);
+    assert!(told.iter().any(|told| told.contains("not those behind its value")), "{told:?}");
 }
 
 /// An entry that a crash left behind for a node whose place another has taken: nothing comes twice, or wrongly.
@@ -426,52 +539,70 @@ fn a_check_tells_of_filter_keys_that_are_not_those_of_the_rows() {
 fn entries_that_were_left_over_are_passed_over() {
     let lines = lines(ValueKind::Vector, 4, 300);
     let (mut blocks, index) = indexed(l2_of_items(4), ValueKind::Vector, 4, &lines);
-    let layout = index.layout;
-    let first = blocks.read(0, |bytes| Ok(InlineMeta::read(bytes)?.keys)).unwrap();
+    let (layout, geometry) = (index.layout, index.layout.runs.unwrap());
+    let keys = [of_integer(5).to_ne_bytes(), of_integer(1).to_ne_bytes()].concat();
     // nodes 0 to 9 get a second entry each, with keys of everybody else's
+    let first = *tree(&mut blocks, 0).last().unwrap().first().unwrap();
     let mut update = blocks.update().unwrap();
     let page = update.open(first).unwrap();
     let bytes = update.bytes_mut(page).unwrap();
+    let (_, front, _) = page::front(bytes).unwrap();
+    assert!(front.end() > Bound { key: of_integer(5), id: u32::MAX });
     for n in 0..10 {
-        let slot = 300 + n;
-        assert!(slot < layout.keys.per_page && !layout.keys.is_used(bytes, slot));
+        let at = usize::from(front.count) + n;
         let id = layout.ground.slots.per_page as u32 + n as u32;
-        let keys = [of_integer(5).to_ne_bytes(), of_integer(1).to_ne_bytes()].concat();
-        put_key_entry(&mut bytes[layout.keys.range(slot)], id, &keys);
-        layout.keys.set_used(bytes, slot, true);
+        let entry = Entry { row: page::row_of(id), place: Tid::INVALID, add: 0.0, scale: 0.0 };
+        put_entry(&geometry, bytes, at, &entry, &vec![0; geometry.code], &keys).unwrap();
     }
+    let count = front.count + 10;
+    bytes[PAGE_HEADER + 2..PAGE_HEADER + 4].copy_from_slice(&count.to_ne_bytes());
     update.commit().unwrap();
     let query = query(ValueKind::Vector, &[0.1; 4]);
-    let settings = settings(40, IterativeScan::Off);
-    for (condition, matches) in CONDITIONS {
-        let rows = drain(&mut blocks, &index, Some(query.bytes()), &settings, condition);
-        let numbers: BTreeSet<usize> = rows.iter().map(|(row, _)| number(*row)).collect();
-        assert_eq!(numbers.len(), rows.len());
-        assert_eq!(numbers, (0..300).filter(|&n| matches(&lines[n].keys)).collect());
+    for max_memory in [0, 64 << 20] {
+        let settings = ScanSettings { max_memory, ..settings(40, IterativeScan::Off) };
+        for (condition, matches) in CONDITIONS {
+            let rows = drain(&mut blocks, &index, Some(query.bytes()), &settings, condition);
+            let numbers: BTreeSet<usize> = rows.iter().map(|(row, _)| number(*row)).collect();
+            assert_eq!(numbers.len(), rows.len());
+            assert_eq!(numbers, (0..300).filter(|&n| matches(&lines[n].keys)).collect());
+        }
     }
     let any = AnySpace::new(ValueKind::Vector, Metric::L2, 4).of_items(SIZE);
     healthy(&mut blocks, any);
 }
 
-/// When a search gives up: never where much matches, at once where little does, and in time where it was mistaken.
+/// When a search gives up: never where much matches, early where little does, and in time where it was mistaken.
 #[test]
-fn searches_give_up_where_a_pass_is_shorter() {
-    let layout =
-        layout::Layout::new(Shape { filter_size: 8, ..shape(ValueKind::Vector, 100) }, PAGE_SIZE).unwrap();
-    let blocks = (100_000.0 * layout.ground.cost(PAGE_SIZE) as f64 / PAGE_SIZE as f64) as u32;
-    let gives_up = |matching: usize| {
-        let mut patience = super::super::filtered::Patience::new(blocks, &layout);
-        (0..100_000u64).find(|&expanded| {
-            let over = patience.is_over(expanded, 40);
-            let neighbours: Vec<bool> =
-                (0..32).map(|n| (n + expanded as usize * 7) % 1000 < matching).collect();
-            patience.note(&neighbours);
-            over
-        })
-    };
-    assert_eq!(gives_up(0), Some(20));
-    assert_eq!(gives_up(5), Some(20));
-    assert!(gives_up(100).is_none_or(|at| at > 2000));
-    assert!(gives_up(500).is_none_or(|at| at > 10_000));
-    assert!(gives_up(30).is_some());
+fn searches_give_up_where_a_run_is_shorter() {
+    for edge_keys in [true, false] {
+        let gives_up_of = |nodes: f64, entries: f64, matching: usize| {
+            let run = [entries, entries / 100.0];
+            let mut patience = super::super::filtered::Patience::new(40, nodes, run, true, edge_keys);
+            (0..100_000u64).find(|&expanded| {
+                let over = patience.is_over(expanded);
+                let node = expanded as usize * 7;
+                let neighbours: Vec<bool> = (0..32).map(|n| (n + node) % 1000 < matching).collect();
+                patience.note(&neighbours, node * 61 % 1000 < matching);
+                over
+            })
+        };
+        // a short run comes at once, unless so much of the index matches that a search is shorter
+        assert_eq!(gives_up_of(400_000.0, 20_000.0, 50), Some(0));
+        assert_eq!(gives_up_of(400_000.0, 0.0, 0), Some(0));
+        assert_ne!(gives_up_of(30_000.0, 20_000.0, 660), Some(0));
+        let gives_up = |entries, matching| gives_up_of(entries, entries, matching);
+        for matching in [0, 5] {
+            // twenty nodes that fail tell less than all their neighbours
+            let at = gives_up(100_000.0, matching).unwrap();
+            assert!(at == 20 || !edge_keys && at <= 160, "{matching}: {at}");
+        }
+        assert!(gives_up(1_000_000.0, 100).is_none_or(|at| at > 1000));
+        assert!(gives_up(100_000.0, 500).is_none_or(|at| at > 500));
+        assert!(gives_up(100_000.0, 30).is_some());
+    }
 }
+
+#[path = "filtered_runs_tests.rs"]
+mod runs;
+#[path = "filtered_vacuum_tests.rs"]
+mod vacuums;

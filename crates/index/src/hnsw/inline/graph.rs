@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::edit::Edits;
 use super::layout::{Layout, PageKind, Record, offset, page_kind};
+use super::list_estimates::ListEstimates;
 use super::meta::{META_BLOCK, read_meta};
 use super::neighbour_search::{InlineSearch, InlineWalk};
 use super::records::{
@@ -11,7 +12,7 @@ use super::records::{
 };
 use super::scan::Index;
 use crate::ValueError;
-use crate::hnsw::graph::{Graph, GraphRead, ListsRef, Member, OnPage};
+use crate::hnsw::graph::{EdgeEstimate, Graph, GraphRead, Hangs, ListsRef, Member, OnPage, Places};
 use crate::hnsw::meta::MetaPage;
 use crate::hnsw::params::{layer_range, layer_slots, max_level};
 use crate::quant::space::CodedSpace;
@@ -19,6 +20,10 @@ use crate::space::ValueBuf;
 use crate::storage::blocks::{BlockStore, LockMode, OperationLock};
 use crate::storage::page::{Corruption, Damage, Tid};
 use crate::work::memory::{append, resize};
+
+/// Dimensions from which on lists are judged by codes: the error falls with their root, and shorter values are read for
+/// little more.
+const LEAST_DIMS: usize = 64;
 
 /// Memory of reads and changes, kept from one to the next: nothing that needs dropping may stand on a frame that reads.
 #[derive(Debug, Default)]
@@ -29,6 +34,8 @@ pub struct Room {
     pub(super) value: ValueBuf,
     /// what changes need
     pub(super) edits: Edits,
+    /// distances in a list
+    pub(super) estimates: ListEstimates,
 }
 
 impl Room {
@@ -39,7 +46,10 @@ impl Room {
 
     /// Bytes that it holds.
     pub fn allocated(&self) -> usize {
-        self.slots.capacity() * size_of::<Tid>() + self.value.allocated() + self.edits.allocated()
+        self.slots.capacity() * size_of::<Tid>()
+            + self.value.allocated()
+            + self.edits.allocated()
+            + self.estimates.allocated()
     }
 }
 
@@ -240,6 +250,39 @@ impl<B: BlockStore, S: CodedSpace> GraphRead for InlineGraph<'_, B, S> {
     fn has_edge(&mut self, member: &Member, edge: Tid) -> Result<bool, B::Error> {
         let edge = self.index.layout.ground_id(edge);
         self.edges(member, 0, |ids| Ok(edge.is_some_and(|edge| ids.is_some_and(|ids| ids.contains(&edge)))))
+    }
+
+    fn hangs(&mut self, tid: Tid) -> Result<Option<Hangs>, B::Error> {
+        let layout = &self.index.layout;
+        look_at_ground(self.blocks, layout, tid, |record| {
+            let live = member_of(tid, record).live;
+            let anchor = record.ids().first().map(|&id| layout.tid(id));
+            Ok(record.is_live().then_some(Hangs { live, anchor }))
+        })
+    }
+
+    fn has_estimates(&self) -> bool {
+        let layout = &self.index.layout;
+        let records = &layout.ground;
+        records.factors && records.has_codes() && layout.shape.dims >= LEAST_DIMS
+    }
+
+    fn begin_estimates(&mut self, value: &[u8]) -> Result<bool, B::Error> {
+        self.prepare_offered(value).map_err(|damage| damage.on(META_BLOCK).into())
+    }
+
+    fn estimate_list(
+        &mut self,
+        owner: &Member,
+        distance: f32,
+        slots: &mut Vec<Tid>,
+        out: &mut Vec<EdgeEstimate>,
+    ) -> Result<bool, B::Error> {
+        self.read_estimates(owner, distance, slots, out)
+    }
+
+    fn estimated_nearer(&mut self, at: usize) -> Places {
+        self.near_of(at)
     }
 
     fn next_rows(

@@ -31,6 +31,7 @@ pub fn gather<B: BlockStore>(blocks: &mut B) -> Result<Info, B::Error> {
     let layout = meta.layout(blocks.page_size()).map_err(on_meta)?;
     let mut info = Info::new("inline", &meta.common, meta.common.entry_point().map_err(on_meta)?);
     info.code_bits = (layout.shape.kind != ValueKind::Bit).then_some(meta.bits);
+    info.runs = Some(layout.shape.filters.runs()).filter(|&runs| runs > 0);
     info.free_slots = Some(0);
     let pages = &mut info.pages;
     (pages.upper, pages.rests, pages.rows) = (Some(0), Some(0), Some(0));
@@ -100,9 +101,17 @@ fn look(
         PageKind::UpperRest => (&layout.upper.rest_slots, pages.rests.get_or_insert(0)),
         PageKind::Chain => (&layout.chain, pages.rows.get_or_insert(0)),
         PageKind::LongChain => (&layout.long_chain, pages.rows.get_or_insert(0)),
-        PageKind::Keys => (&layout.keys, pages.keys.get_or_insert(0)),
+        PageKind::Keys | PageKind::Directory | PageKind::Centre => {
+            (&layout.no_slots, pages.keys.get_or_insert(0))
+        }
+        PageKind::Included | PageKind::IncludedDirectory => {
+            (&layout.no_slots, pages.included.get_or_insert(0))
+        }
     };
     *pages += 1;
+    if !kind.has_slots() {
+        return Ok(());
+    }
     for slot in 0..slots.per_page {
         let (content, used) = (slots.get(bytes, kind, slot)?, slots.is_used(bytes, slot));
         info.free_bytes += if used { 0 } else { slots.size as u64 };

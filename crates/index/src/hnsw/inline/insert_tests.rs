@@ -160,10 +160,11 @@ const fn most(count: usize) -> usize {
     if cfg!(debug_assertions) { count / 5 } else { count }
 }
 
-/// 3,000 rows one by one into an empty index: recall at equal `ef_search` is that of the first layout.
+/// 3,000 rows one by one into an empty index, where lists are judged by codes: recall at equal `ef_search` is that of
+/// the first layout.
 #[test]
 fn rows_inserted_one_by_one_are_found_as_in_the_first_layout() {
-    let (dims, count) = (48, most(3000));
+    let (dims, count) = (64, most(3000));
     let (values, queries) =
         (values_of(ValueKind::Vector, dims, 2, count, 12), values_of(ValueKind::Vector, dims, 3, 40, 12));
     let space = AnySpace::new(ValueKind::Vector, Metric::L2, dims as i32);
@@ -248,7 +249,10 @@ fn the_largest_values_come_and_go() {
 /// Deleted and inserted again, again and again: the index does not grow, and finds what a fresh one finds.
 #[test]
 fn churn_takes_no_more_room_and_loses_no_recall() {
-    for (dims, count, m) in [(24, most(2000), 16), (700, most(500), 8), (2100, most(300), 8)] {
+    // of 2000 dimensions, the last code goes on where the value is
+    for (dims, count, m) in
+        [(24, most(2000), 16), (700, most(500), 8), (2000, most(300), 16), (2100, most(300), 8)]
+    {
         let AnySpace::Vector(space) = AnySpace::new(ValueKind::Vector, Metric::L2, dims as i32) else {
             unreachable!()
         };

@@ -2,13 +2,13 @@
 //!
 //! ```text
 //! block 0    meta page (meta.rs)
-//! others     | page header 24 | front 8 | slots used, a bit each | slot 0 | slot 1 | ... | next block 4 | 0 2 | page id 2 |
-//! front      | kind 1 | 0 1 | slots 2 | bytes of a slot 4 |
+//! others     | page header 24 | front 8 | slots used, a bit each, if more than 8 | slot 0 | slot 1 | ... | next block 4 | 0 2 | page id 2 |
+//! front      | kind 1 | slots used, a bit each, up to 8 slots; or 0 1 | slots 2 | bytes of a slot 4 |
 //!
-//! record     | header 40 | ids R x 4 | places R x 4 | add R x 2 | scale R x 2 | filter keys R x F | own filter keys F | their entry 6 | codes R x C | value |
+//! record     | header 40 | ids R x 4 | places R x 4 | add R x 2 | scale R x 2 | keys R x F, or none | codes R x C | value | own keys F |
+//! or, cut    | header 40 | ids R x 4 | places R x 4 | add R x 2 | scale R x 2 | keys R x F, or none | own keys F | codes R x C | value | own keys F |
 //! header     | state 1 | level 1 | version 1 | layer 1 | neighbours 2 | exponent of add 1 | of scale 1 | heap TID 6 | chain 6 |
 //!            | the record above 4 | the record below 4 | rest 6 | 0 2 | norm 4 |
-//! entry      | id 4 | 0 4 | filter keys F |
 //! chain      | owner 4 | number 4 | next segment 6 | TIDs 2 | version 1 | 0 3 | heap TIDs, 6 each ... |
 //! ```
 //!
@@ -17,8 +17,9 @@
 //! a record's slot, block times slots per page plus slot, among the pages of its layer's kind; to algorithms that want
 //! a TID it is (block, slot + 1). Factors are half-precision numbers times a power of two that the record names. Codes
 //! are C bytes each; `bit` has the neighbours' values in their place and no factors. The value is a whole varlena, as
-//! it was given, and its row's filter keys (F bytes) stand behind it; a record has them before its codes, too, behind
-//! those of its neighbours.
+//! it was given, and its row's filter keys (F bytes, packed) stand behind it. Records of the ground layer have those of
+//! their neighbours, too, where they cost little: a search goes without. A record that is cut has its own keys in its
+//! slot, too.
 //!
 //! A record that a page does not hold is cut: its first part is in the slot, its *rest* in a slot of a page of rests,
 //! or on pages of its own, chained by their next block. Where that costs little the cut is before the value, so that
@@ -35,15 +36,18 @@ use core::ops::Range;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use super::runs;
+use crate::filter::Packings;
 use crate::hnsw::params::layer_slots;
+use crate::ivf::packed::layout::Geometry;
 use crate::quant::rabitq::Bits;
 use crate::quant::rotation::Rotation;
 use crate::space::ValueKind;
 use crate::storage::page::{Tid, max_align};
 
 pub use record::{
-    Record, exponent_for, move_neighbour, power, put_entry, put_factors, put_ids, put_key_entry, put_keys,
-    put_neighbour, set_count, swap_neighbours,
+    Record, exponent_for, move_neighbour, power, put_edge_keys, put_factors, put_ids, put_neighbour,
+    put_own_keys, set_count, swap_neighbours,
 };
 pub use segment::{SHORT_SEGMENT, SegmentHeader, put_segment, segment, segment_mut};
 pub use slots::{PageKind, Slots, offset, page_kind};
@@ -138,9 +142,6 @@ impl RecordHeader {
     }
 }
 
-/// Where the keys stand in an entry of filter keys, behind the node's id.
-pub const ENTRY_KEYS: usize = 8;
-
 /// What decides where everything stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
@@ -152,8 +153,15 @@ pub struct Shape {
     pub m: usize,
     /// bits of a code's element
     pub bits: Bits,
-    /// bytes of filter values beside each id
-    pub filter_size: usize,
+    /// how filter keys are packed
+    pub filters: Packings,
+}
+
+impl Shape {
+    /// Bytes of a row's filter keys.
+    pub const fn filter_size(&self) -> usize {
+        self.filters.bytes()
+    }
 }
 
 /// Records of a layer.
@@ -169,11 +177,14 @@ pub struct RecordLayout {
     pub factors: bool,
     /// where the neighbours' records of layer 0 stand, in an upper layer
     places_at: Option<usize>,
-    /// where the TID of the node's entry of filter keys stands
-    entry_at: Option<usize>,
     add_at: usize,
     scale_at: usize,
-    filters_at: usize,
+    /// where the neighbours' filter keys begin
+    edge_keys_at: usize,
+    /// bytes of each; 0 where records have none of them
+    pub edge_keys: usize,
+    /// where the node's own keys stand
+    own_keys_at: usize,
     /// where codes begin in a whole record
     pub codes_at: usize,
     /// where the value begins
@@ -196,28 +207,47 @@ pub struct RecordLayout {
 const WHOLE_PERCENT: usize = 130;
 /// The same of a cut before the value, which spares a copy of what is cut in the middle.
 const VALUE_PERCENT: usize = 110;
+/// Records have the filter keys of neighbours while they cost no more than so many hundredths of those without.
+const EDGE_KEYS_PERCENT: usize = 105;
 
 impl RecordLayout {
     fn new(shape: &Shape, layer: u8, page_size: usize) -> Self {
+        let without = Self::arranged(shape, layer, page_size, 0);
+        if layer > 0 || shape.filters.is_empty() {
+            return without;
+        }
+        let with = Self::arranged(shape, layer, page_size, shape.filter_size());
+        let most = without.cost(page_size).saturating_mul(EDGE_KEYS_PERCENT) / 100;
+        if with.cost(page_size) <= most && with.pages() == without.pages() { with } else { without }
+    }
+
+    /// With so many bytes of filter keys for each neighbour.
+    fn arranged(shape: &Shape, layer: u8, page_size: usize, edge_keys: usize) -> Self {
         let neighbours = layer_slots(shape.m, layer);
-        let Shape { kind, dims, bits, filter_size, .. } = *shape;
+        let Shape { kind, dims, bits, .. } = *shape;
         let (code_size, plain_size, factors) = match kind {
             ValueKind::Bit => (dims.div_ceil(8), 8 + dims.div_ceil(8), false),
             ValueKind::Halfvec => (bits.code_size(Rotation::padded_to(dims)), 8 + 2 * dims, true),
             _ => (bits.code_size(Rotation::padded_to(dims)), 8 + 4 * dims, true),
         };
+        let filter_size = shape.filter_size();
         let value_size = plain_size + filter_size;
         let factor_bytes = if factors { 2 * neighbours } else { 0 };
         let places_at = (layer > 0).then_some(RECORD_HEADER + 4 * neighbours);
         let add_at = places_at.unwrap_or(RECORD_HEADER) + 4 * neighbours;
         let scale_at = add_at + factor_bytes;
-        let filters_at = scale_at + factor_bytes;
-        let own_end = filters_at + filter_size * (neighbours + 1);
-        let entry_at = (layer == 0 && filter_size > 0).then_some(own_end);
-        let codes_at = max_align(own_end + if entry_at.is_some() { size_of::<Tid>() } else { 0 });
-        let value_at = max_align(codes_at + code_size * neighbours);
-        let size = max_align(value_at + value_size);
-        let cut = |head: usize| {
+        let edge_keys_at = scale_at + factor_bytes;
+        let edges_end = edge_keys_at + edge_keys * neighbours;
+        // with the own keys behind the value, or before the codes
+        let arrange = |whole: bool| {
+            let apart = if whole { 0 } else { filter_size };
+            let codes_at = max_align(edges_end + apart);
+            let value_at = max_align(codes_at + code_size * neighbours);
+            let size = max_align(value_at + value_size);
+            let own_keys_at = if whole { value_at + plain_size } else { edges_end };
+            (codes_at, value_at, size, own_keys_at)
+        };
+        let cut = |size: usize, head: usize| {
             let (slots, rest) = (Slots::new(head, page_size), size - head);
             let rest_slots = Slots::new(rest.min(Slots::largest(page_size)), page_size);
             let rest_pages = if rest > rest_slots.size { rest.div_ceil(rest_slots.size) } else { 0 };
@@ -230,28 +260,33 @@ impl RecordLayout {
             (cost, slots, rest, rest_slots, rest_pages)
         };
         let largest = Slots::largest(page_size);
-        let (whole, before, filled) = (cut(size), cut(value_at), cut(size.min(largest)));
+        let (all, parted) = (arrange(true), arrange(false));
+        let (whole, before) = (cut(all.2, all.2), cut(parted.2, parted.1));
+        let filled = cut(parted.2, parted.2.min(largest));
         let least = before.0.min(filled.0);
         let within = |cost: usize, percent: usize| cost / 100 * 100 <= least.saturating_mul(percent) / 100;
-        let (_, slots, rest, rest_slots, rest_pages) = if size <= largest && within(whole.0, WHOLE_PERCENT) {
-            whole
-        } else if value_at <= largest && before.4 == 0 && within(before.0, VALUE_PERCENT) {
-            before
-        } else if size <= largest {
-            whole
+        let (arranged, way) = if all.2 <= largest && within(whole.0, WHOLE_PERCENT) {
+            (all, whole)
+        } else if parted.1 <= largest && before.4 == 0 && within(before.0, VALUE_PERCENT) {
+            (parted, before)
+        } else if all.2 <= largest {
+            (all, whole)
         } else {
-            filled
+            (parted, filled)
         };
+        let (codes_at, value_at, size, own_keys_at) = arranged;
+        let (_, slots, rest, rest_slots, rest_pages) = way;
         RecordLayout {
             neighbours,
             code_size,
             value_size,
             factors,
             places_at,
-            entry_at,
             add_at,
             scale_at,
-            filters_at,
+            edge_keys_at,
+            edge_keys,
+            own_keys_at,
             codes_at,
             value_at,
             size,
@@ -311,10 +346,15 @@ impl RecordLayout {
         self.value_at..self.value_at + self.value_size
     }
 
-    /// Where the filter values of neighbour `at` are in a record; the node's own follow those of the last.
-    pub const fn filter_values(&self, at: usize) -> Range<usize> {
-        let start = self.filters_at + at * self.filter_size;
-        start..start + self.filter_size
+    /// Where the filter keys of neighbour `at` are in a record; nowhere when records have none of them.
+    pub const fn edge_keys_of(&self, at: usize) -> Range<usize> {
+        let start = self.edge_keys_at + at * self.edge_keys;
+        start..start + self.edge_keys
+    }
+
+    /// Where a node's own filter keys are, in its slot.
+    pub const fn own_keys(&self) -> Range<usize> {
+        self.own_keys_at..self.own_keys_at + self.filter_size
     }
 
     /// The filter keys behind a value of an index with some.
@@ -345,8 +385,10 @@ pub struct Layout {
     pub chain: Slots,
     /// segments of a page
     pub long_chain: Slots,
-    /// entries of filter keys; none where there are no filter columns
-    pub keys: Slots,
+    /// entries of nodes with filter keys; none where there are no filter columns
+    pub runs: Option<Geometry>,
+    /// of pages without slots
+    pub(super) no_slots: Slots,
 }
 
 impl Layout {
@@ -372,10 +414,8 @@ impl Layout {
             upper,
             chain: Slots::new(SEGMENT_HEADER + SHORT_SEGMENT * size_of::<Tid>(), page_size),
             long_chain: Slots::new(Slots::largest(page_size), page_size),
-            keys: match shape.filter_size {
-                0 => Slots::new(0, page_size),
-                size => Slots::new(ENTRY_KEYS + size, page_size),
-            },
+            runs: runs::geometry(&shape, page_size),
+            no_slots: Slots::new(0, page_size),
         })
     }
 

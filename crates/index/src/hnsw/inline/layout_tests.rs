@@ -1,5 +1,6 @@
-use super::slots::USED;
+use super::slots::FRONT_END;
 use super::*;
+use crate::filter::{MAX_COLUMNS, Packing};
 use crate::storage::page::{Damage, SPECIAL_SIZE};
 use half::f16;
 
@@ -8,7 +9,7 @@ use crate::hnsw::params::MAX_LEVEL;
 const PAGE: usize = 8192;
 
 fn shape(kind: ValueKind, dims: usize, m: usize) -> Shape {
-    Shape { kind, dims, m, bits: Bits::for_dims(dims), filter_size: 0 }
+    Shape { kind, dims, m, bits: Bits::for_dims(dims), filters: Packings::NONE }
 }
 
 fn layout(kind: ValueKind, dims: usize, m: usize) -> Layout {
@@ -30,6 +31,8 @@ fn records_of_the_usual_dimensions() {
     // the value on a page of its own, the codes beside the ids
     assert!(of(1536).is_value_apart());
     assert_eq!(of(1536).cost(PAGE), 2 * PAGE);
+    // 2000, the most that the first layout takes, fill two pages to the last byte
+    assert_eq!((of(2000).size, of(2000).pages(), of(2000).cost(PAGE)), (2 * 8152, 2, 2 * PAGE));
     // bits in the place of codes
     let bit = layout(ValueKind::Bit, 1024, 16).ground;
     assert_eq!((bit.size, bit.is_whole()), (40 + 128 + 32 * 128 + 136, true));
@@ -46,18 +49,26 @@ fn every_shape_has_a_place_for_everything() {
     for kind in [ValueKind::Vector, ValueKind::Halfvec, ValueKind::Bit] {
         for m in [2, 5, 16, 64, 100] {
             for dims in [1, 2, 3, 16, 17, 100, 383, 384, 480, 640, 960, 1000, 1536, 2000, 3072, 16_000] {
-                for filter_size in [0, 1, 8] {
-                    let shape = Shape { filter_size, ..shape(kind, dims, m) };
+                for columns in [0, 1, MAX_COLUMNS] {
+                    let filters =
+                        Packings::new([Packing::Whole; MAX_COLUMNS].into_iter().take(columns)).unwrap();
+                    let shape = Shape { filters, ..shape(kind, dims, m) };
                     let layout = Layout::new(shape, PAGE).unwrap();
                     for records in [&layout.ground, &layout.upper] {
-                        let places = [
+                        let own = if records.is_whole() { 0..0 } else { records.own_keys() };
+                        let mut places = vec![
                             RECORD_HEADER..RECORD_HEADER + 4 * records.neighbours,
-                            records.filter_values(0),
-                            records.filter_values(records.neighbours),
+                            records.edge_keys_of(0),
+                            records.edge_keys_of(records.neighbours - 1),
+                            own,
                             records.code(0),
                             records.code(records.neighbours - 1),
                             records.value(),
                         ];
+                        places.retain(|place| !place.is_empty());
+                        places.sort_by_key(|place| place.start);
+                        assert!(records.own_keys().end <= records.head());
+                        assert!(!records.is_whole() || records.own_keys().end == records.value().end);
                         for pair in places.windows(2) {
                             assert!(pair[0].end <= pair[1].start, "{shape:?} {pair:?}");
                         }
@@ -72,13 +83,31 @@ fn every_shape_has_a_place_for_everything() {
                                     slots.per_page > 0 && end <= PAGE - SPECIAL_SIZE,
                                     "{shape:?} {slots:?}"
                                 );
-                                assert!(slots.range(0).start >= USED + slots.per_page.div_ceil(8));
+                                // behind the front, in which the bits of eight have room
+                                let bits = if slots.per_page > 8 { slots.per_page.div_ceil(8) } else { 0 };
+                                assert!(slots.range(0).start >= FRONT_END + bits);
                                 assert_eq!(slots.range(0).start % 8, 0);
                             }
                         }
                     }
                 }
             }
+        }
+    }
+}
+
+/// Filter columns cost little: what a page holds of records is what it holds without them.
+#[test]
+fn filter_columns_cost_little() {
+    for packings in [[Packing::Signed4; 2], [Packing::Signed4, Packing::Whole], [Packing::Whole; 2]] {
+        let filters = Packings::new(packings).unwrap();
+        for dims in [100, 128, 200, 256, 384, 512, 768, 784, 1024, 1536] {
+            let plain = layout(ValueKind::Vector, dims, 16).ground.cost(PAGE);
+            let shape = Shape { filters, ..shape(ValueKind::Vector, dims, 16) };
+            let layout = Layout::new(shape, PAGE).unwrap();
+            let cost = layout.ground.cost(PAGE);
+            let percent = cost * 100 / plain;
+            assert!(percent <= 108, "{packings:?} {dims}: {percent} hundredths");
         }
     }
 }
@@ -130,6 +159,32 @@ fn pages_say_what_they_are_and_how_far_they_are_filled() {
     assert!(!slots.is_used(&room.0, 5));
     assert_eq!(page_kind(&[0; PAGE]), Ok(None));
     assert!(page_kind(&[1; PAGE]).is_err());
+}
+
+/// Pages of eight slots and fewer, whose bits are in the front, and of more, whose are behind it.
+#[test]
+fn bits_of_used_slots_are_where_there_is_room() {
+    for (size, start) in [(Slots::largest(PAGE), FRONT_END), (1000, FRONT_END), (800, FRONT_END + 8)] {
+        let slots = Slots::new(size, PAGE);
+        assert_eq!(slots.range(0).start, start);
+        let mut room = Room([0; PAGE]);
+        slots.init(&mut room.0, PageKind::Chain);
+        for slot in 0..slots.per_page {
+            slots.set_used(&mut room.0, slot, true);
+        }
+        assert!((0..slots.per_page).all(|slot| slots.is_used(&room.0, slot)));
+        // the kind and the size are still known, and each byte of the front but that of bits says them
+        assert!(!slots.is_odd(&room.0) && slots.get(&room.0, PageKind::Chain, 0).is_ok());
+        for at in FRONT_END - 8..FRONT_END {
+            room.0[at] ^= 0x80;
+            let other = slots.get(&room.0, PageKind::Chain, 0).is_err();
+            // a bit of a slot that does not exist, or of eight that do
+            let stray = slots.is_odd(&room.0);
+            assert_eq!((other, stray), (at != FRONT_END - 7, at == FRONT_END - 7 && slots.per_page != 8));
+            room.0[at] ^= 0x80;
+        }
+    }
+    assert_eq!([Slots::largest(PAGE), 1000, 800].map(|size| Slots::new(size, PAGE).per_page), [1, 8, 10]);
 }
 
 #[test]

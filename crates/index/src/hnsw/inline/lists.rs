@@ -2,10 +2,13 @@
 
 use core::ops::Range;
 
-use super::edit::{Centre, Entry, MAX_KEYS, Opened, Pages, Parts, Site, is_list_of, pieces, rest_kind};
+use super::edit::{Centre, Entry, Opened, Pages, Parts, Site, is_list_of, pieces, rest_kind};
 use super::graph::InlineGraph;
-use super::layout::{Layout, Record, move_neighbour, put_keys, put_neighbour, set_count, swap_neighbours};
+use super::layout::{
+    Layout, Record, move_neighbour, put_edge_keys, put_neighbour, set_count, swap_neighbours,
+};
 use super::records::climb;
+use crate::filter::MAX_PACKED;
 use crate::hnsw::graph::{EdgeChange, KnownValues, Member, NoValues, Place, Target, find_place};
 use crate::hnsw::params::layer_range;
 use crate::quant::space::CodedSpace;
@@ -480,7 +483,7 @@ impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
         let edits = &mut self.room.edits;
         let size = edits.codes.len() + self.index.layout.ground.code_size;
         resize(&mut edits.codes, size, 0)?;
-        let entry = Entry { tid: Tid::INVALID, id: 0, place: 0, factors: [0.0; 2], keys: [0; MAX_KEYS] };
+        let entry = Entry { tid: Tid::INVALID, id: 0, place: 0, factors: [0.0; 2], keys: [0; MAX_PACKED] };
         Ok(push(&mut edits.entries, entry)?)
     }
 }
@@ -521,7 +524,7 @@ fn put_edge<C: PageUpdate>(
     let Some(entry) = entry else { return Ok(()) };
     open.put_code(at, code)?;
     put_neighbour(open.records, open.head()?, at, entry.id, entry.place, entry.factors);
-    put_keys(open.records, open.head()?, at, &entry.keys);
+    put_edge_keys(open.records, open.head()?, at, &entry.keys);
     Ok(())
 }
 

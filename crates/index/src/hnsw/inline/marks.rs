@@ -66,9 +66,10 @@ impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
     pub(super) fn clear_dying(&mut self, page: u32, dying: &TidSet) -> Result<(), B::Error> {
         let layout = &self.index.layout;
         let (records, mut higher) = (&layout.ground, false);
-        let (gone, entries) = (&mut self.room.edits.gone, &mut self.room.edits.entries_gone);
+        let (gone, entries) = (&mut self.room.edits.gone, &mut self.room.edits.tree.dying);
         gone.clear();
         entries.clear();
+        let keyed = layout.runs.is_some();
         self.blocks.read(page, |bytes| {
             for slot in 0..records.slots.per_page {
                 let record = Record::new(records, records.slots.get(bytes, PageKind::Ground, slot)?, slot)?;
@@ -76,13 +77,14 @@ impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
                 if records.slots.is_used(bytes, slot) && record.is_live() && dying.contains(tid) {
                     higher |= record.header.level > 0;
                     push(gone, (slot, record.header.rest))?;
-                    if let (true, Some(id)) = (record.entry().is_valid(), records.slots.id(page, slot)) {
-                        push(entries, (record.entry(), id))?;
+                    if let (true, Some(id)) = (keyed, records.slots.id(page, slot)) {
+                        push(entries, (id, layout.shape.filters.unpack(record.own_keys())))?;
                     }
                 }
             }
             Ok(())
         })?;
+        self.free_entries()?;
         if higher {
             for at in 0..self.room.edits.gone.len() {
                 let Some(&(slot, _)) = self.room.edits.gone.get(at) else { break };
@@ -105,7 +107,6 @@ impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
             change.commit()?;
             from += now.len();
         }
-        self.free_entries()?;
         self.blocks.note_room(page, PageKind::Ground.class())
     }
 
@@ -185,7 +186,7 @@ impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
     pub(super) fn note_free(&mut self, page: u32) -> Result<(), B::Error> {
         let layout = &self.index.layout;
         let kind = self.blocks.read_in_passing(page, |bytes| {
-            let Some(kind) = page_kind(bytes)? else { return Ok(None) };
+            let Some(kind) = page_kind(bytes)?.filter(|kind| kind.has_slots()) else { return Ok(None) };
             let slots = layout.slots(kind);
             slots.get(bytes, kind, 0)?;
             Ok((0..slots.per_page).any(|slot| !slots.is_used(bytes, slot)).then_some(kind))

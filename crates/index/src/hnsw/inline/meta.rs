@@ -3,7 +3,8 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::layout::{Layout, NO_NODE, PAGE_ID, Shape};
-use crate::filter::{KEY_SIZE, MAX_COLUMNS};
+use super::runs::Tree;
+use crate::filter::{MAX_COLUMNS, Packings};
 use crate::hnsw::meta::{EntryPoint, INLINE_MAGIC, MetaPage};
 use crate::quant::rabitq::Bits;
 use crate::space::ValueKind;
@@ -22,19 +23,22 @@ pub struct InlineMeta {
     pub top: u32,
     /// of the rotation
     pub seed: u64,
-    /// bytes of filter values beside each id
-    pub filter_size: u32,
+    /// how filter keys are packed ([`Packings::to_number`])
+    pub filters: u32,
     /// the type: 0 `vector`, 1 `halfvec`, 2 `bit`
     pub kind: u8,
     /// bits of a code's element
     pub bits: u8,
     pub(super) unused: [u8; 2],
-    /// the first page of entries of filter keys
-    pub keys: u32,
-    pub(super) unused_end: [u8; 4],
+    /// the roots of the trees of entries, of each filter column that has runs
+    pub roots: [u32; MAX_COLUMNS],
+    /// the page with the centre of their codes
+    pub centre: u32,
+    /// the root of the tree of included values; 0 in an index without INCLUDE columns
+    pub included: u32,
 }
 
-const _: () = assert!(size_of::<InlineMeta>() == 56);
+const _: () = assert!(size_of::<InlineMeta>() == 88);
 
 /// Where searches begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,12 +62,13 @@ impl InlineMeta {
             common,
             top: NO_NODE,
             seed,
-            filter_size: shape.filter_size as u32,
+            filters: shape.filters.to_number(),
             kind: KINDS.iter().position(|&kind| kind == shape.kind).unwrap_or(KINDS.len()) as u8,
             bits: shape.bits.get(),
             unused: [0; 2],
-            keys: INVALID_BLOCK,
-            unused_end: [0; 4],
+            roots: [INVALID_BLOCK; MAX_COLUMNS],
+            centre: INVALID_BLOCK,
+            included: 0,
         }
     }
 
@@ -87,17 +92,18 @@ impl InlineMeta {
     /// # Errors
     /// Numbers that no index has.
     pub fn shape(&self) -> Result<Shape, Damage> {
-        let shape = match (KINDS.get(usize::from(self.kind)), Bits::new(self.bits)) {
-            (Some(&kind), Some(bits)) => Some(Shape {
+        let kind = KINDS.get(usize::from(self.kind));
+        let shape = match (kind, Bits::new(self.bits), Packings::of_number(self.filters)) {
+            (Some(&kind), Some(bits), Some(filters)) => Some(Shape {
                 kind,
                 dims: self.common.dimensions as usize,
                 m: usize::from(self.common.m),
                 bits,
-                filter_size: self.filter_size as usize,
+                filters,
             }),
             _ => None,
         };
-        let sane = |shape: &Shape| (1..=64_000).contains(&shape.dims) && is_filter_size(shape.filter_size);
+        let sane = |shape: &Shape| (1..=64_000).contains(&shape.dims);
         shape.filter(sane).ok_or(Damage::at(0, "invalid meta page"))
     }
 
@@ -124,15 +130,15 @@ impl InlineMeta {
         self.top = entry.map_or(NO_NODE, |entry| entry.id);
     }
 
+    /// The tree of entries in the order of a filter column's keys.
+    pub fn tree(&self, column: usize) -> Tree {
+        Tree { column, root: self.roots.get(column).copied().unwrap_or(INVALID_BLOCK) }
+    }
+
     /// Makes `bytes` the meta page.
     pub fn write(&self, bytes: &mut [u8]) {
         PageMut::init(bytes, PAGE_ID).set_contents(self.as_bytes());
     }
-}
-
-/// Whether some number of columns has so many bytes of keys.
-const fn is_filter_size(bytes: usize) -> bool {
-    bytes <= MAX_COLUMNS * KEY_SIZE && bytes.is_multiple_of(KEY_SIZE)
 }
 
 /// Reads the meta page.

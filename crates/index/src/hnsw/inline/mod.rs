@@ -15,8 +15,9 @@
 //! | [`scan`] | whole scans, and how they go on |
 //! | [`graph`] | reading elements and their lists, for inserts, vacuums and repairs |
 //! | [`neighbour_search`] | their searches |
+//! | `list_estimates` | which edge of a list gives way, by codes |
 //! | `records` | records one by one: the way up, values that are cut |
-//! | [`keys`] | filter keys of all nodes side by side |
+//! | [`runs`] | entries of all nodes in the order of their filter keys |
 //! | [`bulk_write`] | a graph built in memory, to pages |
 //! | [`census`] | every page, slot and record, checked |
 //! | [`info`] | what there is, counted |
@@ -32,11 +33,13 @@ pub mod graph;
 #[cfg(test)]
 mod graph_tests;
 pub mod id_map;
+#[cfg(test)]
+mod included_tests;
 pub mod info;
 #[cfg(test)]
 mod insert_tests;
-pub mod keys;
 pub mod layout;
+mod list_estimates;
 mod lists;
 mod marks;
 pub mod meta;
@@ -46,8 +49,11 @@ mod place;
 pub mod pool;
 pub mod reader;
 mod records;
+mod returned;
 mod rooms;
+mod rotated;
 mod rows;
+pub mod runs;
 pub mod scan;
 pub mod search;
 mod sections;

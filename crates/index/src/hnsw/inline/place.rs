@@ -6,7 +6,9 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use super::edit::{Centre, Pages, Site, rest_kind};
 use super::graph::InlineGraph;
-use super::layout::{Layout, PAGE_ID, PageKind, RecordHeader, offset, put_factors, put_ids, put_keys, state};
+use super::layout::{
+    Layout, PAGE_ID, PageKind, RecordHeader, offset, put_edge_keys, put_factors, put_ids, put_own_keys, state,
+};
 use super::meta::META_BLOCK;
 use super::rooms::{Home, take_slot};
 use crate::hnsw::graph::NewElement;
@@ -40,8 +42,7 @@ impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
         let tid = layout.tid(id);
         // the edges back want the same values
         self.room.edits.rotated.rename(Tid::INVALID, tid);
-        self.blocks.fault_point("hnsw.insert.keys")?;
-        self.write_entry(id)?;
+        self.write_entries(id, false)?;
         let mut below = Below { id, tid, version, layer: 0 };
         for layer in 1..=new.level {
             self.compose(new, layer, tid)?;
@@ -93,9 +94,9 @@ impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
         }
         put_ids(records, bytes, &edits.ids, &edits.places);
         for (at, entry) in edits.entries.iter().enumerate() {
-            put_keys(records, bytes, at, &entry.keys);
+            put_edge_keys(records, bytes, at, &entry.keys);
         }
-        put_keys(records, bytes, records.neighbours, records.keys(new.value));
+        put_own_keys(records, bytes, records.keys(new.value));
         put_factors(records, bytes, &edits.adds, &edits.scales);
         if let Some(place) = bytes.get_mut(records.codes_at..records.codes_at + edits.codes.len()) {
             place.copy_from_slice(&edits.codes);

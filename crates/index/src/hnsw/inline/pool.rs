@@ -35,6 +35,18 @@ impl Pool {
         Ok(self.words.try_reserve(self.width)?)
     }
 
+    /// Makes the room one for `width` candidates, and forgets those that are beyond; `rank` as from the beginning.
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn resize(&mut self, width: usize, rank: usize) -> Result<(), OutOfMemory> {
+        self.width = width.max(1);
+        self.rank = rank.clamp(1, self.width) - 1;
+        self.words.truncate(self.width);
+        self.cursor = self.cursor.min(self.words.len());
+        Ok(self.words.try_reserve(self.width - self.words.len())?)
+    }
+
     /// Empties it.
     pub fn clear(&mut self) {
         self.words.clear();
@@ -164,13 +176,21 @@ mod tests {
     fn a_pool_is_a_sorted_list_that_forgets_its_end() {
         let mut rng = SmallRng::seed_from_u64(1);
         for round in 0..300 {
-            let (width, mut pool) = (rng.random_range(1..40), Pool::new());
-            let rank = rng.random_range(1..=width);
+            let (mut width, mut pool) = (rng.random_range(1..40), Pool::new());
+            let mut rank = rng.random_range(1..=width);
             pool.begin(width, rank).unwrap();
             // of each word, whether it was read
             let mut model: BTreeMap<u64, bool> = BTreeMap::new();
             let mut taken = Vec::new();
             for id in 0..200u32 {
+                if id == 100 {
+                    width = rng.random_range(1..60);
+                    rank = rng.random_range(1..=width);
+                    pool.resize(width, rank).unwrap();
+                    while model.len() > width {
+                        model.pop_last();
+                    }
+                }
                 let word = Pool::word(rng.random_range(2..5000), id);
                 match rng.random_range(0..10) {
                     0..6 => {

@@ -1,7 +1,7 @@
 //! A node read from its pages: its exact distance from the query, and what estimates its neighbours'.
 
 use super::codec::{Codec, PreparedQuery};
-use super::layout::{Layout, PageKind, Record, RecordLayout, offset, page_kind, power};
+use super::layout::{Layout, PageKind, Record, RecordHeader, RecordLayout, offset, page_kind, power};
 use super::neighbour_search::fills_a_place;
 use super::records::{look_at_ground, look_at_segment, reset};
 use super::search::beam;
@@ -31,8 +31,6 @@ pub struct Found {
     pub level: u8,
     /// whether its filter keys match
     pub matches: bool,
-    /// under a filter, its entry of filter keys
-    pub entry: Tid,
 }
 
 impl Found {
@@ -231,6 +229,20 @@ impl<'s, 'q, B: BlockStore, S: CodedSpace> Reader<'s, 'q, B, S> {
         self.blocks.prefetch_bytes(block, slots.range(slot).start, slots.size);
     }
 
+    /// Asks for what tells a node's exact distance.
+    #[inline(always)]
+    pub fn prefetch_value(&mut self, id: u32) {
+        let records = &self.layout.ground;
+        let (block, slot) = records.slots.place(id);
+        let start = records.slots.range(slot).start;
+        self.blocks.prefetch_bytes(block, start, size_of::<RecordHeader>());
+        let keys = records.own_keys();
+        self.blocks.prefetch_bytes(block, start + keys.start, keys.len());
+        if records.is_whole() {
+            self.blocks.prefetch_bytes(block, start + records.value_at, records.value_size);
+        }
+    }
+
     /// Reads a node: its exact distance, and into `out` the ids of its neighbours with bounds of their
     /// distances, which are the estimates less some deviations. `None` when it is a node no more (a standby
     /// replays the marking of nodes while its scans run).
@@ -279,6 +291,7 @@ impl<'s, 'q, B: BlockStore, S: CodedSpace> Reader<'s, 'q, B, S> {
         let (block, slot) = records.slots.place(id);
         let (space, query, estimate) = (self.space, self.query, self.estimate);
         let (prepared, codec, filter) = (self.prepared, self.codec, self.filter);
+        let filters = &self.layout.shape.filters;
         let head = self.blocks.read(block, |bytes| {
             let bytes = records.slots.get(bytes, PageKind::of_layer(layer), slot)?;
             let record = Record::new(records, bytes, slot)?;
@@ -294,13 +307,12 @@ impl<'s, 'q, B: BlockStore, S: CodedSpace> Reader<'s, 'q, B, S> {
                 chain: header.chain,
                 version: header.version,
                 level: header.level,
-                matches: filter.is_none_or(|filter| filter.matches(record.own_keys())),
-                entry: if filter.is_some() { record.entry() } else { Tid::INVALID },
+                matches: filter.is_none_or(|filter| filter.matches_packed(filters, record.own_keys())),
             };
             if NEIGHBOURS {
-                if let Some(filter) = filter {
+                if let (Some(filter), 1..) = (filter, records.edge_keys) {
                     resize(&mut out.matches, record.len(), false)?;
-                    filter.select(record.keys(), records.filter_size, &mut out.matches);
+                    filter.select_packed(filters, record.edge_keys(), &mut out.matches);
                 }
                 append(&mut out.ids, record.ids())?;
                 if estimate != Estimate::Exact && query.is_some() {
@@ -446,7 +458,7 @@ impl<'s, 'q, B: BlockStore, S: CodedSpace> Reader<'s, 'q, B, S> {
                 return Ok(None);
             }
             append(rows, tids)?;
-            Ok(Some(Next { number: header.number, at: header.next }))
+            Ok(Some(Next { number: header.number, here: at, at: header.next }))
         })
         .map(Option::flatten)
     }
@@ -494,6 +506,8 @@ impl<'s, 'q, B: BlockStore, S: CodedSpace> Reader<'s, 'q, B, S> {
 pub struct Next {
     /// the number of the segment
     pub number: u32,
+    /// the segment itself
+    pub here: Tid,
     /// the next one, or invalid
     pub at: Tid,
 }

@@ -20,7 +20,12 @@ impl PageKind {
             PageKind::LongChain => 160,
             PageKind::GroundRest => 200,
             PageKind::UpperRest => 240,
-            PageKind::Keys => 250,
+            // places on these are not noted
+            PageKind::Keys
+            | PageKind::Directory
+            | PageKind::Centre
+            | PageKind::Included
+            | PageKind::IncludedDirectory => 0,
         }
     }
 
@@ -40,7 +45,11 @@ impl Layout {
             PageKind::UpperRest => &self.upper.rest_slots,
             PageKind::Chain => &self.chain,
             PageKind::LongChain => &self.long_chain,
-            PageKind::Keys => &self.keys,
+            PageKind::Keys
+            | PageKind::Directory
+            | PageKind::Centre
+            | PageKind::Included
+            | PageKind::IncludedDirectory => &self.no_slots,
         }
     }
 }

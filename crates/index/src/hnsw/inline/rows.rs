@@ -197,7 +197,8 @@ impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
         let mut pages = Pages::new();
         pages.want(page);
         let mut change = self.blocks.update()?;
-        pages.open(&mut change)?;
+        // a scan that returns values without their rows counts on these for as long as it holds on to the page
+        pages.open_alone(&mut change)?;
         let open = pages.get(page).map_err(damage)?;
         let mut removed = 0;
         for &(at, row) in dead {
@@ -229,7 +230,7 @@ impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
         let damage = |damage: Damage| damage.on(part.block());
         let layout = &self.index.layout;
         let mut change = self.blocks.update()?;
-        let page = change.open(part.block())?;
+        let page = change.open_alone(part.block())?;
         let (_, (header, rows)) = segment_in(change.bytes_mut(page)?, layout, part).map_err(damage)?;
         if Some(header.owner) != layout.ground_id(member.tid) || header.version != member.version {
             return Err(strange_segment(part));

@@ -6,17 +6,18 @@
 use std::ops::Deref;
 
 use super::codec::{Codec, PreparedQuery};
-use super::filtered::{Pass, Patience};
+use super::filtered::{Pass, choose};
 use super::graph::strange_segment;
-use super::keys::Candidate;
 use super::layout::Layout;
 use super::meta::{InlineMeta, META_BLOCK, read_meta};
 use super::reader::{Chain, Found, Next, Reader};
+use super::runs::read::{RunQuery, Window};
 use super::search::{CAUTION, Walk};
 use crate::filter::Program;
 use crate::hnsw::params::HEAP_TIDS;
 use crate::hnsw::scan::{IterativeScan, ScanError, ScanSettings};
 use crate::quant::space::{CodedSpace, Estimate};
+use crate::space::ValueBuf;
 use crate::storage::blocks::{BlockStore, LockMode, OperationLock};
 use crate::storage::page::{Damage, Tid};
 
@@ -92,16 +93,23 @@ pub struct Scan {
     pub(super) ids: Vec<u32>,
     /// conditions on filter columns
     pub(super) filter: Program,
+    /// the filter column whose runs it takes
+    pub(super) column: usize,
     pub(super) passed: Option<Pass>,
-    pub(super) matches: Vec<bool>,
-    pub(super) candidates: Vec<Candidate>,
+    /// room for the value of a row
+    pub(super) joined: ValueBuf,
+    pub(super) path: Vec<u32>,
+    pub(super) run: RunQuery,
+    pub(super) window: Window,
     /// position of the result whose rows are being returned
-    at: usize,
+    pub(super) at: usize,
     /// whether its first row was returned
-    begun: bool,
+    pub(super) begun: bool,
     /// others of its rows, and how many of them were returned
-    rows: Vec<Tid>,
-    row: usize,
+    pub(super) rows: Vec<Tid>,
+    pub(super) row: usize,
+    /// the segment that they are of
+    pub(super) part: Tid,
     /// where the rows after those are
     chain: Tid,
     /// the number of the segment they are of; none of the first row
@@ -123,8 +131,11 @@ impl Default for Scan {
     }
 }
 
-/// Deviations that bounds lie below estimates in a scan in strict order.
-const STRICT_CAUTION: f32 = 2.0;
+/// Deviations that bounds lie below estimates where rows of later batches are to be farther than those of this one.
+const ITERATIVE_CAUTION: f32 = 2.0;
+
+/// Nodes among which a search finds the nearest few: with fewer, an estimate that errs a little ends it.
+const LEAST_SEARCHED: usize = 8;
 
 /// How often a scan looks for an entry point that is not deleted, or for segments that are not given back.
 const TRIES: usize = 8;
@@ -137,13 +148,17 @@ impl Scan {
             prepared: PreparedQuery::new(),
             ids: Vec::new(),
             filter: Program::new(),
+            column: 0,
             passed: None,
-            matches: Vec::new(),
-            candidates: Vec::new(),
+            joined: ValueBuf::new(),
+            path: Vec::new(),
+            run: RunQuery::new(),
+            window: Window::new(),
             at: 0,
             begun: false,
             rows: Vec::new(),
             row: 0,
+            part: Tid::INVALID,
             chain: Tid::INVALID,
             number: None,
             sweep: None,
@@ -161,6 +176,7 @@ impl Scan {
         self.restart_results();
         self.sweep = None;
         self.passed = None;
+        self.run.clear();
         self.filter.clear();
         (self.previous, self.returned, self.started, self.iterative) = (f64::NEG_INFINITY, 0, false, false);
     }
@@ -178,6 +194,7 @@ impl Scan {
 
     fn next_node(&mut self) {
         (self.begun, self.row, self.chain, self.number) = (false, 0, Tid::INVALID, None);
+        self.part = Tid::INVALID;
         self.rows.clear();
     }
 
@@ -192,14 +209,16 @@ impl Scan {
             + self.prepared.allocated()
             + self.ids.capacity() * size_of::<u32>()
             + self.filter.allocated()
-            + self.matches.capacity()
-            + self.candidates.capacity() * size_of::<Candidate>()
+            + self.path.capacity() * size_of::<u32>()
+            + self.run.allocated()
+            + self.window.allocated()
             + self.rows.capacity() * size_of::<Tid>()
+            + self.joined.allocated()
     }
 
     /// Bytes of memory that this query fills.
     pub fn in_use(&self) -> usize {
-        self.walk.in_use() + self.rows.len() * size_of::<Tid>()
+        self.walk.in_use() + self.window.in_use() + self.rows.len() * size_of::<Tid>()
     }
 
     /// The next row with the operator's distance (its square for the Euclidean one), or none. `query` is a
@@ -302,7 +321,7 @@ impl Scan {
                     None => return Ok(None),
                 },
             };
-            (self.chain, self.number) = (next.at, Some(next.number));
+            (self.part, self.chain, self.number) = (next.here, next.at, Some(next.number));
         }
     }
 
@@ -333,10 +352,13 @@ impl Scan {
     }
 
     /// Deviations that bounds lie below estimates. In strict order, what comes later and is nearer than a row before is
-    /// lost: a batch ends when hardly anything that waits can belong into it.
-    const fn caution<S>(&self, index: &Index<'_, S>, settings: &ScanSettings) -> f32 {
+    /// lost: a batch ends when hardly anything that waits can belong into it. In relaxed order it comes late, which
+    /// matters where a filter makes few rows of many batches; the first batch alone is as short as that of other scans,
+    /// and what a later one reads too early the next ones need not read.
+    fn caution<S>(&self, index: &Index<'_, S>, settings: &ScanSettings) -> f32 {
         match settings.iterative {
-            IterativeScan::Strict if self.iterative => STRICT_CAUTION,
+            IterativeScan::Strict if self.iterative => ITERATIVE_CAUTION,
+            IterativeScan::Relaxed if self.started => ITERATIVE_CAUTION,
             _ => index.caution,
         }
     }
@@ -350,16 +372,26 @@ impl Scan {
     ) -> Result<(), ScanError<B::Error>> {
         let on_meta = |damage: Damage| B::Error::from(damage.on(META_BLOCK));
         let filter = self.is_filtered().then_some(&self.filter);
-        let patience = match filter {
-            Some(_) => Some(Patience::new(blocks.count()?, &index.layout)),
-            None => None,
-        };
         for _ in 0..TRIES {
             let meta = read_meta(blocks)?;
             if !index.is_of(&meta, blocks.page_size()) {
                 return Err(on_meta(Damage::at(0, "meta page of another index")).into());
             }
             self.walk.clear();
+            let patience = match filter {
+                Some(filter) => {
+                    let ef = settings.ef_search.max(LEAST_SEARCHED);
+                    let (column, patience) = choose(blocks, index, &meta, filter, query.is_some(), ef)?;
+                    self.column = column;
+                    Some(patience)
+                }
+                None => None,
+            };
+            if patience.is_some_and(|patience| patience.is_over(0)) {
+                // no search at all
+                self.walk.gave_up = true;
+                return Ok(());
+            }
             let Some(entry) = meta.entry().map_err(on_meta)? else { return Ok(()) };
             let caution = self.caution(index, settings);
             let mut reader = reader(blocks, index, query, &self.prepared, caution);
@@ -379,7 +411,12 @@ impl Scan {
                 self.walk.enter(id).map_err(on_meta)?;
                 let mut reader = reader.filtered(filter);
                 self.walk.patience = patience;
-                self.walk.search_layer(&mut reader, settings.ef_search, 0, self.iterative)?;
+                let ef = settings.ef_search.max(LEAST_SEARCHED);
+                match filter {
+                    Some(_) => self.walk.search_filtered(&mut reader, ef)?,
+                    None => self.walk.search_layer(&mut reader, ef, 0, self.iterative)?,
+                }
+                self.walk.narrow(settings.ef_search, self.iterative).map_err(on_meta)?;
                 if !self.walk.is_empty() || self.is_filtered() {
                     return Ok(());
                 }
@@ -429,8 +466,8 @@ impl Scan {
         Ok(true)
     }
 
-    /// Goes on over the graph from what waits.
-    pub(super) fn search_on<B: BlockStore, S: CodedSpace>(
+    /// Goes on over the graph from what waits, of a scan without conditions.
+    fn search_on<B: BlockStore, S: CodedSpace>(
         &mut self,
         blocks: &mut B,
         index: &Index<S>,
@@ -443,11 +480,11 @@ impl Scan {
         // Nodes seen before may have been deleted and replaced since; a record's own state tells.
         blocks.lock(OperationLock::Scan, LockMode::Shared)?;
         let caution = self.caution(index, settings);
-        let filter = self.is_filtered().then_some(&self.filter);
-        let mut reader = reader(blocks, index, query, &self.prepared, caution).filtered(filter);
-        let found = self.walk.search_layer(&mut reader, settings.ef_search, 0, true);
+        let mut reader = reader(blocks, index, query, &self.prepared, caution);
+        let found = self.walk.search_layer(&mut reader, settings.ef_search.max(LEAST_SEARCHED), 0, true);
         blocks.unlock(OperationLock::Scan, LockMode::Shared);
-        found
+        found?;
+        self.walk.narrow(settings.ef_search, true).map_err(|damage| damage.on(META_BLOCK).into())
     }
 
     /// Goes on with the pass over the pages until there are results for a batch; false when it is over. No edge is

@@ -16,7 +16,7 @@ use std::collections::BinaryHeap;
 
 use vector_kernels::{Kernels, kernels};
 
-use super::filtered::Patience;
+use super::filtered::{FIRST, Patience};
 use super::id_map::{IdMap, NEW, READ};
 use super::pool::Pool;
 use super::reader::{Expansion, Found, Reader};
@@ -43,14 +43,14 @@ pub const CAUTION: f32 = 0.0;
 
 /// Distances as integers of the same order.
 #[inline(always)]
-fn order_key(distance: f32) -> u32 {
+pub(super) fn order_key(distance: f32) -> u32 {
     let bits = distance.to_bits();
     if bits >> 31 == 0 { bits | 1 << 31 } else { !bits }
 }
 
 /// The distance that a key stands for.
 #[inline(always)]
-fn distance_of(key: u32) -> f32 {
+pub(super) fn distance_of(key: u32) -> f32 {
     f32::from_bits(if key >> 31 == 1 { key & !(1 << 31) } else { !key })
 }
 
@@ -62,7 +62,7 @@ pub(super) fn wide_order_key(distance: f64) -> u64 {
 
 /// The key that stands for the bounds below a distance.
 #[inline(always)]
-fn key_at(distance: f64) -> u32 {
+pub(super) fn key_at(distance: f64) -> u32 {
     // rounded up: a bound that is equal in half the bits may still be below
     let narrow = distance as f32;
     let narrow = if f64::from(narrow) < distance { narrow.next_up() } else { narrow };
@@ -111,6 +111,8 @@ pub struct Walk {
     /// under a filter, when to give up
     pub(super) patience: Option<Patience>,
     pub(super) gave_up: bool,
+    /// after so many expansions a search is to stop
+    stop_at: u64,
 }
 
 impl Walk {
@@ -131,6 +133,7 @@ impl Walk {
             expanded: 0,
             patience: None,
             gave_up: false,
+            stop_at: u64::MAX,
         }
     }
 
@@ -138,7 +141,7 @@ impl Walk {
     pub fn clear(&mut self) {
         self.begin_layer();
         (self.scored, self.expanded) = (0, 0);
-        (self.patience, self.gave_up) = (None, false);
+        (self.patience, self.gave_up, self.stop_at) = (None, false, u64::MAX);
     }
 
     /// Begins a layer: nothing is visited.
@@ -302,6 +305,29 @@ impl Walk {
         Ok(())
     }
 
+    /// Leaves the nearest `ef` results; with `keeps`, the others are kept for later batches.
+    ///
+    /// # Errors
+    /// [`Damage::OUT_OF_MEMORY`].
+    pub fn narrow(&mut self, ef: usize, keeps: bool) -> Result<(), Damage> {
+        let spare = self.results.len().saturating_sub(ef);
+        if keeps {
+            self.kept.try_reserve(spare).map_err(|_| Damage::OUT_OF_MEMORY)?;
+        } else {
+            self.free.try_reserve(spare).map_err(|_| Damage::OUT_OF_MEMORY)?;
+        }
+        while self.results.len() > ef
+            && let Some(out) = self.results.pop()
+        {
+            if keeps {
+                self.kept.push(Reverse(out));
+            } else {
+                self.free.push(out.1);
+            }
+        }
+        Ok(())
+    }
+
     /// The key at which, and beyond which, candidates are of no use.
     #[inline(always)]
     fn limit(&self, ef: usize) -> u32 {
@@ -368,6 +394,39 @@ impl Walk {
         Ok(())
     }
 
+    /// The first search of a scan under conditions. When it has seen which share of neighbours matches, it goes on with
+    /// as many candidates and results as that takes, and lets those go that are of no use: what it does not find a run
+    /// will.
+    ///
+    /// # Errors
+    /// Damaged blocks, or no memory.
+    pub(super) fn search_filtered<B: BlockStore, S: CodedSpace>(
+        &mut self,
+        reader: &mut Reader<'_, '_, B, S>,
+        ef: usize,
+    ) -> Result<(), B::Error> {
+        let no_memory = |damage: Damage| B::Error::from(damage.on(super::meta::META_BLOCK));
+        let (width, rank) = reader.widths(ef);
+        let widths = |times: f64| [width, rank].map(|n| (n as f64 * times) as usize);
+        // what falls out of a pool for half of the nodes would hardly be read where fewer match
+        let [width, rank] = widths(Patience::AT_FIRST);
+        self.pool.begin(width, rank).map_err(|_| no_memory(Damage::OUT_OF_MEMORY))?;
+        self.visited.reserve(SEEN_PER_CANDIDATE * width).map_err(no_memory)?;
+        if self.fill_pool(width) {
+            self.stop_at = FIRST;
+            self.expand_pool(reader, ef, 0, [true, false])?;
+            self.stop_at = u64::MAX;
+            if !self.gave_up {
+                let [width, rank] = widths(self.patience.map_or(1.0, |patience| patience.width()));
+                self.pool.resize(width, rank).map_err(|_| no_memory(Damage::OUT_OF_MEMORY))?;
+                self.visited.reserve(SEEN_PER_CANDIDATE * width).map_err(no_memory)?;
+                self.expand_pool(reader, ef.saturating_mul(Patience::RESULTS), 0, [true, false])?;
+            }
+        }
+        self.pool.clear();
+        Ok(())
+    }
+
     /// Expands candidates of the pool until none of them can be among the nearest `ef`.
     #[inline(always)]
     fn expand_pool<B: BlockStore, S: CodedSpace>(
@@ -383,9 +442,16 @@ impl Walk {
             let (key, id) = ((word >> 32) as u32, word as u32);
             let limit = self.limit(ef);
             // where distances are small integers, those as far as the last lead to a good part of the result
-            let over = self.patience.as_ref().is_some_and(|patience| patience.is_over(self.expanded, ef));
+            let (over, settled) = self.patience.as_ref().map_or((false, false), |patience| {
+                (patience.is_over(self.expanded), patience.is_settled(self.expanded, self.results.len()))
+            });
             self.gave_up |= over;
-            if over || key > limit || key == limit & !1 && !exact && limit != u32::MAX {
+            if over
+                || settled
+                || self.expanded >= self.stop_at
+                || key > limit
+                || key == limit & !1 && !exact && limit != u32::MAX
+            {
                 if !self.pool.untake(word) && spares {
                     // it fell out of the pool meanwhile
                     self.frontier
@@ -406,9 +472,17 @@ impl Walk {
             self.expanded += 1;
             if let Some(found) = reader.expand(id, layer, &mut self.out)? {
                 if let Some(patience) = &mut self.patience {
-                    patience.note(&self.out.matches);
+                    patience.note(&self.out.matches, found.matches);
                 }
                 let noted = if reader.accepts(&found, layer)? {
+                    if let Some(patience) = &mut self.patience {
+                        let last = self.results.get(patience.front().saturating_sub(1));
+                        patience.note_result(
+                            last.map(|&(key, _)| key),
+                            wide_order_key(found.distance),
+                            self.expanded,
+                        );
+                    }
                     self.add_result(found, ef, keeps)
                 } else if reader.filter().is_some() {
                     Ok(())

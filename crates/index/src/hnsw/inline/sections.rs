@@ -37,6 +37,18 @@ impl Sections {
         Ok(())
     }
 
+    /// Adds so many blocks.
+    ///
+    /// # Errors
+    /// More than there are.
+    pub fn add_pages(&mut self, kind: PageKind, pages: u32) -> Result<(), Damage> {
+        let end = self.end().checked_add(pages);
+        let end = end.filter(|&end| end < INVALID_BLOCK).ok_or(Damage::internal("more pages than blocks"))?;
+        let blocks = self.end()..end;
+        push(&mut self.0, Section { kind, blocks })?;
+        Ok(())
+    }
+
     /// Adds the blocks that the rests of `count` records take.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ use super::bulk_write::PagePlan;
 use super::layout::{PAGE_ID, Shape};
 use super::meta::InlineMeta;
 use super::scan::{Index, Scan, Shared};
+use crate::filter::Packings;
 use crate::hnsw::build::{Builder, Graph, Params};
 use crate::hnsw::format::Layout;
 use crate::hnsw::params::max_level;
@@ -27,7 +28,7 @@ pub(super) const M: usize = 8;
 pub(super) const EF_CONSTRUCTION: usize = 32;
 
 pub(super) fn shape(kind: ValueKind, dims: usize) -> Shape {
-    Shape { kind, dims, m: M, bits: Bits::for_dims(dims), filter_size: 0 }
+    Shape { kind, dims, m: M, bits: Bits::for_dims(dims), filters: Packings::NONE }
 }
 
 pub(super) fn graph<S: Space>(space: S, values: &[ValueBuf]) -> Graph<S> {
@@ -56,13 +57,12 @@ pub(super) fn write<S: CodedSpace>(
     budget: usize,
     helpers: usize,
 ) -> (MemBlocks, Index<'static, S>) {
-    let mut meta = InlineMeta::new(shape, EF_CONSTRUCTION as u16, 11);
+    let meta = InlineMeta::new(shape, EF_CONSTRUCTION as u16, 11);
     let index = Index::new(Box::leak(Box::new(Shared::new(&meta, PAGE_SIZE).unwrap())), space);
     let mut host = Idle;
     let mut workers = Workers::new(helpers, &mut host);
     let plan = PagePlan::new(graph, &index, budget, &mut workers).unwrap();
-    meta.set_entry(plan.entry());
-    meta.keys = plan.keys();
+    let meta = plan.meta(meta);
     let mut blocks = MemBlocks::new(PAGE_ID);
     let mut add = |block: u32, fill: &dyn Fn(&mut [u8])| {
         let mut change = blocks.update()?;

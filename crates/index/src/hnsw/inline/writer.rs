@@ -67,6 +67,16 @@ impl<B: BlockStore, S: CodedSpace> GraphWrite for InlineGraph<'_, B, S> {
         self.settle(member)
     }
 
+    fn complete(&mut self, tid: Tid) -> Result<(), B::Error> {
+        match self.record_of(tid, 0)? {
+            Some(id) => {
+                self.room.edits.begin();
+                self.write_entries(id, true)
+            }
+            None => Ok(()),
+        }
+    }
+
     fn mark_deleted(&mut self, page: u32, dying: &TidSet) -> Result<(), B::Error> {
         self.clear_dying(page, dying)
     }

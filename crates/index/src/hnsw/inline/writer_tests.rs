@@ -508,3 +508,6 @@ fn the_meta_page_names_the_highest_record() {
     assert_eq!(found, Ok((other.tid, other.level, state::LIVE)));
     assert!(!search(&mut blocks, &index, &random_vectors(9, dims, 1)[0]).is_empty());
 }
+
+#[path = "returned_tests.rs"]
+mod returned;

@@ -7,13 +7,14 @@ use std::borrow::Cow;
 
 use zerocopy::{FromBytes, IntoBytes};
 
+use super::centre_codes::Plan;
 use super::layout::{
     Entry, Front, Geometry, Head, PageKind, RECORD_HEAD, START, front, heads_per_page, init, init_codes,
     place, push_entry, put, set_front, set_head, set_next,
 };
 use super::meta::MetaPage;
 use super::read::HEAD_BLOCK;
-use super::write::new_value_page;
+use super::room::new_value_page;
 use super::{Lists, layout};
 use crate::ivf::lists::{BulkLists, Shape};
 use crate::storage::blocks::{BlockStore, PageUpdate};
@@ -45,11 +46,15 @@ struct Part {
 }
 
 impl Part {
-    /// The part of `rows` rows whose first block is `first`; the first part of a list has a page of each kind.
+    /// The part of `rows` rows whose first block is `first`; the first part of a list has a page of each kind
+    /// that there is.
     fn new(geometry: &Geometry, rows: u32, first: u32, is_first: bool) -> Option<Self> {
         let least = u32::from(is_first);
         let bytes = u64::from(rows) * geometry.record as u64;
-        let values = u32::try_from(bytes.div_ceil(geometry.space() as u64)).ok()?.max(least);
+        let values = match geometry.own_values {
+            true => u32::try_from(bytes.div_ceil(geometry.space() as u64)).ok()?.max(least),
+            false => 0,
+        };
         let codes = rows.div_ceil(geometry.entries().max(1) as u32).max(least);
         let at = first.checked_add(values)?;
         at.checked_add(codes)?;
@@ -64,7 +69,7 @@ impl Part {
 /// Rows of a part: whole code pages.
 fn rows_of_part(geometry: &Geometry) -> u32 {
     let entries = geometry.entries().max(1);
-    let pages = (PART / (geometry.code + size_of::<Entry>()) / entries).max(1);
+    let pages = (PART / (geometry.code + geometry.filter_size + size_of::<Entry>()) / entries).max(1);
     (pages * entries) as u32
 }
 
@@ -83,7 +88,7 @@ fn parts(geometry: &Geometry, rows: u32, first: u32) -> impl Iterator<Item = Opt
 }
 
 impl<B: BlockStore> Lists<'_, B> {
-    fn add_page(&mut self, expected: u32, fill: impl FnOnce(&mut [u8])) -> Result<(), B::Error> {
+    pub(super) fn add_page(&mut self, expected: u32, fill: impl FnOnce(&mut [u8])) -> Result<(), B::Error> {
         let mut change = self.blocks.update()?;
         let slot = change.extend()?;
         let block = change.block(slot);
@@ -110,14 +115,21 @@ impl<B: BlockStore> BulkLists for Lists<'_, B> {
         let per_page = heads_per_page(geometry.page_size);
         let list_pages = u32::try_from(counts.len().div_ceil(per_page).max(1)).map_err(|_| too_large)?;
         let (record, space) = (geometry.record, geometry.space());
-        let centre_bytes = counts.len() as u64 * record as u64;
+        let coded = Plan::new(&geometry, self.index.kind, counts.len() as u32);
+        let coded = coded.filter(|plan| plan.pays() || self.index.centre_codes > 0);
+        // middles stand behind the last centre
+        let total = counts.len() + coded.map_or(0, |plan| plan.groups() as usize);
+        let centre_bytes = total as u64 * record as u64;
         let centre_pages =
             u32::try_from(centre_bytes.div_ceil(space as u64).max(1)).map_err(|_| too_large)?;
+        let code_pages = coded.map_or(0, |plan| plan.pages());
         if shape.value_size != geometry.value_size {
             return Err(Damage::internal("values of another size").on(0).into());
         }
         (self.index.centres, self.index.lists) = (HEAD_BLOCK + list_pages, counts.len() as u32);
         let mut next = self.index.centres.checked_add(centre_pages).ok_or(too_large)?;
+        self.index.centre_codes = coded.map_or(0, |_| next);
+        next = next.checked_add(code_pages).ok_or(too_large)?;
         let on_meta = |memory| B::Error::from(Damage::from(memory).on(0));
         let mut waiting = with_room(counts.len()).map_err(on_meta)?;
         let mut heads = with_room(counts.len()).map_err(on_meta)?;
@@ -126,9 +138,13 @@ impl<B: BlockStore> BulkLists for Lists<'_, B> {
             for part in parts(&geometry, rows, next) {
                 let part = part.ok_or(too_large)?;
                 end = part.end();
-                let ((values, value_pages), (codes, code_pages)) = (part.values, part.codes);
-                let known = head.unwrap_or(Head { start: codes, insert: 0, values, value_insert: 0 });
-                let (insert, value_insert) = (codes + code_pages - 1, values + value_pages - 1);
+                let (codes, code_pages) = part.codes;
+                let (values, value_insert) = match part.values {
+                    (_, 0) => (INVALID_BLOCK, INVALID_BLOCK),
+                    (first, pages) => (first, first + pages - 1),
+                };
+                let known = head.unwrap_or(Head { start: codes, insert: 0, values, value_insert });
+                let insert = codes + code_pages - 1;
                 head = Some(Head { insert, value_insert, ..known });
             }
             heads.push(head.ok_or(too_large)?);
@@ -152,12 +168,20 @@ impl<B: BlockStore> BulkLists for Lists<'_, B> {
                 set_next(bytes, if page as u32 + 1 < list_pages { block + 1 } else { INVALID_BLOCK });
             })?;
         }
+        let (mut order, mut middles) = (Vec::new(), Vec::new());
+        if let Some(plan) = &coded {
+            order = self.group_centres(plan, &mut centre)?;
+            middles = self.middles(plan, &order, &mut centre).map_err(|damage| damage.on(0))?;
+        }
         let (mut value, mut stream, mut at) = (Vec::new(), Vec::new(), 0usize);
         for page in 0..centre_pages {
             // what is left of a record that the page before has cut
             let begun = stream.len().min(space);
-            while stream.len() < space && at < counts.len() {
-                centre(at, &mut value);
+            while stream.len() < space && at < total {
+                match at.checked_sub(counts.len()).and_then(|at| middles.get(at)) {
+                    Some(middle) => value.clone_from(middle),
+                    None => centre(at, &mut value),
+                }
                 if let Some(waiting) = waiting.get_mut(at) {
                     waiting.norm = self.norm(&value);
                 }
@@ -182,6 +206,9 @@ impl<B: BlockStore> BulkLists for Lists<'_, B> {
             let done = content.len();
             stream.drain(..done);
         }
+        if let Some(plan) = &coded {
+            self.write_centre_codes(plan, &order, (&heads, &middles), &mut centre)?;
+        }
         Ok(waiting)
     }
 
@@ -194,10 +221,10 @@ impl<B: BlockStore> BulkLists for Lists<'_, B> {
         let geometry = self.index.geometry;
         let missing = Damage::internal("entry of another form").on(list.first);
         let memory = |memory| B::Error::from(Damage::from(memory).on(list.first));
-        if size < geometry.record + 8 + geometry.code {
+        if size < geometry.record + 8 + geometry.code + geometry.filter_size {
             return Err(missing.into());
         }
-        let (mut entries, mut codes): (Vec<Entry>, Vec<u8>) = Default::default();
+        let (mut entries, mut codes, mut keys): (Vec<Entry>, Vec<u8>, Vec<u8>) = Default::default();
         let mut stream: Vec<u8> = Vec::new();
         let mut parts = parts(&geometry, list.rows, list.first).peekable();
         while let Some(part) = parts.next() {
@@ -205,9 +232,11 @@ impl<B: BlockStore> BulkLists for Lists<'_, B> {
             let following = parts.peek().copied().flatten();
             entries.clear();
             codes.clear();
+            keys.clear();
             stream.clear();
             entries.try_reserve(part.rows as usize).map_err(|e| memory(e.into()))?;
             codes.try_reserve(part.rows as usize * geometry.code).map_err(|e| memory(e.into()))?;
+            keys.try_reserve(part.rows as usize * geometry.filter_size).map_err(|e| memory(e.into()))?;
             let (first, pages) = part.values;
             let space = geometry.space();
             for page in 0..pages {
@@ -217,9 +246,10 @@ impl<B: BlockStore> BulkLists for Lists<'_, B> {
                     let at = u64::from(page) * space as u64 + stream.len() as u64;
                     let block = first + (at / space as u64) as u32;
                     let entry = entry(&geometry, &bytes, place(block, (at % space as u64) as usize));
-                    let (entry, code) = entry.ok_or(missing)?;
+                    let (entry, code, own_keys) = entry.ok_or(missing)?;
                     push(&mut entries, entry).map_err(memory)?;
                     append(&mut codes, code).map_err(memory)?;
+                    append(&mut keys, own_keys).map_err(memory)?;
                     append(&mut stream, bytes.get(..geometry.record).unwrap_or_default()).map_err(memory)?;
                 }
                 let block = first + page;
@@ -236,7 +266,15 @@ impl<B: BlockStore> BulkLists for Lists<'_, B> {
                 let done = content.len();
                 stream.drain(..done);
             }
-            self.write_codes(&list, &part, following, &entries, &codes)?;
+            // of an index without values
+            while entries.len() < part.rows as usize {
+                let Some(bytes) = next() else { return Ok(()) };
+                let (entry, code, own_keys) = entry(&geometry, &bytes, Tid::INVALID).ok_or(missing)?;
+                push(&mut entries, entry).map_err(memory)?;
+                append(&mut codes, code).map_err(memory)?;
+                append(&mut keys, own_keys).map_err(memory)?;
+            }
+            self.write_codes(&list, &part, following, &entries, (&codes, &keys))?;
             self.blocks.pause()?;
         }
         Ok(())
@@ -250,7 +288,7 @@ impl<B: BlockStore> Lists<'_, B> {
         part: &Part,
         following: Option<Part>,
         entries: &[Entry],
-        codes: &[u8],
+        (codes, keys): (&[u8], &[u8]),
     ) -> Result<(), B::Error> {
         let geometry = self.index.geometry;
         let (per_page, code) = (geometry.entries().max(1), geometry.code.max(1));
@@ -259,7 +297,10 @@ impl<B: BlockStore> Lists<'_, B> {
             let block = first + page;
             let start = page as usize * per_page;
             let entries = entries.iter().skip(start).take(per_page);
-            let codes = codes.chunks_exact(code).skip(start);
+            let codes = codes.chunks_exact(code).skip(start).zip((start..).map(|at| {
+                let keys = keys.get(at * geometry.filter_size..(at + 1) * geometry.filter_size);
+                keys.unwrap_or_default()
+            }));
             let behind = if page + 1 < pages {
                 block + 1
             } else {
@@ -271,7 +312,7 @@ impl<B: BlockStore> Lists<'_, B> {
                 set_next(bytes, behind);
                 pushed = entries
                     .zip(codes)
-                    .try_for_each(|(entry, code)| push_entry(&geometry, bytes, entry, code));
+                    .try_for_each(|(entry, (code, keys))| push_entry(&geometry, bytes, entry, code, keys));
             })?;
             pushed.map_err(|damage| damage.on(block))?;
         }
@@ -294,13 +335,15 @@ impl<B: BlockStore> Lists<'_, B> {
     }
 }
 
-/// An entry of a build and its code.
-fn entry<'e>(geometry: &Geometry, bytes: &'e [u8], place: Tid) -> Option<(Entry, &'e [u8])> {
+/// An entry of a build, its code and its filter keys; `place` is that of its value, where the index has values.
+fn entry<'e>(geometry: &Geometry, bytes: &'e [u8], place: Tid) -> Option<(Entry, &'e [u8], &'e [u8])> {
     let (row, _) = Tid::read_from_prefix(bytes).ok()?;
     let rest = bytes.get(geometry.record..)?;
+    let place = if geometry.own_values { place } else { row };
     let (add, rest) = rest.split_first_chunk::<4>()?;
     let (scale, rest) = rest.split_first_chunk::<4>()?;
     let entry =
         layout::Entry { row, place, add: f32::from_ne_bytes(*add), scale: f32::from_ne_bytes(*scale) };
-    Some((entry, rest.get(..geometry.code)?))
+    let (code, rest) = rest.split_at_checked(geometry.code)?;
+    Some((entry, code, rest.get(..geometry.filter_size)?))
 }

@@ -2,12 +2,16 @@
 
 use zerocopy::FromBytes;
 
+use vector_kernels::kernels;
+
+use super::centre_codes::{OTHER_NUMBER, Plan};
+use super::code::Factors;
 use super::layout::{
-    ANOTHER_LIST, CodePage, PAGE_ID, PageKind, RECORD_HEAD, START, front, heads, heads_per_page, next_of,
-    page_kind, record_at,
+    ANOTHER_LIST, CodePage, PAGE_ID, PageKind, RECORD_HEAD, START, code_of, front, heads, heads_per_page,
+    next_of, page_kind, record_at,
 };
 use super::meta::MetaPage;
-use super::read::{HEAD_BLOCK, list_number, list_place, read_centre};
+use super::read::{HEAD_BLOCK, NO_ROW, list_number, list_place, read_centre};
 use super::stream::{NO_VALUE, read_record};
 use super::{Index, Lists};
 use crate::ivf::lists::{AuditLists, BAD_CENTRE, BAD_VALUE, Unpack};
@@ -16,7 +20,7 @@ use crate::quant::space::CodedSpace;
 use crate::storage::blocks::BlockStore;
 use crate::storage::page::{Damage, INVALID_BLOCK, Tid};
 use crate::storage::verify::{self, Violation};
-use crate::work::memory::push;
+use crate::work::memory::{append, push, resize};
 
 const META_BLOCK: u32 = 0;
 
@@ -72,7 +76,9 @@ impl<B: BlockStore> AuditLists for Lists<'_, B> {
                 Ok(())
             })?;
         }
-        let bytes = u64::from(index.lists) * geometry.record as u64;
+        // and the middles of those that have codes
+        let records = index.lists.saturating_add(Plan::of(&index).map_or(0, |plan| plan.groups()));
+        let bytes = u64::from(records) * geometry.record as u64;
         let pages = bytes.div_ceil(geometry.space() as u64) as u32;
         let mut whole = true;
         for block in index.centres..index.centres.saturating_add(pages) {
@@ -89,10 +95,11 @@ impl<B: BlockStore> AuditLists for Lists<'_, B> {
                 whole = false;
             }
         }
+        whole &= self.centre_code_pages(tally)?;
         if !whole {
             return Ok(());
         }
-        for number in 0..index.lists {
+        for number in 0..records {
             let room = &mut self.memory.whole;
             let good = read_centre(self.blocks, &index, number, room, |centre| space.view(centre).is_ok());
             if !good.unwrap_or(false) {
@@ -100,7 +107,7 @@ impl<B: BlockStore> AuditLists for Lists<'_, B> {
             }
             self.blocks.pause()?;
         }
-        Ok(())
+        self.centre_codes(tally)
     }
 
     fn entries<S: CodedSpace>(
@@ -136,6 +143,11 @@ impl<B: BlockStore> AuditLists for Lists<'_, B> {
             self.blocks.pause()?;
         }
         let Some(head) = self.head(place)? else { return Ok(()) };
+        if !index.geometry.own_values && (head.values != INVALID_BLOCK || head.value_insert != INVALID_BLOCK)
+        {
+            tally.violation(place.block, place.offset, "list has value pages in an index without values");
+            return Ok(());
+        }
         let mut next = head.values;
         while next != INVALID_BLOCK {
             let block = next;
@@ -146,6 +158,33 @@ impl<B: BlockStore> AuditLists for Lists<'_, B> {
             self.blocks.pause()?;
         }
         Ok(())
+    }
+
+    fn fits<S: CodedSpace>(&mut self, space: S, entry: Tid, item: &[u8]) -> Result<Option<bool>, B::Error> {
+        let index = self.index;
+        let geometry = &index.geometry;
+        if geometry.own_values {
+            return Ok(None);
+        }
+        let (value, keys) = match item.split_at_checked(geometry.value_size) {
+            Some((value, keys)) if keys.len() == geometry.filter_size => (value, keys),
+            _ => return Ok(Some(false)),
+        };
+        let (n, slot) = (geometry.block_entries.max(1), usize::from(entry.offset().saturating_sub(1)));
+        let stored = &mut self.memory.stored;
+        let found = self.blocks.read(entry.block(), |bytes| {
+            let page = CodePage::new(geometry, bytes)?;
+            let Some(block) = page.blocks().nth(slot / n) else { return Ok(None) };
+            let factors = block.add.get(slot % n).zip(block.scale.get(slot % n));
+            resize(stored, geometry.code, 0)?;
+            code_of(&block, slot % n, stored);
+            let same_keys = block.keys_of(slot % n) == keys;
+            Ok(factors.map(|(&add, &scale)| (page.front.list, Factors { add, scale }, same_keys)))
+        })?;
+        let Some((list, told, same_keys)) = found else { return Ok(None) };
+        let made = self.code(space, list, value, &[])?;
+        let memory = &*self.memory;
+        Ok(Some(same_keys && same_code((&memory.stored, told), (&memory.code, made), &memory.rotated)))
     }
 
     /// Pages that no chain leads to: free ones, and such as a crash leaves.
@@ -179,6 +218,93 @@ impl<B: BlockStore> AuditLists for Lists<'_, B> {
 }
 
 impl<B: BlockStore> Lists<'_, B> {
+    /// Looks at the pages of codes of centres; returns whether all are there.
+    fn centre_code_pages(&mut self, tally: &mut Tally) -> Result<bool, B::Error> {
+        let (index, mut whole) = (self.index, true);
+        let first = index.centre_codes;
+        let Some(plan) = Plan::of(&index) else { return Ok(true) };
+        for (page, block) in (0..plan.pages()).zip(first..) {
+            if !note(block, tally) {
+                whole = false;
+                continue;
+            }
+            whole &= self.blocks.read(block, |bytes| {
+                let good = sound(bytes, block, tally);
+                match CodePage::of_kind(&plan.geometry, bytes, PageKind::CentreCodes) {
+                    Ok(codes) if codes.len() == plan.codes_of(page) => Ok(good),
+                    Ok(_) => {
+                        tally.violation(block, 0, OTHER_NUMBER.what);
+                        Ok(false)
+                    }
+                    Err(damage) => {
+                        tally.violation(block, damage.offset, damage.what);
+                        Ok(false)
+                    }
+                }
+            })?;
+        }
+        Ok(whole)
+    }
+
+    /// Makes `out` a centre; false when there is none, which was told before.
+    fn copy_centre(&mut self, number: u32, out: &mut Vec<u8>) -> Result<bool, B::Error> {
+        let index = self.index;
+        out.clear();
+        let whole = &mut self.memory.whole;
+        match read_centre(self.blocks, &index, number, whole, |value| append(out, value)) {
+            Ok(copied) => {
+                Ok(copied.map(|()| true).map_err(|memory| Damage::from(memory).on(index.centres))?)
+            }
+            Err(_) => Ok(false),
+        }
+    }
+
+    /// Compares the codes of centres with the centres: each has one. All pages were looked at before.
+    fn centre_codes(&mut self, tally: &mut Tally) -> Result<(), B::Error> {
+        let index = self.index;
+        let first = index.centre_codes;
+        let Some(plan) = Plan::of(&index) else { return Ok(()) };
+        let n = plan.geometry.block_entries.max(1);
+        let on = |damage: Damage| B::Error::from(damage.on(first));
+        let (mut middle, mut centre, mut met) = (Vec::new(), Vec::new(), Vec::new());
+        resize(&mut met, index.lists as usize, false).map_err(|memory| on(memory.into()))?;
+        let entries = (0..plan.pages()).flat_map(|page| (0..plan.codes_of(page)).map(move |at| (page, at)));
+        for (page, at) in entries {
+            let block = first + page;
+            let stored = &mut self.memory.stored;
+            let told = self.blocks.read(block, |bytes| {
+                let page = CodePage::of_kind(&plan.geometry, bytes, PageKind::CentreCodes)?;
+                let Some(codes) = page.blocks().nth(at / n) else { return Ok(None) };
+                resize(stored, plan.geometry.code, 0)?;
+                code_of(&codes, at % n, stored);
+                let factors = codes.add.get(at % n).zip(codes.scale.get(at % n));
+                let factors = factors.map(|(&add, &scale)| Factors { add, scale });
+                Ok(factors.zip(codes.rows.get(at % n).copied()))
+            })?;
+            let mut good = false;
+            if let Some((told, row)) = told {
+                let number = u32::from(row.offset()).wrapping_sub(1);
+                let is_it =
+                    tally.lists.get(number as usize).is_some_and(|(list, _)| list.start_page == row.block());
+                let new = met.get_mut(number as usize).is_some_and(|met| !core::mem::replace(met, true));
+                if is_it
+                    && new
+                    && self.copy_centre(index.lists + plan.group_of(page, at) as u32, &mut middle)?
+                    && self.copy_centre(number, &mut centre)?
+                {
+                    let made = self.centre_code(&plan, &centre, &middle).map_err(on)?;
+                    let memory = &*self.memory;
+                    good = same_code((&memory.stored, told), (&memory.code, made), &memory.rotated);
+                }
+            }
+            if !good {
+                tally.violation(block, at as u16 + 1, "code of another centre");
+            }
+            self.blocks.pause()?;
+        }
+        Ok(())
+    }
+
     /// Looks at the value of an entry, and notes its row.
     fn value<S: CodedSpace>(
         &mut self,
@@ -188,7 +314,10 @@ impl<B: BlockStore> Lists<'_, B> {
         tally: &mut Tally,
     ) -> Result<(), B::Error> {
         let geometry = &self.index.geometry;
-        tally.row(entry.row, entry.place);
+        tally.row(entry.row, Tid::new(block, entry.slot));
+        if !geometry.own_values {
+            return Ok(());
+        }
         let size = geometry.value_size;
         let look = |record: &[u8]| {
             let row = Tid::read_from_prefix(record).map(|(row, _)| row);
@@ -212,6 +341,25 @@ impl<B: BlockStore> Lists<'_, B> {
     }
 }
 
+/// Whether two codes are of the same row, the rotated `value`, but for rounding: each CPU sums in an order of its own,
+/// which may turn a bit whose element is next to nothing, and all of them where the row is the centre.
+fn same_code(a: (&[u8], Factors), b: (&[u8], Factors), value: &[f32]) -> bool {
+    let norm = kernels().inner_product_f32(value, value).sqrt();
+    let near =
+        |a: f32, b: f32, unit: f32| a == b || (a - b).abs() <= ROUNDING * (a.abs() + b.abs()).max(unit);
+    let same_factors = near(a.1.add, b.1.add, norm * norm) && near(a.1.scale, b.1.scale, norm);
+    let turned: u32 = a.0.iter().zip(b.0).map(|(a, b)| (a ^ b).count_ones()).sum();
+    // of several bits an element all may turn
+    let planes = (a.0.len() * 8 / value.len().max(1)).max(1);
+    same_factors
+        && (turned as usize <= planes * (1 + value.len() / TURNED) || b.1.scale.abs() <= ROUNDING * norm)
+}
+
+/// What rounding may make of a factor, relatively.
+const ROUNDING: f32 = 1e-3;
+/// One element in so many may be next to nothing.
+const TURNED: usize = 32;
+
 /// Notes a block that something leads to; false, and told, when there is none or it was come by before.
 fn note(block: u32, tally: &mut Tally) -> bool {
     if block >= tally.blocks {
@@ -228,7 +376,7 @@ fn note(block: u32, tally: &mut Tally) -> bool {
 /// Whether a page's header is one.
 fn sound(bytes: &[u8], block: u32, tally: &mut Tally) -> bool {
     let mut good = true;
-    verify::page(bytes, PAGE_ID, true, |damage| {
+    verify::page(bytes, PAGE_ID, false, |damage| {
         good = false;
         tally.violation(block, damage.offset, damage.what);
     });
@@ -261,6 +409,10 @@ fn code_page(
     if !(page.front.norm.is_finite() && page.front.norm >= 0.0) {
         tally.violation(block, 0, "norm of the centre is none");
     }
+    let dead = page.len() - page.live();
+    if usize::from(page.front.dead) != dead.min(255) {
+        tally.violation(block, 0, format!("page tells {} dead entries, {dead} are there", page.front.dead));
+    }
     for (number, codes) in page.blocks().enumerate() {
         for at in (0..codes.len).filter(|at| codes.live >> at & 1 == 1) {
             let slot = (number * index.geometry.block_entries + at) as u16 + 1;
@@ -271,7 +423,7 @@ fn code_page(
                 continue;
             };
             if !row.is_valid() {
-                tally.violation(block, slot, "entry without a row");
+                tally.violation(block, slot, NO_ROW);
                 continue;
             }
             if add.is_nan() || !scale.is_finite() {

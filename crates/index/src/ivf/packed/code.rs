@@ -20,9 +20,9 @@ pub struct Factors {
     pub scale: f32,
 }
 
-/// Makes the code of a rotated value in the list of a rotated centre.
-pub fn encode(estimate: Estimate, value: &[f32], centre: &[f32], code: &mut [u8]) -> Factors {
-    let factors = rabitq::encode(kernels(), Bits::ONE, estimate.measure(), value, centre, code);
+/// Makes the code of a rotated value around a rotated centre.
+pub fn encode(bits: Bits, estimate: Estimate, value: &[f32], centre: &[f32], code: &mut [u8]) -> Factors {
+    let factors = rabitq::encode(kernels(), bits, estimate.measure(), value, centre, code);
     let (add, scale) = (factors.add, factors.scale);
     // a residual that has no code, or numbers that no float says
     if scale == 0.0 && factors.deviation > 0.0 || !add.is_finite() || !scale.is_finite() {
@@ -104,7 +104,7 @@ impl<S: CodedSpace> EntryCoder for Coder<S> {
         let centre = self.centres.get(start..start + padded).ok_or(missing)?;
         let (factors, code) = rest.split_at_mut_checked(8).ok_or(missing)?;
         let code = code.get_mut(..geometry.code).ok_or(missing)?;
-        let Factors { add, scale } = encode(self.index.estimate, rotated, centre, code);
+        let Factors { add, scale } = encode(Bits::ONE, self.index.estimate, rotated, centre, code);
         factors[..4].copy_from_slice(&add.to_ne_bytes());
         factors[4..].copy_from_slice(&scale.to_ne_bytes());
         Ok(())

@@ -8,12 +8,14 @@
 //! A bound is wrong now and then. A row that should have been in a window before comes when all others were given out:
 //! rows leave in the order of their distances, but for the last few of a scan that is read to its end.
 
-use std::collections::BinaryHeap;
+use core::cmp::Ordering;
+use std::collections::{BinaryHeap, HashSet};
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, Unaligned};
 
 use super::layout::{BLOCK, Block};
-use super::query::{Bounds, Query};
+use super::query::{Bounds, Query, bits_of};
+use crate::filter::Program;
 use crate::ivf::candidates::Candidates;
 use crate::storage::page::Tid;
 use crate::work::memory::{OutOfMemory, append, push};
@@ -98,20 +100,8 @@ impl Far {
 /// The bits of numbers that are not at or above the limit: those that are no numbers, too.
 #[inline]
 fn below(numbers: &[f32; BLOCK], limit: f32) -> u32 {
-    let mut bytes = [0u8; BLOCK];
-    for (byte, &number) in bytes.iter_mut().zip(numbers) {
-        *byte = u8::from(!matches!(
-            number.partial_cmp(&limit),
-            Some(core::cmp::Ordering::Greater | core::cmp::Ordering::Equal)
-        ));
-    }
-    let mut bits = 0;
-    for (at, chunk) in bytes.as_chunks::<8>().0.iter().enumerate() {
-        // gathers the lowest bits of eight bytes in the highest byte
-        let gathered = u64::from_le_bytes(*chunk).wrapping_mul(0x0102_0408_1020_4080) >> 56;
-        bits |= (gathered as u32) << (8 * at);
-    }
-    bits
+    let above = |number: f32| matches!(number.partial_cmp(&limit), Some(Ordering::Greater | Ordering::Equal));
+    bits_of(numbers, |number| !above(number))
 }
 
 /// A row with its exact distance.
@@ -143,11 +133,30 @@ impl Ord for Exact {
     }
 }
 
+/// Rows that were looked at under conditions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// all of them, dead ones included
+    pub seen: u64,
+    /// those that live and meet the conditions
+    pub matching: u64,
+}
+
 /// What a scan has found, and its query.
 #[derive(Debug, Default)]
 pub struct Found {
     /// the query
     pub query: Query,
+    /// conditions on filter columns
+    pub filter: Program,
+    /// rows that were looked at under conditions, and those that met them
+    pub counts: Counts,
+    /// rows that were found and had no value when that was wanted
+    pub gone: u64,
+    /// whether there are lists that were not looked at, and may yet be: rows that come late wait for them, too
+    pub open: bool,
+    /// the rows given out, when rows of a list may have been found twice
+    once: Option<HashSet<u64>>,
     near: Candidates<Candidate>,
     far: Far,
     /// the least bound of those
@@ -180,7 +189,38 @@ impl Found {
         self.beyond.clear();
         self.ready.clear();
         self.late.clear();
+        (self.counts, self.gone, self.open, self.once) = (Counts::default(), 0, false, None);
         (self.far_least, self.last, self.size) = (f32::INFINITY, f64::NEG_INFINITY, 0);
+    }
+
+    /// Says that rows of more lists will be added although some were given out.
+    pub fn reopen(&mut self) {
+        self.near.reopen();
+    }
+
+    /// Says that the rows of a list that were added since `counts` were counted will be added again: from now on each
+    /// row is given out once. None of them was given out before.
+    pub fn begin_again(&mut self, counts: Counts) {
+        self.counts = counts;
+        self.once.get_or_insert_default();
+    }
+
+    /// Whether a row is given out for the first time, as far as that matters.
+    fn is_first(&mut self, row: Tid) -> Result<bool, OutOfMemory> {
+        let Some(once) = &mut self.once else { return Ok(true) };
+        once.try_reserve(1)?;
+        Ok(once.insert(row.packed()))
+    }
+
+    /// Whether rows of the window are left.
+    #[inline]
+    pub fn is_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// Rows of the next window.
+    pub fn next_size(&self) -> usize {
+        if self.size == 0 { FIRST_WINDOW } else { (2 * self.size).min(LAST_WINDOW) }
     }
 
     /// Adds the living entries of a block whose distances have `bounds`.
@@ -259,8 +299,16 @@ impl Found {
     }
 
     /// The next row of [`Self::add_unordered`].
-    pub fn next_unordered(&mut self, runs: &mut dyn Runs) -> Option<Tid> {
-        self.near.pop(runs).map(|candidate| candidate.row)
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn next_unordered(&mut self, runs: &mut dyn Runs) -> Result<Option<Tid>, OutOfMemory> {
+        while let Some(candidate) = self.near.pop(runs) {
+            if self.is_first(candidate.row)? {
+                return Ok(Some(candidate.row));
+            }
+        }
+        Ok(None)
     }
 
     /// Writes a run when what is here takes more than `memory` bytes.
@@ -299,7 +347,7 @@ impl Found {
     /// # Errors
     /// No memory.
     pub fn begin_window(&mut self) -> Result<(), OutOfMemory> {
-        self.size = if self.size == 0 { FIRST_WINDOW } else { (2 * self.size).min(LAST_WINDOW) };
+        self.size = self.next_size();
         self.window.try_reserve(self.size)?;
         self.ready.try_reserve(self.size)?;
         let mut beyond = core::mem::take(&mut self.beyond);
@@ -347,6 +395,9 @@ impl Found {
     /// # Errors
     /// No memory.
     pub fn add_exact(&mut self, candidate: &Candidate, distance: f64) -> Result<(), OutOfMemory> {
+        if !self.is_first(candidate.row)? {
+            return Ok(());
+        }
         let exact = Exact { distance, row: candidate.row, start: u32::from_ne_bytes(candidate.start) };
         if self.window.len() < self.size {
             self.window.push(exact);
@@ -362,7 +413,8 @@ impl Found {
         push(&mut self.beyond, out)
     }
 
-    /// Ends the window: its rows are ready. False when there are none yet, and another window has to begin.
+    /// Ends the window: its rows are ready, none when there are none in the lists looked at so far. False when there
+    /// are none yet, and another window has to begin.
     ///
     /// # Errors
     /// No memory.
@@ -376,6 +428,13 @@ impl Found {
         }
         if let Some(last) = self.ready.first() {
             self.last = last.distance;
+            return Ok(true);
+        }
+        if self.open
+            && self.beyond.is_empty()
+            && self.far.blocks.is_empty()
+            && self.near.least(runs).is_none()
+        {
             return Ok(true);
         }
         let more = !self.beyond.is_empty() || !self.far.blocks.is_empty() || self.near.least(runs).is_some();

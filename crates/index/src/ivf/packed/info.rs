@@ -2,6 +2,7 @@
 //! then of no single moment, each page's of its own.
 
 use super::Index;
+use super::centre_codes::Plan;
 use super::layout::{CodePage, Head, PageKind, front, heads, heads_per_page, next_of};
 use super::meta::VERSION;
 use super::read::HEAD_BLOCK;
@@ -22,7 +23,8 @@ pub fn gather<B: BlockStore>(blocks: &mut B, index: &Index) -> Result<Info, B::E
         version: VERSION,
         dimensions: geometry.dims as u32,
         lists: index.lists,
-        probes: Some(index.probes).filter(|&probes| probes > 0),
+        probes: index.probes.known(),
+        rerank: Some(index.rerank()),
         rows: 0,
         free_bytes: 0,
         pages: Pages { meta: 1, ..Pages::default() },
@@ -33,9 +35,11 @@ pub fn gather<B: BlockStore>(blocks: &mut B, index: &Index) -> Result<Info, B::E
     for block in HEAD_BLOCK..HEAD_BLOCK + index.lists.div_ceil(per_page) {
         blocks.read(block, |bytes| Ok(append(&mut starts, heads(bytes)?)?))?;
     }
-    // heads and centres
-    let centres = (u64::from(index.lists) * geometry.record as u64).div_ceil(geometry.space() as u64);
-    info.pages.lists = index.lists.div_ceil(per_page) + centres as u32;
+    // heads, centres, and codes of these
+    let (middles, code_pages) = Plan::of(index).map_or((0, 0), |plan| (plan.groups(), plan.pages()));
+    let centres = (u64::from(index.lists.saturating_add(middles)) * geometry.record as u64)
+        .div_ceil(geometry.space() as u64);
+    info.pages.lists = index.lists.div_ceil(per_page) + centres as u32 + code_pages;
     let mut sizes: Vec<u64> = Vec::new();
     for head in &starts {
         let (mut next, mut rows) = (head.start, 0);

@@ -4,6 +4,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::Index;
 use super::layout::{Geometry, PAGE_ID};
+use super::probes::Probes;
+use crate::filter::KEY_SIZE;
 use crate::ivf::lists::MAX_LISTS;
 use crate::quant::space::Estimate;
 use crate::space::ValueKind;
@@ -13,7 +15,7 @@ use crate::storage::page::{Damage, Page, PageMut};
 /// the index is not valid.
 pub const MAGIC: u32 = 0xA9F1_A75E;
 /// The format described here.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 3;
 
 /// The meta page's struct.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -31,19 +33,25 @@ pub struct MetaPage {
     pub kind: u8,
     /// what is estimated: 0 Euclidean distances, 1 inner products, 2 cosines
     pub estimate: u8,
-    /// where exact distances come from: 0 the values in the index
+    /// where exact distances come from: 0 the values in the index, 1 those of the table
     pub rerank: u8,
-    unused: u8,
+    /// filter columns
+    pub columns: u8,
     /// the first block of centres
     pub centres: u32,
     /// of the rotation
     pub seed: u64,
     /// lists that a search looks at when nobody says how many; 0 when nobody has found out
     pub probes: u32,
-    reserved: u32,
+    /// of an index with filter columns, the logarithms of these for more rows
+    pub more_probes: [u8; 4],
+    /// the first block of codes of centres; 0 where there are none
+    pub centre_codes: u32,
+    /// 0
+    pub reserved: u32,
 }
 
-const _: () = assert!(size_of::<MetaPage>() == 40);
+const _: () = assert!(size_of::<MetaPage>() == 48);
 
 const KINDS: [ValueKind; 2] = [ValueKind::Vector, ValueKind::Halfvec];
 const ESTIMATES: [Estimate; 3] = [Estimate::L2, Estimate::InnerProduct, Estimate::Cosine];
@@ -62,18 +70,20 @@ impl MetaPage {
             lists,
             kind: number_of(&KINDS, &index.kind),
             estimate: number_of(&ESTIMATES, &index.estimate),
-            rerank: 0,
-            unused: 0,
+            rerank: u8::from(!index.geometry.own_values),
+            columns: (index.geometry.filter_size / KEY_SIZE) as u8,
             centres,
             seed: index.seed,
             probes: 0,
+            more_probes: [0; 4],
+            centre_codes: index.centre_codes,
             reserved: 0,
         }
     }
 
     /// The same with another number of probes.
-    pub fn with_probes(self, probes: u32) -> Self {
-        MetaPage { probes, ..self }
+    pub fn with_probes(self, probes: Probes) -> Self {
+        MetaPage { probes: probes.first, more_probes: probes.more, ..self }
     }
 
     /// Whether the bytes of block 0 are the meta page of such an index, sound or not.
@@ -103,16 +113,19 @@ impl MetaPage {
         let invalid = Damage::at(0, "invalid meta page");
         let kind = *KINDS.get(usize::from(self.kind)).ok_or(invalid)?;
         let estimate = *ESTIMATES.get(usize::from(self.estimate)).ok_or(invalid)?;
-        let geometry = Geometry::new(kind, self.dimensions as usize, page_size).ok_or(invalid)?;
-        let known = self.rerank == 0 && self.centres > 0;
+        let filter_size = usize::from(self.columns) * KEY_SIZE;
+        let (dims, own_values) = (self.dimensions as usize, self.rerank == 0);
+        let geometry = Geometry::of(kind, dims, page_size, filter_size, own_values).ok_or(invalid)?;
+        let known = self.rerank <= 1 && self.centres > 0;
         let index = Index {
             kind,
             estimate,
             geometry,
             seed: self.seed,
             centres: self.centres,
+            centre_codes: self.centre_codes,
             lists: self.lists,
-            probes: self.probes,
+            probes: Probes { first: self.probes, more: self.more_probes },
         };
         if known { Ok(index) } else { Err(invalid) }
     }

@@ -6,34 +6,42 @@
 //! | [`layout`] | pages, byte by byte |
 //! | [`meta`] | the meta page |
 //! | [`code`] | codes of rows, when built and when inserted |
+//! | `centre_codes` | codes of centres, by which the nearest lists are found |
+//! | [`probes`] | how many lists hold the nearest rows |
 //! | [`query`] | what codes say of distances from a query |
 //! | [`found`] | candidates by their bounds, rows by their exact distances |
-//! | `stream` | records that pages cut |
+//! | `stream`, `room` | records that pages cut; where there is room |
 //! | `read`, `write`, `vacuum`, `bulk_write`, `census` | the traits of [`lists`](super::lists) |
 //! | [`info`] | what an index consists of |
 //! | [`tune`] | how many lists a search should look at |
 
 mod bulk_write;
 mod census;
+mod centre_codes;
 pub mod code;
 pub mod found;
 pub mod info;
 pub mod layout;
 pub mod meta;
+pub mod probes;
 pub mod query;
 mod read;
+mod room;
 mod stream;
 pub mod tune;
 mod vacuum;
 mod write;
 
 #[cfg(test)]
+mod filter_tests;
+#[cfg(test)]
 mod tests;
 
 use half::f16;
 
 use self::layout::{Geometry, Head};
-use super::lists::EntryForm;
+use self::probes::Probes;
+use super::lists::{EntryForm, ListPlace};
 use crate::quant::rotation::Rotation;
 use crate::quant::space::Estimate;
 use crate::space::{ValueBuf, ValueKind, varlena_header};
@@ -53,10 +61,13 @@ pub struct Index {
     pub seed: u64,
     /// the first block of centres
     pub centres: u32,
+    /// the first block of codes of centres; 0 where there are none. Of an index that is to be built, any other number
+    /// asks for them even if they do not pay
+    pub centre_codes: u32,
     /// number of lists
     pub lists: u32,
-    /// lists that a search looks at when nobody says how many; 0 when nobody has found out
-    pub probes: u32,
+    /// lists that a search looks at when nobody says how many
+    pub probes: Probes,
 }
 
 impl Index {
@@ -68,17 +79,53 @@ impl Index {
         page_size: usize,
         seed: u64,
     ) -> Option<Self> {
-        let geometry = Geometry::new(kind, dims, page_size)?;
-        let coded = estimate != Estimate::Exact;
-        coded.then_some(Index { kind, estimate, geometry, seed, centres: 0, lists: 0, probes: 0 })
+        Self::with_keys(kind, estimate, dims, page_size, seed, 0)
     }
 
-    /// The form in which a build keeps a row: its record, its factors, its code.
+    /// The same with `filter_size` bytes of filter keys for each row; none of more columns than there can be, either.
+    pub fn with_keys(
+        kind: ValueKind,
+        estimate: Estimate,
+        dims: usize,
+        page_size: usize,
+        seed: u64,
+        filter_size: usize,
+    ) -> Option<Self> {
+        let geometry = Geometry::of(kind, dims, page_size, filter_size, true)?;
+        let coded = estimate != Estimate::Exact;
+        let probes = Probes::default();
+        coded.then_some(Index {
+            kind,
+            estimate,
+            geometry,
+            seed,
+            centres: 0,
+            centre_codes: 0,
+            lists: 0,
+            probes,
+        })
+    }
+
+    /// The same without values: exact distances come from the table. None where pages are too small.
+    pub fn without_values(self) -> Option<Self> {
+        let Geometry { dims, page_size, filter_size, .. } = self.geometry;
+        let geometry = Geometry::of(self.kind, dims, page_size, filter_size, false)?;
+        Some(Index { geometry, ..self })
+    }
+
+    /// Where exact distances come from, as the storage parameter says it.
+    pub const fn rerank(&self) -> &'static str {
+        if self.geometry.own_values { "own" } else { "heap" }
+    }
+
+    /// The form in which a build keeps a row: its record, its factors, its code, its filter keys.
     pub fn entry_form(&self) -> EntryForm {
         let geometry = &self.geometry;
+        let keys_at = geometry.record + 8 + geometry.code;
         EntryForm {
-            size: (geometry.record + 8 + geometry.code).next_multiple_of(8),
+            size: (keys_at + geometry.filter_size).next_multiple_of(8),
             elements_at: layout::RECORD_HEAD + 8,
+            keys_at,
             write: write_record,
         }
     }
@@ -87,7 +134,9 @@ impl Index {
     pub fn code_share(&self) -> f64 {
         let geometry = &self.geometry;
         let entry = geometry.block_size as f64 / geometry.block_entries.max(1) as f64;
-        entry / (entry + geometry.record as f64)
+        let entry = entry + geometry.filter_size as f64;
+        let value = if geometry.own_values { geometry.record as f64 } else { 0.0 };
+        entry / (entry + value)
     }
 
     /// Bytes of an element.
@@ -115,10 +164,15 @@ pub struct Memory {
     rotated: Vec<f32>,
     centre: Vec<f32>,
     code: Vec<u8>,
+    /// the code that an entry has
+    stored: Vec<u8>,
     /// a value or a record, put together
     whole: ValueBuf,
     heads: Vec<Head>,
+    /// the head of a list that an insert has just read
+    head: Option<(ListPlace, Head)>,
     vacuum: vacuum::Room,
+    centre_codes: centre_codes::Found,
 }
 
 impl Memory {

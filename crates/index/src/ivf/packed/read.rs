@@ -1,22 +1,30 @@
 //! Reading: heads, centres, codes of a list, values.
 
+use core::ops::Range;
+
 use zerocopy::FromBytes;
 
 use super::layout::{
-    ANOTHER_KIND, ANOTHER_LIST, CodePage, Head, PageKind, RECORD_HEAD, START, front, heads, heads_per_page,
-    record_at,
+    ANOTHER_KIND, ANOTHER_LIST, CodePage, Head, MAX_BLOCKS, PageKind, RECORD_HEAD, START, front, heads,
+    heads_per_page, put, record_at,
 };
-use super::query::Bounds;
+use super::probes::Total;
+use super::query::{Bounds, DEVIATIONS};
 use super::stream::{NO_VALUE, read_record};
 use super::{Index, Lists, found::Candidate};
-use crate::ivf::lists::{BAD_VALUE, Collector, ListPlace, Listed, ReadLists, Unpack};
+use crate::ivf::centre_cache::Centres;
+use crate::ivf::lists::{BAD_VALUE, Collector, ListPlace, Listed, ReadLists, TableValues, Unpack};
 use crate::quant::space::CodedSpace;
 use crate::space::ValueBuf;
 use crate::storage::blocks::BlockStore;
 use crate::storage::chains::Chain;
-use crate::storage::page::{Damage, Tid};
+use crate::storage::page::{Damage, INVALID_BLOCK, Tid};
 use crate::work::memory::append;
 
+/// Of a row whose value in the table cannot be the one that was indexed.
+const BAD_ROW: &str = "row of the table has a value of another kind than the index";
+/// Of an entry that belongs to no row.
+pub const NO_ROW: &str = "entry without a row";
 /// The first list page.
 pub const HEAD_BLOCK: u32 = 1;
 /// How many values ahead of the one being looked at memory is asked for.
@@ -64,7 +72,7 @@ impl<B: BlockStore> Lists<'_, B> {
             let geometry = &self.index.geometry;
             let (found, next) = self.blocks.read(block, |bytes| {
                 let Ok(page) = CodePage::new(geometry, bytes) else {
-                    return Ok((false, crate::storage::page::INVALID_BLOCK));
+                    return Ok((false, INVALID_BLOCK));
                 };
                 let is_it = |block: super::layout::Block<'_>| {
                     let mut at = 0..block.len;
@@ -84,15 +92,27 @@ impl<B: BlockStore> Lists<'_, B> {
         Ok(false)
     }
 
-    /// The exact distance of a row; none when a vacuum has taken it away.
+    /// The exact distance of a row; none when a vacuum has taken it away, or when the table has it and shows none.
     #[inline]
     fn exact<S: CodedSpace>(
         &mut self,
         space: S,
         query: S::View<'_>,
         candidate: &Candidate,
+        table: &mut dyn TableValues,
     ) -> Result<Option<f64>, B::Error> {
         let geometry = &self.index.geometry;
+        if !geometry.own_values {
+            let start = u32::from_ne_bytes(candidate.start);
+            // a read of the block behind the last one that there can be would make the table longer
+            if !candidate.row.is_valid() || candidate.row.block() == INVALID_BLOCK {
+                return Err(Damage::at(0, NO_ROW).on(start).into());
+            }
+            let whole = &mut self.memory.whole;
+            let there = table.value(candidate.row, whole).map_err(|memory| Damage::from(memory).on(start))?;
+            let distance = there.then(|| space.view(whole.bytes()).map(|value| space.exact(value, query)));
+            return Ok(distance.transpose().map_err(|_| Damage::at(0, BAD_ROW).on(start))?);
+        }
         let (place, size) = (candidate.place, geometry.value_size);
         let mut found = None;
         if let Some(at) = record_at(place) {
@@ -146,12 +166,21 @@ impl<B: BlockStore> Lists<'_, B> {
             while let Some(candidate) = rows.wanted(memory, found.services.runs).map_err(short)? {
                 if let Some(ahead) = rows.ahead(PREFETCH_DISTANCE_VALUES) {
                     let (place, size) = (ahead.place, self.index.geometry.record);
-                    self.blocks.prefetch_bytes(place.block(), usize::from(place.offset()) * 8, size);
+                    match self.index.geometry.own_values {
+                        true => {
+                            self.blocks.prefetch_bytes(place.block(), usize::from(place.offset()) * 8, size);
+                        }
+                        false => found.services.table.prefetch(ahead.row),
+                    }
                 }
-                if let Some(distance) = self.exact(space, query, &candidate)? {
-                    rows.add_exact(&candidate, distance).map_err(short)?;
+                match self.exact(space, query, &candidate, found.services.table)? {
+                    Some(distance) => rows.add_exact(&candidate, distance).map_err(short)?,
+                    None => rows.gone += 1,
                 }
+                // where the table shows few rows, all of them may be asked for
+                self.blocks.pause()?;
             }
+            found.services.table.pause();
             if rows.end_window(found.services.runs).map_err(short)? {
                 return Ok(());
             }
@@ -181,6 +210,52 @@ pub fn read_centre<B: BlockStore, R>(
     Ok(found.flatten().ok_or(Damage::at(0, "no centre").on(place.0))?)
 }
 
+/// Shows centres, whole varlenas, until `look` returns false; returns whether it did not. `whole` is room for one that
+/// is cut.
+///
+/// # Errors
+/// A damaged block, or what `look` says.
+pub(super) fn each_centre<B: BlockStore>(
+    blocks: &mut B,
+    index: &Index,
+    whole: &mut ValueBuf,
+    numbers: Range<u32>,
+    look: &mut impl FnMut(u32, &[u8]) -> Result<bool, Damage>,
+) -> Result<bool, B::Error> {
+    let geometry = &index.geometry;
+    let (record, space, end) = (geometry.record, geometry.space(), numbers.end);
+    let (mut number, mut more) = (numbers.start, true);
+    let mut show = |number: u32, record: &[u8]| -> Result<bool, Damage> {
+        let centre = record.get(RECORD_HEAD..RECORD_HEAD + geometry.value_size);
+        look(number, centre.ok_or(ANOTHER_KIND)?)
+    };
+    while more && number < end {
+        let (block, at) = centre_place(index.centres, number, record, space);
+        if at + record <= space {
+            blocks.read(block, |bytes| {
+                let front = front(bytes, PageKind::Centres)?;
+                let mut at = at;
+                while more && number < end && at + record <= usize::from(front.used) {
+                    let bytes = bytes.get(START + at..START + at + record).ok_or(ANOTHER_KIND)?;
+                    more = show(number, bytes)?;
+                    (number, at) = (number + 1, at + record);
+                }
+                if more && number < end && at + record <= space {
+                    return Err(Damage::at(0, "centres are missing"));
+                }
+                Ok(())
+            })?;
+        } else {
+            let kind = PageKind::Centres;
+            let shown = read_record(blocks, geometry, kind, (block, at), whole, |bytes| show(number, bytes))?;
+            let shown = shown.ok_or(Damage::at(0, "centres are missing").on(block))?;
+            more = shown.map_err(|damage| damage.on(block))?;
+            number += 1;
+        }
+    }
+    Ok(more)
+}
+
 /// Block and byte of a centre.
 pub fn centre_place(first: u32, number: u32, record: usize, space: usize) -> (u32, usize) {
     let at = u64::from(number) * record as u64;
@@ -198,8 +273,9 @@ impl<B: BlockStore> ReadLists for Lists<'_, B> {
         let index = self.index;
         let (geometry, count) = (&index.geometry, index.lists);
         let per_page = heads_per_page(geometry.page_size) as u32;
-        let (record, space) = (geometry.record, geometry.space());
         let mut number = 0u32;
+        // that of another index's list, perhaps
+        self.memory.head = None;
         while number < count {
             let block = HEAD_BLOCK + number / per_page;
             let found = &mut self.memory.heads;
@@ -212,50 +288,43 @@ impl<B: BlockStore> ReadLists for Lists<'_, B> {
                     .on(block)
                     .into());
             }
-            while number < end {
-                let (at_block, at) = centre_place(index.centres, number, record, space);
-                let mut more = true;
-                let mut show = |number: u32, record: &[u8]| -> Result<bool, Damage> {
-                    let head = found.get((number - first) as usize).ok_or(ANOTHER_KIND)?;
-                    let centre = record.get(RECORD_HEAD..RECORD_HEAD + geometry.value_size);
-                    let place = list_place(number, head.start, geometry.page_size);
-                    look(Listed { place, tail: head.insert, centre: centre.ok_or(ANOTHER_KIND)? })
-                };
-                if at + record <= space {
-                    self.blocks.read(at_block, |bytes| {
-                        let front = front(bytes, PageKind::Centres)?;
-                        let mut at = at;
-                        while more && number < end && at + record <= usize::from(front.used) {
-                            let bytes = bytes.get(START + at..START + at + record).ok_or(ANOTHER_KIND)?;
-                            more = show(number, bytes)?;
-                            (number, at) = (number + 1, at + record);
-                        }
-                        if more && number < end && at + record <= space {
-                            return Err(Damage::at(0, "centres are missing"));
-                        }
-                        Ok(())
-                    })?;
-                } else {
-                    let whole = &mut self.memory.whole;
-                    let place = (at_block, at);
-                    let shown =
-                        read_record(self.blocks, geometry, PageKind::Centres, place, whole, |bytes| {
-                            show(number, bytes)
-                        })?;
-                    let shown = shown.ok_or(Damage::at(0, "centres are missing").on(at_block))?;
-                    more = shown.map_err(|damage| damage.on(at_block))?;
-                    number += 1;
-                }
-                if !more {
-                    return Ok(());
-                }
+            let super::Memory { heads: found, whole, .. } = &mut *self.memory;
+            let more = each_centre(self.blocks, &index, whole, number..end, &mut |number, centre| {
+                let head = found.get((number - first) as usize).ok_or(ANOTHER_KIND)?;
+                let place = list_place(number, head.start, geometry.page_size);
+                look(Listed { place, tail: head.insert, centre })
+            })?;
+            if !more {
+                return Ok(());
             }
+            number = end;
         }
         Ok(())
     }
 
     fn tail(&mut self, list: ListPlace) -> Result<Option<u32>, B::Error> {
-        Ok(self.head(list)?.map(|head| head.insert))
+        let head = self.head(list)?;
+        self.memory.head = head.map(|head| (list, head));
+        Ok(head.map(|head| head.insert))
+    }
+
+    fn enough_lists(&self, probes: usize, rows: f64, all: Total) -> usize {
+        self.index.probes.for_rows(probes, rows, all)
+    }
+
+    fn finds_lists(&self) -> bool {
+        self.index.centre_codes > 0
+    }
+
+    fn nearest_lists<S: CodedSpace>(
+        &mut self,
+        space: S,
+        value: S::View<'_>,
+        count: usize,
+        centres: &Centres,
+        to: (&mut Vec<u64>, &mut Vec<ListPlace>),
+    ) -> Result<bool, B::Error> {
+        self.nearest_by_codes(space, value, count, centres, to)
     }
 
     fn prefetch_list(&mut self, list: ListPlace) {
@@ -293,8 +362,15 @@ impl<B: BlockStore> ReadLists for Lists<'_, B> {
                     Ok(_) => return Ok(Step::Lost(ANOTHER_LIST)),
                     Err(damage) => return Ok(Step::Lost(damage)),
                 };
+                let which = if rows.filter.is_empty() {
+                    [u32::MAX; MAX_BLOCKS]
+                } else {
+                    rows.counts.seen += page.len() as u64;
+                    page.select(&rows.filter)
+                };
                 if query.is_none() {
-                    for block in page.blocks() {
+                    for block in page.selected(&which) {
+                        rows.counts.matching += u64::from(block.live.count_ones());
                         for at in (0..block.len).filter(|at| block.live >> at & 1 == 1) {
                             let (Some(&row), Some(&place)) = (block.rows.get(at), block.places.get(at))
                             else {
@@ -305,9 +381,10 @@ impl<B: BlockStore> ReadLists for Lists<'_, B> {
                     }
                     return Ok(Step::Next(page.next(), page.front.epoch));
                 }
-                let base = rows.query.base(index.estimate, distance, page.front.norm);
+                let base = rows.query.base(index.estimate, distance, page.front.norm, DEVIATIONS);
                 let mut bounds = Bounds::default();
-                for block in page.blocks() {
+                for block in page.selected(&which) {
+                    rows.counts.matching += u64::from(block.live.count_ones());
                     rows.query.bounds(geometry, &base, &block, &mut bounds);
                     rows.add(&block, &bounds, start, runs)?;
                 }
@@ -345,7 +422,10 @@ impl<B: BlockStore> ReadLists for Lists<'_, B> {
         query: Option<S::View<'_>>,
         found: &mut Collector<'_, '_>,
     ) -> Result<Option<Tid>, B::Error> {
-        let Some(query) = query else { return Ok(found.packed.next_unordered(found.services.runs)) };
+        let Some(query) = query else {
+            let row = found.packed.next_unordered(found.services.runs);
+            return Ok(row.map_err(|memory| Damage::from(memory).on(self.index.centres))?);
+        };
         Ok(self.next_with_list(space, query, found)?.map(|(row, _)| row))
     }
 
@@ -357,11 +437,33 @@ impl<B: BlockStore> ReadLists for Lists<'_, B> {
         look: impl FnOnce(&[u8]) -> R,
     ) -> Result<Option<R>, B::Error> {
         let geometry = &self.index.geometry;
-        let Some(at) = record_at(entry) else { return Ok(None) };
-        let (place, size) = ((entry.block(), at), geometry.value_size);
-        let found = read_record(self.blocks, geometry, PageKind::Values, place, unpacked, |record| {
-            record.get(RECORD_HEAD..RECORD_HEAD + size).map(look)
+        if !geometry.own_values {
+            return Ok(None);
+        }
+        let super::Memory { code: keys, whole, .. } = &mut *self.memory;
+        let (block, slot) = (entry.block(), usize::from(entry.offset().saturating_sub(1)));
+        let place = self.blocks.read(block, |bytes| {
+            let page = CodePage::new(geometry, bytes)?;
+            let n = geometry.block_entries.max(1);
+            let Some(block) = page.blocks().nth(slot / n) else { return Ok(None) };
+            keys.clear();
+            append(keys, block.keys_of(slot % n))?;
+            Ok(block.places.get(slot % n).copied())
         })?;
-        Ok(found.flatten())
+        let Some((place, at)) = place.and_then(|place| Some((place, record_at(place)?))) else {
+            return Ok(None);
+        };
+        let (start, size) = ((place.block(), at), geometry.value_size);
+        let found = read_record(self.blocks, geometry, PageKind::Values, start, whole, |record| {
+            let Some(value) = record.get(RECORD_HEAD..RECORD_HEAD + size) else { return Ok(None) };
+            if keys.is_empty() {
+                return Ok(Some(look(value)));
+            }
+            let item = unpacked.try_reset(size + keys.len())?;
+            put(item, 0, value);
+            put(item, size, keys);
+            Ok::<_, Damage>(Some(look(item)))
+        })?;
+        Ok(found.transpose().map_err(|damage| damage.on(block))?.flatten())
     }
 }

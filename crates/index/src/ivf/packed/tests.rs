@@ -1,3 +1,6 @@
+mod centres;
+mod table;
+
 use std::collections::BTreeSet;
 
 use half::f16;
@@ -5,6 +8,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 use super::*;
+use crate::ivf::lists::NoTable;
 use crate::ivf::load::Element;
 use crate::ivf::packed::layout::{CodePage, PAGE_ID, PageKind, page_kind};
 use crate::ivf::scan::ScanSettings;
@@ -236,7 +240,8 @@ fn candidates_beyond_the_memory_come_from_runs() {
     let index = opened(&mut blocks).unwrap();
     let (mut scan, mut memory, mut runs, mut unpack) =
         (crate::ivf::scan::Scan::default(), Memory::default(), Kept::default(), Nothing);
-    let mut services = crate::ivf::lists::Services { runs: &mut runs, unpack: &mut unpack };
+    let mut services =
+        crate::ivf::lists::Services { runs: &mut runs, unpack: &mut unpack, table: &mut NoTable };
     let mut lists = Lists { blocks: &mut blocks, index, memory: &mut memory };
     let settings = ScanSettings { probes: 2, max_probes: 2, memory: 4000 };
     let mut found = Vec::new();
@@ -399,7 +404,7 @@ fn another_layout_is_no_packed_index() {
     let (middles, rows) = blobs(2, 50, 6, 12);
     let mut blocks = build(l2(6), &middles, &rows, usize::MAX, &mut Nothing);
     let index = opened(&mut blocks).unwrap();
-    assert_eq!((index.lists, index.geometry.dims, index.probes), (2, 6, 0));
+    assert_eq!((index.lists, index.geometry.dims, index.probes.known()), (2, 6, None));
     let old = blocks.read(0, |bytes| Ok(crate::ivf::v1::layout::MetaPage::read(bytes).is_err()));
     assert!(old.unwrap());
     let codes = blocks.read(3, |bytes| Ok(CodePage::new(&index.geometry, bytes).is_ok())).unwrap();
@@ -419,7 +424,8 @@ fn an_index_knows_how_many_lists_to_look_at() {
     let mut blocks = build(space, &middles, &rows, usize::MAX, &mut Nothing);
     let index = opened(&mut blocks).unwrap();
     let (mut memory, mut runs, mut unpack) = (Memory::default(), Nothing, Nothing);
-    let mut services = crate::ivf::lists::Services { runs: &mut runs, unpack: &mut unpack };
+    let mut services =
+        crate::ivf::lists::Services { runs: &mut runs, unpack: &mut unpack, table: &mut NoTable };
     let mut lists = Lists { blocks: &mut blocks, index, memory: &mut memory };
     let told = tune::tune(&mut lists, space, 8 << 20, &mut services, |at, out| {
         *out = value_of(&rows[at * 29]);

@@ -5,18 +5,19 @@ use zerocopy::IntoBytes;
 
 use super::Lists;
 use super::meta::MetaPage;
+use super::probes::{POINTS, Probes};
 use crate::ivf::candidates::Candidates;
 use crate::ivf::centre_cache::Centres;
 use crate::ivf::lists::{Collector, ReadLists, Services};
 use crate::quant::space::CodedSpace;
 use crate::space::ValueBuf;
 use crate::storage::blocks::{BlockStore, PageUpdate};
-use crate::storage::page::{Damage, PageMut};
+use crate::storage::page::{Damage, INVALID_BLOCK, PageMut};
 use crate::work::memory::{OutOfMemory, push};
 use crate::work::ordered::from_order_key;
 
 /// Rows that are searched for, at most: more say nothing that changes a plan.
-pub const QUERIES: usize = 100;
+pub const QUERIES: usize = 250;
 /// Nearest rows of each that count.
 const NEIGHBOURS: usize = 10;
 /// The share of these that a search is to find; a little less comes out, since rows of the index are nearer to their
@@ -39,7 +40,12 @@ pub fn tune<B: BlockStore, S: CodedSpace>(
     let short = |memory| B::Error::from(Damage::from(memory).on(start));
     let mut centres = Centres::default();
     centres.load(lists, space, memory)?;
-    let (mut needed, mut nearest, mut value) = (Vec::new(), Vec::new(), ValueBuf::new());
+    let has_keys = lists.index.geometry.filter_size > 0;
+    let [a, b, c, d] = POINTS;
+    let amounts = [NEIGHBOURS, a, b, c, d];
+    let most = if has_keys { d } else { NEIGHBOURS };
+    let mut needed: [Vec<u32>; 5] = Default::default();
+    let (mut nearest, mut ranks, mut value) = (Vec::new(), Vec::new(), ValueBuf::new());
     let (mut found, mut candidates, mut unpacked) =
         (super::found::Found::default(), Candidates::default(), ValueBuf::new());
     for at in 0..if centres.is_empty() { 0 } else { QUERIES } {
@@ -64,21 +70,30 @@ pub fn tune<B: BlockStore, S: CodedSpace>(
             // nobody else changes an index that is being built
             lists.score_list(place, distance, space, Some(view), &mut collector)?;
         }
+        ranks.clear();
+        for (rank, &key) in nearest.iter().enumerate() {
+            let start = centres.place(key as u32 as usize).map_or(INVALID_BLOCK, |place| place.start_page);
+            push(&mut ranks, (start, rank as u32)).map_err(short)?;
+        }
+        ranks.sort_unstable();
         // the row itself comes first
-        for neighbour in 0..=NEIGHBOURS {
+        for neighbour in 0..=most {
             let Some((_, start)) = lists.next_with_list(space, view, &mut collector)? else { break };
-            let place = |key: &u64| centres.place(*key as u32 as usize);
-            let rank = nearest.iter().position(|key| place(key).is_some_and(|p| p.start_page == start));
-            if neighbour > 0
-                && let Some(rank) = rank
-            {
-                push(&mut needed, rank as u32 + 1).map_err(short)?;
+            let rank = ranks.binary_search_by_key(&start, |(start, _)| *start);
+            let Some((_, rank)) = rank.ok().and_then(|at| ranks.get(at)) else { continue };
+            for (needed, among) in needed.iter_mut().zip(amounts) {
+                if (1..=among.min(most)).contains(&neighbour) {
+                    push(needed, rank + 1).map_err(short)?;
+                }
             }
         }
     }
-    needed.sort_unstable();
-    let at = ((needed.len() as f64 * RECALL).ceil() as usize).saturating_sub(1);
-    let probes = needed.get(at).copied().unwrap_or(0);
+    let [first, more @ ..] = needed.map(|mut needed| {
+        needed.sort_unstable();
+        let at = ((needed.len() as f64 * RECALL).ceil() as usize).saturating_sub(1);
+        needed.get(at).copied().unwrap_or(0)
+    });
+    let probes = Probes::new(first, if has_keys { more } else { [0; 4] });
     found.clear(services.runs);
     let mut change = lists.blocks.update()?;
     let slot = change.open(0)?;
@@ -88,5 +103,5 @@ pub fn tune<B: BlockStore, S: CodedSpace>(
     page.set_contents(meta.with_probes(probes).as_bytes());
     change.commit()?;
     lists.index.probes = probes;
-    Ok(probes)
+    Ok(first)
 }

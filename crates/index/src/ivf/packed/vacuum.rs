@@ -1,22 +1,22 @@
 //! Removing rows: one pass over the codes of a list.
 //!
 //! Of each code page with dead rows, either the live bits are cleared (few are dead) or the page is written anew
-//! without them (many are). Then their values are marked dead, so that inserts may take their places. A page whose
+//! without them (many are), and their values are marked dead, so that inserts may take their places. A page whose
 //! living entries fit on the one before it is emptied into that, leaves the list, and is free.
 
 use super::layout::{
     ANOTHER_LIST, Block, CodeFront, CodePage, Entry, Front, Geometry, Head, PageKind, START, clear_live,
-    code_of, front, init, init_codes, push_entry, put, record_at, set_code_front, set_front, set_head,
-    set_next,
+    code_of, front, init, init_codes, patch_dead, patch_front, patch_head, patch_live, push_entry, record_at,
+    set_code_front, set_next,
 };
 use super::read::list_number;
-use super::write::FREE;
+use super::room::FREE;
 use super::{Index, Lists};
 use crate::ivf::lists::{ListPlace, Met};
 use crate::storage::blocks::{BlockStore, PageUpdate};
 use crate::storage::chains::Chain;
 use crate::storage::page::{Damage, INVALID_BLOCK, Tid};
-use crate::work::memory::{OutOfMemory, push, resize};
+use crate::work::memory::{OutOfMemory, append, push, resize};
 
 /// What a vacuum allocates.
 #[derive(Debug, Default)]
@@ -25,9 +25,10 @@ pub struct Room {
     dead: Vec<u16>,
     /// where their values are, and their rows
     values: Vec<(Tid, Tid)>,
-    /// entries that stay, and their codes
+    /// entries that stay, their codes and their filter keys
     entries: Vec<Entry>,
     codes: Vec<u8>,
+    keys: Vec<u8>,
     code: Vec<u8>,
 }
 
@@ -35,6 +36,22 @@ impl Room {
     fn forget_entries(&mut self) {
         self.entries.clear();
         self.codes.clear();
+        self.keys.clear();
+    }
+
+    /// Notes the values of all dead entries of a page that is to be without them, where they wait with these.
+    fn note_all_dead(&mut self, geometry: &Geometry, page: CodePage<'_>) -> Result<(), OutOfMemory> {
+        if !geometry.pairs() {
+            return Ok(());
+        }
+        for block in page.blocks() {
+            for at in (0..block.len).filter(|at| block.live >> at & 1 == 0) {
+                if let (Some(&row), Some(&place)) = (block.rows.get(at), block.places.get(at)) {
+                    push(&mut self.values, (place, row))?;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn keep_entries(&mut self, geometry: &Geometry, page: CodePage<'_>) -> Result<(), OutOfMemory> {
@@ -44,7 +61,8 @@ impl Room {
                 if let Some(entry) = entry_of(&block, at) {
                     code_of(&block, at, &mut self.code);
                     push(&mut self.entries, entry)?;
-                    crate::work::memory::append(&mut self.codes, &self.code)?;
+                    append(&mut self.codes, &self.code)?;
+                    append(&mut self.keys, block.keys_of(at))?;
                 }
             }
         }
@@ -60,10 +78,14 @@ impl Room {
         next: u32,
     ) -> Result<(), Damage> {
         init_codes(bytes, front.list, front.norm);
-        set_code_front(bytes, CodeFront { entries: 0, ..front });
+        set_code_front(bytes, CodeFront { entries: 0, dead: 0, ..front });
         set_next(bytes, next);
         let codes = self.codes.chunks_exact(geometry.code.max(1));
-        self.entries.iter().zip(codes).try_for_each(|(entry, code)| push_entry(geometry, bytes, entry, code))
+        let size = geometry.filter_size;
+        self.entries.iter().zip(codes).enumerate().try_for_each(|(at, (entry, code))| {
+            let keys = self.keys.get(at * size..(at + 1) * size).unwrap_or_default();
+            push_entry(geometry, bytes, entry, code, keys)
+        })
     }
 }
 
@@ -138,7 +160,8 @@ impl<B: BlockStore> Lists<'_, B> {
         Ok(())
     }
 
-    /// Removes the dead entries of a page. Others are only added behind them since they were found.
+    /// Removes the dead entries of a page. Since they were found others were only added behind them, or in the places
+    /// of such as were dead before.
     fn remove_entries(&mut self, list: u32, block: u32) -> Result<(), B::Error> {
         let index = self.index;
         let geometry = &index.geometry;
@@ -151,13 +174,24 @@ impl<B: BlockStore> Lists<'_, B> {
         }
         let (front, next, len) = (page.front, page.next(), page.len());
         let stay = page.live().saturating_sub(room.dead.len());
-        clear_live(geometry, change.bytes_mut(slot)?, &room.dead);
         // dead entries that cost a block, or a quarter of the page, are worth its being written
         let blocks = |entries: usize| entries.div_ceil(geometry.block_entries.max(1));
-        if blocks(stay) < blocks(len) && (len - stay) * 4 >= len {
+        if blocks(stay) == blocks(len) || (len - stay) * 4 < len {
+            patch_dead(&mut change, slot, front, len - stay)?;
+            if geometry.pairs() {
+                // who takes an entry's place takes that of its value
+                room.values.clear();
+            }
+            patch_live(geometry, &mut change, slot, &room.dead)?;
+        } else {
+            clear_live(geometry, change.bytes_mut(slot)?, &room.dead);
+            if geometry.pairs() {
+                room.values.clear();
+            }
             room.forget_entries();
             let page = CodePage::new(geometry, change.bytes(slot)).map_err(|d| d.on(block))?;
-            room.keep_entries(geometry, page).map_err(|memory| Damage::from(memory).on(block))?;
+            let kept = room.note_all_dead(geometry, page).and_then(|()| room.keep_entries(geometry, page));
+            kept.map_err(|memory| Damage::from(memory).on(block))?;
             room.write(geometry, change.bytes_mut(slot)?, front, next).map_err(|d| d.on(block))?;
         }
         change.commit()
@@ -165,6 +199,9 @@ impl<B: BlockStore> Lists<'_, B> {
 
     /// Marks the values of dead entries dead, page by page.
     fn free_values(&mut self, list: u32) -> Result<(), B::Error> {
+        if !self.index.geometry.own_values {
+            return Ok(());
+        }
         let values = &mut self.memory.vacuum.values;
         values.sort_unstable_by_key(|(place, _)| place.packed());
         for values in values.chunk_by(|a, b| a.0.block() == b.0.block()) {
@@ -176,16 +213,15 @@ impl<B: BlockStore> Lists<'_, B> {
                 return Err(ANOTHER_LIST.on(block).into());
             }
             let used = usize::from(front.used);
-            let bytes = change.bytes_mut(slot)?;
             for (place, row) in values {
                 let Some(at) = record_at(*place).filter(|at| at + size_of::<Tid>() <= used) else { continue };
                 let here = zerocopy::IntoBytes::as_bytes(row);
-                if bytes.get(START + at..).is_some_and(|rest| rest.starts_with(here)) {
-                    put(bytes, START + at, zerocopy::IntoBytes::as_bytes(&Tid::INVALID));
+                if change.bytes(slot).get(START + at..).is_some_and(|rest| rest.starts_with(here)) {
+                    change.patch(slot, START + at, zerocopy::IntoBytes::as_bytes(&Tid::INVALID))?;
                     front = Front { count: front.count.saturating_add(1), ..front };
                 }
             }
-            set_front(bytes, front);
+            patch_front(&mut change, slot, front)?;
             change.commit()?;
         }
         Ok(())
@@ -196,6 +232,7 @@ impl<B: BlockStore> Lists<'_, B> {
         let Index { geometry, .. } = self.index;
         let room = &mut self.memory.vacuum;
         room.forget_entries();
+        room.values.clear();
         let mut change = self.blocks.update()?;
         let first = if start == before { None } else { Some(change.open(start)?) };
         let (target, source) = (change.open(before)?, change.open(page)?);
@@ -203,7 +240,8 @@ impl<B: BlockStore> Lists<'_, B> {
         for ((slot, block), kept) in [(target, before), (source, page)].into_iter().zip(&mut kept) {
             let page = CodePage::new(&geometry, change.bytes(slot)).map_err(|d| d.on(block))?;
             *kept = (page.front, page.next());
-            room.keep_entries(&geometry, page).map_err(|memory| Damage::from(memory).on(block))?;
+            let kept = room.note_all_dead(&geometry, page).and_then(|()| room.keep_entries(&geometry, page));
+            kept.map_err(|memory| Damage::from(memory).on(block))?;
         }
         let [(target_front, target_next), (source_front, next)] = kept;
         let linked = target_next == page && target_front.list == list && source_front.list == list;
@@ -225,6 +263,7 @@ impl<B: BlockStore> Lists<'_, B> {
         init(change.bytes_mut(source)?, PageKind::Free, 0);
         change.commit()?;
         self.blocks.fault_point("ivfflat.vacuum.merge")?;
+        self.free_values(list)?;
         self.blocks.note_room(page, FREE)?;
         Ok(Some(count))
     }
@@ -237,7 +276,7 @@ impl<B: BlockStore> Lists<'_, B> {
         let heads = super::layout::heads(change.bytes(slot)).map_err(|d| d.on(list.block))?;
         let Some(&head) = heads.get(at).filter(|head| head.start == list.start_page) else { return Ok(()) };
         let new = Head { insert: head.start, value_insert: head.values, ..head };
-        set_head(change.bytes_mut(slot)?, at, new);
+        patch_head(&mut change, slot, at, new)?;
         change.commit()
     }
 }

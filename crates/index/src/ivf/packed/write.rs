@@ -6,21 +6,24 @@
 //! Pages are locked in this order: free ones that were taken (nobody else wants these), a code page, value pages in
 //! the order of their chain, pages that are new. The heads of lists are hints and change alone.
 
-use zerocopy::{FromBytes, IntoBytes};
+use zerocopy::IntoBytes;
 
 use super::code::{Factors, encode, rotate};
 use super::layout::{
-    ANOTHER_LIST, CodePage, Entry, Front, Geometry, Head, PageKind, RECORD_HEAD, START, front, init,
-    init_codes, next_of, page_kind, place, push_entry, put, set_front, set_head, set_next,
+    ANOTHER_LIST, CodePage, Entry, Front, Geometry, Head, RECORD_HEAD, Room, START, add_entry, init_codes,
+    next_of, patch_front, patch_head, patch_next, place, put, set_next,
 };
 use super::read::{list_number, read_centre};
+use super::room::{
+    CLAIMED, FREE, Space, dead_record, is_free, new_value_page, replace, room_of, space_on, value_front,
+};
 use super::{Lists, Memory};
 use crate::ivf::lists::{BAD_CENTRE, BAD_VALUE, ListPlace, Met, Workspace, WriteLists};
+use crate::quant::rabitq::Bits;
 use crate::quant::space::CodedSpace;
 use crate::storage::blocks::{BlockStore, PageRef, PageUpdate};
 use crate::storage::chains::Chain;
 use crate::storage::page::{Damage, INVALID_BLOCK, Tid};
-use crate::storage::verify::is_zero;
 
 /// How often a change is tried again because others were faster.
 const ATTEMPTS: usize = 10_000;
@@ -28,17 +31,6 @@ const ATTEMPTS: usize = 10_000;
 const RESTARTS: usize = 100;
 /// Value pages of a change, beside the code page.
 const VALUE_PAGES: usize = 3;
-
-/// Room for a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Space {
-    /// the page where its record begins
-    block: u32,
-    /// a dead record is there; otherwise it goes behind the last one
-    hole: bool,
-    /// pages that have to be added
-    new: usize,
-}
 
 /// What became of a try.
 enum Tried {
@@ -48,41 +40,8 @@ enum Tried {
     Again,
 }
 
-/// A record that is claimed by an insert under way: the byte behind its row.
-const CLAIMED: u8 = 1;
-
-/// The byte of the first dead record on a value page.
-fn dead_record(geometry: &Geometry, bytes: &[u8], front: &Front) -> Option<usize> {
-    let mut at = usize::from(front.begun);
-    while at + RECORD_HEAD <= usize::from(front.used) {
-        let head = bytes.get(START + at..START + at + RECORD_HEAD)?;
-        let (row, rest) = Tid::read_from_prefix(head).ok()?;
-        if !row.is_valid() && rest.first() != Some(&CLAIMED) {
-            return Some(at);
-        }
-        at += geometry.record;
-    }
-    None
-}
-
-/// The front of a value page of a list.
-fn value_front(bytes: &[u8], list: u32) -> Result<Front, Damage> {
-    let front = front(bytes, PageKind::Values)?;
-    if front.list == list { Ok(front) } else { Err(ANOTHER_LIST) }
-}
-
-/// Pages that a record needs behind the first, where it begins at byte `at`.
-fn pages_behind(geometry: &Geometry, at: usize) -> usize {
-    (at + geometry.record).saturating_sub(geometry.space()).div_ceil(geometry.space())
-}
-
-/// Whether a free block is what it is said to be.
-pub(super) fn is_free(bytes: &[u8]) -> bool {
-    matches!(page_kind(bytes), Ok(Some(PageKind::Free))) || is_zero(bytes)
-}
-
-/// The class of room of free pages.
-pub(super) const FREE: u8 = 254;
+/// Records of a page, at least, where they are short.
+const SHORT: usize = 4;
 
 /// Takes a block that is said to be free.
 fn take_free<B: BlockStore>(blocks: &mut B) -> Result<Option<u32>, B::Error> {
@@ -110,8 +69,14 @@ fn new_page<U: PageUpdate>(change: &mut U, opened: Option<PageRef>) -> Result<Pa
 }
 
 impl<B: BlockStore> Lists<'_, B> {
-    /// Makes the code of a value in a list; it stands in the memory then.
-    fn code<S: CodedSpace>(&mut self, space: S, list: u32, value: &[u8]) -> Result<Factors, B::Error> {
+    /// Makes the code of a value in a list, whose rotated centre is known or not; it stands in the memory then.
+    pub(super) fn code<S: CodedSpace>(
+        &mut self,
+        space: S,
+        list: u32,
+        value: &[u8],
+        known: &[f32],
+    ) -> Result<Factors, B::Error> {
         let index = self.index;
         let on_meta = |damage: Damage| B::Error::from(damage.on(0));
         self.memory.rotation(&index).map_err(on_meta)?;
@@ -121,16 +86,21 @@ impl<B: BlockStore> Lists<'_, B> {
             let view = space.view(value).map_err(|_| Damage::at(0, bad))?;
             Ok(rotate(rotation, &space, view, widened, out)?)
         };
-        let found = read_centre(self.blocks, &index, list, whole, |value| rotate(value, centre, BAD_CENTRE));
-        found?.map_err(on_meta)?;
+        let mut against = known;
+        if known.len() != index.geometry.padded {
+            let found =
+                read_centre(self.blocks, &index, list, whole, |value| rotate(value, centre, BAD_CENTRE));
+            found?.map_err(on_meta)?;
+            against = centre;
+        }
         rotate(value, rotated, BAD_VALUE).map_err(on_meta)?;
         let sized = crate::work::memory::resize(code, index.geometry.code, 0);
         sized.map_err(|memory| on_meta(memory.into()))?;
-        Ok(encode(index.estimate, rotated, centre, code))
+        Ok(encode(Bits::ONE, index.estimate, rotated, against, code))
     }
 
-    /// A code page of a list with room for an entry, from page `from` on.
-    fn room_for_entry(&mut self, list: u32, start: u32, from: u32) -> Result<u32, B::Error> {
+    /// A code page of a list with room for an entry, from page `from` on, and whether that of a dead one.
+    fn room_for_entry(&mut self, list: u32, start: u32, from: u32) -> Result<(u32, bool), B::Error> {
         let index = self.index;
         let geometry = &index.geometry;
         let (mut chain, mut restarts) = (Chain::new(from), 0);
@@ -139,12 +109,12 @@ impl<B: BlockStore> Lists<'_, B> {
                 return Err(Damage::at(0, "list without pages").on(start).into());
             };
             let found = self.blocks.read(block, |bytes| match CodePage::new(geometry, bytes) {
-                Ok(page) if page.front.list == list => Ok(Ok((page.len(), page.next()))),
+                Ok(page) if page.front.list == list => Ok(Ok((page.room(), page.next()))),
                 Ok(_) => Ok(Err(ANOTHER_LIST)),
                 Err(damage) => Ok(Err(damage)),
             })?;
             let next = match found {
-                Ok((entries, _)) if entries < geometry.entries() => return Ok(block),
+                Ok((Some(room), _)) => return Ok((block, room != Room::End)),
                 Ok((_, INVALID_BLOCK)) => self.add_code_page(list, block)?.ok_or(ANOTHER_LIST),
                 Ok((_, next)) => Ok(next),
                 Err(damage) => Err(damage),
@@ -183,7 +153,7 @@ impl<B: BlockStore> Lists<'_, B> {
             let new = new_page(&mut change, opened)?;
             let block = change.block(new);
             init_codes(change.bytes_mut(new)?, list, norm);
-            set_next(change.bytes_mut(slot)?, block);
+            patch_next(&mut change, slot, block)?;
             change.commit()?;
             return Ok(Some(block));
         }
@@ -218,7 +188,7 @@ impl<B: BlockStore> Lists<'_, B> {
         list: u32,
         codes: u32,
         space: Space,
-        row: Tid,
+        (row, keys): (Tid, &[u8]),
         factors: Factors,
     ) -> Result<Tried, B::Error> {
         let index = self.index;
@@ -241,12 +211,16 @@ impl<B: BlockStore> Lists<'_, B> {
             let mut opened = [None; VALUE_PAGES];
             let mut free = true;
             for (opened, taken) in opened.iter_mut().zip(taken) {
-                let (slot, is_free) = open_free(&mut change, taken)?;
-                (*opened, free) = (slot, free && is_free);
+                (*opened, free) = open_free(&mut change, taken)?;
+                if !free {
+                    // somebody may wait for what it is part of: nothing else is locked beside it
+                    break;
+                }
             }
             // a code page that was emptied meanwhile may be among them
             if free && !taken.contains(&Some(codes)) {
-                fill(change, geometry, list, codes, space, opened, (record.bytes(), code, row, factors))?
+                let (own, entry) = ((record.bytes(), &**code, keys), (row, factors));
+                fill(change, geometry, list, codes, (space.block, Some(space)), opened, own, entry)?
             } else {
                 Tried::Again
             }
@@ -261,6 +235,23 @@ impl<B: BlockStore> Lists<'_, B> {
             }
         }
         Ok(tried)
+    }
+
+    /// Adds an entry and its value in the place of dead ones, or behind the last ones of the pages `codes` and
+    /// `values`; false when there is no such room.
+    fn append_there(
+        &mut self,
+        list: u32,
+        (codes, values): (u32, u32),
+        (row, keys): (Tid, &[u8]),
+        factors: Factors,
+    ) -> Result<bool, B::Error> {
+        let (record, code) = (&self.memory.whole, &self.memory.code);
+        let change = self.blocks.update()?;
+        let own = (record.bytes(), &**code, keys);
+        let (values, none) = ((values, None), [None; VALUE_PAGES]);
+        let tried = fill(change, &self.index.geometry, list, codes, values, none, own, (row, factors))?;
+        Ok(matches!(tried, Tried::Done(_)))
     }
 
     /// Changes a list's hints, unless somebody else did since they were `from`.
@@ -281,7 +272,7 @@ impl<B: BlockStore> Lists<'_, B> {
             new.value_insert = to.value_insert;
         }
         if new != now {
-            set_head(change.bytes_mut(slot)?, at, new);
+            patch_head(&mut change, slot, at, new)?;
             change.commit()?;
         }
         Ok(())
@@ -304,7 +295,7 @@ impl<B: BlockStore> Lists<'_, B> {
                     return Err(Damage::at(0, "value is cut elsewhere").on(next).into());
                 }
                 let part = record.bytes().get(done..done + len).unwrap_or_default();
-                put(change.bytes_mut(slot)?, START + start, part);
+                change.patch(slot, START + start, part)?;
                 next = next_of(change.bytes(slot));
                 change.commit()?;
                 self.blocks.fault_point("ivfflat.insert.value")?;
@@ -353,9 +344,8 @@ impl<B: BlockStore> Lists<'_, B> {
             let slot = change.open(block)?;
             let front = value_front(change.bytes(slot), list).map_err(|d| d.on(block))?;
             let Some(at) = dead_record(&index.geometry, change.bytes(slot), &front) else { continue };
-            let bytes = change.bytes_mut(slot)?;
-            set_front(bytes, Front { count: front.count.saturating_sub(1), ..front });
-            put(bytes, START + at + size_of::<Tid>(), &[CLAIMED]);
+            patch_front(&mut change, slot, Front { count: front.count.saturating_sub(1), ..front })?;
+            change.patch(slot, START + at + size_of::<Tid>(), &[CLAIMED])?;
             change.commit()?;
             return Ok(Some((block, at)));
         }
@@ -368,7 +358,7 @@ impl<B: BlockStore> Lists<'_, B> {
         list: u32,
         codes: u32,
         from: u32,
-        entry: &Entry,
+        (entry, keys): (&Entry, &[u8]),
         link: bool,
     ) -> Result<bool, B::Error> {
         let index = self.index;
@@ -384,7 +374,7 @@ impl<B: BlockStore> Lists<'_, B> {
         let code = &self.memory.code;
         let mut change = self.blocks.update()?;
         let slot = change.open(codes)?;
-        if !has_room(&index.geometry, change.bytes(slot), list) {
+        if room_of(&index.geometry, change.bytes(slot), list).is_none() {
             return Ok(false);
         }
         if link {
@@ -394,11 +384,42 @@ impl<B: BlockStore> Lists<'_, B> {
             {
                 return Ok(false);
             }
-            set_next(change.bytes_mut(value)?, entry.place.block());
+            patch_next(&mut change, value, entry.place.block())?;
         }
-        push_entry(&index.geometry, change.bytes_mut(slot)?, entry, code).map_err(|d| d.on(codes))?;
+        add_entry(&index.geometry, &mut change, slot, entry, code, keys)?;
         change.commit()?;
         Ok(true)
+    }
+
+    /// Adds an entry whose value the table has.
+    fn append_code(
+        &mut self,
+        list: ListPlace,
+        number: u32,
+        head: Head,
+        (row, keys): (Tid, &[u8]),
+        factors: Factors,
+    ) -> Result<(), B::Error> {
+        let index = self.index;
+        let Factors { add, scale } = factors;
+        let entry = Entry { row, place: row, add, scale };
+        let mut codes = head.insert;
+        for attempt in 0..ATTEMPTS {
+            if attempt > 0 {
+                (codes, _) = self.room_for_entry(number, head.start, codes)?;
+            }
+            let code = &self.memory.code;
+            let mut change = self.blocks.update()?;
+            let slot = change.open(codes)?;
+            if room_of(&index.geometry, change.bytes(slot), number).is_none() {
+                continue;
+            }
+            add_entry(&index.geometry, &mut change, slot, &entry, code, keys)?;
+            change.commit()?;
+            self.blocks.fault_point("ivfflat.insert.entry")?;
+            return self.set_hints(list, head, Head { insert: codes, ..head });
+        }
+        Err(Damage::internal("an entry finds no room").on(head.start).into())
     }
 
     fn append_long(
@@ -406,15 +427,15 @@ impl<B: BlockStore> Lists<'_, B> {
         list: ListPlace,
         number: u32,
         head: Head,
-        row: Tid,
+        (row, keys): (Tid, &[u8]),
         factors: Factors,
     ) -> Result<(), B::Error> {
         let (place, link) = self.write_long(number, &head, row)?;
         let Factors { add, scale } = factors;
         for _ in 0..ATTEMPTS {
-            let codes = self.room_for_entry(number, head.start, head.insert)?;
+            let (codes, _) = self.room_for_entry(number, head.start, head.insert)?;
             let entry = Entry { row, place, add, scale };
-            if self.link_long(number, codes, head.value_insert, &entry, link)? {
+            if self.link_long(number, codes, head.value_insert, (&entry, keys), link)? {
                 self.blocks.fault_point("ivfflat.insert.entry")?;
                 return self.set_hints(list, head, Head { insert: codes, ..head });
             }
@@ -423,63 +444,49 @@ impl<B: BlockStore> Lists<'_, B> {
     }
 }
 
-/// Room for a value on a page, if there is; `next` is the page behind it.
-fn space_on(geometry: &Geometry, block: u32, front: &Front, next: u32) -> Option<Space> {
-    let used = usize::from(front.used);
-    if front.count > 0 {
-        return Some(Space { block, hole: true, new: 0 });
-    }
-    let new = pages_behind(geometry, used);
-    (new == 0 || next == INVALID_BLOCK).then_some(Space { block, hole: false, new })
-}
-
-/// Whether a code page of a list has room for an entry.
-fn has_room(geometry: &Geometry, bytes: &[u8], list: u32) -> bool {
-    let page = CodePage::new(geometry, bytes);
-    page.is_ok_and(|page| page.front.list == list && page.len() < geometry.entries())
-}
-
-/// Makes the bytes a value page with `content`, of which `begun` bytes belong to a record that begins before it.
-pub(super) fn new_value_page(bytes: &mut [u8], list: u32, content: &[u8], begun: usize) {
-    init(bytes, PageKind::Values, list);
-    if let Ok(front) = front(bytes, PageKind::Values) {
-        set_front(bytes, Front { begun: begun as u16, used: content.len() as u16, ..front });
-    }
-    put(bytes, START, content);
-}
-
-/// Fills entry and value into a change that has opened the free pages which it uses.
+/// Fills entry and value into a change that has opened the free pages which it uses. Where nobody has looked for room,
+/// only into pages that are there.
+#[allow(clippy::too_many_arguments)] // what one change is made of
 fn fill<U: PageUpdate>(
     mut change: U,
     geometry: &Geometry,
     list: u32,
     codes: u32,
-    space: Space,
+    (values, expected): (u32, Option<Space>),
     opened: [Option<PageRef>; VALUE_PAGES],
-    (record, code, row, factors): (&[u8], &[u8], Tid, Factors),
+    (record, code, keys): (&[u8], &[u8], &[u8]),
+    (row, factors): (Tid, Factors),
 ) -> Result<Tried, U::Error> {
     let entry_page = change.open(codes)?;
-    if !has_room(geometry, change.bytes(entry_page), list) {
-        return Ok(Tried::Again);
+    match room_of(geometry, change.bytes(entry_page), list) {
+        Some(Room::End) => {}
+        Some(Room::Dead { row: dead, place, .. }) if expected.is_none() => {
+            replace(&mut change, geometry, list, record, (dead, place))?;
+            let Factors { add, scale } = factors;
+            add_entry(geometry, &mut change, entry_page, &Entry { row, place, add, scale }, code, keys)?;
+            change.commit()?;
+            return Ok(Tried::Done(values));
+        }
+        _ => return Ok(Tried::Again),
     }
-    let value_page = change.open(space.block)?;
-    let front = value_front(change.bytes(value_page), list).map_err(|d| d.on(space.block))?;
+    let value_page = change.open(values)?;
+    let front = value_front(change.bytes(value_page), list).map_err(|d| d.on(values))?;
     let next = next_of(change.bytes(value_page));
-    if space_on(geometry, space.block, &front, next) != Some(space) {
-        return Ok(Tried::Again);
-    }
+    let found = space_on(geometry, values, &front, next);
+    let found = found.filter(|found| expected.map_or(found.new == 0, |expected| *found == expected));
+    let Some(space) = found else { return Ok(Tried::Again) };
     let at = match space.hole {
         true => dead_record(geometry, change.bytes(value_page), &front)
             .ok_or(Damage::at(0, "fewer dead values than the page says").on(space.block))?,
         false => usize::from(front.used),
     };
     let first = record.len().min(geometry.space() - at);
-    let bytes = change.bytes_mut(value_page)?;
-    put(bytes, START + at, record.get(..first).unwrap_or_default());
-    match space.hole {
-        true => set_front(bytes, Front { count: front.count.saturating_sub(1), ..front }),
-        false => set_front(bytes, Front { used: (at + first) as u16, ..front }),
-    }
+    change.patch(value_page, START + at, record.get(..first).unwrap_or_default())?;
+    let front = match space.hole {
+        true => Front { count: front.count.saturating_sub(1), ..front },
+        false => Front { used: (at + first) as u16, ..front },
+    };
+    patch_front(&mut change, value_page, front)?;
     let (mut done, mut last, mut last_block) = (first, value_page, space.block);
     // on a page that is full to its last byte no record begins
     let mut start = place(space.block, at);
@@ -494,13 +501,13 @@ fn fill<U: PageUpdate>(
             if usize::from(front.begun) != len {
                 return Err(Damage::at(0, "value is cut elsewhere").on(block).into());
             }
-            put(change.bytes_mut(last)?, START, part);
+            change.patch(last, START, part)?;
         } else {
             let new = new_page(&mut change, opened.next())?;
             last_block = change.block(new);
             let begun = if done == 0 { 0 } else { len };
             new_value_page(change.bytes_mut(new)?, list, part, begun);
-            set_next(change.bytes_mut(last)?, last_block);
+            patch_next(&mut change, last, last_block)?;
             start = if done == 0 { place(last_block, 0) } else { start };
             last = new;
         }
@@ -508,12 +515,23 @@ fn fill<U: PageUpdate>(
     }
     let Factors { add, scale } = factors;
     let entry = Entry { row, place: start, add, scale };
-    push_entry(geometry, change.bytes_mut(entry_page)?, &entry, code).map_err(|d| d.on(codes))?;
+    add_entry(geometry, &mut change, entry_page, &entry, code, keys)?;
     change.commit()?;
     Ok(Tried::Done(last_block))
 }
 
 impl<B: BlockStore> WriteLists for Lists<'_, B> {
+    fn code_centre<S: CodedSpace>(
+        &mut self,
+        space: S,
+        centre: S::View<'_>,
+        out: &mut Vec<f32>,
+    ) -> Result<(), Damage> {
+        self.memory.rotation(&self.index)?;
+        let Memory { rotation: Some((_, rotation)), widened, .. } = &mut *self.memory else { return Ok(()) };
+        Ok(rotate(rotation, &space, centre, widened, out)?)
+    }
+
     fn append<S: CodedSpace>(
         &mut self,
         list: ListPlace,
@@ -521,30 +539,51 @@ impl<B: BlockStore> WriteLists for Lists<'_, B> {
         space: S,
         row: Tid,
         value: &[u8],
-        _: &mut Workspace,
+        workspace: &mut Workspace,
     ) -> Result<(), B::Error> {
         let index = self.index;
         let geometry = &index.geometry;
         let number = list_number(list, geometry.page_size);
         let changed = Damage::at(list.offset, "list is another one").on(list.block);
-        let head = self.head(list)?.ok_or(changed)?;
-        if value.len() != geometry.value_size {
+        let head = match self.memory.head.take().filter(|(of, _)| *of == list) {
+            Some((_, head)) => head,
+            None => self.head(list)?.ok_or(changed)?,
+        };
+        if value.len() != geometry.value_size || workspace.keys.len() != geometry.filter_size {
             return Err(Damage::internal("value of another size").on(list.block).into());
         }
-        let factors = self.code(space, number, value)?;
+        let factors = self.code(space, number, value, &workspace.centre)?;
+        if !geometry.own_values {
+            return self.append_code(list, number, head, (row, &workspace.keys), factors);
+        }
         let whole = &mut self.memory.whole;
         whole.try_reset(geometry.record).map_err(|memory| Damage::from(memory).on(list.block))?;
         put(whole.bytes_mut(), 0, row.as_bytes());
         put(whole.bytes_mut(), RECORD_HEAD, value);
-        if geometry.record > (VALUE_PAGES - 1) * geometry.space() {
-            return self.append_long(list, number, head, row, factors);
+        if !geometry.pairs() {
+            return self.append_long(list, number, head, (row, &workspace.keys), factors);
         }
+        let own = (row, &*workspace.keys);
+        // pages of longer values end so often that looking first costs less
+        let mut found = (SHORT * geometry.record <= geometry.space()).then_some((head.insert, true));
         for _ in 0..ATTEMPTS {
-            let codes = self.room_for_entry(number, head.start, head.insert)?;
-            let space = self.room_for_value(number, head.values, head.value_insert)?;
-            if let Tried::Done(values) = self.try_append(number, codes, space, row, factors)? {
+            let (codes, at_once) = match found.take() {
+                Some(found) => found,
+                None => self.room_for_entry(number, head.start, head.insert)?,
+            };
+            let values = if at_once {
+                let done = self.append_there(number, (codes, head.value_insert), own, factors)?;
+                done.then_some(head.value_insert)
+            } else {
+                let space = self.room_for_value(number, head.values, head.value_insert)?;
+                match self.try_append(number, codes, space, own, factors)? {
+                    Tried::Done(values) => Some(values),
+                    Tried::Again => None,
+                }
+            };
+            if let Some(value_insert) = values {
                 self.blocks.fault_point("ivfflat.insert.entry")?;
-                return self.set_hints(list, head, Head { insert: codes, value_insert: values, ..head });
+                return self.set_hints(list, head, Head { insert: codes, value_insert, ..head });
             }
         }
         Err(Damage::internal("an entry finds no room").on(head.start).into())

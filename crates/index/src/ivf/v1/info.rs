@@ -20,6 +20,7 @@ pub fn gather<B: BlockStore>(blocks: &mut B) -> Result<Info, B::Error> {
         dimensions: meta.dimensions.into(),
         lists: meta.lists.into(),
         probes: None,
+        rerank: None,
         rows: 0,
         free_bytes: 0,
         pages: Pages { meta: 1, ..Pages::default() },

@@ -18,6 +18,7 @@ pub fn entry_form(value_size: usize) -> EntryForm {
     EntryForm {
         size: layout::entry_size(value_size),
         elements_at: layout::elements_at(value_size),
+        keys_at: 0,
         write: layout::write_entry_of,
     }
 }

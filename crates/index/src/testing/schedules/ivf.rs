@@ -14,7 +14,7 @@ use super::{Cast, Found, Method, Table, Values, one_of, together, unexpected};
 use crate::ivf::centre_cache::Centres;
 use crate::ivf::check::check;
 use crate::ivf::insert::{InsertError, Inserter, insert};
-use crate::ivf::lists::{BulkLists, Services, Shape, Unpack};
+use crate::ivf::lists::{BulkLists, NoTable, Services, Shape, Unpack};
 use crate::ivf::scan::{Scan, ScanError, ScanSettings};
 use crate::ivf::tally::Tally;
 use crate::ivf::v1::Pages;
@@ -148,8 +148,9 @@ fn scan<B: BlockStore<Error = MemError>>(
 ) -> Result<(), String> {
     let settings = ScanSettings { probes, max_probes: plan.lists, memory: usize::MAX };
     let (mut runs, mut unpack, mut scan) = (Nothing, Nothing, Scan::default());
-    let mut services = Services { runs: &mut runs, unpack: &mut unpack };
-    scan.begin(plan.space, query, &settings, centres).map_err(|error| error.to_string())?;
+    let mut services = Services { runs: &mut runs, unpack: &mut unpack, table: &mut NoTable };
+    let begun = scan.begin(&mut Pages(blocks), plan.space, query, &settings, centres);
+    begun.map_err(|error| format!("{error:?}"))?;
     loop {
         match scan.next(&mut Pages(blocks), plan.space, query, &settings, &mut services) {
             Ok(Some(tid)) => found.add(tid)?,

@@ -149,7 +149,7 @@ impl<B: BlockStore> Pass<'_, '_, '_, B> {
             let found = whole.as_bytes().get(records.code(at)).unwrap_or_default();
             let bytes = value_of(&layout.ground, other);
             let fault = if estimate == Estimate::Exact {
-                let value = without(bytes, layout.shape.filter_size);
+                let value = without(bytes, layout.shape.filter_size());
                 (Some(found) != value.get(BIT_PAYLOAD..)).then_some("a value that is not that of")
             } else if rotate(codec, self.space, bytes, widened, value) {
                 let factors = codec.encode(estimate, value, centre, code);
@@ -165,8 +165,9 @@ impl<B: BlockStore> Pass<'_, '_, '_, B> {
             } else {
                 None
             };
-            let keys = record.keys().chunks_exact(records.filter_size.max(1)).nth(at).unwrap_or_default();
-            let keys = (keys != records.keys(bytes)).then_some("filter keys that are not those of");
+            let keys = record.edge_keys().chunks_exact(records.edge_keys.max(1)).nth(at);
+            let others = keys.is_some_and(|keys| keys != records.keys(bytes));
+            let keys = others.then_some("filter keys that are not those of");
             for fault in [fault, keys].into_iter().flatten() {
                 self.audit.tell(tid, format!("edge with {fault} the element at {neighbour}"));
             }

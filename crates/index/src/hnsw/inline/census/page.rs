@@ -73,7 +73,21 @@ impl<B: BlockStore> Pass<'_, '_, '_, B> {
             PageKind::UpperRest => &layout.upper.rest_slots,
             PageKind::Chain => &layout.chain,
             PageKind::LongChain => &layout.long_chain,
-            PageKind::Keys => &layout.keys,
+            PageKind::Included | PageKind::IncludedDirectory => {
+                // the same
+                self.met.note_page(block, Some(kind), page.next());
+                return Ok(());
+            }
+            PageKind::Keys | PageKind::Directory | PageKind::Centre => {
+                if layout.runs.is_none() {
+                    audit.tell(place, "page of another kind");
+                    audit.damaged_page(block);
+                    return Ok(());
+                }
+                // their contents are looked at with the tree
+                self.met.note_page(block, Some(kind), page.next());
+                return Ok(());
+            }
         };
         let rests = match kind {
             PageKind::GroundRest => layout.ground.rest,
@@ -93,7 +107,7 @@ impl<B: BlockStore> Pass<'_, '_, '_, B> {
             PageKind::UpperRest => layout.upper.rest_pages,
             _ => 0,
         };
-        if pages < 2 && kind != PageKind::Keys && page.next() != INVALID_BLOCK {
+        if pages < 2 && page.next() != INVALID_BLOCK {
             audit.tell(place, format!("page is followed by block {}", page.next()));
         }
         self.met.note_page(block, Some(kind), page.next());
@@ -115,13 +129,7 @@ impl<B: BlockStore> Pass<'_, '_, '_, B> {
                 }
             }
             PageKind::Chain | PageKind::LongChain => self.segments(block, kind, slots, bytes)?,
-            PageKind::Keys => {
-                for slot in (0..slots.per_page).filter(|&slot| !slots.is_used(bytes, slot)) {
-                    if !slots.get(bytes, kind, slot).is_ok_and(verify::is_zero) {
-                        self.audit.tell(Tid::new(block, offset(slot)), "free entry with filter keys");
-                    }
-                }
-            }
+            _ => {}
         }
         Ok(())
     }

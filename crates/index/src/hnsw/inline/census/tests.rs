@@ -266,7 +266,7 @@ type Mutation = (&'static str, fn(&mut Sound));
 const MUTATIONS: &[Mutation] = &[
     ("block 0: invalid meta page", |s| s.meta(|meta| meta.common.version = 2)),
     ("block 0: invalid meta page", |s| s.meta(|meta| meta.bits = 3)),
-    ("block 0: invalid meta page", |s| s.meta(|meta| meta.filter_size = 1 << 20)),
+    ("block 0: invalid meta page", |s| s.meta(|meta| meta.filters = 8)),
     ("block 0: values are of type halfvec, and those of the column of vector", |s| {
         s.meta(|meta| meta.kind = 1)
     }),

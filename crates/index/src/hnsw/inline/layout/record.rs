@@ -3,9 +3,9 @@
 use half::f16;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use super::{ENTRY_KEYS, RECORD_HEADER, RecordHeader, RecordLayout, offset, state};
+use super::{RECORD_HEADER, RecordHeader, RecordLayout, offset, state};
 use crate::hnsw::params::MAX_LEVEL;
-use crate::storage::page::{Damage, Tid};
+use crate::storage::page::Damage;
 
 /// The head of a record in its slot.
 #[derive(Clone, Copy, Debug)]
@@ -92,24 +92,17 @@ impl<'a> Record<'a> {
         self.array(self.layout.scale_at)
     }
 
-    /// Their filter keys.
+    /// Their filter keys, packed; none where records have none of them.
     #[inline(always)]
-    pub fn keys(&self) -> &'a [u8] {
-        let start = self.layout.filters_at;
-        self.bytes.get(start..start + self.len() * self.layout.filter_size).unwrap_or_default()
+    pub fn edge_keys(&self) -> &'a [u8] {
+        let start = self.layout.edge_keys_at;
+        self.bytes.get(start..start + self.len() * self.layout.edge_keys).unwrap_or_default()
     }
 
-    /// The node's own filter keys.
+    /// The node's own filter keys, packed.
     #[inline(always)]
     pub fn own_keys(&self) -> &'a [u8] {
-        self.bytes.get(self.layout.filter_values(self.layout.neighbours)).unwrap_or_default()
-    }
-
-    /// The node's entry of filter keys.
-    #[inline(always)]
-    pub fn entry(&self) -> Tid {
-        let at = self.layout.entry_at.and_then(|at| self.bytes.get(at..at + size_of::<Tid>()));
-        at.and_then(|bytes| Tid::read_from_bytes(bytes).ok()).unwrap_or(Tid::INVALID)
+        self.bytes.get(self.layout.own_keys()).unwrap_or_default()
     }
 
     /// The bytes of the slot.
@@ -206,24 +199,18 @@ pub fn put_neighbour(
     }
 }
 
-/// Sets the filter keys of neighbour `at`, or behind the last one the record's own, to the first of `keys`.
-pub fn put_keys(layout: &RecordLayout, bytes: &mut [u8], at: usize, keys: &[u8]) {
-    if let (Some(keys), true) = (keys.get(..layout.filter_size), at <= layout.neighbours) {
-        put(bytes, layout.filter_values(at).start, keys);
+/// Sets the filter keys of neighbour `at`, if records have them, to the first of `keys`.
+pub fn put_edge_keys(layout: &RecordLayout, bytes: &mut [u8], at: usize, keys: &[u8]) {
+    if let (Some(keys), true) = (keys.get(..layout.edge_keys), at < layout.neighbours) {
+        put(bytes, layout.edge_keys_of(at).start, keys);
     }
 }
 
-/// Sets a record's entry of filter keys, in layer 0.
-pub fn put_entry(layout: &RecordLayout, bytes: &mut [u8], entry: Tid) {
-    if let Some(at) = layout.entry_at {
-        put(bytes, at, entry.as_bytes());
+/// Sets the node's own filter keys.
+pub fn put_own_keys(layout: &RecordLayout, bytes: &mut [u8], keys: &[u8]) {
+    if let Some(keys) = keys.get(..layout.filter_size) {
+        put(bytes, layout.own_keys_at, keys);
     }
-}
-
-/// Writes an entry to its slot.
-pub fn put_key_entry(bytes: &mut [u8], id: u32, keys: &[u8]) {
-    put(bytes, 0, &id.to_ne_bytes());
-    put(bytes, ENTRY_KEYS, keys);
 }
 
 fn put(bytes: &mut [u8], at: usize, what: &[u8]) {
@@ -271,7 +258,7 @@ fn put_factor<const SCALE: bool>(array: usize, bytes: &mut [u8], at: usize, fact
 fn arrays(layout: &RecordLayout) -> [(usize, usize); 5] {
     let factor = if layout.factors { 2 } else { 0 };
     let places = layout.places_at.map_or((0, 0), |at| (at, 4));
-    let filters = (layout.filters_at, layout.filter_size);
+    let filters = (layout.edge_keys_at, layout.edge_keys);
     [(RECORD_HEADER, 4), places, (layout.add_at, factor), (layout.scale_at, factor), filters]
 }
 

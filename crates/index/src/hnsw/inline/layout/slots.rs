@@ -5,13 +5,19 @@ use core::ops::Range;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::{NO_NODE, PAGE_ID};
+use crate::included::Tree;
 use crate::storage::page::{Damage, Page, PageMut, SPECIAL_SIZE, max_align};
 
 const PAGE_HEADER: usize = 24;
 /// Where `pd_lower` is in it.
 const LOWER: usize = 12;
-/// Where a page's bits of used slots begin.
-pub(super) const USED: usize = PAGE_HEADER + size_of::<Front>();
+/// Where the front ends.
+pub(super) const FRONT_END: usize = PAGE_HEADER + size_of::<Front>();
+/// Where the bits of used slots are on a page of few slots, in the front: where two pages
+/// just hold a record, there is no room behind it.
+const FEW_USED: usize = PAGE_HEADER + 1;
+/// So many are few.
+const FEW: usize = 8;
 
 /// What a page holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,13 +35,21 @@ pub enum PageKind {
     Chain = 5,
     /// a page's worth of them
     LongChain = 6,
-    /// filter keys of nodes
+    /// entries of nodes with their filter keys: leaves of their tree
     Keys = 7,
+    /// directories of leaves, and of such
+    Directory = 8,
+    /// the centre of the entries' codes
+    Centre = 9,
+    /// included values of rows: leaves of their tree ([`crate::included`])
+    Included = 10,
+    /// directories of these, and of such
+    IncludedDirectory = 11,
 }
 
 impl PageKind {
     /// How many there are.
-    pub const COUNT: usize = 7;
+    pub const COUNT: usize = 11;
 
     /// The kind that a page's byte names.
     pub const fn new(byte: u8) -> Option<Self> {
@@ -47,9 +61,32 @@ impl PageKind {
             5 => PageKind::Chain,
             6 => PageKind::LongChain,
             7 => PageKind::Keys,
+            8 => PageKind::Directory,
+            9 => PageKind::Centre,
+            10 => PageKind::Included,
+            11 => PageKind::IncludedDirectory,
             _ => return None,
         })
     }
+
+    /// Whether such pages have slots of one size.
+    pub const fn has_slots(self) -> bool {
+        !matches!(
+            self,
+            PageKind::Keys
+                | PageKind::Directory
+                | PageKind::Centre
+                | PageKind::Included
+                | PageKind::IncludedDirectory
+        )
+    }
+
+    /// The tree of included values.
+    pub const INCLUDED: Tree = Tree {
+        page_id: PAGE_ID,
+        leaf: PageKind::Included as u8,
+        directory: PageKind::IncludedDirectory as u8,
+    };
 
     /// The kind of the records of a layer.
     pub const fn of_layer(layer: u8) -> Self {
@@ -62,7 +99,8 @@ impl PageKind {
 #[repr(C)]
 struct Front {
     kind: u8,
-    unused: u8,
+    /// bits of used slots, when there are no more than [`FEW`]
+    used: u8,
     slots: u16,
     slot_size: u32,
 }
@@ -84,20 +122,30 @@ impl Slots {
     /// As many slots of `size` bytes as a page holds; none when it does not hold one.
     pub const fn new(size: usize, page_size: usize) -> Self {
         let size = max_align(size);
-        let space = page_size - USED - SPECIAL_SIZE;
+        let space = page_size - FRONT_END - SPECIAL_SIZE;
         let mut per_page = match space.checked_div(size) {
             Some(slots) => slots,
             None => 0,
         };
-        while per_page > 0 && per_page * size + per_page.div_ceil(64) * 8 > space {
+        while per_page > 0 && per_page * size + Self::bits_apart(per_page) > space {
             per_page -= 1;
         }
-        Slots { size, per_page, start: USED + per_page.div_ceil(64) * 8 }
+        Slots { size, per_page, start: FRONT_END + Self::bits_apart(per_page) }
+    }
+
+    /// Bytes between the front and slot 0, which are the bits of used slots where there are many.
+    const fn bits_apart(per_page: usize) -> usize {
+        if per_page > FEW { per_page.div_ceil(64) * 8 } else { 0 }
+    }
+
+    /// Where the bits of used slots are.
+    const fn bits(&self) -> Range<usize> {
+        if self.per_page > FEW { FRONT_END..self.start } else { FEW_USED..FEW_USED + 1 }
     }
 
     /// The largest slot that a page holds one of.
     pub(super) const fn largest(page_size: usize) -> usize {
-        (page_size - USED - SPECIAL_SIZE - 8) & !7
+        (page_size - FRONT_END - SPECIAL_SIZE) & !7
     }
 
     /// Bytes of pages that one slot takes, its share of what slots do not use included.
@@ -158,35 +206,42 @@ impl Slots {
     #[inline(always)]
     fn check(&self, bytes: &[u8], kind: PageKind) -> Result<(), Damage> {
         Page::unidentified(bytes)?;
-        let front =
-            Front { kind: kind as u8, unused: 0, slots: self.per_page as u16, slot_size: self.size as u32 };
-        match bytes.get(PAGE_HEADER..USED) {
-            Some(found) if found == front.as_bytes() => Ok(()),
+        // whatever slots are used
+        const FIXED: u64 = u64::from_ne_bytes([0xff, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]);
+        let number = |front: &[u8]| front.first_chunk().map(|front| u64::from_ne_bytes(*front) & FIXED);
+        match bytes.get(PAGE_HEADER..FRONT_END) {
+            Some(found) if number(found) == number(self.front(kind).as_bytes()) => Ok(()),
             _ => Err(Damage::at(0, "page of another kind")),
         }
+    }
+
+    /// The front of an empty page.
+    #[inline(always)]
+    const fn front(&self, kind: PageKind) -> Front {
+        Front { kind: kind as u8, used: 0, slots: self.per_page as u16, slot_size: self.size as u32 }
     }
 
     /// Makes the bytes an empty page of these slots.
     pub fn init(&self, bytes: &mut [u8], kind: PageKind) {
         PageMut::init(bytes, PAGE_ID);
-        let front =
-            Front { kind: kind as u8, unused: 0, slots: self.per_page as u16, slot_size: self.size as u32 };
-        if let Some(place) = bytes.get_mut(PAGE_HEADER..USED) {
-            place.copy_from_slice(front.as_bytes());
+        if let Some(place) = bytes.get_mut(PAGE_HEADER..FRONT_END) {
+            place.copy_from_slice(self.front(kind).as_bytes());
         }
         set_lower(bytes, self.start);
     }
 
     /// Whether a slot of a page of these is in use.
     pub fn is_used(&self, bytes: &[u8], slot: usize) -> bool {
-        slot < self.per_page && bytes.get(USED + slot / 8).is_some_and(|byte| byte >> (slot % 8) & 1 == 1)
+        let byte = bytes.get(self.bits().start + slot / 8);
+        slot < self.per_page && byte.is_some_and(|byte| byte >> (slot % 8) & 1 == 1)
     }
 
     /// Whether bits say that slots are in use which do not exist, or the page's hole is none.
     pub fn is_odd(&self, bytes: &[u8]) -> bool {
-        let bits = bytes.get(USED..self.start).unwrap_or_default();
+        let bits = bytes.get(self.bits()).unwrap_or_default();
         let stray = (self.per_page..bits.len() * 8)
-            .any(|at| bits.get(at / 8).is_some_and(|b| b >> (at % 8) & 1 == 1));
+            .any(|at| bits.get(at / 8).is_some_and(|b| b >> (at % 8) & 1 == 1))
+            || self.per_page > FEW && bytes.get(FEW_USED) != Some(&0);
         let used = (0..self.per_page).rev().find(|&slot| self.is_used(bytes, slot));
         let (lower, upper) = (lower(bytes), bytes.len().saturating_sub(SPECIAL_SIZE));
         let covered = used.map_or(self.start, |slot| self.range(slot).end) <= lower;
@@ -196,7 +251,8 @@ impl Slots {
 
     /// Says whether it is.
     pub fn set_used(&self, bytes: &mut [u8], slot: usize, used: bool) {
-        if let Some(byte) = bytes.get_mut(USED + slot / 8).filter(|_| slot < self.per_page) {
+        let at = self.bits().start + slot / 8;
+        if let Some(byte) = bytes.get_mut(at).filter(|_| slot < self.per_page) {
             *byte = *byte & !(1 << (slot % 8)) | u8::from(used) << (slot % 8);
             let end = self.range(slot).end;
             if used && lower(bytes) < end {

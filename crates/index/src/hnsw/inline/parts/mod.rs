@@ -92,7 +92,7 @@ impl Spilled {
     pub fn is_possible<S: CodedSpace>(params: &Params, index: &Index<S>) -> bool {
         // codes take less, where there are any
         let memory = Memory::new(params, index, false);
-        let plain = index.layout.shape.filter_size == 0;
+        let plain = index.layout.shape.filters.is_empty();
         plain && params.m >= LEAST_M && memory.part_rows(0, memory.part_budget(2, 0)) >= LEAST_ROWS
     }
 

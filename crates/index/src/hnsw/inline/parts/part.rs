@@ -8,7 +8,7 @@ use super::lists::{FileEdge, ListHead};
 use super::rows::{Row, RowSet};
 use super::{BROKEN, Parting, level};
 use crate::hnsw::build::{Builder, Element, Graph, ListedEdge, Params, Pushed, Role, value_hash};
-use crate::hnsw::inline::bulk_write::{rotate_all, rotated};
+use crate::hnsw::inline::rotated::{rotate_all, rotated};
 use crate::hnsw::inline::scan::Index;
 use crate::quant::space::{BIT_PAYLOAD, CodedSpace, Estimate};
 use crate::storage::page::{Damage, Tid};
