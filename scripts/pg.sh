@@ -19,9 +19,10 @@ usage: scripts/pg.sh COMMAND ...
   peer 16|18                 unpack a PostgreSQL that carries pgvector, print its prefix
   peer-ours 16|18            a copy of that PostgreSQL without pgvector, to install this project into
   cassert 15|17|18           compile a PostgreSQL with assertions from the distribution's source package, once; print its prefix
-  build PG_CONFIG [--faults] build the extension for that PostgreSQL, print the library's path; with --faults one for tests, which can be
-                             stopped at named steps (src/pg/faults.rs)
-  install PG_CONFIG [--faults]
+  build PG_CONFIG [--tested | --faults]
+                             build the extension for that PostgreSQL, print the library's path; with --tested one that is built sooner
+                             and runs slower, with --faults such a one that can be stopped at named steps (src/pg/faults.rs)
+  install PG_CONFIG [--tested | --faults]
                              build and install it there (DESTDIR is honoured)
   cluster start PG DIR [--fsync] [-c name=value]...
                              PG is a prefix or a pg_config; makes and starts a private cluster in DIR, Unix socket only
@@ -353,7 +354,7 @@ staged_is_fresh() {
 }
 
 cmd_build() {
-  local pg_config major stage features
+  local pg_config major stage features profile=release
   pg_config=$(pg_config_of "${1:?which pg_config?}")
   major=$(major_of "$pg_config")
   pg_config=$(build_pg_config "$pg_config")
@@ -361,8 +362,8 @@ cmd_build() {
   features=pg$major
   case ${2:-} in
     "") ;;
-    # The release profile too: what it depends on is built already, and tests run at full speed.
-    --faults) stage=$stage-faults features="$features fault_points" ;;
+    --tested) stage=$stage-tested profile=tested ;;
+    --faults) stage=$stage-faults profile=tested features="$features fault_points" ;;
     *) die "unknown option: $2" ;;
   esac
   if ! staged_is_fresh "$pg_config" "$stage"; then
@@ -371,10 +372,10 @@ cmd_build() {
       die "PostgreSQL $major's server headers are missing" "On Debian or Ubuntu: apt-get install postgresql-server-dev-$major"
     has_libclang || die "libclang is missing" "Run: scripts/pg.sh deps    (or: apt-get install clang libclang-dev)"
     say "Building for $("$pg_config" --version) ..."
-    (cd "$repo_root" && PGRX_PG_CONFIG_PATH="$pg_config" cargo build --release --package vector --lib --no-default-features --features "$features") >&2 ||
+    (cd "$repo_root" && PGRX_PG_CONFIG_PATH="$pg_config" cargo build --profile "$profile" --package vector --lib --no-default-features --features "$features") >&2 ||
       die "the build for PostgreSQL $major failed"
     mkdir -p "$stage"
-    cp "$(target_dir)/release/libvector.so" "$stage/vector.so.new"
+    cp "$(target_dir)/$profile/libvector.so" "$stage/vector.so.new"
     mv "$stage/vector.so.new" "$stage/vector.so"
     stamp_of "$pg_config" >"$stage/stamp"
   fi

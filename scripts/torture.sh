@@ -21,6 +21,7 @@ usage: scripts/torture.sh [PART]... [--minutes N] [--seed N]
   valgrind     regression tests under memcheck
   miri         the pure crates in Rust's own interpreter, where a toolchain has it
   clients      the clients of Python, Node and Rust
+  majors       tests inside the server on every major
 
 All of them when none is named. --minutes is for the whole (30); parts that know no time take what they take, more where more is given.
 --seed is that of all data and schedules (the time of day).
@@ -29,7 +30,7 @@ Environment: TORTURE_MAJORS, the majors of assertions (the first two of 18, 17, 
 TEXT
 }
 
-all_parts="schedules reachable crash copies assertions memory hostile valgrind miri clients"
+all_parts="schedules reachable crash copies assertions memory hostile valgrind miri clients majors"
 parts="" minutes=30 seed=$((10#$(date +%H%M%S)))
 while [ $# -gt 0 ]; do
   case $1 in
@@ -160,6 +161,10 @@ part_miri() {
 }
 
 part_clients() { step clients "$repo_root/scripts/clients.sh"; }
+part_majors() {
+  local major
+  for major in $all_majors; do step "pgrx $major" "$repo_root/scripts/test.sh" phase pgrx "$major"; done
+}
 
 printf 'seed %s, %s minutes\n' "$seed" "$minutes"
 for part in ${parts:-$all_parts}; do "part_$part"; done

@@ -101,7 +101,7 @@ SELECT * FROM hnsw_check('i', true);
 DROP TABLE numbers;
 -- two filter columns with their runs cost less than 15 % of the bytes
 CREATE TABLE sizes (a int, b int, v vector(100));
-INSERT INTO sizes SELECT n, n, array_agg(sin(n * k)) FROM generate_series(1, 500) n, generate_series(1, 100) k GROUP BY n;
+INSERT INTO sizes SELECT n, n, array_agg(sin(n * k)) FROM generate_series(1, 2000) n, generate_series(1, 100) k GROUP BY n;
 CREATE INDEX plain ON sizes USING hnsw (v vector_l2_ops) WITH (layout = inline);
 CREATE INDEX filtered ON sizes USING hnsw (v vector_l2_ops, a, b) WITH (layout = inline);
 SELECT pg_relation_size('filtered') < 1.15 * pg_relation_size('plain') AS is_little;
