@@ -5,8 +5,8 @@
 //! ```
 //!
 //! FILE.npy holds rows of f32, such as the SQL benchmark caches. Keys: `kind` (vector, halfvec, bit), `rows`,
-//! `queries`, `dims` (of made data), `m`, `efc`, `seed`, `rounds`, `only` (1: the second layout alone), and `caution`
-//! (deviations; several, by commas, to calibrate). Blocks are plain memory, side by side as shared buffers are, whose
+//! `queries`, `dims` (of made data), `m`, `efc`, `seed`, `rounds`, `only` (1: the second layout alone), `threads` and
+//! `coded` (0: exact distances) of the build, and `caution` (deviations; several, by commas, to calibrate). Blocks are plain memory, side by side as shared buffers are, whose
 //! reads cost what a pinned and share-locked buffer costs: four atomic operations on a header of its own cache line.
 //! The fastest round of each system counts.
 
@@ -41,7 +41,7 @@ use vector_index::space::{AnySpace, Metric, Space, ValueBuf, ValueKind};
 use vector_index::storage::page::{Corruption, Tid};
 use vector_index::work::workers::{Idle, Workers};
 
-const LADDER: [usize; 6] = [10, 20, 40, 80, 160, 320];
+const LADDER: [usize; 8] = [10, 14, 20, 28, 40, 80, 160, 320];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
@@ -77,6 +77,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         ef_construction: number("efc", 64)?,
         seed: number("seed", 1)? as u64,
         rounds: number("rounds", 3)?,
+        threads: number("threads", 1)?,
+        coded: number("coded", 1)? > 0,
         shape: Shape { kind, dims: dim, m, bits: Bits::for_dims(dim), filters: Packings::NONE },
         only: number("only", 0)? > 0,
         cautions: cautions.transpose()?.unwrap_or_default(),
@@ -111,6 +113,8 @@ struct Run {
     ef_construction: usize,
     seed: u64,
     rounds: usize,
+    threads: usize,
+    coded: bool,
     shape: Shape,
     cautions: Vec<f32>,
     only: bool,
@@ -264,10 +268,10 @@ impl Run {
             m: self.m,
             ef_construction: self.ef_construction,
             max_level: max_level(PAGE_SIZE, self.m),
-            threads: 0,
+            threads: self.threads,
             budget: 8 << 30,
             seed: self.seed,
-            coded: true,
+            coded: self.coded,
         };
         let started = ThreadTime::now();
         let mut builder = Builder::new(space, params);

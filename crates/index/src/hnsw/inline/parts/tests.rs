@@ -307,8 +307,8 @@ fn compare<S: CodedSpace>(
     let (mut whole, index) = whole_index(space, &shape, &values);
     let best = recall(&mut whole, &index, &values, &queries);
     let memory = full(&index, count);
-    // margins for so few rows and queries
-    for (times, loss, threads) in [(3, 0.05, 2)] {
+    // margins for so few rows and queries: Jaccard over 3,000 rows loses .035 to .053 by the order of two threads
+    for (times, loss, threads) in [(3, 0.065, 2)] {
         // files take their share of so little
         let mut params = params((memory / times).max(800 << 10), threads);
         while !Spilled::is_possible(&params, &index) {
