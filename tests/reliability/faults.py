@@ -36,10 +36,14 @@ POINTS = {
 }
 
 # Steps that only operations on pages of the second layouts have.
-SECOND = {"hnsw.vacuum": ["hnsw.vacuum.above"], "ivfflat.vacuum": ["ivfflat.vacuum.values"]}
+SECOND = {
+    "hnsw.insert": ["hnsw.insert.included", "included.divided"],
+    "hnsw.vacuum": ["hnsw.vacuum.above", "hnsw.vacuum.included"],
+    "ivfflat.vacuum": ["ivfflat.vacuum.values"],
+}
 
 
-def points(kind: str) -> list[str]:
+def steps(kind: str) -> list[str]:
     """The steps of a kind of operation on the indexes of this run."""
     return POINTS[kind] + (SECOND.get(kind, []) if Server.layout == "own" else [])
 

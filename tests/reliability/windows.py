@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 
 import psycopg
 
-from reliability.faults import POINTS, Session, Stopped
-from reliability.faults import points as steps_of
+from reliability.faults import POINTS, Session, Stopped, steps
 from vector_testing.data import PLAIN
 from vector_testing.invariants import ALL, by_index, index_problems, run
 from vector_testing.results import Score
@@ -52,7 +51,7 @@ class Standing:
 
 
 def rule_for(rng, am: str, kind: str) -> str:
-    points = POINTS[f"{am}.{kind}"]
+    points = steps(f"{am}.{kind}")
     if not points or rng.random() < 0.4:
         return f"{am}.{kind}.*:wait"
     return f"{rng.choice(points)}:wait" + rng.choice(("", ":1", ":2", ":4"))
@@ -234,7 +233,7 @@ def killed_at_a_step(driver, table) -> None:
 
     rng, am = driver.rng, table.opclass.am
     kind = rng.choice(("insert", "vacuum"))
-    rule = f"{rng.choice(POINTS[f'{am}.{kind}'])}:kill:{rng.choice((1, 1, 2, 4))}"
+    rule = f"{rng.choice(steps(f'{am}.{kind}'))}:kill:{rng.choice((1, 1, 2, 4))}"
     rows = table.new(4, rng.choice(("near", "far", "equal", "outside"))) if kind == "insert" else {}
     driver.say(f"{table.name}: {kind} with {rule}")
     before = driver.server.log().count(REINITIALIZING)
@@ -367,7 +366,7 @@ def reload(server: Server, am: str, point: str, ending: str, keep: int, seed: in
 
 def scripted(server: Server, score: Score, ams: list[str], seed: int) -> None:
     for am in ams:
-        points = steps_of(f"{am}.vacuum")
+        points = steps(f"{am}.vacuum")
         met: set[str] = set()
         for keep in (0, 40):
             rows = f"every {keep}th row stays" if keep else "no row stays"

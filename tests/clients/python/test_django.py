@@ -130,7 +130,7 @@ def test_distances(form) -> None:
 def test_indexes_are_used(index, question) -> None:
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off")
-        assert f"Index Scan using {index}" in question().explain()
+        assert f" Scan using {index}" in question().explain()
         assert len(question()) == 5
 
 

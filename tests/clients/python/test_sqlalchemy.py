@@ -154,7 +154,7 @@ def test_indexes_are_used(engine) -> None:
         with engine.connect() as conn:
             conn.execute(sa.text("SET LOCAL enable_seqscan = off"))
             plan = conn.execute(Explain(statement)).all()
-            assert f"Index Scan using {index}" in "\n".join(row[0] for row in plan)
+            assert f" Scan using {index}" in "\n".join(row[0] for row in plan)
 
 
 def test_aggregates_and_nulls(engine) -> None:
