@@ -12,6 +12,7 @@ use crate::fmgr::distance_of;
 use crate::pg::am::AccessMethod;
 use crate::pg::call::Call;
 use crate::pg::relation::Rel;
+use crate::pg::toast::last_row::Measure;
 
 /// Support function numbers. Clustering has a distance of its own, 3, which the first one decides.
 const DISTANCE: u16 = 1;
@@ -76,6 +77,18 @@ impl OpClass {
         let by_angle = self.normalized && self.keeps_lengths;
         let angles = by_angle.then(|| AnySpace::by_angle(self.kind, dims)).flatten();
         angles.unwrap_or_else(|| AnySpace::new(self.kind, self.metric, dims))
+    }
+
+    /// What its operator computes, where an index compares values as they were given.
+    pub fn measure(&self) -> Option<Measure> {
+        let dense = matches!(self.kind, ValueKind::Vector | ValueKind::Halfvec);
+        match self.metric {
+            _ if !dense || self.is_unit() => None,
+            Metric::L2 => Some(Measure::L2),
+            Metric::InnerProduct if self.normalized => Some(Measure::Cosine),
+            Metric::InnerProduct => Some(Measure::NegativeInnerProduct),
+            _ => None,
+        }
     }
 
     /// The value of a row as the index keeps it, brought to unit length in `buffer` if need be. `None` when

@@ -31,6 +31,7 @@ use crate::pg::call::Call;
 use crate::pg::columns::{Columns, RowColumns};
 use crate::pg::ereport::{IntoReport, Report};
 use crate::pg::relation::Rel;
+use crate::pg::toast::last_row::Known;
 use crate::pg::vacuum::BulkDelete;
 
 pub use options::{HnswOptions, register};
@@ -84,6 +85,10 @@ impl AccessMethod for Hnsw {
 
     fn rechecks(scan: &scan::HnswScan) -> bool {
         scan.rechecks()
+    }
+
+    fn known(scan: &scan::HnswScan) -> Option<Known<'_>> {
+        scan.known()
     }
 
     fn next(scan: &mut scan::HnswScan, call: ScanCall<'_>) -> Result<Option<Tid>, Error> {

@@ -17,6 +17,7 @@ use super::ereport;
 use super::guard;
 use super::relation::Rel;
 use super::server;
+use super::toast::last_row::Known;
 use super::vacuum::{BulkDelete, tid};
 use super::varlena;
 
@@ -199,6 +200,10 @@ pub trait AccessMethod: 'static {
     }
     /// The next row, nearest first.
     fn next(scan: &mut Self::Scan, call: ScanCall<'_>) -> Result<Option<Tid>, Self::Error>;
+    /// What is known of the row that `next` has returned.
+    fn known(_scan: &Self::Scan) -> Option<Known<'_>> {
+        None
+    }
     /// Whether scans give back the values of the column of this number, from 0.
     fn can_return(_index: Rel<'_>, _column: usize) -> bool {
         false

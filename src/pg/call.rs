@@ -5,6 +5,7 @@ use core::marker::PhantomData;
 
 use pgrx::pg_sys::{self, Datum};
 
+use super::toast::last_row::{self, Measure};
 use super::varlena::{self, NewVarlena, Scratch};
 use super::{ffi, server};
 
@@ -113,6 +114,19 @@ impl<'fc> Call<'fc> {
     {
         // SAFETY: the argument is a varlena (`new`) that outlives `'s`, and the body may be jumped over (`new`).
         unsafe { varlena::detoast_hot(self.fcinfo, n, self.datum(n).cast_mut_ptr(), scratch) }
+    }
+
+    /// The distance of two varlenas, the arguments, where a scan has told it that has just returned the first one's row.
+    #[inline(always)]
+    pub fn known_distance(&self, measure: Measure) -> Option<f64> {
+        let value = self.datum(0).cast_mut_ptr();
+        // SAFETY: both arguments are varlenas (`new`).
+        unsafe {
+            if !last_row::is_out_of_line(value) {
+                return None;
+            }
+            last_row::distance(measure, value, self.datum(1).cast_mut_ptr())
+        }
     }
 
     /// As [`Self::varlena_hot`], but only the first `bytes` bytes after the header are sure to be there.

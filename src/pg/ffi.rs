@@ -83,6 +83,8 @@ unsafe extern "C-unwind" {
         block: u32,
         buffer: Buffer,
     ) -> bool;
+    // the place is a RelFileNode, from PostgreSQL 16 on a RelFileLocator: three numbers
+    pub fn BufferGetTag(buffer: Buffer, place: *mut [Oid; 3], fork: *mut ForkNumber::Type, block: *mut u32);
     pub fn LockBuffer(buffer: Buffer, mode: c_int);
     pub fn UnlockReleaseBuffer(buffer: Buffer);
     pub fn MarkBufferDirty(buffer: Buffer);
@@ -91,6 +93,9 @@ unsafe extern "C-unwind" {
     pub fn XLogRegisterBuffer(block_id: u8, buffer: Buffer, flags: u8);
     pub fn XLogRegisterBufData(block_id: u8, data: *const c_void, len: u32);
     pub fn XLogInsert(manager: u8, info: u8) -> u64;
+
+    // src/backend/access/common/heaptuple.c
+    pub fn nocachegetattr(tuple: HeapTuple, number: c_int, columns: TupleDesc) -> Datum;
 
     // src/backend/access/common/toast_internals.c
     pub fn toast_open_indexes(

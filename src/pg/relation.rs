@@ -73,13 +73,27 @@ impl<'r> Rel<'r> {
     /// Which file it is in.
     pub fn file(self) -> FileId {
         // SAFETY: the relation is open.
+        let id = unsafe { (*self.relation).rd_id };
+        let [space, database, number] = self.place();
+        FileId([id, space, database, number].map(u32::from))
+    }
+
+    /// Tablespace, database and number of its file.
+    pub fn place(self) -> [pg_sys::Oid; 3] {
+        // SAFETY: the relation is open.
         let rel = unsafe { &*self.relation };
         #[cfg(any(feature = "pg13", feature = "pg14", feature = "pg15"))]
-        let (space, database, number) = (rel.rd_node.spcNode, rel.rd_node.dbNode, rel.rd_node.relNode);
+        let place = [rel.rd_node.spcNode, rel.rd_node.dbNode, rel.rd_node.relNode];
         #[cfg(not(any(feature = "pg13", feature = "pg14", feature = "pg15")))]
-        let (space, database, number) =
-            (rel.rd_locator.spcOid, rel.rd_locator.dbOid, rel.rd_locator.relNumber);
-        FileId([rel.rd_id, space, database, number].map(u32::from))
+        let place = [rel.rd_locator.spcOid, rel.rd_locator.dbOid, rel.rd_locator.relNumber];
+        place
+    }
+
+    /// The number of the table's column that is an index's first one, from 1; none when that is an expression.
+    pub fn table_column(self) -> Option<core::ffi::c_int> {
+        // SAFETY: an open index has its pg_index row, whose indkey has a number for each of its columns, at least one.
+        let number = unsafe { *(*(*self.relation).rd_index).indkey.values.as_ptr() };
+        (number > 0).then(|| number.into())
     }
 
     /// Whether changes must be logged (RelationNeedsWAL, src/include/utils/rel.h).

@@ -73,6 +73,15 @@ fn is_4b_plain(first: u8) -> bool {
     if cfg!(target_endian = "little") { first & 0x03 == 0x00 } else { first & 0xc0 == 0x00 }
 }
 
+/// The bytes of a varlena that is plain and has a four-byte header; none of any other.
+///
+/// # Safety
+/// `datum` is a varlena that outlives `'a`; nobody writes to it meanwhile.
+pub unsafe fn plain<'a>(datum: *const varlena) -> Option<&'a [u8]> {
+    // SAFETY: the caller's contract; the form is looked at before the length is believed.
+    unsafe { is_4b_plain(datum.cast::<u8>().read()).then(|| whole(datum)) }
+}
+
 /// Plain, with a one-byte header: the value's size with the header. External values carry the tag byte
 /// 0x01 (little-endian) or 0x80 (big-endian), which gives 0 here.
 #[inline]

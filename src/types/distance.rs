@@ -6,6 +6,7 @@ use vector_kernels::sparse;
 
 use super::element::{Element, argument_hot};
 use crate::pg::call::Call;
+use crate::pg::toast::last_row::Measure;
 use crate::pg::varlena::Scratch;
 
 #[inline(always)]
@@ -15,6 +16,16 @@ fn dense<T: Element, R>(call: Call<'_>, kernel: impl FnOnce(&[T], &[T]) -> R) ->
     let b = argument_hot!(call, 1, T, room_b)?;
     a.check_same_dims(&b)?;
     Ok(kernel(a.elements(), b.elements()))
+}
+
+/// The distance that a scan of an index has told already, or that which `compute` finds.
+#[inline(always)]
+fn known_or(
+    call: Call<'_>,
+    measure: Measure,
+    compute: impl FnOnce() -> Result<f64, ValueError>,
+) -> Result<f64, ValueError> {
+    call.known_distance(measure).map_or_else(compute, Ok)
 }
 
 /// 1 - similarity, the similarity kept within [-1, 1]; NaN (a zero vector) stays NaN.
@@ -27,7 +38,7 @@ fn cosine_distance(similarity: f64) -> f64 {
 /// Euclidean distance.
 #[inline]
 pub fn l2<T: Element>(call: Call<'_>) -> Result<f64, ValueError> {
-    dense::<T, _>(call, |a, b| f64::from(T::l2_squared(a, b)).sqrt())
+    known_or(call, Measure::L2, || dense::<T, _>(call, |a, b| f64::from(T::l2_squared(a, b)).sqrt()))
 }
 
 /// Squared Euclidean distance.
@@ -45,13 +56,17 @@ pub fn inner_product<T: Element>(call: Call<'_>) -> Result<f64, ValueError> {
 /// Inner product with the sign that makes it a distance.
 #[inline]
 pub fn negative_inner_product<T: Element>(call: Call<'_>) -> Result<f64, ValueError> {
-    dense::<T, _>(call, |a, b| f64::from(-T::inner_product(a, b)))
+    known_or(call, Measure::NegativeInnerProduct, || {
+        dense::<T, _>(call, |a, b| f64::from(-T::inner_product(a, b)))
+    })
 }
 
 /// Cosine distance, 0 to 2; NaN with a zero vector.
 #[inline]
 pub fn cosine<T: Element>(call: Call<'_>) -> Result<f64, ValueError> {
-    dense::<T, _>(call, |a, b| cosine_distance(T::cosine_similarity(a, b)))
+    known_or(call, Measure::Cosine, || {
+        dense::<T, _>(call, |a, b| cosine_distance(T::cosine_similarity(a, b)))
+    })
 }
 
 /// The angle between unit vectors in units of half a turn: k-means needs the triangle inequality.

@@ -14,6 +14,7 @@ use crate::pg::owned::Owned;
 use crate::pg::relation::Rel;
 use crate::pg::server;
 use crate::pg::table_rows::{SeenRows, TableRows};
+use crate::pg::toast::last_row;
 use crate::pg::vacuum::item_pointer;
 use crate::pg::varlena;
 
@@ -108,6 +109,13 @@ struct Opaque<S> {
     tuple: pg_sys::HeapTuple,
 }
 
+impl<S> Drop for Opaque<S> {
+    /// What it has told of its last row refers to it.
+    fn drop(&mut self) {
+        last_row::forget();
+    }
+}
+
 impl<S> Opaque<S> {
     /// Frees the values of the row before.
     ///
@@ -175,6 +183,7 @@ pub(super) unsafe extern "C-unwind" fn rescan<A: AccessMethod>(
     unsafe {
         guard::entry(|| {
             if let Some(opaque) = opaque::<A>(scan) {
+                last_row::forget();
                 opaque.started = false;
                 opaque.clear(scan);
                 A::rescan(&mut opaque.state);
@@ -209,6 +218,7 @@ pub(super) unsafe extern "C-unwind" fn get_tuple<A: AccessMethod>(
                 opaque.started = true;
             }
             let call = ScanCall { scan, index: Rel::new((*scan).indexRelation) };
+            last_row::forget();
             opaque.clear(scan);
             loop {
                 let Some(row) = A::next(&mut opaque.state, call)? else { return Ok(None) };
@@ -218,6 +228,9 @@ pub(super) unsafe extern "C-unwind" fn get_tuple<A: AccessMethod>(
                         continue;
                     }
                     opaque.form(scan, &mut values);
+                } else {
+                    let known = A::known(&opaque.state);
+                    last_row::remember(known, call.index, Rel::new((*scan).heapRelation), row);
                 }
                 return Ok(Some(Ok((row, A::rechecks(&opaque.state)))));
             }

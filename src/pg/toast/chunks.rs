@@ -204,7 +204,7 @@ fn tuple_of(page: &[u8], offset: u16) -> Option<&[u8]> {
 }
 
 /// Offset, flags and length of a line pointer (ItemIdData: bit fields of 15, 2 and 15 bits).
-fn item_parts(item: u32) -> (usize, u32, usize) {
+pub(super) fn item_parts(item: u32) -> (usize, u32, usize) {
     let (start, flags, len) = if cfg!(target_endian = "little") {
         (item & 0x7fff, item >> 15 & 3, item >> 17)
     } else {
@@ -214,11 +214,11 @@ fn item_parts(item: u32) -> (usize, u32, usize) {
 }
 
 /// The integer at `at`; callers have checked the length.
-fn u16_at(bytes: &[u8], at: usize) -> u16 {
+pub(super) fn u16_at(bytes: &[u8], at: usize) -> u16 {
     bytes.get(at..).and_then(|b| b.first_chunk()).map_or(0, |b| u16::from_ne_bytes(*b))
 }
 
 /// The integer at `at`; callers have checked the length.
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
+pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
     bytes.get(at..).and_then(|b| b.first_chunk()).map_or(0, |b| u32::from_ne_bytes(*b))
 }

@@ -18,6 +18,7 @@
 //! a constant argument (the result of a subquery, say) is fetched once.
 
 mod chunks;
+pub mod last_row;
 mod places;
 
 use core::ffi::c_int;

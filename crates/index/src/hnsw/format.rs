@@ -490,6 +490,15 @@ impl Scan {
         self.inline.as_ref().and_then(|shared| self.codes.place_of_returned(&shared.layout))
     }
 
+    /// The distance of that row from the query: the operator's, or its square for the Euclidean one; NaN where there is
+    /// no query, or one without direction.
+    pub fn distance_of_returned(&self) -> f64 {
+        match self.inline {
+            None => f64::from(self.v1.distance_of_returned()),
+            Some(_) => self.codes.distance_of_returned(),
+        }
+    }
+
     /// That row; none on pgvector's pages.
     pub fn row_of_returned(&self) -> Option<Tid> {
         self.inline.as_ref().and_then(|_| self.codes.row_of_returned())

@@ -152,14 +152,17 @@ impl<W: Walk> Scan<W> {
                 }
                 continue;
             };
-            if settings.iterative == IterativeScan::Strict {
-                if scored.distance < self.previous {
-                    continue;
-                }
-                self.previous = scored.distance;
+            if settings.iterative == IterativeScan::Strict && scored.distance < self.previous {
+                continue;
             }
+            self.previous = scored.distance;
             return Ok(Some(row));
         }
+    }
+
+    /// The distance of the row that [`Self::next`] returned last.
+    pub fn distance_of_returned(&self) -> f32 {
+        self.previous
     }
 
     /// The next row of the results at hand.

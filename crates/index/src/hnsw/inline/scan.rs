@@ -287,6 +287,12 @@ impl Scan {
         }
     }
 
+    /// The distance of the row that [`Self::next`] returned last, as that returned it; NaN where everything is equally
+    /// near.
+    pub fn distance_of_returned(&self) -> f64 {
+        if self.no_direction { f64::NAN } else { self.previous }
+    }
+
     /// The next row of a node.
     fn next_row<B: BlockStore, S: CodedSpace>(
         &mut self,
