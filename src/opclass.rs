@@ -84,7 +84,7 @@ impl OpClass {
         let dense = matches!(self.kind, ValueKind::Vector | ValueKind::Halfvec);
         match self.metric {
             _ if !dense || self.is_unit() => None,
-            Metric::L2 => Some(Measure::L2),
+            Metric::L2 if !self.normalized => Some(Measure::L2),
             Metric::InnerProduct if self.normalized => Some(Measure::Cosine),
             Metric::InnerProduct => Some(Measure::NegativeInnerProduct),
             _ => None,

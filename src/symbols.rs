@@ -12,6 +12,7 @@ on_load! {{
     hnsw::register();
     ivfflat::register();
     pg::alter::watch(&[hnsw::WATCHED, ivfflat::WATCHED]);
+    pg::toast::last_row::watch();
     #[cfg(feature = "fault_points")]
     pg::faults::register();
 }}

@@ -15,8 +15,8 @@ use pgrx::pg_sys::{
     HeapTuple, IndexInfo, IndexPath, IndexScanDesc, JoinType, List, MemoryContext, MemoryContextCallback,
     Oid, PGFunction, ParamListInfo, PlannedStmt, PlannerInfo, ProcessUtilityContext, QueryCompletion,
     QueryEnvironment, ReadBufferMode, Relation, SPIPlanPtr, SPITupleTable, ScanKeyData, Snapshot,
-    SpecialJoinInfo, SysScanDesc, TransactionId, TupleDesc, Tuplestorestate, TypeFuncClass,
-    config_enum_entry, relopt_enum_elt_def, relopt_kind, relopt_parse_elt, text, varlena,
+    SpecialJoinInfo, SubXactCallback, SysScanDesc, TransactionId, TupleDesc, Tuplestorestate, TypeFuncClass,
+    XactCallback, config_enum_entry, relopt_enum_elt_def, relopt_kind, relopt_parse_elt, text, varlena,
 };
 
 use super::guard;
@@ -70,6 +70,8 @@ server! {
     ) -> MemoryContext;
     fn MemoryContextReset(context: MemoryContext);
     fn MemoryContextDelete(context: MemoryContext);
+    fn RegisterXactCallback(callback: XactCallback, argument: *mut c_void);
+    fn RegisterSubXactCallback(callback: SubXactCallback, argument: *mut c_void);
     fn MemoryContextRegisterResetCallback(context: MemoryContext, callback: *mut MemoryContextCallback);
     fn pg_detoast_datum(datum: *mut varlena) -> *mut varlena;
     fn pg_detoast_datum_copy(datum: *mut varlena) -> *mut varlena;

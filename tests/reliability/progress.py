@@ -8,7 +8,7 @@ import time
 from vector_testing.data import PLAIN, Data
 from vector_testing.invariants import run
 from vector_testing.results import Score
-from vector_testing.server import Server
+from vector_testing.server import Server, second
 
 # pgvector's names, in the order in which they may appear.
 PHASES = {
@@ -108,7 +108,7 @@ def test(prefix: str, score: Score, ams: list[str], options) -> None:
                     words[0][2:]
                     == (
                         "Building will take significantly more time."
-                        if Server.layout != "own"
+                        if not second()
                         else "The index is built in parts, from temporary files.",
                         "Increase maintenance_work_mem to speed up builds.",
                     ),

@@ -32,6 +32,11 @@ LAYOUTS = {
 }
 
 
+def second() -> bool:
+    """Whether indexes that do not say are on pages of the second layouts."""
+    return Server.layout in ("own", "auto")
+
+
 def filters() -> str:
     """The filter columns of an index, behind its vector: on pages that may have them, the numbers of the rows, in both
     orders.

@@ -9,22 +9,26 @@
 //! - its first argument is a pointer to a value out of line which stands in a shared buffer with the block of the row
 //!   returned last, within the tuple that the row's line pointer leads to, where the indexed column is.
 //!
-//! Who has a datum in a buffer has that buffer pinned, so its tag and its line pointers stay (pruning waits for all
-//! pins). All tuples of a HOT chain have the same value in an indexed column, but only the one that the line pointer
-//! or its redirection names is taken: the links between the others outlive an aborted update. The row is one that the
-//! scan's snapshot sees, or the executor asks for another at once (`heapam_index_fetch_tuple`); the entry that led to
-//! it was made for it, since an entry is removed before its line pointer is used again.
+//! While a scan stands on a row, it has the row's block pinned (`xs_cbuf` of its fetch), its table open and its snapshot
+//! registered: the block's tag and line pointers stay (pruning waits for all pins), and no vacuum gives the line pointer
+//! to another row. The scan's end says [`forget`]; so does the end of a transaction or subtransaction, which takes pins
+//! and tables away from a scan that failed and may leave its memory, before it does. All tuples of a HOT chain have the
+//! same value in an indexed column, but only the one that the line pointer or its redirection names is taken: the links
+//! between the others outlive an aborted update. The row is one that the scan's snapshot sees, or the executor asks for
+//! another at once (`index_getnext_slot`); the entry that led to it was made for it, since an entry is removed before its
+//! line pointer is used again.
 
 use core::cell::Cell;
-use core::ffi::c_int;
+use core::ffi::{c_int, c_void};
 
 use pgrx::pg_sys::{self, Oid, varlena};
 use vector_index::storage::page::Tid;
 
-use super::chunks::{item_parts, u16_at, u32_at};
+use super::chunks::item_parts;
 use super::{EXTERNAL, PAGE, VARTAG_ONDISK};
 use crate::pg::ffi;
 use crate::pg::relation::Rel;
+use crate::pg::server;
 use crate::pg::varlena as values;
 
 /// What an operator computes.
@@ -70,6 +74,28 @@ pub fn forget() {
     LAST.set(None);
 }
 
+/// Begins to watch transactions end; from _PG_init.
+pub fn watch() {
+    // SAFETY: both functions stay, as the library does, and take no argument of ours.
+    unsafe {
+        server::RegisterXactCallback(Some(ended), core::ptr::null_mut());
+        server::RegisterSubXactCallback(Some(ended_within), core::ptr::null_mut());
+    }
+}
+
+unsafe extern "C-unwind" fn ended(_: pg_sys::XactEvent::Type, _: *mut c_void) {
+    forget();
+}
+
+unsafe extern "C-unwind" fn ended_within(
+    _: pg_sys::SubXactEvent::Type,
+    _: pg_sys::SubTransactionId,
+    _: pg_sys::SubTransactionId,
+    _: *mut c_void,
+) {
+    forget();
+}
+
 /// A scan of `index`, an index of `table`, returns `row`. Both stay open until [`forget`] is called.
 #[inline]
 pub fn remember(known: Option<Known<'_>>, index: Rel<'_>, table: Rel<'_>, row: Tid) {
@@ -104,7 +130,7 @@ pub unsafe fn is_out_of_line(datum: *const varlena) -> bool {
 #[inline(never)]
 pub unsafe fn distance(measure: Measure, value: *const varlena, query: *const varlena) -> Option<f64> {
     let last = LAST.get().filter(|last| last.measure == measure)?;
-    // SAFETY: the scan's query lives until `forget`; the other one is a varlena.
+    // SAFETY: the scan's query and table are there until `forget`; the other one is a varlena.
     unsafe {
         if !core::ptr::eq(query.cast(), last.query) {
             let own = core::slice::from_raw_parts(last.query, last.query_len);
@@ -131,7 +157,7 @@ impl LastRow {
     /// Whether `at` is the address of the indexed column in this row's tuple.
     ///
     /// # Safety
-    /// The table is open; whoever has `at` keeps what it points to.
+    /// Nobody has said [`forget`]; whoever has `at` keeps what it points to.
     unsafe fn has(&self, at: *const u8) -> bool {
         // SAFETY: the buffers' address and number are set before any backend runs. `at`, when it is among them, is a
         // datum in one, so that buffer is pinned and keeps its block. Line pointers are read within the page, and the
@@ -154,48 +180,71 @@ impl LastRow {
             if (*(*self.table).rd_rel).relam != Oid::from(pg_sys::BuiltinOid::HEAP_TABLE_AM_OID) {
                 return false;
             }
-            let page = core::slice::from_raw_parts(pages.add(buffer * PAGE), PAGE);
-            let Some(tuple) = tuple_of(page, self.row.offset()) else { return false };
-            tuple.as_ptr_range().contains(&at) && column(tuple, self.column, self.table) == Some(at)
+            let page = pages.add(buffer * PAGE);
+            let Some((tuple, len)) = tuple_of(page, self.row.offset()) else { return false };
+            (at as usize).wrapping_sub(tuple as usize) < len
+                && column(tuple, len, self.column, self.table) == Some(at)
         }
     }
 }
 
-/// Offset or item, state and length of a line pointer.
-fn line_pointer(page: &[u8], offset: u16) -> Option<(usize, u32, usize)> {
-    let at = PAGE_HEADER + usize::from(offset).checked_sub(1)? * 4;
-    // pd_lower ends them
-    let end = usize::from(u16_at(page, 12)).min(page.len());
-    (at + 4 <= end).then(|| item_parts(u32_at(page, at)))
+/// A copy of some bytes of a page, of which others may change some at this moment.
+///
+/// # Safety
+/// They are within a page, and it stays.
+unsafe fn copied<const N: usize>(page: *const u8, at: usize) -> [u8; N] {
+    // SAFETY: the caller's contract.
+    core::array::from_fn(|n| unsafe { page.add(at + n).read_volatile() })
 }
 
-/// The tuple that an item of a heap page leads to, by no more than its redirection.
-fn tuple_of(page: &[u8], offset: u16) -> Option<&[u8]> {
-    let (mut at, mut state, mut len) = line_pointer(page, offset)?;
-    if state == REDIRECT {
-        (at, state, len) = line_pointer(page, u16::try_from(at).ok()?)?;
+/// Offset or item, state and length of a line pointer.
+///
+/// # Safety
+/// As for [`copied`], of the whole page.
+unsafe fn line_pointer(page: *const u8, offset: u16) -> Option<(usize, u32, usize)> {
+    let at = PAGE_HEADER + usize::from(offset).checked_sub(1)? * 4;
+    // SAFETY: pd_lower ends them, and they are read within the page.
+    unsafe {
+        let end = usize::from(u16::from_ne_bytes(copied(page, 12))).min(PAGE);
+        (at + 4 <= end).then(|| item_parts(u32::from_ne_bytes(copied(page, at))))
     }
-    if state != NORMAL { None } else { page.get(at..at + len) }
+}
+
+/// The tuple that an item of a heap page leads to, by no more than its redirection, and its length.
+///
+/// # Safety
+/// As for [`line_pointer`].
+unsafe fn tuple_of(page: *const u8, offset: u16) -> Option<(*const u8, usize)> {
+    // SAFETY: the caller's contract; the tuple is within the page.
+    unsafe {
+        let (mut at, mut state, mut len) = line_pointer(page, offset)?;
+        if state == REDIRECT {
+            (at, state, len) = line_pointer(page, u16::try_from(at).ok()?)?;
+        }
+        (state == NORMAL && at + len <= PAGE && len > NULLS).then(|| (page.add(at), len))
+    }
 }
 
 /// Where a column of a heap tuple is, unless that is NULL or not there.
 ///
 /// # Safety
-/// The tuple is one of `table`, which is open.
-unsafe fn column(tuple: &[u8], number: c_int, table: pg_sys::Relation) -> Option<*const u8> {
-    let (columns, mask) = (u16_at(tuple, 18) & COLUMNS, u16_at(tuple, 20));
+/// The tuple is one of `table`, which is open, on a page that stays.
+unsafe fn column(tuple: *const u8, len: usize, number: c_int, table: pg_sys::Relation) -> Option<*const u8> {
     let index = usize::try_from(number).ok()?.checked_sub(1)?;
-    if index >= usize::from(columns) {
-        return None;
-    }
-    if mask & HAS_NULL != 0 && tuple.get(NULLS + index / 8)? >> (index % 8) & 1 == 0 {
-        return None;
-    }
-    // SAFETY: the tuple has the column, and it is not NULL.
+    // SAFETY: the tuple has a header; the column is there and not NULL when the server looks for it.
     unsafe {
+        let columns = u16::from_ne_bytes(copied(tuple, 18)) & COLUMNS;
+        let mask = u16::from_ne_bytes(copied(tuple, 20));
+        if index >= usize::from(columns) || NULLS + index / 8 >= len {
+            return None;
+        }
+        let [present] = copied(tuple, NULLS + index / 8);
+        if mask & HAS_NULL != 0 && present >> (index % 8) & 1 == 0 {
+            return None;
+        }
         let mut head = pg_sys::HeapTupleData {
-            t_len: tuple.len() as u32,
-            t_data: tuple.as_ptr().cast_mut().cast(),
+            t_len: len as u32,
+            t_data: tuple.cast_mut().cast(),
             ..Default::default()
         };
         let datum = ffi::nocachegetattr(&raw mut head, number, (*table).rd_att);

@@ -98,6 +98,16 @@ FETCH 3 FROM c \g /dev/null
 SELECT count(*) FROM (SELECT a <-> :'q' AS d FROM far ORDER BY a <-> :'q' LIMIT 20) s, LATERAL (SELECT min(x.a <-> :'q') AS m FROM far x) t WHERE s.d < t.m;
 COMMIT;
 SELECT * FROM mixed();
+-- A scan that failed has let its row go when its subtransaction ends: nothing that it knew of that counts any more.
+SELECT made(7, 700)::vector AS q, id AS nearest FROM far ORDER BY a <-> made(7, 700)::vector LIMIT 1 \gset
+SELECT blocks('SELECT a <-> made(7, 700)::vector FROM far WHERE id = ' || :nearest) AS before \gset
+BEGIN;
+DECLARE c CURSOR FOR SELECT 1 / (id - :nearest), a <-> :'q' FROM far ORDER BY a <-> :'q';
+SAVEPOINT s;
+FETCH 50 FROM c \g /dev/null
+ROLLBACK TO s;
+SELECT blocks('SELECT a <-> made(7, 700)::vector FROM far WHERE id = ' || :nearest) = :before AS fetched;
+COMMIT;
 -- Other tuples than the heap's own: joins that keep rows, sorts, triggers, tables of the session
 SELECT count(*) FILTER (WHERE s.d <> x.a <-> made(7, 700)::vector) AS wrong
   FROM (SELECT id, a, a <-> made(7, 700)::vector AS d FROM far ORDER BY a <-> made(7, 700)::vector LIMIT 30 OFFSET 3) s JOIN far x USING (id);
