@@ -567,4 +567,6 @@ pub fn remove<B: BlockStore>(
 }
 
 #[cfg(test)]
+mod held_tests;
+#[cfg(test)]
 mod tests;

@@ -135,13 +135,24 @@ impl Index {
         }
     }
 
-    /// The share of codes in the bytes of an index.
-    pub fn code_share(&self) -> f64 {
+    /// Bytes of a row's entry, and of its value.
+    fn row_parts(&self) -> (f64, f64) {
         let geometry = &self.geometry;
         let entry = geometry.block_size as f64 / geometry.block_entries.max(1) as f64;
-        let entry = entry + geometry.filter_size as f64;
         let value = if geometry.own_values { geometry.record as f64 } else { 0.0 };
+        (entry + geometry.filter_size as f64, value)
+    }
+
+    /// The share of codes in the bytes of lists.
+    pub fn code_share(&self) -> f64 {
+        let (entry, value) = self.row_parts();
         entry / (entry + value)
+    }
+
+    /// Bytes that a row takes in its list, about.
+    pub fn row_bytes(&self) -> f64 {
+        let (entry, value) = self.row_parts();
+        entry + value
     }
 
     /// Bytes of an element.
