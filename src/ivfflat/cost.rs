@@ -60,13 +60,11 @@ pub fn estimate(call: &CostCall) -> Result<Cost, Error> {
 /// The share of lists in the pages of an index: searches come by no others, and a row's included values cost about what
 /// the row in the table would, which the server counts.
 fn share_of_lists(call: &CostCall, meta: &Meta) -> f64 {
-    match meta.layout.coded() {
-        Some(index) if index.included != 0 => {
-            let pages = call.tuples() * index.row_bytes() / PAGE_SIZE as f64 + f64::from(meta.lists);
-            (pages / call.index_pages().max(1.0)).min(1.0)
-        }
-        _ => 1.0,
-    }
+    let with_included = meta.layout.coded().filter(|_| meta.layout.has_included());
+    with_included.map_or(1.0, |index| {
+        let pages = call.tuples() * index.row_bytes() / PAGE_SIZE as f64 + f64::from(meta.lists);
+        (pages / call.index_pages().max(1.0)).min(1.0)
+    })
 }
 
 /// Values that a scan reads for each row that it gives out, about.

@@ -109,9 +109,9 @@ impl IvfScan {
         }
     }
 
-    /// The values of the last row; false when a vacuum has removed it meanwhile. The page with those of its other columns
-    /// is held on to before it is looked at, and up to the next row: a vacuum that would remove the row waits, and so
-    /// does whoever would put another in its place, or note that all rows beside it are visible.
+    /// The values of the last row; false when a vacuum has removed it meanwhile. The page with those of its other
+    /// columns is held on to before it is looked at, and up to the next row: a vacuum that would remove the row waits,
+    /// and so does whoever would put another in its place, or note that all rows beside it are visible.
     pub fn values(&mut self, call: ScanCall<'_>, row: &mut Returned) -> Result<bool, Error> {
         let (Some(candidate), Some(included)) = (self.scan.returned(), &self.included) else {
             return Ok(false);

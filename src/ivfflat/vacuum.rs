@@ -22,12 +22,13 @@ pub fn bulk_delete(mut call: BulkDelete<'_>) -> Result<(), Error> {
         });
         let done = done.and_then(|()| blocks.publish_room());
         // when no entry leads to them any more
-        let done = done.and_then(|()| match packed_lists(layout, &mut blocks, memory) {
-            Some(mut lists) if layout.has_included() => {
+        let done = done.and_then(|()| {
+            let Some(mut lists) = packed_lists(layout, &mut blocks, memory) else { return Ok(()) };
+            if layout.has_included() {
                 lists.blocks.fault_point("ivfflat.vacuum.included")?;
-                lists.remove_included(rows, &mut |row| call.is_dead(row)).map(|_| ())
+                lists.remove_included(rows, &mut |row| call.is_dead(row))?;
             }
-            _ => Ok(()),
+            Ok(())
         });
         blocks.count_hits();
         done.map_err(|c| corrupted(index, c)).map(|()| vacuum.met)

@@ -1,5 +1,5 @@
-//! INCLUDE columns of an index: values of rows as the index keeps them ([`vector_index::included`]), and back. Where the
-//! access method has no other way to give filter columns back, their values are kept with them.
+//! INCLUDE columns of an index: values of rows as the index keeps them ([`vector_index::included`]), and back. Where
+//! the access method has no other way to give filter columns back, their values are kept with them.
 //!
 //! What is kept is an index tuple of these columns alone, as the server makes it (indextuple.c): values stored out of
 //! line are fetched, long ones compressed. Reading it back is done here, with a look at every length: what is damaged

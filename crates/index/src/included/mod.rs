@@ -6,8 +6,8 @@
 //!
 //! Each page knows where it ends, and the page behind it. A page that is full is divided in one change with its
 //! parent, which has room for that, or is divided first. Whoever comes late, with the number of a page that was divided
-//! meanwhile, moves on to the right. src/hnsw/README.md and src/ivfflat/README.md have the argument why a row that a scan
-//! returns has its values.
+//! meanwhile, moves on to the right. src/hnsw/README.md and src/ivfflat/README.md have the argument why a row that a
+//! scan returns has its values.
 
 pub mod check;
 mod page;
@@ -169,8 +169,8 @@ pub fn leaf_of<B: BlockStore>(blocks: &mut B, tree: Tree, root: u32, row: Tid) -
     Ok(leaf)
 }
 
-/// Copies the values of a row, with their head, from what [`leaf_of`] said into `out`. False when there are none, `None`
-/// when they would be on another page by now.
+/// Copies the values of a row, with their head, from what [`leaf_of`] said into `out`. False when there are none,
+/// `None` when they would be on another page by now.
 ///
 /// # Errors
 /// A damaged block, no memory.
@@ -490,8 +490,8 @@ fn divide_directory<B: BlockStore>(blocks: &mut B, tree: Tree, path: &Path) -> R
 /// Removes the values of rows that `is_dead` names, in a pass over all leaves; returns how many. To be done when the
 /// rows themselves are gone from the index. `rows` is room that outlives the call.
 ///
-/// `is_dead` is asked while no lock on a block is held. Where scans hold on to leaves, all that did so before are waited
-/// for.
+/// `is_dead` is asked while no lock on a block is held. Where scans hold on to leaves, all that did so before are
+/// waited for.
 ///
 /// # Errors
 /// Damaged blocks, no memory.

@@ -7,8 +7,8 @@ use super::tally::Tally;
 use crate::quant::space::CodedSpace;
 
 /// Checks an index of values in `space`: what describes it, lists, entries; with `deep`, also that each value
-/// is one of the index, that no row is there twice or lacks its included values, and that everything in the file is what
-/// it should be.
+/// is one of the index, that no row is there twice or lacks its included values, and that everything in the file is
+/// what it should be.
 /// `tally` is told.
 ///
 /// # Errors

@@ -96,8 +96,8 @@ impl Tally {
         }
     }
 
-    /// Tells of rows without included values, once rows are counted. (Others may have some: rows whose inserts, or whose
-    /// removal, did not come to an end.)
+    /// Tells of rows without included values, once rows are counted. (Others may have some: rows whose inserts, or
+    /// whose removal, did not come to an end.)
     pub fn compare_included(&mut self) {
         let Some(included) = &self.included else { return };
         let mut lacking = self.rows_from(0).filter(|(row, _)| !included.has(*row));

@@ -209,8 +209,8 @@ fn rows_without_values_and_lost_pages_are_told() {
     assert!(read_meta(&mut copy).is_err());
 }
 
-/// Each operation on blocks of an insert fails once: what is there is sound, and the row comes with its values or not at
-/// all.
+/// Each operation on blocks of an insert fails once: what is there is sound, and the row comes with its values or not
+/// at all.
 #[test]
 fn interrupted_inserts_leave_rows_with_their_values() {
     let (mut blocks, rows) = sound(100, 40);
