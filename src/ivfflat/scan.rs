@@ -113,37 +113,28 @@ impl IvfScan {
     /// columns is held on to before it is looked at, and up to the next row: a vacuum that would remove the row waits,
     /// and so does whoever would put another in its place, or note that all rows beside it are visible.
     pub fn values(&mut self, call: ScanCall<'_>, row: &mut Returned) -> Result<bool, Error> {
-        let (Some(candidate), Some(included)) = (self.scan.returned(), &self.included) else {
-            return Ok(false);
-        };
+        let Some(candidate) = self.scan.returned() else { return Ok(false) };
         let mut blocks = IndexBlocks::new(call.index);
         let failed = |c| corrupted(call.index, c);
         for _ in 0..TRIES {
-            if let Some(held) = self.held.take() {
-                held.release();
-            }
+            self.release();
             let Some(mut lists) = packed_lists(self.layout, &mut blocks, &mut self.memory) else { break };
             let leaf = lists.leaf_of(candidate.row).map_err(failed)?;
             self.held = Some(lists.blocks.hold(leaf).map_err(failed)?);
             let look = with_space!(self.space, space => {
                 lists.read_returned(space, &candidate, leaf, &mut self.kept, &mut self.vector)
             });
-            match look.map_err(failed)? {
-                Look::Again => continue,
-                Look::Gone => {
-                    blocks.count_hits();
-                    return Ok(false);
-                }
-                Look::Here => {
-                    blocks.count_hits();
-                    let set = included.set(self.kept.bytes(), row);
-                    set.map_err(|damage| corrupted(call.index, damage.on(leaf)))?;
-                    row.set(0, Datum::from(self.vector.bytes().as_ptr()));
-                    return Ok(true);
-                }
+            let look = look.map_err(failed)?;
+            if look == Look::Again {
+                continue;
             }
+            blocks.count_hits();
+            let (Some(included), Look::Here) = (&self.included, look) else { return Ok(false) };
+            included.set(self.kept.bytes(), row).map_err(|damage| failed(damage.on(leaf)))?;
+            row.set(0, Datum::from(self.vector.bytes().as_ptr()));
+            return Ok(true);
         }
-        Err(corrupted(call.index, NO_VALUES.on(u32::from_ne_bytes(candidate.start))))
+        Err(failed(NO_VALUES.on(u32::from_ne_bytes(candidate.start))))
     }
 
     /// The next row.
