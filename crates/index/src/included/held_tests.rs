@@ -139,7 +139,7 @@ fn no_removal_passes_who_holds_on() {
             // the block that is held on to; whether the row was seen there; whether it is waited for
             let held = Rc::new(RefCell::new((None::<u32>, false, false)));
             let step = Rc::new(RefCell::new(0));
-            let mut act = {
+            let act = {
                 let (held, step) = (held.clone(), step.clone());
                 move || {
                     let now = step.replace_with(|step| *step + 1);
@@ -156,7 +156,7 @@ fn no_removal_passes_who_holds_on() {
                 }
             };
             let waited = held.clone();
-            let act = Rc::new(RefCell::new(move || act()));
+            let act = Rc::new(RefCell::new(act));
             let first = act.clone();
             let wait: Wait = Rc::new(RefCell::new(move |block| {
                 (first.borrow_mut())();
