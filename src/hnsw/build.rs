@@ -17,12 +17,10 @@ use vector_index::hnsw::inline::parts::Spilled;
 use vector_index::hnsw::inline::scan::{Index, Shared};
 use vector_index::hnsw::meta::{META_BLOCK, MetaPage};
 use vector_index::hnsw::params::max_level;
-use vector_index::included::{HEAD, size_of_values};
 use vector_index::quant::space::CodedSpace;
 use vector_index::space::{AnySpace, ValueBuf};
-use vector_index::storage::page::{Corruption, Damage, Tid};
+use vector_index::storage::page::{Corruption, Tid};
 use vector_index::with_space;
-use vector_index::work::memory::resize;
 use vector_index::work::runs::Runs;
 use vector_index::work::workers::{Idle, Workers};
 
@@ -37,6 +35,7 @@ use crate::pg::columns::Columns;
 use crate::pg::ereport::{self, IntoReport, Report};
 use crate::pg::guc;
 use crate::pg::included::{Included, Refused};
+use crate::pg::kept_rows::KeptRows;
 use crate::pg::relation::Rel;
 use crate::pg::spill::Spill;
 use crate::pg::table_scan::{Beside, Further, scan_whole_table};
@@ -163,9 +162,7 @@ struct Building<'b, S: CodedSpace> {
     parts: Option<Parts>,
     files: Spill,
     /// values of INCLUDE columns, row by row, to be written when the graph is
-    included: Option<Spill>,
-    /// those of them that are written at once
-    batch: Vec<u8>,
+    included: Option<KeptRows>,
     /// for rows that go in one by one
     inserter: Inserter,
     /// for values brought to unit length
@@ -221,8 +218,7 @@ fn build_in<S: CodedSpace>(call: &BuildCall<'_>, shape: Shape, space: S) -> Resu
         builder: Some(builder),
         parts: None,
         files: Spill::new(),
-        included: (index.columns() > index.key_columns()).then(Spill::new),
-        batch: Vec::new(),
+        included: (index.columns() > index.key_columns()).then(KeptRows::new),
         inserter: Inserter::new(seed),
         buffer: ValueBuf::new(),
         item: ValueBuf::new(),
@@ -250,7 +246,7 @@ impl<S: CodedSpace> Building<'_, S> {
             return Err(Error::Report(Box::new(report)));
         }
         if let Some(included) = &mut self.included {
-            included.write(beside.included);
+            included.push(beside.included);
         }
         if !beside.keys.is_empty() {
             put_packed(value, beside.keys, &mut self.item)?;
@@ -334,31 +330,12 @@ impl<S: CodedSpace> Building<'_, S> {
 
     /// Writes the values of INCLUDE columns, behind the graph and the rows that were inserted one by one.
     fn finish_included(&mut self) -> Result<(), Error> {
-        let Building { blocks, included, batch, .. } = self;
+        let Building { blocks, included, .. } = self;
         let Some(values) = included else { return Ok(()) };
         let index = blocks.relation();
         let opened = open(index, blocks)?;
-        values.end_run();
-        resize(batch, INCLUDED_AT_ONCE, 0)?;
-        let mut filled = 0;
-        loop {
-            let read = Runs::read(values, 0, batch.get_mut(filled..).unwrap_or_default());
-            filled += read;
-            let whole = whole_values(batch.get(..filled).unwrap_or_default());
-            if whole == 0 {
-                break;
-            }
-            let added = add_included(&opened, blocks, batch.get(..whole).unwrap_or_default());
-            added.map_err(|c| corrupted(index, c))?;
-            batch.copy_within(whole..filled, 0);
-            filled -= whole;
-        }
-        Runs::clear(values);
-        if filled > 0 {
-            let damage = Damage::internal("temporary file with other values than were written");
-            return Err(corrupted(index, damage.on(META_BLOCK)));
-        }
-        Ok(())
+        let finished = values.finish(META_BLOCK, |values| add_included(&opened, blocks, values));
+        finished.map_err(|c| corrupted(index, c))
     }
 
     fn finish_graph(&mut self) -> Result<(), Error> {
@@ -375,22 +352,6 @@ impl<S: CodedSpace> Building<'_, S> {
 fn expect_included(blocks: &mut IndexBlocks<'_>, included: bool) -> Result<(), Error> {
     let index = blocks.relation();
     if included { begin_included(blocks).map_err(|c| corrupted(index, c)) } else { Ok(()) }
-}
-
-/// Bytes of values of INCLUDE columns that are written at once.
-const INCLUDED_AT_ONCE: usize = 16 << 10;
-
-/// Bytes of the whole values that the bytes begin with.
-fn whole_values(bytes: &[u8]) -> usize {
-    let mut whole = 0;
-    while let Some(rest) = bytes.get(whole..).filter(|rest| rest.len() >= HEAD) {
-        let size = size_of_values(rest);
-        if size < HEAD || size > rest.len() {
-            break;
-        }
-        whole += size;
-    }
-    whole
 }
 
 /// Moves the rows so far to temporary files, when the graph can be built in parts.

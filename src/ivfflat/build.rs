@@ -12,7 +12,7 @@ use vector_index::ivf::choice::{has_packed, max_dims};
 use vector_index::ivf::cluster::kmeans::{self, Plan, Task, kmeans, plan};
 use vector_index::ivf::cluster::refine::Refinement;
 use vector_index::ivf::cluster::sample::Sample;
-use vector_index::ivf::format::{self, Layout, META_BLOCK, Memory};
+use vector_index::ivf::format::{self, Layout, META_BLOCK, Memory, begin_included, packed_lists};
 use vector_index::ivf::lists::{NoTable, Services};
 use vector_index::ivf::load::{Element, LoadOptions, Loader, value_size, write_value};
 use vector_index::ivf::packed::code::Coder;
@@ -27,7 +27,8 @@ use vector_index::work::workers::Workers;
 
 use super::table::Seen;
 use super::{
-    Decompress, Ivfflat, centres, corrupted, is_packed, is_without_values, memory, operator_class, options,
+    Decompress, Ivfflat, centres, corrupted, has_included, is_packed, is_without_values, memory,
+    operator_class, options,
 };
 use crate::error::Error;
 use crate::filters;
@@ -38,11 +39,13 @@ use crate::pg::build as pg_build;
 use crate::pg::columns::Columns;
 use crate::pg::ereport::{self, IntoReport, Report};
 use crate::pg::guc;
+use crate::pg::included::{Included, Refused};
+use crate::pg::kept_rows::KeptRows;
 use crate::pg::relation::Rel;
 use crate::pg::sample::{sample_table, share_of_table};
 use crate::pg::spill::Spill;
 use crate::pg::table_rows::LatestRows;
-use crate::pg::table_scan::{Further, scan_whole_table};
+use crate::pg::table_scan::{Beside, Further, scan_whole_table};
 use crate::pg::threads::{self, Backend};
 
 /// Phases of pg_stat_progress_create_index; 1 is the server's own.
@@ -100,8 +103,8 @@ impl Shape {
         }
         let options = options::of(index);
         let columns = filters::of::<Ivfflat>(index)?;
-        let packed = is_packed(&op, dims, &columns, &options)?;
-        let without_values = is_without_values(packed, &options)?;
+        let packed = is_packed(index, &op, &columns, &options)?;
+        let without_values = is_without_values(index, packed, &options)?;
         let max = max_dims(packed, op.kind);
         let too_many = || {
             let message = format!("column cannot have more than {max} dimensions for ivfflat index");
@@ -201,7 +204,9 @@ impl Build<'_> {
         if let Some((coder, index)) = coder {
             loader.set_coder(Box::new(coder), Coder::<S>::memory(&index, usize::from(self.shape.lists)));
         }
-        let heap_rows = call.map_or(Ok(0.0), |call| self.assign(space, call, &mut loader, &mut spill))?;
+        let mut included = has_included(self.index).then(KeptRows::new);
+        let heap_rows = call
+            .map_or(Ok(0.0), |call| self.assign(space, call, &mut loader, &mut spill, included.as_mut()))?;
         pg_build::progress(PROGRESS_CREATEIDX_SUBPHASE, LOADING);
         let index_rows = loader.count();
         pg_build::progress(PROGRESS_CREATEIDX_TUPLES_TOTAL, index_rows as i64);
@@ -212,11 +217,26 @@ impl Build<'_> {
         });
         written.map_err(|c| corrupted(self.index, c))?;
         spill.clear();
+        if let Some(values) = &mut included {
+            self.write_included(values, &mut memory)?;
+        }
         if let Some(call) = call {
             self.tune(space, call, &queries, &mut memory, &mut spill)?;
         }
         self.blocks.count_hits();
         Ok(Built { heap_rows, index_rows: index_rows as f64 })
+    }
+
+    /// Writes the values of INCLUDE columns, behind the lists.
+    fn write_included(&mut self, values: &mut KeptRows, memory: &mut Memory) -> Result<(), Error> {
+        let (index, blocks) = (self.index, &mut self.blocks);
+        let mut write = || {
+            begin_included(blocks)?;
+            let layout = format::read_meta(blocks)?.layout;
+            let Some(mut lists) = packed_lists(layout, blocks, memory) else { return Ok(()) };
+            values.finish(META_BLOCK, |values| lists.add_included(values))
+        };
+        write().map_err(|c| corrupted(index, c))
     }
 
     /// Lets a packed index find out how many lists a search should look at, by searches for some of its rows.
@@ -460,6 +480,7 @@ impl Build<'_> {
         call: &BuildCall<'_>,
         loader: &mut Loader<T>,
         runs: &mut dyn Runs,
+        mut kept: Option<&mut KeptRows>,
     ) -> Result<f64, Error>
     where
         T: Element,
@@ -470,27 +491,28 @@ impl Build<'_> {
         let Shape { op, columns, .. } = self.shape;
         let mut buffer = ValueBuf::new();
         let workers = &mut self.workers;
-        let mut add = |row: Tid, value: &[u8], keys: &[u8]| -> Result<(), Error> {
-            let keys = columns.packings().unpack(keys);
+        let BuildCall { heap, index, info } = *call;
+        let mut add = |row: Tid, value: &[u8], beside: Beside<'_>| -> Result<(), Error> {
+            let keys = columns.packings().unpack(beside.keys);
             let keys = keys.get(..columns.len()).unwrap_or_default();
             space.view(value)?;
-            if let Some(value) = op.form(value, &mut buffer)? {
-                loader.prepare(workers)?;
-                loader.push_keyed(row, space.view(value)?, keys, workers, runs)?;
+            let Some(value) = op.form(value, &mut buffer)? else { return Ok(()) };
+            if let Some(size) = beside.too_large {
+                return Err(Error::Report(Box::new(Refused::TooLarge(size).report(index))));
             }
+            if let Some(kept) = &mut kept {
+                kept.push(beside.included);
+            }
+            loader.prepare(workers)?;
+            loader.push_keyed(row, space.view(value)?, keys, workers, runs)?;
             Ok(())
         };
-        let BuildCall { heap, index, info } = *call;
-        Ok(scan_whole_table(
-            heap,
-            index,
-            info,
-            Further::keys(&columns),
-            &mut |row, value, beside| match value {
-                Some(value) => add(row, value, beside.keys).map_err(IntoReport::into_report),
-                None => Ok(()),
-            },
-        ))
+        let included = Included::with_filters(index);
+        let further = Further { columns: &columns, included: included.as_ref() };
+        Ok(scan_whole_table(heap, index, info, further, &mut |row, value, beside| match value {
+            Some(value) => add(row, value, beside).map_err(IntoReport::into_report),
+            None => Ok(()),
+        }))
     }
 }
 

@@ -3,10 +3,11 @@
 use pgrx::pg_sys::Datum;
 use vector_index::filter::put_item;
 use vector_index::ivf::check::check as check_lists;
-use vector_index::ivf::format::{Layout, META_BLOCK, Memory, read_meta};
+use vector_index::ivf::format::{Layout, META_BLOCK, Memory, packed_lists, read_meta};
 use vector_index::ivf::lists::{AuditLists, ReadLists};
 use vector_index::ivf::tally::Tally;
 use vector_index::space::ValueBuf;
+use vector_index::storage::verify::Violation;
 use vector_index::work::memory::OutOfMemory;
 use vector_index::{with_lists, with_space};
 
@@ -14,6 +15,7 @@ use super::{Decompress, Ivfflat, corrupted, opened_columns, operator_class};
 use crate::check::{self, Report};
 use crate::error::Error;
 use crate::pg::call::Call;
+use crate::pg::included::Included;
 use crate::pg::inspect::{Inspection, ReadBlocks};
 use crate::pg::table_scan::Further;
 
@@ -51,22 +53,41 @@ fn run(inspection: Inspection<'_>, deep: bool, report: &mut Report<'_>) -> Resul
         let keys = columns.packings().unpack(keys);
         put_item(value, keys.get(..columns.len()).unwrap_or_default(), item)
     };
-    let further = Further::keys(&columns);
-    check::compare_items(inspection, &op, further, put_item, report, |row, (value, _), report| {
-        let Some(place) = found.find(row) else { return false };
-        let same = |stored: &[u8]| check::same_value(&op, &items, stored, value);
-        let same = with_space!(space, space => with_lists!(layout, &mut blocks, &mut memory, lists => {
-            match lists.value_at(place, &mut Decompress, &mut unpacked, same) {
-                Ok(None) => lists.fits(space, place, value),
-                known => known,
+    let included = Included::with_filters(index).filter(|_| layout.has_included());
+    let further = Further { columns: &columns, included: included.as_ref() };
+    let mut kept = ValueBuf::new();
+    check::compare_items(
+        inspection,
+        &op,
+        further,
+        put_item,
+        report,
+        |row, (value, included_values), report| {
+            let Some(place) = found.find(row) else { return false };
+            let same = |stored: &[u8]| check::same_value(&op, &items, stored, value);
+            let same = with_space!(space, space => with_lists!(layout, &mut blocks, &mut memory, lists => {
+                match lists.value_at(place, &mut Decompress, &mut unpacked, same) {
+                    Ok(None) => lists.fits(space, place, value),
+                    known => known,
+                }
+            }));
+            // entries that cannot be read have been told of
+            if !same.ok().flatten().unwrap_or(true) {
+                check::other_value(row, place, report);
             }
-        }));
-        // entries that cannot be read have been told of
-        if !same.ok().flatten().unwrap_or(true) {
-            check::other_value(row, place, report);
-        }
-        true
-    })?;
+            // neither are rows without values told of again
+            if let (Some(included), Some(mut lists)) =
+                (&included, packed_lists(layout, &mut blocks, &mut memory))
+                && let Ok(true) = lists.read_included(row, &mut kept)
+                && !included.are_same(kept.bytes(), included_values).unwrap_or(false)
+            {
+                let those = if included_values.is_empty() { "too large" } else { "other" };
+                let what = format!("row {row} of the table has {those} included values");
+                report(Violation::at(place.block(), place.offset(), what));
+            }
+            true
+        },
+    )?;
     check::behind_end(found.rows_from(check::end_of_table(inspection)), report);
     Ok(())
 }

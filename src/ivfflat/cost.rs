@@ -10,7 +10,7 @@ use vector_index::ivf::packed::probes::{Total, WINDOW};
 use super::{corrupted, options};
 use crate::error::Error;
 use crate::pg::am::{Cost, CostCall};
-use crate::pg::blocks::IndexBlocks;
+use crate::pg::blocks::{IndexBlocks, PAGE_SIZE};
 
 /// Pages of a list mostly lie side by side: this share of all pages counts as read in sequence.
 const SEQUENTIAL: f64 = 0.5;
@@ -33,9 +33,11 @@ pub fn estimate(call: &CostCall) -> Result<Cost, Error> {
     let seq_page_cost = call.seq_page_cost();
     let random_extra = generic.spc_random_page_cost - seq_page_cost;
 
-    let total = generic.indexTotalCost - SEQUENTIAL * generic.numIndexPages * random_extra;
+    let list_pages = generic.numIndexPages * share_of_lists(call, &meta);
+    let left_out = (generic.numIndexPages - list_pages) * generic.spc_random_page_cost;
+    let total = generic.indexTotalCost - left_out - SEQUENTIAL * list_pages * random_extra;
     let mut startup = total * ratio;
-    let pages = generic.numIndexPages * ratio;
+    let pages = list_pages * ratio;
     let table_pages = call.table_pages();
     if pages > table_pages && ratio < 0.5 {
         // A sequential scan's cost leaves out the pages of values stored out of line, which an index has in its own:
@@ -51,7 +53,17 @@ pub fn estimate(call: &CostCall) -> Result<Cost, Error> {
         total: total + values(call.tuples()),
         selectivity: generic.indexSelectivity,
         correlation: generic.indexCorrelation,
-        pages: generic.numIndexPages,
+        pages: list_pages,
+    })
+}
+
+/// The share of lists in the pages of an index: searches come by no others, and a row's included values cost about what
+/// the row in the table would, which the server counts.
+fn share_of_lists(call: &CostCall, meta: &Meta) -> f64 {
+    let with_included = meta.layout.coded().filter(|_| meta.layout.has_included());
+    with_included.map_or(1.0, |index| {
+        let pages = call.tuples() * index.row_bytes() / PAGE_SIZE as f64 + f64::from(meta.lists);
+        (pages / call.index_pages().max(1.0)).min(1.0)
     })
 }
 
@@ -62,7 +74,7 @@ const VALUES_PER_ROW: f64 = 3.0;
 /// comparison of each row's keys, and the codes of what matches.
 fn filtered(call: &CostCall, generic: &GenericCosts, meta: &Meta) -> Cost {
     let Some(index) = meta.layout.coded() else { return call.never() };
-    let (pages, tuples) = (call.index_pages(), call.tuples());
+    let (pages, tuples) = (call.index_pages() * share_of_lists(call, meta), call.tuples());
     let (cpu_tuple, cpu_operator) = call.cpu_costs();
     let selectivity = generic.indexSelectivity;
     let matching = (tuples * selectivity).max(1.0);

@@ -27,7 +27,7 @@ use crate::filters::{self, Further};
 use crate::layout::{self, Wanted};
 use crate::opclass::{OpClass, VectorMethod};
 use crate::pg::alter::{self, Watched};
-use crate::pg::am::{self, AccessMethod, BuildCall, Built, Cost, CostCall, ScanCall};
+use crate::pg::am::{self, AccessMethod, BuildCall, Built, Cost, CostCall, Returned, ScanCall};
 use crate::pg::blocks::IndexBlocks;
 use crate::pg::call::Call;
 use crate::pg::columns::{Columns, RowColumns};
@@ -46,7 +46,7 @@ impl AccessMethod for Ivfflat {
     const NAME: &'static str = "ivfflat";
     const SUPPORT_FUNCTIONS: u16 = 5;
     const FILTER_COLUMNS: bool = true;
-    const INCLUDE_COLUMNS: bool = false;
+    const INCLUDE_COLUMNS: bool = true;
     type Error = Error;
     type Scan = scan::IvfScan;
 
@@ -96,6 +96,16 @@ impl AccessMethod for Ivfflat {
 
     fn next(scan: &mut scan::IvfScan, call: ScanCall<'_>) -> Result<Option<Tid>, Error> {
         scan.next(call)
+    }
+
+    /// All columns of an index with INCLUDE columns: without any it has nothing that a vacuum waits at.
+    fn can_return(index: Rel<'_>, _: usize) -> bool {
+        // an index that is being built has no meta page yet, and damage is told by whoever scans it
+        read_meta(index, &mut IndexBlocks::new(index)).is_ok_and(|meta| meta.layout.has_included())
+    }
+
+    fn values(scan: &mut scan::IvfScan, call: ScanCall<'_>, row: &mut Returned) -> Result<bool, Error> {
+        scan.values(call, row)
     }
 }
 
@@ -151,17 +161,29 @@ fn operator_class_of(index: Rel<'_>, meta: &Meta) -> Result<OpClass, Error> {
     Ok(operator_class(index)?.keeping_lengths(meta.layout.keeps_lengths()))
 }
 
-/// Whether an index is built with packed lists.
+/// Whether an index has INCLUDE columns.
+fn has_included(index: Rel<'_>) -> bool {
+    index.columns() > index.key_columns()
+}
+
+/// Whether an index with these filter columns is built with packed lists.
 ///
 /// # Errors
 /// A layout that was asked for by name, and does not hold such values.
-fn is_packed(op: &OpClass, dims: i32, columns: &Columns, options: &IvfflatOptions) -> Result<bool, Error> {
+fn is_packed(
+    index: Rel<'_>,
+    op: &OpClass,
+    columns: &Columns,
+    options: &IvfflatOptions,
+) -> Result<bool, Error> {
     let (possible, wanted) = (has_packed(op.kind, op.metric), options.layout);
+    let further = !columns.is_empty() || has_included(index);
     match wanted {
-        Wanted::Auto | Wanted::PreferOwn if possible && !columns.is_empty() => Ok(true),
-        Wanted::Auto | Wanted::PreferOwn | Wanted::Pgvector if !columns.is_empty() => Err(
-            filters::refused::<Ivfflat>(Further::Filter, possible.then_some("Use WITH (layout = packed).")),
-        ),
+        Wanted::Auto | Wanted::PreferOwn if possible && further => Ok(true),
+        Wanted::Auto | Wanted::PreferOwn | Wanted::Pgvector if further => {
+            let what = if columns.is_empty() { Further::Include } else { Further::Filter };
+            Err(filters::refused::<Ivfflat>(what, possible.then_some("Use WITH (layout = packed).")))
+        }
         Wanted::Own if !possible => Err(Error::Hinted(
             PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
             String::from("layout packed does not support this operator class"),
@@ -169,7 +191,7 @@ fn is_packed(op: &OpClass, dims: i32, columns: &Columns, options: &IvfflatOption
         )),
         Wanted::Own => Ok(true),
         Wanted::PreferOwn => Ok(possible),
-        Wanted::Auto => Ok(automatic(op.kind, op.metric, dims)),
+        Wanted::Auto => Ok(automatic(op.kind, op.metric, index.typmod(0))),
         Wanted::Pgvector => Ok(false),
     }
 }
@@ -177,13 +199,19 @@ fn is_packed(op: &OpClass, dims: i32, columns: &Columns, options: &IvfflatOption
 /// Whether an index is built without values, `packed` or not.
 ///
 /// # Errors
-/// One that was asked for and is not packed.
-fn is_without_values(packed: bool, options: &IvfflatOptions) -> Result<bool, Error> {
+/// One that was asked for and is not packed, or has INCLUDE columns: scans in the order of distances need the vector
+/// itself, so that none would be an index-only scan.
+fn is_without_values(index: Rel<'_>, packed: bool, options: &IvfflatOptions) -> Result<bool, Error> {
     match options.rerank {
         Rerank::Heap if !packed => Err(Error::Hinted(
             PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
             String::from("rerank = heap needs layout packed"),
             "Use WITH (layout = packed, rerank = heap).",
+        )),
+        Rerank::Heap if has_included(index) => Err(Error::Hinted(
+            PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+            String::from("rerank = heap does not support INCLUDE columns"),
+            "Index-only scans return the vector, which such an index does not have. Leave out rerank = heap.",
         )),
         wanted => Ok(wanted == Rerank::Heap),
     }
@@ -197,8 +225,8 @@ fn altered(index: Rel<'_>, before: &alter::Values, after: &alter::Values) -> Res
     let Some(options) = options::altered_layout(before, after) else { return Ok(()) };
     let look = || {
         let columns = filters::of::<Ivfflat>(index)?;
-        let wanted = is_packed(&operator_class(index)?, index.typmod(0), &columns, &options)?;
-        let without_values = is_without_values(wanted, &options)?;
+        let wanted = is_packed(index, &operator_class(index)?, &columns, &options)?;
+        let without_values = is_without_values(index, wanted, &options)?;
         let present = read_meta(index, &mut IndexBlocks::new(index))?.layout;
         match present.coded() {
             Some(index_now) if wanted && index_now.geometry.own_values == without_values => {
@@ -220,12 +248,15 @@ fn altered(index: Rel<'_>, before: &alter::Values, after: &alter::Values) -> Res
 /// The meta page.
 ///
 /// # Errors
-/// None that can be read, or one of another column: its dimensions would be those of queries and rows.
+/// None that can be read, or one of other columns: its dimensions would be those of queries and rows.
 fn read_meta(index: Rel<'_>, blocks: &mut IndexBlocks<'_>) -> Result<Meta, Error> {
     let meta = format::read_meta(blocks).map_err(|c| corrupted(index, c))?;
     let declared = index.typmod(0);
     if declared > 0 && i32::from(meta.dimensions) != declared {
         return Err(corrupted(index, Damage::at(0, "other dimensions than its column").on(META_BLOCK)));
+    }
+    if meta.layout.has_included() != has_included(index) {
+        return Err(corrupted(index, Damage::at(0, "other INCLUDE columns than its table").on(META_BLOCK)));
     }
     Ok(meta)
 }

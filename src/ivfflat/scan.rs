@@ -1,7 +1,9 @@
 //! Scans: the query, and rows on demand.
 
-use vector_index::ivf::format::{Layout, META_BLOCK, Memory};
+use pgrx::pg_sys::Datum;
+use vector_index::ivf::format::{Layout, META_BLOCK, Memory, packed_lists};
 use vector_index::ivf::lists::{NoTable, Services};
+use vector_index::ivf::packed::returned::{Look, NO_VALUES, TRIES};
 use vector_index::ivf::scan::{Scan, ScanError, ScanSettings};
 use vector_index::space::{AnySpace, ValueBuf};
 use vector_index::storage::page::{Corruption, Tid};
@@ -13,10 +15,11 @@ use super::table::Seen;
 use super::{centres, corrupted, opened_columns, operator_class_of, options, read_meta};
 use crate::error::Error;
 use crate::opclass::OpClass;
-use crate::pg::am::ScanCall;
-use crate::pg::blocks::{IndexBlocks, Ring};
+use crate::pg::am::{Returned, ScanCall};
+use crate::pg::blocks::{Hold, IndexBlocks, Ring};
 use crate::pg::columns::Columns;
 use crate::pg::guc;
+use crate::pg::included::Included;
 use crate::pg::relation::Rel;
 use crate::pg::spill::Spill;
 use crate::pg::table_rows::TableRows;
@@ -35,6 +38,12 @@ pub struct IvfScan {
     ring: Ring,
     query: ValueBuf,
     columns: Columns,
+    /// columns of which the index keeps the values, those of a row that is returned without the table's, its vector
+    included: Option<Included>,
+    kept: ValueBuf,
+    vector: ValueBuf,
+    /// the page of the values, until the next row is asked for
+    held: Option<Hold>,
     /// whether conditions on columns must be looked at again
     rechecks: bool,
     /// `None` until the first row is asked for; then whether there is a query that is not NULL
@@ -63,6 +72,10 @@ impl IvfScan {
             ring: Ring::for_scan(index),
             query: ValueBuf::new(),
             columns,
+            included: Included::with_filters(index),
+            kept: ValueBuf::new(),
+            vector: ValueBuf::new(),
+            held: None,
             rechecks: false,
             has_query: None,
         })
@@ -70,6 +83,7 @@ impl IvfScan {
 
     /// Forgets the query.
     pub fn rescan(&mut self) {
+        self.release();
         self.scan.reset(&mut self.spill);
         self.spill.clear();
         self.has_query = None;
@@ -88,8 +102,44 @@ impl IvfScan {
         }
     }
 
+    /// Lets the page of the last row's values go.
+    fn release(&mut self) {
+        if let Some(held) = self.held.take() {
+            held.release();
+        }
+    }
+
+    /// The values of the last row; false when a vacuum has removed it meanwhile. The page with those of its other
+    /// columns is held on to before it is looked at, and up to the next row: a vacuum that would remove the row waits,
+    /// and so does whoever would put another in its place, or note that all rows beside it are visible.
+    pub fn values(&mut self, call: ScanCall<'_>, row: &mut Returned) -> Result<bool, Error> {
+        let Some(candidate) = self.scan.returned() else { return Ok(false) };
+        let mut blocks = IndexBlocks::new(call.index);
+        let failed = |c| corrupted(call.index, c);
+        for _ in 0..TRIES {
+            self.release();
+            let Some(mut lists) = packed_lists(self.layout, &mut blocks, &mut self.memory) else { break };
+            let leaf = lists.leaf_of(candidate.row).map_err(failed)?;
+            self.held = Some(lists.blocks.hold(leaf).map_err(failed)?);
+            let look = with_space!(self.space, space => {
+                lists.read_returned(space, &candidate, leaf, &mut self.kept, &mut self.vector)
+            });
+            let look = look.map_err(failed)?;
+            if look == Look::Again {
+                continue;
+            }
+            blocks.count_hits();
+            let (Some(included), Look::Here) = (&self.included, look) else { return Ok(false) };
+            included.set(self.kept.bytes(), row).map_err(|damage| failed(damage.on(leaf)))?;
+            row.set(0, Datum::from(self.vector.bytes().as_ptr()));
+            return Ok(true);
+        }
+        Err(failed(NO_VALUES.on(u32::from_ne_bytes(candidate.start))))
+    }
+
     /// The next row.
     pub fn next(&mut self, call: ScanCall<'_>) -> Result<Option<Tid>, Error> {
+        self.release();
         let has_query = match self.has_query {
             Some(known) => known,
             None => {

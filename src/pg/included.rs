@@ -1,4 +1,5 @@
-//! INCLUDE columns of an index: values of rows as the index keeps them ([`vector_index::included`]), and back.
+//! INCLUDE columns of an index: values of rows as the index keeps them ([`vector_index::included`]), and back. Where
+//! the access method has no other way to give filter columns back, their values are kept with them.
 //!
 //! What is kept is an index tuple of these columns alone, as the server makes it (indextuple.c): values stored out of
 //! line are fetched, long ones compressed. Reading it back is done here, with a look at every length: what is damaged
@@ -33,7 +34,7 @@ const NULL_BYTES: usize = MOST.div_ceil(8);
 /// What is wrong with values that are none of these columns.
 const INVALID: Damage = Damage::at(0, "invalid included values");
 
-/// The INCLUDE columns of an index.
+/// The columns of an index of which it keeps the values of rows.
 pub struct Included {
     /// whose they are
     index: Oid,
@@ -80,7 +81,15 @@ impl From<OutOfMemory> for Refused {
 impl Included {
     /// Those of an index; none when there are none. A server error unwinds.
     pub fn of(index: Rel<'_>) -> Option<Self> {
-        let first = index.key_columns();
+        Self::from(index, index.key_columns())
+    }
+
+    /// All behind the vector, of an index that has INCLUDE columns; none of another. A server error unwinds.
+    pub fn with_filters(index: Rel<'_>) -> Option<Self> {
+        if index.columns() > index.key_columns() { Self::from(index, 1) } else { None }
+    }
+
+    fn from(index: Rel<'_>, first: usize) -> Option<Self> {
         let count = index.columns().checked_sub(first).filter(|&count| count > 0)?;
         // SAFETY: the index is open, and has a column of each number.
         unsafe {

@@ -29,6 +29,7 @@ pub mod guc;
 pub mod included;
 pub mod inspect;
 pub mod interrupts;
+pub mod kept_rows;
 pub mod memory;
 pub mod operator;
 pub mod owned;

@@ -176,7 +176,7 @@ def work(server: Server, score: Score, am: str, options) -> None:
     connection = server.connect()
     run(connection, "CREATE TABLE t (id int PRIMARY KEY, v vector(16))")
     data.copy(connection, "t", 0, 5000, "v")
-    run(connection, f"CREATE INDEX i ON t USING {am} (v {opclass.name}{filters()}){include(am)}{opclass.options}")
+    run(connection, f"CREATE INDEX i ON t USING {am} (v {opclass.name}{filters()}){include()}{opclass.options}")
     load = Workload(server, opclass, options.seed, options.seconds)
     load.pinned = connection.execute(f"SELECT id, v::text FROM t WHERE id < {PINNED} ORDER BY id").fetchall()
     steps = load.steps(getattr(options, "clients", 8))

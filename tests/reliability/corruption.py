@@ -120,7 +120,7 @@ def cycle(prefix: str, score: Score, opclass: Opclass, options) -> None:
             run(
                 connection,
                 f"CREATE TABLE t{number} AS SELECT * FROM source",
-                f"CREATE INDEX i{number} ON t{number} USING {am} (v {opclass.name}{filters()}){include(am)} {opclass.options.replace('20', '5')}",
+                f"CREATE INDEX i{number} ON t{number} USING {am} (v {opclass.name}{filters()}){include()} {opclass.options.replace('20', '5')}",
                 f"DELETE FROM t{number} WHERE id % 10 = 3",
             )
             paths.append(

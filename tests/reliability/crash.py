@@ -37,7 +37,7 @@ def in_build(server: Server, score: Score, opclass: Opclass, data: Data, whole: 
                 run(
                     connection,
                     "SET maintenance_work_mem = '256MB'",
-                    f"CREATE INDEX big_i ON big USING {opclass.am} (v {opclass.name}{filters()}){include(opclass.am)}{' WITH (lists = 500)' if opclass.am == 'ivfflat' else ''}",
+                    f"CREATE INDEX big_i ON big USING {opclass.am} (v {opclass.name}{filters()}){include()}{' WITH (lists = 500)' if opclass.am == 'ivfflat' else ''}",
                 )
             except psycopg.OperationalError:
                 lost.set()
@@ -206,7 +206,7 @@ def unlogged(server: Server, score: Score, opclass: Opclass, data: Data) -> None
     data.copy(connection, "u", 1, 500, "v")
     run(
         connection,
-        f"CREATE INDEX iu ON u USING {opclass.am} (v {opclass.name}{filters()}){include(opclass.am)} {opclass.options}",
+        f"CREATE INDEX iu ON u USING {opclass.am} (v {opclass.name}{filters()}){include()} {opclass.options}",
         "CHECKPOINT",
     )
     connection.close()
@@ -243,7 +243,7 @@ def test(prefix: str, score: Score, ams: list[str], options) -> None:
             )
             Data(options.seed, 64).copy(connection, "big", 1, 2 * ROWS, "v")
             data.copy(connection, "t", 1, ROWS, "v")
-            run(connection, f"CREATE INDEX i ON t USING {am} (v {opclass.name}{filters()}){include(am)}{options_}")
+            run(connection, f"CREATE INDEX i ON t USING {am} (v {opclass.name}{filters()}){include()}{options_}")
             connection.close()
             first, pace = 100000, [0.3]
             for whole in (False, True):
@@ -253,7 +253,7 @@ def test(prefix: str, score: Score, ams: list[str], options) -> None:
                 in_vacuum(server, score, opclass, data, number % 2 == 1, random_, number)
                 statement = (
                     "REINDEX INDEX CONCURRENTLY i",
-                    f"CREATE INDEX CONCURRENTLY i2 ON t USING {am} (v {opclass.name}{filters()}){include(am)}{options_}",
+                    f"CREATE INDEX CONCURRENTLY i2 ON t USING {am} (v {opclass.name}{filters()}){include()}{options_}",
                 )[number % 2]
                 in_concurrent_build(server, score, opclass, data, number % 4 > 1, random_, statement, first, pace)
                 first += 10000

@@ -340,14 +340,15 @@ def cursor_open_over_a_vacuum(stage: Stage) -> None:
 def vacuum_waits_for_what_an_index_only_scan_returned(stage: Stage) -> None:
     """Whoever has a row's values from the index asks the table's visibility map next: until then no vacuum may remove
     rows from the page that named it, and so have the map say that all of them are visible. Neither may it remove the
-    row's values of INCLUDE columns.
+    row's values of INCLUDE columns; ivfflat's packed lists have their pins there.
     """
-    for include, column in (("", "v"), (" INCLUDE (id)", "id")):
-        stage.table(400, f"{include} WITH (layout = inline)")
+    options, both = {"hnsw": ("layout = inline", True), "ivfflat": ("layout = packed, lists = 4", False)}[stage.am]
+    for include, column in ((("", "v"),) if both else ()) + ((" INCLUDE (id)", "id"),):
+        stage.table(400, f"{include} WITH ({options})")
         run(stage.main, "DELETE FROM t WHERE id % 8 <> 0")
         wanted = stage.living()
         query = f"SELECT {column} FROM t ORDER BY v <-> '{ANYWHERE}'"
-        by_index(stage.reader, ALL["hnsw"])
+        by_index(stage.reader, ALL[stage.am])
         run(stage.reader, "SET enable_indexonlyscan = on")
         plan = "\n".join(row[0] for row in stage.reader.execute(f"EXPLAIN {query}"))
         stage.check(f"a scan for {column} alone is an index-only scan", "Index Only Scan" in plan, plan)
@@ -574,7 +575,11 @@ STEPS = {
 }
 PLAIN_ONES = {
     "hnsw": [insert_page_does_not_rewind, vacuum_waits_for_what_an_index_only_scan_returned],
-    "ivfflat": [inserts_extend_one_list_together, sampling_passes_over_dead_rows],
+    "ivfflat": [
+        inserts_extend_one_list_together,
+        sampling_passes_over_dead_rows,
+        vacuum_waits_for_what_an_index_only_scan_returned,
+    ],
 }
 BOTH = [
     cursor_open_over_a_vacuum,

@@ -86,7 +86,7 @@ def point_in_time(prefix: str, score: Score, opclass: Opclass, options) -> None:
         data.copy(connection, "t", 1, 2000, "v")
         run(
             connection,
-            f"CREATE INDEX i ON t USING {opclass.am} (v {opclass.name}{filters()}){include(opclass.am)}{opclass.options}",
+            f"CREATE INDEX i ON t USING {opclass.am} (v {opclass.name}{filters()}){include()}{opclass.options}",
             "CREATE TABLE backup_taken ()",
         )
         restored = Server(prefix, "restored", SETTINGS)
@@ -166,7 +166,7 @@ def prepared(prefix: str, score: Score, opclass: Opclass, options) -> None:
         data.copy(connection, "t", 1, 600, "v")
         run(
             connection,
-            f"CREATE INDEX i ON t USING {opclass.am} (v {opclass.name}{filters()}){include(opclass.am)}{opclass.options}",
+            f"CREATE INDEX i ON t USING {opclass.am} (v {opclass.name}{filters()}){include()}{opclass.options}",
         )
         wanted = set(range(1, 601))
         for number in range(max(1, options.rounds)):

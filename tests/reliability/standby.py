@@ -83,7 +83,7 @@ def cycle(
 
     run(primary, "DROP TABLE IF EXISTS t", "CREATE TABLE t (id int, v vector(16))")
     data.copy(primary, "t", 1, 3000, "v")
-    run(primary, f"CREATE INDEX i ON t USING {am} (v {opclass.name}{filters()}){include(am)}{opclass.options}")
+    run(primary, f"CREATE INDEX i ON t USING {am} (v {opclass.name}{filters()}){include()}{opclass.options}")
     compare("after a build")
     for number in range(3):
         data.copy(primary, "t", 10000 * (number + 1), 400, "v")

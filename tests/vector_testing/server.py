@@ -44,9 +44,9 @@ def filters() -> str:
     return ", id, (-id)" if Server.layout == "own" else ""
 
 
-def include(am: str) -> str:
+def include() -> str:
     """The INCLUDE columns of an index: on pages that may have them, the numbers of the rows again."""
-    return " INCLUDE (id)" if Server.layout == "own" and am == "hnsw" else ""
+    return " INCLUDE (id)" if Server.layout == "own" else ""
 
 
 class Server(Cluster):

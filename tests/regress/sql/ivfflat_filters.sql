@@ -209,7 +209,6 @@ SELECT try('CREATE INDEX ON wrong USING ivfflat (v vector_l2_ops, iv) WITH (layo
 SELECT try('CREATE INDEX ON wrong USING ivfflat (b bit_hamming_ops, k) WITH (layout = auto)');
 SELECT try('CREATE INDEX ON wrong USING ivfflat (b bit_hamming_ops, k) WITH (layout = packed)');
 SELECT try('CREATE INDEX ON wrong USING ivfflat (v vector_l2_ops, k, k2, k3, k4, k5, k6, k7, k8, k9) WITH (layout = packed)');
-SELECT try('CREATE INDEX ON wrong USING ivfflat (v vector_l2_ops) INCLUDE (k) WITH (layout = packed)');
 SELECT try('CREATE INDEX ON wrong USING ivfflat (v vector_l2_ops, k)');
 -- with filter columns, auto is packed
 CREATE INDEX a ON wrong USING ivfflat (v vector_l2_ops, k) WITH (layout = auto);

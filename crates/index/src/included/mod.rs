@@ -6,7 +6,8 @@
 //!
 //! Each page knows where it ends, and the page behind it. A page that is full is divided in one change with its
 //! parent, which has room for that, or is divided first. Whoever comes late, with the number of a page that was divided
-//! meanwhile, moves on to the right. src/hnsw/README.md has the argument why a row that a scan returns has its values.
+//! meanwhile, moves on to the right. src/hnsw/README.md and src/ivfflat/README.md have the argument why a row that a
+//! scan returns has its values.
 
 pub mod check;
 mod page;
@@ -31,6 +32,9 @@ pub struct Tree {
     pub leaf: u8,
     /// the kind of directories
     pub directory: u8,
+    /// whether scans hold on to the leaf that has the values of the row which they return: then a removal waits for
+    /// them, at each leaf
+    pub held: bool,
 }
 
 const CIRCLE: Damage = Damage::at(0, "included values in a circle");
@@ -146,12 +150,82 @@ pub fn read<B: BlockStore>(
     row: Tid,
     out: &mut ValueBuf,
 ) -> Result<bool, B::Error> {
-    let (_, found) = descend(blocks, tree, root, row, &mut Path::default(), |leaf, _| {
-        let Ok(at) = leaf.find(row)? else { return Ok(false) };
-        out.try_copy_from(leaf.values(at)?)?;
-        Ok(true)
-    })?;
+    let (_, found) = descend(blocks, tree, root, row, &mut Path::default(), |leaf, _| copy(leaf, row, out))?;
     Ok(found)
+}
+
+fn copy(leaf: &Leaf<'_>, row: Tid, out: &mut ValueBuf) -> Result<bool, Damage> {
+    let Ok(at) = leaf.find(row)? else { return Ok(false) };
+    out.try_copy_from(leaf.values(at)?)?;
+    Ok(true)
+}
+
+/// The leaf on which the values of a row are, or would be; to be held on to before [`read_at`] looks at it.
+///
+/// # Errors
+/// Damaged blocks.
+pub fn leaf_of<B: BlockStore>(blocks: &mut B, tree: Tree, root: u32, row: Tid) -> Result<u32, B::Error> {
+    let (leaf, ()) = descend(blocks, tree, root, row, &mut Path::default(), |_, _| Ok(()))?;
+    Ok(leaf)
+}
+
+/// Copies the values of a row, with their head, from what [`leaf_of`] said into `out`. False when there are none,
+/// `None` when they would be on another page by now.
+///
+/// # Errors
+/// A damaged block, no memory.
+pub fn read_at<B: BlockStore>(
+    blocks: &mut B,
+    tree: Tree,
+    leaf: u32,
+    row: Tid,
+    out: &mut ValueBuf,
+) -> Result<Option<bool>, B::Error> {
+    blocks.read(leaf, |bytes| {
+        let (front, _) = front(tree, bytes)?;
+        // no row moves to a page on the left, and a leaf that is none any more was the only one
+        if front.level > 0 || front.is_before(row) {
+            return Ok(None);
+        }
+        copy(&Leaf::new(bytes, &front)?, row, out).map(Some)
+    })
+}
+
+/// The number of pages of a tree.
+///
+/// # Errors
+/// Damaged blocks.
+pub fn pages<B: BlockStore>(blocks: &mut B, tree: Tree, root: u32) -> Result<u32, B::Error> {
+    let (mut first, mut pages) = (root, 0u32);
+    let mut most = blocks.count()?;
+    for _ in 0..MAX_LEVELS {
+        let (mut block, mut below) = (first, None);
+        while block != INVALID_BLOCK {
+            blocks.pause()?;
+            let (child, next) = blocks.read_in_passing(block, |bytes| {
+                let (front, next) = front(tree, bytes)?;
+                let first = if front.level > 0 { children(bytes, &front)?.first() } else { None };
+                Ok((first.map(|child| child.block), next))
+            })?;
+            if block == first {
+                below = child;
+            }
+            pages += 1;
+            if pages > most {
+                // some were added meanwhile, or they go in a circle
+                most = blocks.count()?;
+                if pages > most {
+                    return Err(CIRCLE.on(block).into());
+                }
+            }
+            block = next;
+        }
+        match below {
+            Some(child) => first = child,
+            None => return Ok(pages),
+        }
+    }
+    Err(BAD_PAGE.on(first).into())
 }
 
 /// Adds the values of rows, which follow each other with their heads: best in the order of the rows. Those of a row
@@ -416,7 +490,8 @@ fn divide_directory<B: BlockStore>(blocks: &mut B, tree: Tree, path: &Path) -> R
 /// Removes the values of rows that `is_dead` names, in a pass over all leaves; returns how many. To be done when the
 /// rows themselves are gone from the index. `rows` is room that outlives the call.
 ///
-/// `is_dead` is asked while no lock on a block is held.
+/// `is_dead` is asked while no lock on a block is held. Where scans hold on to leaves, all that did so before are
+/// waited for.
 ///
 /// # Errors
 /// Damaged blocks, no memory.
@@ -429,7 +504,11 @@ pub fn remove<B: BlockStore>(
 ) -> Result<u64, B::Error> {
     let mut removed = 0;
     let first = Tid::new(0, 0);
-    let (mut block, ()) = descend(blocks, tree, root, first, &mut Path::default(), |_, _| Ok(()))?;
+    let mut block = leaf_of(blocks, tree, root, first)?;
+    if tree.held && block != root {
+        // who holds on to it from when it was the only leaf has a row that stands elsewhere since
+        blocks.update()?.open_alone(root)?;
+    }
     let (mut turns, mut pages) = (0u32, 0);
     while block != INVALID_BLOCK {
         blocks.pause()?;
@@ -451,16 +530,21 @@ pub fn remove<B: BlockStore>(
             Ok(Some(next))
         })?;
         rows.retain(|&row| is_dead(row));
-        if !rows.is_empty() {
+        // A scan that holds on to this page may have read a row here that a division has taken further: where all stay,
+        // it is waited for, too.
+        if !rows.is_empty() || tree.held {
             let mut change = blocks.update()?;
-            let page = change.open(block)?;
+            let page = if tree.held { change.open_alone(block)? } else { change.open(block)? };
             let (front, behind) = front(tree, change.bytes(page)).map_err(damage)?;
             if front.level == 0 {
                 // rows that a division has taken to the page behind are met there
                 next = Some(behind);
-                let is_gone = |row: Tid| rows.binary_search_by_key(&row.packed(), |row| row.packed()).is_ok();
-                removed += page::remove(change.bytes_mut(page)?, &front, is_gone).map_err(damage)? as u64;
-                change.commit()?;
+                if !rows.is_empty() {
+                    let is_gone =
+                        |row: Tid| rows.binary_search_by_key(&row.packed(), |row| row.packed()).is_ok();
+                    removed += page::remove(change.bytes_mut(page)?, &front, is_gone).map_err(damage)? as u64;
+                    change.commit()?;
+                }
             } else {
                 next = None;
             }
@@ -475,15 +559,14 @@ pub fn remove<B: BlockStore>(
         block = match next {
             Some(next) => next,
             // the first page was all of the tree, and was divided: its rows are on leaves of their own
-            None if block == root => {
-                let (leaf, ()) = descend(blocks, tree, root, first, &mut Path::default(), |_, _| Ok(()))?;
-                leaf
-            }
+            None if block == root => leaf_of(blocks, tree, root, first)?,
             None => return Err(BAD_PAGE.on(block).into()),
         };
     }
     Ok(removed)
 }
 
+#[cfg(test)]
+mod held_tests;
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,8 @@ use super::tally::Tally;
 use crate::quant::space::CodedSpace;
 
 /// Checks an index of values in `space`: what describes it, lists, entries; with `deep`, also that each value
-/// is one of the index, that no row is there twice, and that everything in the file is what it should be.
+/// is one of the index, that no row is there twice or lacks its included values, and that everything in the file is
+/// what it should be.
 /// `tally` is told.
 ///
 /// # Errors
@@ -31,6 +32,7 @@ pub fn check<L: AuditLists, S: CodedSpace>(
     if deep {
         lists.strays(tally)?;
         tally.count_rows();
+        tally.compare_included();
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ use crate::storage::blocks::BlockStore;
 /// The block of the meta page, in every layout.
 pub const META_BLOCK: u32 = v1::layout::META_BLOCK;
 pub use super::lists::MAX_LISTS;
+pub use super::packed::returned::begin_included;
 
 pub use super::info::Info;
 
@@ -39,6 +40,11 @@ impl Layout {
             Layout::V1 => 0,
             Layout::Packed(index) => index.geometry.filter_size,
         }
+    }
+
+    /// Whether it keeps values of INCLUDE columns.
+    pub const fn has_included(&self) -> bool {
+        matches!(self, Layout::Packed(index) if index.included != 0)
     }
 
     /// The index whose values have codes, if it is one.
@@ -100,6 +106,15 @@ pub fn info<B: BlockStore>(blocks: &mut B) -> Result<Info, B::Error> {
         Layout::V1 => v1::info::gather(blocks),
         Layout::Packed(index) => packed::info::gather(blocks, &index),
     }
+}
+
+/// The packed lists on their blocks; none of another layout.
+pub fn packed_lists<'b, B>(
+    layout: Layout,
+    blocks: &'b mut B,
+    memory: &'b mut Memory,
+) -> Option<packed::Lists<'b, B>> {
+    layout.coded().map(|index| packed::Lists { blocks, index, memory })
 }
 
 /// What operations allocate, kept from one to the next, and outside of frames that read blocks.

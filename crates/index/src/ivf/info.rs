@@ -35,6 +35,9 @@ pub struct Pages {
     pub entries: u32,
     /// pages with values, where these are apart from entries
     pub values: u32,
+    /// pages of included values, of an index with INCLUDE columns
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub included: Option<u32>,
     /// pages of lists without an entry
     pub empty: u32,
     /// blocks that no list leads to

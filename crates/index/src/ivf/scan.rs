@@ -4,7 +4,7 @@ use super::candidates::Candidates;
 use super::centre_cache::Centres;
 use super::format::META_BLOCK;
 use super::lists::{BAD_CENTRE, Collector, ListPlace, ReadLists, Services};
-use super::packed::found::{Counts, Found};
+use super::packed::found::{Candidate, Counts, Found};
 use super::packed::probes::Total;
 use crate::filter::Program;
 use crate::quant::space::CodedSpace;
@@ -79,6 +79,11 @@ impl Scan {
         self.places.clear();
         self.progress.clear();
         (self.at, self.ordered, self.started, self.given) = (0, 0, false, 0);
+    }
+
+    /// The row that was returned last, where it was found; none of pages without codes.
+    pub fn returned(&self) -> Option<Candidate> {
+        self.packed.returned()
     }
 
     /// The conditions on filter columns, none at first. They are the same in all calls of [`Self::next`] up to a reset.

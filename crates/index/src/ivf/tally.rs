@@ -1,6 +1,7 @@
 //! What a check has seen: violations, lists, blocks, rows.
 
 use super::lists::ListPlace;
+use crate::included::check::Found;
 use crate::space::ValueBuf;
 use crate::storage::page::Tid;
 use crate::storage::verify::{Violation, Violations};
@@ -46,6 +47,8 @@ pub struct Tally {
     pub unpacked: ValueBuf,
     /// entries seen
     pub entries: u64,
+    /// what was found of the tree of included values, of an index with INCLUDE columns
+    pub included: Option<Found>,
     /// row and place of entries, in their order at last
     census: Vec<(u64, u64)>,
     /// whether there was too little memory for all of that
@@ -91,6 +94,20 @@ impl Tally {
                 self.violations.push(Violation::at(place.block(), place.offset(), what));
             }
         }
+    }
+
+    /// Tells of rows without included values, once rows are counted. (Others may have some: rows whose inserts, or
+    /// whose removal, did not come to an end.)
+    pub fn compare_included(&mut self) {
+        let Some(included) = &self.included else { return };
+        let mut lacking = self.rows_from(0).filter(|(row, _)| !included.has(*row));
+        let Some((row, place)) = lacking.next() else { return };
+        let others = match lacking.count() {
+            0 => String::new(),
+            more => format!(", and so have {more} others"),
+        };
+        let what = format!("row {row} of the table has no included values{others}");
+        self.violation(place.block(), place.offset(), what);
     }
 
     /// Where the index has a row, once rows are counted.

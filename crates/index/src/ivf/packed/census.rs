@@ -14,6 +14,7 @@ use super::meta::MetaPage;
 use super::read::{HEAD_BLOCK, NO_ROW, list_number, list_place, read_centre};
 use super::stream::{NO_VALUE, read_record};
 use super::{Index, Lists};
+use crate::included::check::audit;
 use crate::ivf::lists::{AuditLists, BAD_CENTRE, BAD_VALUE, Unpack};
 use crate::ivf::tally::Tally;
 use crate::quant::space::CodedSpace;
@@ -190,6 +191,7 @@ impl<B: BlockStore> AuditLists for Lists<'_, B> {
     /// Pages that no chain leads to: free ones, and such as a crash leaves.
     fn strays(&mut self, tally: &mut Tally) -> Result<(), B::Error> {
         let index = self.index;
+        self.included(tally)?;
         for block in 0..tally.blocks {
             if !tally.seen.note(block) {
                 continue;
@@ -206,6 +208,9 @@ impl<B: BlockStore> AuditLists for Lists<'_, B> {
                             tally.violation(block, 0, "page with entries is in no list");
                         }
                     }
+                    Ok(Some(PageKind::Included | PageKind::IncludedDirectory)) => {
+                        tally.violation(block, 0, "included values that scans do not come to");
+                    }
                     Ok(_) => tally.violation(block, 0, "page of lists or centres that nothing leads to"),
                     Err(damage) => tally.violation(block, damage.offset, damage.what),
                 }
@@ -218,6 +223,27 @@ impl<B: BlockStore> AuditLists for Lists<'_, B> {
 }
 
 impl<B: BlockStore> Lists<'_, B> {
+    /// Looks at the tree of included values, if there is one: it has all of its pages, in order.
+    fn included(&mut self, tally: &mut Tally) -> Result<(), B::Error> {
+        let (root, count) = (self.index.included, tally.blocks);
+        if root == 0 {
+            return Ok(());
+        }
+        let violations = &mut tally.violations;
+        let found =
+            audit(self.blocks, PageKind::INCLUDED, root, count, &mut |violation| violations.push(violation))?;
+        for block in (0..count).filter(|&block| found.known.get(block as usize) == Some(&true)) {
+            if note(block, tally) {
+                self.blocks.read(block, |bytes| {
+                    sound(bytes, block, tally);
+                    Ok(())
+                })?;
+            }
+        }
+        tally.included = Some(found);
+        Ok(())
+    }
+
     /// Looks at the pages of codes of centres; returns whether all are there.
     fn centre_code_pages(&mut self, tally: &mut Tally) -> Result<bool, B::Error> {
         let (index, mut whole) = (self.index, true);

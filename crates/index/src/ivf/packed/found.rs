@@ -109,9 +109,13 @@ fn below(numbers: &[f32; BLOCK], limit: f32) -> u32 {
 struct Exact {
     distance: f64,
     row: Tid,
+    place: Tid,
     /// the first page of its list
     start: u32,
 }
+
+// of a scan there may be many
+const _: () = assert!(size_of::<Exact>() == 24);
 
 impl PartialEq for Exact {
     fn eq(&self, other: &Self) -> bool {
@@ -171,6 +175,8 @@ pub struct Found {
     last: f64,
     late: Vec<Exact>,
     size: usize,
+    /// the row that was given out last
+    returned: Option<Candidate>,
 }
 
 impl Found {
@@ -190,6 +196,7 @@ impl Found {
         self.ready.clear();
         self.late.clear();
         (self.counts, self.gone, self.open, self.once) = (Counts::default(), 0, false, None);
+        self.returned = None;
         (self.far_least, self.last, self.size) = (f32::INFINITY, f64::NEG_INFINITY, 0);
     }
 
@@ -305,6 +312,7 @@ impl Found {
     pub fn next_unordered(&mut self, runs: &mut dyn Runs) -> Result<Option<Tid>, OutOfMemory> {
         while let Some(candidate) = self.near.pop(runs) {
             if self.is_first(candidate.row)? {
+                self.returned = Some(candidate);
                 return Ok(Some(candidate.row));
             }
         }
@@ -339,7 +347,14 @@ impl Found {
     /// Returns the next row of the window, when it is complete, and the first page of its list.
     #[inline]
     pub fn ready(&mut self) -> Option<(Tid, u32)> {
-        self.ready.pop().map(|exact| (exact.row, exact.start))
+        let Exact { row, place, start, .. } = self.ready.pop()?;
+        self.returned = Some(Candidate { row, place, start: start.to_ne_bytes() });
+        Some((row, start))
+    }
+
+    /// The row that was given out last.
+    pub fn returned(&self) -> Option<Candidate> {
+        self.returned
     }
 
     /// Begins a window.
@@ -398,7 +413,8 @@ impl Found {
         if !self.is_first(candidate.row)? {
             return Ok(());
         }
-        let exact = Exact { distance, row: candidate.row, start: u32::from_ne_bytes(candidate.start) };
+        let Candidate { row, place, start } = *candidate;
+        let exact = Exact { distance, row, place, start: u32::from_ne_bytes(start) };
         if self.window.len() < self.size {
             self.window.push(exact);
             return Ok(());

@@ -6,6 +6,7 @@ use super::centre_codes::Plan;
 use super::layout::{CodePage, Head, PageKind, front, heads, heads_per_page, next_of};
 use super::meta::VERSION;
 use super::read::HEAD_BLOCK;
+use crate::included;
 use crate::ivf::info::{Info, ListRows, Pages, distribution, within};
 use crate::storage::blocks::BlockStore;
 use crate::storage::page::{Damage, INVALID_BLOCK};
@@ -69,10 +70,14 @@ pub fn gather<B: BlockStore>(blocks: &mut B, index: &Index) -> Result<Info, B::E
             next = follows;
         }
     }
+    if index.included != 0 {
+        info.pages.included = Some(included::pages(blocks, PageKind::INCLUDED, index.included)?);
+    }
     info.rows = sizes.iter().sum();
     info.list_rows = distribution(&mut sizes);
     let pages = info.pages;
     let used = pages.meta + pages.lists + pages.entries + pages.empty + pages.values;
+    let used = used + pages.included.unwrap_or(0);
     info.pages.unused = blocks.count()?.saturating_sub(used);
     Ok(info)
 }

@@ -23,6 +23,8 @@
 //! behind the front of the next one. An index that takes exact distances from the table (`rerank = heap`) has neither
 //! value pages nor places: to the code that works with places, a value's place is its row.
 //!
+//! Included values are on pages of a tree, as `crates/index/src/included/page.rs` has it.
+//!
 //! On code and value pages `pd_lower` is behind the last block or record that was begun, `pd_upper` before the special
 //! area: what lies between is zero and goes to no log (xloginsert.c, generic_xlog.c). On others both point behind the
 //! page header: there is no hole, every byte is logged.
@@ -34,6 +36,7 @@ use core::ops::Range;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::filter::{KEY_SIZE, MAX_COLUMNS};
+use crate::included::Tree;
 use crate::quant::fastscan;
 use crate::quant::rabitq::Bits;
 use crate::quant::rotation::Rotation;
@@ -78,6 +81,21 @@ pub enum PageKind {
     Free = 5,
     /// codes of centres
     CentreCodes = 6,
+    /// included values of rows: leaves of their tree ([`crate::included`])
+    Included = 7,
+    /// directories of those
+    IncludedDirectory = 8,
+}
+
+impl PageKind {
+    /// The tree of included values.
+    pub const INCLUDED: Tree = Tree {
+        page_id: PAGE_ID,
+        leaf: PageKind::Included as u8,
+        directory: PageKind::IncludedDirectory as u8,
+        // entries move from page to page
+        held: true,
+    };
 }
 
 /// The front of a code page.
@@ -340,6 +358,8 @@ pub fn page_kind(bytes: &[u8]) -> Result<Option<PageKind>, Damage> {
         Some(4) => PageKind::Values,
         Some(5) => PageKind::Free,
         Some(6) => PageKind::CentreCodes,
+        Some(7) => PageKind::Included,
+        Some(8) => PageKind::IncludedDirectory,
         _ => return Err(ANOTHER_KIND),
     }))
 }
@@ -358,6 +378,8 @@ pub fn init(bytes: &mut [u8], kind: PageKind, list: u32) {
     put(bytes, PAGE_HEADER, front.as_bytes());
     match kind {
         PageKind::Codes | PageKind::Values | PageKind::Free | PageKind::CentreCodes => set_end(bytes, START),
+        // the tree makes its own
+        PageKind::Included | PageKind::IncludedDirectory => {}
         // pd_upper, so that there is no hole
         PageKind::Lists | PageKind::Centres => put(bytes, UPPER, &(PAGE_HEADER as u16).to_ne_bytes()),
     }

@@ -9,13 +9,14 @@ use crate::filter::KEY_SIZE;
 use crate::ivf::lists::MAX_LISTS;
 use crate::quant::space::Estimate;
 use crate::space::ValueKind;
+use crate::storage::blocks::{BlockStore, PageUpdate};
 use crate::storage::page::{Damage, Page, PageMut};
 
 /// First field of the meta page: another one than the first layout's, so that a library that knows only that says that
 /// the index is not valid.
 pub const MAGIC: u32 = 0xA9F1_A75E;
 /// The format described here.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// The meta page's struct.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -47,8 +48,8 @@ pub struct MetaPage {
     pub more_probes: [u8; 4],
     /// the first block of codes of centres; 0 where there are none
     pub centre_codes: u32,
-    /// 0
-    pub reserved: u32,
+    /// the root of the tree of included values; 0 in an index without INCLUDE columns
+    pub included: u32,
 }
 
 const _: () = assert!(size_of::<MetaPage>() == 48);
@@ -77,13 +78,18 @@ impl MetaPage {
             probes: 0,
             more_probes: [0; 4],
             centre_codes: index.centre_codes,
-            reserved: 0,
+            included: index.included,
         }
     }
 
     /// The same with another number of probes.
     pub fn with_probes(self, probes: Probes) -> Self {
         MetaPage { probes: probes.first, more_probes: probes.more, ..self }
+    }
+
+    /// The same with a tree of included values.
+    pub fn with_included(self, root: u32) -> Self {
+        MetaPage { included: root, ..self }
     }
 
     /// Whether the bytes of block 0 are the meta page of such an index, sound or not.
@@ -116,7 +122,8 @@ impl MetaPage {
         let filter_size = usize::from(self.columns) * KEY_SIZE;
         let (dims, own_values) = (self.dimensions as usize, self.rerank == 0);
         let geometry = Geometry::of(kind, dims, page_size, filter_size, own_values).ok_or(invalid)?;
-        let known = self.rerank <= 1 && self.centres > 0;
+        // values of the table are no reason to keep others
+        let known = self.rerank <= 1 && self.centres > 0 && (own_values || self.included == 0);
         let index = Index {
             kind,
             estimate,
@@ -124,10 +131,25 @@ impl MetaPage {
             seed: self.seed,
             centres: self.centres,
             centre_codes: self.centre_codes,
+            included: self.included,
             lists: self.lists,
             probes: Probes { first: self.probes, more: self.more_probes },
         };
         if known { Ok(index) } else { Err(invalid) }
+    }
+
+    /// Changes the meta page of an index that is being built, of which nobody else knows.
+    ///
+    /// # Errors
+    /// A page that is none.
+    pub fn change<B: BlockStore>(blocks: &mut B, new: impl FnOnce(Self) -> Self) -> Result<(), B::Error> {
+        let on_meta = |damage: Damage| damage.on(0);
+        let mut change = blocks.update()?;
+        let slot = change.open(0)?;
+        let meta = MetaPage::read(change.bytes(slot)).map_err(on_meta)?;
+        let mut page = PageMut::new(change.bytes_mut(slot)?, PAGE_ID).map_err(on_meta)?;
+        page.set_contents(new(meta).as_bytes());
+        change.commit()
     }
 
     /// Makes `bytes` the meta page.

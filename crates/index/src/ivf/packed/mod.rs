@@ -12,6 +12,7 @@
 //! | [`found`] | candidates by their bounds, rows by their exact distances |
 //! | `stream`, `room` | records that pages cut; where there is room |
 //! | `read`, `write`, `vacuum`, `bulk_write`, `census` | the traits of [`lists`](super::lists) |
+//! | `returned` | values of rows that a scan has returned, their tree |
 //! | [`info`] | what an index consists of |
 //! | [`tune`] | how many lists a search should look at |
 
@@ -26,6 +27,7 @@ pub mod meta;
 pub mod probes;
 pub mod query;
 mod read;
+pub mod returned;
 mod room;
 mod stream;
 pub mod tune;
@@ -64,6 +66,8 @@ pub struct Index {
     /// the first block of codes of centres; 0 where there are none. Of an index that is to be built, any other number
     /// asks for them even if they do not pay
     pub centre_codes: u32,
+    /// the root of the tree of included values; 0 without INCLUDE columns
+    pub included: u32,
     /// number of lists
     pub lists: u32,
     /// lists that a search looks at when nobody says how many
@@ -101,6 +105,7 @@ impl Index {
             seed,
             centres: 0,
             centre_codes: 0,
+            included: 0,
             lists: 0,
             probes,
         })
@@ -130,13 +135,24 @@ impl Index {
         }
     }
 
-    /// The share of codes in the bytes of an index.
-    pub fn code_share(&self) -> f64 {
+    /// Bytes of a row's entry, and of its value.
+    fn row_parts(&self) -> (f64, f64) {
         let geometry = &self.geometry;
         let entry = geometry.block_size as f64 / geometry.block_entries.max(1) as f64;
-        let entry = entry + geometry.filter_size as f64;
         let value = if geometry.own_values { geometry.record as f64 } else { 0.0 };
+        (entry + geometry.filter_size as f64, value)
+    }
+
+    /// The share of codes in the bytes of lists.
+    pub fn code_share(&self) -> f64 {
+        let (entry, value) = self.row_parts();
         entry / (entry + value)
+    }
+
+    /// Bytes that a row takes in its list, about.
+    pub fn row_bytes(&self) -> f64 {
+        let (entry, value) = self.row_parts();
+        entry + value
     }
 
     /// Bytes of an element.

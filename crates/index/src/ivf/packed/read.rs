@@ -66,7 +66,7 @@ impl<B: BlockStore> Lists<'_, B> {
     }
 
     /// Whether an entry that a scan has met is still there.
-    fn lives(&mut self, candidate: &Candidate) -> Result<bool, B::Error> {
+    pub(super) fn lives(&mut self, candidate: &Candidate) -> Result<bool, B::Error> {
         let mut chain = Chain::new(u32::from_ne_bytes(candidate.start));
         while let Some(block) = chain.step(self.blocks)? {
             let geometry = &self.index.geometry;

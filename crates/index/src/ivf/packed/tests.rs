@@ -1,4 +1,5 @@
 mod centres;
+mod included;
 mod table;
 
 use std::collections::BTreeSet;

@@ -1,8 +1,6 @@
 //! How many lists a search should look at when nobody says: found out when an index is built, by searches for some rows
 //! of its sample among all lists.
 
-use zerocopy::IntoBytes;
-
 use super::Lists;
 use super::meta::MetaPage;
 use super::probes::{POINTS, Probes};
@@ -11,8 +9,8 @@ use crate::ivf::centre_cache::Centres;
 use crate::ivf::lists::{Collector, ReadLists, Services};
 use crate::quant::space::CodedSpace;
 use crate::space::ValueBuf;
-use crate::storage::blocks::{BlockStore, PageUpdate};
-use crate::storage::page::{Damage, INVALID_BLOCK, PageMut};
+use crate::storage::blocks::BlockStore;
+use crate::storage::page::{Damage, INVALID_BLOCK};
 use crate::work::memory::{OutOfMemory, push};
 use crate::work::ordered::from_order_key;
 
@@ -95,13 +93,7 @@ pub fn tune<B: BlockStore, S: CodedSpace>(
     });
     let probes = Probes::new(first, if has_keys { more } else { [0; 4] });
     found.clear(services.runs);
-    let mut change = lists.blocks.update()?;
-    let slot = change.open(0)?;
-    let meta = MetaPage::read(change.bytes(slot)).map_err(|damage| damage.on(0))?;
-    let bytes = change.bytes_mut(slot)?;
-    let mut page = PageMut::new(bytes, super::layout::PAGE_ID).map_err(|damage| damage.on(0))?;
-    page.set_contents(meta.with_probes(probes).as_bytes());
-    change.commit()?;
+    MetaPage::change(lists.blocks, |meta| meta.with_probes(probes))?;
     lists.index.probes = probes;
     Ok(first)
 }

@@ -86,6 +86,8 @@ impl PageKind {
         page_id: PAGE_ID,
         leaf: PageKind::Included as u8,
         directory: PageKind::IncludedDirectory as u8,
+        // they hold on to the page that names the row
+        held: false,
     };
 
     /// The kind of the records of a layer.
