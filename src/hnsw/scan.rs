@@ -20,7 +20,7 @@ use crate::pg::blocks::{Hold, IndexBlocks};
 use crate::pg::columns::Columns;
 use crate::pg::included::Included;
 use crate::pg::relation::Rel;
-use crate::pg::toast::last_row::{Known, Measure};
+use crate::pg::toast::last_row::Known;
 
 /// Scan states that ended, for the next scans: their tables have grown to what searches need.
 static SPARE: PerBackend<Vec<Scan>> = PerBackend::new();
@@ -96,9 +96,7 @@ impl HnswScan {
     /// The distance of the last row, where it is the operator's.
     pub fn known(&self) -> Option<Known<'_>> {
         let measure = self.op.measure().filter(|_| self.has_query == Some(true))?;
-        let distance = self.scan.distance_of_returned();
-        let distance = if measure == Measure::L2 { distance.sqrt() } else { distance };
-        Some(Known { measure, distance, query: self.query.bytes() })
+        Some(Known::new(measure, self.scan.distance_of_returned(), self.query.bytes()))
     }
 
     /// Lets the page of the last row go.

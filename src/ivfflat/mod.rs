@@ -33,6 +33,7 @@ use crate::pg::call::Call;
 use crate::pg::columns::{Columns, RowColumns};
 use crate::pg::ereport::{IntoReport, Report};
 use crate::pg::relation::Rel;
+use crate::pg::toast::last_row::Known;
 use crate::pg::vacuum::BulkDelete;
 use crate::pg::varlena;
 
@@ -92,6 +93,10 @@ impl AccessMethod for Ivfflat {
 
     fn rechecks(scan: &scan::IvfScan) -> bool {
         scan.rechecks()
+    }
+
+    fn known(scan: &scan::IvfScan) -> Option<Known<'_>> {
+        scan.known()
     }
 
     fn next(scan: &mut scan::IvfScan, call: ScanCall<'_>) -> Result<Option<Tid>, Error> {

@@ -23,6 +23,7 @@ use crate::pg::included::Included;
 use crate::pg::relation::Rel;
 use crate::pg::spill::Spill;
 use crate::pg::table_rows::TableRows;
+use crate::pg::toast::last_row::Known;
 
 /// The state of one scan. Everything it allocates is in it, not in the frames that read blocks.
 pub struct IvfScan {
@@ -92,6 +93,12 @@ impl IvfScan {
     /// Whether conditions on columns must be looked at again.
     pub fn rechecks(&self) -> bool {
         self.rechecks
+    }
+
+    /// The distance of the last row, where it is the operator's: of layout packed.
+    pub fn known(&self) -> Option<Known<'_>> {
+        let measure = self.op.measure().filter(|_| self.has_query == Some(true))?;
+        Some(Known::new(measure, self.scan.distance_of_returned()?, self.query.bytes()))
     }
 
     /// Gives back what is not memory.

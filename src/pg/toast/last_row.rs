@@ -46,10 +46,10 @@ pub enum Measure {
 #[derive(Clone, Copy)]
 pub struct Known<'s> {
     /// whose result `distance` is, to the last bit
-    pub measure: Measure,
-    pub distance: f64,
+    measure: Measure,
+    distance: f64,
     /// a whole varlena, in memory that [`forget`] is called before the end of
-    pub query: &'s [u8],
+    query: &'s [u8],
 }
 
 #[derive(Clone, Copy)]
@@ -152,6 +152,13 @@ const HAS_NULL: u16 = 1;
 const NULLS: usize = 23;
 /// The columns, in `t_infomask2`.
 const COLUMNS: u16 = 0x07ff;
+
+impl<'s> Known<'s> {
+    /// What is known of a row whose `distance` is the operator's, or its square for the Euclidean one.
+    pub fn new(measure: Measure, distance: f64, query: &'s [u8]) -> Self {
+        Known { measure, distance: if measure == Measure::L2 { distance.sqrt() } else { distance }, query }
+    }
+}
 
 impl LastRow {
     /// Whether `at` is the address of the indexed column in this row's tuple.

@@ -58,6 +58,17 @@ DROP INDEX i;
 CREATE INDEX i ON far USING hnsw (a vector_cosine_ops) WITH (layout = pgvector);
 SELECT * FROM compared('a', '<=>', 'vector', 700);
 DROP INDEX i;
+CREATE INDEX i ON far USING ivfflat (a vector_l2_ops) WITH (layout = packed, lists = 4);
+SET ivfflat.probes = 4;
+SELECT * FROM compared('a', '<->', 'vector', 700);
+DROP INDEX i;
+CREATE INDEX i ON far USING ivfflat (a vector_cosine_ops) WITH (layout = packed, lists = 4);
+SELECT * FROM compared('a', '<=>', 'vector', 700);
+DROP INDEX i;
+-- where the scan itself reads the table's values
+CREATE INDEX i ON far USING ivfflat (a vector_cosine_ops) WITH (layout = packed, lists = 4, rerank = heap);
+SELECT rows, others FROM compared('a', '<=>', 'vector', 700);
+DROP INDEX i;
 -- Another column, another query, another operator, another row: none of them takes it.
 CREATE INDEX i ON far USING hnsw (a vector_l2_ops) WITH (layout = inline);
 CREATE FUNCTION mixed() RETURNS TABLE (what text, wrong bigint) LANGUAGE plpgsql AS $$

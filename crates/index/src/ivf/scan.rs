@@ -86,6 +86,11 @@ impl Scan {
         self.packed.returned()
     }
 
+    /// The distance of that row: the operator's, or its square for the Euclidean one; none without a query.
+    pub fn distance_of_returned(&self) -> Option<f64> {
+        self.packed.distance_of_returned()
+    }
+
     /// The conditions on filter columns, none at first. They are the same in all calls of [`Self::next`] up to a reset.
     pub fn filter(&mut self) -> &mut Program {
         &mut self.packed.filter

@@ -175,8 +175,8 @@ pub struct Found {
     last: f64,
     late: Vec<Exact>,
     size: usize,
-    /// the row that was given out last
-    returned: Option<Candidate>,
+    /// the row that was given out last, and its distance
+    returned: Option<(Candidate, Option<f64>)>,
 }
 
 impl Found {
@@ -312,7 +312,7 @@ impl Found {
     pub fn next_unordered(&mut self, runs: &mut dyn Runs) -> Result<Option<Tid>, OutOfMemory> {
         while let Some(candidate) = self.near.pop(runs) {
             if self.is_first(candidate.row)? {
-                self.returned = Some(candidate);
+                self.returned = Some((candidate, None));
                 return Ok(Some(candidate.row));
             }
         }
@@ -347,14 +347,19 @@ impl Found {
     /// Returns the next row of the window, when it is complete, and the first page of its list.
     #[inline]
     pub fn ready(&mut self) -> Option<(Tid, u32)> {
-        let Exact { row, place, start, .. } = self.ready.pop()?;
-        self.returned = Some(Candidate { row, place, start: start.to_ne_bytes() });
+        let Exact { distance, row, place, start } = self.ready.pop()?;
+        self.returned = Some((Candidate { row, place, start: start.to_ne_bytes() }, Some(distance)));
         Some((row, start))
     }
 
     /// The row that was given out last.
     pub fn returned(&self) -> Option<Candidate> {
-        self.returned
+        self.returned.map(|(row, _)| row)
+    }
+
+    /// Its distance: the operator's, or its square for the Euclidean one.
+    pub fn distance_of_returned(&self) -> Option<f64> {
+        self.returned.and_then(|(_, distance)| distance)
     }
 
     /// Begins a window.
