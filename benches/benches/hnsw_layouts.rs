@@ -6,9 +6,9 @@
 //!
 //! FILE.npy holds rows of f32, such as the SQL benchmark caches. Keys: `kind` (vector, halfvec, bit), `rows`,
 //! `queries`, `dims` (of made data), `m`, `efc`, `seed`, `rounds`, `only` (1: the second layout alone), `threads` and
-//! `coded` (0: exact distances) of the build, and `caution` (deviations; several, by commas, to calibrate). Blocks are plain memory, side by side as shared buffers are, whose
-//! reads cost what a pinned and share-locked buffer costs: four atomic operations on a header of its own cache line.
-//! The fastest round of each system counts.
+//! `coded` (0: exact distances) of the build, and `caution` (deviations; several, by commas, to calibrate). Blocks
+//! are plain memory, side by side as shared buffers are, whose reads cost what a pinned and share-locked buffer
+//! costs: four atomic operations on a header of its own cache line. The fastest round of each system counts.
 
 #[allow(dead_code)]
 #[path = "support/blocks.rs"]

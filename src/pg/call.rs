@@ -116,7 +116,8 @@ impl<'fc> Call<'fc> {
         unsafe { varlena::detoast_hot(self.fcinfo, n, self.datum(n).cast_mut_ptr(), scratch) }
     }
 
-    /// The distance of two varlenas, the arguments, where a scan has told it that has just returned the first one's row.
+    /// The distance of two varlenas, the arguments, where a scan has told it that has just returned the first one's
+    /// row.
     #[inline(always)]
     pub fn known_distance(&self, measure: Measure) -> Option<f64> {
         let value = self.datum(0).cast_mut_ptr();

@@ -520,8 +520,6 @@ def test(prefix: str, score: Score, ams: list[str], options) -> None:
         schedules(server, score, ams, options.seed, max(20.0, options.seconds), 400, total, points)
         print("# stopped at: " + ", ".join(f"{name} {count}" for name, count in sorted(points.items())), flush=True)
         if options.seconds >= 300:
-            unmet = {point for kind in POINTS if kind.split(".")[0] in ams for point in steps(kind)} - set(
-                points
-            )
+            unmet = {point for kind in POINTS if kind.split(".")[0] in ams for point in steps(kind)} - set(points)
             score.check("reachable: schedules stopped at every fault point", not unmet, sorted(unmet) or "")
         score.check("reachable: nothing unexpected in the server's log", not server.trouble(), server.trouble()[:3])

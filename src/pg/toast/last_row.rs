@@ -9,14 +9,14 @@
 //! - its first argument is a pointer to a value out of line which stands in a shared buffer with the block of the row
 //!   returned last, within the tuple that the row's line pointer leads to, where the indexed column is.
 //!
-//! While a scan stands on a row, it has the row's block pinned (`xs_cbuf` of its fetch), its table open and its snapshot
-//! registered: the block's tag and line pointers stay (pruning waits for all pins), and no vacuum gives the line pointer
-//! to another row. The scan's end says [`forget`]; so does the end of a transaction or subtransaction, which takes pins
-//! and tables away from a scan that failed and may leave its memory, before it does. All tuples of a HOT chain have the
-//! same value in an indexed column, but only the one that the line pointer or its redirection names is taken: the links
-//! between the others outlive an aborted update. The row is one that the scan's snapshot sees, or the executor asks for
-//! another at once (`index_getnext_slot`); the entry that led to it was made for it, since an entry is removed before its
-//! line pointer is used again.
+//! While a scan stands on a row, it has the row's block pinned (`xs_cbuf` of its fetch), its table open and its
+//! snapshot registered: the block's tag and line pointers stay (pruning waits for all pins), and no vacuum gives the
+//! line pointer to another row. The scan's end says [`forget`]; so does the end of a transaction or subtransaction,
+//! which takes pins and tables away from a scan that failed and may leave its memory, before it does. All tuples of a
+//! HOT chain have the same value in an indexed column, but only the one that the line pointer or its redirection
+//! names is taken: the links between the others outlive an aborted update. The row is one that the scan's snapshot
+//! sees, or the executor asks for another at once (`index_getnext_slot`); the entry that led to it was made for it,
+//! since an entry is removed before its line pointer is used again.
 
 use core::cell::Cell;
 use core::ffi::{c_int, c_void};

@@ -37,9 +37,9 @@ pub const fn beam(bits: Bits, ef: usize) -> usize {
     (ef.saturating_mul(percent) / 100).saturating_add(8)
 }
 
-/// Deviations that bounds lie below the estimates, by which nodes wait for their turn in the beam. Half of one costs a tenth
-/// more at small `ef_search` and finds as much more as a beam that costs a fifth more (768 dimensions, clustered); at
-/// other data sets tried, and at large `ef_search`, it changes little.
+/// Deviations that bounds lie below the estimates, by which nodes wait for their turn in the beam. Half of one costs
+/// a tenth more at small `ef_search` and finds as much more as a beam that costs a fifth more (768 dimensions,
+/// clustered); at other data sets tried, and at large `ef_search`, it changes little.
 pub const CAUTION: f32 = 0.5;
 
 /// Distances as integers of the same order.
