@@ -57,8 +57,8 @@ pub fn estimate(call: &CostCall) -> Result<Cost, Error> {
     })
 }
 
-/// The share of lists in the pages of an index: searches come by no others, and a row's included values cost about what
-/// the row in the table would, which the server counts.
+/// The share of lists in the pages of an index: searches come by no others. A row's included values cost about what the
+/// row in the table would; the server counts that where the table is looked at, and nothing where it is not.
 fn share_of_lists(call: &CostCall, meta: &Meta) -> f64 {
     let with_included = meta.layout.coded().filter(|_| meta.layout.has_included());
     with_included.map_or(1.0, |index| {

@@ -60,11 +60,19 @@ impl Refused {
         match self {
             Refused::TooLarge(size) => {
                 let name = index.name();
+                // filter columns of ivfflat are kept with them
+                let (columns, hint) = if index.key_columns() > 1 {
+                    (
+                        "filter and INCLUDE columns",
+                        "Leave columns with large values, or INCLUDE, out of the index.",
+                    )
+                } else {
+                    ("INCLUDE columns", "Leave columns with large values out of INCLUDE.")
+                };
                 let message = format!(
-                    "INCLUDE columns of a row take {size} bytes, and at most {} of index \"{name}\"",
+                    "{columns} of a row take {size} bytes, and at most {} of index \"{name}\"",
                     largest(PAGE_SIZE)
                 );
-                let hint = "Leave columns with large values out of INCLUDE.";
                 Report::new(PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED, message.as_bytes()).hint(hint)
             }
             Refused::OutOfMemory => memory::wanting(),

@@ -265,6 +265,12 @@ pub(super) unsafe extern "C-unwind" fn can_return<A: AccessMethod>(
             // another session's pages are in its memory
             let temporary = class.relpersistence == pg_sys::RELPERSISTENCE_TEMP as c_char;
             let ours = !temporary || (*index.as_ptr()).rd_islocaltemp;
+            // A vacuum may then remove rows that an old snapshot sees: the server tells such scans when they read the
+            // table.
+            #[cfg(any(feature = "pg13", feature = "pg14", feature = "pg15", feature = "pg16"))]
+            if pg_sys::old_snapshot_threshold >= 0 {
+                return false;
+            }
             stored && ours && !server::RecoveryInProgress() && A::can_return(index, column)
         })
     }

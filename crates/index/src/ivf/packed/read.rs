@@ -69,6 +69,7 @@ impl<B: BlockStore> Lists<'_, B> {
     pub(super) fn lives(&mut self, candidate: &Candidate) -> Result<bool, B::Error> {
         let mut chain = Chain::new(u32::from_ne_bytes(candidate.start));
         while let Some(block) = chain.step(self.blocks)? {
+            self.blocks.pause()?;
             let geometry = &self.index.geometry;
             let (found, next) = self.blocks.read(block, |bytes| {
                 let Ok(page) = CodePage::new(geometry, bytes) else {
