@@ -136,8 +136,8 @@ impl<B: BlockStore> Lists<'_, B> {
                 copied.map_err(|damage| damage.on(place.block()))?;
                 Ok(Look::Here)
             }
-            // Another row took its place: it was removed; or there is damage, unless its place and TID were given to one
-            // whose values were there already, and not yet its record: the next look sees that.
+            // Another row took its place: it was removed; or there is damage, unless its place and TID were given to
+            // one whose values were there already, and not yet its record: the next look sees that.
             None if self.lives(candidate)? => Ok(Look::Again),
             None => Ok(Look::Gone),
         }
