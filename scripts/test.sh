@@ -278,7 +278,7 @@ run() {
       phase 10 docs || true
       phase 15 clients || true
       phase 10 site || true
-      phase 15 packages "${PG_MAJORS%% *}" || true
+      phase 15 packages "$default_major" || true
       phase 15 examples || true
       phase 40 reliability || true
     fi

@@ -33,7 +33,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @cache
 def peer_pair(major: int) -> tuple[str, str]:
-    return pg.peer_pair(major)
+    return pg.peer_pair(major, "--tested")
 
 
 @pytest.fixture

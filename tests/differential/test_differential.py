@@ -26,7 +26,7 @@ def test_tier(tier: str, options: Options, score: Score, monkeypatch: pytest.Mon
     short = SimpleNamespace(
         full=False, seed=options.seed, seeds=options.seeds, show=options.show, table=options.table, no_exchange=True
     )
-    run.compare(*pg.peer_pair(16), short, score)
+    run.compare(*pg.peer_pair(16, "--tested"), short, score)
 
 
 def test_selftest(score: Score) -> None:

@@ -96,7 +96,7 @@ def install_script(version: str, package: str) -> Path:
 
 def test_chain(work: Path, score: Score) -> None:
     """pgvector's install scripts of several versions, then our upgrade chain."""
-    prefix = pg.install(pg.copied(16, work / "chain"))
+    prefix = pg.install(pg.copied(16, work / "chain"), "--tested")
     extension = Path(pg.pg_config(prefix, "--sharedir")) / "extension"
     for version, package in VERSIONS.items():
         target = extension / f"vector--{version}.sql"
@@ -140,7 +140,7 @@ def test_chain(work: Path, score: Score) -> None:
 @pytest.mark.parametrize("major", (16, 18))
 def test_swap(major: int, work: Path, score: Score) -> None:
     """One data directory, opened by pgvector's library, by ours, and by pgvector's again."""
-    theirs, ours = pg.peer(major), pg.install(pg.copied(f"peer-{major}", work / f"peer-{major}"))
+    theirs, ours = pg.peer(major), pg.install(pg.copied(f"peer-{major}", work / f"peer-{major}"), "--tested")
     name = f"PostgreSQL {major}"
     with Cluster(theirs, "swap") as cluster:
         ask(cluster, TABLES)

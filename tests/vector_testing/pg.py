@@ -65,8 +65,9 @@ def peer(major: int) -> str:
     return pg_sh("peer", str(major)).strip()
 
 
-def peer_pair(major: int) -> tuple[str, str]:
-    """Prefixes of one server binary, with pgvector and with this project's build. VECTOR_OURS_<major> names a prefix to
-    take as it is.
+def peer_pair(major: int, *options: str) -> tuple[str, str]:
+    """Prefixes of one server binary, with pgvector and with this project's build, made with these options.
+    VECTOR_OURS_<major> names a prefix to take as it is.
     """
-    return peer(major), os.environ.get(f"VECTOR_OURS_{major}") or install(pg_sh("peer-ours", str(major)).strip())
+    ours = os.environ.get(f"VECTOR_OURS_{major}") or install(pg_sh("peer-ours", str(major)).strip(), *options)
+    return peer(major), ours

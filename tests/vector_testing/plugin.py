@@ -112,7 +112,7 @@ class Options:
     def _other(self, name: str, major: str) -> str | None:
         if self._option.prefix or self._as_is:
             return None
-        return pg.install(pg.copied(major, self._work / name))
+        return pg.install(pg.copied(major, self._work / name), "--tested")
 
 
 # --- fixtures ---------------------------------------------------------------------------------------------------------
