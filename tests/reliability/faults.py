@@ -39,7 +39,8 @@ POINTS = {
 SECOND = {
     "hnsw.insert": ["hnsw.insert.included", "included.divided"],
     "hnsw.vacuum": ["hnsw.vacuum.above", "hnsw.vacuum.included"],
-    "ivfflat.vacuum": ["ivfflat.vacuum.values"],
+    "ivfflat.insert": ["ivfflat.insert.value", "ivfflat.insert.included", "included.divided"],
+    "ivfflat.vacuum": ["ivfflat.vacuum.values", "ivfflat.vacuum.included"],
 }
 
 

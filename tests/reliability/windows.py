@@ -12,7 +12,7 @@ from reliability.faults import POINTS, Session, Stopped, steps
 from vector_testing.data import PLAIN
 from vector_testing.invariants import ALL, by_index, index_problems, run
 from vector_testing.results import Score
-from vector_testing.server import Server
+from vector_testing.server import Server, include
 
 # Which operations stand in the middle together; the first begins first.
 COMPANIES = [
@@ -315,7 +315,7 @@ def reload(server: Server, am: str, point: str, ending: str, keep: int, seed: in
     fill(main, 0, 600)
     run(
         main,
-        f"CREATE INDEX qi ON q USING {am} (v {PLAIN[am].name}){PLAIN[am].options}",
+        f"CREATE INDEX qi ON q USING {am} (v {PLAIN[am].name}){include()}{PLAIN[am].options}",
         "DELETE FROM q WHERE id BETWEEN 240 AND 360",
         "VACUUM q",
     )
