@@ -5,7 +5,10 @@ use core::marker::PhantomData;
 
 use pgrx::pg_sys::{self, Datum};
 
-use super::toast::last_row::{self, Measure};
+use super::toast::{
+    self,
+    last_row::{self, Measure},
+};
 use super::varlena::{self, NewVarlena, Scratch};
 use super::{ffi, server};
 
@@ -123,7 +126,7 @@ impl<'fc> Call<'fc> {
         let value = self.datum(0).cast_mut_ptr();
         // SAFETY: both arguments are varlenas (`new`).
         unsafe {
-            if !last_row::is_out_of_line(value) {
+            if !toast::is_out_of_line(value) {
                 return None;
             }
             last_row::distance(measure, value, self.datum(1).cast_mut_ptr())

@@ -24,8 +24,8 @@ use core::ffi::{c_int, c_void};
 use pgrx::pg_sys::{self, Oid, varlena};
 use vector_index::storage::page::Tid;
 
+use super::PAGE;
 use super::chunks::item_parts;
-use super::{EXTERNAL, PAGE, VARTAG_ONDISK};
 use crate::pg::ffi;
 use crate::pg::relation::Rel;
 use crate::pg::server;
@@ -112,21 +112,11 @@ pub fn remember(known: Option<Known<'_>>, index: Rel<'_>, table: Rel<'_>, row: T
     }));
 }
 
-/// Whether a varlena is a pointer to a value out of line.
-///
-/// # Safety
-/// `datum` is a varlena.
-#[inline(always)]
-pub unsafe fn is_out_of_line(datum: *const varlena) -> bool {
-    // SAFETY: an external value has a tag byte after the first.
-    unsafe { datum.cast::<u8>().read() == EXTERNAL && datum.cast::<u8>().add(1).read() == VARTAG_ONDISK }
-}
-
 /// The distance of two varlenas by `measure`, when `value` is the indexed one of the row returned last and `query` that
 /// scan's.
 ///
 /// # Safety
-/// Both are varlenas; `value` is one that [`is_out_of_line`].
+/// Both are varlenas; `value` is one that [`is_out_of_line`](super::is_out_of_line).
 #[inline(never)]
 pub unsafe fn distance(measure: Measure, value: *const varlena, query: *const varlena) -> Option<f64> {
     let last = LAST.get().filter(|last| last.measure == measure)?;

@@ -53,6 +53,16 @@ const VARTAG_ONDISK: u8 = 18;
 /// First byte of any external value.
 const EXTERNAL: u8 = if cfg!(target_endian = "little") { 0x01 } else { 0x80 };
 
+/// Whether a varlena is a pointer to a value on disk.
+///
+/// # Safety
+/// `datum` is a varlena.
+#[inline(always)]
+pub unsafe fn is_out_of_line(datum: *const varlena) -> bool {
+    // SAFETY: an external value has a tag byte after the first.
+    unsafe { datum.cast::<u8>().read() == EXTERNAL && datum.cast::<u8>().add(1).read() == VARTAG_ONDISK }
+}
+
 impl External {
     /// The pointer in `datum`, if it is one to an uncompressed value on disk.
     ///
@@ -70,14 +80,9 @@ impl External {
     /// As for [`Self::read`].
     #[inline]
     unsafe fn read_any(datum: *const varlena) -> Option<Self> {
-        let bytes: *const u8 = datum.cast();
-        // SAFETY: an external value has a tag byte after the first, and the on-disk kind a pointer after that,
-        // at any alignment.
+        // SAFETY: the caller's contract; the on-disk kind has a pointer after its tag, at any alignment.
         unsafe {
-            if bytes.read() != EXTERNAL || bytes.add(1).read() != VARTAG_ONDISK {
-                return None;
-            }
-            Some(bytes.add(2).cast::<External>().read_unaligned())
+            is_out_of_line(datum).then(|| datum.cast::<u8>().add(2).cast::<External>().read_unaligned())
         }
     }
 
