@@ -205,7 +205,7 @@ phase_docs() { "$repo_root/scripts/docs.sh"; }
 
 # --- the runner -------------------------------------------------------------------------------------------------------
 
-passed=0 failed=0 summary=()
+passed=0 failed=0 summary=() failures=()
 
 clock() { printf '%d:%02d' $(($1 / 60)) $(($1 % 60)); }
 
@@ -235,9 +235,12 @@ phase() {
     summary+=("$(printf 'ok      %6s  %5d passed              %s' "$(clock "$took")" "$p" "$title")")
   else
     if [ "$status" -eq 124 ] || [ "$status" -eq 137 ]; then echo "time limit of $limit minutes" >>"$log"; fi
+    # What failed may stand far above the end.
+    grep -E '^(not ok|FAILED|test .* FAILED$|error)' "$log" | head -n 20 || true
     tail -n 60 "$log"
     printf 'FAILED, %d passed, %d failed in %s; whole log: %s\n' "$p" "$f" "$(clock "$took")" "$log"
     summary+=("$(printf 'FAILED  %6s  %5d passed %5d failed  %s' "$(clock "$took")" "$p" "$f" "$title")")
+    failures+=("$(grep -hE '^(not ok|test .* FAILED$)' "$log" | head -n 20 | sed "s|^|$title: |")"$'\n')
     return 1
   fi
 }
@@ -287,6 +290,7 @@ run() {
   printf '\n=== summary (%s, PostgreSQL %s)\n' "$(clock "$SECONDS")" "$PG_MAJORS"
   printf '%s\n' "${summary[@]}"
   printf 'logs: %s\n\n' "$logs"
+  printf '%s' "${failures[@]}"
   printf '%d passed, %d failed\n' "$passed" "$failed"
   [ "$failed" -eq 0 ]
 }

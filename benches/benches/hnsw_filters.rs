@@ -108,7 +108,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         runs => packings().with_runs(runs),
     };
     let run = Run {
-        shape: Shape { kind, dims, m, bits: Bits::for_dims(dims), filters },
+        shape: Shape::new(kind, dims, m, filters, PAGE_SIZE),
         params: Params {
             m,
             ef_construction: number("efc", 64)?,

@@ -6,9 +6,10 @@
 //!
 //! FILE.npy holds rows of f32, such as the SQL benchmark caches. Keys: `kind` (vector, halfvec, bit), `rows`,
 //! `queries`, `dims` (of made data), `m`, `efc`, `seed`, `rounds`, `only` (1: the second layout alone), `threads` and
-//! `coded` (0: exact distances) of the build, and `caution` (deviations; several, by commas, to calibrate). Blocks
-//! are plain memory, side by side as shared buffers are, whose reads cost what a pinned and share-locked buffer
-//! costs: four atomic operations on a header of its own cache line. The fastest round of each system counts.
+//! `coded` (0: exact distances) of the build, and, several by commas to calibrate, `doubled` (elements of a code that
+//! have two bits) and `caution` (deviations). Blocks are plain memory, side by side as shared buffers are, whose reads
+//! cost what a pinned and share-locked buffer costs: four atomic operations on a header of its own cache line. The
+//! fastest round of each system counts.
 
 #[allow(dead_code)]
 #[path = "support/blocks.rs"]
@@ -36,6 +37,7 @@ use vector_index::hnsw::meta::MetaPage;
 use vector_index::hnsw::params::max_level;
 use vector_index::hnsw::scan::{IterativeScan, ScanSettings};
 use vector_index::quant::rabitq::Bits;
+use vector_index::quant::rotation::Rotation;
 use vector_index::quant::space::{CodedSpace, Cosine};
 use vector_index::space::{AnySpace, Metric, Space, ValueBuf, ValueKind};
 use vector_index::storage::page::{Corruption, Tid};
@@ -72,6 +74,18 @@ fn main() -> Result<(), Box<dyn Error>> {
     let rows = &order[..number("rows", 20_000)?.min(order.len())];
     let m = number("m", 16)?;
     let cautions = options.get("caution").map(|list| list.split(',').map(str::parse::<f32>).collect());
+    let chosen = Shape::new(kind, dim, m, Packings::NONE, PAGE_SIZE);
+    let padded = Rotation::padded_to(dim);
+    let coded = |doubled: &str| {
+        let doubled: usize = doubled.parse().map_err(|_| format!("doubled={doubled}"))?;
+        let mixed = u16::try_from(doubled).ok().and_then(|doubled| Bits::new(1, doubled, padded));
+        let bits = if doubled == padded { Some(Bits::TWO) } else { mixed };
+        bits.map(|bits| Shape { bits, ..chosen }).ok_or(format!("doubled={doubled}: no such code"))
+    };
+    let shapes: Result<Vec<Shape>, String> = match options.get("doubled") {
+        Some(list) => list.split(',').map(coded).collect(),
+        None => Ok(vec![chosen]),
+    };
     let run = Run {
         m,
         ef_construction: number("efc", 64)?,
@@ -79,7 +93,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         rounds: number("rounds", 3)?,
         threads: number("threads", 1)?,
         coded: number("coded", 1)? > 0,
-        shape: Shape { kind, dims: dim, m, bits: Bits::for_dims(dim), filters: Packings::NONE },
+        shapes: shapes?,
         only: number("only", 0)? > 0,
         cautions: cautions.transpose()?.unwrap_or_default(),
     };
@@ -115,7 +129,7 @@ struct Run {
     rounds: usize,
     threads: usize,
     coded: bool,
-    shape: Shape,
+    shapes: Vec<Shape>,
     cautions: Vec<f32>,
     only: bool,
 }
@@ -142,15 +156,7 @@ impl Run {
             old = write_first(first, &graph, self)?;
         }
         let graph = self.build(second, values)?;
-        let meta = InlineMeta::new(&self.shape, self.ef_construction as u16, 7);
-        let shared = Shared::new(&meta, PAGE_SIZE)?;
-        let mut index = Index::new(&shared, second);
-        let mut new = write_inline(&graph, &index, meta)?;
-        drop(graph);
-        let (old_bytes, new_bytes) = (old.size() / values.len(), new.size() / values.len());
-        println!("bytes a row: {old_bytes}, {new_bytes} ({:.2})", new_bytes as f64 / old_bytes as f64);
         let tenth = nearest(second, values, queries)?;
-        let cautions = if self.cautions.is_empty() { vec![index.caution()] } else { self.cautions.clone() };
         let base = if self.only {
             vec![Figures::default(); LADDER.len()]
         } else {
@@ -174,49 +180,60 @@ impl Run {
                 &tenth,
             )?
         };
-        for caution in cautions {
-            index.set_caution(caution);
-            let index = &index;
-            let found = self.ladder(
-                &mut new,
-                |blocks, query, settings, scan: &mut InlineScan| {
-                    scan.reset();
-                    let value = queries[query].bytes();
-                    let mut rows = Vec::new();
-                    let next = |scan: &mut InlineScan, blocks: &mut Plain| {
-                        scan.next(blocks, index, Some(value), settings).map_err(|e| format!("{e:?}"))
-                    };
-                    while let Some((row, _)) = next(scan, blocks)? {
-                        rows.push(row);
-                    }
-                    Ok(rows)
-                },
-                InlineScan::new(),
-                second,
-                values,
-                queries,
-                &tenth,
-            )?;
-            println!(
-                "caution {caution}:   ef | recall, us, reads: first | inline | ratio, recall difference"
-            );
-            let mut sum = 0.0;
-            for ((ef, old), new) in LADDER.iter().zip(&base).zip(&found) {
-                let recall = |f: &Figures| f.right as f64 / (queries.len() * 10) as f64;
-                sum += recall(new) - recall(old);
+        for shape in &self.shapes {
+            let meta = InlineMeta::new(shape, self.ef_construction as u16, 7);
+            let shared = Shared::new(&meta, PAGE_SIZE)?;
+            let mut index = Index::new(&shared, second);
+            let mut new = write_inline(&graph, &index, meta)?;
+            let (old_bytes, new_bytes) = (old.size() / values.len(), new.size() / values.len());
+            let share = new_bytes as f64 / old_bytes as f64;
+            println!("{:?}: bytes a row: {old_bytes}, {new_bytes} ({share:.3})", shape.bits);
+            let cautions =
+                if self.cautions.is_empty() { vec![index.caution()] } else { self.cautions.clone() };
+            for caution in cautions {
+                index.set_caution(caution);
+                let index = &index;
+                let found = self.ladder(
+                    &mut new,
+                    |blocks, query, settings, scan: &mut InlineScan| {
+                        scan.reset();
+                        let value = queries[query].bytes();
+                        let mut rows = Vec::new();
+                        let next = |scan: &mut InlineScan, blocks: &mut Plain| {
+                            scan.next(blocks, index, Some(value), settings).map_err(|e| format!("{e:?}"))
+                        };
+                        while let Some((row, _)) = next(scan, blocks)? {
+                            rows.push(row);
+                        }
+                        Ok(rows)
+                    },
+                    InlineScan::new(),
+                    second,
+                    values,
+                    queries,
+                    &tenth,
+                )?;
                 println!(
-                    "{ef:14} | {:.4} {:7.1} {:6} | {:.4} {:7.1} {:6} | {:.3} {:+.4}",
-                    recall(old),
-                    old.micros,
-                    old.reads,
-                    recall(new),
-                    new.micros,
-                    new.reads,
-                    new.micros / old.micros,
-                    recall(new) - recall(old),
+                    "caution {caution}:   ef | recall, us, reads: first | inline | ratio, recall difference"
                 );
+                let mut sum = 0.0;
+                for ((ef, old), new) in LADDER.iter().zip(&base).zip(&found) {
+                    let recall = |f: &Figures| f.right as f64 / (queries.len() * 10) as f64;
+                    sum += recall(new) - recall(old);
+                    println!(
+                        "{ef:14} | {:.4} {:7.1} {:6} | {:.4} {:7.1} {:6} | {:.3} {:+.4}",
+                        recall(old),
+                        old.micros,
+                        old.reads,
+                        recall(new),
+                        new.micros,
+                        new.reads,
+                        new.micros / old.micros,
+                        recall(new) - recall(old),
+                    );
+                }
+                println!("mean recall difference {:+.4}", sum / LADDER.len() as f64);
             }
-            println!("mean recall difference {:+.4}", sum / LADDER.len() as f64);
         }
         Ok(())
     }
@@ -303,7 +320,7 @@ fn nearest<T: CodedSpace>(
 }
 
 fn write_first<S: CodedSpace>(space: S, graph: &Graph<S>, run: &Run) -> Result<Plain, Box<dyn Error>> {
-    let meta = MetaPage::new(run.shape.dims as u32, run.m as u16, run.ef_construction as u16);
+    let meta = MetaPage::new(run.shapes[0].dims as u32, run.m as u16, run.ef_construction as u16);
     let mut blocks = Plain::new(0);
     let form = Form { layout: Layout::V1, meta, seed: 0, filters: Packings::NONE };
     write_index(&form, &mut blocks, space, Some(graph), &mut Workers::new(0, &mut Idle), 0)?;

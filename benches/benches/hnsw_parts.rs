@@ -74,7 +74,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let queries: Vec<ValueBuf> = held.iter().map(|&row| value(row)).collect();
     let m = number("m", 16)?;
     let run = Run {
-        shape: Shape { kind, dims, m, bits: Bits::for_dims(dims), filters: Packings::NONE },
+        shape: Shape::new(kind, dims, m, Packings::NONE, PAGE_SIZE),
         params: Params {
             m,
             ef_construction: number("efc", 64)?,

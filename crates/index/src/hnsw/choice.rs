@@ -5,7 +5,6 @@ use super::inline::layout::{Layout as InlineLayout, Shape};
 use super::params::MAX_DIMS;
 use super::v1::layout::{element_size, neighbours_size};
 use crate::filter::Packings;
-use crate::quant::rabitq::Bits;
 use crate::quant::space::has_codes;
 use crate::space::{Metric, ValueKind};
 use crate::storage::page::SPECIAL_SIZE;
@@ -67,10 +66,10 @@ pub fn first_bytes(kind: ValueKind, dims: usize, m: usize, page_size: usize) -> 
 const PAGE_HEADER: usize = 24;
 const LINE_POINTER: usize = 4;
 
-/// The same of a node's record, without those of upper layers, which one of m has. `None` when no page holds the ids.
+/// The same of a node's records. `None` when no page holds the ids.
 fn inline_bytes(kind: ValueKind, dims: usize, m: usize, page_size: usize) -> Option<f64> {
-    let shape = Shape { kind, dims, m, bits: Bits::for_dims(dims), filters: Packings::NONE };
-    InlineLayout::new(shape, page_size).map(|layout| layout.ground.cost(page_size) as f64)
+    let shape = Shape::new(kind, dims, m, Packings::NONE, page_size);
+    InlineLayout::new(shape, page_size).map(|layout| layout.cost())
 }
 
 #[cfg(test)]
@@ -87,8 +86,8 @@ mod tests {
         assert_eq!(first_bytes(ValueKind::Vector, 2000, 16, PAGE), Some(16384.0));
         assert_eq!(first_bytes(ValueKind::Vector, 2100, 16, PAGE), None);
         assert_eq!(first_bytes(ValueKind::Sparsevec, 100, 16, PAGE), None);
-        // five records to a page
-        assert_eq!(inline_bytes(ValueKind::Vector, 100, 16, PAGE), Some(1638.0));
+        // five records to a page, and nine of an upper layer, which one element of fifteen has
+        assert_eq!(inline_bytes(ValueKind::Vector, 100, 16, PAGE), Some(1638.0 + 910.0 / 15.0));
     }
 
     #[test]

@@ -24,7 +24,6 @@ use super::v1::reader::Traversal;
 use super::{insert as inserting, scan as scanning, vacuum as vacuuming};
 use crate::filter::{Packings, Program};
 use crate::included;
-use crate::quant::rabitq::Bits;
 use crate::quant::space::CodedSpace;
 use crate::space::ValueBuf;
 use crate::space::ValueKind;
@@ -293,7 +292,7 @@ pub fn write_index<B: BlockStore, S: CodedSpace>(
 /// No layout for such values, no memory.
 pub fn inline_form(form: &Form, kind: ValueKind, page_size: usize) -> Result<(InlineMeta, Shared), Damage> {
     let (m, dims) = (usize::from(form.meta.m), form.meta.dimensions as usize);
-    let shape = Shape { kind, dims, m, bits: Bits::for_dims(dims), filters: form.filters };
+    let shape = Shape::new(kind, dims, m, form.filters, page_size);
     let meta = InlineMeta::new(&shape, form.meta.ef_construction, form.seed);
     Ok((meta, Shared::new(&meta, page_size)?))
 }

@@ -104,6 +104,9 @@ pub struct Info {
     /// bits of an element of a neighbour's code, where records have codes
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code_bits: Option<u8>,
+    /// elements of such a code that have two bits although others have one, where there are some
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code_doubled: Option<u16>,
     /// filter columns that have runs of entries, where there are filter columns
     #[serde(skip_serializing_if = "Option::is_none")]
     pub runs: Option<usize>,
@@ -135,6 +138,7 @@ impl Info {
             deleted: 0,
             free_bytes: 0,
             code_bits: None,
+            code_doubled: None,
             runs: None,
             free_slots: None,
             entry_point: entry.map(|e| Entry {

@@ -19,7 +19,7 @@ const QUAD: usize = 4;
 
 /// Bytes of a block of codes of rotated vectors of `padded` elements, a multiple of eight.
 pub const fn block_size(bits: Bits, padded: usize) -> usize {
-    bits.get() as usize * padded / QUAD * FAST_QUAD
+    bits.each() as usize * padded / QUAD * FAST_QUAD
 }
 
 /// Places of two quads, whose bits are a byte of a code, among the bytes of a block.
@@ -97,7 +97,7 @@ impl Table {
         let quads = rotated.as_chunks::<QUAD>().0;
         self.bytes.clear();
         memory::resize(&mut self.bytes, quads.len() * FAST_QUAD, 0).map_err(|_| OutOfMemory)?;
-        (self.quads, self.planes) = (quads.len(), usize::from(bits.get()).min(MAX_PLANES));
+        (self.quads, self.planes) = (quads.len(), usize::from(bits.each()).min(MAX_PLANES));
         let width = |quad: &[f32; QUAD]| quad.iter().map(|x| x.abs()).sum::<f32>();
         let (widest, all) = quads.iter().fold((0.0f32, 0.0f32), |(widest, all), quad| {
             let width = width(quad);

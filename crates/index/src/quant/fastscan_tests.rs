@@ -13,12 +13,12 @@ fn vector(dims: usize, spread: f32, rng: &mut SmallRng) -> Vec<f32> {
 }
 
 fn bit(code: &[u8], bits: Bits, p: usize, j: usize) -> u8 {
-    code[p * (code.len() / usize::from(bits.get())) + j / 8] >> (j % 8) & 1
+    code[p * (code.len() / usize::from(bits.each())) + j / 8] >> (j % 8) & 1
 }
 
 /// <y, q> in double precision.
 fn exact_product(code: &[u8], bits: Bits, query: &[f32]) -> f64 {
-    let planes = usize::from(bits.get());
+    let planes = usize::from(bits.each());
     let middle = f64::from((1u32 << planes) - 1) / 2.0;
     query
         .iter()
@@ -49,7 +49,7 @@ proptest! {
         table.set(&query, bits).unwrap();
         signed.set(k, &query, bits).unwrap();
         prop_assert_eq!(table.block_size(), block.len());
-        let middle = f64::from((1u32 << bits.get()) - 1);
+        let middle = f64::from((1u32 << bits.each()) - 1);
         let magnitude: f64 = query.iter().map(|x| f64::from(x.abs())).sum();
         let slack = middle * (f64::from(table.scale) * (padded / QUAD) as f64 * 0.51 + magnitude * 1e-6);
         let mut products = Products([0; BATCH]);

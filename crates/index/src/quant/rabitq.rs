@@ -15,76 +15,142 @@
 //! where `add` and `scale` are known when the code is made. The relative error has the standard deviation 0.75, 0.37 or
 //! 0.11 over the root of the dimension, for 1, 2 and 4 bits.
 
-use vector_kernels::{Kernels, MAX_PLANES};
+use vector_kernels::{Kernels, MAX_PLANES, PLANE_BLOCK, PlaneSums};
 
-/// Bits an element: 1, 2 or 4.
+/// Bits an element: 1, 2 or 4 of all, or 2 of the first ones and 1 of the others.
+///
+/// A rotation makes all elements alike, so it does not matter which have more. A code of the last kind is one of two
+/// bits of the first elements, and behind it one of one bit of the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bits(u8);
+pub struct Bits {
+    /// of every element
+    each: u8,
+    /// so many elements, a multiple of [`PLANE_BLOCK`], have two although others have one
+    doubled: u16,
+}
+
+/// Elements of a code that have as many bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Part {
+    pub elements: usize,
+    pub planes: usize,
+    /// what an element of y counts in a product: y is to point where the residual does, and steps of one and of two
+    /// bits are as 1.6 to 1, so that 8 and 5 are right to a hundredth
+    pub weight: i32,
+}
+
+impl Part {
+    pub const fn bytes(&self) -> usize {
+        self.planes * self.elements / 8
+    }
+
+    /// (2^b - 1) / 2, which lies between u and y.
+    const fn middle(&self) -> f32 {
+        ((1u32 << self.planes) - 1) as f32 / 2.0
+    }
+}
+
+/// Of y and a normal residual of variance 1: the mean of their product, and the mean square of y; for 1, 2 and 4 bits.
+const MOMENTS: [(f32, f32); 3] = [(0.3989, 0.25), (0.885, 0.8888), (2.948, 8.801)];
 
 impl Bits {
     /// Signs only.
-    pub const ONE: Bits = Bits(1);
+    pub const ONE: Bits = Bits { each: 1, doubled: 0 };
     /// Two bits.
-    pub const TWO: Bits = Bits(2);
+    pub const TWO: Bits = Bits { each: 2, doubled: 0 };
     /// Four bits.
-    pub const FOUR: Bits = Bits(4);
+    pub const FOUR: Bits = Bits { each: 4, doubled: 0 };
 
-    /// That many bits, when there is such a code.
-    pub const fn new(bits: u8) -> Option<Self> {
-        match bits {
-            1 | 2 | 4 => Some(Bits(bits)),
+    /// So many bits of each element, and two of the first `doubled`, when there is such a code of `padded` elements.
+    pub const fn new(each: u8, doubled: u16, padded: usize) -> Option<Self> {
+        match (each, doubled) {
+            (1 | 2 | 4, 0) => Some(Bits { each, doubled }),
+            (1, _) if (doubled as usize).is_multiple_of(PLANE_BLOCK) && (doubled as usize) < padded => {
+                Some(Bits { each, doubled })
+            }
             _ => None,
         }
     }
 
-    /// What serves vectors of `dims` elements: the error falls with the root of the dimension, so short ones need more.
+    /// What serves vectors of `dims` elements where all have as many: the error falls with the root of the dimension,
+    /// so short ones need more.
     pub const fn for_dims(dims: usize) -> Self {
         if dims <= 160 { Bits::TWO } else { Bits::ONE }
     }
 
-    /// Their number.
-    pub const fn get(self) -> u8 {
-        self.0
+    /// Those of every element.
+    pub const fn each(self) -> u8 {
+        self.each
+    }
+
+    /// Elements that have two although others have one.
+    pub const fn doubled(self) -> u16 {
+        self.doubled
+    }
+
+    /// Bits of an element, in the mean of a code of `padded` elements.
+    pub fn mean(self, padded: usize) -> f32 {
+        f32::from(self.each) + f32::from(self.doubled) / padded.max(1) as f32
     }
 
     /// Bytes of the code of a rotated vector of `padded` elements, a multiple of eight.
     pub const fn code_size(self, padded: usize) -> usize {
-        self.0 as usize * padded / 8
+        (self.each as usize * padded + self.doubled as usize) / 8
     }
 
-    /// Step of the quantiser for normal elements of variance 1: what makes the angle to the vector smallest.
-    const fn step(self) -> f32 {
-        match self.0 {
-            1 => 1.596,
-            2 => 0.9957,
-            _ => 0.3352,
-        }
+    /// The parts of a code of `padded` elements.
+    pub(crate) fn parts(self, padded: usize) -> impl Iterator<Item = Part> + Clone {
+        let planes = usize::from(self.each);
+        let first = usize::from(self.doubled).min(padded);
+        let parts = if first == 0 {
+            [Part { elements: padded, planes, weight: 1 }, Part { elements: 0, planes, weight: 1 }]
+        } else {
+            let two = Part { elements: first, planes: planes + 1, weight: 5 };
+            [two, Part { elements: padded - first, planes, weight: 8 }]
+        };
+        parts.into_iter().filter(|part| part.elements > 0)
     }
 
-    /// The deviation of an estimate over |scale| |q - c|: half a step's mean square times the sine of the angle between
-    /// a residual and its code, for normal elements, times the share of it that an estimate sees.
-    pub const fn spread(self) -> f32 {
-        match self.0 {
-            1 => 0.301,
-            2 => 0.323,
-            _ => 0.308,
-        }
+    /// The means, over a code of `padded` elements, of the product of y and a residual of variance 1, and of y's
+    /// square.
+    fn moments(self, padded: usize) -> (f32, f32) {
+        self.parts(padded).fold((0.0, 0.0), |(along, square), part| {
+            let (share, weight) = (part.elements as f32 / padded as f32, part.weight as f32);
+            let (one, two) = MOMENTS[part.planes.ilog2().min(2) as usize];
+            (along + share * weight * one, square + share * weight * weight * two)
+        })
+    }
+
+    /// The standard deviation of an estimate's relative error, times the root of the dimension: the tangent of the
+    /// angle between a normal residual and y.
+    pub fn error(self, padded: usize) -> f32 {
+        let (along, square) = self.moments(padded);
+        (square / (along * along) - 1.0).max(0.0).sqrt()
+    }
+
+    /// The deviation of an estimate over |scale| |q - c|: the length of y over the root of the dimension, times the
+    /// sine of the angle between a residual and its code, for normal elements.
+    pub fn spread(self, padded: usize) -> f32 {
+        let (along, square) = self.moments(padded);
+        (square - along * along).max(0.0).sqrt()
     }
 
     /// The deviation of the product of two residuals that their codes estimate, over both ratios |r|^2 / <y, r> and the
     /// root of the dimension: 1.2, 0.54 or 0.16 of the residuals' lengths over that root, from the relative errors of
     /// both and of what they have in common.
-    pub const fn pair_spread(self) -> f32 {
-        match self.0 {
-            1 => 0.191,
-            2 => 0.423,
-            _ => 1.38,
-        }
+    pub fn pair_spread(self, padded: usize) -> f32 {
+        let (along, error) = (self.moments(padded).0, self.error(padded));
+        let square = error * error;
+        (square * (2.0 + square)).sqrt() * along * along
     }
+}
 
-    /// (2^b - 1) / 2: what lies between u and y.
-    const fn middle(self) -> f32 {
-        ((1u32 << self.0) - 1) as f32 / 2.0
+/// Step of the quantiser for normal elements of variance 1: what makes the angle to the vector smallest.
+const fn step(planes: usize) -> f32 {
+    match planes {
+        1 => 1.596,
+        2 => 0.9957,
+        _ => 0.3352,
     }
 }
 
@@ -122,7 +188,7 @@ pub fn encode(
     centre: &[f32],
     code: &mut [u8],
 ) -> Factors {
-    let sums = kernels.encode_planes(value, centre, usize::from(bits.get()), bits.step(), code);
+    let sums = encode_parts(kernels, bits, value, centre, code);
     let [square, centre_along, along, length, across] =
         [sums.square, sums.centre_along, sums.along, sums.length, sums.across].map(f64::from);
     let ratio = square / along;
@@ -144,16 +210,82 @@ pub fn encode(
     Factors { add: add as f32, scale: scale as f32, deviation: deviation as f32 }
 }
 
+/// The parts of a code, one behind the other, and what they come to. Each has the deviation of its own elements, which
+/// a rotation makes nearly the same.
+#[inline]
+fn encode_parts(kernels: &Kernels, bits: Bits, value: &[f32], centre: &[f32], code: &mut [u8]) -> PlaneSums {
+    let padded = value.len().min(centre.len());
+    let mut all = PlaneSums::default();
+    let (mut begin, mut code) = (0, code);
+    for part in bits.parts(padded) {
+        let of = begin..begin + part.elements;
+        begin += part.elements;
+        let (here, behind) = code.split_at_mut(part.bytes().min(code.len()));
+        let (value, centre) = (&value[of.clone()], &centre[of]);
+        let sums = kernels.encode_planes(value, centre, part.planes, step(part.planes), here);
+        let weight = part.weight as f32;
+        all.square += sums.square;
+        all.centre_along += sums.centre_along;
+        all.along += weight * sums.along;
+        all.length += weight * weight * sums.length;
+        all.across += weight * sums.across;
+        code = behind;
+    }
+    all
+}
+
+/// Products of whole numbers with codes of `bits`, `stride` bytes apart, into `out`; `elements` has one for each element
+/// of a code. Returns how many there were.
+fn weighed_products(
+    kernels: &Kernels,
+    bits: Bits,
+    codes: &[u8],
+    stride: usize,
+    elements: &[i8],
+    out: &mut [i32; BATCH],
+) -> usize {
+    if bits.doubled == 0 {
+        let planes = usize::from(bits.each).min(MAX_PLANES);
+        return kernels.plane_products(codes, stride, planes, elements, out);
+    }
+    let mut part_products = [0; BATCH];
+    let (mut count, mut at, mut begin) = (BATCH, 0, 0);
+    for part in bits.parts(elements.len()) {
+        let (codes, elements) =
+            (codes.get(at..).unwrap_or_default(), &elements[begin..begin + part.elements]);
+        count = count.min(kernels.plane_products(codes, stride, part.planes, elements, &mut part_products));
+        for (sum, product) in out.iter_mut().zip(&part_products) {
+            *sum = if begin == 0 { 0 } else { *sum } + part.weight * product;
+        }
+        (at, begin) = (at + part.bytes(), begin + part.elements);
+    }
+    count
+}
+
 /// A query as codes meet it: rotated, in signed bytes.
 #[derive(Debug, Default)]
 pub struct Query {
     bytes: Vec<i8>,
     /// what products of bytes are multiplied with
     scale: f32,
-    /// (2^b - 1)/2 times the sum of the bytes
+    /// (2^b - 1)/2 times the sum of the bytes, or the sum of that of a code's parts
     middle: f32,
+    /// half of the sum of the bytes: the same of codes of one bit
+    half: f32,
     /// as in [`vector_kernels::ByteCode`]
     error: f32,
+}
+
+/// What products with u are more than products with y.
+fn centred(bits: Bits, elements: &[i8]) -> f32 {
+    let mut begin = 0;
+    let mut middle = 0.0;
+    for part in bits.parts(elements.len()) {
+        let sum: i32 = elements[begin..begin + part.elements].iter().map(|&x| i32::from(x)).sum();
+        middle += part.weight as f32 * part.middle() * sum as f32;
+        begin += part.elements;
+    }
+    middle
 }
 
 /// There was no memory for a query.
@@ -162,10 +294,10 @@ pub use super::rotation::OutOfMemory;
 impl Query {
     /// No query yet, and nothing allocated.
     pub const fn new() -> Self {
-        Query { bytes: Vec::new(), scale: 0.0, middle: 0.0, error: 0.0 }
+        Query { bytes: Vec::new(), scale: 0.0, middle: 0.0, half: 0.0, error: 0.0 }
     }
 
-    /// Makes it that of a rotated vector, for codes of so many bits.
+    /// Makes it that of a rotated vector, for codes of so many bits and for those of one.
     ///
     /// # Errors
     /// Too little memory for a byte an element.
@@ -177,11 +309,16 @@ impl Query {
         if !code.scale.is_finite() || !code.error.is_finite() {
             // elements beyond what bytes can say: every estimate is that of the centre
             self.bytes.fill(0);
-            (self.scale, self.middle, self.error) = (0.0, 0.0, f32::INFINITY);
+            (self.scale, self.middle, self.half, self.error) = (0.0, 0.0, 0.0, f32::INFINITY);
             return Ok(());
         }
         self.scale = code.scale;
-        self.middle = bits.middle() * code.sum as f32;
+        self.half = 0.5 * code.sum as f32;
+        self.middle = if bits.doubled == 0 {
+            ((1u32 << bits.each) - 1) as f32 / 2.0 * code.sum as f32
+        } else {
+            centred(bits, &self.bytes)
+        };
         self.error = code.error;
         Ok(())
     }
@@ -201,20 +338,19 @@ impl Query {
         stride: usize,
         out: &mut Products,
     ) -> usize {
-        let planes = usize::from(bits.get()).min(MAX_PLANES);
-        kernels.plane_products(codes, stride, planes, &self.bytes, &mut out.0)
+        weighed_products(kernels, bits, codes, stride, &self.bytes, &mut out.0)
     }
 
-    /// <y, Pq> from the product with a code.
+    /// <y, Pq> from the product with a code of the bits that it was made for.
     #[inline(always)]
     pub fn value(&self, product: i32) -> f32 {
         self.scale * (product as f32 - self.middle)
     }
 
-    /// What turns a product p with a code into <y, Pq>: times the first, after the second is taken from it.
+    /// What turns a product p with a code of `bits` into <y, Pq>: times the first, after the second is taken from it.
     #[inline(always)]
-    pub const fn product_terms(&self) -> (f32, f32) {
-        (self.scale, self.middle)
+    pub fn product_terms(&self, bits: Bits) -> (f32, f32) {
+        (self.scale, if bits == Bits::ONE { self.half } else { self.middle })
     }
 
     /// The estimate from the product with a code, its factors, and the exact distance `base` of its centre (squared

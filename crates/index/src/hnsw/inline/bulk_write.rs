@@ -145,7 +145,7 @@ impl<'g, S: CodedSpace> PagePlan<'g, S> {
         let filters = &layout.shape.filters;
         let coding = Coding {
             geometry: *geometry,
-            bits: layout.shape.bits,
+            bits: layout.shape.run_bits(),
             estimate: self.index.space.estimate(),
             page_size: layout.page_size,
         };
@@ -473,7 +473,7 @@ impl<'g, S: CodedSpace> PagePlan<'g, S> {
                 continue;
             }
             let value = rotated(self.graph, self.index, kept, neighbour, widened, value);
-            let factors = codec.encode(estimate, value, centre, code);
+            let factors = codec.encode(records.bits, estimate, value, centre, code);
             (scratch.adds[at], scratch.scales[at]) = (factors.add, factors.scale);
         }
         if range.start == 0 {

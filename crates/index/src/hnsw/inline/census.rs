@@ -107,9 +107,6 @@ impl<B: BlockStore> Census for InlineCensus<'_, B> {
             tell(format!("the meta page is followed by block {next}"));
         }
         (self.roots, self.centre, self.included) = (meta.roots, meta.centre, meta.included);
-        if meta.unused != [0; 2] {
-            tell("unused bytes of the meta page that are not zero".into());
-        }
         let shared = match Shared::new(&meta, page_size) {
             Ok(shared) => shared,
             Err(damage) if damage.cause() == Cause::OutOfMemory => return Err(CheckError::OutOfMemory),

@@ -14,7 +14,10 @@ use crate::work::memory::{OutOfMemory, resize};
 #[derive(Debug)]
 pub struct Codec {
     kernels: &'static Kernels,
+    /// of codes of layer 0
     bits: Bits,
+    /// [`Bits::spread`] of them, and of codes of one bit
+    spreads: [f32; 2],
     /// none where records have the neighbours' values
     rotation: Option<Rotation>,
 }
@@ -29,7 +32,8 @@ impl Codec {
             ValueKind::Bit => None,
             _ => Some(Rotation::new(shape.dims, seed).map_err(|_| OutOfMemory)?),
         };
-        Ok(Codec { kernels: kernels(), bits: shape.bits, rotation })
+        let spreads = [shape.bits, Bits::ONE].map(|bits| bits.spread(Rotation::padded_to(shape.dims)));
+        Ok(Codec { kernels: kernels(), bits: shape.bits, spreads, rotation })
     }
 
     /// The kernels.
@@ -38,10 +42,16 @@ impl Codec {
         self.kernels
     }
 
-    /// Bits of a code's element.
+    /// Bits of codes of layer 0.
     #[inline(always)]
     pub const fn bits(&self) -> Bits {
         self.bits
+    }
+
+    /// The deviation of estimates by codes of layer 0, or of one bit ([`Bits::spread`]).
+    #[inline(always)]
+    pub fn spread(&self, bits: Bits) -> f32 {
+        self.spreads[usize::from(bits == Bits::ONE)]
     }
 
     /// Elements of a rotated value; 0 where nothing is rotated.
@@ -64,9 +74,16 @@ impl Codec {
         }
     }
 
-    /// Makes the code of the edge from `centre` to `value`, both rotated.
-    pub fn encode(&self, estimate: Estimate, value: &[f32], centre: &[f32], code: &mut [u8]) -> Factors {
-        rabitq::encode(self.kernels, self.bits, estimate.measure(), value, centre, code)
+    /// Makes the code of the edge from `centre` to `value`, both rotated, in `bits`.
+    pub fn encode(
+        &self,
+        bits: Bits,
+        estimate: Estimate,
+        value: &[f32],
+        centre: &[f32],
+        code: &mut [u8],
+    ) -> Factors {
+        rabitq::encode(self.kernels, bits, estimate.measure(), value, centre, code)
     }
 }
 
@@ -78,19 +95,12 @@ pub struct PreparedQuery {
     widened: Vec<f32>,
     /// |q|^2
     square: f32,
-    spread: f32,
 }
 
 impl PreparedQuery {
     /// None yet.
     pub const fn new() -> Self {
-        PreparedQuery {
-            query: rabitq::Query::new(),
-            rotated: Vec::new(),
-            widened: Vec::new(),
-            square: 0.0,
-            spread: 0.0,
-        }
+        PreparedQuery { query: rabitq::Query::new(), rotated: Vec::new(), widened: Vec::new(), square: 0.0 }
     }
 
     /// Makes it that of `view`.
@@ -106,7 +116,6 @@ impl PreparedQuery {
         codec.rotate(space, view, &mut self.widened, &mut self.rotated);
         self.query.set(codec.kernels, &self.rotated, codec.bits).map_err(|_| Damage::OUT_OF_MEMORY)?;
         self.square = self.widened.iter().map(|x| x * x).sum();
-        self.spread = codec.bits.spread();
         Ok(())
     }
 
@@ -123,7 +132,7 @@ impl PreparedQuery {
         self.query.error().is_finite()
     }
 
-    /// The product of the rotated value with what a code points at, from that with the code itself.
+    /// The product of the rotated value with what a code of layer 0 points at, from that with the code itself.
     #[inline(always)]
     pub fn product(&self, product: i32) -> f32 {
         self.query.value(product)
@@ -134,13 +143,13 @@ impl PreparedQuery {
         &self.rotated
     }
 
-    /// Products with the codes of neighbours, `stride` bytes apart, into `out`.
-    pub fn products(&self, codec: &Codec, codes: &[u8], stride: usize, out: &mut [i32]) {
+    /// Products with the codes of neighbours, of `bits` and `stride` bytes apart, into `out`.
+    pub fn products(&self, codec: &Codec, bits: Bits, codes: &[u8], stride: usize, out: &mut [i32]) {
         let mut codes = codes;
         for out in out.chunks_mut(rabitq::BATCH) {
             let mut products = rabitq::Products([0; rabitq::BATCH]);
             let end = (out.len() * stride).min(codes.len());
-            self.query.products(codec.kernels, codec.bits, &codes[..end], stride, &mut products);
+            self.query.products(codec.kernels, bits, &codes[..end], stride, &mut products);
             out.copy_from_slice(&products.0[..out.len()]);
             codes = &codes[end..];
         }
@@ -157,12 +166,19 @@ impl PreparedQuery {
         square.max(0.0).sqrt()
     }
 
-    /// What makes bounds of products with the codes of a node's edges, `caution` deviations below the estimates: `base`
+    /// What makes bounds of products with the codes of a node's edges, of `bits`, `caution` deviations below the estimates: `base`
     /// is the node's exact distance, `distance` that to its value, `powers` what its factors count in.
     #[inline(always)]
-    pub fn terms(&self, base: f32, distance: f32, powers: [f32; 2], caution: f32) -> BoundTerms {
-        let ((scale, middle), [add, scale_power]) = (self.query.product_terms(), powers);
-        let spread = caution * scale_power * distance * self.spread;
+    pub fn terms(
+        &self,
+        codec: &Codec,
+        bits: Bits,
+        (base, distance): (f32, f32),
+        powers: [f32; 2],
+        caution: f32,
+    ) -> BoundTerms {
+        let ((scale, middle), [add, scale_power]) = (self.query.product_terms(bits), powers);
+        let spread = caution * scale_power * distance * codec.spread(bits);
         BoundTerms { base, add, scale: scale * scale_power, middle, spread }
     }
 

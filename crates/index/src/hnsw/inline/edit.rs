@@ -68,9 +68,10 @@ impl Edits {
             + words * size_of::<u32>()
     }
 
-    /// The code of an edge that was made beforehand.
+    /// The code of an edge that was made beforehand, of `size` bytes.
     pub(super) fn code(&self, entry: usize, size: usize) -> &[u8] {
-        self.codes.get(entry * size..(entry + 1) * size).unwrap_or_default()
+        let at = self.entries.get(entry).map_or(0, |entry| entry.code_at);
+        self.codes.get(at..at + size).unwrap_or_default()
     }
 }
 
@@ -154,6 +155,8 @@ pub(super) struct Entry {
     pub(super) factors: [f32; 2],
     /// the element's filter keys, packed
     pub(super) keys: [u8; MAX_PACKED],
+    /// where its code begins among those that were made
+    pub(super) code_at: usize,
 }
 
 /// Whose codes are made.
@@ -196,11 +199,17 @@ impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
         done
     }
 
-    /// Makes an edge from `owner` to the element at `to`, which has the record `id` in the list's layer, and adds it to
-    /// `room.edits.entries`. False, and nothing is added, when either is gone.
-    pub(super) fn prepare(&mut self, owner: Centre<'_>, to: Centre<'_>, id: u32) -> Result<bool, B::Error> {
+    /// Makes an edge of a list of `layer` from `owner` to the element at `to`, which has the record `id` in that layer,
+    /// and adds it to `room.edits.entries`. False, and nothing is added, when either is gone.
+    pub(super) fn prepare(
+        &mut self,
+        owner: Centre<'_>,
+        to: Centre<'_>,
+        layer: u8,
+        id: u32,
+    ) -> Result<bool, B::Error> {
         let damage = |damage: Damage| B::Error::from(damage.on(to.tid.block()));
-        let (index, size) = (self.index, self.index.layout.ground.code_size);
+        let (index, records) = (self.index, self.index.layout.records(layer));
         let place = index.layout.ground_id(to.tid);
         let place = place.ok_or(damage(Damage::at(to.tid.offset(), "slot does not exist")))?;
         let estimate = index.space.estimate();
@@ -210,7 +219,7 @@ impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
         let InlineGraph { blocks, room, .. } = self;
         let (edits, buffer) = (&mut room.edits, &mut room.value);
         let start = edits.codes.len();
-        resize(&mut edits.codes, start + size, 0).map_err(|memory| damage(memory.into()))?;
+        resize(&mut edits.codes, start + records.code_size, 0).map_err(|memory| damage(memory.into()))?;
         let code = edits.codes.get_mut(start..).unwrap_or_default();
         let mut factors = [0.0; 2];
         let made = if estimate == Estimate::Exact {
@@ -234,7 +243,7 @@ impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
             let padded = index.codec.padded();
             match (edits.rotated.get(to.tid, padded), edits.rotated.get(owner.tid, padded)) {
                 (Some(value), Some(centre)) => {
-                    let made = index.codec.encode(estimate, value, centre, code);
+                    let made = index.codec.encode(records.bits, estimate, value, centre, code);
                     factors = [made.add, made.scale];
                     Ok(true)
                 }
@@ -252,7 +261,7 @@ impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
                 return gone.map(|_| false);
             }
         };
-        let entry = Entry { tid: to.tid, id, place, factors, keys };
+        let entry = Entry { tid: to.tid, id, place, factors, keys, code_at: start };
         let edits = &mut self.room.edits;
         push(&mut edits.entries, entry).map_err(|memory| damage(memory.into()))?;
         Ok(true)

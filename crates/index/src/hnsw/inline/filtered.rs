@@ -274,7 +274,12 @@ impl Scan {
             return self.collect(blocks, index, query, settings);
         }
         let meta = read_meta(blocks)?;
-        self.run.set(blocks, &meta, (index.layout.shape.bits, index.space.estimate()), &self.prepared)?;
+        self.run.set(
+            blocks,
+            &meta,
+            (index.layout.shape.run_bits(), index.space.estimate()),
+            &self.prepared,
+        )?;
         self.look_through(blocks, index, query, WINDOW)?;
         if (WINDOW + 1..=settings.ef_search).contains(&self.window.matching) && self.window.left_some {
             // all in order, where there are no more than a search would find

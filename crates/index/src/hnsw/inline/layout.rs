@@ -34,10 +34,12 @@ mod slots;
 
 use core::ops::Range;
 
+use vector_kernels::PLANE_BLOCK;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::runs;
 use crate::filter::Packings;
+use crate::hnsw::choice::first_bytes;
 use crate::hnsw::params::layer_slots;
 use crate::ivf::packed::layout::Geometry;
 use crate::quant::rabitq::Bits;
@@ -151,13 +153,50 @@ pub struct Shape {
     pub dims: usize,
     /// connections per layer
     pub m: usize,
-    /// bits of a code's element
+    /// bits of an edge's code in layer 0; above it, where little depends on it, a code has one
     pub bits: Bits,
     /// how filter keys are packed
     pub filters: Packings,
 }
 
+/// The error of codes, over distances, that a search cannot do without: what one bit gives at 176 dimensions.
+const MOST_ERROR: f32 = 0.057;
+/// Codes have more bits than that while an element takes at most so many times the bytes of the first layout.
+const MOST_BYTES: f64 = 2.3;
+
 impl Shape {
+    /// The shape of an index to be built. Codes have two bits an element, or in two of the first elements and one in the
+    /// others, as far as bytes allow; and one where that is exact enough.
+    pub fn new(kind: ValueKind, dims: usize, m: usize, filters: Packings, page_size: usize) -> Self {
+        let shape = |bits| Shape { kind, dims, m, bits, filters };
+        let padded = Rotation::padded_to(dims);
+        let error = |bits: &Bits| bits.error(padded) / (padded as f32).sqrt();
+        if kind == ValueKind::Bit || error(&Bits::ONE) <= MOST_ERROR {
+            return shape(Bits::ONE);
+        }
+        let most = first_bytes(kind, dims, m, page_size).map_or(f64::INFINITY, |first| first * MOST_BYTES);
+        let small = |bits: &Bits| {
+            let plain = Shape { filters: Packings::NONE, ..shape(*bits) };
+            Layout::new(plain, page_size).is_some_and(|layout| layout.cost() <= most)
+        };
+        let mixed = (0..padded).step_by(PLANE_BLOCK).rev();
+        let mixed = mixed.filter_map(|doubled| Bits::new(1, u16::try_from(doubled).ok()?, padded));
+        let exact = [Bits::TWO].into_iter().chain(mixed).take_while(|bits| error(bits) <= MOST_ERROR);
+        let mut least = Bits::TWO;
+        for bits in exact {
+            least = bits;
+            if small(&bits) {
+                break;
+            }
+        }
+        shape(least)
+    }
+
+    /// Bits of the codes of entries in runs, which all elements have.
+    pub const fn run_bits(&self) -> Bits {
+        Bits::for_dims(self.dims)
+    }
+
     /// Bytes of a row's filter keys.
     pub const fn filter_size(&self) -> usize {
         self.filters.bytes()
@@ -169,6 +208,8 @@ impl Shape {
 pub struct RecordLayout {
     /// neighbours, at most
     pub neighbours: usize,
+    /// bits of codes
+    pub bits: Bits,
     /// bytes of a code
     pub code_size: usize,
     /// bytes of a value with its filter keys
@@ -224,7 +265,8 @@ impl RecordLayout {
     /// With so many bytes of filter keys for each neighbour.
     fn arranged(shape: &Shape, layer: u8, page_size: usize, edge_keys: usize) -> Self {
         let neighbours = layer_slots(shape.m, layer);
-        let Shape { kind, dims, bits, .. } = *shape;
+        let Shape { kind, dims, .. } = *shape;
+        let bits = if layer == 0 { shape.bits } else { Bits::ONE };
         let (code_size, plain_size, factors) = match kind {
             ValueKind::Bit => (dims.div_ceil(8), 8 + dims.div_ceil(8), false),
             ValueKind::Halfvec => (bits.code_size(Rotation::padded_to(dims)), 8 + 2 * dims, true),
@@ -278,6 +320,7 @@ impl RecordLayout {
         let (_, slots, rest, rest_slots, rest_pages) = way;
         RecordLayout {
             neighbours,
+            bits,
             code_size,
             value_size,
             factors,
@@ -417,6 +460,12 @@ impl Layout {
             runs: runs::geometry(&shape, page_size),
             no_slots: Slots::new(0, page_size),
         })
+    }
+
+    /// Bytes of pages that an element's records take, in the mean: one element of m has another one in a layer above.
+    pub fn cost(&self) -> f64 {
+        let [ground, upper] = [&self.ground, &self.upper].map(|records| records.cost(self.page_size) as f64);
+        ground + upper / (self.shape.m.max(2) - 1) as f64
     }
 
     /// The record of layer 0 with this id, as algorithms name it.

@@ -9,7 +9,7 @@ use crate::hnsw::params::MAX_LEVEL;
 const PAGE: usize = 8192;
 
 fn shape(kind: ValueKind, dims: usize, m: usize) -> Shape {
-    Shape { kind, dims, m, bits: Bits::for_dims(dims), filters: Packings::NONE }
+    Shape::new(kind, dims, m, Packings::NONE, PAGE)
 }
 
 fn layout(kind: ValueKind, dims: usize, m: usize) -> Layout {
@@ -41,6 +41,36 @@ fn records_of_the_usual_dimensions() {
         assert!(of(dims).rest_pages > 1 && !of(dims).is_value_apart(), "{dims}");
     }
     assert_eq!(Layout::new(shape(ValueKind::Sparsevec, 100, 16), PAGE), None);
+}
+
+/// As many bits as 2.3 times the first layout's bytes allow, and no fewer than are exact enough.
+#[test]
+fn codes_have_the_bits_that_bytes_allow() {
+    let bits = |kind, dims, m| shape(kind, dims, m).bits;
+    let mixed = |doubled, padded| Bits::new(1, doubled, padded).unwrap();
+    assert_eq!(bits(ValueKind::Vector, 100, 16), Bits::TWO);
+    assert_eq!(bits(ValueKind::Vector, 128, 16), mixed(64, 128));
+    assert_eq!(bits(ValueKind::Halfvec, 100, 16), mixed(48, 112));
+    for kind in [ValueKind::Vector, ValueKind::Halfvec] {
+        for m in [2, 8, 16, 32, 100] {
+            for dims in 1..300 {
+                let (shape, padded) = (shape(kind, dims, m), Rotation::padded_to(dims));
+                let of = |bits| Layout::new(Shape { bits, ..shape }, PAGE).unwrap().cost();
+                let most = MOST_BYTES * first_bytes(kind, dims, m, PAGE).unwrap_or(f64::INFINITY);
+                let error = |bits: Bits| bits.error(padded) / (padded as f32).sqrt();
+                assert!(shape.bits == Bits::TWO || error(shape.bits) <= MOST_ERROR, "{kind:?} {m} {dims}");
+                if error(Bits::ONE) <= MOST_ERROR {
+                    assert_eq!(shape.bits, Bits::ONE);
+                } else if of(shape.bits) > most && shape.bits != Bits::TWO {
+                    // with fewer it would not be exact enough
+                    let fewer = shape.bits.doubled().checked_sub(16).unwrap();
+                    assert!(error(mixed(fewer, padded)) > MOST_ERROR, "{kind:?} {m} {dims}");
+                }
+            }
+        }
+    }
+    let upper = layout(ValueKind::Vector, 100, 16).upper;
+    assert_eq!((upper.bits, upper.slots.per_page), (Bits::ONE, 9));
 }
 
 /// Whatever the shape: nothing overlaps, all of a record has a place, and slots lie within the page.

@@ -36,6 +36,8 @@ pub(super) struct ListEstimates {
     least: Vec<f32>,
     /// a code, an element a byte
     spread: Vec<i8>,
+    /// what its products with the others' come to
+    along: Vec<f32>,
 }
 
 /// Deviations by which one element must seem nearer to another than the owner is. A list has many elements, and one
@@ -64,7 +66,8 @@ impl ListEstimates {
             + self.new.allocated()
             + self.codes.capacity()
             + self.spread.capacity()
-            + (words + self.ratios.capacity() + self.least.capacity()) * size_of::<f32>()
+            + (words + self.ratios.capacity() + self.least.capacity() + self.along.capacity())
+                * size_of::<f32>()
     }
 
     /// Makes room for a list.
@@ -75,6 +78,7 @@ impl ListEstimates {
         resize(&mut self.ratios, most, 0.0)?;
         resize(&mut self.least, most, 0.0)?;
         resize(&mut self.products, most, 0)?;
+        resize(&mut self.along, most, 0.0)?;
         Ok(resize(&mut self.spread, padded, 0)?)
     }
 
@@ -95,7 +99,7 @@ impl ListEstimates {
             return false;
         }
         let &Terms { alike, distance, apart, weight, powers: [add_power, scale_power] } = terms;
-        self.centre.products(codec, &self.codes, size, products);
+        self.centre.products(codec, codec.bits(), &self.codes, size, products);
         let factors =
             || adds.iter().map(|add| add * add_power).zip(scales.iter().map(|scale| scale * scale_power));
         for ((&tid, (add, scale)), &product) in slots.iter().zip(factors()).zip(products.iter()) {
@@ -112,7 +116,7 @@ impl ListEstimates {
             // d(a, b) = own(a) + own(b) - alike - weight <r_a, r_b>, which is to be own(a) at most
             *least = (edge.own - alike) / (weight * *ratio);
         }
-        self.new.products(codec, &self.codes, size, products);
+        self.new.products(codec, codec.bits(), &self.codes, size, products);
         for ((edge, (_, scale)), &product) in out.iter_mut().zip(factors()).zip(products.iter()) {
             edge.new += scale * self.new.product(product) + MARGIN * scale.abs() * apart;
         }
@@ -122,26 +126,39 @@ impl ListEstimates {
     /// [`crate::hnsw::graph::GraphRead::estimated_nearer`].
     fn near_of(&mut self, codec: &Codec, size: usize, at: usize) -> Places {
         let mut near = Places::default();
-        let (bits, elements) = (codec.bits(), self.spread.len() as f32);
+        let (bits, elements) = (codec.bits(), self.spread.len());
         let count = self.codes.len() / size.max(1);
-        let (Some(code), Some(&ratio), Some(products)) =
-            (self.codes.get(at * size..(at + 1) * size), self.ratios.get(at), self.products.get_mut(..count))
-        else {
+        let (Some(code), Some(&ratio), Some(products), Some(along)) = (
+            self.codes.get(at * size..(at + 1) * size),
+            self.ratios.get(at),
+            self.products.get_mut(..count),
+            self.along.get_mut(..count),
+        ) else {
             return near;
         };
         spread_out(code, bits, &mut self.spread);
-        let planes = usize::from(bits.get());
-        codec.kernels().plane_products(&self.codes, size, planes, &self.spread, products);
-        // what the codes' elements are centred by, for both
-        let sum: i32 = self.spread.iter().map(|&x| i32::from(x)).sum();
-        let centre = ((1 << planes) - 1) * sum / 2;
-        let (per_ratio, margin) = (1.0 / ratio, MARGIN * bits.pair_spread() * elements.sqrt());
-        let per_element = 2.0 / elements;
-        let turned = elements * (0.5 / core::f32::consts::PI);
-        for (place, (&product, &least)) in products.iter().zip(&self.least).enumerate() {
-            // twice <y_a, y_b>
-            let both = (product - centre) as f32;
-            let along = if planes == 1 { turned * turn(both * per_element) } else { 0.5 * both };
+        along.fill(0.0);
+        let (mut spread, mut codes) = (&self.spread[..], &self.codes[..]);
+        for part in bits.parts(elements) {
+            let (here, behind) = spread.split_at(part.elements);
+            codec.kernels().plane_products(codes, size, part.planes, here, products);
+            // what the codes' elements are centred by, for both
+            let sum: i32 = here.iter().map(|&x| i32::from(x)).sum();
+            let centre = ((1 << part.planes) - 1) * sum / 2;
+            let elements = part.elements as f32;
+            let (per_element, turned) = (2.0 / elements, elements * (0.5 / core::f32::consts::PI));
+            let weight = (part.weight * part.weight) as f32;
+            for (along, &product) in along.iter_mut().zip(products.iter()) {
+                // twice <y_a, y_b>
+                let both = (product - centre) as f32;
+                *along +=
+                    weight * if part.planes == 1 { turned * turn(both * per_element) } else { 0.5 * both };
+            }
+            (spread, codes) = (behind, codes.get(part.bytes()..).unwrap_or_default());
+        }
+        let margin = MARGIN * bits.pair_spread(elements) * (elements as f32).sqrt();
+        let per_ratio = 1.0 / ratio;
+        for (place, (&along, &least)) in along.iter().zip(&self.least).enumerate() {
             if along >= least * per_ratio + margin && place != at {
                 near.add(place);
             }
@@ -161,16 +178,20 @@ fn turn(x: f32) -> f32 {
 
 /// Writes a code's elements, doubled and centred: 2u - (2^b - 1), so that they are whole.
 fn spread_out(code: &[u8], bits: Bits, out: &mut [i8]) {
-    let (plane, planes) = (out.len() / 8, usize::from(bits.get()));
-    let most = (1i8 << planes) - 1;
-    for (at, eight) in out.as_chunks_mut::<8>().0.iter_mut().enumerate() {
-        // a byte each; sums stay below 2^5, so that they do not run into each other
-        let mut sum = 0u64;
-        for p in 0..planes {
-            let byte = code.get(p * plane + at).copied().unwrap_or_default();
-            sum += bytes_of(byte) << (p + 1);
+    let (mut code, mut out) = (code, out);
+    for part in bits.parts(out.len()) {
+        let (here, behind) = out.split_at_mut(part.elements);
+        let (plane, most) = (part.elements / 8, (1i8 << part.planes) - 1);
+        for (at, eight) in here.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+            // a byte each; sums stay below 2^5, so that they do not run into each other
+            let mut sum = 0u64;
+            for p in 0..part.planes {
+                let byte = code.get(p * plane + at).copied().unwrap_or_default();
+                sum += bytes_of(byte) << (p + 1);
+            }
+            *eight = sum.to_le_bytes().map(|byte| byte as i8 - most);
         }
-        *eight = sum.to_le_bytes().map(|byte| byte as i8 - most);
+        (code, out) = (code.get(part.bytes()..).unwrap_or_default(), behind);
     }
 }
 
@@ -239,7 +260,7 @@ impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
             Estimate::Cosine => (-1.0, 1.0 + distance, 1.0),
             _ => (-norm * norm, distance, 1.0),
         };
-        let apart = list.new.distance_to(estimate, base, norm) * codec.bits().spread();
+        let apart = list.new.distance_to(estimate, base, norm) * codec.spread(codec.bits());
         Ok(list.fill(codec, records, &Terms { alike, distance, apart, weight, powers }, slots, out))
     }
 

@@ -14,8 +14,13 @@ fn codes_are_spread_out() {
         let bits: [u8; 8] = core::array::from_fn(|n| byte >> n & 1);
         assert_eq!(bytes_of(byte).to_le_bytes(), bits);
     }
+    let bits = Bits::new(1, 16, 32).unwrap();
+    let mut out = [0i8; 32];
+    spread_out(&[0x0f, 0xff, 0xff, 0, 0x55, 1], bits, &mut out);
+    assert_eq!(out[..16], [1, 1, 1, 1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1]);
+    assert_eq!(out[16..], [1, -1, 1, -1, 1, -1, 1, -1, 1, -1, -1, -1, -1, -1, -1, -1]);
     for bits in [Bits::ONE, Bits::TWO, Bits::FOUR] {
-        let planes = usize::from(bits.get());
+        let planes = usize::from(bits.each());
         let code: Vec<u8> = (0..2 * planes).map(|n| (n * 77 + 13) as u8).collect();
         let mut out = [0i8; 16];
         spread_out(&code, bits, &mut out);

@@ -116,7 +116,7 @@ impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
         let owner = Centre { tid: member.tid, version: Some(member.version), value: known.value(member.tid) };
         let to = Centre { tid: to, version: None, value: known.value(to) };
         // an owner that is gone has no list either, which the change will see
-        if self.prepare(owner, to, id)? || !self.rotate(owner)? { Ok(()) } else { Err(gone().into()) }
+        if self.prepare(owner, to, layer, id)? || !self.rotate(owner)? { Ok(()) } else { Err(gone().into()) }
     }
 
     /// Copies the slots of a list to `room.edits.current`; returns where the record's rest is, `None` when the list is
@@ -212,7 +212,7 @@ impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
                     let Some(entry) = edits.entries.iter().position(|entry| entry.tid == tid) else {
                         return Ok(Taken::Missing(tid));
                     };
-                    let code = edits.codes.get(entry * size..(entry + 1) * size).unwrap_or_default();
+                    let code = edits.code(entry, size);
                     put_edge(&mut open, at, edits.entries.get(entry), code)?;
                     set(&mut edits.current, at, tid);
                 }
@@ -220,7 +220,7 @@ impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
                     let Some(entry) = edits.entries.iter().position(|entry| entry.tid == tid) else {
                         return Ok(Taken::Missing(tid));
                     };
-                    let code = edits.codes.get(entry * size..(entry + 1) * size).unwrap_or_default();
+                    let code = edits.code(entry, size);
                     put_edge(&mut open, edges, edits.entries.get(entry), code)?;
                     set_count(records, open.head()?, edges + 1);
                     set(&mut edits.current, edges, tid);
@@ -384,7 +384,7 @@ impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
         self.room.edits.forget_entries();
         let Some(id) = self.record_of(new.tid, layer)? else { return Ok(false) };
         let centre = Centre { tid: owner.tid, version: Some(owner.version), value: None };
-        if !self.prepare(centre, Centre { tid: new.tid, version: None, value: new.value }, id)? {
+        if !self.prepare(centre, Centre { tid: new.tid, version: None, value: new.value }, layer, id)? {
             return Ok(false);
         }
         let mut placed = false;
@@ -419,7 +419,7 @@ impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
             own = Some((layer, id));
             let centre = Centre { tid: owner.tid, version: Some(owner.version), value: None };
             let made = match id {
-                Some(id) => self.prepare(centre, to, id)?,
+                Some(id) => self.prepare(centre, to, layer, id)?,
                 None => false,
             };
             if !made {
@@ -480,11 +480,10 @@ impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
 
     /// Adds an entry for an edge that is not to be made.
     fn skip_entry(&mut self) -> Result<(), Damage> {
-        let edits = &mut self.room.edits;
-        let size = edits.codes.len() + self.index.layout.ground.code_size;
-        resize(&mut edits.codes, size, 0)?;
-        let entry = Entry { tid: Tid::INVALID, id: 0, place: 0, factors: [0.0; 2], keys: [0; MAX_PACKED] };
-        Ok(push(&mut edits.entries, entry)?)
+        let no_keys = [0; MAX_PACKED];
+        let entry =
+            Entry { tid: Tid::INVALID, id: 0, place: 0, factors: [0.0; 2], keys: no_keys, code_at: 0 };
+        Ok(push(&mut self.room.edits.entries, entry)?)
     }
 }
 

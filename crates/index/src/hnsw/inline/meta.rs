@@ -7,6 +7,7 @@ use super::runs::Tree;
 use crate::filter::{MAX_COLUMNS, Packings};
 use crate::hnsw::meta::{EntryPoint, INLINE_MAGIC, MetaPage};
 use crate::quant::rabitq::Bits;
+use crate::quant::rotation::Rotation;
 use crate::space::ValueKind;
 use crate::storage::blocks::{BlockStore, PageUpdate};
 use crate::storage::page::{Damage, INVALID_BLOCK, Page, PageMut, Tid};
@@ -27,9 +28,10 @@ pub struct InlineMeta {
     pub filters: u32,
     /// the type: 0 `vector`, 1 `halfvec`, 2 `bit`
     pub kind: u8,
-    /// bits of a code's element
+    /// bits of each element of a code
     pub bits: u8,
-    pub(super) unused: [u8; 2],
+    /// so many elements of a code have two bits although others have one
+    pub doubled: u16,
     /// the roots of the trees of entries, of each filter column that has runs
     pub roots: [u32; MAX_COLUMNS],
     /// the page with the centre of their codes
@@ -64,8 +66,8 @@ impl InlineMeta {
             seed,
             filters: shape.filters.to_number(),
             kind: KINDS.iter().position(|&kind| kind == shape.kind).unwrap_or(KINDS.len()) as u8,
-            bits: shape.bits.get(),
-            unused: [0; 2],
+            bits: shape.bits.each(),
+            doubled: shape.bits.doubled(),
             roots: [INVALID_BLOCK; MAX_COLUMNS],
             centre: INVALID_BLOCK,
             included: 0,
@@ -93,7 +95,9 @@ impl InlineMeta {
     /// Numbers that no index has.
     pub fn shape(&self) -> Result<Shape, Damage> {
         let kind = KINDS.get(usize::from(self.kind));
-        let shape = match (kind, Bits::new(self.bits), Packings::of_number(self.filters)) {
+        let padded = Rotation::padded_to(self.common.dimensions as usize);
+        let bits = Bits::new(self.bits, self.doubled, padded);
+        let shape = match (kind, bits, Packings::of_number(self.filters)) {
             (Some(&kind), Some(bits), Some(filters)) => Some(Shape {
                 kind,
                 dims: self.common.dimensions as usize,

@@ -65,7 +65,7 @@ impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
             let gone = || Damage::at(to.offset(), "edge to what is no element").on(to.block());
             let id = self.record_of(to, layer)?.ok_or_else(gone)?;
             let to = Centre { tid: to, version: None, value: new.known.value(to) };
-            if !self.prepare(centre, to, id)? {
+            if !self.prepare(centre, to, layer, id)? {
                 return Err(gone().into());
             }
         }

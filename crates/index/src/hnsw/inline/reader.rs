@@ -258,7 +258,15 @@ impl<'s, 'q, B: BlockStore, S: CodedSpace> Reader<'s, 'q, B, S> {
             out.bounds.fill(0.0);
         } else if self.estimate != Estimate::Exact {
             let distance = self.prepared.distance_to(self.estimate, base, head.norm);
-            let terms = self.prepared.terms(base, distance, head.exponents.map(power), self.caution);
+            // above, a search is after a place to go down from, and another one does as well
+            let caution = if layer == 0 { self.caution } else { 0.0 };
+            let terms = self.prepared.terms(
+                self.codec,
+                self.layout.records(layer).bits,
+                (base, distance),
+                head.exponents.map(power),
+                caution,
+            );
             let room = self.layout.records(layer).neighbours.min(out.factors.len());
             let (adds, scales) = out.factors.split_at(room);
             // factors of damaged pages may be no numbers, and their bounds are infinite
@@ -549,7 +557,7 @@ fn neighbours<S: CodedSpace>(
         if out.products.len() != count {
             resize(&mut out.products, count, 0)?;
         }
-        prepared.products(codec, codes, records.code_size, &mut out.products);
+        prepared.products(codec, records.bits, codes, records.code_size, &mut out.products);
         return Ok(());
     }
     for (bound, code) in out.bounds.iter_mut().zip(codes.chunks_exact(records.code_size.max(1))) {

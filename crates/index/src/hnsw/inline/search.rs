@@ -29,7 +29,7 @@ use crate::storage::page::Damage;
 /// (benches/benches/hnsw_layouts.rs) so that recall at equal `ef_search` is at least that of a search by exact
 /// distances.
 pub const fn beam(bits: Bits, ef: usize) -> usize {
-    let percent = match bits.get() {
+    let percent = match bits.each() {
         1 => 140,
         2 => 120,
         _ => 110,

@@ -15,7 +15,6 @@ use crate::hnsw::build::{Builder, Graph, Params};
 use crate::hnsw::format::Layout;
 use crate::hnsw::params::max_level;
 use crate::hnsw::scan::{IterativeScan, ScanSettings};
-use crate::quant::rabitq::Bits;
 use crate::quant::space::{CodedSpace, Cosine};
 use crate::space::{AnySpace, Dense, Metric, Space, ValueBuf, ValueKind, normalize, varlena_header};
 use crate::storage::blocks::{BlockStore, PageUpdate};
@@ -28,7 +27,7 @@ pub(super) const M: usize = 8;
 pub(super) const EF_CONSTRUCTION: usize = 32;
 
 pub(super) fn shape(kind: ValueKind, dims: usize) -> Shape {
-    Shape { kind, dims, m: M, bits: Bits::for_dims(dims), filters: Packings::NONE }
+    Shape::new(kind, dims, M, Packings::NONE, PAGE_SIZE)
 }
 
 pub(super) fn graph<S: Space>(space: S, values: &[ValueBuf]) -> Graph<S> {

@@ -145,7 +145,7 @@ impl Plan {
         let (lists, dims) = (f64::from(self.lists), self.geometry.padded as f64);
         let bytes = lists * (BYTES.0 * dims + BYTES.1);
         let middles = f64::from(self.groups()) * (FLOATS.0 * dims + FLOATS.1);
-        let planes = f64::from(self.bits.get());
+        let planes = f64::from(self.bits.each());
         let bits = lists * (BITS.0 * dims * planes + BITS.1) + PAGE * f64::from(self.pages());
         BEFORE + middles + bits < bytes
     }

@@ -30,6 +30,8 @@ pub struct Query {
     /// |q|^2
     square: f32,
     bits: Bits,
+    /// of it ([`Bits::spread`])
+    spread: f32,
     ready: bool,
 }
 
@@ -94,6 +96,7 @@ impl Query {
             rounding: [0.0; 2],
             square: 0.0,
             bits: Bits::ONE,
+            spread: 0.0,
             ready: false,
         }
     }
@@ -144,9 +147,9 @@ impl Query {
         self.bytes.set(kernels(), rotated, bits).map_err(|_| out_of_memory)?;
         self.table.set(rotated, bits).map_err(|_| out_of_memory)?;
         self.square = rotated.iter().map(|x| x * x).sum();
-        self.bits = bits;
+        (self.bits, self.spread) = (bits, bits.spread(rotated.len()));
         // an element of y is a half, or of more bits as much as the root of their mean square
-        let element = (((1u32 << (2 * bits.get())) - 1) as f32 / 12.0).sqrt();
+        let element = (((1u32 << (2 * bits.each())) - 1) as f32 / 12.0).sqrt();
         self.rounding = [element * self.bytes.error(), self.table.deviation()];
         self.ready = true;
         Ok(())
@@ -167,7 +170,7 @@ impl Query {
     /// Codes of residuals to a centre whose squared Euclidean distance is `square`, and whose distance by the operator
     /// is `base`. Bounds lie `deviations` deviations from estimates.
     pub fn around(&self, base: f32, square: f32, deviations: f32) -> Base {
-        let spread = self.bits.spread() * square.max(0.0).sqrt();
+        let spread = self.spread * square.max(0.0).sqrt();
         Base { base, deviations: self.rounding.map(|rounding| deviations * spread.hypot(rounding)) }
     }
 

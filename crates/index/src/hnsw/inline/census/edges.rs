@@ -152,7 +152,7 @@ impl<B: BlockStore> Pass<'_, '_, '_, B> {
                 let value = without(bytes, layout.shape.filter_size());
                 (Some(found) != value.get(BIT_PAYLOAD..)).then_some("a value that is not that of")
             } else if rotate(codec, self.space, bytes, widened, value) {
-                let factors = codec.encode(estimate, value, centre, code);
+                let factors = codec.encode(records.bits, estimate, value, centre, code);
                 let (add, scale) = (record.adds().get(at).copied(), record.scales().get(at).copied());
                 let kept = [add.unwrap_or_default(), scale.unwrap_or_default()];
                 if !alike(found, code) {

@@ -168,6 +168,7 @@ impl Spilled {
             equals: RowSet::new(rows as usize)?,
             ground: Vec::new(),
             upper: Vec::new(),
+            first_above: Vec::new(),
             bridges: Vec::new(),
             last: None,
             centre,
@@ -306,8 +307,8 @@ impl Memory {
     fn part_budget(&self, parts: usize, rows: u64) -> usize {
         let rows = usize::try_from(rows).unwrap_or(usize::MAX);
         let kept = 2 * RowSet::size(rows) + rows / self.params.m * 2 * size_of::<u32>();
-        // of each part the rows or the lists, those of upper layers, the values
-        let files = (parts + 6) * FILE;
+        // of each part the rows or the lists, those of upper layers and of the first of these, the values
+        let files = (parts + 7) * FILE;
         let taken = kept + files + piece_bytes(&self.params) + self.value_size;
         self.params.budget.saturating_sub(taken)
     }
@@ -369,6 +370,8 @@ struct Parting<'a, S> {
     ground: Vec<usize>,
     /// of the layers above
     upper: Vec<usize>,
+    /// of the first layer above, with codes as layer 0 has them
+    first_above: Vec<usize>,
     /// lists of one edge each, with their owners
     bridges: Vec<(u32, Vec<u8>)>,
     /// an element of the latest part

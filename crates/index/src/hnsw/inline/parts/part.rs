@@ -8,6 +8,7 @@ use super::lists::{FileEdge, ListHead};
 use super::rows::{Row, RowSet};
 use super::{BROKEN, Parting, level};
 use crate::hnsw::build::{Builder, Element, Graph, ListedEdge, Params, Pushed, Role, value_hash};
+use crate::hnsw::inline::layout::RecordLayout;
 use crate::hnsw::inline::rotated::{rotate_all, rotated};
 use crate::hnsw::inline::scan::Index;
 use crate::quant::space::{BIT_PAYLOAD, CodedSpace, Estimate};
@@ -35,6 +36,8 @@ pub(super) fn piece_bytes(params: &Params) -> usize {
 pub(super) enum Layers {
     /// its lowest
     Lowest,
+    /// the one above that
+    Second,
     /// those above
     Above,
     /// all
@@ -45,6 +48,7 @@ impl Layers {
     fn of(self, level: u8) -> core::ops::RangeInclusive<u8> {
         match self {
             Layers::Lowest => 0..=0,
+            Layers::Second => 1..=level.min(1),
             Layers::Above => 1..=level,
             Layers::All => 0..=level,
         }
@@ -121,7 +125,7 @@ impl<S: CodedSpace> Parting<'_, S> {
         if base == 0 {
             let lists = files.create();
             push(&mut self.ground, lists)?;
-            self.list(files, &built, Layers::Lowest, lists, workers)?;
+            self.list(files, &built, Layers::Lowest, 0, lists, workers)?;
             progress.fetch_add(fresh as u64, Ordering::Relaxed);
             self.count_chains(&built)?;
         }
@@ -133,7 +137,13 @@ impl<S: CodedSpace> Parting<'_, S> {
                 (_, true) => Layers::All,
                 _ => Layers::Lowest,
             };
-            self.list(files, &built, layers, lists, workers)?;
+            self.list(files, &built, layers, 1, lists, workers)?;
+        }
+        if base == 1 || base == 0 && whole {
+            let lists = files.create();
+            push(&mut self.first_above, lists)?;
+            let layers = if base == 0 { Layers::Second } else { Layers::Lowest };
+            self.list(files, &built, layers, 0, lists, workers)?;
         }
         if base == 0 {
             self.remember(&built)?;
@@ -223,7 +233,8 @@ impl<S: CodedSpace> Parting<'_, S> {
     fn add_bridge(&mut self, built: &mut Built<'_, S>) -> Result<(), Damage> {
         let (Some(entry), Some((row, other))) = (built.graph.entry(), &self.last) else { return Ok(()) };
         let (own_row, own) = (built.rows.get(entry as usize).copied().ok_or(BROKEN)?, built.place(entry)?);
-        let (code_size, estimate) = (self.index.layout.ground.code_size, self.index.space.estimate());
+        let RecordLayout { bits, code_size, .. } = self.index.layout.ground;
+        let estimate = self.index.space.estimate();
         for (owner, to, from, value, role) in
             [(own_row, *row, &own, other, Role::Anchor), (*row, own_row, other, &own, Role::Child)]
         {
@@ -233,7 +244,7 @@ impl<S: CodedSpace> Parting<'_, S> {
             let mut code = filled(0, code_size)?;
             match (from, value) {
                 (Place::Rotated(from), Place::Rotated(value)) => {
-                    let factors = self.index.codec.encode(estimate, value, from, &mut code);
+                    let factors = self.index.codec.encode(bits, estimate, value, from, &mut code);
                     (edge.add, edge.scale) = (factors.add, factors.scale);
                 }
                 (_, Place::Bits(bits)) if bits.len() == code_size => code.copy_from_slice(bits),
@@ -257,16 +268,17 @@ impl<S: CodedSpace> Parting<'_, S> {
         Ok(())
     }
 
-    /// Writes lists to a file, made on the threads.
+    /// Writes lists to a file, made on the threads, with codes as those of `layer`.
     fn list(
         &self,
         files: &mut dyn Files,
         built: &Built<'_, S>,
         layers: Layers,
+        layer: u8,
         file: usize,
         workers: &mut Workers<'_>,
     ) -> Result<(), Damage> {
-        let records = self.index.layout.records(u8::from(built.base > 0 || layers == Layers::Above));
+        let records = self.index.layout.records(layer);
         let list = size_of::<ListHead>() + records.neighbours * (size_of::<FileEdge>() + records.code_size);
         let chunk = (piece(&self.params) / list).max(1);
         let mut pieces: Vec<Vec<u8>> = with_room(workers.threads() * PIECES)?;
@@ -282,7 +294,8 @@ impl<S: CodedSpace> Parting<'_, S> {
                     let start = first + at * chunk;
                     for node in start..(start + chunk).min(nodes) {
                         let listed = built.graph.element(node as u32);
-                        let listed = listed.map_or(Ok(()), |e| built.list(&e, layers, scratch, piece));
+                        let listed =
+                            listed.map_or(Ok(()), |e| built.list(&e, layers, records, scratch, piece));
                         if listed.is_err() {
                             failed.store(true, Ordering::Relaxed);
                         }
@@ -341,11 +354,12 @@ impl<S: CodedSpace> Built<'_, S> {
         Ok(Place::Rotated(collected(rotated.iter().copied())?))
     }
 
-    /// Adds the lists of an element to `out`.
+    /// Adds the lists of an element to `out`, with codes as `records` have them.
     fn list(
         &self,
         element: &Element<'_, S>,
         layers: Layers,
+        records: &RecordLayout,
         scratch: &mut Scratch,
         out: &mut Vec<u8>,
     ) -> Result<(), OutOfMemory> {
@@ -369,7 +383,7 @@ impl<S: CodedSpace> Built<'_, S> {
                 edges: scratch.edges.len() as u8,
                 unused: [0; 2],
             };
-            self.encode(node, real, scratch)?;
+            self.encode(node, real, records, scratch)?;
             append(out, head.as_bytes())?;
             append(out, scratch.tids.as_bytes())?;
             append(out, scratch.listed.as_bytes())?;
@@ -379,9 +393,15 @@ impl<S: CodedSpace> Built<'_, S> {
     }
 
     /// Makes what files have of the edges of `node`: rows, factors, codes.
-    fn encode(&self, node: u32, layer: u8, scratch: &mut Scratch) -> Result<(), OutOfMemory> {
+    fn encode(
+        &self,
+        node: u32,
+        layer: u8,
+        records: &RecordLayout,
+        scratch: &mut Scratch,
+    ) -> Result<(), OutOfMemory> {
         let (codec, estimate) = (&self.index.codec, self.index.space.estimate());
-        let code_size = self.index.layout.records(layer).code_size;
+        let code_size = records.code_size;
         let Scratch { edges, listed, codes, widened, centre, value, .. } = scratch;
         listed.clear();
         listed.try_reserve(edges.len())?;
@@ -409,7 +429,7 @@ impl<S: CodedSpace> Built<'_, S> {
                 }
             } else {
                 let value = self.rotated(edge.node, widened, value);
-                let factors = codec.encode(estimate, value, centre, code);
+                let factors = codec.encode(records.bits, estimate, value, centre, code);
                 (file_edge.add, file_edge.scale) = (factors.add, factors.scale);
             }
             listed.push(file_edge);

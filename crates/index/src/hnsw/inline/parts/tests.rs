@@ -230,7 +230,7 @@ fn check<S: CodedSpace>(blocks: &mut MemBlocks, index: &Index<S>, values: &[Valu
                     let view = index.space.view(value.bytes()).unwrap();
                     index.codec.rotate(&index.space, view, &mut widened, rotated);
                 }
-                index.codec.encode(index.space.estimate(), &pair[0], &pair[1], &mut code);
+                index.codec.encode(records.bits, index.space.estimate(), &pair[0], &pair[1], &mut code);
             }
             // of copies of one byte an element some signs are others
             let bits = record.bytes[records.code(at)].iter().zip(&code).map(|(a, b)| (a ^ b).count_ones());

@@ -35,6 +35,7 @@ pub struct Merged {
     uppers: usize,
     ground: Vec<usize>,
     upper: Vec<usize>,
+    first_above: Vec<usize>,
     nodes: RowSet,
     node_count: u32,
     /// rows of upper layers, and how many records of these are before their own
@@ -99,6 +100,7 @@ impl<S: CodedSpace> Parting<'_, S> {
             uppers,
             ground: self.ground,
             upper: self.upper,
+            first_above: self.first_above,
             nodes: self.nodes,
             node_count,
             upper_rows,
@@ -243,8 +245,9 @@ impl Merged {
         {
             let rests = files.create();
             self.write_records(files, index, (kind, layer, rests), &mut chains, workers, page)?;
-            let sources = if layer == 0 { &self.ground } else { &self.upper };
-            sources.iter().for_each(|&file| files.remove(file));
+            let sources =
+                if layer == 0 { [&self.ground, &self.first_above] } else { [&self.upper, &Vec::new()] };
+            sources.into_iter().flatten().for_each(|&file| files.remove(file));
             self.write_rests(files, index, (rest_kind, layer, rests), workers, page)?;
             files.remove(rests);
         }
@@ -311,11 +314,8 @@ impl Merged {
             let first = batch.lists.len();
             merge.take(files, (row.row, *next), &mut batch.bytes, &mut batch.lists)?;
             if let Some(above) = above.as_deref_mut() {
-                for layer in 1..=highest {
-                    let before = batch.lists.len();
-                    above.take(files, (row.row, layer), &mut batch.bytes, &mut batch.lists)?;
-                    // of higher layers nothing is needed
-                    batch.lists.truncate(if layer == 1 { batch.lists.len() } else { before });
+                if highest > 0 {
+                    above.take(files, (row.row, 1), &mut batch.bytes, &mut batch.lists)?;
                 }
             }
             let mut node = Node {
@@ -408,7 +408,7 @@ impl Merged {
         // Edges of layer 1 lead to other parts, too: those that have them get them in layer 0.
         let mut above = None;
         if layer == 0 {
-            above = Some(Merge::new(files, &self.upper, records.code_size).map_err(on_meta)?);
+            above = Some(Merge::new(files, &self.first_above, records.code_size).map_err(on_meta)?);
         }
         files.rewind(if layer == 0 { self.values } else { self.uppers });
         // lists of two parts, and what becomes of them

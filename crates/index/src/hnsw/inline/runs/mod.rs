@@ -32,14 +32,14 @@ const FEWEST: usize = 8;
 /// Where the entries of an index stand; `None` without filter columns. Values of so many dimensions that a page holds
 /// few codes have none, and neither has `bit`.
 pub fn geometry(shape: &Shape, page_size: usize) -> Option<Geometry> {
-    let Shape { kind, dims, bits, filters, .. } = *shape;
+    let Shape { kind, dims, filters, .. } = *shape;
     let filter_size = filters.len() * KEY_SIZE;
     if filter_size == 0 {
         return None;
     }
     let coded = match kind {
         ValueKind::Vector | ValueKind::Halfvec => {
-            Geometry::of_bits(kind, dims, page_size, filter_size, false, bits)
+            Geometry::of_bits(kind, dims, page_size, filter_size, false, shape.run_bits())
         }
         _ => None,
     };
