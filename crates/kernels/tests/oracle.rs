@@ -320,6 +320,40 @@ fn plane_products_stop_where_codes_end() {
     }
 }
 
+/// Every number of bytes around a word's, with all planes; a code and codes at odd addresses.
+#[test]
+fn plane_differences() {
+    for k in available() {
+        let mut random = Random(14);
+        for bytes in if cfg!(miri) { vec![0, 3, 8, 10] } else { (0..=34).chain([96, 98, 192]).collect() } {
+            for planes in 1..=MAX_PLANES {
+                let (size, count) = (planes * bytes, 3);
+                let stride = size + 5;
+                let (codes, one) = (random.bytes(1 + stride * count), random.bytes(1 + size));
+                let mut out = [77; 4];
+                let found = k.plane_differences(&codes[1..], stride, planes, &one[1..], &mut out[..count]);
+                assert_eq!(found, if size > 0 { count } else { found });
+                for (i, differing) in out[..count].iter().enumerate().filter(|_| size > 0) {
+                    let plane = |code: &[u8], p: usize| code[p * bytes..(p + 1) * bytes].to_vec();
+                    let want: u32 = (0..planes * planes)
+                        .map(|both| {
+                            let (p, q) = (both / planes, both % planes);
+                            let (a, b) = (plane(&codes[1 + i * stride..], p), plane(&one[1..], q));
+                            a.iter().zip(&b).map(|(a, b)| (a ^ b).count_ones()).sum::<u32>() << (p + q)
+                        })
+                        .sum();
+                    assert_eq!(*differing, want as i32, "{} {bytes} bytes, {planes}", k.tier().name());
+                }
+                assert_eq!(out[count], 77);
+            }
+        }
+        // one whole code and a part of another
+        let mut out = [9; 2];
+        assert_eq!(k.plane_differences(&[0xff; 31], 16, 2, &[0; 16], &mut out), 1);
+        assert_eq!(out, [64 * 9, 9]);
+    }
+}
+
 /// Every number of quads around a vector's and a turn's, with the largest bytes, too; tables and blocks at odd
 /// addresses; what is beyond the quads asked for takes no part.
 #[test]
@@ -455,6 +489,10 @@ fn hadamard() {
                 );
             }
             assert_eq!(out[n..], input[n..]);
+            // to the last bit: codes on disk are made with it
+            let mut plain = input.clone();
+            available().next().unwrap().hadamard_f32(&mut plain);
+            assert_eq!(out, plain, "{} {n}", k.tier().name());
         }
         assert_eq!(k.hadamard_f32(&mut []), 0);
     }

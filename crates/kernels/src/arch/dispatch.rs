@@ -150,6 +150,7 @@ type Panel = unsafe fn(*const *const f32, usize, *const f32, usize, *mut f32);
 type BytePanel = unsafe fn(*const *const i8, usize, *const u8, usize, *mut i32);
 type CodeBounds = unsafe fn(*const CodeHead, usize, *const CodeColumns, *const i32, *mut f32);
 type PlaneProducts = unsafe fn(*const u8, usize, usize, usize, *const i8, usize, *mut i32);
+type PlaneDifferences = unsafe fn(*const u8, usize, usize, usize, *const u8, usize, *mut i32);
 type FastScan = unsafe fn(*const u8, *const u8, usize, *mut u32);
 type PlaneBounds = unsafe fn(*const i32, *const f32, *const f32, usize, *const BoundTerms, *mut f32);
 type EncodePlanes = unsafe fn(*const f32, *const f32, usize, usize, f32, *mut u8) -> PlaneSums;
@@ -171,7 +172,8 @@ pub struct Kernels {
     // `usize` of elements, a panel of PANEL columns of that length, and writes PANEL floats per row; one of bytes
     // counts in groups of GROUP elements and writes PANEL integers per row. Bounds read that many heads and PANEL
     // integers for each, and write as many floats. `plane_products` gets codes, their stride, their count, their
-    // planes (at most MAX_PLANES), a query of a multiple of eight bytes and its length; `hadamard_f32` a power of two;
+    // planes (at most MAX_PLANES), a query of a multiple of eight bytes and its length; `plane_differences` the same (one
+    // plane at least) with a code and its elements instead of the query; `hadamard_f32` a power of two;
     // `encode_planes` a multiple of PLANE_BLOCK, the planes (1 to MAX_PLANES) and planes * n / 8 writable bytes.
     // `fastscan` gets a table and a block of FAST_QUAD bytes a quad for so many quads and writes FAST_ENTRIES integers.
     // `code_bounds` gets that many products, first and second factors, and places. `below` gets at most 64 numbers.
@@ -201,6 +203,7 @@ pub struct Kernels {
     pub(crate) plane_products: PlaneProducts,
     pub(crate) encode_planes: EncodePlanes,
     pub(crate) fastscan: FastScan,
+    pub(crate) plane_differences: PlaneDifferences,
     pub(crate) code_bounds: PlaneBounds,
     pub(crate) below: unsafe fn(*const f32, usize, f32) -> u64,
     pub(crate) hadamard_f32: InPlace,
@@ -498,6 +501,37 @@ impl Kernels {
         // features.
         unsafe {
             (self.plane_products)(codes.as_ptr(), stride, count, planes, query.as_ptr(), n, out.as_mut_ptr());
+        }
+        count
+    }
+
+    /// The bits in which codes of `planes` planes (see [`Kernels::plane_products`] for their order) differ from one of
+    /// them, `code`: for each two planes p and q, those between plane p of the one and plane q of the other, times
+    /// 2^(p + q). Code `i` begins at `i * stride`. Fills as much of `out` as there are whole codes, and returns how much.
+    /// The last bytes of `code` that are no whole plane are left out; planes beyond [`MAX_PLANES`], too.
+    pub fn plane_differences(
+        &self,
+        codes: &[u8],
+        stride: usize,
+        planes: usize,
+        code: &[u8],
+        out: &mut [i32],
+    ) -> usize {
+        let planes = planes.clamp(1, MAX_PLANES);
+        let n = code.len() / planes * 8;
+        let size = planes * (n / 8);
+        let whole = match codes.len().checked_sub(size) {
+            Some(rest) if stride > 0 => rest / stride + 1,
+            // one code, again and again
+            Some(_) => usize::MAX,
+            None => 0,
+        };
+        let count = out.len().min(whole);
+        // SAFETY: `count` codes of `size` bytes, `stride` apart, lie in `codes`, and one in `code`; `out` has at least
+        // `count` places and `&mut` overlaps no `&`; a table is reachable only on a CPU with its features.
+        unsafe {
+            let (codes, code) = (codes.as_ptr(), code.as_ptr());
+            (self.plane_differences)(codes, stride, count, planes, code, n, out.as_mut_ptr());
         }
         count
     }

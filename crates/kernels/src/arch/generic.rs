@@ -511,6 +511,7 @@ macro_rules! kernel_table {
             plane_products,
             encode_planes,
             fastscan,
+            plane_differences,
             code_bounds,
             below,
             hadamard_f32,

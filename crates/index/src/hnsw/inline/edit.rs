@@ -4,7 +4,9 @@
 use core::ops::Range;
 
 use super::graph::InlineGraph;
-use super::layout::{Layout, PageKind, Record, RecordLayout, Slots};
+use super::layout::{
+    Layout, PageKind, Record, RecordHeader, RecordLayout, Slots, put_edge_keys, put_neighbour, set_count,
+};
 use super::records::{climb, look_at_ground, look_at_value, member_of};
 use super::runs::TreeRoom;
 use super::scan::Index;
@@ -13,13 +15,16 @@ use crate::hnsw::graph::Member;
 use crate::quant::space::{BIT_PAYLOAD, CodedSpace, Estimate};
 use crate::space::without;
 use crate::storage::blocks::{BlockStore, PageRef, PageUpdate};
+use crate::storage::delta::differences;
 use crate::storage::page::{Damage, INVALID_BLOCK, Page, Tid};
 use crate::work::memory::{OutOfMemory, append, push, resize};
+use zerocopy::{FromBytes, IntoBytes};
 
 /// What changes allocate, kept from one to the next.
 #[derive(Debug, Default)]
 pub(super) struct Edits {
     pub(super) rotated: Rotated,
+    pub(super) turned: Turned,
     /// edges that were made beforehand, their codes one after the other
     pub(super) entries: Vec<Entry>,
     pub(super) codes: Vec<u8>,
@@ -29,6 +34,8 @@ pub(super) struct Edits {
     pub(super) moved: Vec<u8>,
     /// a record as it will be
     pub(super) record: Vec<u64>,
+    /// what stands before the codes of a record that is changed
+    pub(super) front: Vec<u64>,
     pub(super) ids: Vec<u32>,
     pub(super) places: Vec<u32>,
     pub(super) adds: Vec<f32>,
@@ -45,6 +52,7 @@ impl Edits {
     /// Forgets what was read: others may have changed it since.
     pub(super) fn begin(&mut self) {
         self.rotated.clear();
+        self.turned.begin(Tid::INVALID);
         self.forget_entries();
     }
 
@@ -58,19 +66,65 @@ impl Edits {
         let words =
             self.ids.capacity() + self.places.capacity() + self.adds.capacity() + self.scales.capacity();
         self.rotated.allocated()
+            + self.turned.allocated()
             + self.entries.capacity() * size_of::<Entry>()
             + self.codes.capacity()
             + self.moved.capacity()
-            + self.record.capacity() * size_of::<u64>()
+            + (self.record.capacity() + self.front.capacity()) * size_of::<u64>()
             + self.current.capacity() * size_of::<Tid>()
             + self.gone.capacity() * size_of::<(usize, Tid)>()
             + self.tree.allocated()
             + words * size_of::<u32>()
     }
+}
 
-    /// The code of an edge that was made beforehand.
-    pub(super) fn code(&self, entry: usize, size: usize) -> &[u8] {
-        self.codes.get(entry * size..(entry + 1) * size).unwrap_or_default()
+/// Edges that lead to a new element, as the codes of its own list tell them: the residual there is the one here turned
+/// round ([`rabitq::encode_both`](crate::quant::rabitq::encode_both)).
+#[derive(Debug)]
+pub(super) struct Turned {
+    to: Tid,
+    /// where they begin, and their factors
+    edges: Vec<(Tid, [f32; 2])>,
+    codes: Vec<u8>,
+}
+
+impl Default for Turned {
+    fn default() -> Self {
+        Turned { to: Tid::INVALID, edges: Vec::new(), codes: Vec::new() }
+    }
+}
+
+impl Turned {
+    /// Begins those that lead to the element at `to`, or to one that is not placed yet.
+    pub(super) fn begin(&mut self, to: Tid) {
+        self.to = to;
+        self.edges.clear();
+        self.codes.clear();
+    }
+
+    /// The element has its place.
+    pub(super) fn placed(&mut self, to: Tid) {
+        self.to = to;
+    }
+
+    fn add(&mut self, from: Tid, factors: [f32; 2], code: &[u8]) -> Result<(), OutOfMemory> {
+        append(&mut self.codes, code)?;
+        if let Some(turned) = self.codes.len().checked_sub(code.len()).and_then(|at| self.codes.get_mut(at..)) {
+            turned.iter_mut().for_each(|byte| *byte = !*byte);
+        }
+        push(&mut self.edges, (from, factors))
+    }
+
+    fn find(&self, from: Tid, to: Tid, size: usize) -> Option<([f32; 2], &[u8])> {
+        if to != self.to {
+            return None;
+        }
+        let at = self.edges.iter().position(|edge| edge.0 == from)?;
+        Some((self.edges.get(at)?.1, self.codes.get(at * size..(at + 1) * size)?))
+    }
+
+    fn allocated(&self) -> usize {
+        self.edges.capacity() * size_of::<(Tid, [f32; 2])>() + self.codes.capacity()
     }
 }
 
@@ -204,7 +258,8 @@ impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
         let place = index.layout.ground_id(to.tid);
         let place = place.ok_or(damage(Damage::at(to.tid.offset(), "slot does not exist")))?;
         let estimate = index.space.estimate();
-        if estimate != Estimate::Exact && !(self.rotate(owner)? && self.rotate(to)?) {
+        let known = self.room.edits.turned.find(owner.tid, to.tid, size).map(|(factors, _)| factors);
+        if estimate != Estimate::Exact && known.is_none() && !(self.rotate(owner)? && self.rotate(to)?) {
             return Ok(false);
         }
         let InlineGraph { blocks, room, .. } = self;
@@ -230,9 +285,20 @@ impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
                     if own { copy(value) } else { Ok(false) }
                 }),
             }
+        } else if let Some((known, turned)) = edits.turned.find(owner.tid, to.tid, size) {
+            code.copy_from_slice(turned);
+            factors = known;
+            Ok(true)
         } else {
             let padded = index.codec.padded();
             match (edits.rotated.get(to.tid, padded), edits.rotated.get(owner.tid, padded)) {
+                (Some(value), Some(centre)) if owner.tid == edits.turned.to => {
+                    // the edge back, if there is one, is made in the same insert
+                    let (made, back) = index.codec.encode_both(estimate, value, centre, code);
+                    factors = [made.add, made.scale];
+                    let kept = back.map_or(Ok(()), |back| edits.turned.add(to.tid, [back.add, back.scale], code));
+                    kept.map(|()| true).map_err(|memory| damage(memory.into()))
+                }
                 (Some(value), Some(centre)) => {
                     let made = index.codec.encode(estimate, value, centre, code);
                     factors = [made.add, made.scale];
@@ -526,6 +592,44 @@ impl<C: PageUpdate> Opened<'_, C> {
             }
         }
         Ok(())
+    }
+
+    /// Writes an edge to place `at` of a list whose codes are in its slot, or behind its last edge: only what becomes
+    /// another goes into the change, and the page is neither copied nor compared. `front` is room.
+    pub(super) fn patch_edge(
+        self,
+        at: usize,
+        entry: &Entry,
+        code: &[u8],
+        front: &mut Vec<u64>,
+    ) -> Result<(), C::Error> {
+        let Site { block, slot, .. } = self.site;
+        let damage = |damage: Damage| C::Error::from(damage.on(block));
+        let Opened { change, pages, records, site, .. } = self;
+        let page = pages.get(block).map_err(damage)?;
+        let (start, size) = (records.slots.range(slot).start, records.codes_at.min(records.head()));
+        resize(front, size.div_ceil(8), 0).map_err(|memory| damage(memory.into()))?;
+        let new = front.as_mut_bytes().get_mut(..size).unwrap_or_default();
+        let old = records.slots.get(change.bytes(page), site.kind(), slot).map_err(damage)?;
+        let old = old.get(..size).unwrap_or_default();
+        new.copy_from_slice(old);
+        put_neighbour(records, new, at, entry.id, entry.place, entry.factors);
+        put_edge_keys(records, new, at, &entry.keys);
+        let more = RecordHeader::ref_from_prefix(old).is_ok_and(|(old, _)| usize::from(old.neighbours) == at);
+        if more {
+            set_count(records, new, at + 1);
+        }
+        let new = front.as_bytes();
+        let mut from = 0;
+        loop {
+            // looked up again: a patch may make the change's own copy of the page
+            let old = change.bytes(page).get(start + from..start + size).unwrap_or_default();
+            let new = new.get(from..size).unwrap_or_default();
+            let Some(range) = differences(old, new).next() else { break };
+            change.patch(page, start + from + range.start, new.get(range.clone()).unwrap_or_default())?;
+            from += range.end;
+        }
+        change.patch(page, start + records.code(at).start, code)
     }
 
     /// Copies the code of neighbour `at` behind what is in `out`.

@@ -12,7 +12,6 @@ use super::graph::InlineGraph;
 use super::layout::{RecordLayout, power};
 use super::records::look_at_ground;
 use crate::hnsw::graph::{EdgeEstimate, Member, Places};
-use crate::quant::rabitq::Bits;
 use crate::quant::space::{CodedSpace, Estimate};
 use crate::storage::blocks::BlockStore;
 use crate::storage::page::{Damage, Tid};
@@ -34,8 +33,6 @@ pub(super) struct ListEstimates {
     ratios: Vec<f32>,
     /// what products of residuals must be, over the ratio, for two elements to be as near as the owner
     least: Vec<f32>,
-    /// a code, an element a byte
-    spread: Vec<i8>,
 }
 
 /// Deviations by which one element must seem nearer to another than the owner is. A list has many elements, and one
@@ -63,19 +60,17 @@ impl ListEstimates {
         self.centre.allocated()
             + self.new.allocated()
             + self.codes.capacity()
-            + self.spread.capacity()
             + (words + self.ratios.capacity() + self.least.capacity()) * size_of::<f32>()
     }
 
     /// Makes room for a list.
-    fn reset(&mut self, records: &RecordLayout, padded: usize) -> Result<(), Damage> {
+    fn reset(&mut self, records: &RecordLayout) -> Result<(), Damage> {
         let most = records.neighbours;
         self.codes.clear();
         self.codes.try_reserve(records.code_size * most).map_err(|_| Damage::OUT_OF_MEMORY)?;
         resize(&mut self.ratios, most, 0.0)?;
         resize(&mut self.least, most, 0.0)?;
-        resize(&mut self.products, most, 0)?;
-        Ok(resize(&mut self.spread, padded, 0)?)
+        Ok(resize(&mut self.products, most, 0)?)
     }
 
     /// Estimates the distances of a list's elements from its owner, and from the element that is offered. False when
@@ -122,26 +117,24 @@ impl ListEstimates {
     /// [`crate::hnsw::graph::GraphRead::estimated_nearer`].
     fn near_of(&mut self, codec: &Codec, size: usize, at: usize) -> Places {
         let mut near = Places::default();
-        let (bits, elements) = (codec.bits(), self.spread.len() as f32);
-        let count = self.codes.len() / size.max(1);
+        let (bits, planes) = (codec.bits(), usize::from(codec.bits().get()));
+        let (count, elements) = (self.codes.len() / size.max(1), (size * 8 / planes.max(1)) as f32);
         let (Some(code), Some(&ratio), Some(products)) =
             (self.codes.get(at * size..(at + 1) * size), self.ratios.get(at), self.products.get_mut(..count))
         else {
             return near;
         };
-        spread_out(code, bits, &mut self.spread);
-        let planes = usize::from(bits.get());
-        codec.kernels().plane_products(&self.codes, size, planes, &self.spread, products);
-        // what the codes' elements are centred by, for both
-        let sum: i32 = self.spread.iter().map(|&x| i32::from(x)).sum();
-        let centre = ((1 << planes) - 1) * sum / 2;
+        codec.kernels().plane_differences(&self.codes, size, planes, code, products);
+        // An element y of a code is the sum of 2^(p - 1) s over its planes, where s is 1 or -1 as the bit says, so that
+        // <y_a, y_b> is, over all two planes, 2^(p + q - 2) times the elements less twice the bits that differ.
+        let most = ((1 << planes) - 1) as f32;
+        let all = 0.25 * most * most * elements;
         let (per_ratio, margin) = (1.0 / ratio, MARGIN * bits.pair_spread() * elements.sqrt());
-        let per_element = 2.0 / elements;
+        let per_element = 4.0 / elements;
         let turned = elements * (0.5 / core::f32::consts::PI);
-        for (place, (&product, &least)) in products.iter().zip(&self.least).enumerate() {
-            // twice <y_a, y_b>
-            let both = (product - centre) as f32;
-            let along = if planes == 1 { turned * turn(both * per_element) } else { 0.5 * both };
+        for (place, (&differing, &least)) in products.iter().zip(&self.least).enumerate() {
+            let along = all - 0.5 * differing as f32;
+            let along = if planes == 1 { turned * turn(along * per_element) } else { along };
             if along >= least * per_ratio + margin && place != at {
                 near.add(place);
             }
@@ -157,29 +150,6 @@ fn turn(x: f32) -> f32 {
     let x = x.clamp(-1.0, 1.0) * core::f32::consts::FRAC_PI_2;
     let square = x * x;
     x * (1.0 - square * (1.0 / 6.0 - square * (1.0 / 120.0 - square * (1.0 / 5040.0))))
-}
-
-/// Writes a code's elements, doubled and centred: 2u - (2^b - 1), so that they are whole.
-fn spread_out(code: &[u8], bits: Bits, out: &mut [i8]) {
-    let (plane, planes) = (out.len() / 8, usize::from(bits.get()));
-    let most = (1i8 << planes) - 1;
-    for (at, eight) in out.as_chunks_mut::<8>().0.iter_mut().enumerate() {
-        // a byte each; sums stay below 2^5, so that they do not run into each other
-        let mut sum = 0u64;
-        for p in 0..planes {
-            let byte = code.get(p * plane + at).copied().unwrap_or_default();
-            sum += bytes_of(byte) << (p + 1);
-        }
-        *eight = sum.to_le_bytes().map(|byte| byte as i8 - most);
-    }
-}
-
-/// The bits of a byte, the lowest first, as the bytes of a word.
-const fn bytes_of(bits: u8) -> u64 {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    // each byte keeps its own bit, which carries into its highest
-    let own = (bits as u64).wrapping_mul(ONES) & 0x8040_2010_0804_0201;
-    (own + ONES * 0x7f) >> 7 & ONES
 }
 
 impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
@@ -211,7 +181,7 @@ impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
         let records = &layout.ground;
         let (list, padded) = (&mut room.estimates, codec.padded());
         let Some(centre) = room.edits.rotated.get(owner.tid, padded) else { return Ok(false) };
-        list.reset(records, padded).map_err(on_page)?;
+        list.reset(records).map_err(on_page)?;
         list.centre.set_rotated(codec, centre).map_err(on_page)?;
         if !list.centre.is_usable() {
             return Ok(false);
