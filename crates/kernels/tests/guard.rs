@@ -150,6 +150,7 @@ fn nothing_beyond_the_slices_is_touched() {
                     k.fastscan(table, block, n, &mut out[0]);
                 }
                 k.hadamard_f32(first.slice::<f32>(n, at_end));
+                k.rotate_f32(first.slice::<f32>(n, at_end), second.slice::<u32>(n, at_end));
                 let (a, b) = (first.slice::<u8>(n, at_end), second.slice::<u8>(n, at_end));
                 a.copy_from_slice(&random.bytes(n));
                 assert_eq!(k.jaccard_distance(a, b), support::jaccard(a, b));

@@ -4,7 +4,8 @@ mod support;
 
 use support::{Random, lengths, same_f16, widened};
 use vector_kernels::{
-    BoundTerms, FAST_ENTRIES, FAST_QUAD, GROUP, Kernels, MAX_PLANES, PANEL, available, f16,
+    BoundTerms, CodeColumns, CodeHead, FAST_ENTRIES, FAST_QUAD, GROUP, Kernels, MAX_PLANES, PANEL, available,
+    f16,
 };
 
 /// Offsets of a slice in its allocation, in elements. Odd ones break every alignment but the element's own.
@@ -317,6 +318,50 @@ fn plane_products_stop_where_codes_end() {
         assert_eq!(k.plane_products(&[0xff; 16 * 2 + 15], 16, 2, &query, &mut out), 2);
         assert_eq!(out, [192, 192, 9, 9]);
         assert_eq!(k.plane_products(&[0xff; 15], 16, 2, &query, &mut out), 0);
+    }
+}
+
+/// One row and many panels are one row and each of them.
+#[test]
+fn row_bounds() {
+    for k in available() {
+        let mut random = Random(15);
+        for n in [0usize, 1, 2, 5, 28, 33] {
+            let panels = 5;
+            let row = random.signed(n * GROUP);
+            let bytes = random.bytes(panels * n * GROUP * PANEL);
+            let number =
+                |random: &mut Random| -> [f32; PANEL] { std::array::from_fn(|_| random.floats(1)[0].abs()) };
+            let columns: Vec<CodeColumns> = (0..panels)
+                .map(|_| CodeColumns {
+                    scale: number(&mut random),
+                    square: number(&mut random),
+                    error: number(&mut random),
+                    norm: number(&mut random),
+                })
+                .collect();
+            let excess = 128 * row.iter().map(|&x| i32::from(x)).sum::<i32>();
+            let head = CodeHead { scale: 0.01, excess, square: 1.5, norm: 1.2, error: 0.1 };
+            for euclidean in [true, false] {
+                let (mut lower, mut least) = (vec![[7.0; PANEL]; panels + 1], vec![7.0; panels]);
+                let done =
+                    k.code_row_bounds((&row, &head), &bytes, &columns, euclidean, &mut lower, &mut least);
+                assert_eq!(done, panels);
+                for (at, columns) in columns.iter().enumerate() {
+                    let (mut products, mut want) = ([[0; PANEL]], [[0.0; PANEL]]);
+                    let size = n * GROUP * PANEL;
+                    k.inner_product_byte_panel(&[&row], &bytes[at * size..(at + 1) * size], &mut products);
+                    match euclidean {
+                        true => k.code_l2_bounds(&[head], columns, &products, &mut want),
+                        false => k.code_inner_product_bounds(&[head], columns, &products, &mut want),
+                    }
+                    let near = |a: f32, b: f32| (a - b).abs() <= 1e-5 * (1.0 + b.abs());
+                    assert!(lower[at].iter().zip(&want[0]).all(|(a, b)| near(*a, *b)), "{n} {at}");
+                    assert_eq!(least[at], lower[at].iter().copied().fold(f32::INFINITY, f32::min));
+                }
+                assert_eq!(lower[panels], [7.0; PANEL]);
+            }
+        }
     }
 }
 

@@ -207,7 +207,8 @@ fn an_edge_and_the_one_back_are_made_at_once() {
             for measure in [Measure::L2, Measure::InnerProduct] {
                 for nature in 0..NATURES {
                     let (x, c) = (vector(nature, dims, &mut rng), vector(0, dims, &mut rng));
-                    let (mut there, mut back) = (vec![0; bits.code_size(dims)], vec![0; bits.code_size(dims)]);
+                    let (mut there, mut back) =
+                        (vec![0; bits.code_size(dims)], vec![0; bits.code_size(dims)]);
                     let made = encode_both(k, bits, measure, &x, &c, &mut there);
                     assert_eq!(made.0, encode(k, bits, measure, &x, &c, &mut back));
                     assert_eq!(there, back);

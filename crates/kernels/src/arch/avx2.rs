@@ -427,4 +427,6 @@ compiled_kernels! { "avx2,fma,f16c,popcnt,bmi2";
     encode_i8(a: *const f32, out: *mut i8, n: usize) -> ByteCode;
     hadamard_f32(a: *mut f32, n: usize);
 }
+row_kernels! { #[target_feature(enable = "avx2,fma,f16c,popcnt,bmi2")] }
+rotation_kernels! { #[target_feature(enable = "avx2,fma,f16c,popcnt,bmi2")] }
 kernel_table!(Avx2);

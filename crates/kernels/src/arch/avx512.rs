@@ -622,4 +622,14 @@ compiled_kernels! { "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vpopcnt
     code_bounds(products: *const i32, adds: *const f32, scales: *const f32, n: usize, terms: *const BoundTerms, out: *mut f32);
     encode_i8(a: *const f32, out: *mut i8, n: usize) -> ByteCode;
 }
+row_kernels! {
+    #[target_feature(
+        enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vpopcntdq,avx2,fma,f16c,popcnt,bmi2"
+    )]
+}
+rotation_kernels! {
+    #[target_feature(
+        enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vpopcntdq,avx2,fma,f16c,popcnt,bmi2"
+    )]
+}
 kernel_table!(Avx512);

@@ -265,4 +265,6 @@ compiled_kernels! { "neon";
     hadamard_f32(a: *mut f32, n: usize);
 }
 use scalar::copy_short;
+row_kernels! { #[target_feature(enable = "neon")] }
+rotation_kernels! { #[target_feature(enable = "neon")] }
 kernel_table!(Neon);

@@ -7,6 +7,7 @@ use super::dispatch::{
     BoundTerms, ByteCode, CodeColumns, CodeHead, FAST_ENTRIES, FAST_QUAD, GROUP, Kernels, PANEL, PLANE_BLOCK,
     PRODUCT_EPS, PlaneSums, ROUNDING, Tier,
 };
+pub(super) use super::planes::plane_differences;
 use super::{cosine, jaccard, per_step};
 use core::slice::{from_raw_parts, from_raw_parts_mut};
 use half::f16;
@@ -256,6 +257,9 @@ code_bounds! {
     });
 }
 
+row_kernels! {}
+rotation_kernels! {}
+
 /// Added to a number of at most 22 bits, it leaves the nearest integer in the lowest bits.
 const ROUND: f32 = 12_582_912.0;
 
@@ -336,68 +340,6 @@ pub(super) unsafe fn plane_products(
                 total += lanes.iter().sum::<i32>() << p;
             }
             *out.add(i) = total;
-        }
-    }
-}
-
-/// Counts the bits in which each plane of each code differs from each plane of one.
-#[inline(always)]
-pub(super) unsafe fn plane_differences(
-    codes: *const u8,
-    stride: usize,
-    count: usize,
-    planes: usize,
-    code: *const u8,
-    n: usize,
-    out: *mut i32,
-) {
-    // SAFETY: the same contract.
-    unsafe {
-        match planes {
-            1 => differences_of::<1>(codes, stride, count, code, n / 8, out),
-            2 => differences_of::<2>(codes, stride, count, code, n / 8, out),
-            3 => differences_of::<3>(codes, stride, count, code, n / 8, out),
-            _ => differences_of::<4>(codes, stride, count, code, n / 8, out),
-        }
-    }
-}
-
-#[inline(always)]
-unsafe fn differences_of<const P: usize>(
-    codes: *const u8,
-    stride: usize,
-    count: usize,
-    code: *const u8,
-    size: usize,
-    out: *mut i32,
-) {
-    // SAFETY: the caller passes `count` codes of P * size bytes, `stride` apart, one more, and `count` writable places
-    // (the contract of `Kernels`); words are read where a plane has eight bytes, and end with it.
-    unsafe {
-        for i in 0..count {
-            let of = codes.add(i * stride);
-            let mut total = 0;
-            let mut add = |p: usize, q: usize, differing: u64| total += differing.count_ones() << (p + q);
-            let word = |of: *const u8, p: usize, at: usize| {
-                u64::from_le(of.add(p * size + at).cast::<u64>().read_unaligned())
-            };
-            for at in (0..size & !7).step_by(8) {
-                for (p, q) in (0..P * P).map(|both| (both / P, both % P)) {
-                    add(p, q, word(of, p, at) ^ word(code, q, at));
-                }
-            }
-            let rest = size % 8;
-            for (p, q) in (0..if rest > 0 { P * P } else { 0 }).map(|both| (both / P, both % P)) {
-                if size >= 8 {
-                    // without the bytes that were counted, which are the lower ones
-                    add(p, q, (word(of, p, size - 8) ^ word(code, q, size - 8)) >> (8 * (8 - rest)));
-                } else {
-                    for at in 0..size {
-                        add(p, q, u64::from(*of.add(p * size + at) ^ *code.add(q * size + at)));
-                    }
-                }
-            }
-            *out.add(i) = total as i32;
         }
     }
 }
@@ -629,10 +571,12 @@ pub(crate) static KERNELS: Kernels = Kernels {
     plane_products,
     encode_planes,
     fastscan,
+    code_row_bounds,
     plane_differences,
     code_bounds,
     below,
     hadamard_f32,
+    rotate_f32,
     hamming,
     jaccard_distance,
     add_f32: add::<f32>,

@@ -10,6 +10,7 @@ use super::layout::{
 use super::records::{climb, look_at_ground, look_at_value, member_of};
 use super::runs::TreeRoom;
 use super::scan::Index;
+use super::turned::Turned;
 use crate::filter::MAX_PACKED;
 use crate::hnsw::graph::Member;
 use crate::quant::space::{BIT_PAYLOAD, CodedSpace, Estimate};
@@ -75,56 +76,6 @@ impl Edits {
             + self.gone.capacity() * size_of::<(usize, Tid)>()
             + self.tree.allocated()
             + words * size_of::<u32>()
-    }
-}
-
-/// Edges that lead to a new element, as the codes of its own list tell them: the residual there is the one here turned
-/// round ([`rabitq::encode_both`](crate::quant::rabitq::encode_both)).
-#[derive(Debug)]
-pub(super) struct Turned {
-    to: Tid,
-    /// where they begin, and their factors
-    edges: Vec<(Tid, [f32; 2])>,
-    codes: Vec<u8>,
-}
-
-impl Default for Turned {
-    fn default() -> Self {
-        Turned { to: Tid::INVALID, edges: Vec::new(), codes: Vec::new() }
-    }
-}
-
-impl Turned {
-    /// Begins those that lead to the element at `to`, or to one that is not placed yet.
-    pub(super) fn begin(&mut self, to: Tid) {
-        self.to = to;
-        self.edges.clear();
-        self.codes.clear();
-    }
-
-    /// The element has its place.
-    pub(super) fn placed(&mut self, to: Tid) {
-        self.to = to;
-    }
-
-    fn add(&mut self, from: Tid, factors: [f32; 2], code: &[u8]) -> Result<(), OutOfMemory> {
-        append(&mut self.codes, code)?;
-        if let Some(turned) = self.codes.len().checked_sub(code.len()).and_then(|at| self.codes.get_mut(at..)) {
-            turned.iter_mut().for_each(|byte| *byte = !*byte);
-        }
-        push(&mut self.edges, (from, factors))
-    }
-
-    fn find(&self, from: Tid, to: Tid, size: usize) -> Option<([f32; 2], &[u8])> {
-        if to != self.to {
-            return None;
-        }
-        let at = self.edges.iter().position(|edge| edge.0 == from)?;
-        Some((self.edges.get(at)?.1, self.codes.get(at * size..(at + 1) * size)?))
-    }
-
-    fn allocated(&self) -> usize {
-        self.edges.capacity() * size_of::<(Tid, [f32; 2])>() + self.codes.capacity()
     }
 }
 
@@ -292,11 +243,12 @@ impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
         } else {
             let padded = index.codec.padded();
             match (edits.rotated.get(to.tid, padded), edits.rotated.get(owner.tid, padded)) {
-                (Some(value), Some(centre)) if owner.tid == edits.turned.to => {
+                (Some(value), Some(centre)) if edits.turned.lead_to(owner.tid) => {
                     // the edge back, if there is one, is made in the same insert
                     let (made, back) = index.codec.encode_both(estimate, value, centre, code);
                     factors = [made.add, made.scale];
-                    let kept = back.map_or(Ok(()), |back| edits.turned.add(to.tid, [back.add, back.scale], code));
+                    let kept =
+                        back.map_or(Ok(()), |back| edits.turned.add(to.tid, [back.add, back.scale], code));
                     kept.map(|()| true).map_err(|memory| damage(memory.into()))
                 }
                 (Some(value), Some(centre)) => {

@@ -33,6 +33,8 @@ pub(super) struct ListEstimates {
     ratios: Vec<f32>,
     /// what products of residuals must be, over the ratio, for two elements to be as near as the owner
     least: Vec<f32>,
+    /// what is missing to that
+    missing: Vec<f32>,
 }
 
 /// Deviations by which one element must seem nearer to another than the owner is. A list has many elements, and one
@@ -60,7 +62,8 @@ impl ListEstimates {
         self.centre.allocated()
             + self.new.allocated()
             + self.codes.capacity()
-            + (words + self.ratios.capacity() + self.least.capacity()) * size_of::<f32>()
+            + (words + self.ratios.capacity() + self.least.capacity() + self.missing.capacity())
+                * size_of::<f32>()
     }
 
     /// Makes room for a list.
@@ -70,6 +73,7 @@ impl ListEstimates {
         self.codes.try_reserve(records.code_size * most).map_err(|_| Damage::OUT_OF_MEMORY)?;
         resize(&mut self.ratios, most, 0.0)?;
         resize(&mut self.least, most, 0.0)?;
+        resize(&mut self.missing, most, 0.0)?;
         Ok(resize(&mut self.products, most, 0)?)
     }
 
@@ -132,13 +136,22 @@ impl ListEstimates {
         let (per_ratio, margin) = (1.0 / ratio, MARGIN * bits.pair_spread() * elements.sqrt());
         let per_element = 4.0 / elements;
         let turned = elements * (0.5 / core::f32::consts::PI);
-        for (place, (&differing, &least)) in products.iter().zip(&self.least).enumerate() {
-            let along = all - 0.5 * differing as f32;
-            let along = if planes == 1 { turned * turn(along * per_element) } else { along };
-            if along >= least * per_ratio + margin && place != at {
-                near.add(place);
-            }
+        // what is missing to be as near as the owner
+        let places = products.iter().zip(&self.least).zip(&mut self.missing);
+        if planes == 1 {
+            places.for_each(|((&differing, &least), missing)| {
+                let along = turned * turn((all - 0.5 * differing as f32) * per_element);
+                *missing = least * per_ratio + margin - along;
+            });
+        } else {
+            places.for_each(|((&differing, &least), missing)| {
+                *missing = least * per_ratio + margin - (all - 0.5 * differing as f32);
+            });
         }
+        for (word, missing) in self.missing.get(..count).unwrap_or_default().chunks(64).enumerate() {
+            near.set(word, codec.kernels().below(missing, 0.0));
+        }
+        near.remove(at);
         near
     }
 }
