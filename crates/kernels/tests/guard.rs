@@ -141,6 +141,8 @@ fn nothing_beyond_the_slices_is_touched() {
                     (first.slice::<u8>(3 * n8 / 8 * 2, at_end), second.slice::<i8>(n8, at_end));
                 let out = third.slice::<i32>(3, at_end);
                 assert_eq!(k.plane_products(codes, n8 / 8 * 2, 2, query, out), 3);
+                let code = second.slice::<u8>(n8 / 8 * 2, at_end);
+                assert_eq!(k.plane_differences(codes, n8 / 8 * 2, 2, code, out), 3);
                 if n <= 260 {
                     let table = first.slice::<u8>(n * FAST_QUAD, at_end);
                     let block = second.slice::<u8>(n * FAST_QUAD, at_end);
@@ -148,6 +150,7 @@ fn nothing_beyond_the_slices_is_touched() {
                     k.fastscan(table, block, n, &mut out[0]);
                 }
                 k.hadamard_f32(first.slice::<f32>(n, at_end));
+                k.rotate_f32(first.slice::<f32>(n, at_end), second.slice::<u32>(n, at_end));
                 let (a, b) = (first.slice::<u8>(n, at_end), second.slice::<u8>(n, at_end));
                 a.copy_from_slice(&random.bytes(n));
                 assert_eq!(k.jaccard_distance(a, b), support::jaccard(a, b));

@@ -4,7 +4,8 @@ mod support;
 
 use support::{Random, lengths, same_f16, widened};
 use vector_kernels::{
-    BoundTerms, FAST_ENTRIES, FAST_QUAD, GROUP, Kernels, MAX_PLANES, PANEL, available, f16,
+    BoundTerms, CodeColumns, CodeHead, FAST_ENTRIES, FAST_QUAD, GROUP, Kernels, MAX_PLANES, PANEL, available,
+    f16,
 };
 
 /// Offsets of a slice in its allocation, in elements. Odd ones break every alignment but the element's own.
@@ -320,6 +321,84 @@ fn plane_products_stop_where_codes_end() {
     }
 }
 
+/// One row and many panels are one row and each of them.
+#[test]
+fn row_bounds() {
+    for k in available() {
+        let mut random = Random(15);
+        for n in [0usize, 1, 2, 5, 28, 33] {
+            let panels = 5;
+            let row = random.signed(n * GROUP);
+            let bytes = random.bytes(panels * n * GROUP * PANEL);
+            let number =
+                |random: &mut Random| -> [f32; PANEL] { std::array::from_fn(|_| random.floats(1)[0].abs()) };
+            let columns: Vec<CodeColumns> = (0..panels)
+                .map(|_| CodeColumns {
+                    scale: number(&mut random),
+                    square: number(&mut random),
+                    error: number(&mut random),
+                    norm: number(&mut random),
+                })
+                .collect();
+            let excess = 128 * row.iter().map(|&x| i32::from(x)).sum::<i32>();
+            let head = CodeHead { scale: 0.01, excess, square: 1.5, norm: 1.2, error: 0.1 };
+            for euclidean in [true, false] {
+                let (mut lower, mut least) = (vec![[7.0; PANEL]; panels + 1], vec![7.0; panels]);
+                let done =
+                    k.code_row_bounds((&row, &head), &bytes, &columns, euclidean, &mut lower, &mut least);
+                assert_eq!(done, panels);
+                for (at, columns) in columns.iter().enumerate() {
+                    let (mut products, mut want) = ([[0; PANEL]], [[0.0; PANEL]]);
+                    let size = n * GROUP * PANEL;
+                    k.inner_product_byte_panel(&[&row], &bytes[at * size..(at + 1) * size], &mut products);
+                    match euclidean {
+                        true => k.code_l2_bounds(&[head], columns, &products, &mut want),
+                        false => k.code_inner_product_bounds(&[head], columns, &products, &mut want),
+                    }
+                    let near = |a: f32, b: f32| (a - b).abs() <= 1e-5 * (1.0 + b.abs());
+                    assert!(lower[at].iter().zip(&want[0]).all(|(a, b)| near(*a, *b)), "{n} {at}");
+                    assert_eq!(least[at], lower[at].iter().copied().fold(f32::INFINITY, f32::min));
+                }
+                assert_eq!(lower[panels], [7.0; PANEL]);
+            }
+        }
+    }
+}
+
+/// Every number of bytes around a word's, with all planes; a code and codes at odd addresses.
+#[test]
+fn plane_differences() {
+    for k in available() {
+        let mut random = Random(14);
+        for bytes in if cfg!(miri) { vec![0, 3, 8, 10] } else { (0..=34).chain([96, 98, 192]).collect() } {
+            for planes in 1..=MAX_PLANES {
+                let (size, count) = (planes * bytes, 3);
+                let stride = size + 5;
+                let (codes, one) = (random.bytes(1 + stride * count), random.bytes(1 + size));
+                let mut out = [77; 4];
+                let found = k.plane_differences(&codes[1..], stride, planes, &one[1..], &mut out[..count]);
+                assert_eq!(found, if size > 0 { count } else { found });
+                for (i, differing) in out[..count].iter().enumerate().filter(|_| size > 0) {
+                    let plane = |code: &[u8], p: usize| code[p * bytes..(p + 1) * bytes].to_vec();
+                    let want: u32 = (0..planes * planes)
+                        .map(|both| {
+                            let (p, q) = (both / planes, both % planes);
+                            let (a, b) = (plane(&codes[1 + i * stride..], p), plane(&one[1..], q));
+                            a.iter().zip(&b).map(|(a, b)| (a ^ b).count_ones()).sum::<u32>() << (p + q)
+                        })
+                        .sum();
+                    assert_eq!(*differing, want as i32, "{} {bytes} bytes, {planes}", k.tier().name());
+                }
+                assert_eq!(out[count], 77);
+            }
+        }
+        // one whole code and a part of another
+        let mut out = [9; 2];
+        assert_eq!(k.plane_differences(&[0xff; 31], 16, 2, &[0; 16], &mut out), 1);
+        assert_eq!(out, [64 * 9, 9]);
+    }
+}
+
 /// Every number of quads around a vector's and a turn's, with the largest bytes, too; tables and blocks at odd
 /// addresses; what is beyond the quads asked for takes no part.
 #[test]
@@ -455,6 +534,10 @@ fn hadamard() {
                 );
             }
             assert_eq!(out[n..], input[n..]);
+            // to the last bit: codes on disk are made with it
+            let mut plain = input.clone();
+            available().next().unwrap().hadamard_f32(&mut plain);
+            assert_eq!(out, plain, "{} {n}", k.tier().name());
         }
         assert_eq!(k.hadamard_f32(&mut []), 0);
     }

@@ -94,6 +94,22 @@ impl Places {
         }
     }
 
+    /// Makes the 64 places from 64 `word` on those that bits say.
+    #[inline(always)]
+    pub fn set(&mut self, word: usize, bits: u64) {
+        if let Some(word) = self.0.get_mut(word) {
+            *word = bits;
+        }
+    }
+
+    /// Takes a place out.
+    #[inline(always)]
+    pub fn remove(&mut self, at: usize) {
+        if let Some(word) = self.0.get_mut(at / 64) {
+            *word &= !(1 << (at % 64));
+        }
+    }
+
     /// Whether a place is one of them.
     #[inline(always)]
     pub fn has(&self, at: usize) -> bool {

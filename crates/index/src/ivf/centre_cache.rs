@@ -6,7 +6,7 @@ use std::collections::BinaryHeap;
 use vector_kernels::{PANEL, kernels};
 
 use super::cluster::assign::Assigned;
-use super::cluster::panels::{Component, Panels, least};
+use super::cluster::panels::{Component, Panels};
 use super::lists::{BAD_CENTRE, ListPlace, Listed, ReadLists};
 use crate::quant::sq8::{PanelCodes, RowCodes, widened};
 use crate::space::{Metric, Space};
@@ -203,14 +203,13 @@ impl Centres {
             return false;
         }
         let (k, row) = (kernels(), self.row.get(0));
-        self.lower.clear();
-        self.least.clear();
+        let room = memory::resize(&mut self.lower, codes.len(), [0.0; PANEL]);
+        if room.and_then(|()| memory::resize(&mut self.least, codes.len(), 0.0)).is_err() {
+            return false;
+        }
+        codes.lower_of_all(k, metric, row, &mut self.lower, &mut self.least);
         let (mut smallest, mut first) = (f32::INFINITY, 0);
-        for panel in 0..codes.len() {
-            let lower = codes.lower_of(k, metric, panel, row);
-            let here = least(&lower);
-            self.lower.push(lower);
-            self.least.push(here);
+        for (panel, &here) in self.least.iter().enumerate() {
             if here < smallest {
                 (smallest, first) = (here, panel);
             }

@@ -189,11 +189,55 @@ pub fn encode(
     code: &mut [u8],
 ) -> Factors {
     let sums = encode_parts(kernels, bits, value, centre, code);
-    let [square, centre_along, along, length, across] =
-        [sums.square, sums.centre_along, sums.along, sums.length, sums.across].map(f64::from);
+    factors(measure, value.len(), &Sums::of(&sums))
+}
+
+/// As [`encode`], and the factors of the code of `centre` around `value`: the residual turned round, whose code is this
+/// one with all bits turned over. `None` for these where the factors have no scale.
+pub fn encode_both(
+    kernels: &Kernels,
+    bits: Bits,
+    measure: Measure,
+    value: &[f32],
+    centre: &[f32],
+    code: &mut [u8],
+) -> (Factors, Option<Factors>) {
+    let sums = Sums::of(&encode_parts(kernels, bits, value, centre, code));
+    let there = factors(measure, value.len(), &sums);
+    let back = (there.scale != 0.0).then(|| factors(measure, value.len(), &sums.turned()));
+    (there, back)
+}
+
+/// Sums over the elements of a residual r = v - c and its code y.
+#[derive(Clone, Copy, Debug)]
+struct Sums {
+    /// |r|^2, <r, c>, <y, r>, |y|^2, <y, c>
+    square: f64,
+    centre_along: f64,
+    along: f64,
+    length: f64,
+    across: f64,
+}
+
+impl Sums {
+    fn of(sums: &PlaneSums) -> Self {
+        let [square, centre_along, along, length, across] =
+            [sums.square, sums.centre_along, sums.along, sums.length, sums.across].map(f64::from);
+        Sums { square, centre_along, along, length, across }
+    }
+
+    /// Those of c - v and -y.
+    fn turned(&self) -> Self {
+        let Sums { square, centre_along, along, across, .. } = *self;
+        Sums { centre_along: -(centre_along + square), across: -(across + along), ..*self }
+    }
+}
+
+fn factors(measure: Measure, elements: usize, sums: &Sums) -> Factors {
+    let Sums { square, centre_along, along, length, across } = *sums;
     let ratio = square / along;
     if !ratio.is_finite() || along <= 0.0 {
-        let far = sums.square.min(f32::MAX);
+        let far = (square as f32).min(f32::MAX);
         return match measure {
             Measure::L2 => Factors { add: far, scale: 0.0, deviation: 2.0 * far.sqrt() },
             Measure::InnerProduct => Factors { add: 0.0, scale: 0.0, deviation: far.sqrt() },
@@ -201,7 +245,7 @@ pub fn encode(
     }
     // what of y points elsewhere is spread over the other dimensions
     let cosine = (along * along / (length * square)).min(1.0);
-    let others = (value.len().max(2) - 1) as f64;
+    let others = (elements.max(2) - 1) as f64;
     let deviation = (square * (1.0 / cosine - 1.0) / others).sqrt();
     let (add, scale, deviation) = match measure {
         Measure::L2 => (square + 2.0 * ratio * across, -2.0 * ratio, 2.0 * deviation),

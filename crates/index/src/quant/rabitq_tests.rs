@@ -214,3 +214,33 @@ fn sizes() {
     assert_eq!((Bits::for_dims(100), Bits::for_dims(161)), (Bits::TWO, Bits::ONE));
     assert_eq!((Bits::TWO.code_size(112), Bits::ONE.code_size(1536)), (28, 192));
 }
+
+/// The code of the edge back is the code turned over, and its factors are those that it would be given.
+#[test]
+fn an_edge_and_the_one_back_are_made_at_once() {
+    let mut rng = SmallRng::seed_from_u64(21);
+    for k in available() {
+        for (bits, dims) in [(Bits::ONE, 384), (Bits::TWO, 112), (Bits::FOUR, 48), (Bits::ONE, 16)] {
+            for measure in [Measure::L2, Measure::InnerProduct] {
+                for nature in 0..NATURES {
+                    let (x, c) = (vector(nature, dims, &mut rng), vector(0, dims, &mut rng));
+                    let (mut there, mut back) =
+                        (vec![0; bits.code_size(dims)], vec![0; bits.code_size(dims)]);
+                    let made = encode_both(k, bits, measure, &x, &c, &mut there);
+                    assert_eq!(made.0, encode(k, bits, measure, &x, &c, &mut back));
+                    assert_eq!(there, back);
+                    let want = encode(k, bits, measure, &c, &x, &mut back);
+                    assert!(there.iter().zip(&back).all(|(a, b)| !a == *b), "{bits:?} {dims}");
+                    let got = made.1.unwrap();
+                    let far = dot(&x, &x) + dot(&c, &c);
+                    let near = |a: f32, b: f32| f64::from((a - b).abs()) < 1e-5 * (far + f64::from(b.abs()));
+                    assert!(near(got.add, want.add) && near(got.scale, want.scale), "{got:?} {want:?}");
+                    assert!(near(got.deviation, want.deviation));
+                }
+                let same = vector(0, dims, &mut rng);
+                let mut code = vec![0; bits.code_size(dims)];
+                assert_eq!(encode_both(k, bits, measure, &same, &same, &mut code).1, None);
+            }
+        }
+    }
+}

@@ -70,38 +70,16 @@ impl Rotation {
     }
 
     /// Rotates `value`, of [`Self::dims`] elements, into `out`, of [`Self::padded`]: elements that `value` lacks count
-    /// as zero, those beyond are not looked at, and so with `out`.
+    /// as zero, and those beyond are not looked at, in `out` neither. An `out` without the room stays as it is.
     ///
     /// A dimension that is no power of two is transformed in two overlapping windows, by turns, and its halves
-    /// are mixed after both. Every step is orthogonal.
+    /// are mixed after both ([`Kernels::rotate_f32`]). Every step is orthogonal.
     pub fn apply(&self, kernels: &Kernels, value: &[f32], out: &mut [f32]) {
-        let padded = self.padded().min(out.len());
-        let Some(out) = out.get_mut(..padded) else { return };
-        if padded == 0 {
-            return;
-        }
-        let given = value.len().min(self.dims).min(padded);
+        let Some(out) = out.get_mut(..self.padded()) else { return };
+        let given = value.len().min(self.dims);
         out[..given].copy_from_slice(&value[..given]);
         out[given..].fill(0.0);
-        let window = 1usize << padded.ilog2();
-        let root = (window as f32).sqrt().recip();
-        for (round, signs) in self.signs.chunks_exact(self.padded()).enumerate() {
-            for (x, sign) in out.iter_mut().zip(signs) {
-                *x = f32::from_bits(x.to_bits() ^ sign);
-            }
-            let start = if round % 2 == 0 { 0 } else { padded - window };
-            let part = &mut out[start..start + window];
-            kernels.hadamard_f32(part);
-            part.iter_mut().for_each(|x| *x *= root);
-            if window < padded && round % 2 == 1 {
-                let (low, high) = out.split_at_mut(padded / 2);
-                for (x, y) in low.iter_mut().zip(high) {
-                    let (sum, difference) = (*x + *y, *x - *y);
-                    *x = sum * core::f32::consts::FRAC_1_SQRT_2;
-                    *y = difference * core::f32::consts::FRAC_1_SQRT_2;
-                }
-            }
-        }
+        kernels.rotate_f32(out, &self.signs);
     }
 }
 
@@ -136,6 +114,18 @@ mod tests {
                 let near = |p: f64, q: f64| (p - q).abs() < 1e-5 * (dims as f64).max(1.0);
                 assert!(near(dot(&a, &b), dot(&x, &y)) && near(dot(&a, &a), dot(&x, &x)), "{dims}");
             }
+        }
+    }
+
+    /// What is on disk depends on it, whatever processor has made it.
+    #[test]
+    fn every_tier_rotates_alike() {
+        let mut rng = SmallRng::seed_from_u64(5);
+        for dims in DIMS {
+            let rotation = Rotation::new(dims, 11).unwrap();
+            let value: Vec<f32> = (0..dims).map(|_| rng.random_range(-1.0..1.0f32)).collect();
+            let all: Vec<_> = available().map(|kernels| rotated(&rotation, kernels, &value)).collect();
+            assert!(all.iter().all(|other| *other == all[0]), "{dims}");
         }
     }
 

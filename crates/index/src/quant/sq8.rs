@@ -218,6 +218,20 @@ impl PanelCodes {
         out
     }
 
+    /// The same of all panels, and the least bound of each, in places for as many panels.
+    pub fn lower_of_all(
+        &self,
+        k: &Kernels,
+        metric: Metric,
+        (code, head): (&[i8], CodeHead),
+        lower: &mut [[f32; PANEL]],
+        least: &mut [f32],
+    ) {
+        let code = code.get(..self.size / PANEL).unwrap_or_default();
+        let euclidean = metric != Metric::InnerProduct;
+        k.code_row_bounds((code, &head), &self.bytes, &self.columns, euclidean, lower, least);
+    }
+
     /// The upper bound for one column of what [`Self::lower`] has told.
     #[inline]
     pub fn upper(&self, metric: Metric, panel: usize, row: CodeHead, column: usize, lower: f32) -> f32 {

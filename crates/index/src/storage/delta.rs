@@ -50,6 +50,28 @@ pub fn append_fragment(at: usize, bytes: &[u8], out: &mut Vec<u8>) -> Result<(),
     Ok(append(out, bytes)?)
 }
 
+/// The ranges of bytes in which `new` differs from `old`, as far as both go: what one fragment each tells.
+pub fn differences<'b>(old: &'b [u8], new: &'b [u8]) -> impl Iterator<Item = Range<usize>> + 'b {
+    let mut at = 0;
+    core::iter::from_fn(move || {
+        let mut words = differing::<8>(old.get(at..)?, new.get(at..)?);
+        let (word, (was, is)) = words.next()?;
+        let within = was.iter().zip(is).position(|(was, is)| was != is)?;
+        let start = at + word + within;
+        let mut end = start + 1;
+        let rest = old.iter().zip(new).enumerate().skip(end);
+        for (place, (was, is)) in rest {
+            if was != is {
+                end = place + 1;
+            } else if place >= end + FRAGMENT {
+                break;
+            }
+        }
+        at = end;
+        Some(start..end)
+    })
+}
+
 /// Whether a page is one still when a delta is applied. A replay counts on it.
 pub fn fits(page: &[u8], mut delta: &[u8]) -> bool {
     let Some(&head) = page.first_chunk::<HEADER>() else { return false };
@@ -248,6 +270,28 @@ mod tests {
         grown.copy_from_slice(&old);
         grown[12..14].copy_from_slice(&4100u16.to_ne_bytes());
         assert_eq!(fragments(&delta_of(&old, &grown)), [(12, 2), (4000, 100)]);
+    }
+
+    #[test]
+    fn differences_are_what_a_delta_tells() {
+        let mut rng = SmallRng::seed_from_u64(6);
+        for _ in 0..500 {
+            let old: Vec<u8> = (0..rng.random_range(0..200)).map(|_| rng.random()).collect();
+            let mut new = old.clone();
+            for _ in 0..rng.random_range(0..9) {
+                if let Some(byte) = new.iter_mut().rev().nth(rng.random_range(0..200)) {
+                    *byte = rng.random();
+                }
+            }
+            let mut fragments = Fragments { new: &new, open: 0..0, out: &mut Vec::new() };
+            fragments.compare(&old, 0..old.len()).unwrap();
+            fragments.end().unwrap();
+            let mut told = Vec::new();
+            for range in differences(&old, &new) {
+                append_fragment(range.start, &new[range], &mut told).unwrap();
+            }
+            assert_eq!(&told, fragments.out);
+        }
     }
 
     #[test]

@@ -422,8 +422,11 @@ compiled_kernels! { "avx2,fma,f16c,popcnt,bmi2";
     inner_product_byte_panel(rows: *const *const i8, count: usize, panel: *const u8, n: usize, out: *mut i32);
     code_l2_bounds(rows: *const CodeHead, n: usize, columns: *const CodeColumns, products: *const i32, out: *mut f32);
     code_inner_product_bounds(rows: *const CodeHead, n: usize, columns: *const CodeColumns, products: *const i32, out: *mut f32);
+    plane_differences(codes: *const u8, stride: usize, count: usize, planes: usize, code: *const u8, n: usize, out: *mut i32);
     code_bounds(products: *const i32, adds: *const f32, scales: *const f32, n: usize, terms: *const BoundTerms, out: *mut f32);
     encode_i8(a: *const f32, out: *mut i8, n: usize) -> ByteCode;
     hadamard_f32(a: *mut f32, n: usize);
 }
+row_kernels! { #[target_feature(enable = "avx2,fma,f16c,popcnt,bmi2")] }
+rotation_kernels! { #[target_feature(enable = "avx2,fma,f16c,popcnt,bmi2")] }
 kernel_table!(Avx2);

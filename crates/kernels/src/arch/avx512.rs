@@ -566,11 +566,70 @@ unsafe fn copy_short(from: *const u8, to: *mut u8, n: usize) {
     }
 }
 
+/// As `scalar::hadamard_f32`: the same sums in the same order.
+#[target_feature(
+    enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vpopcntdq,avx2,fma,f16c,popcnt,bmi2"
+)]
+unsafe fn hadamard_f32(a: *mut f32, n: usize) {
+    if n < W {
+        // SAFETY: the same contract.
+        return unsafe { scalar::hadamard_f32(a, n) };
+    }
+    // the second of each two elements at such a distance is taken from the first
+    let minus = |distance: u16| _mm512_castsi512_ps(_mm512_maskz_set1_epi32(distance, i32::MIN));
+    let (one, two, four, eight) = (minus(0xaaaa), minus(0xcccc), minus(0xf0f0), minus(0xff00));
+    // SAFETY: the caller passes n writable elements, a power of two: whole vectors; the four of a block are `half` apart,
+    // and it has 4 * half elements.
+    unsafe {
+        for i in (0..n).step_by(W) {
+            let x = _mm512_loadu_ps(a.add(i));
+            let x = _mm512_add_ps(_mm512_shuffle_f32x4::<0b10_11_00_01>(x, x), _mm512_xor_ps(x, four));
+            let x = _mm512_add_ps(_mm512_permute_ps::<0b01_00_11_10>(x), _mm512_xor_ps(x, two));
+            let x = _mm512_add_ps(_mm512_permute_ps::<0b10_11_00_01>(x), _mm512_xor_ps(x, one));
+            let x = _mm512_add_ps(_mm512_shuffle_f32x4::<0b01_00_11_10>(x, x), _mm512_xor_ps(x, eight));
+            _mm512_storeu_ps(a.add(i), x);
+        }
+        let mut half = W;
+        // two distances at once
+        while 4 * half <= n {
+            for block in (0..n).step_by(4 * half) {
+                for i in (block..block + half).step_by(W) {
+                    let places = [a.add(i), a.add(i + half), a.add(i + 2 * half), a.add(i + 3 * half)];
+                    let [w, x, y, z] = places.map(|place| _mm512_loadu_ps(place));
+                    let (p, q) = (_mm512_add_ps(w, x), _mm512_sub_ps(w, x));
+                    let (r, s) = (_mm512_add_ps(y, z), _mm512_sub_ps(y, z));
+                    _mm512_storeu_ps(places[0], _mm512_add_ps(p, r));
+                    _mm512_storeu_ps(places[1], _mm512_add_ps(q, s));
+                    _mm512_storeu_ps(places[2], _mm512_sub_ps(p, r));
+                    _mm512_storeu_ps(places[3], _mm512_sub_ps(q, s));
+                }
+            }
+            half *= 4;
+        }
+        // one is left
+        for i in (0..if half < n { half } else { 0 }).step_by(W) {
+            let (x, y) = (_mm512_loadu_ps(a.add(i)), _mm512_loadu_ps(a.add(i + half)));
+            _mm512_storeu_ps(a.add(i), _mm512_add_ps(x, y));
+            _mm512_storeu_ps(a.add(i + half), _mm512_sub_ps(x, y));
+        }
+    }
+}
+
 compiled_kernels! { "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vpopcntdq,avx2,fma,f16c,popcnt,bmi2";
     code_l2_bounds(rows: *const CodeHead, n: usize, columns: *const CodeColumns, products: *const i32, out: *mut f32);
     code_inner_product_bounds(rows: *const CodeHead, n: usize, columns: *const CodeColumns, products: *const i32, out: *mut f32);
+    plane_differences(codes: *const u8, stride: usize, count: usize, planes: usize, code: *const u8, n: usize, out: *mut i32);
     code_bounds(products: *const i32, adds: *const f32, scales: *const f32, n: usize, terms: *const BoundTerms, out: *mut f32);
     encode_i8(a: *const f32, out: *mut i8, n: usize) -> ByteCode;
-    hadamard_f32(a: *mut f32, n: usize);
+}
+row_kernels! {
+    #[target_feature(
+        enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vpopcntdq,avx2,fma,f16c,popcnt,bmi2"
+    )]
+}
+rotation_kernels! {
+    #[target_feature(
+        enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vpopcntdq,avx2,fma,f16c,popcnt,bmi2"
+    )]
 }
 kernel_table!(Avx512);

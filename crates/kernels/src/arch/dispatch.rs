@@ -149,7 +149,19 @@ type Single<T, R> = unsafe fn(*const T, usize) -> R;
 type Panel = unsafe fn(*const *const f32, usize, *const f32, usize, *mut f32);
 type BytePanel = unsafe fn(*const *const i8, usize, *const u8, usize, *mut i32);
 type CodeBounds = unsafe fn(*const CodeHead, usize, *const CodeColumns, *const i32, *mut f32);
+type RowBounds = unsafe fn(
+    *const i8,
+    *const CodeHead,
+    *const u8,
+    *const CodeColumns,
+    usize,
+    usize,
+    bool,
+    *mut f32,
+    *mut f32,
+);
 type PlaneProducts = unsafe fn(*const u8, usize, usize, usize, *const i8, usize, *mut i32);
+type PlaneDifferences = unsafe fn(*const u8, usize, usize, usize, *const u8, usize, *mut i32);
 type FastScan = unsafe fn(*const u8, *const u8, usize, *mut u32);
 type PlaneBounds = unsafe fn(*const i32, *const f32, *const f32, usize, *const BoundTerms, *mut f32);
 type EncodePlanes = unsafe fn(*const f32, *const f32, usize, usize, f32, *mut u8) -> PlaneSums;
@@ -170,8 +182,12 @@ pub struct Kernels {
     // no `*mut` overlaps a `*const`. A panel kernel gets that many row pointers, each readable for the second
     // `usize` of elements, a panel of PANEL columns of that length, and writes PANEL floats per row; one of bytes
     // counts in groups of GROUP elements and writes PANEL integers per row. Bounds read that many heads and PANEL
-    // integers for each, and write as many floats. `plane_products` gets codes, their stride, their count, their
-    // planes (at most MAX_PLANES), a query of a multiple of eight bytes and its length; `hadamard_f32` a power of two;
+    // integers for each, and write as many floats; those of one row get it with its head, that many panels and their columns,
+    // the row's groups, whether the distance is Euclidean, and room for PANEL floats and for one for each panel.
+    // `plane_products` gets codes, their stride, their count, their
+    // planes (at most MAX_PLANES), a query of a multiple of eight bytes and its length; `plane_differences` the same (one
+    // plane at least) with a code and its elements instead of the query; `hadamard_f32` a power of two; `rotate_f32` that many
+    // signs for each round;
     // `encode_planes` a multiple of PLANE_BLOCK, the planes (1 to MAX_PLANES) and planes * n / 8 writable bytes.
     // `fastscan` gets a table and a block of FAST_QUAD bytes a quad for so many quads and writes FAST_ENTRIES integers.
     // `code_bounds` gets that many products, first and second factors, and places. `below` gets at most 64 numbers.
@@ -201,9 +217,12 @@ pub struct Kernels {
     pub(crate) plane_products: PlaneProducts,
     pub(crate) encode_planes: EncodePlanes,
     pub(crate) fastscan: FastScan,
+    pub(crate) code_row_bounds: RowBounds,
+    pub(crate) plane_differences: PlaneDifferences,
     pub(crate) code_bounds: PlaneBounds,
     pub(crate) below: unsafe fn(*const f32, usize, f32) -> u64,
     pub(crate) hadamard_f32: InPlace,
+    pub(crate) rotate_f32: unsafe fn(*mut f32, usize, *const u32, usize),
     pub(crate) hamming: Pair<u8, u64>,
     pub(crate) jaccard_distance: Pair<u8, f64>,
     pub(crate) add_f32: Map2<f32>,
@@ -461,6 +480,32 @@ impl Kernels {
         code_inner_product_bounds;
     }
 
+    /// What [`Kernels::code_l2_bounds`] (`euclidean`) or [`Kernels::code_inner_product_bounds`] give for one row and many
+    /// panels, which follow each other, each as long as the row; in `least` the least bound of each panel, unless it is
+    /// no number. Returns the number of panels: as many as all slices have.
+    #[allow(clippy::too_many_arguments)]
+    pub fn code_row_bounds(
+        &self,
+        (row, head): (&[i8], &CodeHead),
+        panels: &[u8],
+        columns: &[CodeColumns],
+        euclidean: bool,
+        lower: &mut [[f32; PANEL]],
+        least: &mut [f32],
+    ) -> usize {
+        let n = row.len() / GROUP;
+        let whole = panels.len().checked_div(n * GROUP * PANEL).unwrap_or(usize::MAX);
+        let count = whole.min(columns.len()).min(lower.len()).min(least.len());
+        // SAFETY: the row has n groups, and there are `count` panels of n * PANEL groups, columns and places; `&mut` overlaps
+        // no `&`; a table is reachable only on a CPU with its features.
+        unsafe {
+            let (lower, least) = (lower.as_mut_ptr().cast(), least.as_mut_ptr());
+            let (row, panels, columns) = (row.as_ptr(), panels.as_ptr(), columns.as_ptr());
+            (self.code_row_bounds)(row, head, panels, columns, count, n, euclidean, lower, least);
+        }
+        count
+    }
+
     /// Puts a vector of less than 2^17 elements into signed bytes of -127..=127, one scale for all. When
     /// `scale` or `error` is not finite, the vector has elements that are not, or are too large or too small
     /// for this, and the bytes mean nothing.
@@ -498,6 +543,37 @@ impl Kernels {
         // features.
         unsafe {
             (self.plane_products)(codes.as_ptr(), stride, count, planes, query.as_ptr(), n, out.as_mut_ptr());
+        }
+        count
+    }
+
+    /// The bits in which codes of `planes` planes (see [`Kernels::plane_products`] for their order) differ from one of
+    /// them, `code`: for each two planes p and q, those between plane p of the one and plane q of the other, times
+    /// 2^(p + q). Code `i` begins at `i * stride`. Fills as much of `out` as there are whole codes, and returns how much.
+    /// The last bytes of `code` that are no whole plane are left out; planes beyond [`MAX_PLANES`], too.
+    pub fn plane_differences(
+        &self,
+        codes: &[u8],
+        stride: usize,
+        planes: usize,
+        code: &[u8],
+        out: &mut [i32],
+    ) -> usize {
+        let planes = planes.clamp(1, MAX_PLANES);
+        let n = code.len() / planes * 8;
+        let size = planes * (n / 8);
+        let whole = match codes.len().checked_sub(size) {
+            Some(rest) if stride > 0 => rest / stride + 1,
+            // one code, again and again
+            Some(_) => usize::MAX,
+            None => 0,
+        };
+        let count = out.len().min(whole);
+        // SAFETY: `count` codes of `size` bytes, `stride` apart, lie in `codes`, and one in `code`; `out` has at least
+        // `count` places and `&mut` overlaps no `&`; a table is reachable only on a CPU with its features.
+        unsafe {
+            let (codes, code) = (codes.as_ptr(), code.as_ptr());
+            (self.plane_differences)(codes, stride, count, planes, code, n, out.as_mut_ptr());
         }
         count
     }
@@ -572,6 +648,17 @@ impl Kernels {
         // features.
         unsafe { (self.hadamard_f32)(a.as_mut_ptr(), n) };
         n
+    }
+
+    /// Rotates a vector in place, by rounds of as many `signs` as it has elements, as many as there are whole: each element
+    /// gets its sign (the highest bit; the others are zero), then a window of the largest power of two is transformed
+    /// ([`Kernels::hadamard_f32`]) and keeps its length, the first and the last elements by turns. Where that is not all,
+    /// the vector's halves are mixed after both. Every step is orthogonal, and every tier rounds as the others do.
+    pub fn rotate_f32(&self, a: &mut [f32], signs: &[u32]) {
+        let rounds = signs.len().checked_div(a.len()).unwrap_or_default();
+        // SAFETY: there are a.len() elements and as many signs for each round, and `&mut` overlaps no `&`; a table is
+        // reachable only on a CPU with its features.
+        unsafe { (self.rotate_f32)(a.as_mut_ptr(), a.len(), signs.as_ptr(), rounds) }
     }
 
     /// Whether panels of bytes are several times as fast as panels of floats in this tier.

@@ -7,6 +7,7 @@ use super::dispatch::{
     BoundTerms, ByteCode, CodeColumns, CodeHead, FAST_ENTRIES, FAST_QUAD, GROUP, Kernels, PANEL, PLANE_BLOCK,
     PRODUCT_EPS, PlaneSums, ROUNDING, Tier,
 };
+pub(super) use super::planes::plane_differences;
 use super::{cosine, jaccard, per_step};
 use core::slice::{from_raw_parts, from_raw_parts_mut};
 use half::f16;
@@ -255,6 +256,9 @@ code_bounds! {
         -product - error
     });
 }
+
+row_kernels! {}
+rotation_kernels! {}
 
 /// Added to a number of at most 22 bits, it leaves the nearest integer in the lowest bits.
 const ROUND: f32 = 12_582_912.0;
@@ -567,9 +571,12 @@ pub(crate) static KERNELS: Kernels = Kernels {
     plane_products,
     encode_planes,
     fastscan,
+    code_row_bounds,
+    plane_differences,
     code_bounds,
     below,
     hadamard_f32,
+    rotate_f32,
     hamming,
     jaccard_distance,
     add_f32: add::<f32>,

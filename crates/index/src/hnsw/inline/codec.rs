@@ -85,6 +85,18 @@ impl Codec {
     ) -> Factors {
         rabitq::encode(self.kernels, bits, estimate.measure(), value, centre, code)
     }
+
+    /// The same, and the factors of the edge back, whose code has all bits turned over; `None` where there is no scale.
+    pub fn encode_both(
+        &self,
+        bits: Bits,
+        estimate: Estimate,
+        value: &[f32],
+        centre: &[f32],
+        code: &mut [u8],
+    ) -> (Factors, Option<Factors>) {
+        rabitq::encode_both(self.kernels, bits, estimate.measure(), value, centre, code)
+    }
 }
 
 /// A query, prepared once per scan.

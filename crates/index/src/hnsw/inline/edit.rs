@@ -4,22 +4,28 @@
 use core::ops::Range;
 
 use super::graph::InlineGraph;
-use super::layout::{Layout, PageKind, Record, RecordLayout, Slots};
+use super::layout::{
+    Layout, PageKind, Record, RecordHeader, RecordLayout, Slots, put_edge_keys, put_neighbour, set_count,
+};
 use super::records::{climb, look_at_ground, look_at_value, member_of};
 use super::runs::TreeRoom;
 use super::scan::Index;
+use super::turned::Turned;
 use crate::filter::MAX_PACKED;
 use crate::hnsw::graph::Member;
 use crate::quant::space::{BIT_PAYLOAD, CodedSpace, Estimate};
 use crate::space::without;
 use crate::storage::blocks::{BlockStore, PageRef, PageUpdate};
+use crate::storage::delta::differences;
 use crate::storage::page::{Damage, INVALID_BLOCK, Page, Tid};
 use crate::work::memory::{OutOfMemory, append, push, resize};
+use zerocopy::{FromBytes, IntoBytes};
 
 /// What changes allocate, kept from one to the next.
 #[derive(Debug, Default)]
 pub(super) struct Edits {
     pub(super) rotated: Rotated,
+    pub(super) turned: Turned,
     /// edges that were made beforehand, their codes one after the other
     pub(super) entries: Vec<Entry>,
     pub(super) codes: Vec<u8>,
@@ -29,6 +35,8 @@ pub(super) struct Edits {
     pub(super) moved: Vec<u8>,
     /// a record as it will be
     pub(super) record: Vec<u64>,
+    /// what stands before the codes of a record that is changed
+    pub(super) front: Vec<u64>,
     pub(super) ids: Vec<u32>,
     pub(super) places: Vec<u32>,
     pub(super) adds: Vec<f32>,
@@ -45,6 +53,7 @@ impl Edits {
     /// Forgets what was read: others may have changed it since.
     pub(super) fn begin(&mut self) {
         self.rotated.clear();
+        self.turned.begin(Tid::INVALID);
         self.forget_entries();
     }
 
@@ -58,10 +67,11 @@ impl Edits {
         let words =
             self.ids.capacity() + self.places.capacity() + self.adds.capacity() + self.scales.capacity();
         self.rotated.allocated()
+            + self.turned.allocated()
             + self.entries.capacity() * size_of::<Entry>()
             + self.codes.capacity()
             + self.moved.capacity()
-            + self.record.capacity() * size_of::<u64>()
+            + (self.record.capacity() + self.front.capacity()) * size_of::<u64>()
             + self.current.capacity() * size_of::<Tid>()
             + self.gone.capacity() * size_of::<(usize, Tid)>()
             + self.tree.allocated()
@@ -213,7 +223,10 @@ impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
         let place = index.layout.ground_id(to.tid);
         let place = place.ok_or(damage(Damage::at(to.tid.offset(), "slot does not exist")))?;
         let estimate = index.space.estimate();
-        if estimate != Estimate::Exact && !(self.rotate(owner)? && self.rotate(to)?) {
+        // codes of other layers have another size
+        let (turned, size) = (layer == 0, records.code_size);
+        let known = turned && self.room.edits.turned.find(owner.tid, to.tid, size).is_some();
+        if estimate != Estimate::Exact && !known && !(self.rotate(owner)? && self.rotate(to)?) {
             return Ok(false);
         }
         let InlineGraph { blocks, room, .. } = self;
@@ -239,9 +252,21 @@ impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
                     if own { copy(value) } else { Ok(false) }
                 }),
             }
+        } else if let Some((known, turned)) = edits.turned.find(owner.tid, to.tid, size).filter(|_| turned) {
+            code.copy_from_slice(turned);
+            factors = known;
+            Ok(true)
         } else {
             let padded = index.codec.padded();
             match (edits.rotated.get(to.tid, padded), edits.rotated.get(owner.tid, padded)) {
+                (Some(value), Some(centre)) if turned && edits.turned.lead_to(owner.tid) => {
+                    // the edge back, if there is one, is made in the same insert
+                    let (made, back) = index.codec.encode_both(records.bits, estimate, value, centre, code);
+                    factors = [made.add, made.scale];
+                    let kept =
+                        back.map_or(Ok(()), |back| edits.turned.add(to.tid, [back.add, back.scale], code));
+                    kept.map(|()| true).map_err(|memory| damage(memory.into()))
+                }
                 (Some(value), Some(centre)) => {
                     let made = index.codec.encode(records.bits, estimate, value, centre, code);
                     factors = [made.add, made.scale];
@@ -535,6 +560,44 @@ impl<C: PageUpdate> Opened<'_, C> {
             }
         }
         Ok(())
+    }
+
+    /// Writes an edge to place `at` of a list whose codes are in its slot, or behind its last edge: only what becomes
+    /// another goes into the change, and the page is neither copied nor compared. `front` is room.
+    pub(super) fn patch_edge(
+        self,
+        at: usize,
+        entry: &Entry,
+        code: &[u8],
+        front: &mut Vec<u64>,
+    ) -> Result<(), C::Error> {
+        let Site { block, slot, .. } = self.site;
+        let damage = |damage: Damage| C::Error::from(damage.on(block));
+        let Opened { change, pages, records, site, .. } = self;
+        let page = pages.get(block).map_err(damage)?;
+        let (start, size) = (records.slots.range(slot).start, records.codes_at.min(records.head()));
+        resize(front, size.div_ceil(8), 0).map_err(|memory| damage(memory.into()))?;
+        let new = front.as_mut_bytes().get_mut(..size).unwrap_or_default();
+        let old = records.slots.get(change.bytes(page), site.kind(), slot).map_err(damage)?;
+        let old = old.get(..size).unwrap_or_default();
+        new.copy_from_slice(old);
+        put_neighbour(records, new, at, entry.id, entry.place, entry.factors);
+        put_edge_keys(records, new, at, &entry.keys);
+        let more = RecordHeader::ref_from_prefix(old).is_ok_and(|(old, _)| usize::from(old.neighbours) == at);
+        if more {
+            set_count(records, new, at + 1);
+        }
+        let new = front.as_bytes();
+        let mut from = 0;
+        loop {
+            // looked up again: a patch may make the change's own copy of the page
+            let old = change.bytes(page).get(start + from..start + size).unwrap_or_default();
+            let new = new.get(from..size).unwrap_or_default();
+            let Some(range) = differences(old, new).next() else { break };
+            change.patch(page, start + from + range.start, new.get(range.clone()).unwrap_or_default())?;
+            from += range.end;
+        }
+        change.patch(page, start + records.code(at).start, code)
     }
 
     /// Copies the code of neighbour `at` behind what is in `out`.

@@ -359,6 +359,8 @@ impl<B: BlockStore, S: CodedSpace> GraphRead for InlineGraph<'_, B, S> {
         repairing: Option<Tid>,
         walk: &'a mut InlineWalk,
     ) -> Result<Self::NeighbourSearch<'a>, ValueError> {
+        // the update lock may have been let go since something was read
+        self.room.edits.begin();
         InlineSearch::new(self.blocks, self.index, value, repairing, walk)
     }
 

@@ -12,7 +12,6 @@ use super::graph::InlineGraph;
 use super::layout::{RecordLayout, power};
 use super::records::look_at_ground;
 use crate::hnsw::graph::{EdgeEstimate, Member, Places};
-use crate::quant::rabitq::Bits;
 use crate::quant::space::{CodedSpace, Estimate};
 use crate::storage::blocks::BlockStore;
 use crate::storage::page::{Damage, Tid};
@@ -34,10 +33,8 @@ pub(super) struct ListEstimates {
     ratios: Vec<f32>,
     /// what products of residuals must be, over the ratio, for two elements to be as near as the owner
     least: Vec<f32>,
-    /// a code, an element a byte
-    spread: Vec<i8>,
-    /// what its products with the others' come to
-    along: Vec<f32>,
+    /// what is missing to that
+    missing: Vec<f32>,
 }
 
 /// Deviations by which one element must seem nearer to another than the owner is. A list has many elements, and one
@@ -65,21 +62,19 @@ impl ListEstimates {
         self.centre.allocated()
             + self.new.allocated()
             + self.codes.capacity()
-            + self.spread.capacity()
-            + (words + self.ratios.capacity() + self.least.capacity() + self.along.capacity())
+            + (words + self.ratios.capacity() + self.least.capacity() + self.missing.capacity())
                 * size_of::<f32>()
     }
 
     /// Makes room for a list.
-    fn reset(&mut self, records: &RecordLayout, padded: usize) -> Result<(), Damage> {
+    fn reset(&mut self, records: &RecordLayout) -> Result<(), Damage> {
         let most = records.neighbours;
         self.codes.clear();
         self.codes.try_reserve(records.code_size * most).map_err(|_| Damage::OUT_OF_MEMORY)?;
         resize(&mut self.ratios, most, 0.0)?;
         resize(&mut self.least, most, 0.0)?;
-        resize(&mut self.products, most, 0)?;
-        resize(&mut self.along, most, 0.0)?;
-        Ok(resize(&mut self.spread, padded, 0)?)
+        resize(&mut self.missing, most, 0.0)?;
+        Ok(resize(&mut self.products, most, 0)?)
     }
 
     /// Estimates the distances of a list's elements from its owner, and from the element that is offered. False when
@@ -126,43 +121,50 @@ impl ListEstimates {
     /// [`crate::hnsw::graph::GraphRead::estimated_nearer`].
     fn near_of(&mut self, codec: &Codec, size: usize, at: usize) -> Places {
         let mut near = Places::default();
-        let (bits, elements) = (codec.bits(), self.spread.len());
-        let count = self.codes.len() / size.max(1);
-        let (Some(code), Some(&ratio), Some(products), Some(along)) = (
+        let bits = codec.bits();
+        let (count, elements) = (self.codes.len() / size.max(1), codec.padded());
+        let (Some(code), Some(&ratio), Some(products), Some(missing)) = (
             self.codes.get(at * size..(at + 1) * size),
             self.ratios.get(at),
             self.products.get_mut(..count),
-            self.along.get_mut(..count),
+            self.missing.get_mut(..count),
         ) else {
             return near;
         };
-        spread_out(code, bits, &mut self.spread);
-        along.fill(0.0);
-        let (mut spread, mut codes) = (&self.spread[..], &self.codes[..]);
+        // what is missing to be as near as the owner
+        let (per_ratio, margin) =
+            (1.0 / ratio, MARGIN * bits.pair_spread(elements) * (elements as f32).sqrt());
+        for (missing, least) in missing.iter_mut().zip(&self.least) {
+            *missing = least * per_ratio + margin;
+        }
+        // An element y of a code is the sum of 2^(p - 1) s over its planes, where s is 1 or -1 as the bit says, so that
+        // <y_a, y_b> is, over all two planes, 2^(p + q - 2) times the elements less twice the bits that differ.
+        let mut begin = 0;
         for part in bits.parts(elements) {
-            let (here, behind) = spread.split_at(part.elements);
-            codec.kernels().plane_products(codes, size, part.planes, here, products);
-            // what the codes' elements are centred by, for both
-            let sum: i32 = here.iter().map(|&x| i32::from(x)).sum();
-            let centre = ((1 << part.planes) - 1) * sum / 2;
-            let elements = part.elements as f32;
-            let (per_element, turned) = (2.0 / elements, elements * (0.5 / core::f32::consts::PI));
-            let weight = (part.weight * part.weight) as f32;
-            for (along, &product) in along.iter_mut().zip(products.iter()) {
-                // twice <y_a, y_b>
-                let both = (product - centre) as f32;
-                *along +=
-                    weight * if part.planes == 1 { turned * turn(both * per_element) } else { 0.5 * both };
-            }
-            (spread, codes) = (behind, codes.get(part.bytes()..).unwrap_or_default());
-        }
-        let margin = MARGIN * bits.pair_spread(elements) * (elements as f32).sqrt();
-        let per_ratio = 1.0 / ratio;
-        for (place, (&along, &least)) in along.iter().zip(&self.least).enumerate() {
-            if along >= least * per_ratio + margin && place != at {
-                near.add(place);
+            let range = begin..begin + part.bytes();
+            begin = range.end;
+            let codes = self.codes.get(range.start..).unwrap_or_default();
+            let code = code.get(range).unwrap_or_default();
+            codec.kernels().plane_differences(codes, size, part.planes, code, products);
+            let (most, elements) = (((1 << part.planes) - 1) as f32, part.elements as f32);
+            let (all, weight) = (0.25 * most * most * elements, (part.weight * part.weight) as f32);
+            let places = missing.iter_mut().zip(products.iter());
+            if part.planes == 1 {
+                let (per_element, turned) =
+                    (4.0 / elements, weight * elements * (0.5 / core::f32::consts::PI));
+                places.for_each(|(missing, &differing)| {
+                    *missing -= turned * turn((all - 0.5 * differing as f32) * per_element);
+                });
+            } else {
+                places.for_each(|(missing, &differing)| {
+                    *missing -= weight * (all - 0.5 * differing as f32);
+                });
             }
         }
+        for (word, missing) in self.missing.get(..count).unwrap_or_default().chunks(64).enumerate() {
+            near.set(word, codec.kernels().below(missing, 0.0));
+        }
+        near.remove(at);
         near
     }
 }
@@ -174,33 +176,6 @@ fn turn(x: f32) -> f32 {
     let x = x.clamp(-1.0, 1.0) * core::f32::consts::FRAC_PI_2;
     let square = x * x;
     x * (1.0 - square * (1.0 / 6.0 - square * (1.0 / 120.0 - square * (1.0 / 5040.0))))
-}
-
-/// Writes a code's elements, doubled and centred: 2u - (2^b - 1), so that they are whole.
-fn spread_out(code: &[u8], bits: Bits, out: &mut [i8]) {
-    let (mut code, mut out) = (code, out);
-    for part in bits.parts(out.len()) {
-        let (here, behind) = out.split_at_mut(part.elements);
-        let (plane, most) = (part.elements / 8, (1i8 << part.planes) - 1);
-        for (at, eight) in here.as_chunks_mut::<8>().0.iter_mut().enumerate() {
-            // a byte each; sums stay below 2^5, so that they do not run into each other
-            let mut sum = 0u64;
-            for p in 0..part.planes {
-                let byte = code.get(p * plane + at).copied().unwrap_or_default();
-                sum += bytes_of(byte) << (p + 1);
-            }
-            *eight = sum.to_le_bytes().map(|byte| byte as i8 - most);
-        }
-        (code, out) = (code.get(part.bytes()..).unwrap_or_default(), behind);
-    }
-}
-
-/// The bits of a byte, the lowest first, as the bytes of a word.
-const fn bytes_of(bits: u8) -> u64 {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    // each byte keeps its own bit, which carries into its highest
-    let own = (bits as u64).wrapping_mul(ONES) & 0x8040_2010_0804_0201;
-    (own + ONES * 0x7f) >> 7 & ONES
 }
 
 impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
@@ -232,7 +207,7 @@ impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
         let records = &layout.ground;
         let (list, padded) = (&mut room.estimates, codec.padded());
         let Some(centre) = room.edits.rotated.get(owner.tid, padded) else { return Ok(false) };
-        list.reset(records, padded).map_err(on_page)?;
+        list.reset(records).map_err(on_page)?;
         list.centre.set_rotated(codec, centre).map_err(on_page)?;
         if !list.centre.is_usable() {
             return Ok(false);

@@ -9,29 +9,6 @@ use crate::space::{AnySpace, Metric, ValueBuf, ValueKind};
 use crate::work::memory::with_room;
 
 #[test]
-fn codes_are_spread_out() {
-    for byte in 0..=255u8 {
-        let bits: [u8; 8] = core::array::from_fn(|n| byte >> n & 1);
-        assert_eq!(bytes_of(byte).to_le_bytes(), bits);
-    }
-    let bits = Bits::new(1, 16, 32).unwrap();
-    let mut out = [0i8; 32];
-    spread_out(&[0x0f, 0xff, 0xff, 0, 0x55, 1], bits, &mut out);
-    assert_eq!(out[..16], [1, 1, 1, 1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1]);
-    assert_eq!(out[16..], [1, -1, 1, -1, 1, -1, 1, -1, 1, -1, -1, -1, -1, -1, -1, -1]);
-    for bits in [Bits::ONE, Bits::TWO, Bits::FOUR] {
-        let planes = usize::from(bits.each());
-        let code: Vec<u8> = (0..2 * planes).map(|n| (n * 77 + 13) as u8).collect();
-        let mut out = [0i8; 16];
-        spread_out(&code, bits, &mut out);
-        for (n, &element) in out.iter().enumerate() {
-            let u: i32 = (0..planes).map(|p| i32::from(code[p * 2 + n / 8] >> (n % 8) & 1) << p).sum();
-            assert_eq!(i32::from(element), 2 * u - ((1 << planes) - 1));
-        }
-    }
-}
-
-#[test]
 fn turns_are_sines() {
     for n in -10..=10 {
         let x = n as f32 / 10.0;

@@ -2,7 +2,7 @@
 
 use core::ops::Range;
 
-use super::edit::{Centre, Entry, Opened, Pages, Parts, Site, is_list_of, pieces, rest_kind};
+use super::edit::{Centre, Edits, Entry, Opened, Pages, Parts, Site, is_list_of, pieces, rest_kind};
 use super::graph::InlineGraph;
 use super::layout::{
     Layout, Record, move_neighbour, put_edge_keys, put_neighbour, set_count, swap_neighbours,
@@ -430,7 +430,7 @@ impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
             }
         }
         let InlineGraph { blocks, index, room, .. } = self;
-        let (layout, edits) = (&index.layout, &room.edits);
+        let (layout, edits) = (&index.layout, &mut room.edits);
         let mut change = blocks.update()?;
         let (mut pages, mut held) = (Pages::new(), None::<u32>);
         let mut changed = false;
@@ -443,9 +443,9 @@ impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
                 let page = change.open(site.block)?;
                 pages.add(site.block, page);
             }
-            let Some(entry) = edits.entries.get(at).filter(|entry| entry.tid.is_valid()) else { continue };
+            let Some(&entry) = edits.entries.get(at).filter(|entry| entry.tid.is_valid()) else { continue };
             let records = layout.records(layer);
-            let mut open = Opened { change: &mut change, pages, records, site, parts: Parts::NONE };
+            let open = Opened { change: &mut change, pages, records, site, parts: Parts::NONE };
             let place = {
                 let record = open.record()?;
                 let own = is_list_of(&record, &owner, layer);
@@ -461,11 +461,10 @@ impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
                 })
             };
             match place {
-                Found::At(place, more) => {
-                    put_edge(&mut open, place, Some(entry), edits.code(at, records.code_size))?;
-                    if more {
-                        set_count(records, open.head()?, place + 1);
-                    }
+                Found::At(place) => {
+                    let Edits { front, codes, .. } = &mut *edits;
+                    let code = codes.get(entry.code_at..entry.code_at + records.code_size).unwrap_or_default();
+                    open.patch_edge(place, &entry, code, front)?;
                     changed = true;
                 }
                 Found::None if is_anchor(edge) => return Ok(false),
@@ -487,9 +486,9 @@ impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
     }
 }
 
-/// As [`Place`], among ids; and whether the list has an edge more then.
+/// As [`Place`], among ids.
 enum Found {
-    At(usize, bool),
+    At(usize),
     Stands,
     None,
 }
@@ -501,8 +500,8 @@ fn find(ids: &[u32], all: usize, layer: u8, new: u32, replaced: Option<u32>) -> 
     }
     let replaced = replaced.and_then(|old| ids.iter().rposition(|&id| id == old));
     match replaced.filter(|&place| layer > 0 || place > 0) {
-        Some(place) => Found::At(place, false),
-        None if ids.len() < all => Found::At(ids.len(), true),
+        Some(place) => Found::At(place),
+        None if ids.len() < all => Found::At(ids.len()),
         None => Found::None,
     }
 }

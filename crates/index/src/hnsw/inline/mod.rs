@@ -16,6 +16,7 @@
 //! | [`graph`] | reading elements and their lists, for inserts, vacuums and repairs |
 //! | [`neighbour_search`] | their searches |
 //! | `list_estimates` | which edge of a list gives way, by codes |
+//! | `turned` | codes of edges back, from those of the edges |
 //! | `records` | records one by one: the way up, values that are cut |
 //! | [`runs`] | entries of all nodes in the order of their filter keys |
 //! | [`bulk_write`] | a graph built in memory, to pages |
@@ -59,6 +60,7 @@ pub mod search;
 mod sections;
 #[cfg(test)]
 mod tests;
+mod turned;
 mod writer;
 #[cfg(test)]
 mod writer_tests;

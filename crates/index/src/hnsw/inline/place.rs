@@ -35,13 +35,15 @@ const TRIES: usize = 8;
 impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
     /// [`crate::hnsw::graph::GraphWrite::place`]
     pub(super) fn place_element(&mut self, new: &NewElement<'_>) -> Result<Tid, B::Error> {
-        self.room.edits.begin();
+        // what the choice of neighbours has rotated, under the same lock, serves codes, too
+        self.room.edits.turned.begin(Tid::INVALID);
         self.compose(new, 0, Tid::INVALID)?;
         let (id, version) = self.write_record(0, None)?;
         let layout = &self.index.layout;
         let tid = layout.tid(id);
         // the edges back want the same values
         self.room.edits.rotated.rename(Tid::INVALID, tid);
+        self.room.edits.turned.placed(tid);
         self.write_entries(id, false)?;
         let mut below = Below { id, tid, version, layer: 0 };
         for layer in 1..=new.level {
