@@ -6,11 +6,12 @@ use core::ops::Range;
 use super::graph::InlineGraph;
 use super::layout::{Layout, PageKind, Record, RecordLayout, Slots};
 use super::records::{climb, look_at_ground, look_at_value, member_of};
-use super::runs::TreeRoom;
+use super::run::Dying;
 use super::scan::Index;
 use crate::filter::MAX_PACKED;
 use crate::hnsw::graph::Member;
 use crate::quant::space::{BIT_PAYLOAD, CodedSpace, Estimate};
+use crate::runs::tree::TreeRoom;
 use crate::space::without;
 use crate::storage::blocks::{BlockStore, PageRef, PageUpdate};
 use crate::storage::page::{Damage, INVALID_BLOCK, Page, Tid};
@@ -37,6 +38,8 @@ pub(super) struct Edits {
     pub(super) gone: Vec<(usize, Tid)>,
     /// entries of filter keys
     pub(super) tree: TreeRoom,
+    /// nodes that are on their way out, with their keys
+    pub(super) dying: Vec<Dying>,
     /// where the last slot of each kind was taken
     pub(super) last: [u32; PageKind::COUNT],
 }
@@ -65,6 +68,7 @@ impl Edits {
             + self.current.capacity() * size_of::<Tid>()
             + self.gone.capacity() * size_of::<(usize, Tid)>()
             + self.tree.allocated()
+            + self.dying.capacity() * size_of::<Dying>()
             + words * size_of::<u32>()
     }
 

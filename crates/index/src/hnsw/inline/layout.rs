@@ -36,7 +36,7 @@ use core::ops::Range;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use super::runs;
+use super::run;
 use crate::filter::Packings;
 use crate::hnsw::params::layer_slots;
 use crate::ivf::packed::layout::Geometry;
@@ -414,7 +414,7 @@ impl Layout {
             upper,
             chain: Slots::new(SEGMENT_HEADER + SHORT_SEGMENT * size_of::<Tid>(), page_size),
             long_chain: Slots::new(Slots::largest(page_size), page_size),
-            runs: runs::geometry(&shape, page_size),
+            runs: run::geometry(&shape, page_size),
             no_slots: Slots::new(0, page_size),
         })
     }
