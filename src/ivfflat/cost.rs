@@ -58,8 +58,8 @@ pub fn estimate(call: &CostCall) -> Result<Cost, Error> {
     })
 }
 
-/// The share of lists in the pages of an index: searches of lists come by no others. A row's included values cost about what the
-/// row in the table would; the server counts that where the table is looked at, and nothing where it is not.
+/// The share of lists in the pages of an index: searches of lists come by no others. A row's included values cost about
+/// what the row in the table would; the server counts that where the table is looked at, and nothing where it is not.
 fn share_of_lists(call: &CostCall, meta: &Meta) -> f64 {
     let apart = |index: &Index| meta.layout.has_included() || index.runs.count() > 0;
     meta.layout.coded().filter(apart).map_or(1.0, |index| {

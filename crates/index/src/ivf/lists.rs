@@ -202,8 +202,8 @@ pub trait ReadLists {
         found: &mut Collector<'_, '_>,
     ) -> Result<bool, Self::Error>;
 
-    /// Returns the run of entries in the order of a filter key that conditions leave, of several the shortest; none where
-    /// there are no such entries, or conditions say nothing of their columns.
+    /// Returns the run of entries in the order of a filter key that conditions leave, of several the shortest; none
+    /// where there are no such entries, or conditions say nothing of their columns.
     ///
     /// # Errors
     /// A damaged block.

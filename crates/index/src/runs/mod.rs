@@ -1,12 +1,12 @@
-//! Entries of all rows of an index with filter columns, in the order of a column's keys: for scans under conditions that
-//! few rows meet, which would visit node after node, or list after list, in vain.
+//! Entries of all rows of an index with filter columns, in the order of a column's keys: for scans under conditions
+//! that few rows meet, which would visit node after node, or list after list, in vain.
 //!
-//! Each of the first filter columns, as many as the index was built for, has a B+-tree of its own, and each row (of hnsw
-//! each node) an *entry* in each tree: its name, its keys of all columns, and a code of its value. Entries stand on the
-//! leaves, in blocks of 32 whose codes are met at once, so that the rows of a key or of a range of keys are a *run* of
-//! blocks; within a leaf they have no order. Codes are of the residual between a value and one centre of the index,
-//! zero where it has none. What an entry's name is, is the access method's: of hnsw a node's id as the block of a TID, of
-//! ivfflat the row's heap TID, beside which the entry says where the row's value stands.
+//! Each of the first filter columns, as many as the index was built for, has a B+-tree of its own, and each row (of
+//! hnsw each node) an *entry* in each tree: its name, its keys of all columns, and a code of its value. Entries stand
+//! on the leaves, in blocks of 32 whose codes are met at once, so that the rows of a key or of a range of keys are a
+//! *run* of blocks; within a leaf they have no order. Codes are of the residual between a value and one centre of the
+//! index, zero where it has none. What an entry's name is, is the access method's: of hnsw a node's id as the block of
+//! a TID, of ivfflat the row's heap TID, beside which the entry says where the row's value stands.
 //!
 //! Each page knows where it ends, and the page behind it. A page that is full is divided in one change with its
 //! parent, which has room for that, or is divided first, and never goes. So whoever comes late, with the number of a

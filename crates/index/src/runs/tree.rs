@@ -369,8 +369,8 @@ impl<B: BlockStore> Trees<'_, B> {
         Ok(())
     }
 
-    /// Frees the entries of dead rows, whose names are those of the rows, leaf by leaf. `is_dead` must neither raise nor
-    /// read blocks. `point` is the step behind a leaf that had some.
+    /// Frees the entries of dead rows, whose names are those of the rows, leaf by leaf. `is_dead` must neither raise
+    /// nor read blocks. `point` is the step behind a leaf that had some.
     ///
     /// # Errors
     /// Damaged blocks.

@@ -1,6 +1,6 @@
-//! Runs of entries ([`crate::runs`]) as this layout has them. An entry's name is the node's id, as the block of a TID with
-//! offset 1; it says nothing of the value's place, which the id is. Codes have as many bits as those of edges; where a
-//! page holds few of them, or values have none, entries have none, and a run is scored by exact distances.
+//! Runs of entries ([`crate::runs`]) as this layout has them. An entry's name is the node's id, as the block of a TID
+//! with offset 1; it says nothing of the value's place, which the id is. Codes have as many bits as those of edges;
+//! where a page holds few of them, or values have none, entries have none, and a run is scored by exact distances.
 
 use std::collections::BinaryHeap;
 
@@ -157,8 +157,8 @@ impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
         Ok(block)
     }
 
-    /// Frees the entries of nodes that nothing leads to any more, those in `room.edits.dying`, before the nodes: as long
-    /// as a node keeps its place, no other has its id.
+    /// Frees the entries of nodes that nothing leads to any more, those in `room.edits.dying`, before the nodes: as
+    /// long as a node keeps its place, no other has its id.
     pub(super) fn free_entries(&mut self) -> Result<(), B::Error> {
         let Some(geometry) = &self.index.layout.runs else { return Ok(()) };
         if self.room.edits.dying.is_empty() {

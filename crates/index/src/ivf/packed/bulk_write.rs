@@ -282,7 +282,8 @@ impl<B: BlockStore> BulkLists for Lists<'_, B> {
 }
 
 impl<B: BlockStore> Lists<'_, B> {
-    /// An entry of a build, with its code and its keys, whose value is at `place`; its entries in runs are kept for them.
+    /// An entry of a build, with its code and its keys, whose value is at `place`; its entries in runs are kept for
+    /// them.
     fn take_entry<'e>(
         &mut self,
         bytes: &'e [u8],

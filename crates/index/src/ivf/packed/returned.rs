@@ -98,8 +98,8 @@ impl<B: BlockStore> Lists<'_, B> {
     }
 
     /// Reads the included values of a row that a scan has returned from the leaf that is held on to into `values`, and
-    /// its vector, a whole varlena as it was given, into `vector`. `run` is that of the scan, with its conditions, if it
-    /// took one.
+    /// its vector, a whole varlena as it was given, into `vector`. `run` is that of the scan, with its conditions, if
+    /// it took one.
     ///
     /// # Errors
     /// Damaged blocks, no memory.

@@ -29,8 +29,8 @@ use crate::storage::page::{Damage, INVALID_BLOCK, Tid};
 use crate::work::memory::{OutOfMemory, append, push, resize};
 use crate::work::runs::Runs;
 
-/// How full leaves are after a build, in hundredths. More than in other trees: each entry is many bytes, and a leaf that
-/// is divided early has room for long.
+/// How full leaves are after a build, in hundredths. More than in other trees: each entry is many bytes, and a leaf
+/// that is divided early has room for long.
 const FILL: usize = 96;
 /// How full they are in an index that has seen changes, about.
 const USUALLY_FULL: f64 = 0.85;
@@ -128,8 +128,8 @@ impl RunTrees {
     }
 }
 
-/// What codes of entries are made against: the mean of the lists' centres, which stand rotated one after the other. Zero
-/// where it fits no page.
+/// What codes of entries are made against: the mean of the lists' centres, which stand rotated one after the other.
+/// Zero where it fits no page.
 ///
 /// # Errors
 /// No memory.

@@ -1,5 +1,5 @@
-//! Runs in a check: each tree has all of its pages, in order, and its entries are those of the rows in lists, with their
-//! keys and the places of their values.
+//! Runs in a check: each tree has all of its pages, in order, and its entries are those of the rows in lists, with
+//! their keys and the places of their values.
 
 use super::layout::{PAGE_ID, PageKind};
 use super::{Index, Lists};
