@@ -16,6 +16,7 @@ use vector_index::ivf::format::{self, Layout, META_BLOCK, Memory, begin_included
 use vector_index::ivf::lists::{NoTable, Services};
 use vector_index::ivf::load::{Element, LoadOptions, Loader, value_size, write_value};
 use vector_index::ivf::packed::code::Coder;
+use vector_index::ivf::packed::runs::RunBuild;
 use vector_index::ivf::packed::{Index, Lists, tune};
 use vector_index::quant::space::CodedSpace;
 use vector_index::space::{AnySpace, ValueBuf, ValueKind};
@@ -85,6 +86,8 @@ struct Shape {
     columns: Columns,
     /// packed, and exact distances come from the table
     without_values: bool,
+    /// filter columns that get runs; none where nobody says how many
+    runs: Option<usize>,
     /// whether the index is to find out how many lists a search should look at
     tuned: bool,
 }
@@ -124,7 +127,8 @@ impl Shape {
         let lists = options.lists_for(packed, rows, dims);
         let tuned = heap.is_some() && packed;
         let op = op.keeping_lengths(packed);
-        Ok(Shape { op, dims, lists, packed, columns, without_values, tuned })
+        let runs = options.runs;
+        Ok(Shape { op, dims, lists, packed, columns, without_values, runs, tuned })
     }
 }
 
@@ -194,14 +198,20 @@ impl Build<'_> {
     {
         let (centres, queries) = self.cluster(space, call)?;
         let (dims, width) = (usize::from(self.shape.dims), self.width());
-        let options =
-            LoadOptions { dims, width, metric: self.shape.op.metric, memory: guc::maintenance_work_mem() };
         let layout = self.layout(space)?;
+        // entries in the order of filter keys wait beside those of lists
+        let memory = guc::maintenance_work_mem();
+        let has_runs = layout.coded().is_some_and(|index| index.runs.count() > 0);
+        let of_runs = if has_runs { memory / 100 * RunBuild::MEMORY } else { 0 };
+        let options = LoadOptions { dims, width, metric: self.shape.op.metric, memory: memory - of_runs };
         let coded = layout.coded().map(|index| Ok::<_, Error>((self.coder(index, space, &centres)?, index)));
         let coder = coded.transpose()?;
         let form = layout.entry_form(value_size::<T>(width));
         let (mut loader, mut spill) = (Loader::new(options, form, centres), Spill::new());
+        let mut memory = Memory::default();
         if let Some((coder, index)) = coder {
+            memory.built_runs =
+                RunBuild::new(&index, coder.run_centre(), of_runs, || Box::new(Spill::new()))?;
             loader.set_coder(Box::new(coder), Coder::<S>::memory(&index, usize::from(self.shape.lists)));
         }
         let mut included = has_included(self.index).then(KeptRows::new);
@@ -211,12 +221,14 @@ impl Build<'_> {
         let index_rows = loader.count();
         pg_build::progress(PROGRESS_CREATEIDX_TUPLES_TOTAL, index_rows as i64);
         let mut done = |rows| pg_build::progress(PROGRESS_CREATEIDX_TUPLES_DONE, rows as i64);
-        let mut memory = Memory::default();
         let written = with_lists!(layout, &mut self.blocks, &mut memory, lists => {
             loader.write(lists, PAGE_SIZE, &mut self.workers, &mut spill, &mut done)
         });
         written.map_err(|c| corrupted(self.index, c))?;
         spill.clear();
+        if let Some(mut lists) = packed_lists(layout, &mut self.blocks, &mut memory) {
+            lists.write_runs().map_err(|c| corrupted(self.index, c))?;
+        }
         if let Some(values) = &mut included {
             self.write_included(values, &mut memory)?;
         }
@@ -290,6 +302,7 @@ impl Build<'_> {
         // whoever asks for it was told before that there is none
         let none = Error::Fixed(Code::ERRCODE_INTERNAL_ERROR, "layout packed does not hold such values");
         let index = if self.shape.without_values { index.and_then(Index::without_values) } else { index };
+        let index = index.map(|index| index.with_wanted_runs(self.shape.runs));
         index.map(Layout::Packed).ok_or(none)
     }
 

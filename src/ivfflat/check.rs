@@ -64,6 +64,10 @@ fn run(inspection: Inspection<'_>, deep: bool, report: &mut Report<'_>) -> Resul
         report,
         |row, (value, included_values), report| {
             let Some(place) = found.find(row) else { return false };
+            if found.lacks_entries(row) {
+                let what = format!("filter keys of row {row} are not where passes look");
+                report(Violation::at(place.block(), place.offset(), what));
+            }
             let same = |stored: &[u8]| check::same_value(&op, &items, stored, value);
             let same = with_space!(space, space => with_lists!(layout, &mut blocks, &mut memory, lists => {
                 match lists.value_at(place, &mut Decompress, &mut unpacked, same) {

@@ -5,6 +5,7 @@
 
 use pgrx::pg_sys::GenericCosts;
 use vector_index::ivf::format::{Meta, read_meta};
+use vector_index::ivf::packed::Index;
 use vector_index::ivf::packed::probes::{Total, WINDOW};
 
 use super::{corrupted, options};
@@ -57,11 +58,11 @@ pub fn estimate(call: &CostCall) -> Result<Cost, Error> {
     })
 }
 
-/// The share of lists in the pages of an index: searches come by no others. A row's included values cost about what the
-/// row in the table would; the server counts that where the table is looked at, and nothing where it is not.
+/// The share of lists in the pages of an index: searches of lists come by no others. A row's included values cost about
+/// what the row in the table would; the server counts that where the table is looked at, and nothing where it is not.
 fn share_of_lists(call: &CostCall, meta: &Meta) -> f64 {
-    let with_included = meta.layout.coded().filter(|_| meta.layout.has_included());
-    with_included.map_or(1.0, |index| {
+    let apart = |index: &Index| meta.layout.has_included() || index.runs.count() > 0;
+    meta.layout.coded().filter(apart).map_or(1.0, |index| {
         let pages = call.tuples() * index.row_bytes() / PAGE_SIZE as f64 + f64::from(meta.lists);
         (pages / call.index_pages().max(1.0)).min(1.0)
     })
@@ -69,6 +70,9 @@ fn share_of_lists(call: &CostCall, meta: &Meta) -> f64 {
 
 /// Values that a scan reads for each row that it gives out, about.
 const VALUES_PER_ROW: f64 = 3.0;
+
+/// Rows whose values a scan of a run reads for the first rows, over those it reads for each row.
+const RUN_VALUES: f64 = 4.0 * WINDOW;
 
 /// Estimates a scan with conditions. Keys of rows stand beside their codes: what a list costs is its code pages, a
 /// comparison of each row's keys, and the codes of what matches.
@@ -89,10 +93,20 @@ fn filtered(call: &CostCall, generic: &GenericCosts, meta: &Meta) -> Cost {
     let value_pages = if index.geometry.own_values { (pages - code_pages).max(1.0) } else { tuples };
     let page_cost = SEQUENTIAL * call.seq_page_cost() + (1.0 - SEQUENTIAL) * random;
     let values = |rows: f64| (VALUES_PER_ROW * rows).min(matching).min(value_pages) * random;
-    let all = code_pages * page_cost + tuples * cpu_operator + matching * (cpu_tuple + cpu_operator);
+    let codes = code_pages * page_cost + tuples * cpu_operator + matching * (cpu_tuple + cpu_operator);
+    // filter columns follow the vector; bounds of a run lie farther apart than those of lists
+    let shares = (1..).take(index.runs.count()).map(|column| call.share_of(column));
+    let least = shares.fold(1.0, f64::min);
+    let entries = (tuples * least).max(matching);
+    let leaves = index.runs.leaves(entries);
+    let run = random + leaves * call.seq_page_cost() + (entries + matching) * cpu_operator;
+    // without a condition on one of their columns there is none
+    let run = if least < 1.0 { run } else { f64::INFINITY };
+    let of_run = run + values(RUN_VALUES);
+    let (all, startup) = (codes.min(run), (codes * ratio + values(WINDOW)).min(of_run));
     Cost {
-        startup: all * ratio + values(WINDOW),
-        total: all + values(matching) + matching * cpu_tuple,
+        startup,
+        total: startup.max(all + values(matching)) + matching * cpu_tuple,
         selectivity,
         correlation: generic.indexCorrelation,
         pages: (code_pages * ratio).min(pages),

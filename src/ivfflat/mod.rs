@@ -234,7 +234,14 @@ fn altered(index: Rel<'_>, before: &alter::Values, after: &alter::Values) -> Res
         let without_values = is_without_values(index, wanted, &options)?;
         let present = read_meta(index, &mut IndexBlocks::new(index))?.layout;
         match present.coded() {
-            Some(index_now) if wanted && index_now.geometry.own_values == without_values => {
+            Some(index_now) if wanted && index_now.geometry.own_values != without_values => {
+                let runs = index_now.runs.count();
+                if index_now.with_wanted_runs(options.runs).runs.count() != runs {
+                    let name = index.name();
+                    layout::tell(&format!("index \"{name}\" keeps its runs, {runs}, until it is rebuilt"));
+                }
+            }
+            Some(index_now) if wanted => {
                 let message = format!(
                     "index \"{}\" keeps rerank = {} until it is rebuilt",
                     index.name(),

@@ -2,6 +2,7 @@
 
 use pgrx::guc::GucSetting;
 use pgrx::pg_sys::{self, Datum};
+use vector_index::filter::MAX_COLUMNS;
 use vector_index::ivf::choice;
 use vector_index::ivf::format::MAX_LISTS;
 
@@ -22,9 +23,13 @@ struct Stored {
     lists: i32,
     layout: i32,
     rerank: i32,
+    runs: i32,
 }
 
-const _: () = assert!(size_of::<Stored>() == 16);
+const _: () = assert!(size_of::<Stored>() == 20);
+
+/// Of `runs`, when nobody says how many.
+const AS_FITS: i32 = -1;
 
 /// The storage parameters of an index.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +40,8 @@ pub struct IvfflatOptions {
     pub layout: Wanted,
     /// where exact distances come from
     pub rerank: Rerank,
+    /// filter columns that have runs of entries, the first ones; none where nobody says how many
+    pub runs: Option<usize>,
 }
 
 /// Where exact distances of packed lists come from.
@@ -47,11 +54,12 @@ pub enum Rerank {
 }
 
 impl IvfflatOptions {
-    fn new([lists, layout, rerank, ..]: alter::Values) -> Self {
+    fn new([lists, layout, rerank, runs]: alter::Values) -> Self {
         IvfflatOptions {
             lists: (lists > 0).then(|| lists.min(MOST_LISTS) as u16),
             layout: Wanted::new(layout, DEFAULT_LAYOUT.get()),
             rerank: if rerank == HEAP { Rerank::Heap } else { Rerank::Own },
+            runs: usize::try_from(runs).ok(),
         }
     }
 }
@@ -98,6 +106,12 @@ pub static OPTIONS: Options = Options::new(
                 absent: OWN,
                 detail: c"Valid values are \"own\" and \"heap\".",
             },
+        },
+        StorageParameter {
+            name: c"runs",
+            description: c"Number of leading filter columns with runs of their own",
+            offset: core::mem::offset_of!(Stored, runs),
+            values: Values::Int(AS_FITS, 0, MAX_COLUMNS as i32),
         },
     ],
     size_of::<Stored>(),
@@ -164,11 +178,11 @@ pub fn of(index: Rel<'_>) -> IvfflatOptions {
     IvfflatOptions::new(OPTIONS.of(index))
 }
 
-/// The storage parameters that an index has from now on, when they name another layout than before, or another source
-/// of exact distances.
+/// The storage parameters that an index has from now on, when they name another layout than before, another source of
+/// exact distances, or other runs.
 pub fn altered_layout(before: &alter::Values, after: &alter::Values) -> Option<IvfflatOptions> {
     let (now, then) = (IvfflatOptions::new(*before), IvfflatOptions::new(*after));
-    (now.layout != then.layout || now.rerank != then.rerank).then_some(then)
+    ((now.layout, now.rerank, now.runs) != (then.layout, then.rerank, then.runs)).then_some(then)
 }
 
 /// The seed of a build.

@@ -128,8 +128,9 @@ impl IvfScan {
             let Some(mut lists) = packed_lists(self.layout, &mut blocks, &mut self.memory) else { break };
             let leaf = lists.leaf_of(candidate.row).map_err(failed)?;
             self.held = Some(lists.blocks.hold(leaf).map_err(failed)?);
+            let run = self.scan.run();
             let look = with_space!(self.space, space => {
-                lists.read_returned(space, &candidate, leaf, &mut self.kept, &mut self.vector)
+                lists.read_returned(space, &candidate, run, leaf, &mut self.kept, &mut self.vector)
             });
             let look = look.map_err(failed)?;
             if look == Look::Again {

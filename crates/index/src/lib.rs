@@ -11,6 +11,7 @@ pub mod included;
 pub mod ivf;
 pub mod quant;
 pub mod recall;
+pub mod runs;
 pub mod space;
 pub mod storage;
 pub mod testing;

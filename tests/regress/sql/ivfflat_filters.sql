@@ -215,6 +215,53 @@ CREATE INDEX a ON wrong USING ivfflat (v vector_l2_ops, k) WITH (layout = auto);
 SET ivfflat.default_layout = auto;
 CREATE INDEX a2 ON wrong USING ivfflat (v vector_l2_ops, k);
 RESET ivfflat.default_layout;
+
+-- Runs: of how many columns is a storage parameter, which the next rebuild follows; by whichever column, what a
+-- sequential scan finds, with rows that come and go.
+SELECT try('CREATE INDEX ON t USING ivfflat (v vector_l2_ops, b) WITH (layout = packed, runs = -2)');
+SELECT try('CREATE INDEX ON t USING ivfflat (v vector_l2_ops, b) WITH (layout = packed, runs = 9)');
+CREATE FUNCTION runs() RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+  RETURN (SELECT concat_ws(' ', vector_index_info('s')->>'runs', (vector_index_info('s')->'pages'->>'runs')::int > 0, reloptions) FROM pg_class WHERE oid = 's'::regclass);
+END $$;
+CREATE FUNCTION several() RETURNS SETOF text LANGUAGE sql AS $$
+  SELECT d FROM unnest('{b AND i2 = 7,b IS NULL AND i2 BETWEEN 10 AND 12,i2 = 8 AND i4 < 30,i4 = 8,i2 > 48,i2 IS NULL,i4 IS NULL AND i2 IS NULL,i4 = 33 AND i2 = 3,NOT b AND i4 > 60}'::text[]) c, differs(c) d
+  WHERE d IS NOT NULL $$;
+DROP INDEX IF EXISTS i1, i2, i3;
+CREATE INDEX s ON t USING ivfflat (v vector_l2_ops, b, i2, i4) WITH (layout = packed, lists = 20);
+SELECT runs();
+SELECT several();
+ALTER INDEX s SET (runs = 3);
+SELECT runs();
+REINDEX INDEX s;
+SELECT runs(), pg_get_indexdef('s'::regclass);
+SELECT several();
+INSERT INTO t (id, v, b, i2, i4) SELECT i, ARRAY[i % 91, i % 79, i % 73]::vector, i % 2 = 0, i % 50, i % 70 FROM generate_series(5001, 5500) i;
+SELECT several();
+DELETE FROM t WHERE id % 3 = 1;
+VACUUM t;
+INSERT INTO t (id, v, b, i2, i4) SELECT i, ARRAY[i % 71, i % 79, i % 73]::vector, i % 2 = 0, i % 50, i % 70 FROM generate_series(6001, 6300) i;
+SELECT several();
+SELECT * FROM ivfflat_check('s', true);
+ALTER INDEX s SET (runs = 0);
+REINDEX INDEX s;
+SELECT runs();
+SELECT several();
+ALTER INDEX s RESET (runs);
+-- an index without values has none, unless somebody asks for them
+DROP INDEX s;
+CREATE INDEX s ON t USING ivfflat (v vector_l2_ops, b, i2, i4) WITH (layout = packed, lists = 20, rerank = heap);
+SELECT runs();
+ALTER INDEX s SET (runs = 2);
+REINDEX INDEX s;
+SELECT runs();
+SELECT several();
+DELETE FROM t WHERE id % 3 = 2;
+VACUUM t;
+SELECT several();
+SELECT * FROM ivfflat_check('s', true);
+DROP FUNCTION runs();
+DROP FUNCTION several();
 DROP TABLE wrong, t, asked, alike, other;
 DROP FUNCTION try(text);
 DROP FUNCTION all_that_differ(text);

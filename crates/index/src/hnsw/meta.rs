@@ -18,6 +18,8 @@ pub const MAGIC: u32 = 0xA953_A953;
 pub const INLINE_MAGIC: u32 = 0xA953_1A7E;
 /// The format of pgvector.
 pub const VERSION: u32 = 1;
+/// That of inline codes.
+pub const INLINE_VERSION: u32 = 2;
 /// The block of the meta page.
 pub const META_BLOCK: u32 = 0;
 /// The first element page.
@@ -29,7 +31,7 @@ pub const HEAD_BLOCK: u32 = 1;
 pub struct MetaPage {
     /// [`MAGIC`] or [`INLINE_MAGIC`]
     pub magic: u32,
-    /// [`VERSION`]
+    /// [`VERSION`] or [`INLINE_VERSION`]
     pub version: u32,
     /// dimensions of every value
     pub dimensions: u32,
@@ -85,7 +87,7 @@ impl MetaPage {
         let id = if meta.magic == INLINE_MAGIC { INLINE_PAGE_ID } else { PAGE_ID };
         Page::new(bytes, id).map_err(|_| invalid)?;
         let sane = matches!(meta.magic, MAGIC | INLINE_MAGIC)
-            && meta.version == VERSION
+            && meta.version == if meta.magic == INLINE_MAGIC { INLINE_VERSION } else { VERSION }
             && (2..=100).contains(&meta.m);
         if sane { Ok(meta) } else { Err(invalid) }
     }

@@ -38,6 +38,9 @@ pub struct Pages {
     /// pages of included values, of an index with INCLUDE columns
     #[serde(skip_serializing_if = "Option::is_none")]
     pub included: Option<u32>,
+    /// pages of entries in the order of filter keys, of an index with runs
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub runs: Option<u32>,
     /// pages of lists without an entry
     pub empty: u32,
     /// blocks that no list leads to
@@ -61,6 +64,9 @@ pub struct Info {
     /// where exact distances come from, where a layout has a choice
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rerank: Option<&'static str>,
+    /// filter columns that have runs of entries, where there are filter columns
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub runs: Option<usize>,
     /// rows of the table that it holds, dead ones included
     pub rows: u64,
     /// bytes on pages that hold nothing

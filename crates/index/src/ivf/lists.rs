@@ -11,9 +11,12 @@ use std::borrow::Cow;
 use super::candidates::Candidates;
 use super::centre_cache::Centres;
 use super::packed;
+use super::packed::prices::Prices;
 use super::packed::probes::Total;
 use super::tally::Tally;
+use crate::filter::Program;
 use crate::quant::space::CodedSpace;
+use crate::runs::Tree;
 use crate::space::ValueBuf;
 use crate::storage::page::{Corruption, Damage, Tid};
 use crate::work::memory::OutOfMemory;
@@ -101,6 +104,21 @@ pub struct Collector<'a, 's> {
     pub entry_size: usize,
 }
 
+/// A run that a scan may take.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RunChoice {
+    /// in the order of whose keys it is
+    pub tree: Tree,
+    /// entries of the run, about
+    pub entries: f64,
+    /// rows of the index, about
+    pub rows: f64,
+    /// lists of the index
+    pub lists: usize,
+    /// what it costs, and what lists cost
+    pub prices: Prices,
+}
+
 /// Memory that writers use again.
 #[derive(Debug, Default)]
 pub struct Workspace {
@@ -184,6 +202,31 @@ pub trait ReadLists {
         found: &mut Collector<'_, '_>,
     ) -> Result<bool, Self::Error>;
 
+    /// Returns the run of entries in the order of a filter key that conditions leave, of several the shortest; none
+    /// where there are no such entries, or conditions say nothing of their columns.
+    ///
+    /// # Errors
+    /// A damaged block.
+    fn choose_run(&mut self, filter: &Program) -> Result<Option<RunChoice>, Self::Error> {
+        let _ = filter;
+        Ok(None)
+    }
+
+    /// Adds all rows of a run that meet the conditions to the candidates, of which there were none.
+    ///
+    /// # Errors
+    /// A damaged block, or no memory.
+    fn score_run<S: CodedSpace>(
+        &mut self,
+        tree: Tree,
+        space: S,
+        query: Option<S::View<'_>>,
+        found: &mut Collector<'_, '_>,
+    ) -> Result<(), Self::Error> {
+        let _ = (tree, space, query, found);
+        Ok(())
+    }
+
     /// Returns the nearest of the candidates that were not returned yet; none when all were.
     ///
     /// # Errors
@@ -252,6 +295,15 @@ pub trait WriteLists: ReadLists {
         value: &[u8],
         workspace: &mut Workspace,
     ) -> Result<(), Self::Error>;
+
+    /// Before dead rows leave their lists: takes them out of all that names their values.
+    ///
+    /// # Errors
+    /// A damaged block, or no memory.
+    fn begin_removal(&mut self, is_dead: &mut dyn FnMut(Tid) -> bool) -> Result<(), Self::Error> {
+        let _ = is_dead;
+        Ok(())
+    }
 
     /// Removes the entries of dead rows from `list`. `is_dead` must neither raise nor read blocks.
     ///

@@ -3,11 +3,12 @@
 use super::candidates::Candidates;
 use super::centre_cache::Centres;
 use super::format::META_BLOCK;
-use super::lists::{BAD_CENTRE, Collector, ListPlace, ReadLists, Services};
+use super::lists::{BAD_CENTRE, Collector, ListPlace, ReadLists, RunChoice, Services};
 use super::packed::found::{Candidate, Counts, Found};
 use super::packed::probes::Total;
 use crate::filter::Program;
 use crate::quant::space::CodedSpace;
+use crate::runs::Tree;
 use crate::space::ValueBuf;
 use crate::storage::page::{Damage, Tid};
 use crate::work::memory::push;
@@ -53,6 +54,25 @@ pub struct Scan {
     /// rows given out, of a scan with conditions; what was seen when each list was done
     given: u64,
     progress: Vec<Counts>,
+    run: Run,
+    /// whether runs are always taken, where there are any, or never; none where the scan chooses
+    insists: Option<bool>,
+}
+
+/// What a scan with conditions knows of the run that they leave.
+#[derive(Clone, Copy, Debug, Default)]
+enum Run {
+    /// nobody has asked
+    #[default]
+    Unknown,
+    /// there is none, or nobody wants it any more
+    None,
+    /// it may be taken
+    Open(RunChoice),
+    /// it is to be taken at once
+    Wanted(RunChoice),
+    /// all rows are of it
+    Taken,
 }
 
 /// Why a scan ends with an error.
@@ -79,11 +99,17 @@ impl Scan {
         self.places.clear();
         self.progress.clear();
         (self.at, self.ordered, self.started, self.given) = (0, 0, false, 0);
+        self.run = Run::Unknown;
     }
 
     /// The row that was returned last, where it was found; none of pages without codes.
     pub fn returned(&self) -> Option<Candidate> {
         self.packed.returned()
+    }
+
+    /// The tree of whose run that row is, and the conditions; none where it is of a list.
+    pub fn run(&self) -> Option<(Tree, &Program)> {
+        self.packed.run.map(|tree| (tree, &self.packed.filter))
     }
 
     /// The distance of that row: the operator's, or its square for the Euclidean one; none without a query.
@@ -94,6 +120,11 @@ impl Scan {
     /// The conditions on filter columns, none at first. They are the same in all calls of [`Self::next`] up to a reset.
     pub fn filter(&mut self) -> &mut Program {
         &mut self.packed.filter
+    }
+
+    /// Has all searches take runs where there are any, or none: to compare them.
+    pub fn insist_on_runs(&mut self, insists: Option<bool>) {
+        self.insists = insists;
     }
 
     /// The next row, or none. With conditions, every row that meets them comes, if enough are asked for: the scan looks
@@ -114,7 +145,9 @@ impl Scan {
     ) -> Result<Option<Tid>, ScanError<L::Error>> {
         let view = query.map(|value| space.view(value)).transpose().map_err(ScanError::Query)?;
         if !self.started {
-            self.find_lists(lists, space, view)?;
+            if !self.wants_run(lists, settings)? {
+                self.find_lists(lists, space, view)?;
+            }
             self.started = true;
         }
         if !self.packed.filter.is_empty() {
@@ -152,6 +185,10 @@ impl Scan {
         centres: &mut Centres,
     ) -> Result<(), ScanError<L::Error>> {
         let view = query.map(|value| space.view(value)).transpose().map_err(ScanError::Query)?;
+        if self.wants_run(lists, settings)? {
+            self.started = true;
+            return Ok(());
+        }
         // a scan with conditions goes on for as long as it must
         let most = if self.packed.filter.is_empty() { settings.max_probes } else { usize::MAX };
         if let Some(view) = view {
@@ -181,10 +218,13 @@ impl Scan {
         settings: &ScanSettings,
         services: &mut Services<'_>,
     ) -> Result<Option<Tid>, L::Error> {
+        if let Run::Wanted(run) = self.run {
+            self.take_run(lists, space, query, &run, settings, services)?;
+        }
         loop {
             // lists that are looked at during the turn may have rows that nobody has asked for yet
             let all = self.at >= self.lists.len();
-            if !self.packed.is_ready() {
+            if !self.packed.is_ready() && !matches!(self.run, Run::Taken) {
                 self.widen(lists, space, query, settings, services)?;
             }
             let row = lists.next_row(space, query, &mut self.collector(settings, services))?;
@@ -200,6 +240,46 @@ impl Scan {
                 self.add_lists(lists, space, query, end, settings, services)?;
             }
         }
+    }
+
+    /// Whether the run that the conditions leave is the better way from the beginning, if there is one.
+    fn wants_run<L: ReadLists>(&mut self, lists: &mut L, settings: &ScanSettings) -> Result<bool, L::Error> {
+        if self.packed.filter.is_empty() {
+            return Ok(false);
+        }
+        if let Run::Unknown = self.run {
+            let asked = self.insists != Some(false);
+            let run = if asked { lists.choose_run(&self.packed.filter)? } else { None };
+            self.run = run.map_or(Run::None, |run| {
+                // other conditions may leave fewer: that is found out on the way
+                let share = (run.entries / run.rows.max(1.0)).min(1.0);
+                let rows = self.packed.next_size() as f64 / share;
+                let all = Total { rows: run.rows, lists: run.lists };
+                let enough = lists.enough_lists(settings.probes.max(1), rows, all).min(run.lists);
+                if self.insists == Some(true) || run_pays(&run, enough, share) {
+                    Run::Wanted(run)
+                } else {
+                    Run::Open(run)
+                }
+            });
+        }
+        Ok(matches!(self.run, Run::Wanted(_)))
+    }
+
+    /// Makes the candidates all rows of a run that meet the conditions, in the place of those that there were.
+    fn take_run<L: ReadLists, S: CodedSpace>(
+        &mut self,
+        lists: &mut L,
+        space: S,
+        query: Option<S::View<'_>>,
+        run: &RunChoice,
+        settings: &ScanSettings,
+        services: &mut Services<'_>,
+    ) -> Result<(), L::Error> {
+        self.packed.clear_rows(services.runs);
+        self.run = Run::Taken;
+        self.at = self.lists.len();
+        lists.score_run(run.tree, space, query, &mut self.collector(settings, services))
     }
 
     /// Looks at as many lists as the next window of rows needs: until there are so many rows that match, and in the
@@ -239,6 +319,21 @@ impl Scan {
                 _ => lists.enough_lists(settings.probes.max(1), rows, all),
             };
             let enough = if matching < wanted { enough.max(self.at + 1) } else { enough };
+            if let Run::Open(run) = self.run
+                && seen > 0
+                && enough > self.at
+            {
+                if self.given > 0 {
+                    // rows of lists were given out, and would come again
+                    self.run = Run::None;
+                } else if run_pays(
+                    &run,
+                    enough.min(self.lists.len()) - self.at,
+                    matching as f64 / seen as f64,
+                ) {
+                    return self.take_run(lists, space, query, &run, settings, services);
+                }
+            }
             // a share of few rows says little: no more than twice as many as before
             let end = enough.min(self.at.saturating_mul(2).max(settings.probes.max(1))).min(self.lists.len());
             if end <= self.at {
@@ -396,4 +491,10 @@ impl Scan {
         }
         Ok(true)
     }
+}
+
+/// Whether a run takes less than so many lists more, in which this share of the rows matches.
+fn run_pays(run: &RunChoice, lists: usize, share: f64) -> bool {
+    let rows = lists as f64 / run.lists.max(1) as f64 * run.rows;
+    run.prices.run(run.entries) <= run.prices.lists(rows, share)
 }

@@ -51,8 +51,29 @@ pub struct Tally {
     pub included: Option<Found>,
     /// row and place of entries, in their order at last
     census: Vec<(u64, u64)>,
+    /// of an index with runs: rows of lists with what stands for their keys and places, and entries of trees
+    listed: Vec<(u64, u64)>,
+    run_entries: Vec<RunEntry>,
+    /// rows that some tree lacks, in order
+    lacking: Vec<u64>,
     /// whether there was too little memory for all of that
     short: bool,
+}
+
+/// An entry in the order of filter keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RunEntry {
+    row: u64,
+    column: usize,
+    digest: u64,
+    at: u64,
+}
+
+impl RunEntry {
+    /// That of a row in a column's tree, with a number that stands for its keys and its value's place, at `at`.
+    pub const fn new(row: Tid, column: usize, digest: u64, at: Tid) -> Self {
+        RunEntry { row: row.packed(), column, digest, at: at.packed() }
+    }
 }
 
 impl Tally {
@@ -70,6 +91,58 @@ impl Tally {
     pub fn row(&mut self, row: Tid, place: Tid) {
         let entry = (row.packed(), place.packed());
         self.short = self.short || is_short() || push(&mut self.census, entry).is_err();
+    }
+
+    /// Adds a row of a list of an index with runs, with a number that stands for its keys and its value's place.
+    pub fn listed(&mut self, row: Tid, digest: u64) {
+        self.short = self.short || is_short() || push(&mut self.listed, (row.packed(), digest)).is_err();
+    }
+
+    /// Adds an entry of a run.
+    pub fn run_entry(&mut self, entry: RunEntry) {
+        self.short = self.short || is_short() || push(&mut self.run_entries, entry).is_err();
+    }
+
+    /// Compares the entries of `trees` trees with the rows in lists. A row that only the last of them lack may be one
+    /// whose insert did not come to its end; whoever knows the table asks further ([`Self::lacks_entries`]).
+    pub fn compare_runs(&mut self, trees: usize) {
+        self.listed.sort_unstable();
+        self.run_entries.sort_unstable();
+        let (listed, entries) = (core::mem::take(&mut self.listed), core::mem::take(&mut self.run_entries));
+        for entry in &entries {
+            if listed.binary_search(&(entry.row, entry.digest)).is_err() {
+                let (row, at) = (Tid::from_packed(entry.row), Tid::from_packed(entry.at));
+                let what = format!("filter keys of row {row} are not those of its list");
+                self.violation(at.block(), at.offset(), what);
+            }
+        }
+        for pair in entries.windows(2) {
+            if let [a, b] = pair
+                && (a.row, a.column) == (b.row, b.column)
+            {
+                let at = Tid::from_packed(b.at);
+                self.violation(at.block(), at.offset(), "filter keys that passes come to twice");
+            }
+        }
+        for &(row, _) in &listed {
+            let start = entries.partition_point(|entry| entry.row < row);
+            let own = entries.get(start..).unwrap_or_default();
+            let own = own.get(..own.partition_point(|entry| entry.row == row)).unwrap_or_default();
+            let has = |column: usize| own.iter().any(|entry| entry.column == column);
+            let first = (0..trees).find(|&column| !has(column));
+            let Some(first) = first else { continue };
+            self.short |= push(&mut self.lacking, row).is_err();
+            if (first..trees).any(has) {
+                let at = own.first().map_or(Tid::INVALID, |entry| Tid::from_packed(entry.at));
+                let what = format!("filter keys of row {} are not where passes look", Tid::from_packed(row));
+                self.violation(at.block(), at.offset(), what);
+            }
+        }
+    }
+
+    /// Whether a tree lacks a row that a list has.
+    pub fn lacks_entries(&self, row: Tid) -> bool {
+        self.lacking.binary_search(&row.packed()).is_ok()
     }
 
     /// Says that there was too little memory for something.

@@ -29,6 +29,7 @@ impl Vacuum {
             push(places, list.place).map_err(|_| Damage::OUT_OF_MEMORY)?;
             Ok(true)
         })?;
+        lists.begin_removal(is_dead)?;
         for &place in &*places {
             lists.remove(place, is_dead, workspace, met)?;
         }

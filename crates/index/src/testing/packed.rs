@@ -13,6 +13,7 @@ use crate::ivf::lists::{Met, NoTable, Services, TableValues};
 use crate::ivf::load::{Element, LoadOptions, Loader, write_value};
 use crate::ivf::packed::code::Coder;
 use crate::ivf::packed::layout::PAGE_ID;
+use crate::ivf::packed::runs::RunBuild;
 use crate::ivf::packed::{Index, Lists, Memory};
 use crate::ivf::scan::{Scan, ScanSettings};
 use crate::ivf::tally::Tally;
@@ -21,6 +22,7 @@ use crate::quant::space::CodedSpace;
 use crate::space::ValueBuf;
 use crate::storage::page::Tid;
 use crate::work::runs::Runs;
+use crate::work::runs::testing::Kept;
 use crate::work::workers::{Idle, Workers};
 
 /// Seed of the rotations.
@@ -56,6 +58,20 @@ pub fn build_keyed<T: Element, S: for<'v> CodedSpace<View<'v> = &'v [T]>>(
 ) -> MemBlocks {
     let index = keyed_index(&space, centres[0].len(), keys[0].len());
     build_index(index, space, centres, rows.iter().zip(keys.iter().map(Vec::as_slice)), memory, runs)
+}
+
+/// The same with runs of the first columns, so many of them.
+pub fn build_with_runs<T: Element, S: for<'v> CodedSpace<View<'v> = &'v [T]>>(
+    runs: usize,
+    space: S,
+    centres: &[Vec<T>],
+    rows: &[Vec<T>],
+    keys: &[Vec<u64>],
+    memory: usize,
+) -> MemBlocks {
+    let index = keyed_index(&space, centres[0].len(), keys[0].len()).with_runs(runs);
+    let rows = rows.iter().zip(keys.iter().map(Vec::as_slice));
+    build_index(index, space, centres, rows, memory, &mut Kept::default())
 }
 
 /// An index of `rows` around `centres`, built with so much memory; row `n` has the TID (n, 1).
@@ -97,7 +113,10 @@ pub fn build_index<'r, T: Element, S: for<'v> CodedSpace<View<'v> = &'v [T]>>(
         *out = value_of(&centres[at]);
         Ok(())
     });
-    loader.set_coder(Box::new(coder.unwrap()), Coder::<S>::memory(&index, centres.len()));
+    let coder = coder.unwrap();
+    let built_runs =
+        RunBuild::new(&index, coder.run_centre(), memory / 4, || Box::new(Kept::default())).unwrap();
+    loader.set_coder(Box::new(coder), Coder::<S>::memory(&index, centres.len()));
     let mut idle = Idle;
     let mut workers = Workers::new(1, &mut idle);
     loader.prepare(&mut workers).unwrap();
@@ -105,8 +124,10 @@ pub fn build_index<'r, T: Element, S: for<'v> CodedSpace<View<'v> = &'v [T]>>(
         loader.push_keyed(Tid::new(n as u32, 1), row, keys, &mut workers, runs).unwrap();
     }
     let (mut blocks, mut memory) = (MemBlocks::new(PAGE_ID), Memory::default());
+    memory.built_runs = built_runs;
     let mut lists = Lists { blocks: &mut blocks, index, memory: &mut memory };
     loader.write(&mut lists, PAGE_SIZE, &mut workers, runs, &mut |_| ()).unwrap();
+    lists.write_runs().unwrap();
     blocks
 }
 
@@ -153,7 +174,21 @@ pub fn search_with<S: CodedSpace>(
     search_any(blocks, table, space, query, &Program::new(), settings, most)
 }
 
-/// The same with both.
+/// The same by runs of entries in the order of filter keys, or by lists alone.
+pub fn search_by<S: CodedSpace>(
+    runs: bool,
+    blocks: &mut MemBlocks,
+    space: S,
+    query: Option<&[u8]>,
+    conditions: &Program,
+    settings: ScanSettings,
+    most: usize,
+) -> (Vec<Tid>, Option<String>) {
+    let way = (Some(runs), conditions);
+    search_in(blocks, &mut NoTable, space, query, way, settings, most)
+}
+
+/// The same with a table.
 pub fn search_any<S: CodedSpace>(
     blocks: &mut MemBlocks,
     table: &mut dyn TableValues,
@@ -163,9 +198,24 @@ pub fn search_any<S: CodedSpace>(
     settings: ScanSettings,
     most: usize,
 ) -> (Vec<Tid>, Option<String>) {
+    search_in(blocks, table, space, query, (None, conditions), settings, most)
+}
+
+/// The same by runs, by lists, or as the scan chooses.
+pub fn search_in<S: CodedSpace>(
+    blocks: &mut MemBlocks,
+    table: &mut dyn TableValues,
+    space: S,
+    query: Option<&[u8]>,
+    (runs, conditions): (Option<bool>, &Program),
+    settings: ScanSettings,
+    most: usize,
+) -> (Vec<Tid>, Option<String>) {
+    let insists = runs;
     let Some(index) = opened(blocks) else { return (Vec::new(), Some("no index".into())) };
     let (mut scan, mut memory, mut runs, mut unpack) = (Scan::default(), Memory::default(), Nothing, Nothing);
     scan.filter().clone_from(conditions);
+    scan.insist_on_runs(insists);
     let mut services = Services { runs: &mut runs, unpack: &mut unpack, table };
     let mut lists = Lists { blocks, index, memory: &mut memory };
     let mut rows = Vec::new();

@@ -81,12 +81,15 @@ impl Files for MemoryFiles {
     }
 }
 
-#[cfg(test)]
-pub(crate) mod testing {
+#[cfg(any(test, feature = "testing"))]
+#[allow(clippy::indexing_slicing)]
+pub mod testing {
+    //! Runs in memory, for tests.
+
     use super::Runs;
 
     /// Runs in memory: what is written, and how far it was read.
-    #[derive(Default)]
+    #[derive(Debug, Default)]
     pub struct Kept(pub Vec<(Vec<u8>, usize)>, Vec<u8>);
 
     impl Runs for Kept {

@@ -18,14 +18,15 @@ use super::layout::{
 use super::meta::{Entry, InlineMeta, META_BLOCK};
 use super::parts::Merged;
 use super::rotated::{rotate_all, rotated, view};
-use super::runs::bulk::{self, Coding, TreePlan};
-use super::runs::page::put_centre;
-use super::runs::{Tree, centre_size};
+use super::run::KINDS;
 use super::scan::Index;
 use super::sections::Sections;
+use super::tree_plan::{self, TreePlan};
 use crate::hnsw::build::{Element, Graph};
 use crate::ivf::packed::layout::Geometry;
 use crate::quant::space::{BIT_PAYLOAD, CodedSpace, Estimate};
+use crate::runs::page::put_centre;
+use crate::runs::{Tree, bulk, centre_size};
 use crate::storage::blocks::{BlockStore, PageUpdate};
 use crate::storage::page::{Damage, INVALID_BLOCK, PageMut, Tid};
 use crate::work::memory::{OutOfMemory, append, filled, push, resize, with_room};
@@ -81,7 +82,7 @@ pub struct Scratch {
     adds: Vec<f32>,
     scales: Vec<f32>,
     rows: Vec<Tid>,
-    tree: bulk::Room,
+    tree: tree_plan::Room,
 }
 
 impl<'g, S: CodedSpace> PagePlan<'g, S> {
@@ -143,23 +144,18 @@ impl<'g, S: CodedSpace> PagePlan<'g, S> {
     fn plan_trees(&mut self, geometry: &Geometry) -> Result<(), Damage> {
         let (graph, layout) = (self.graph, &self.index.layout);
         let filters = &layout.shape.filters;
-        let coding = Coding {
-            geometry: *geometry,
-            bits: layout.shape.run_bits(),
-            estimate: self.index.space.estimate(),
-            page_size: layout.page_size,
-        };
+        let coding = (layout.shape.run_bits(), self.index.space.estimate());
         for column in 0..filters.runs() {
             let key = |node| {
                 let keys = graph.element(node).map(|n| filters.unpack(layout.ground.keys(n.value())));
                 keys.and_then(|keys| keys.get(column).copied()).unwrap_or_default()
             };
-            let tree = TreePlan::new(coding, column, graph.len(), self.sections.end(), key)?;
-            self.sections.add_pages(PageKind::Keys, tree.leaves())?;
-            self.sections.add_pages(PageKind::Directory, tree.pages() - tree.leaves())?;
+            let tree = TreePlan::new(geometry, coding, column, graph.len(), self.sections.end(), key)?;
+            self.sections.add_pages(PageKind::Keys, tree.plan.leaves().len() as u32)?;
+            self.sections.add_pages(PageKind::Directory, tree.plan.directories().len() as u32)?;
             push(&mut self.trees, tree)?;
         }
-        let size = centre_size(&layout.shape, geometry, layout.page_size);
+        let size = centre_size(layout.shape.dims, geometry);
         if size == 0 || graph.is_empty() {
             return Ok(());
         }
@@ -277,7 +273,7 @@ impl<'g, S: CodedSpace> PagePlan<'g, S> {
         let at = (block - section.blocks.start) as usize;
         let layout = &self.index.layout;
         if section.kind == PageKind::Centre {
-            put_centre(bytes, &self.centre);
+            put_centre(KINDS, bytes, &self.centre);
             return Ok(());
         }
         if !section.kind.has_slots() {
@@ -336,7 +332,7 @@ impl<'g, S: CodedSpace> PagePlan<'g, S> {
         let (index, graph) = (self.index, self.graph);
         let padded = index.codec.padded();
         scratch.widened.try_reserve(padded).map_err(|_| OutOfMemory)?;
-        let plan = self.trees.iter().find(|tree| tree.has(block));
+        let plan = self.trees.iter().find(|tree| tree.plan.has(block));
         let plan = plan.ok_or(Damage::internal("page of no tree"))?;
         let Scratch { tree, widened, .. } = scratch;
         let entry = |node: u32| {

@@ -196,9 +196,8 @@ struct Pages<'s, B> {
 
 impl<B: BlockStore> Pages<'_, B> {
     /// Copies a page into `out`.
-    fn copy(&mut self, block: u32, out: &mut [u64]) -> Result<(), CheckError<B::Error>> {
+    fn copy(&mut self, block: u32, out: &mut [u8]) -> Result<(), CheckError<B::Error>> {
         self.blocks.read(block, |bytes| {
-            let out = out.as_mut_bytes();
             let len = bytes.len().min(out.len());
             out[..len].copy_from_slice(&bytes[..len]);
             Ok(())

@@ -8,12 +8,13 @@ use super::layout::{
     Layout, PageKind, Record, RecordHeader, RecordLayout, Slots, put_edge_keys, put_neighbour, set_count,
 };
 use super::records::{climb, look_at_ground, look_at_value, member_of};
-use super::runs::TreeRoom;
+use super::run::Dying;
 use super::scan::Index;
 use super::turned::Turned;
 use crate::filter::MAX_PACKED;
 use crate::hnsw::graph::Member;
 use crate::quant::space::{BIT_PAYLOAD, CodedSpace, Estimate};
+use crate::runs::tree::TreeRoom;
 use crate::space::without;
 use crate::storage::blocks::{BlockStore, PageRef, PageUpdate};
 use crate::storage::delta::differences;
@@ -45,6 +46,8 @@ pub(super) struct Edits {
     pub(super) gone: Vec<(usize, Tid)>,
     /// entries of filter keys
     pub(super) tree: TreeRoom,
+    /// nodes that are on their way out, with their keys
+    pub(super) dying: Vec<Dying>,
     /// where the last slot of each kind was taken
     pub(super) last: [u32; PageKind::COUNT],
 }
@@ -75,6 +78,7 @@ impl Edits {
             + self.current.capacity() * size_of::<Tid>()
             + self.gone.capacity() * size_of::<(usize, Tid)>()
             + self.tree.allocated()
+            + self.dying.capacity() * size_of::<Dying>()
             + words * size_of::<u32>()
     }
 

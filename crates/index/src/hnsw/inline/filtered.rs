@@ -12,12 +12,13 @@ use std::cmp::Reverse;
 use super::id_map::{NEW, READ};
 use super::meta::{InlineMeta, read_meta};
 use super::reader::{Found, Reader};
-use super::runs::read::{Place, Window, first_place, share};
+use super::run::{KINDS, Window};
 use super::scan::{Index, Scan, reader};
 use super::search::{Walk, key_at, wide_order_key};
 use crate::hnsw::meta::META_BLOCK;
 use crate::hnsw::scan::{ScanError, ScanSettings};
 use crate::quant::space::CodedSpace;
+use crate::runs::read::{Place, extent, first_place};
 use crate::storage::blocks::BlockStore;
 use crate::storage::page::Damage;
 
@@ -169,7 +170,7 @@ pub(super) fn choose<B: BlockStore, S: CodedSpace>(
     let Some(geometry) = &layout.runs else { return Ok((0, Patience::default())) };
     let mut least = (0, 1.0);
     for column in 0..layout.shape.filters.runs() {
-        let share = share(blocks, meta.tree(column), filter)?;
+        let share = extent(blocks, KINDS, meta.tree(column), filter)?.share;
         if share < least.1 {
             least = (column, share);
         }
@@ -303,7 +304,7 @@ impl Scan {
         self.walk.next_batch(size).map_err(on_meta)?;
         self.walk.begin_window(&mut self.window, size).map_err(on_meta)?;
         let tree = read_meta(blocks)?.tree(self.column);
-        let mut place = first_place(blocks, tree, &self.filter, &mut self.path)?;
+        let mut place = first_place(blocks, KINDS, tree, &self.filter, &mut self.path)?;
         while let Some(here) = place {
             blocks.pause()?;
             let mut reader =
@@ -335,7 +336,7 @@ impl Scan {
         let tree = read_meta(blocks)?.tree(self.column);
         self.walk.begin_collection().map_err(on_meta)?;
         let mut left_some = false;
-        let mut place = first_place(blocks, tree, &self.filter, &mut self.path)?;
+        let mut place = first_place(blocks, KINDS, tree, &self.filter, &mut self.path)?;
         while let Some(here) = place {
             blocks.pause()?;
             let mut reader =

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use super::super::layout::{self, PageKind};
+use super::super::layout;
 use super::super::meta::read_meta;
-use super::super::runs::page::{self, Bound};
+use super::super::run::{KINDS, name};
 use super::*;
 use crate::filter::{Kind, LAST, MAX_COLUMNS, NULL, Operator, Packing, Packings, of_hash, of_integer};
 use crate::hnsw::check::Subject;
 use crate::ivf::packed::layout::{Entry, clear_live, put_entry};
+use crate::runs::page::{self, Bound};
 use crate::storage::page::{INVALID_BLOCK, PageMut};
 use crate::storage::verify::Violation;
 use crate::testing::hnsw::{vacuum, workspace};
@@ -396,8 +397,8 @@ fn tree(blocks: &mut MemBlocks, column: usize) -> Vec<Vec<u32>> {
             level.push(at);
             let (next, child) = blocks
                 .read(at, |bytes| {
-                    let (kind, front, next) = page::front(bytes)?;
-                    let directory = kind == PageKind::Directory;
+                    let (front, next) = page::front(KINDS, bytes)?;
+                    let directory = !front.is_leaf();
                     Ok((next, directory.then(|| page::children(bytes, &front).unwrap()[0].block)))
                 })
                 .unwrap();
@@ -428,7 +429,7 @@ fn a_check_tells_of_filter_keys_that_are_not_those_of_the_rows() {
     let has = |told: &[String], what: &str| told.iter().any(|told| told.contains(what));
     const LOST: &str = "filter keys are not where passes look";
     // an entry's second key, its first one, its life, its node
-    let keys = PAGE_HEADER + 16 + 3 * 2 * crate::filter::KEY_SIZE;
+    let keys = PAGE_HEADER + 24 + 3 * 2 * crate::filter::KEY_SIZE;
     let second = told(&mut blocks, any, first, |bytes| bytes[keys + 8] ^= 1);
     assert!(second.len() == 1 && has(&second, LOST), "{second:?}");
     let (mut blocks, _) = make();
@@ -439,12 +440,12 @@ fn a_check_tells_of_filter_keys_that_are_not_those_of_the_rows() {
     assert!(dead.len() == 1 && has(&dead, LOST), "{dead:?}");
     let (mut blocks, _) = make();
     let twice = told(&mut blocks, any, leaves[1], |bytes| {
-        let (_, front, _) = page::front(bytes).unwrap();
+        let (front, _) = page::front(KINDS, bytes).unwrap();
         let entries = page::entries(&geometry, bytes, &front).unwrap();
         let block = entries.blocks().next().unwrap();
-        let (id, own) = (page::node_of(&block, 0).unwrap(), block.keys_of(0).to_vec());
+        let (id, own) = (page::name_of(&block, 0).unwrap().block(), block.keys_of(0).to_vec());
         let at = usize::from(front.count);
-        let entry = Entry { row: page::row_of(id), place: Tid::INVALID, add: 0.0, scale: 0.0 };
+        let entry = Entry { row: name(id), place: Tid::INVALID, add: 0.0, scale: 0.0 };
         put_entry(&geometry, bytes, at, &entry, &vec![0; geometry.code], &own).unwrap();
         let count = PAGE_HEADER + 2;
         bytes[count..count + 2].copy_from_slice(&(at as u16 + 1).to_ne_bytes());
@@ -491,14 +492,14 @@ fn a_check_tells_of_filter_keys_that_are_not_those_of_the_rows() {
     assert!(has(&low, "filter keys that scans do not come to") && has(&low, "ends elsewhere"), "{low:?}");
     let (mut blocks, _) = make();
     let lacks = told(&mut blocks, any, root, |bytes| {
-        let (_, front, _) = page::front(bytes).unwrap();
+        let (front, _) = page::front(KINDS, bytes).unwrap();
         let children = page::children(bytes, &front).unwrap()[..leaves.len() - 1].to_vec();
         page::put_children(bytes, &front, &children);
     });
     assert!(has(&lacks, "do not come to") && has(&lacks, "ends elsewhere"), "{lacks:?}");
     let (mut blocks, _) = make();
     let round = told(&mut blocks, any, root, |bytes| {
-        let (_, front, _) = page::front(bytes).unwrap();
+        let (front, _) = page::front(KINDS, bytes).unwrap();
         let mut children = page::children(bytes, &front).unwrap().to_vec();
         children[1].block = first;
         page::put_children(bytes, &front, &children);
@@ -546,12 +547,12 @@ fn entries_that_were_left_over_are_passed_over() {
     let mut update = blocks.update().unwrap();
     let page = update.open(first).unwrap();
     let bytes = update.bytes_mut(page).unwrap();
-    let (_, front, _) = page::front(bytes).unwrap();
-    assert!(front.end() > Bound { key: of_integer(5), id: u32::MAX });
+    let (front, _) = page::front(KINDS, bytes).unwrap();
+    assert!(front.end() > Bound::last_of(of_integer(5)));
     for n in 0..10 {
         let at = usize::from(front.count) + n;
         let id = layout.ground.slots.per_page as u32 + n as u32;
-        let entry = Entry { row: page::row_of(id), place: Tid::INVALID, add: 0.0, scale: 0.0 };
+        let entry = Entry { row: name(id), place: Tid::INVALID, add: 0.0, scale: 0.0 };
         put_entry(&geometry, bytes, at, &entry, &vec![0; geometry.code], &keys).unwrap();
     }
     let count = front.count + 10;

@@ -37,7 +37,7 @@ use core::ops::Range;
 use vector_kernels::PLANE_BLOCK;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use super::runs;
+use super::run;
 use crate::filter::Packings;
 use crate::hnsw::choice::first_bytes;
 use crate::hnsw::params::layer_slots;
@@ -457,7 +457,7 @@ impl Layout {
             upper,
             chain: Slots::new(SEGMENT_HEADER + SHORT_SEGMENT * size_of::<Tid>(), page_size),
             long_chain: Slots::new(Slots::largest(page_size), page_size),
-            runs: runs::geometry(&shape, page_size),
+            runs: run::geometry(&shape, page_size),
             no_slots: Slots::new(0, page_size),
         })
     }

@@ -66,7 +66,7 @@ impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
     pub(super) fn clear_dying(&mut self, page: u32, dying: &TidSet) -> Result<(), B::Error> {
         let layout = &self.index.layout;
         let (records, mut higher) = (&layout.ground, false);
-        let (gone, entries) = (&mut self.room.edits.gone, &mut self.room.edits.tree.dying);
+        let (gone, entries) = (&mut self.room.edits.gone, &mut self.room.edits.dying);
         gone.clear();
         entries.clear();
         let keyed = layout.runs.is_some();

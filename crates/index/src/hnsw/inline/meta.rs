@@ -3,11 +3,11 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::layout::{Layout, NO_NODE, PAGE_ID, Shape};
-use super::runs::Tree;
 use crate::filter::{MAX_COLUMNS, Packings};
-use crate::hnsw::meta::{EntryPoint, INLINE_MAGIC, MetaPage};
+use crate::hnsw::meta::{EntryPoint, INLINE_MAGIC, INLINE_VERSION, MetaPage};
 use crate::quant::rabitq::Bits;
 use crate::quant::rotation::Rotation;
+use crate::runs::Tree;
 use crate::space::ValueKind;
 use crate::storage::blocks::{BlockStore, PageUpdate};
 use crate::storage::page::{Damage, INVALID_BLOCK, Page, PageMut, Tid};
@@ -59,7 +59,7 @@ impl InlineMeta {
     /// The meta page of an empty index.
     pub fn new(shape: &Shape, ef_construction: u16, seed: u64) -> Self {
         let mut common = MetaPage::new(shape.dims as u32, shape.m as u16, ef_construction);
-        common.magic = INLINE_MAGIC;
+        (common.magic, common.version) = (INLINE_MAGIC, INLINE_VERSION);
         InlineMeta {
             common,
             top: NO_NODE,

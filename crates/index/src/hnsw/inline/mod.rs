@@ -18,7 +18,7 @@
 //! | `list_estimates` | which edge of a list gives way, by codes |
 //! | `turned` | codes of edges back, from those of the edges |
 //! | `records` | records one by one: the way up, values that are cut |
-//! | [`runs`] | entries of all nodes in the order of their filter keys |
+//! | [`run`] | entries of all nodes in the order of their filter keys |
 //! | [`bulk_write`] | a graph built in memory, to pages |
 //! | [`census`] | every page, slot and record, checked |
 //! | [`info`] | what there is, counted |
@@ -54,12 +54,13 @@ mod returned;
 mod rooms;
 mod rotated;
 mod rows;
-pub mod runs;
+pub mod run;
 pub mod scan;
 pub mod search;
 mod sections;
 #[cfg(test)]
 mod tests;
+mod tree_plan;
 mod turned;
 mod writer;
 #[cfg(test)]

@@ -11,7 +11,7 @@ use super::graph::strange_segment;
 use super::layout::Layout;
 use super::meta::{InlineMeta, META_BLOCK, read_meta};
 use super::reader::{Chain, Found, Next, Reader};
-use super::runs::read::{RunQuery, Window};
+use super::run::{RunQuery, Window};
 use super::search::{CAUTION, Walk};
 use crate::filter::Program;
 use crate::hnsw::params::HEAP_TIDS;

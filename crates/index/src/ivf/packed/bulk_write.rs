@@ -15,7 +15,7 @@ use super::layout::{
 use super::meta::MetaPage;
 use super::read::HEAD_BLOCK;
 use super::room::new_value_page;
-use super::{Lists, layout};
+use super::{Index, Lists, layout};
 use crate::ivf::lists::{BulkLists, Shape};
 use crate::storage::blocks::{BlockStore, PageUpdate};
 use crate::storage::page::{Damage, INVALID_BLOCK, Tid};
@@ -221,7 +221,7 @@ impl<B: BlockStore> BulkLists for Lists<'_, B> {
         let geometry = self.index.geometry;
         let missing = Damage::internal("entry of another form").on(list.first);
         let memory = |memory| B::Error::from(Damage::from(memory).on(list.first));
-        if size < geometry.record + 8 + geometry.code + geometry.filter_size {
+        if size < geometry.record + 8 + geometry.code + self.index.runs.part() + geometry.filter_size {
             return Err(missing.into());
         }
         let (mut entries, mut codes, mut keys): (Vec<Entry>, Vec<u8>, Vec<u8>) = Default::default();
@@ -245,8 +245,8 @@ impl<B: BlockStore> BulkLists for Lists<'_, B> {
                     let Some(bytes) = next() else { return Ok(()) };
                     let at = u64::from(page) * space as u64 + stream.len() as u64;
                     let block = first + (at / space as u64) as u32;
-                    let entry = entry(&geometry, &bytes, place(block, (at % space as u64) as usize));
-                    let (entry, code, own_keys) = entry.ok_or(missing)?;
+                    let at = place(block, (at % space as u64) as usize);
+                    let (entry, code, own_keys) = self.take_entry(&bytes, at)?;
                     push(&mut entries, entry).map_err(memory)?;
                     append(&mut codes, code).map_err(memory)?;
                     append(&mut keys, own_keys).map_err(memory)?;
@@ -269,7 +269,7 @@ impl<B: BlockStore> BulkLists for Lists<'_, B> {
             // of an index without values
             while entries.len() < part.rows as usize {
                 let Some(bytes) = next() else { return Ok(()) };
-                let (entry, code, own_keys) = entry(&geometry, &bytes, Tid::INVALID).ok_or(missing)?;
+                let (entry, code, own_keys) = self.take_entry(&bytes, Tid::INVALID)?;
                 push(&mut entries, entry).map_err(memory)?;
                 append(&mut codes, code).map_err(memory)?;
                 append(&mut keys, own_keys).map_err(memory)?;
@@ -282,6 +282,22 @@ impl<B: BlockStore> BulkLists for Lists<'_, B> {
 }
 
 impl<B: BlockStore> Lists<'_, B> {
+    /// An entry of a build, with its code and its keys, whose value is at `place`; its entries in runs are kept for
+    /// them.
+    fn take_entry<'e>(
+        &mut self,
+        bytes: &'e [u8],
+        place: Tid,
+    ) -> Result<(Entry, &'e [u8], &'e [u8]), B::Error> {
+        let on_meta = |damage: Damage| B::Error::from(damage.on(0));
+        let taken = entry(&self.index, bytes, place);
+        let (entry, [code, part, keys]) = taken.ok_or(on_meta(Damage::internal("entry of another form")))?;
+        if let Some(runs) = &mut self.memory.built_runs {
+            runs.add(entry.row, entry.place, part, keys).map_err(on_meta)?;
+        }
+        Ok((entry, code, keys))
+    }
+
     fn write_codes(
         &mut self,
         list: &Waiting,
@@ -335,8 +351,10 @@ impl<B: BlockStore> Lists<'_, B> {
     }
 }
 
-/// An entry of a build, its code and its filter keys; `place` is that of its value, where the index has values.
-fn entry<'e>(geometry: &Geometry, bytes: &'e [u8], place: Tid) -> Option<(Entry, &'e [u8], &'e [u8])> {
+/// An entry of a build, its code, what is for its entries in runs, and its filter keys; `place` is that of its value,
+/// where the index has values.
+fn entry<'e>(index: &Index, bytes: &'e [u8], place: Tid) -> Option<(Entry, [&'e [u8]; 3])> {
+    let geometry = &index.geometry;
     let (row, _) = Tid::read_from_prefix(bytes).ok()?;
     let rest = bytes.get(geometry.record..)?;
     let place = if geometry.own_values { place } else { row };
@@ -345,5 +363,6 @@ fn entry<'e>(geometry: &Geometry, bytes: &'e [u8], place: Tid) -> Option<(Entry,
     let entry =
         layout::Entry { row, place, add: f32::from_ne_bytes(*add), scale: f32::from_ne_bytes(*scale) };
     let (code, rest) = rest.split_at_checked(geometry.code)?;
-    Some((entry, code, rest.get(..geometry.filter_size)?))
+    let (part, rest) = rest.split_at_checked(index.runs.part())?;
+    Some((entry, [code, part, rest.get(..geometry.filter_size)?]))
 }

@@ -12,6 +12,7 @@ use super::layout::{
 };
 use super::meta::MetaPage;
 use super::read::{HEAD_BLOCK, NO_ROW, list_number, list_place, read_centre};
+use super::runs_census::digest_of;
 use super::stream::{NO_VALUE, read_record};
 use super::{Index, Lists};
 use crate::included::check::audit;
@@ -31,6 +32,8 @@ struct Entry {
     slot: u16,
     row: Tid,
     place: Tid,
+    /// of an index with runs, what stands for its keys and the place
+    digest: u64,
 }
 
 impl<B: BlockStore> AuditLists for Lists<'_, B> {
@@ -192,6 +195,7 @@ impl<B: BlockStore> AuditLists for Lists<'_, B> {
     fn strays(&mut self, tally: &mut Tally) -> Result<(), B::Error> {
         let index = self.index;
         self.included(tally)?;
+        self.audit_runs(tally)?;
         for block in 0..tally.blocks {
             if !tally.seen.note(block) {
                 continue;
@@ -210,6 +214,9 @@ impl<B: BlockStore> AuditLists for Lists<'_, B> {
                     }
                     Ok(Some(PageKind::Included | PageKind::IncludedDirectory)) => {
                         tally.violation(block, 0, "included values that scans do not come to");
+                    }
+                    Ok(Some(PageKind::Runs | PageKind::RunsDirectory | PageKind::RunsCentre)) => {
+                        tally.violation(block, 0, "filter keys that scans do not come to");
                     }
                     Ok(_) => tally.violation(block, 0, "page of lists or centres that nothing leads to"),
                     Err(damage) => tally.violation(block, damage.offset, damage.what),
@@ -341,6 +348,9 @@ impl<B: BlockStore> Lists<'_, B> {
     ) -> Result<(), B::Error> {
         let geometry = &self.index.geometry;
         tally.row(entry.row, Tid::new(block, entry.slot));
+        if self.index.runs.count() > 0 {
+            tally.listed(entry.row, entry.digest);
+        }
         if !geometry.own_values {
             return Ok(());
         }
@@ -387,7 +397,7 @@ const ROUNDING: f32 = 1e-3;
 const TURNED: usize = 32;
 
 /// Notes a block that something leads to; false, and told, when there is none or it was come by before.
-fn note(block: u32, tally: &mut Tally) -> bool {
+pub(super) fn note(block: u32, tally: &mut Tally) -> bool {
     if block >= tally.blocks {
         tally.violation(block, 0, "page does not exist");
         return false;
@@ -400,7 +410,7 @@ fn note(block: u32, tally: &mut Tally) -> bool {
 }
 
 /// Whether a page's header is one.
-fn sound(bytes: &[u8], block: u32, tally: &mut Tally) -> bool {
+pub(super) fn sound(bytes: &[u8], block: u32, tally: &mut Tally) -> bool {
     let mut good = true;
     verify::page(bytes, PAGE_ID, false, |damage| {
         good = false;
@@ -455,7 +465,9 @@ fn code_page(
             if add.is_nan() || !scale.is_finite() {
                 tally.violation(block, slot, "factors are no numbers");
             }
-            if push(entries, Entry { slot, row, place }).is_err() {
+            let has_runs = index.runs.count() > 0;
+            let digest = if has_runs { digest_of(place, codes.keys_of(at)) } else { 0 };
+            if push(entries, Entry { slot, row, place, digest }).is_err() {
                 tally.no_memory();
             }
         }

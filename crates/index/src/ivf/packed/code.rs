@@ -4,6 +4,7 @@ use vector_kernels::kernels;
 
 use super::Index;
 use super::layout::RECORD_HEAD;
+use super::runs::run_centre;
 use crate::ivf::lists::EntryCoder;
 use crate::quant::rabitq::{self, Bits};
 use crate::quant::rotation::Rotation;
@@ -58,6 +59,8 @@ pub struct Coder<S> {
     rotation: Rotation,
     /// rotated, one after the other
     centres: Vec<f32>,
+    /// what codes of entries in runs are made against; empty where there are none
+    run_centre: Vec<f32>,
 }
 
 impl<S: CodedSpace> Coder<S> {
@@ -82,7 +85,16 @@ impl<S: CodedSpace> Coder<S> {
             rotate(&rotation, &space, view, &mut widened, &mut rotated)?;
             centres.extend_from_slice(&rotated);
         }
-        Ok(Coder { index, space, rotation, centres })
+        let run_centre = match index.runs.geometry() {
+            Some(geometry) => run_centre(&index, geometry, &centres)?,
+            None => Vec::new(),
+        };
+        Ok(Coder { index, space, rotation, centres, run_centre })
+    }
+
+    /// What codes of entries in runs are made against, rotated; empty where there are none.
+    pub fn run_centre(&self) -> &[f32] {
+        &self.run_centre
     }
 
     /// Bytes of memory for `lists` lists.
@@ -102,9 +114,19 @@ impl<S: CodedSpace> EntryCoder for Coder<S> {
         rotate(&self.rotation, &self.space, view, widened, rotated)?;
         let start = list as usize * padded;
         let centre = self.centres.get(start..start + padded).ok_or(missing)?;
-        let (factors, code) = rest.split_at_mut_checked(8).ok_or(missing)?;
-        let code = code.get_mut(..geometry.code).ok_or(missing)?;
+        let (factors, rest) = rest.split_at_mut_checked(8).ok_or(missing)?;
+        let code = rest.get_mut(..geometry.code).ok_or(missing)?;
         let Factors { add, scale } = encode(Bits::ONE, self.index.estimate, rotated, centre, code);
+        factors[..4].copy_from_slice(&add.to_ne_bytes());
+        factors[4..].copy_from_slice(&scale.to_ne_bytes());
+        if self.run_centre.is_empty() {
+            return Ok(());
+        }
+        let (factors, code) = rest
+            .get_mut(geometry.code..geometry.code + self.index.runs.part())
+            .and_then(|part| part.split_at_mut_checked(8))
+            .ok_or(missing)?;
+        let Factors { add, scale } = encode(Bits::ONE, self.index.estimate, rotated, &self.run_centre, code);
         factors[..4].copy_from_slice(&add.to_ne_bytes());
         factors[4..].copy_from_slice(&scale.to_ne_bytes());
         Ok(())

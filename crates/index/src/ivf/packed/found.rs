@@ -17,6 +17,7 @@ use super::layout::{BLOCK, Block};
 use super::query::{Bounds, Query, bits_of};
 use crate::filter::Program;
 use crate::ivf::candidates::Candidates;
+use crate::runs::Tree;
 use crate::storage::page::Tid;
 use crate::work::memory::{OutOfMemory, append, push};
 use crate::work::runs::Runs;
@@ -34,7 +35,7 @@ pub struct Candidate {
     pub row: Tid,
     /// where its value is
     pub place: Tid,
-    /// the first page of its list, in bytes
+    /// the first page of its list, or the page of its entry in a run, in bytes
     pub start: [u8; 4],
 }
 
@@ -159,6 +160,8 @@ pub struct Found {
     pub gone: u64,
     /// whether there are lists that were not looked at, and may yet be: rows that come late wait for them, too
     pub open: bool,
+    /// the tree of whose run all rows are; none where they are of lists
+    pub run: Option<Tree>,
     /// the rows given out, when rows of a list may have been found twice
     once: Option<HashSet<u64>>,
     near: Candidates<Candidate>,
@@ -196,6 +199,7 @@ impl Found {
         self.ready.clear();
         self.late.clear();
         (self.counts, self.gone, self.open, self.once) = (Counts::default(), 0, false, None);
+        self.run = None;
         self.returned = None;
         (self.far_least, self.last, self.size) = (f32::INFINITY, f64::NEG_INFINITY, 0);
     }

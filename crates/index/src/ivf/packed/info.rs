@@ -26,6 +26,7 @@ pub fn gather<B: BlockStore>(blocks: &mut B, index: &Index) -> Result<Info, B::E
         lists: index.lists,
         probes: index.probes.known(),
         rerank: Some(index.rerank()),
+        runs: Some(index.runs.count()).filter(|_| geometry.filter_size > 0),
         rows: 0,
         free_bytes: 0,
         pages: Pages { meta: 1, ..Pages::default() },
@@ -73,11 +74,20 @@ pub fn gather<B: BlockStore>(blocks: &mut B, index: &Index) -> Result<Info, B::E
     if index.included != 0 {
         info.pages.included = Some(included::pages(blocks, PageKind::INCLUDED, index.included)?);
     }
+    if let Some(geometry) = index.runs.geometry() {
+        let mut pages = u32::from(index.runs.centre().is_some());
+        for tree in index.runs.trees() {
+            let (found, room) = crate::runs::read::pages(blocks, PageKind::RUNS, geometry, tree)?;
+            pages += found;
+            info.free_bytes += room;
+        }
+        info.pages.runs = Some(pages);
+    }
     info.rows = sizes.iter().sum();
     info.list_rows = distribution(&mut sizes);
     let pages = info.pages;
     let used = pages.meta + pages.lists + pages.entries + pages.empty + pages.values;
-    let used = used + pages.included.unwrap_or(0);
+    let used = used + pages.included.unwrap_or(0) + pages.runs.unwrap_or(0);
     info.pages.unused = blocks.count()?.saturating_sub(used);
     Ok(info)
 }

@@ -40,13 +40,14 @@ use crate::included::Tree;
 use crate::quant::fastscan;
 use crate::quant::rabitq::Bits;
 use crate::quant::rotation::Rotation;
+use crate::runs::Kinds;
 use crate::space::ValueKind;
 use crate::storage::blocks::{PageRef, PageUpdate};
 use crate::storage::page::{Damage, INVALID_BLOCK, Page, PageMut, SPECIAL_SIZE, Tid, hole, max_align};
 
 pub use codes::{
     Block, CodePage, Entry, Room, add_entry, clear_live, code_of, fill_centre_codes, init_codes, patch_dead,
-    patch_live, push_entry, put_entry, set_code_front,
+    patch_entry, patch_live, push_entry, put_entry, set_code_front,
 };
 
 /// Identifies the pages of packed ivfflat indexes.
@@ -85,6 +86,12 @@ pub enum PageKind {
     Included = 7,
     /// directories of those
     IncludedDirectory = 8,
+    /// entries in the order of filter keys: leaves of their trees ([`crate::runs`])
+    Runs = 9,
+    /// directories of those
+    RunsDirectory = 10,
+    /// the centre of their codes
+    RunsCentre = 11,
 }
 
 impl PageKind {
@@ -95,6 +102,14 @@ impl PageKind {
         directory: PageKind::IncludedDirectory as u8,
         // entries move from page to page
         held: true,
+    };
+
+    /// The trees of entries in the order of filter keys.
+    pub const RUNS: Kinds = Kinds {
+        page_id: PAGE_ID,
+        leaf: PageKind::Runs as u8,
+        directory: PageKind::RunsDirectory as u8,
+        centre: PageKind::RunsCentre as u8,
     };
 }
 
@@ -168,6 +183,8 @@ pub const fn heads_per_page(page_size: usize) -> usize {
 pub struct Geometry {
     /// bytes of a page
     pub page_size: usize,
+    /// where the contents of a page begin
+    pub start: usize,
     /// dimensions
     pub dims: usize,
     /// elements of a rotated value
@@ -205,11 +222,24 @@ impl Geometry {
         filter_size: usize,
         own_values: bool,
     ) -> Option<Self> {
-        Self::of_bits(kind, dims, page_size, filter_size, own_values, Bits::ONE)
+        Self::starting_at(START, kind, dims, page_size, filter_size, own_values, Bits::ONE)
     }
 
     /// The same with codes of so many bits an element.
     pub const fn of_bits(
+        kind: ValueKind,
+        dims: usize,
+        page_size: usize,
+        filter_size: usize,
+        own_values: bool,
+        bits: Bits,
+    ) -> Option<Self> {
+        Self::starting_at(START, kind, dims, page_size, filter_size, own_values, bits)
+    }
+
+    /// The same on pages whose contents begin at byte `start`.
+    pub const fn starting_at(
+        start: usize,
         kind: ValueKind,
         dims: usize,
         page_size: usize,
@@ -230,7 +260,7 @@ impl Geometry {
         }
         let padded = Rotation::padded_to(dims);
         let (code, value_size) = (bits.code_size(padded), 8 + dims * element);
-        let space = page_size - START - SPECIAL_SIZE;
+        let space = page_size - start - SPECIAL_SIZE;
         let mut block_entries = BLOCK;
         while block_entries > 0
             && block_size(block_entries, code, own_values) + block_entries * filter_size > space
@@ -245,6 +275,7 @@ impl Geometry {
         let record = max_align(RECORD_HEAD + value_size);
         Some(Geometry {
             page_size,
+            start,
             dims,
             padded,
             value_size,
@@ -264,15 +295,17 @@ impl Geometry {
         self.own_values && self.record <= 2 * self.space()
     }
 
-    /// Blocks of 32 entries without codes; none of more columns than there can be.
-    pub const fn uncoded(page_size: usize, filter_size: usize) -> Option<Self> {
+    /// Blocks of 32 entries without codes, on pages whose contents begin at byte `start`; none of more columns than there
+    /// can be.
+    pub const fn uncoded(start: usize, page_size: usize, filter_size: usize) -> Option<Self> {
         if filter_size > MAX_COLUMNS * KEY_SIZE || !filter_size.is_multiple_of(KEY_SIZE) || page_size < 1024 {
             return None;
         }
         let (block_entries, block_size) = (BLOCK, block_size(BLOCK, 0, false));
-        let space = page_size - START - SPECIAL_SIZE;
+        let space = page_size - start - SPECIAL_SIZE;
         Some(Geometry {
             page_size,
+            start,
             dims: 0,
             padded: 0,
             value_size: 0,
@@ -293,7 +326,7 @@ impl Geometry {
 
     /// Bytes of records that a page holds.
     pub const fn space(&self) -> usize {
-        self.page_size - START - SPECIAL_SIZE
+        self.page_size - self.start - SPECIAL_SIZE
     }
 
     /// Whether full blocks are transposed.
@@ -322,13 +355,13 @@ impl Geometry {
     }
 
     fn range(&self, block: usize) -> Range<usize> {
-        let start = START + self.entries() * self.filter_size + block * self.block_size;
+        let start = self.start + self.entries() * self.filter_size + block * self.block_size;
         start..start + self.block_size
     }
 
     /// The filter keys of the entries of a page from `first` on, `count` of them.
     fn keys(&self, first: usize, count: usize) -> Range<usize> {
-        let start = START + first * self.filter_size;
+        let start = self.start + first * self.filter_size;
         start..start + count * self.filter_size
     }
 }
@@ -360,6 +393,9 @@ pub fn page_kind(bytes: &[u8]) -> Result<Option<PageKind>, Damage> {
         Some(6) => PageKind::CentreCodes,
         Some(7) => PageKind::Included,
         Some(8) => PageKind::IncludedDirectory,
+        Some(9) => PageKind::Runs,
+        Some(10) => PageKind::RunsDirectory,
+        Some(11) => PageKind::RunsCentre,
         _ => return Err(ANOTHER_KIND),
     }))
 }
@@ -378,8 +414,12 @@ pub fn init(bytes: &mut [u8], kind: PageKind, list: u32) {
     put(bytes, PAGE_HEADER, front.as_bytes());
     match kind {
         PageKind::Codes | PageKind::Values | PageKind::Free | PageKind::CentreCodes => set_end(bytes, START),
-        // the tree makes its own
-        PageKind::Included | PageKind::IncludedDirectory => {}
+        // the trees make their own
+        PageKind::Included
+        | PageKind::IncludedDirectory
+        | PageKind::Runs
+        | PageKind::RunsDirectory
+        | PageKind::RunsCentre => {}
         // pd_upper, so that there is no hole
         PageKind::Lists | PageKind::Centres => put(bytes, UPPER, &(PAGE_HEADER as u16).to_ne_bytes()),
     }

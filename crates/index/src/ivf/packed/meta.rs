@@ -5,7 +5,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use super::Index;
 use super::layout::{Geometry, PAGE_ID};
 use super::probes::Probes;
-use crate::filter::KEY_SIZE;
+use super::runs::RunTrees;
+use crate::filter::{KEY_SIZE, MAX_COLUMNS};
 use crate::ivf::lists::MAX_LISTS;
 use crate::quant::space::Estimate;
 use crate::space::ValueKind;
@@ -16,7 +17,7 @@ use crate::storage::page::{Damage, Page, PageMut};
 /// the index is not valid.
 pub const MAGIC: u32 = 0xA9F1_A75E;
 /// The format described here.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// The meta page's struct.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -50,9 +51,14 @@ pub struct MetaPage {
     pub centre_codes: u32,
     /// the root of the tree of included values; 0 in an index without INCLUDE columns
     pub included: u32,
+    /// the roots of the trees of entries in the order of filter keys, of each column that has one; 0 of others
+    pub run_roots: [u32; MAX_COLUMNS],
+    /// the page with the centre of their codes; 0 where it is zero
+    pub run_centre: u32,
+    reserved: u32,
 }
 
-const _: () = assert!(size_of::<MetaPage>() == 48);
+const _: () = assert!(size_of::<MetaPage>() == 88);
 
 const KINDS: [ValueKind; 2] = [ValueKind::Vector, ValueKind::Halfvec];
 const ESTIMATES: [Estimate; 3] = [Estimate::L2, Estimate::InnerProduct, Estimate::Cosine];
@@ -79,7 +85,15 @@ impl MetaPage {
             more_probes: [0; 4],
             centre_codes: index.centre_codes,
             included: index.included,
+            run_roots: [0; MAX_COLUMNS],
+            run_centre: 0,
+            reserved: 0,
         }
+    }
+
+    /// The same with runs.
+    pub fn with_runs(self, run_roots: [u32; MAX_COLUMNS], run_centre: u32) -> Self {
+        MetaPage { run_roots, run_centre, ..self }
     }
 
     /// The same with another number of probes.
@@ -124,6 +138,7 @@ impl MetaPage {
         let geometry = Geometry::of(kind, dims, page_size, filter_size, own_values).ok_or(invalid)?;
         // values of the table are no reason to keep others
         let known = self.rerank <= 1 && self.centres > 0 && (own_values || self.included == 0);
+        let runs = RunTrees::new(kind, &geometry, self.run_roots, self.run_centre).ok_or(invalid)?;
         let index = Index {
             kind,
             estimate,
@@ -134,6 +149,7 @@ impl MetaPage {
             included: self.included,
             lists: self.lists,
             probes: Probes { first: self.probes, more: self.more_probes },
+            runs,
         };
         if known { Ok(index) } else { Err(invalid) }
     }

@@ -8,10 +8,12 @@
 //! | [`code`] | codes of rows, when built and when inserted |
 //! | `centre_codes` | codes of centres, by which the nearest lists are found |
 //! | [`probes`] | how many lists hold the nearest rows |
+//! | [`prices`] | what lists and runs cost |
 //! | [`query`] | what codes say of distances from a query |
 //! | [`found`] | candidates by their bounds, rows by their exact distances |
 //! | `stream`, `room` | records that pages cut; where there is room |
 //! | `read`, `write`, `vacuum`, `bulk_write`, `census` | the traits of [`lists`](super::lists) |
+//! | [`runs`], `runs_census` | entries in the order of filter keys ([`crate::runs`]): built, added, removed, scanned; checked |
 //! | `returned` | values of rows that a scan has returned, their tree |
 //! | [`info`] | what an index consists of |
 //! | [`tune`] | how many lists a search should look at |
@@ -24,11 +26,14 @@ pub mod found;
 pub mod info;
 pub mod layout;
 pub mod meta;
+pub mod prices;
 pub mod probes;
 pub mod query;
 mod read;
 pub mod returned;
 mod room;
+pub mod runs;
+mod runs_census;
 mod stream;
 pub mod tune;
 mod vacuum;
@@ -37,15 +42,20 @@ mod write;
 #[cfg(test)]
 mod filter_tests;
 #[cfg(test)]
+mod runs_tests;
+#[cfg(test)]
 mod tests;
 
 use half::f16;
 
 use self::layout::{Geometry, Head};
 use self::probes::Probes;
+use self::runs::{RunBuild, RunTrees};
 use super::lists::{EntryForm, ListPlace};
+use crate::filter::Program;
 use crate::quant::rotation::Rotation;
 use crate::quant::space::Estimate;
+use crate::runs::tree::TreeRoom;
 use crate::space::{ValueBuf, ValueKind, varlena_header};
 use crate::storage::page::{Damage, Tid};
 use crate::work::memory::OutOfMemory;
@@ -72,6 +82,8 @@ pub struct Index {
     pub lists: u32,
     /// lists that a search looks at when nobody says how many
     pub probes: Probes,
+    /// entries in the order of filter keys
+    pub runs: RunTrees,
 }
 
 impl Index {
@@ -108,6 +120,7 @@ impl Index {
             included: 0,
             lists: 0,
             probes,
+            runs: RunTrees::default(),
         })
     }
 
@@ -115,7 +128,19 @@ impl Index {
     pub fn without_values(self) -> Option<Self> {
         let Geometry { dims, page_size, filter_size, .. } = self.geometry;
         let geometry = Geometry::of(self.kind, dims, page_size, filter_size, false)?;
-        Some(Index { geometry, ..self })
+        let index = Index { geometry, ..self };
+        Some(index.with_runs(self.runs.count()))
+    }
+
+    /// The same with runs of its first filter columns, as many as somebody says, or as [`RunTrees::by_default`] does.
+    pub fn with_wanted_runs(self, count: Option<usize>) -> Self {
+        self.with_runs(count.unwrap_or_else(|| RunTrees::by_default(self.kind, &self.geometry)))
+    }
+
+    /// The same with runs of its first filter columns, so many of them at most: of values of so many dimensions that a
+    /// page holds few codes there are none.
+    pub fn with_runs(self, count: usize) -> Self {
+        Index { runs: RunTrees::planned(self.kind, &self.geometry, count), ..self }
     }
 
     /// Where exact distances come from, as the storage parameter says it.
@@ -123,10 +148,11 @@ impl Index {
         if self.geometry.own_values { "own" } else { "heap" }
     }
 
-    /// The form in which a build keeps a row: its record, its factors, its code, its filter keys.
+    /// The form in which a build keeps a row: its record, its factors and its code, those of its entries in runs, its
+    /// filter keys.
     pub fn entry_form(&self) -> EntryForm {
         let geometry = &self.geometry;
-        let keys_at = geometry.record + 8 + geometry.code;
+        let keys_at = geometry.record + 8 + geometry.code + self.runs.part();
         EntryForm {
             size: (keys_at + geometry.filter_size).next_multiple_of(8),
             elements_at: layout::RECORD_HEAD + 8,
@@ -189,6 +215,13 @@ pub struct Memory {
     head: Option<(ListPlace, Head)>,
     vacuum: vacuum::Room,
     centre_codes: centre_codes::Found,
+    /// what changes of runs allocate, and the way to a leaf
+    tree: TreeRoom,
+    path: Vec<u32>,
+    /// conditions, while a run is gone over
+    filter: Program,
+    /// entries for runs, while an index is built
+    pub built_runs: Option<RunBuild>,
 }
 
 impl Memory {

@@ -174,6 +174,21 @@ impl Query {
         Base { base, deviations: self.rounding.map(|rounding| deviations * spread.hypot(rounding)) }
     }
 
+    /// The same by the rotated query and the rotated centre.
+    pub fn from_centre(&self, estimate: Estimate, rotated: &[f32], centre: &[f32], deviations: f32) -> Base {
+        let (mut square, mut product) = (0.0, 0.0);
+        for (q, c) in rotated.iter().zip(centre) {
+            square += (q - c) * (q - c);
+            product += q * c;
+        }
+        let base = match estimate {
+            Estimate::L2 => square,
+            Estimate::Cosine => 1.0 - product,
+            _ => -product,
+        };
+        self.around(base, square, deviations)
+    }
+
     /// Bounds of the distances of the entries of a block.
     #[inline]
     pub fn bounds(&self, geometry: &Geometry, list: &Base, block: &Block<'_>, out: &mut Bounds) {

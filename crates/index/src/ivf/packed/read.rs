@@ -12,9 +12,11 @@ use super::probes::Total;
 use super::query::{Bounds, DEVIATIONS};
 use super::stream::{NO_VALUE, read_record};
 use super::{Index, Lists, found::Candidate};
+use crate::filter::Program;
 use crate::ivf::centre_cache::Centres;
-use crate::ivf::lists::{BAD_VALUE, Collector, ListPlace, Listed, ReadLists, TableValues, Unpack};
+use crate::ivf::lists::{BAD_VALUE, Collector, ListPlace, Listed, ReadLists, RunChoice, TableValues, Unpack};
 use crate::quant::space::CodedSpace;
+use crate::runs::Tree;
 use crate::space::ValueBuf;
 use crate::storage::blocks::BlockStore;
 use crate::storage::chains::Chain;
@@ -65,8 +67,15 @@ impl<B: BlockStore> Lists<'_, B> {
         Ok((head.start == list.start_page).then_some(head))
     }
 
-    /// Whether an entry that a scan has met is still there.
-    pub(super) fn lives(&mut self, candidate: &Candidate) -> Result<bool, B::Error> {
+    /// Whether an entry that a scan has met is still there: in its list, or where the scan took a run, in that.
+    pub(super) fn lives(
+        &mut self,
+        candidate: &Candidate,
+        run: Option<(Tree, &Program)>,
+    ) -> Result<bool, B::Error> {
+        if let Some((tree, filter)) = run {
+            return self.lives_in_run(candidate, tree, filter);
+        }
         let mut chain = Chain::new(u32::from_ne_bytes(candidate.start));
         while let Some(block) = chain.step(self.blocks)? {
             self.blocks.pause()?;
@@ -100,6 +109,7 @@ impl<B: BlockStore> Lists<'_, B> {
         space: S,
         query: S::View<'_>,
         candidate: &Candidate,
+        run: Option<(Tree, &Program)>,
         table: &mut dyn TableValues,
     ) -> Result<Option<f64>, B::Error> {
         let geometry = &self.index.geometry;
@@ -131,7 +141,7 @@ impl<B: BlockStore> Lists<'_, B> {
             None => {}
         }
         // a vacuum has freed the place, or there is damage
-        if self.lives(candidate)? {
+        if self.lives(candidate, run)? {
             return Err(Damage::at(place.offset(), NO_VALUE.what).on(place.block()).into());
         }
         Ok(None)
@@ -174,7 +184,8 @@ impl<B: BlockStore> Lists<'_, B> {
                         false => found.services.table.prefetch(ahead.row),
                     }
                 }
-                match self.exact(space, query, &candidate, found.services.table)? {
+                let run = rows.run.map(|tree| (tree, &rows.filter));
+                match self.exact(space, query, &candidate, run, found.services.table)? {
                     Some(distance) => rows.add_exact(&candidate, distance).map_err(short)?,
                     None => rows.gone += 1,
                 }
@@ -414,6 +425,20 @@ impl<B: BlockStore> ReadLists for Lists<'_, B> {
         }
         self.blocks.pause()?;
         Ok(true)
+    }
+
+    fn choose_run(&mut self, filter: &Program) -> Result<Option<RunChoice>, B::Error> {
+        self.shortest_run(filter)
+    }
+
+    fn score_run<S: CodedSpace>(
+        &mut self,
+        tree: Tree,
+        space: S,
+        query: Option<S::View<'_>>,
+        found: &mut Collector<'_, '_>,
+    ) -> Result<(), B::Error> {
+        self.score_entries(tree, space, query, found)
     }
 
     #[inline]

@@ -9,9 +9,11 @@ use super::found::Candidate;
 use super::layout::{PageKind, RECORD_HEAD, record_at};
 use super::meta::MetaPage;
 use super::stream::read_record;
+use crate::filter::Program;
 use crate::included;
 use crate::ivf::lists::BAD_VALUE;
 use crate::quant::space::CodedSpace;
+use crate::runs::Tree;
 use crate::space::ValueBuf;
 use crate::storage::blocks::BlockStore;
 use crate::storage::page::{Damage, Tid};
@@ -96,7 +98,8 @@ impl<B: BlockStore> Lists<'_, B> {
     }
 
     /// Reads the included values of a row that a scan has returned from the leaf that is held on to into `values`, and
-    /// its vector, a whole varlena as it was given, into `vector`.
+    /// its vector, a whole varlena as it was given, into `vector`. `run` is that of the scan, with its conditions, if
+    /// it took one.
     ///
     /// # Errors
     /// Damaged blocks, no memory.
@@ -104,6 +107,7 @@ impl<B: BlockStore> Lists<'_, B> {
         &mut self,
         space: S,
         candidate: &Candidate,
+        run: Option<(Tree, &Program)>,
         leaf: u32,
         values: &mut ValueBuf,
         vector: &mut ValueBuf,
@@ -113,7 +117,7 @@ impl<B: BlockStore> Lists<'_, B> {
             None => return Ok(Look::Again),
             // Removed after the entry; or there is damage, unless another row got the TID meanwhile, whose values were
             // there before its entry: the next look sees them.
-            Some(false) if self.lives(candidate)? => return Ok(Look::Again),
+            Some(false) if self.lives(candidate, run)? => return Ok(Look::Again),
             Some(false) => return Ok(Look::Gone),
         }
         let geometry = &self.index.geometry;
@@ -138,7 +142,7 @@ impl<B: BlockStore> Lists<'_, B> {
             }
             // Another row took its place: it was removed; or there is damage, unless its place and TID were given to
             // one whose values were there already, and not yet its record: the next look sees that.
-            None if self.lives(candidate)? => Ok(Look::Again),
+            None if self.lives(candidate, run)? => Ok(Look::Again),
             None => Ok(Look::Gone),
         }
     }

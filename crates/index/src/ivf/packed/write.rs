@@ -34,8 +34,8 @@ const VALUE_PAGES: usize = 3;
 
 /// What became of a try.
 enum Tried {
-    /// the entry is there; the page where inserts may look for room for the next value
-    Done(u32),
+    /// the entry is there; the page where inserts may look for room for the next value, and where its own is
+    Done(u32, Tid),
     /// others have changed what it would have changed
     Again,
 }
@@ -238,20 +238,23 @@ impl<B: BlockStore> Lists<'_, B> {
     }
 
     /// Adds an entry and its value in the place of dead ones, or behind the last ones of the pages `codes` and
-    /// `values`; false when there is no such room.
+    /// `values`; returns the value's place, none when there is no such room.
     fn append_there(
         &mut self,
         list: u32,
         (codes, values): (u32, u32),
         (row, keys): (Tid, &[u8]),
         factors: Factors,
-    ) -> Result<bool, B::Error> {
+    ) -> Result<Option<Tid>, B::Error> {
         let (record, code) = (&self.memory.whole, &self.memory.code);
         let change = self.blocks.update()?;
         let own = (record.bytes(), &**code, keys);
         let (values, none) = ((values, None), [None; VALUE_PAGES]);
         let tried = fill(change, &self.index.geometry, list, codes, values, none, own, (row, factors))?;
-        Ok(matches!(tried, Tried::Done(_)))
+        Ok(match tried {
+            Tried::Done(_, place) => Some(place),
+            Tried::Again => None,
+        })
     }
 
     /// Changes a list's hints, unless somebody else did since they were `from`.
@@ -399,7 +402,7 @@ impl<B: BlockStore> Lists<'_, B> {
         head: Head,
         (row, keys): (Tid, &[u8]),
         factors: Factors,
-    ) -> Result<(), B::Error> {
+    ) -> Result<Tid, B::Error> {
         let index = self.index;
         let Factors { add, scale } = factors;
         let entry = Entry { row, place: row, add, scale };
@@ -417,7 +420,8 @@ impl<B: BlockStore> Lists<'_, B> {
             add_entry(&index.geometry, &mut change, slot, &entry, code, keys)?;
             change.commit()?;
             self.blocks.fault_point("ivfflat.insert.entry")?;
-            return self.set_hints(list, head, Head { insert: codes, ..head });
+            self.set_hints(list, head, Head { insert: codes, ..head })?;
+            return Ok(row);
         }
         Err(Damage::internal("an entry finds no room").on(head.start).into())
     }
@@ -429,7 +433,7 @@ impl<B: BlockStore> Lists<'_, B> {
         head: Head,
         (row, keys): (Tid, &[u8]),
         factors: Factors,
-    ) -> Result<(), B::Error> {
+    ) -> Result<Tid, B::Error> {
         let (place, link) = self.write_long(number, &head, row)?;
         let Factors { add, scale } = factors;
         for _ in 0..ATTEMPTS {
@@ -437,7 +441,56 @@ impl<B: BlockStore> Lists<'_, B> {
             let entry = Entry { row, place, add, scale };
             if self.link_long(number, codes, head.value_insert, (&entry, keys), link)? {
                 self.blocks.fault_point("ivfflat.insert.entry")?;
-                return self.set_hints(list, head, Head { insert: codes, ..head });
+                self.set_hints(list, head, Head { insert: codes, ..head })?;
+                return Ok(place);
+            }
+        }
+        Err(Damage::internal("an entry finds no room").on(head.start).into())
+    }
+
+    /// Adds an entry and its value, whose code stands in the memory, to a list; returns the value's place.
+    fn append_to_list(
+        &mut self,
+        list: ListPlace,
+        (number, head): (u32, Head),
+        (row, value): (Tid, &[u8]),
+        keys: &[u8],
+        factors: Factors,
+    ) -> Result<Tid, B::Error> {
+        let index = self.index;
+        let geometry = &index.geometry;
+        if !geometry.own_values {
+            return self.append_code(list, number, head, (row, keys), factors);
+        }
+        let whole = &mut self.memory.whole;
+        whole.try_reset(geometry.record).map_err(|memory| Damage::from(memory).on(list.block))?;
+        put(whole.bytes_mut(), 0, row.as_bytes());
+        put(whole.bytes_mut(), RECORD_HEAD, value);
+        if !geometry.pairs() {
+            return self.append_long(list, number, head, (row, keys), factors);
+        }
+        let own = (row, keys);
+        // pages of longer values end so often that looking first costs less
+        let mut found = (SHORT * geometry.record <= geometry.space()).then_some((head.insert, true));
+        for _ in 0..ATTEMPTS {
+            let (codes, at_once) = match found.take() {
+                Some(found) => found,
+                None => self.room_for_entry(number, head.start, head.insert)?,
+            };
+            let done = if at_once {
+                let place = self.append_there(number, (codes, head.value_insert), own, factors)?;
+                place.map(|place| (head.value_insert, place))
+            } else {
+                let space = self.room_for_value(number, head.values, head.value_insert)?;
+                match self.try_append(number, codes, space, own, factors)? {
+                    Tried::Done(values, place) => Some((values, place)),
+                    Tried::Again => None,
+                }
+            };
+            if let Some((value_insert, place)) = done {
+                self.blocks.fault_point("ivfflat.insert.entry")?;
+                self.set_hints(list, head, Head { insert: codes, value_insert, ..head })?;
+                return Ok(place);
             }
         }
         Err(Damage::internal("an entry finds no room").on(head.start).into())
@@ -465,7 +518,7 @@ fn fill<U: PageUpdate>(
             let Factors { add, scale } = factors;
             add_entry(geometry, &mut change, entry_page, &Entry { row, place, add, scale }, code, keys)?;
             change.commit()?;
-            return Ok(Tried::Done(values));
+            return Ok(Tried::Done(values, place));
         }
         _ => return Ok(Tried::Again),
     }
@@ -517,7 +570,7 @@ fn fill<U: PageUpdate>(
     let entry = Entry { row, place: start, add, scale };
     add_entry(geometry, &mut change, entry_page, &entry, code, keys)?;
     change.commit()?;
-    Ok(Tried::Done(last_block))
+    Ok(Tried::Done(last_block, start))
 }
 
 impl<B: BlockStore> WriteLists for Lists<'_, B> {
@@ -553,40 +606,14 @@ impl<B: BlockStore> WriteLists for Lists<'_, B> {
             return Err(Damage::internal("value of another size").on(list.block).into());
         }
         let factors = self.code(space, number, value, &workspace.centre)?;
-        if !geometry.own_values {
-            return self.append_code(list, number, head, (row, &workspace.keys), factors);
-        }
-        let whole = &mut self.memory.whole;
-        whole.try_reset(geometry.record).map_err(|memory| Damage::from(memory).on(list.block))?;
-        put(whole.bytes_mut(), 0, row.as_bytes());
-        put(whole.bytes_mut(), RECORD_HEAD, value);
-        if !geometry.pairs() {
-            return self.append_long(list, number, head, (row, &workspace.keys), factors);
-        }
-        let own = (row, &*workspace.keys);
-        // pages of longer values end so often that looking first costs less
-        let mut found = (SHORT * geometry.record <= geometry.space()).then_some((head.insert, true));
-        for _ in 0..ATTEMPTS {
-            let (codes, at_once) = match found.take() {
-                Some(found) => found,
-                None => self.room_for_entry(number, head.start, head.insert)?,
-            };
-            let values = if at_once {
-                let done = self.append_there(number, (codes, head.value_insert), own, factors)?;
-                done.then_some(head.value_insert)
-            } else {
-                let space = self.room_for_value(number, head.values, head.value_insert)?;
-                match self.try_append(number, codes, space, own, factors)? {
-                    Tried::Done(values) => Some(values),
-                    Tried::Again => None,
-                }
-            };
-            if let Some(value_insert) = values {
-                self.blocks.fault_point("ivfflat.insert.entry")?;
-                return self.set_hints(list, head, Head { insert: codes, value_insert, ..head });
-            }
-        }
-        Err(Damage::internal("an entry finds no room").on(head.start).into())
+        let run = self.run_code()?;
+        let keys = workspace.keys.as_slice();
+        let place = self.append_to_list(list, (number, head), (row, value), keys, factors)?;
+        self.add_to_runs(row, place, run, keys)
+    }
+
+    fn begin_removal(&mut self, is_dead: &mut dyn FnMut(Tid) -> bool) -> Result<(), B::Error> {
+        self.sweep_runs(is_dead)
     }
 
     fn remove(

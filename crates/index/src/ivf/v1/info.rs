@@ -21,6 +21,7 @@ pub fn gather<B: BlockStore>(blocks: &mut B) -> Result<Info, B::Error> {
         lists: meta.lists.into(),
         probes: None,
         rerank: None,
+        runs: None,
         rows: 0,
         free_bytes: 0,
         pages: Pages { meta: 1, ..Pages::default() },

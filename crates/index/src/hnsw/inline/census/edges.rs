@@ -30,7 +30,7 @@ impl<B: BlockStore> InlineCensus<'_, B> {
                 _ => continue,
             };
             let mut page = core::mem::take(&mut room.page);
-            let looked = match pages.copy(block, &mut page) {
+            let looked = match pages.copy(block, page.as_mut_bytes()) {
                 Ok(()) => Pass { pages: &mut pages, codec: &shared.codec, space, met, room, audit }.page(
                     block,
                     layer,

@@ -3,11 +3,13 @@
 
 use zerocopy::IntoBytes;
 
-use super::super::layout::{Layout, PageKind, Record, state};
+use super::super::layout::{PageKind, Record, state};
 use super::super::meta::META_BLOCK;
-use super::super::runs::page::{BAD_PAGE, Bound, Child, children, entries, front, key_of, node_of};
-use super::{InlineCensus, Pages, place_of};
+use super::super::run::KINDS;
+use super::{InlineCensus, Met, Pages, place_of};
 use crate::hnsw::census::{Auditor, CheckError, reserve};
+use crate::runs::Tree;
+use crate::runs::audit::{self, Walk, Witness, digest};
 use crate::storage::blocks::BlockStore;
 use crate::storage::page::{INVALID_BLOCK, Tid};
 
@@ -19,56 +21,23 @@ impl<B: BlockStore> InlineCensus<'_, B> {
         let Some(layout) = shared.as_ref().map(|shared| &shared.layout) else { return Ok(()) };
         let mut pages = Pages { blocks: &mut **blocks, count: *count, layout };
         let centre = *centre;
-        let mut tree = Trees::default();
-        reserve(&mut tree.known, *count as usize)?;
-        tree.known.resize(*count as usize, false);
+        let (mut walk, mut found) = (Walk::default(), Entries::default());
+        let page_size = layout.page_size;
+        walk.begin(*count, page_size).map_err(|_| CheckError::OutOfMemory)?;
         let runs = layout.shape.filters.runs();
         for (column, &root) in roots.iter().enumerate().filter(|(_, root)| **root != INVALID_BLOCK) {
-            if column >= runs {
+            let Some(geometry) = layout.runs.as_ref().filter(|_| column < runs) else {
                 audit.tell(Tid::new(META_BLOCK, 0), "filter keys of a column that has none");
                 continue;
-            }
-            reserve(&mut tree.level, 1)?;
-            tree.level.push(Child::new(Bound::START, root));
-            let mut height = None;
-            while !tree.level.is_empty() {
-                for at in 0..tree.level.len() {
-                    pages.blocks.pause()?;
-                    let Some(&child) = tree.level.get(at) else { break };
-                    let place = Tid::new(child.block, 0);
-                    match (tree.known.get_mut(child.block as usize), met.kind(child.block)) {
-                        (Some(known), Some(PageKind::Keys | PageKind::Directory)) if !*known => *known = true,
-                        (Some(true), _) => {
-                            audit.tell(place, "filter keys on a page that was there before");
-                            continue;
-                        }
-                        _ => {
-                            audit.tell(
-                                Tid::new(META_BLOCK, 0),
-                                format!("filter keys in block {}, which has none", child.block),
-                            );
-                            continue;
-                        }
-                    }
-                    pages.copy(child.block, &mut room.page)?;
-                    let next = tree.level.get(at + 1);
-                    let expected =
-                        next.map_or((Bound::END, INVALID_BLOCK), |next| (next.least(), next.block));
-                    let level = tree.page(layout, room.page.as_bytes(), column, &child, expected, audit)?;
-                    if height.is_some_and(|height| level != Some(height)) {
-                        audit.tell(place, "page of filter keys on another level than those beside it");
-                    }
-                    height = level;
-                }
-                height = height.and_then(|height: u8| height.checked_sub(1));
-                core::mem::swap(&mut tree.level, &mut tree.below);
-                tree.below.clear();
-            }
+            };
+            let mut witness = Audited { pages: &mut pages, met, audit, found: &mut found };
+            walk.tree(KINDS, geometry, Tree { column, root }, &mut witness)?;
         }
+        let tree = &mut found;
         for block in META_BLOCK + 1..*count {
             match met.kind(block) {
                 Some(PageKind::Keys | PageKind::Directory)
-                    if tree.known.get(block as usize) == Some(&false) =>
+                    if walk.known.get(block as usize) == Some(&false) =>
                 {
                     audit.tell(Tid::new(block, 0), "filter keys that scans do not come to");
                 }
@@ -91,7 +60,7 @@ impl<B: BlockStore> InlineCensus<'_, B> {
                 continue;
             }
             pages.blocks.pause()?;
-            pages.copy(block, &mut room.page)?;
+            pages.copy(block, room.page.as_mut_bytes())?;
             let bytes = room.page.as_bytes();
             for slot in 0..records.slots.per_page {
                 let head = records.slots.get(bytes, PageKind::Ground, slot);
@@ -143,92 +112,57 @@ impl<B: BlockStore> InlineCensus<'_, B> {
     }
 }
 
-/// What is known of the trees.
+/// What is known of the trees of a deep check.
 #[derive(Default)]
-struct Trees {
-    /// pages that were met
-    known: Vec<bool>,
-    /// pages of the level at hand, and of the one below
-    level: Vec<Child>,
-    below: Vec<Child>,
-    /// in a deep check: nodes, the column of the tree, and what stands for their keys
+struct Entries {
+    /// nodes, the column of the tree, and what stands for their keys
     entries: Vec<(u32, u32, u64)>,
 }
 
-/// A number that stands for keys: others have another, all but surely.
-fn digest(keys: &[u8]) -> u64 {
-    let mut hasher = std::hash::DefaultHasher::new();
-    std::hash::Hasher::write(&mut hasher, keys);
-    std::hash::Hasher::finish(&hasher)
-}
-
-impl Trees {
+impl Entries {
     /// The entries of a node, when all are sorted.
     fn entries_of(&self, id: u32) -> &[(u32, u32, u64)] {
         let start = self.entries.partition_point(|entry| entry.0 < id);
         let own = self.entries.get(start..).unwrap_or_default();
         own.get(..own.partition_point(|entry| entry.0 == id)).unwrap_or_default()
     }
+}
 
-    /// A page of a column's tree that is to begin at `own`, and to end, and be followed, as `expected` says. Returns
-    /// its level.
-    fn page<E>(
-        &mut self,
-        layout: &Layout,
-        bytes: &[u8],
-        column: usize,
-        own: &Child,
-        expected: (Bound, u32),
-        audit: &mut Auditor<'_>,
-    ) -> Result<Option<u8>, CheckError<E>> {
-        let place = Tid::new(own.block, 0);
-        let (kind, front, next) = match front(bytes) {
-            Ok(found) => found,
-            Err(damage) => {
-                audit.tell(place, damage.what);
-                return Ok(None);
-            }
-        };
-        if (front.end(), next) != expected {
-            audit.tell(place, "page of filter keys that ends elsewhere than the next begins");
+/// Whoever is told of a tree's pages.
+struct Audited<'w, 'p, 'a, B> {
+    pages: &'w mut Pages<'p, B>,
+    met: &'w Met,
+    audit: &'w mut Auditor<'a>,
+    found: &'w mut Entries,
+}
+
+impl<B: BlockStore> Witness for Audited<'_, '_, '_, B> {
+    type Error = CheckError<B::Error>;
+
+    fn read(&mut self, block: u32, out: &mut [u8]) -> Result<bool, Self::Error> {
+        self.pages.blocks.pause()?;
+        if !matches!(self.met.kind(block), Some(PageKind::Keys | PageKind::Directory)) {
+            let what = format!("filter keys in block {block}, which has none");
+            self.audit.tell(Tid::new(META_BLOCK, 0), what);
+            return Ok(false);
         }
-        let within = |bound: Bound| own.least() <= bound && bound < front.end();
-        if kind == PageKind::Directory {
-            let children = match children(bytes, &front) {
-                Ok(children) => children,
-                Err(damage) => {
-                    audit.tell(place, damage.what);
-                    return Ok(None);
-                }
-            };
-            let ordered = children.is_sorted_by(|a, b| a.least() < b.least());
-            let first = children.first().is_some_and(|first| first.least() == own.least());
-            if !ordered || !first || !children.iter().all(|child| within(child.least())) {
-                audit.tell(place, "directory of filter keys that is not in order");
-            }
-            reserve(&mut self.below, children.len())?;
-            self.below.extend_from_slice(children);
-            return Ok(Some(front.level));
+        self.pages.copy(block, out)?;
+        Ok(true)
+    }
+
+    fn tell(&mut self, place: Tid, what: &'static str) {
+        self.audit.tell(place, what);
+    }
+
+    fn entry(&mut self, column: usize, entry: &audit::Met<'_>) -> Result<(), Self::Error> {
+        if self.audit.is_deep() {
+            reserve(&mut self.found.entries, 1)?;
+            self.found.entries.push((entry.name.block(), column as u32, digest(entry.keys)));
         }
-        let page = layout.runs.as_ref().map(|geometry| entries(geometry, bytes, &front));
-        let Some(Ok(page)) = page else {
-            audit.tell(place, BAD_PAGE.what);
-            return Ok(None);
-        };
-        let mut misplaced = false;
-        for block in page.blocks() {
-            for slot in (0..block.len).filter(|slot| block.live >> slot & 1 == 1) {
-                let (Some(id), keys) = (node_of(&block, slot), block.keys_of(slot)) else { continue };
-                misplaced |= !within(Bound { key: key_of(keys, column), id });
-                if audit.is_deep() {
-                    reserve(&mut self.entries, 1)?;
-                    self.entries.push((id, column as u32, digest(keys)));
-                }
-            }
-        }
-        if misplaced {
-            audit.tell(place, "filter keys on another page than their order says");
-        }
-        Ok(Some(0))
+        Ok(())
+    }
+
+    fn no_memory(&mut self) -> Self::Error {
+        CheckError::OutOfMemory
     }
 }

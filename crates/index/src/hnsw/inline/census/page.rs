@@ -25,7 +25,7 @@ impl<B: BlockStore> InlineCensus<'_, B> {
             pages.blocks.pause()?;
             audit.begin_page(block, 0, 0)?;
             let mut page = core::mem::take(&mut room.page);
-            let looked = match pages.copy(block, &mut page) {
+            let looked = match pages.copy(block, page.as_mut_bytes()) {
                 Ok(()) => Pass { pages: &mut pages, space, met, room, audit }.page(block, page.as_bytes()),
                 Err(error) => Err(error),
             };

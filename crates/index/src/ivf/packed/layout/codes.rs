@@ -426,6 +426,75 @@ pub fn add_entry<U: PageUpdate>(
     added.each(|at, part| change.patch(slot, at, part))
 }
 
+/// An entry with its code and filter keys, which follows those that are there.
+struct Following<'a> {
+    geometry: &'a Geometry,
+    entry: &'a Entry,
+    code: &'a [u8],
+    keys: &'a [u8],
+    /// numbered over the page
+    at: usize,
+}
+
+impl Following<'_> {
+    /// Whether it is one for which there is room.
+    fn fits(&self) -> Result<(), Damage> {
+        let Self { geometry, code, keys, at, .. } = *self;
+        if at >= geometry.entries() || code.len() != geometry.code || keys.len() != geometry.filter_size {
+            return Err(Damage::internal("entry where there is no room"));
+        }
+        Ok(())
+    }
+
+    /// Whether it makes its block full, so that codes are transposed.
+    fn fills(&self) -> bool {
+        self.at % self.geometry.block_entries + 1 == BLOCK && self.geometry.transposed()
+    }
+
+    /// Tells what is to be put where on the page with these bytes.
+    fn each<E>(&self, live: u32, mut put: impl FnMut(usize, &[u8]) -> Result<(), E>) -> Result<(), E> {
+        let Self { geometry, entry, code, keys, at } = *self;
+        let (block, slot) = (geometry.range(at / geometry.block_entries).start, at % geometry.block_entries);
+        put(block, &(live | 1 << slot).to_ne_bytes())?;
+        put(block + geometry.add_at() + 4 * slot, &entry.add.to_ne_bytes())?;
+        put(block + geometry.scale_at() + 4 * slot, &entry.scale.to_ne_bytes())?;
+        if !code.is_empty() {
+            put(block + geometry.codes_at() + geometry.code * slot, code)?;
+        }
+        put(block + geometry.rows_at() + 6 * slot, entry.row.as_bytes())?;
+        if geometry.own_values {
+            put(block + geometry.places_at() + 6 * slot, entry.place.as_bytes())?;
+        }
+        if keys.is_empty() { Ok(()) } else { put(geometry.keys(at, 1).start, keys) }
+    }
+
+    /// The live bits of its block.
+    fn live(&self, bytes: &[u8]) -> Result<u32, Damage> {
+        let n = self.geometry.block_entries;
+        let part = bytes.get(self.geometry.range(self.at / n)).ok_or(BAD_FRONT)?;
+        Ok(match part.first_chunk() {
+            // what a page had before is nothing to a block that begins
+            Some(live) if self.at % n > 0 => u32::from_ne_bytes(*live),
+            _ => 0,
+        })
+    }
+
+    fn put(&self, bytes: &mut [u8]) -> Result<(), Damage> {
+        self.fits()?;
+        let geometry = self.geometry;
+        self.each(self.live(bytes)?, |at, part| {
+            put(bytes, at, part);
+            Ok::<_, Damage>(())
+        })?;
+        if self.fills() {
+            let block = bytes.get_mut(geometry.range(self.at / geometry.block_entries)).unwrap_or_default();
+            let codes = block.get_mut(geometry.codes_at()..geometry.rows_at()).unwrap_or_default();
+            transpose(codes, geometry.code)?;
+        }
+        Ok(())
+    }
+}
+
 /// Writes entry number `at`, which follows those that are there; the page's front is the caller's.
 ///
 /// # Errors
@@ -438,30 +507,30 @@ pub fn put_entry(
     code: &[u8],
     keys: &[u8],
 ) -> Result<(), Damage> {
-    if at >= geometry.entries() || code.len() != geometry.code || keys.len() != geometry.filter_size {
-        return Err(Damage::internal("entry where there is no room"));
+    Following { geometry, entry, code, keys, at }.put(bytes)
+}
+
+/// The same as part of a change.
+///
+/// # Errors
+/// As for [`put_entry`], or no memory.
+pub fn patch_entry<U: PageUpdate>(
+    geometry: &Geometry,
+    change: &mut U,
+    slot: PageRef,
+    at: usize,
+    entry: &Entry,
+    code: &[u8],
+    keys: &[u8],
+) -> Result<(), U::Error> {
+    let block = change.block(slot);
+    let (new, damage) = (Following { geometry, entry, code, keys, at }, |damage: Damage| damage.on(block));
+    new.fits().map_err(damage)?;
+    if new.fills() {
+        return Ok(new.put(change.bytes_mut(slot)?).map_err(damage)?);
     }
-    let (block, slot) = (at / geometry.block_entries, at % geometry.block_entries);
-    let part = bytes.get_mut(geometry.range(block)).ok_or(BAD_FRONT)?;
-    let live = match part.first_chunk() {
-        // what a page had before is nothing to a block that begins
-        Some(live) if slot > 0 => u32::from_ne_bytes(*live),
-        _ => 0,
-    };
-    put(part, 0, &(live | 1 << slot).to_ne_bytes());
-    put(part, geometry.add_at() + 4 * slot, &entry.add.to_ne_bytes());
-    put(part, geometry.scale_at() + 4 * slot, &entry.scale.to_ne_bytes());
-    put(part, geometry.codes_at() + geometry.code * slot, code);
-    put(part, geometry.rows_at() + 6 * slot, entry.row.as_bytes());
-    if geometry.own_values {
-        put(part, geometry.places_at() + 6 * slot, entry.place.as_bytes());
-    }
-    if slot + 1 == BLOCK && geometry.transposed() {
-        let codes = part.get_mut(geometry.codes_at()..geometry.rows_at()).unwrap_or_default();
-        transpose(codes, geometry.code)?;
-    }
-    put(bytes, geometry.keys(at, 1).start, keys);
-    Ok(())
+    let live = new.live(change.bytes(slot)).map_err(damage)?;
+    new.each(live, |at, part| change.patch(slot, at, part))
 }
 
 /// Makes the codes of a full block groups of four bits of all entries.

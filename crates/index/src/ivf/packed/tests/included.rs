@@ -71,7 +71,7 @@ fn look(blocks: &mut MemBlocks, dims: usize, candidate: &Candidate) -> (Look, Ve
     let (mut values, mut vector) = (ValueBuf::new(), ValueBuf::new());
     let look = with(blocks, |lists| {
         let leaf = lists.leaf_of(candidate.row).unwrap();
-        lists.read_returned(l2(dims), candidate, leaf, &mut values, &mut vector).unwrap()
+        lists.read_returned(l2(dims), candidate, None, leaf, &mut values, &mut vector).unwrap()
     });
     (look, values.bytes().to_vec(), vector.bytes().to_vec())
 }
@@ -158,7 +158,7 @@ fn a_leaf_that_is_divided_is_found_again() {
         }
         let (mut values, mut vector) = (ValueBuf::new(), ValueBuf::new());
         let look_there = with(&mut blocks, |lists| {
-            lists.read_returned(l2(3), last, leaf, &mut values, &mut vector).unwrap()
+            lists.read_returned(l2(3), last, None, leaf, &mut values, &mut vector).unwrap()
         });
         assert_eq!(look_there, Look::Again);
         assert_eq!(look(&mut blocks, 3, last).0, Look::Here);
@@ -188,7 +188,7 @@ fn rows_without_values_and_lost_pages_are_told() {
     let (mut values, mut vector) = (ValueBuf::new(), ValueBuf::new());
     let read = with(&mut copy, |lists| {
         let leaf = lists.leaf_of(gone).unwrap();
-        lists.read_returned(l2(20), &found[0], leaf, &mut values, &mut vector)
+        lists.read_returned(l2(20), &found[0], None, leaf, &mut values, &mut vector)
     });
     // which it is again and again
     assert_eq!(read.unwrap(), Look::Again);
@@ -267,8 +267,9 @@ fn damage_is_survived() {
         let (mut values, mut vector) = (ValueBuf::new(), ValueBuf::new());
         for candidate in found.iter().step_by(17) {
             let leaf = lists.leaf_of(candidate.row);
-            let read =
-                leaf.and_then(|leaf| lists.read_returned(l2(20), candidate, leaf, &mut values, &mut vector));
+            let read = leaf.and_then(|leaf| {
+                lists.read_returned(l2(20), candidate, None, leaf, &mut values, &mut vector)
+            });
             told += u32::from(!matches!(read, Ok(Look::Here)));
         }
         let _ = lists.add_included(&values_of(Tid::new(77, 9)));

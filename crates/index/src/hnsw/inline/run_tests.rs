@@ -3,22 +3,22 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::Dying;
-use super::page::{Bound, children, entries, front, node_of};
-use super::read::{first_place, share};
+use super::{Dying, KINDS, bound as bound_of};
 use crate::filter::{KEY_SIZE, Kind, MAX_COLUMNS, Operator, Packing, Packings, Program};
 use crate::hnsw::check::Subject;
 use crate::hnsw::format::{Layout, check};
 use crate::hnsw::inline::codec::PreparedQuery;
 use crate::hnsw::inline::graph::{InlineGraph, Room};
-use crate::hnsw::inline::layout::{PAGE_ID, PageKind, Shape};
+use crate::hnsw::inline::layout::{PAGE_ID, Shape};
 use crate::hnsw::inline::meta::{InlineMeta, read_meta};
 use crate::hnsw::inline::scan::{Index, Shared, reader};
 use crate::ivf::packed::code::Factors;
 use crate::quant::rabitq::Bits;
+use crate::runs::page::{Bound, children, entries, front, key_of, name_of};
+use crate::runs::read::{extent, first_place};
 use crate::space::{AnySpace, Dense, Metric, ValueKind};
 use crate::storage::blocks::{BlockStore, PageUpdate};
-use crate::storage::page::INVALID_BLOCK;
+use crate::storage::page::{INVALID_BLOCK, Tid};
 use crate::testing::{MemBlocks, MemError, PAGE_SIZE};
 
 const DIMS: usize = 2;
@@ -50,8 +50,16 @@ fn keys(key: u64, size: usize) -> Vec<u8> {
     keys
 }
 
+fn id_of(bound: &Bound) -> u32 {
+    Tid::from_packed(bound.name).block()
+}
+
 fn dying(bound: Bound) -> Dying {
-    (bound.id, [bound.key; MAX_COLUMNS])
+    (id_of(&bound), [bound.key; MAX_COLUMNS])
+}
+
+fn share<B: BlockStore>(blocks: &mut B, tree: crate::runs::Tree, filter: &Program) -> Result<f64, B::Error> {
+    extent(blocks, KINDS, tree, filter).map(|extent| extent.share)
 }
 
 fn add(
@@ -63,9 +71,9 @@ fn add(
     let geometry = index.layout.runs.unwrap();
     let tree = read_meta(blocks)?.tree(0);
     let mut graph = InlineGraph::new(blocks, index, 16, room);
-    graph.room.edits.tree.code = vec![bound.id as u8; geometry.code];
-    let factors = Factors { add: bound.id as f32, scale: 1.0 };
-    graph.add_entry(&geometry, tree, (bound.id, factors), &keys(bound.key, geometry.filter_size), false)
+    graph.room.edits.tree.code = vec![id_of(&bound) as u8; geometry.code];
+    let factors = Factors { add: id_of(&bound) as f32, scale: 1.0 };
+    graph.add_entry(&geometry, tree, (id_of(&bound), factors), &keys(bound.key, geometry.filter_size), false)
 }
 
 /// All entries that live, leaf by leaf, and the number of levels.
@@ -75,21 +83,21 @@ fn all(blocks: &mut MemBlocks, index: &Index<'_, Dense<f32>>) -> (Vec<Bound>, u8
     while block != INVALID_BLOCK {
         block = blocks
             .read(block, |bytes| {
-                let (kind, front, next) = front(bytes)?;
-                if kind == PageKind::Directory {
+                let (front, next) = front(KINDS, bytes)?;
+                if !front.is_leaf() {
                     levels = levels.max(front.level);
                     return Ok(children(bytes, &front)?[0].block);
                 }
                 let start = found.len();
                 for block in entries(&geometry, bytes, &front)?.blocks() {
                     for slot in (0..block.len).filter(|slot| block.live >> slot & 1 == 1) {
-                        let (id, own) = (node_of(&block, slot).unwrap(), block.keys_of(slot));
+                        let (id, own) = (name_of(&block, slot).unwrap().block(), block.keys_of(slot));
                         assert!(own[KEY_SIZE..].iter().all(|&byte| byte == 7));
                         assert_eq!((block.add[slot], block.scale[slot]), (id as f32, 1.0));
                         let mut code = vec![0; geometry.code];
                         crate::ivf::packed::layout::code_of(&block, slot, &mut code);
                         assert_eq!(code, vec![id as u8; geometry.code]);
-                        found.push(Bound { key: super::page::key_of(own, 0), id });
+                        found.push(bound_of(key_of(own, 0), id));
                     }
                 }
                 found[start..].sort();
@@ -118,10 +126,10 @@ fn pages_are_divided_whatever_the_order() {
         let (mut blocks, index) = empty(size);
         let mut room = Room::new();
         let bound = |n: u32| match order {
-            0 => Bound { key: u64::from(n), id: n },
-            1 => Bound { key: u64::from(count - n), id: n },
-            2 => Bound { key: u64::from(n.wrapping_mul(0x9E37_79B9) % 5000), id: n },
-            _ => Bound { key: 5, id: n.wrapping_mul(7919) % count },
+            0 => bound_of(u64::from(n), n),
+            1 => bound_of(u64::from(count - n), n),
+            2 => bound_of(u64::from(n.wrapping_mul(0x9E37_79B9) % 5000), n),
+            _ => bound_of(5, n.wrapping_mul(7919) % count),
         };
         for n in 0..count {
             add(&mut blocks, &index, &mut room, bound(n)).unwrap();
@@ -145,7 +153,7 @@ fn pages_are_divided_whatever_the_order() {
             assert!((about - wanted as f64).abs() < 400.0 + 0.2 * wanted as f64, "{about} {wanted}");
             let query = PreparedQuery::new();
             let (mut path, mut ids, mut found) = (Vec::new(), Vec::new(), BTreeSet::new());
-            let mut place = first_place(&mut blocks, tree, &filter, &mut path).unwrap();
+            let mut place = first_place(&mut blocks, KINDS, tree, &filter, &mut path).unwrap();
             while let Some(here) = place {
                 let mut reader = reader(&mut blocks, &index, None, &query, 0.0).filtered(Some(&filter));
                 place = reader.matching_of(tree, &here, &mut ids, &mut path).unwrap();
@@ -163,7 +171,7 @@ fn freed_entries_leave_room() {
     let size = KEY_SIZE;
     let (mut blocks, index) = empty(size);
     let mut room = Room::new();
-    let bound = |n: u32| Bound { key: u64::from(n % 100), id: n };
+    let bound = |n: u32| bound_of(u64::from(n % 100), n);
     for n in 0..5000 {
         add(&mut blocks, &index, &mut room, bound(n)).unwrap();
     }
@@ -171,9 +179,9 @@ fn freed_entries_leave_room() {
     for round in 0..6u32 {
         let (from, to) = (round * 5000, (round + 1) * 5000);
         for half in [from..from + 2500, from + 2500..to] {
-            room.edits.tree.dying = half.clone().rev().map(|n| dying(bound(n))).collect();
+            room.edits.dying = half.clone().rev().map(|n| dying(bound(n))).collect();
             InlineGraph::new(&mut blocks, &index, 16, &mut room).free_entries().unwrap();
-            assert!(room.edits.tree.dying.is_empty());
+            assert!(room.edits.dying.is_empty());
             for n in half {
                 add(&mut blocks, &index, &mut room, bound(n + 5000)).unwrap();
             }
@@ -194,7 +202,7 @@ fn writers_readers_and_vacuums_side_by_side() {
     let size = 2 * KEY_SIZE;
     let (mut blocks, index) = empty(size);
     let mut room = Room::new();
-    let bound = |n: u32| Bound { key: if n.is_multiple_of(4) { u64::from(n % 9) } else { 4 }, id: n };
+    let bound = |n: u32| bound_of(if n.is_multiple_of(4) { u64::from(n % 9) } else { 4 }, n);
     let (first, per_writer) = (3000u32, 1000u32);
     for n in 0..first {
         add(&mut blocks, &index, &mut room, bound(n)).unwrap();
@@ -213,7 +221,7 @@ fn writers_readers_and_vacuums_side_by_side() {
                             // what it has added itself goes, in part
                             let mine = (n - 49..n).map(|n| first + n * 10 + writer);
                             let gone = mine.filter(|id| id.is_multiple_of(3));
-                            room.edits.tree.dying = gone.map(|id| dying(bound(id))).collect();
+                            room.edits.dying = gone.map(|id| dying(bound(id))).collect();
                             InlineGraph::new(&mut blocks, index, 16, &mut room).free_entries().unwrap();
                         }
                     }
@@ -229,7 +237,7 @@ fn writers_readers_and_vacuums_side_by_side() {
                     let query = PreparedQuery::new();
                     let (mut path, mut ids, mut found) = (Vec::new(), Vec::new(), BTreeSet::new());
                     let tree = read_meta(&mut blocks).unwrap().tree(0);
-                    let mut place = first_place(&mut blocks, tree, &filter, &mut path).unwrap();
+                    let mut place = first_place(&mut blocks, KINDS, tree, &filter, &mut path).unwrap();
                     while let Some(here) = place {
                         let mut reader =
                             reader(&mut blocks, index, None, &query, 0.0).filtered(Some(&filter));
@@ -256,7 +264,7 @@ fn changes_that_fail_leave_a_whole_tree() {
     let size = 8 * KEY_SIZE;
     let (mut blocks, index) = empty(size);
     let mut room = Room::new();
-    let bound = |n: u32| Bound { key: u64::from(n.wrapping_mul(7919) % 1000), id: n };
+    let bound = |n: u32| bound_of(u64::from(n.wrapping_mul(7919) % 1000), n);
     let mut expected = Vec::new();
     for n in 0..400 {
         let mut step = 0;
@@ -289,7 +297,7 @@ fn a_leaf_that_is_divided_before_the_look_at_it() {
     let mut room = Room::new();
     let most = geometry.entries() as u64;
     for n in 0..most {
-        add(&mut blocks, &index, &mut room, Bound { key: 2 * n, id: n as u32 }).unwrap();
+        add(&mut blocks, &index, &mut room, bound_of(2 * n, n as u32)).unwrap();
     }
     let mut filter = crate::filter::Program::new();
     let upper = 2 * most - 6;
@@ -297,11 +305,11 @@ fn a_leaf_that_is_divided_before_the_look_at_it() {
     let mut path = Vec::new();
     for round in 0..2u64 {
         let tree = read_meta(&mut blocks).unwrap().tree(0);
-        let mut place = super::read::first_place(&mut blocks, tree, &filter, &mut path).unwrap();
+        let mut place = first_place(&mut blocks, KINDS, tree, &filter, &mut path).unwrap();
         // as many as divide that leaf
         for n in 0..most {
             let key = if round == 0 { 2 * n + 1 } else { upper - 1 };
-            add(&mut blocks, &index, &mut room, Bound { key, id: (1000 * (round + 1) + n) as u32 }).unwrap();
+            add(&mut blocks, &index, &mut room, bound_of(key, (1000 * (round + 1) + n) as u32)).unwrap();
         }
         let (mut ids, mut found) = (Vec::new(), Vec::new());
         let prepared = crate::hnsw::inline::codec::PreparedQuery::new();
@@ -314,7 +322,7 @@ fn a_leaf_that_is_divided_before_the_look_at_it() {
         found.sort_unstable();
         let (mut there, _) = all(&mut blocks, &index);
         there.retain(|bound| bound.key >= upper);
-        let mut there: Vec<u32> = there.iter().map(|bound| bound.id).collect();
+        let mut there: Vec<u32> = there.iter().map(id_of).collect();
         there.sort_unstable();
         assert_eq!(found, there, "{round}");
     }
@@ -327,13 +335,13 @@ fn shares_of_the_ends() {
     let mut room = Room::new();
     for n in 0..4000u32 {
         let key = if n % 5 < 2 { crate::filter::NULL } else { u64::from(n % 5) };
-        add(&mut blocks, &index, &mut room, Bound { key, id: n }).unwrap();
+        add(&mut blocks, &index, &mut room, bound_of(key, n)).unwrap();
     }
     let tree = read_meta(&mut blocks).unwrap().tree(0);
     for (null, expected) in [(true, 0.4), (false, 0.6)] {
         let mut filter = crate::filter::Program::new();
         filter.add_null(0, null).unwrap();
-        let share = super::read::share(&mut blocks, tree, &filter).unwrap();
+        let share = share(&mut blocks, tree, &filter).unwrap();
         assert!((share - expected).abs() < 0.1, "{null}: {share}");
     }
 }
@@ -341,7 +349,7 @@ fn shares_of_the_ends() {
 /// A bound that is no number, of an entry whose code tells nothing, takes no place among the least.
 #[test]
 fn windows_pass_over_bounds_that_are_no_numbers() {
-    let mut window = super::read::Window::new();
+    let mut window = super::Window::new();
     window.begin(2, [f32::NAN, 3.0, -f32::NAN, 1.0, 2.0].into_iter()).unwrap();
     assert!((2.0..2.1).contains(&window.limit()));
 }
