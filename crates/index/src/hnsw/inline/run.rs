@@ -1,6 +1,7 @@
 //! Runs of entries ([`crate::runs`]) as this layout has them. An entry's name is the node's id, as the block of a TID
-//! with offset 1; it says nothing of the value's place, which the id is. Codes have two bits an element of short vectors,
-//! one of others; where a page holds few of them, or values have none, entries have none, and a run is scored by exact distances.
+//! with offset 1; it says nothing of the value's place, which the id is. Codes have two bits an element of short
+//! vectors, one of others; where a page holds few of them, or values have none, entries have none, and a run is scored
+//! by exact distances.
 
 use std::collections::BinaryHeap;
 
