@@ -650,9 +650,10 @@ impl Kernels {
     }
 
     /// Rotates a vector in place, by rounds of as many `signs` as it has elements, as many as there are whole: each
-    /// element gets its sign (the highest bit; the others are zero), then a window of the largest power of two is transformed
-    /// ([`Kernels::hadamard_f32`]) and keeps its length, the first and the last elements by turns. Where that is not all,
-    /// the vector's halves are mixed after both. Every step is orthogonal, and every tier rounds as the others do.
+    /// element gets its sign (the highest bit; the others are zero), then a window of the largest power of two is
+    /// transformed ([`Kernels::hadamard_f32`]) and keeps its length, the first and the last elements by turns. Where
+    /// that is not all, the vector's halves are mixed after both. Every step is orthogonal, and every tier rounds as
+    /// the others do.
     pub fn rotate_f32(&self, a: &mut [f32], signs: &[u32]) {
         let rounds = signs.len().checked_div(a.len()).unwrap_or_default();
         // SAFETY: there are a.len() elements and as many signs for each round, and `&mut` overlaps no `&`; a table is
