@@ -578,8 +578,8 @@ unsafe fn hadamard_f32(a: *mut f32, n: usize) {
     // the second of each two elements at such a distance is taken from the first
     let minus = |distance: u16| _mm512_castsi512_ps(_mm512_maskz_set1_epi32(distance, i32::MIN));
     let (one, two, four, eight) = (minus(0xaaaa), minus(0xcccc), minus(0xf0f0), minus(0xff00));
-    // SAFETY: the caller passes n writable elements, a power of two: whole vectors; the four of a block are `half` apart,
-    // and it has 4 * half elements.
+    // SAFETY: the caller passes n writable elements, a power of two: whole vectors; the four of a block are `half`
+    // apart, and it has 4 * half elements.
     unsafe {
         for i in (0..n).step_by(W) {
             let x = _mm512_loadu_ps(a.add(i));

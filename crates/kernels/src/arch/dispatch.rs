@@ -182,12 +182,11 @@ pub struct Kernels {
     // no `*mut` overlaps a `*const`. A panel kernel gets that many row pointers, each readable for the second
     // `usize` of elements, a panel of PANEL columns of that length, and writes PANEL floats per row; one of bytes
     // counts in groups of GROUP elements and writes PANEL integers per row. Bounds read that many heads and PANEL
-    // integers for each, and write as many floats; those of one row get it with its head, that many panels and their columns,
-    // the row's groups, whether the distance is Euclidean, and room for PANEL floats and for one for each panel.
-    // `plane_products` gets codes, their stride, their count, their
-    // planes (at most MAX_PLANES), a query of a multiple of eight bytes and its length; `plane_differences` the same (one
-    // plane at least) with a code and its elements instead of the query; `hadamard_f32` a power of two; `rotate_f32` that many
-    // signs for each round;
+    // integers for each, and write as many floats; those of one row get it with its head, that many panels and their
+    // columns, the row's groups, whether the distance is Euclidean, and room for PANEL floats and for one for each
+    // panel. `plane_products` gets codes, their stride, their count, their planes (at most MAX_PLANES), a query of a
+    // multiple of eight bytes and its length; `plane_differences` the same (one plane at least) with a code and its
+    // elements instead of the query; `hadamard_f32` a power of two; `rotate_f32` n signs for each round;
     // `encode_planes` a multiple of PLANE_BLOCK, the planes (1 to MAX_PLANES) and planes * n / 8 writable bytes.
     // `fastscan` gets a table and a block of FAST_QUAD bytes a quad for so many quads and writes FAST_ENTRIES integers.
     // `code_bounds` gets that many products, first and second factors, and places. `below` gets at most 64 numbers.
@@ -480,9 +479,9 @@ impl Kernels {
         code_inner_product_bounds;
     }
 
-    /// What [`Kernels::code_l2_bounds`] (`euclidean`) or [`Kernels::code_inner_product_bounds`] give for one row and many
-    /// panels, which follow each other, each as long as the row; in `least` the least bound of each panel, unless it is
-    /// no number. Returns the number of panels: as many as all slices have.
+    /// What [`Kernels::code_l2_bounds`] (`euclidean`) or [`Kernels::code_inner_product_bounds`] give for one row and
+    /// many panels, which follow each other, each as long as the row; in `least` the least bound of each panel, unless
+    /// it is no number. Returns the number of panels: as many as all slices have.
     #[allow(clippy::too_many_arguments)]
     pub fn code_row_bounds(
         &self,
@@ -496,8 +495,8 @@ impl Kernels {
         let n = row.len() / GROUP;
         let whole = panels.len().checked_div(n * GROUP * PANEL).unwrap_or(usize::MAX);
         let count = whole.min(columns.len()).min(lower.len()).min(least.len());
-        // SAFETY: the row has n groups, and there are `count` panels of n * PANEL groups, columns and places; `&mut` overlaps
-        // no `&`; a table is reachable only on a CPU with its features.
+        // SAFETY: the row has n groups, and there are `count` panels of n * PANEL groups, columns and places; `&mut`
+        // overlaps no `&`; a table is reachable only on a CPU with its features.
         unsafe {
             let (lower, least) = (lower.as_mut_ptr().cast(), least.as_mut_ptr());
             let (row, panels, columns) = (row.as_ptr(), panels.as_ptr(), columns.as_ptr());
@@ -549,8 +548,8 @@ impl Kernels {
 
     /// The bits in which codes of `planes` planes (see [`Kernels::plane_products`] for their order) differ from one of
     /// them, `code`: for each two planes p and q, those between plane p of the one and plane q of the other, times
-    /// 2^(p + q). Code `i` begins at `i * stride`. Fills as much of `out` as there are whole codes, and returns how much.
-    /// The last bytes of `code` that are no whole plane are left out; planes beyond [`MAX_PLANES`], too.
+    /// 2^(p + q). Code `i` begins at `i * stride`. Fills as much of `out` as there are whole codes, and returns how
+    /// much. The last bytes of `code` that are no whole plane are left out; planes beyond [`MAX_PLANES`], too.
     pub fn plane_differences(
         &self,
         codes: &[u8],
@@ -650,10 +649,11 @@ impl Kernels {
         n
     }
 
-    /// Rotates a vector in place, by rounds of as many `signs` as it has elements, as many as there are whole: each element
-    /// gets its sign (the highest bit; the others are zero), then a window of the largest power of two is transformed
-    /// ([`Kernels::hadamard_f32`]) and keeps its length, the first and the last elements by turns. Where that is not all,
-    /// the vector's halves are mixed after both. Every step is orthogonal, and every tier rounds as the others do.
+    /// Rotates a vector in place, by rounds of as many `signs` as it has elements, as many as there are whole: each
+    /// element gets its sign (the highest bit; the others are zero), then a window of the largest power of two is
+    /// transformed ([`Kernels::hadamard_f32`]) and keeps its length, the first and the last elements by turns. Where
+    /// that is not all, the vector's halves are mixed after both. Every step is orthogonal, and every tier rounds as
+    /// the others do.
     pub fn rotate_f32(&self, a: &mut [f32], signs: &[u32]) {
         let rounds = signs.len().checked_div(a.len()).unwrap_or_default();
         // SAFETY: there are a.len() elements and as many signs for each round, and `&mut` overlaps no `&`; a table is

@@ -155,6 +155,22 @@ fn recalls<S: CodedSpace, T: CodedSpace>(
         .collect()
 }
 
+/// Whole numbers of few dimensions, whose rotated residuals lie on the edges of steps: a code made from either end of
+/// an edge is what a check may find.
+#[test]
+fn codes_of_whole_numbers_are_those_of_their_edges() {
+    for dims in [2, 3, 16, 200] {
+        let space = AnySpace::new(ValueKind::Vector, Metric::L2, dims as i32);
+        let AnySpace::Vector(l2) = space else { unreachable!() };
+        let element = |n: usize, d: usize| ((n * (d + 3)) % 7) as f32;
+        let values: Vec<ValueBuf> =
+            (0..60).map(|n| vector(&(0..dims).map(|d| element(n, d)).collect::<Vec<_>>())).collect();
+        let mut filled = Filled::new(Layout::Inline, l2, space, dims, 4, 20);
+        filled.insert(values.iter().enumerate());
+        filled.holds(values[0].bytes(), 0..values.len());
+    }
+}
+
 /// So many, or a part of them where nothing is optimised.
 const fn most(count: usize) -> usize {
     if cfg!(debug_assertions) { count / 5 } else { count }

@@ -155,13 +155,20 @@ impl<B: BlockStore> Pass<'_, '_, '_, B> {
                 let factors = codec.encode(records.bits, estimate, value, centre, code);
                 let (add, scale) = (record.adds().get(at).copied(), record.scales().get(at).copied());
                 let kept = [add.unwrap_or_default(), scale.unwrap_or_default()];
-                if !alike(found, code) {
+                let length = length(centre);
+                let fault = if !alike(found, code) {
                     Some("a code that is not that of")
-                } else if !agree(kept, exponents, &factors, length(centre)) {
+                } else if !agree(kept, exponents, &factors, length) {
                     Some("factors that are not those of")
                 } else {
                     None
-                }
+                };
+                // An edge back is the one there turned round: another code, where elements lie on the edge of a step.
+                fault.filter(|_| {
+                    let (_, back) = codec.encode_both(records.bits, estimate, centre, value, code);
+                    code.iter_mut().for_each(|byte| *byte = !*byte);
+                    !back.is_some_and(|back| alike(found, code) && agree(kept, exponents, &back, length))
+                })
             } else {
                 None
             };
