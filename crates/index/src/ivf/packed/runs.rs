@@ -99,7 +99,7 @@ impl RunTrees {
     }
 
     /// The trees.
-    pub fn trees(&self) -> impl Iterator<Item = Tree> + use<> {
+    pub fn trees(&self) -> impl DoubleEndedIterator<Item = Tree> + use<> {
         let root = |root| if root == 0 { INVALID_BLOCK } else { root };
         let trees = self.roots.into_iter().take(self.count).enumerate();
         trees.map(move |(column, block)| Tree { column, root: root(block) })
@@ -302,11 +302,12 @@ impl<B: BlockStore> Lists<'_, B> {
         Ok(())
     }
 
-    /// Takes dead rows out of all trees, before they leave their lists.
+    /// Takes dead rows out of all trees, before they leave their lists: out of the last one first, so that whenever this
+    /// ends, the trees that have a row are the first ones, as after an insert that has ended early.
     pub(super) fn sweep_runs(&mut self, is_dead: &mut dyn FnMut(Tid) -> bool) -> Result<(), B::Error> {
         let runs = self.index.runs;
         let Some(geometry) = runs.geometry() else { return Ok(()) };
-        for tree in runs.trees() {
+        for tree in runs.trees().rev() {
             self.run_trees(geometry).sweep(tree, is_dead, "ivfflat.vacuum.keys")?;
         }
         Ok(())
