@@ -173,7 +173,8 @@ pub fn extent<B: BlockStore>(
         looked += 1;
         let (start, leaf) = rank(blocks, kinds, root, Bound::first_of(first))?;
         let (end, _) = rank(blocks, kinds, root, Bound::last_of(last))?;
-        share += (end - start).max(0.0);
+        // a range within a leaf is nothing to the numbers of leaves, and many of them are much
+        share += (end - start).max(0.25 * leaf);
         leaves = leaves.max(1.0 / leaf);
         match last.checked_add(1) {
             Some(next) => from = next,

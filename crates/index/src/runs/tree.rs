@@ -387,9 +387,16 @@ impl<B: BlockStore> Trees<'_, B> {
         }
         let is_gone = &mut |bound: Bound| is_dead(Tid::from_packed(bound.name));
         let mut leaf = descend(*blocks, *kinds, tree.root, Bound::START, path)?;
-        let mut left = blocks.count()?;
+        let (mut known, mut left) = (0, 0u32);
         while leaf != INVALID_BLOCK {
             blocks.pause()?;
+            if left == 0 {
+                // as many as there are, and as were added meanwhile
+                let now = blocks.count()?;
+                left = now.saturating_sub(known);
+                known = now;
+            }
+            left = left.checked_sub(1).ok_or(CIRCLE.on(leaf))?;
             let damage = |damage: Damage| damage.on(leaf);
             let next = blocks.read(leaf, |bytes| {
                 let (front, next) = front(*kinds, bytes)?;
@@ -422,12 +429,6 @@ impl<B: BlockStore> Trees<'_, B> {
                 }
             }
             leaf = next;
-            left = match left.checked_sub(1) {
-                Some(left) => left,
-                // others may have added pages
-                None if blocks.count()? > left => blocks.count()?,
-                None => return Err(CIRCLE.on(leaf).into()),
-            };
         }
         Ok(())
     }

@@ -463,7 +463,8 @@ impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
             match place {
                 Found::At(place) => {
                     let Edits { front, codes, .. } = &mut *edits;
-                    let code = codes.get(entry.code_at..entry.code_at + records.code_size).unwrap_or_default();
+                    let code =
+                        codes.get(entry.code_at..entry.code_at + records.code_size).unwrap_or_default();
                     open.patch_edge(place, &entry, code, front)?;
                     changed = true;
                 }

@@ -133,9 +133,13 @@ impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
         let InlineGraph { index, room, .. } = self;
         let (tree, rotated) = (&mut room.edits.tree, &room.edits.rotated);
         Ok(match rotated.get(tid, padded) {
-            Some(value) => {
-                encode(index.layout.shape.run_bits(), index.space.estimate(), value, &tree.centre, &mut tree.code)
-            }
+            Some(value) => encode(
+                index.layout.shape.run_bits(),
+                index.space.estimate(),
+                value,
+                &tree.centre,
+                &mut tree.code,
+            ),
             None => NOTHING,
         })
     }
