@@ -278,8 +278,8 @@ fn encode_parts(kernels: &Kernels, bits: Bits, value: &[f32], centre: &[f32], co
     all
 }
 
-/// Products of whole numbers with codes of `bits`, `stride` bytes apart, into `out`; `elements` has one for each element
-/// of a code. Returns how many there were.
+/// Products of whole numbers with codes of `bits`, `stride` bytes apart, into `out`; `elements` has one for each
+/// element of a code. Returns how many there were.
 fn weighed_products(
     kernels: &Kernels,
     bits: Bits,

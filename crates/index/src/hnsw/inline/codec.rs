@@ -178,8 +178,9 @@ impl PreparedQuery {
         square.max(0.0).sqrt()
     }
 
-    /// What makes bounds of products with the codes of a node's edges, of `bits`, `caution` deviations below the estimates: `base`
-    /// is the node's exact distance, `distance` that to its value, `powers` what its factors count in.
+    /// What makes bounds of products with the codes of a node's edges, of `bits`, `caution` deviations below the
+    /// estimates: `base` is the node's exact distance, `distance` that to its value, `powers` what its factors count
+    /// in.
     #[inline(always)]
     pub fn terms(
         &self,

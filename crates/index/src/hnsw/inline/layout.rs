@@ -165,8 +165,8 @@ const MOST_ERROR: f32 = 0.057;
 const MOST_BYTES: f64 = 2.3;
 
 impl Shape {
-    /// The shape of an index to be built. Codes have two bits an element, or in two of the first elements and one in the
-    /// others, as far as bytes allow; and one where that is exact enough.
+    /// The shape of an index to be built. Codes have two bits an element, or in two of the first elements and one in
+    /// the others, as far as bytes allow; and one where that is exact enough.
     pub fn new(kind: ValueKind, dims: usize, m: usize, filters: Packings, page_size: usize) -> Self {
         let shape = |bits| Shape { kind, dims, m, bits, filters };
         let padded = Rotation::padded_to(dims);
