@@ -15,6 +15,7 @@ use crate::filter::{KEY_SIZE, Kind, NULL, Operator, Program, of_integer};
 use crate::ivf::lists::ReadLists;
 use crate::ivf::scan::ScanSettings;
 use crate::quant::space::{CodedSpace, Cosine};
+use crate::runs::Tree;
 use crate::space::{AnySpace, Dense, Metric, ValueKind};
 use crate::storage::blocks::BlockStore;
 use crate::storage::page::Tid;
@@ -131,6 +132,11 @@ fn compare<S: for<'v> CodedSpace<View<'v> = &'v [f32]>>(space: S, dims: usize, c
             assert_eq!(numbers(&listed), numbers(&found));
             let (chosen, _) = search_where(&mut blocks, space, query, &filter, ALL, usize::MAX);
             assert_eq!(numbers(&chosen), numbers(&found));
+            // lists, where no tree is of a column with conditions, have their own order
+            let free = crate::runs::read::is_free(Tree { column: 0, root: 1 }, &filter);
+            if runs == 1 && free {
+                continue;
+            }
             // the first ten are the nearest, but for a bound that is wrong now and then
             let view = space.view(query.unwrap()).unwrap();
             let far = |n: &u32| {
@@ -155,6 +161,8 @@ fn compare<S: for<'v> CodedSpace<View<'v> = &'v [f32]>>(space: S, dims: usize, c
 fn runs_find_what_lists_find() {
     compare(l2(8), 8, 3000);
     compare(Cosine::<f32>::new(100), 100, 1500);
+    compare(l2(300), 300, 800);
+    compare(dense(Metric::InnerProduct, 100), 100, 800);
     compare(dense(Metric::InnerProduct, 300), 300, 800);
     compare(l2(1900), 1900, 150);
     compare(l2(2500), 2500, 60);
