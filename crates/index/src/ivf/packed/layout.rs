@@ -295,8 +295,8 @@ impl Geometry {
         self.own_values && self.record <= 2 * self.space()
     }
 
-    /// Blocks of 32 entries without codes, on pages whose contents begin at byte `start`; none of more columns than there
-    /// can be.
+    /// Blocks of 32 entries without codes, on pages whose contents begin at byte `start`; none of more columns than
+    /// there can be.
     pub const fn uncoded(start: usize, page_size: usize, filter_size: usize) -> Option<Self> {
         if filter_size > MAX_COLUMNS * KEY_SIZE || !filter_size.is_multiple_of(KEY_SIZE) || page_size < 1024 {
             return None;

@@ -302,8 +302,8 @@ impl<B: BlockStore> Lists<'_, B> {
         Ok(())
     }
 
-    /// Takes dead rows out of all trees, before they leave their lists: out of the last one first, so that whenever this
-    /// ends, the trees that have a row are the first ones, as after an insert that has ended early.
+    /// Takes dead rows out of all trees, before they leave their lists: out of the last one first, so that whenever
+    /// this ends, the trees that have a row are the first ones, as after an insert that has ended early.
     pub(super) fn sweep_runs(&mut self, is_dead: &mut dyn FnMut(Tid) -> bool) -> Result<(), B::Error> {
         let runs = self.index.runs;
         let Some(geometry) = runs.geometry() else { return Ok(()) };
