@@ -12,6 +12,7 @@ pub use super::packed::returned::begin_included;
 pub use super::info::Info;
 
 /// A layout of pages.
+#[allow(clippy::large_enum_variant)] // one to an operation
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
     /// pgvector's

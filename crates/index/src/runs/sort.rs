@@ -208,7 +208,7 @@ impl Sorted {
     }
 
     /// The next entry, and where it is in the order; none behind the last one.
-    pub fn next(&mut self) -> Option<(Bound, NewEntry<'_>)> {
+    pub fn take_next(&mut self) -> Option<(Bound, NewEntry<'_>)> {
         let size = self.sorter.size;
         if self.parts.is_empty() {
             let &(bound, at) = self.sorter.order.get(self.at)?;

@@ -284,11 +284,7 @@ impl<B: BlockStore> BulkLists for Lists<'_, B> {
 impl<B: BlockStore> Lists<'_, B> {
     /// An entry of a build, with its code and its keys, whose value is at `place`; its entries in runs are kept for
     /// them.
-    fn take_entry<'e>(
-        &mut self,
-        bytes: &'e [u8],
-        place: Tid,
-    ) -> Result<(Entry, &'e [u8], &'e [u8]), B::Error> {
+    fn take_entry<'e>(&mut self, bytes: &'e [u8], place: Tid) -> Result<Taken<'e>, B::Error> {
         let on_meta = |damage: Damage| B::Error::from(damage.on(0));
         let taken = entry(&self.index, bytes, place);
         let (entry, [code, part, keys]) = taken.ok_or(on_meta(Damage::internal("entry of another form")))?;
@@ -350,6 +346,9 @@ impl<B: BlockStore> Lists<'_, B> {
         square.sqrt() as f32
     }
 }
+
+/// An entry of a build, its code and its filter keys.
+type Taken<'e> = (Entry, &'e [u8], &'e [u8]);
 
 /// An entry of a build, its code, what is for its entries in runs, and its filter keys; `place` is that of its value,
 /// where the index has values.

@@ -239,7 +239,7 @@ impl<B: BlockStore> Lists<'_, B> {
         let bytes: &mut [u8] = zerocopy::IntoBytes::as_mut_bytes(bytes.as_mut_slice());
         // where each leaf begins
         let mut leasts: Vec<Bound> = Vec::new();
-        let mut rest = sorted.next();
+        let mut rest = sorted.take_next();
         for block in plan.leaves() {
             let part = plan.entries_of(block).unwrap_or_default();
             // its end is known when its last entry is
@@ -252,7 +252,7 @@ impl<B: BlockStore> Lists<'_, B> {
                     push(&mut leasts, bound).map_err(|memory| on(memory.into()))?;
                 }
                 leaf.add(&new).map_err(on)?;
-                rest = sorted.next();
+                rest = sorted.take_next();
             }
             leaf.end_at(rest.as_ref().map_or(Bound::END, |(bound, _)| *bound));
             self.add_page(block, |page| page.copy_from_slice(bytes))?;

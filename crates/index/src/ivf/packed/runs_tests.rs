@@ -122,10 +122,10 @@ fn compare<S: for<'v> CodedSpace<View<'v> = &'v [f32]>>(space: S, dims: usize, c
             let filter = conditions(&mut rng);
             let expected: Vec<u32> =
                 (0..count as u32).filter(|&n| meets(&filter, &keys[n as usize])).collect();
-            let query = value_of(rows.choose(&mut rng).unwrap());
+            let value = value_of(rows.choose(&mut rng).unwrap());
             let (nulls, error) = search_by(true, &mut blocks, space, None, &filter, ALL, usize::MAX);
             assert_eq!((numbers(&nulls), error), (expected.iter().copied().collect(), None));
-            let query = Some(query.bytes());
+            let query = Some(value.bytes());
             let (found, error) = search_by(true, &mut blocks, space, query, &filter, ALL, usize::MAX);
             assert_eq!((numbers(&found), error), (expected.iter().copied().collect(), None));
             let (listed, _) = search_by(false, &mut blocks, space, query, &filter, ALL, usize::MAX);
@@ -138,7 +138,7 @@ fn compare<S: for<'v> CodedSpace<View<'v> = &'v [f32]>>(space: S, dims: usize, c
                 continue;
             }
             // the first ten are the nearest, but for a bound that is wrong now and then
-            let view = space.view(query.unwrap()).unwrap();
+            let view = space.view(value.bytes()).unwrap();
             let far = |n: &u32| {
                 let value = value_of(&rows[*n as usize]);
                 space.exact(space.view(value.bytes()).unwrap(), view)
@@ -487,7 +487,10 @@ fn changes_that_fail_leave_whole_trees() {
         let (row, keys) = (Tid::new(7000 + n, 1), [of_integer(1), of_integer(i64::from(n % 3))]);
         let value = value_of(&rows[n as usize]);
         let mut step = 0;
-        while n % 6 == 0 {
+        loop {
+            if n % 6 != 0 {
+                break;
+            }
             let mut failing = blocks.copy();
             failing.fail_at(step);
             let failed = add_keyed(&mut failing, space, value.bytes(), &keys, row, &mut memory).is_err();

@@ -474,7 +474,7 @@ impl Following<'_> {
         let part = bytes.get(self.geometry.range(self.at / n)).ok_or(BAD_FRONT)?;
         Ok(match part.first_chunk() {
             // what a page had before is nothing to a block that begins
-            Some(live) if self.at % n > 0 => u32::from_ne_bytes(*live),
+            Some(live) if !self.at.is_multiple_of(n) => u32::from_ne_bytes(*live),
             _ => 0,
         })
     }
