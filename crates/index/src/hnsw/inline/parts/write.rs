@@ -313,10 +313,10 @@ impl Merged {
             }
             let first = batch.lists.len();
             merge.take(files, (row.row, *next), &mut batch.bytes, &mut batch.lists)?;
-            if let Some(above) = above.as_deref_mut() {
-                if highest > 0 {
-                    above.take(files, (row.row, 1), &mut batch.bytes, &mut batch.lists)?;
-                }
+            if highest > 0
+                && let Some(above) = above.as_deref_mut()
+            {
+                above.take(files, (row.row, 1), &mut batch.bytes, &mut batch.lists)?;
             }
             let mut node = Node {
                 row: row.row,
