@@ -33,7 +33,6 @@ use vector_index::hnsw::inline::meta::InlineMeta;
 use vector_index::hnsw::inline::scan::{Index, Scan, Shared};
 use vector_index::hnsw::params::max_level;
 use vector_index::hnsw::scan::{IterativeScan, ScanSettings};
-use vector_index::quant::rabitq::Bits;
 use vector_index::quant::space::CodedSpace;
 use vector_index::space::{AnySpace, Metric, ValueBuf, ValueKind};
 use vector_index::storage::page::{Corruption, Tid};

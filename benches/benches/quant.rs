@@ -31,7 +31,7 @@ fn quant(c: &mut Criterion) {
         let mut group = c.benchmark_group(format!("quant/{dims}"));
         group.bench_function("rotate", |b| b.iter(|| rotation.apply(k, black_box(&value), &mut rotated)));
         for bits in [Bits::ONE, Bits::TWO] {
-            let name = bits.get();
+            let name = bits.each();
             let size = bits.code_size(padded);
             let mut code = vec![0; size];
             group.bench_function(format!("encode {name}"), |b| {

@@ -14,7 +14,8 @@ fn mixed(dims: usize) -> [(Bits, f64); 2] {
     [padded / 4, padded / 2].map(|doubled| {
         let doubled = doubled.next_multiple_of(16);
         let share = doubled as f64 / padded as f64;
-        let theory = (1.0 / (0.6366 + share * (0.8812 - 0.6366)) - 1.0).sqrt();
+        let (one, two) = (std::f64::consts::FRAC_2_PI, 0.8812);
+        let theory = (1.0 / (one + share * (two - one)) - 1.0).sqrt();
         let bits = Bits::new(1, doubled as u16, padded).unwrap();
         assert!((f64::from(bits.error(padded)) / theory - 1.0).abs() < 0.01);
         (bits, theory)
