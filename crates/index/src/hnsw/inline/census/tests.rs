@@ -264,7 +264,7 @@ type Mutation = (&'static str, fn(&mut Sound));
 
 /// What is done to a healthy index, and what its check says of it.
 const MUTATIONS: &[Mutation] = &[
-    ("block 0: invalid meta page", |s| s.meta(|meta| meta.common.version = 2)),
+    ("block 0: invalid meta page", |s| s.meta(|meta| meta.common.version += 1)),
     ("block 0: invalid meta page", |s| s.meta(|meta| meta.bits = 3)),
     ("block 0: invalid meta page", |s| s.meta(|meta| meta.filters = 8)),
     ("block 0: values are of type halfvec, and those of the column of vector", |s| {
