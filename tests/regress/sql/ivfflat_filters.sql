@@ -228,6 +228,8 @@ CREATE FUNCTION several() RETURNS SETOF text LANGUAGE sql AS $$
   SELECT d FROM unnest('{b AND i2 = 7,b IS NULL AND i2 BETWEEN 10 AND 12,i2 = 8 AND i4 < 30,i4 = 8,i2 > 48,i2 IS NULL,i4 IS NULL AND i2 IS NULL,i4 = 33 AND i2 = 3,NOT b AND i4 > 60}'::text[]) c, differs(c) d
   WHERE d IS NOT NULL $$;
 DROP INDEX IF EXISTS i1, i2, i3;
+-- (all lists at once: their rows are in order, too)
+SET ivfflat.probes = 20;
 CREATE INDEX s ON t USING ivfflat (v vector_l2_ops, b, i2, i4) WITH (layout = packed, lists = 20);
 SELECT runs();
 SELECT several();
@@ -260,6 +262,7 @@ DELETE FROM t WHERE id % 3 = 2;
 VACUUM t;
 SELECT several();
 SELECT * FROM ivfflat_check('s', true);
+RESET ivfflat.probes;
 DROP FUNCTION runs();
 DROP FUNCTION several();
 DROP TABLE wrong, t, asked, alike, other;
