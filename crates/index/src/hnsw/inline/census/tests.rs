@@ -273,7 +273,7 @@ const MUTATIONS: &[Mutation] = &[
     ("block 0: the meta page is followed by block 1", |s| {
         s.blocks.edit(0, |bytes| PageMut::new(bytes, PAGE_ID).unwrap().set_next(1));
     }),
-    ("block 0: unused bytes of the meta page", |s| s.meta(|meta| meta.unused = [0, 1])),
+    ("block 0: invalid meta page", |s| s.meta(|meta| meta.doubled = 15)),
     ("block 0: no entry point", |s| s.meta(|meta| meta.set_entry(None))),
     ("block 0: a record of an entry point, and no entry point", |s| {
         s.meta(|meta| meta.common.set_entry_point(None));
