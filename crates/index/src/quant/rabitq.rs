@@ -292,6 +292,7 @@ fn weighed_products(
         let planes = usize::from(bits.each).min(MAX_PLANES);
         return kernels.plane_products(codes, stride, planes, elements, out);
     }
+    out.fill(0);
     let mut part_products = [0; BATCH];
     let (mut count, mut at, mut begin) = (BATCH, 0, 0);
     for part in bits.parts(elements.len()) {
@@ -299,7 +300,7 @@ fn weighed_products(
             (codes.get(at..).unwrap_or_default(), &elements[begin..begin + part.elements]);
         count = count.min(kernels.plane_products(codes, stride, part.planes, elements, &mut part_products));
         for (sum, product) in out.iter_mut().zip(&part_products) {
-            *sum = if begin == 0 { 0 } else { *sum } + part.weight * product;
+            *sum += part.weight * product;
         }
         (at, begin) = (at + part.bytes(), begin + part.elements);
     }

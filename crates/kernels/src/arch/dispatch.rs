@@ -530,13 +530,7 @@ impl Kernels {
     ) -> usize {
         let (planes, n) = (planes.min(MAX_PLANES), query.len() & !7);
         let size = planes * (n / 8);
-        let whole = match codes.len().checked_sub(size) {
-            Some(rest) if stride > 0 => rest / stride + 1,
-            // one code, again and again
-            Some(_) => usize::MAX,
-            None => 0,
-        };
-        let count = out.len().min(whole);
+        let count = out.len().min(whole_codes(codes, size, stride));
         // SAFETY: `count` codes of `size` bytes, `stride` apart, lie in `codes`; the query has n bytes, a multiple of
         // eight, `out` at least `count` places and `&mut` overlaps no `&`; a table is reachable only on a CPU with its
         // features.
@@ -561,13 +555,7 @@ impl Kernels {
         let planes = planes.clamp(1, MAX_PLANES);
         let n = code.len() / planes * 8;
         let size = planes * (n / 8);
-        let whole = match codes.len().checked_sub(size) {
-            Some(rest) if stride > 0 => rest / stride + 1,
-            // one code, again and again
-            Some(_) => usize::MAX,
-            None => 0,
-        };
-        let count = out.len().min(whole);
+        let count = out.len().min(whole_codes(codes, size, stride));
         // SAFETY: `count` codes of `size` bytes, `stride` apart, lie in `codes`, and one in `code`; `out` has at least
         // `count` places and `&mut` overlaps no `&`; a table is reachable only on a CPU with its features.
         unsafe {
@@ -682,6 +670,17 @@ impl Kernels {
     pub fn norm_f16(&self, a: &[f16]) -> f64 {
         // SAFETY: the slice holds a.len() elements; a table is reachable only on a CPU with its features.
         unsafe { (self.norm_f16)(a.as_ptr(), a.len()) }
+    }
+}
+
+/// Codes of `size` bytes that lie in `codes`, `stride` bytes apart.
+#[inline]
+fn whole_codes(codes: &[u8], size: usize, stride: usize) -> usize {
+    match codes.len().checked_sub(size) {
+        Some(rest) if stride > 0 => rest / stride + 1,
+        // one code, again and again
+        Some(_) => usize::MAX,
+        None => 0,
     }
 }
 

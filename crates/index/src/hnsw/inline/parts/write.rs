@@ -245,8 +245,8 @@ impl Merged {
         {
             let rests = files.create();
             self.write_records(files, index, (kind, layer, rests), &mut chains, workers, page)?;
-            let sources =
-                if layer == 0 { [&self.ground, &self.first_above] } else { [&self.upper, &Vec::new()] };
+            let sources: [&[usize]; 2] =
+                if layer == 0 { [&self.ground, &self.first_above] } else { [&self.upper, &[]] };
             sources.into_iter().flatten().for_each(|&file| files.remove(file));
             self.write_rests(files, index, (rest_kind, layer, rests), workers, page)?;
             files.remove(rests);
