@@ -6,7 +6,7 @@ import textwrap
 from html import escape
 from pathlib import Path
 
-from benches.index import charts, figures, filtering, searching
+from benches.index import charts, figures, filter_report, searching
 from benches.index.charts import Series
 from benches.index.figures import SIDES, Figure, Growth, ratio_shown, shown
 
@@ -212,13 +212,6 @@ neighbours (k = 10, ties count as right). CPU is the kernel's account of the bac
 neighbours. "Queries per second of one core" is the inverse of the CPU of a query; libraries in process answer without SQL, pages or transactions, and stand for the
 ceiling. A ratio below 1 means less of it in ours; what is worse in ours is printed like the rest."""
 
-FILTERS_SAID = """CPU µs of a query with a condition and LIMIT 10, less that of ten rows by primary key; in brackets its
-recall among the rows that match, and how many queries had as many rows as there are, where not all had. Settings are the
-default ones, but for pgvector's iterative scans. Shares match at random; near are the rows of the query's own
-neighbourhood, far those of one away from it. "To all rows" is over the same index without a condition; pgvector's best
-is the cheapest of its three ways with a recall of 0.9."""
-
-
 def html(content: dict) -> str:
     entries = tabled(content)
     grown = figures.growths(content["entries"])
@@ -361,11 +354,9 @@ def results(content: dict) -> str:
         lines += [
             f"## Filters, {found['dataset']} ({found['rows']:,} × {found['dim']}), {found['opclass']}",
             "",
-            FILTERS_SAID.replace("\n", " "),
+            filter_report.SAID.replace("\n", " "),
             "",
-            *filtering.table(found),
-            "",
-            filtering.built_line(found),
+            *filter_report.lines_of(found),
             "",
         ]
     if content["ceilings"]:

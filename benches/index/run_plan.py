@@ -18,7 +18,7 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
-from benches.index import ceilings, datasets, figures, filtering, phases, report, servers, tables
+from benches.index import ceilings, datasets, figures, filter_report, filtering, phases, report, servers, tables
 from benches.index import plan as plans
 from benches.index.plan import Ceiling, Entry, Filtered
 from vector_testing.paths import ROOT
@@ -190,7 +190,7 @@ class Run:
         found |= {"commit": self.commit, "at": time.strftime("%Y-%m-%d %H:%M:%S"), "load": os.getloadavg()[1]}
         kept = [other for other in self.content.get("filters", []) if other["dataset"] != filtered.dataset]
         self.content["filters"] = [*kept, found]
-        print("\n".join([filtered.name, filtering.built_line(found), *filtering.table(found)]), flush=True)
+        print("\n".join([filtered.name, *filter_report.lines_of(found)]), flush=True)
 
     def measure_ceilings(self, ceiling: Ceiling) -> None:
         servers.note(f"\nlibraries in process on {ceiling.dataset}, {time.strftime('%H:%M:%S')}")
@@ -241,7 +241,7 @@ def ratios(content: dict) -> str:
     if grown:
         out.append("\nGrowth: exponents of rows n and dimensions d\n" + "\n".join(report.growth_table(grown)))
     for found in content.get("filters", []):
-        out += [f"\nFilters, {found['dataset']}", filtering.built_line(found), *filtering.table(found)]
+        out += [f"\nFilters, {found['dataset']}", *filter_report.lines_of(found)]
     if content["ceilings"]:
         out.append("\nIn process\n" + "\n".join(report.ceiling_table(content)))
     return "\n".join(out)

@@ -263,8 +263,13 @@ float_kernels!("avx2,fma,f16c,popcnt,bmi2");
 plane_kernels!("avx2,fma,f16c,popcnt,bmi2");
 byte_kernels!("avx2,fma,f16c,popcnt,bmi2");
 bit_kernels!("avx2,fma,f16c,popcnt,bmi2");
-/// 32 bits of a plane become bytes: each byte is looked up eight times over, and compared with its own bit. Then two
-/// neighbouring products sum to 16 bits (at most 2 * 8 * 128) and four to 32. The rest goes the scalar way.
+/// Rows of bits that meet the query at once.
+const PLANE_ROWS: usize = 8;
+/// Elements whose products add up in 16 bits: 2 * 128 for each 32.
+const PLANE_TURN: usize = 32 * 127;
+
+/// 32 bits of a plane become bytes of 0 and 1: each byte is looked up eight times over, of each its own bit is left, and
+/// that is cut down to 1. Then two neighbouring products sum to 16 bits. The rest goes the scalar way.
 #[target_feature(enable = "avx2,fma,f16c,popcnt,bmi2")]
 unsafe fn plane_products(
     codes: *const u8,
@@ -275,54 +280,105 @@ unsafe fn plane_products(
     n: usize,
     out: *mut i32,
 ) {
-    let spread = _mm256_setr_epi64x(0, 0x0101_0101_0101_0101, 0x0202_0202_0202_0202, 0x0303_0303_0303_0303);
-    let select = _mm256_set1_epi64x(0x8040_2010_0804_0201_u64 as i64);
-    let pairs = _mm256_set1_epi16(1);
-    let whole = n & !31;
-    let mut last = _mm256_setzero_si256();
-    if whole > 0 {
-        // SAFETY: the query has n >= 32 bytes, and 32 bytes of the array begin at n - whole < 32.
-        unsafe {
-            let in_rest = _mm256_loadu_si256(REST.as_ptr().add(n - whole).cast());
+    let mut done = 0;
+    // SAFETY: rows are planes of codes that the caller vouches for, each of n / 8 bytes, with as many places; a query of
+    // less than a vector is left to the scalar kernel, which has the same contract.
+    unsafe {
+        if n < 32 {
+            return scalar::plane_products(codes, stride, count, planes, query, n, out);
+        }
+        let mut last = _mm256_setzero_si256();
+        if n & 31 != 0 {
+            // 32 bytes of the array begin at n % 32 < 32
+            let in_rest = _mm256_loadu_si256(REST.as_ptr().add(n & 31).cast());
             last = _mm256_and_si256(_mm256_loadu_si256(query.add(n - 32).cast()), in_rest);
         }
-    }
-    for i in 0..count {
-        let (mut sum, mut rest) = (products_zero(), 0);
-        for p in 0..planes {
-            let weight = _mm256_set1_epi8(1 << p);
-            // SAFETY: code i is one of the `count` that the caller vouches for, each of planes * n / 8 bytes; a
-            // step reads four of a plane's bytes for 32 of the query's n; a plane of less than four is left to the
-            // scalar kernel.
-            unsafe {
-                let plane = codes.add(i * stride + p * (n / 8));
-                let mut j = 0;
-                while j < whole {
-                    let bits = _mm256_set1_epi32(plane.add(j / 8).cast::<i32>().read_unaligned());
-                    let bytes = _mm256_and_si256(_mm256_shuffle_epi8(bits, spread), select);
-                    let weights = _mm256_and_si256(_mm256_cmpeq_epi8(bytes, select), weight);
-                    let query = _mm256_loadu_si256(query.add(j).cast());
-                    let products = _mm256_maddubs_epi16(weights, query);
-                    sum = _mm256_add_epi32(sum, _mm256_madd_epi16(products, pairs));
-                    j += 32;
-                }
-                if whole > 0 && whole < n {
-                    // the four bytes that end with the plane; the query's are zero for what was met before
-                    let bits = _mm256_set1_epi32(plane.add(n / 8 - 4).cast::<i32>().read_unaligned());
-                    let bytes = _mm256_and_si256(_mm256_shuffle_epi8(bits, spread), select);
-                    let weights = _mm256_and_si256(_mm256_cmpeq_epi8(bytes, select), weight);
-                    let products = _mm256_maddubs_epi16(weights, last);
-                    sum = _mm256_add_epi32(sum, _mm256_madd_epi16(products, pairs));
-                } else if whole < n {
-                    let mut tail = 0;
-                    scalar::plane_products(plane, 0, 1, 1, query, n, &raw mut tail);
-                    rest += tail << p;
+        while done < count {
+            let (codes, out) = (codes.add(done * stride), out.add(done));
+            let rows = (count - done).min(PLANE_ROWS);
+            let mut sums = [0; PLANE_ROWS];
+            for p in 0..planes {
+                let plane = codes.add(p * (n / 8));
+                let products = if rows == PLANE_ROWS {
+                    plane_rows::<PLANE_ROWS>(plane, stride, query, last, n)
+                } else {
+                    let mut products = [0; PLANE_ROWS];
+                    for (i, product) in products.iter_mut().take(rows).enumerate() {
+                        *product = plane_rows::<1>(plane.add(i * stride), stride, query, last, n)[0];
+                    }
+                    products
+                };
+                for (sum, product) in sums.iter_mut().zip(products) {
+                    *sum += product << p;
                 }
             }
+            out.copy_from_nonoverlapping(sums.as_ptr(), rows);
+            done += rows;
         }
-        // SAFETY: i is below `count`, for which the caller has places.
-        unsafe { *out.add(i) = products_total(sum, products_zero()) + rest };
     }
+}
+
+/// The products of `C` rows of bits, at most [`PLANE_ROWS`], with a query of n >= 32 elements; `last` has its last 32,
+/// with zeros for those before the rest of whole vectors.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c,popcnt,bmi2")]
+unsafe fn plane_rows<const C: usize>(
+    rows: *const u8,
+    stride: usize,
+    query: *const i8,
+    last: __m256i,
+    n: usize,
+) -> [i32; PLANE_ROWS] {
+    let spread = _mm256_setr_epi64x(0, 0x0101_0101_0101_0101, 0x0202_0202_0202_0202, 0x0303_0303_0303_0303);
+    let select = _mm256_set1_epi64x(0x8040_2010_0804_0201_u64 as i64);
+    let (one, pairs) = (_mm256_set1_epi8(1), _mm256_set1_epi16(1));
+    let (mut totals, whole, mut j) = ([_mm256_setzero_si256(); C], n & !31, 0);
+    loop {
+        let mut sums = [_mm256_setzero_si256(); C];
+        let end = whole.min(j + PLANE_TURN - 32);
+        // SAFETY: a row has n / 8 bytes, of which a step reads four for 32 of the query's n; behind the whole ones the
+        // four bytes that end with the row.
+        unsafe {
+            let mut add = |at: usize, query: __m256i| {
+                for (i, sum) in sums.iter_mut().enumerate() {
+                    let bits = rows.add(i * stride + at).cast::<i32>().read_unaligned();
+                    let bytes = _mm256_shuffle_epi8(_mm256_set1_epi32(bits), spread);
+                    let elements = _mm256_min_epu8(_mm256_and_si256(bytes, select), one);
+                    *sum = _mm256_add_epi16(*sum, _mm256_maddubs_epi16(elements, query));
+                }
+            };
+            while j < end {
+                add(j / 8, _mm256_loadu_si256(query.add(j).cast()));
+                j += 32;
+            }
+            if j == whole && whole < n {
+                // the query's are zero for what was met before
+                add(n / 8 - 4, last);
+            }
+        }
+        for (total, sum) in totals.iter_mut().zip(sums) {
+            *total = _mm256_add_epi32(*total, _mm256_madd_epi16(sum, pairs));
+        }
+        if j == whole {
+            break;
+        }
+    }
+    let mut out = [0; PLANE_ROWS];
+    if let Ok(x) = <&[__m256i; PLANE_ROWS]>::try_from(&totals[..]) {
+        let four = |at: usize| {
+            _mm256_hadd_epi32(_mm256_hadd_epi32(x[at], x[at + 1]), _mm256_hadd_epi32(x[at + 2], x[at + 3]))
+        };
+        let (low, high) = (four(0), four(4));
+        let halves =
+            (_mm256_permute2x128_si256::<0x20>(low, high), _mm256_permute2x128_si256::<0x31>(low, high));
+        // SAFETY: there is room for eight integers.
+        unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), _mm256_add_epi32(halves.0, halves.1)) };
+    } else {
+        for (out, total) in out.iter_mut().zip(totals) {
+            *out = products_total(total, products_zero());
+        }
+    }
+    out
 }
 
 /// Quads of a turn of [`fastscan`]: 256 * 255 < 2^16.

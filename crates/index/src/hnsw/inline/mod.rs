@@ -10,6 +10,7 @@
 //! | [`reader`] | a node expanded: its exact distance, its neighbours' estimates |
 //! | [`id_map`] | what a search knows of the nodes it met |
 //! | [`pool`] | candidates of a search, nearest first |
+//! | [`beam`] | how many candidates a search waits with |
 //! | [`search`] | one layer, by estimates; results by exact distances |
 //! | [`filtered`] | scans with conditions on filter columns |
 //! | [`scan`] | whole scans, and how they go on |
@@ -23,6 +24,7 @@
 //! | [`census`] | every page, slot and record, checked |
 //! | [`info`] | what there is, counted |
 
+pub mod beam;
 pub mod bulk_write;
 pub mod census;
 #[cfg(test)]

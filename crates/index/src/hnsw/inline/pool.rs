@@ -47,6 +47,11 @@ impl Pool {
         Ok(self.words.try_reserve(self.width - self.words.len())?)
     }
 
+    /// Candidates that there is room for.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
     /// Empties it.
     pub fn clear(&mut self) {
         self.words.clear();

@@ -1,10 +1,10 @@
 //! A node read from its pages: its exact distance from the query, and what estimates its neighbours'.
 
+use super::beam::beam;
 use super::codec::{Codec, PreparedQuery};
 use super::layout::{Layout, PageKind, Record, RecordHeader, RecordLayout, offset, page_kind, power};
 use super::neighbour_search::fills_a_place;
 use super::records::{look_at_ground, look_at_segment, reset};
-use super::search::beam;
 use crate::filter::Program;
 use crate::quant::space::{CodedSpace, Estimate};
 use crate::space::ValueBuf;

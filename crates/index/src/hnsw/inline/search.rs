@@ -5,7 +5,7 @@
 //!
 //! An estimate errs, so a search that went by the first estimate of each node would miss what is estimated too
 //! far. A node that several lists name has an estimate from each, the better the shorter the edge, and the
-//! lowest of them counts. The pool is larger than the result by what estimates err ([`beam`]).
+//! lowest of them counts. The pool is larger than the result by what estimates err ([`beam`](super::beam)).
 //!
 //! What is expanded next is chosen one node ahead, before the estimates of the one at hand are known, so that its
 //! record has the time of a whole node to come from memory. That costs a node or two a search; waiting would cost
@@ -16,26 +16,14 @@ use std::collections::BinaryHeap;
 
 use vector_kernels::{Kernels, kernels};
 
+use super::beam::Errors;
 use super::filtered::{FIRST, Patience};
 use super::id_map::{IdMap, NEW, READ};
 use super::pool::Pool;
 use super::reader::{Expansion, Found, Reader};
-use crate::quant::rabitq::Bits;
 use crate::quant::space::CodedSpace;
 use crate::storage::blocks::BlockStore;
 use crate::storage::page::Damage;
-
-/// Candidates among which the nearest `ef` are found, by the error of estimates: measured on several data sets
-/// (benches/benches/hnsw_layouts.rs) so that recall at equal `ef_search` is at least that of a search by exact
-/// distances.
-pub const fn beam(bits: Bits, ef: usize) -> usize {
-    let percent = match bits.each() {
-        1 => 140,
-        2 => 120,
-        _ => 110,
-    };
-    (ef.saturating_mul(percent) / 100).saturating_add(8)
-}
 
 /// Deviations that bounds lie below the estimates, by which nodes wait for their turn in the beam. Half of one costs
 /// a tenth more at small `ef_search` and finds as much more as a beam that costs a fifth more (768 dimensions,
@@ -114,6 +102,10 @@ pub struct Walk {
     pub(super) gave_up: bool,
     /// after so many expansions a search is to stop
     stop_at: u64,
+    /// what estimates erred by
+    errors: Errors,
+    /// with so many results the beam is made wider, if need be
+    widens_at: usize,
 }
 
 impl Walk {
@@ -135,6 +127,8 @@ impl Walk {
             patience: None,
             gave_up: false,
             stop_at: u64::MAX,
+            errors: Errors::NONE,
+            widens_at: usize::MAX,
         }
     }
 
@@ -143,6 +137,7 @@ impl Walk {
         self.begin_layer();
         (self.scored, self.expanded) = (0, 0);
         (self.patience, self.gave_up, self.stop_at) = (None, false, u64::MAX);
+        self.widens_at = usize::MAX;
     }
 
     /// Begins a layer: nothing is visited.
@@ -379,6 +374,9 @@ impl Walk {
         let (width, rank) = reader.widths(ef);
         self.pool.begin(width, rank).map_err(|_| no_memory(Damage::OUT_OF_MEMORY))?;
         self.visited.reserve(SEEN_PER_CANDIDATE * width).map_err(no_memory)?;
+        // what goes on until nothing that waits may be nearer needs no wider beam
+        let may_widen = layer == 0 && !keeps && !reader.is_exact();
+        (self.errors, self.widens_at) = (Errors::NONE, if may_widen { ef.div_ceil(2) } else { usize::MAX });
         // What the pool has no room for is of no use, unless the search goes on, or candidates turn out to fill no
         // place.
         let spares = keeps || reader.may_pass_over();
@@ -411,6 +409,7 @@ impl Walk {
         let widths = |times: f64| [width, rank].map(|n| (n as f64 * times) as usize);
         // what falls out of a pool for half of the nodes would hardly be read where fewer match
         let [width, rank] = widths(Patience::AT_FIRST);
+        self.widens_at = usize::MAX;
         self.pool.begin(width, rank).map_err(|_| no_memory(Damage::OUT_OF_MEMORY))?;
         self.visited.reserve(SEEN_PER_CANDIDATE * width).map_err(no_memory)?;
         if self.fill_pool(width) {
@@ -472,6 +471,9 @@ impl Walk {
             }
             self.expanded += 1;
             if let Some(found) = reader.expand(id, layer, &mut self.out)? {
+                if self.widens_at != usize::MAX && key != HIGHEST {
+                    self.errors.note(key, found.distance);
+                }
                 if let Some(patience) = &mut self.patience {
                     patience.note(&self.out.matches, found.matches);
                 }
@@ -491,12 +493,28 @@ impl Walk {
                     self.pass_over(found)
                 };
                 noted
+                    .and_then(|()| if self.results.len() >= self.widens_at { self.widen(ef) } else { Ok(()) })
                     .and_then(|()| self.take(ef, spares, kernels))
                     .map_err(|damage| B::Error::from(damage.on(super::meta::META_BLOCK)))?;
             }
             if next.is_none() {
                 next = self.choose();
             }
+        }
+        Ok(())
+    }
+
+    /// Makes the beam as wide as it should be for what estimates have erred by so far.
+    #[cold]
+    fn widen(&mut self, ef: usize) -> Result<(), Damage> {
+        self.widens_at = usize::MAX;
+        let known = self.results.len();
+        let distance = |at: usize| self.result(at).map_or(f64::NAN, |found| found.distance);
+        let spread = [distance(known / 4), distance(known.saturating_sub(1))];
+        let width = self.errors.widened(self.pool.width(), ef, spread);
+        if width > self.pool.width() {
+            self.pool.resize(width, width).map_err(|_| Damage::OUT_OF_MEMORY)?;
+            self.visited.reserve(SEEN_PER_CANDIDATE * width)?;
         }
         Ok(())
     }
