@@ -236,6 +236,7 @@ impl Scan {
                     self.begin_run(blocks, index, query, settings)?;
                 }
                 Some(Pass { left_some: true, window: Some(window), .. }) => {
+                    self.window.give(self.walk.len());
                     if window <= WIDEST && self.in_use() <= settings.max_memory {
                         self.look_through(blocks, index, query, window)?;
                     } else {
@@ -281,8 +282,11 @@ impl Scan {
             (index.layout.shape.run_bits(), index.space.estimate()),
             &self.prepared,
         )?;
-        self.look_through(blocks, index, query, WINDOW)?;
-        if (WINDOW + 1..=settings.ef_search).contains(&self.window.matching) && self.window.left_some {
+        // who has had more than a window asks for many
+        let first = self.returned.saturating_mul(GROWTH).clamp(WINDOW, WIDEST);
+        self.window.clear();
+        self.look_through(blocks, index, query, first)?;
+        if (WINDOW + 1..=settings.ef_search).contains(&self.window.matching) && self.window.left_some() {
             // all in order, where there are no more than a search would find
             let on_meta = |damage: Damage| B::Error::from(damage.on(META_BLOCK));
             self.walk.begin_collection().map_err(on_meta)?;
@@ -302,7 +306,25 @@ impl Scan {
     ) -> Result<(), ScanError<B::Error>> {
         let on_meta = |damage: Damage| B::Error::from(damage.on(META_BLOCK));
         self.walk.next_batch(size).map_err(on_meta)?;
-        self.walk.begin_window(&mut self.window, size).map_err(on_meta)?;
+        let next = size.saturating_mul(GROWTH);
+        if !self.window.holds(size) {
+            self.walk.begin_window(&mut self.window, size.saturating_add(next)).map_err(on_meta)?;
+            self.find_window(blocks, index, query)?;
+        }
+        let mut reader =
+            reader(blocks, index, query, &self.prepared, index.caution()).filtered(Some(&self.filter));
+        self.walk.read_nearest(&mut reader, &mut self.window, size)?;
+        self.passed = Some(Pass { last: None, left_some: self.window.left_some(), window: Some(next) });
+        Ok(())
+    }
+
+    /// Goes over the run for what a window holds.
+    fn find_window<B: BlockStore, S: CodedSpace>(
+        &mut self,
+        blocks: &mut B,
+        index: &Index<S>,
+        query: Option<S::View<'_>>,
+    ) -> Result<(), ScanError<B::Error>> {
         let tree = read_meta(blocks)?.tree(self.column);
         let mut place = first_place(blocks, KINDS, tree, &self.filter, &mut self.path)?;
         while let Some(here) = place {
@@ -313,11 +335,6 @@ impl Scan {
             place = reader.look_at_leaf(tree, &here, run, &self.walk.visited, window, &mut self.path)?;
         }
         self.window.sort();
-        let mut reader =
-            reader(blocks, index, query, &self.prepared, index.caution()).filtered(Some(&self.filter));
-        self.walk.read_nearest(&mut reader, &mut self.window, size)?;
-        let window = Some(size.saturating_mul(GROWTH));
-        self.passed = Some(Pass { last: None, left_some: self.window.left_some, window });
         Ok(())
     }
 
@@ -389,14 +406,14 @@ impl Walk {
         size: usize,
     ) -> Result<(), B::Error> {
         let on_meta = |damage: Damage| B::Error::from(damage.on(META_BLOCK));
-        for (at, &word) in window.near.iter().enumerate() {
+        while let Some(&word) = window.near.get(window.next) {
             let (bound, id) = ((word >> 32) as u32, word as u32);
             let last = self.results.last().and_then(|&(_, place)| self.found.get(place as usize));
             if self.results.len() >= size && last.is_some_and(|last| key_at(last.distance) < bound) {
-                window.left_some = true;
                 break;
             }
-            if let Some(soon) = window.near.get(at + AHEAD) {
+            window.next += 1;
+            if let Some(soon) = window.near.get(window.next + AHEAD) {
                 reader.prefetch_value(*soon as u32);
             }
             self.visited.reserve(1).map_err(on_meta)?;

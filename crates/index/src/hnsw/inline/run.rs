@@ -40,7 +40,7 @@ pub const KINDS: Kinds = Kinds {
 };
 
 /// Deviations that bounds lie below and above estimates.
-const DEVIATIONS: f32 = 1.9;
+const DEVIATIONS: f32 = 1.6;
 /// Of an entry whose code tells nothing.
 pub(super) const NOTHING: Factors = Factors { add: f32::NEG_INFINITY, scale: 0.0 };
 
@@ -241,21 +241,24 @@ impl RunQuery {
     }
 }
 
-/// The nearest of a run that were not read before, by their codes.
+/// The nearest of a run that were not read before, by their codes: more of them than are wanted at once, so that the
+/// next ones need no other pass over the run.
 #[derive(Debug, Default)]
 pub struct Window {
-    /// how many are wanted
+    /// how many are among them for sure, less those that were given out since
     size: usize,
     /// the least upper bounds, as many as are wanted
     uppers: BinaryHeap<u32>,
     /// those whose lower bounds are below the greatest of these: key of the lower bound, id
     pub(super) near: Vec<u64>,
+    /// those before it were read
+    pub(super) next: usize,
     /// what lower bounds must be below
     limit: f32,
     /// entries that match
     pub(super) matching: usize,
-    /// whether some that match were left out
-    pub(super) left_some: bool,
+    /// whether some that match are not among them
+    left_out: bool,
     /// how many are found when those that are too far after all are taken out
     crowd: usize,
 }
@@ -270,11 +273,36 @@ impl Window {
             size: 0,
             uppers: BinaryHeap::new(),
             near: Vec::new(),
+            next: 0,
             limit: f32::INFINITY,
             matching: 0,
-            left_some: false,
+            left_out: false,
             crowd: CROWD,
         }
+    }
+
+    /// Forgets what was found.
+    pub(super) fn clear(&mut self) {
+        (self.size, self.limit) = (0, f32::INFINITY);
+        (self.matching, self.left_out, self.crowd) = (0, false, CROWD);
+        self.near.clear();
+        self.next = 0;
+        self.uppers.clear();
+    }
+
+    /// Whether the nearest `size` that were not given out are among what was found, and what is known otherwise.
+    pub(super) const fn holds(&self, size: usize) -> bool {
+        size <= self.size
+    }
+
+    /// Takes away so many that are given out.
+    pub(super) const fn give(&mut self, size: usize) {
+        self.size = self.size.saturating_sub(size);
+    }
+
+    /// Whether others match.
+    pub(super) const fn left_some(&self) -> bool {
+        self.left_out || self.next < self.near.len()
     }
 
     /// Begins the search for the nearest `size`, of which some at these distances are known.
@@ -283,10 +311,8 @@ impl Window {
         size: usize,
         known: impl ExactSizeIterator<Item = f32>,
     ) -> Result<(), Damage> {
-        (self.size, self.limit) = (size, f32::INFINITY);
-        (self.matching, self.left_some, self.crowd) = (0, false, CROWD);
-        self.near.clear();
-        self.uppers.clear();
+        self.clear();
+        self.size = size;
         self.uppers.try_reserve(size + 1).map_err(|_| Damage::OUT_OF_MEMORY)?;
         known.for_each(|distance| self.note(distance));
         Ok(())
@@ -322,7 +348,7 @@ impl Window {
     fn thin_out(&mut self) {
         let (limit, before) = (order_key(self.limit), self.near.len());
         self.near.retain(|word| (word >> 32) as u32 <= limit);
-        self.left_some |= self.near.len() < before;
+        self.left_out |= self.near.len() < before;
     }
 
     /// Sorts what was found by its lower bounds, without what is too far after all.
@@ -397,7 +423,7 @@ impl<B: BlockStore, S: CodedSpace> Reader<'_, '_, B, S> {
             run.query.bounds(geometry, base, &block, &mut bounds);
             let mut chosen = block.live & kernels.below(&bounds.lower, window.limit) as u32;
             window.matching += block.live.count_ones() as usize;
-            window.left_some |= chosen != block.live;
+            window.left_out |= chosen != block.live;
             window.reserve()?;
             while chosen != 0 {
                 let slot = chosen.trailing_zeros() as usize;

@@ -118,7 +118,7 @@ pub struct Scan {
     sweep: Option<(u32, u32)>,
     previous: f64,
     /// rows so far
-    returned: usize,
+    pub(super) returned: usize,
     started: bool,
     iterative: bool,
     /// whether the query is a zero vector, compared by its angle
@@ -177,6 +177,7 @@ impl Scan {
         self.sweep = None;
         self.passed = None;
         self.run.clear();
+        self.window.clear();
         self.filter.clear();
         (self.previous, self.returned, self.started, self.iterative) = (f64::NEG_INFINITY, 0, false, false);
     }
