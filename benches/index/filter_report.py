@@ -10,7 +10,7 @@ but for pgvector's iterative scans and its `hnsw.ef_search`, the least of 40, 10
 match at random; near are the rows of the query's own neighbourhood, far those of one away from it; tenants are a
 thousand, drawn by their rows. "To all rows" is over the same index without a condition and LIMIT 10; pgvector's best is the
 cheapest of its ways with a recall of 0.9. "Planned": how many queries the planner answers by the vector index where the
-table has btrees, too, and what its choice takes to the cheaper way, floor included."""
+table has btrees, too, and what its choices take to the cheaper way of each query, floor included."""
 
 
 def less_floor(found: dict, condition: dict, way: str) -> float | None:
@@ -40,11 +40,8 @@ def cell(found: dict, condition: dict, way: str) -> str:
 
 def planned(condition: dict, am: str) -> str:
     """The share that goes to the index, and its cost to the better way's."""
-    share, ways = condition.get("planned", {}).get(am), condition["ways"]
-    if share is None:
-        return ""
-    index, btree = ways[am]["cpu_us"], ways["btree and sort"]["cpu_us"]
-    return f"{share:.0%} ({(share * index + (1 - share) * btree) / min(index, btree):.2f})"
+    found = condition.get("planned", {}).get(am)
+    return f"{found['share']:.0%} ({found['cost']:.2f})" if found else ""
 
 
 def table(found: dict, limit: int) -> list[str]:

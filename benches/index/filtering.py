@@ -234,12 +234,13 @@ class Asker:
             out.append([int.from_bytes(result.get_value(at, 0), "big") for at in range(result.ntuples)])
         return out
 
-    def timed(self) -> float:
-        """Backend CPU of a query, µs."""
-        used = self.session.cpu()
+    def timed(self) -> np.ndarray:
+        """Backend CPU of each query, µs."""
+        read = [self.session.cpu()]
         for parameters in self.parameters:
             self.session.execute("nearest", parameters)
-        return (self.session.cpu() - used) / len(self.parameters) * 1e6
+            read.append(self.session.cpu())
+        return np.diff(read) * 1e6
 
 
 class Judge:
@@ -279,15 +280,15 @@ def judged(asker: Asker, judge: Judge) -> dict:
     return figure
 
 
-def spent(askers: dict[str, Asker]) -> dict[str, float]:
-    """CPU of a query by each way, µs: medians of rounds in turns."""
-    taken: dict[str, list[float]] = {name: [] for name in askers}
+def spent(askers: dict[str, Asker]) -> dict[str, np.ndarray]:
+    """CPU of each query by each way, µs: medians of rounds in turns."""
+    taken: dict[str, list[np.ndarray]] = {name: [] for name in askers}
     with servers.on_one_core([asker.session for asker in askers.values()]):
         for number in range(ROUNDS):
             for name in askers if number % 2 else reversed(askers):
-                if not taken[name] or taken[name][0] < LONG:
+                if not taken[name] or taken[name][0].mean() < LONG:
                     taken[name].append(askers[name].timed())
-    return {name: statistics.median(rounds) for name, rounds in taken.items()}
+    return {name: np.median(rounds, axis=0) for name, rounds in taken.items()}
 
 
 def measured(
@@ -316,8 +317,8 @@ def measured(
     askers = {way.name: Asker(clusters, config, way, condition, queries, limit) for way in ways}
     try:
         figures = {name: judged(asker, judge) for name, asker in askers.items()}
-        for way, cpu in spent(askers).items():
-            figures[way]["cpu_us"] = cpu
+        for way, each in spent(askers).items():
+            figures[way] |= {"cpu_us": float(each.mean()), "each_us": each.tolist()}
     finally:
         for asker in askers.values():
             asker.session.close()
@@ -326,11 +327,11 @@ def measured(
 
 def planned(
     clusters: dict[str, Cluster], config: Config, dataset: datasets.Dataset, conditions: list[Condition]
-) -> dict[str, dict[str, float]]:
-    """The share of queries, with all values in their text, that the planner answers by each access method's index
-    where the table has btrees, too. By condition and LIMIT.
+) -> dict[str, dict[str, list[bool]]]:
+    """Which queries, with all values in their text, the planner answers by each access method's index where the table
+    has btrees, too. By condition and LIMIT.
     """
-    found: dict[str, dict[str, float]] = {}
+    found: dict[str, dict[str, list[bool]]] = {}
     op = config.opclass
     for table, (am, columns) in INDEXED.items():
         with connected(clusters["second"], config) as session:
@@ -341,7 +342,7 @@ def planned(
                 if condition.column not in columns:
                     continue
                 for limit in LIMITS:
-                    taken = 0
+                    taken = []
                     for number, query in enumerate(dataset.queries):
                         literal = "[" + ",".join(f"{x:g}" for x in query) + "]"
                         plan = session.must(
@@ -349,11 +350,23 @@ def planned(
                             f"ORDER BY embedding {op.operator} '{literal}' LIMIT {limit}"
                         )
                         lines = [plan.get_value(at, 0).decode() for at in range(plan.ntuples)]
-                        taken += any(f"vectors_{table}" in line for line in lines)
-                    by_am = found.setdefault(f"{condition.name}, {limit}", {})
-                    by_am[am] = taken / max(1, len(dataset.queries))
+                        taken.append(any(f"vectors_{table}" in line for line in lines))
+                    found.setdefault(f"{condition.name}, {limit}", {})[am] = taken
             session.must("ROLLBACK")
     return found
+
+
+def judge_plans(condition: dict, taken: dict[str, list[bool]]) -> None:
+    """How often the planner takes an index, and what its choices cost to the cheaper way of each query."""
+    ways = condition["ways"]
+    if "btree and sort" in ways:
+        btree = np.array(ways["btree and sort"]["each_us"])
+        for am, choices in taken.items():
+            index = np.array(ways[am]["each_us"])
+            cost = np.where(choices, index, btree).sum() / np.minimum(index, btree).sum()
+            condition.setdefault("planned", {})[am] = {"share": float(np.mean(choices)), "cost": float(cost)}
+    for figure in ways.values():
+        figure.pop("each_us")
 
 
 def index_only(clusters: dict[str, Cluster], config: Config, queries: list[bytes]) -> dict[str, dict[str, float]]:
@@ -401,7 +414,7 @@ def measure(clusters: dict[str, Cluster], config: Config, dataset: datasets.Data
             found.append(measured(clusters, config, dataset, queries, condition, rows, limit))
     plans = planned(clusters, config, dataset, conditions)
     for one in found:
-        one["planned"] = plans.get(f"{one['name']}, {one['limit']}", {})
+        judge_plans(one, plans.get(f"{one['name']}, {one['limit']}", {}))
     return {
         "dataset": config.dataset,
         "opclass": config.opclass.name,

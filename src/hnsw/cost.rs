@@ -49,7 +49,8 @@ pub fn estimate(call: &CostCall) -> Result<Cost, Error> {
 fn filtered(call: &CostCall, generic: &GenericCosts, opened: &Opened) -> Cost {
     let (pages, tuples) = (call.index_pages(), call.tuples());
     let (cpu_tuple, cpu_operator) = call.cpu_costs();
-    let random = generic.spc_random_page_cost;
+    // a plan that reads and sorts what matches pays for no values out of line, and nor does this one
+    let random = generic.spc_random_page_cost * call.share_in_line(opened.value_bytes());
     let matching = (tuples * generic.indexSelectivity).max(1.0);
     let ef_search = filtered_ef_search(f64::from(options::ef_search()), generic.indexSelectivity);
     let ef_search = ef_search.min(tuples.max(1.0));
@@ -61,7 +62,7 @@ fn filtered(call: &CostCall, generic: &GenericCosts, opened: &Opened) -> Cost {
     let shares = (1..).take(opened.filters().runs()).map(|column| call.share_of(column));
     let entries = (tuples * shares.fold(1.0, f64::min)).max(matching);
     let run = opened.expected_of_run(pages, entries, matching);
-    let met = random + run.leaves * call.seq_page_cost() + entries * cpu_operator;
+    let met = generic.spc_random_page_cost + run.leaves * call.seq_page_cost() + entries * cpu_operator;
     let first = met + run.first * random + run.scored * (cpu_tuple + cpu_operator);
     let all = met + run.all * random + matching * (cpu_tuple + cpu_operator);
     let startup = search.min(first);

@@ -62,8 +62,10 @@ fn describe(index: Rel<'_>, method: &'static str) -> Result<Value, Error> {
         });
         (serde_json::to_value(info), options)
     } else {
-        let (info, lists, layout) = ivfflat::info::describe(index)?;
-        (serde_json::to_value(info), json!({ "lists": lists, "layout": layout.name("packed") }))
+        let (info, options) = ivfflat::info::describe(index)?;
+        let layout = options.layout.name("packed");
+        let options = json!({ "lists": options.lists, "layout": layout, "runs": options.runs });
+        (serde_json::to_value(info), options)
     };
     let mut fields = match described {
         Ok(Value::Object(fields)) => fields,

@@ -72,7 +72,7 @@ fn share_of_lists(call: &CostCall, meta: &Meta) -> f64 {
 const VALUES_PER_ROW: f64 = 3.0;
 
 /// Rows whose values a scan of a run reads for the first rows, over those it reads for each row.
-const RUN_VALUES: f64 = 4.0 * WINDOW;
+const RUN_VALUES: f64 = 2.0 * WINDOW;
 
 /// Estimates a scan with conditions. Keys of rows stand beside their codes: what a list costs is its code pages, a
 /// comparison of each row's keys, and the codes of what matches.
@@ -92,7 +92,9 @@ fn filtered(call: &CostCall, generic: &GenericCosts, meta: &Meta) -> Cost {
     let code_pages = pages * index.code_share();
     let value_pages = if index.geometry.own_values { (pages - code_pages).max(1.0) } else { tuples };
     let page_cost = SEQUENTIAL * call.seq_page_cost() + (1.0 - SEQUENTIAL) * random;
-    let values = |rows: f64| (VALUES_PER_ROW * rows).min(matching).min(value_pages) * random;
+    // a plan that reads and sorts what matches pays for no values out of line, and nor does this one
+    let of_value = random * call.share_in_line(index.geometry.value_size as f64);
+    let values = |rows: f64| (VALUES_PER_ROW * rows).min(matching).min(value_pages) * of_value;
     let codes = code_pages * page_cost + tuples * cpu_operator + matching * (cpu_tuple + cpu_operator);
     // filter columns follow the vector; bounds of a run lie farther apart than those of lists
     let shares = (1..).take(index.runs.count()).map(|column| call.share_of(column));

@@ -12,6 +12,7 @@ use vector_index::storage::page::Tid;
 pub use scan::{Returned, ScanCall};
 use scan::{begin_scan, can_return, end_scan, get_tuple, rescan};
 
+use super::blocks::PAGE_SIZE;
 use super::columns::RowColumns;
 use super::ereport;
 use super::guard;
@@ -145,6 +146,13 @@ impl CostCall {
     pub fn table_pages(&self) -> f64 {
         // SAFETY: the path has its index, which has its table.
         unsafe { f64::from((*(*(*self.path).indexinfo).rel).pages) }
+    }
+
+    /// The share of values of so many bytes that the table's own pages have: those out of line are on pages that the
+    /// planner counts in no plan, neither a sort's nor a sequential scan's.
+    pub fn share_in_line(&self, value_bytes: f64) -> f64 {
+        let values = self.tuples().max(1.0) * value_bytes.max(1.0);
+        (self.table_pages() * PAGE_SIZE as f64 / values).min(1.0)
     }
 
     /// seq_page_cost where the index is.

@@ -222,7 +222,7 @@ SELECT try('CREATE INDEX ON t USING ivfflat (v vector_l2_ops, b) WITH (layout = 
 SELECT try('CREATE INDEX ON t USING ivfflat (v vector_l2_ops, b) WITH (layout = packed, runs = 9)');
 CREATE FUNCTION runs() RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
-  RETURN (SELECT concat_ws(' ', vector_index_info('s')->>'runs', (vector_index_info('s')->'pages'->>'runs')::int > 0, reloptions) FROM pg_class WHERE oid = 's'::regclass);
+  RETURN (SELECT concat_ws(' ', vector_index_info('s')->>'runs', vector_index_info('s')->'options'->>'runs', (vector_index_info('s')->'pages'->>'runs')::int > 0, reloptions) FROM pg_class WHERE oid = 's'::regclass);
 END $$;
 CREATE FUNCTION several() RETURNS SETOF text LANGUAGE sql AS $$
   SELECT d FROM unnest('{b AND i2 = 7,b IS NULL AND i2 BETWEEN 10 AND 12,i2 = 8 AND i4 < 30,i4 = 8,i2 > 48,i2 IS NULL,i4 IS NULL AND i2 IS NULL,i4 = 33 AND i2 = 3,NOT b AND i4 > 60}'::text[]) c, differs(c) d

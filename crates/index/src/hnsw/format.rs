@@ -114,6 +114,11 @@ impl Opened {
         }
     }
 
+    /// Bytes of a value, where its pages say it.
+    pub fn value_bytes(&self) -> f64 {
+        self.inline.as_ref().map_or(0.0, |shared| shared.layout.ground.value_size as f64)
+    }
+
     /// What a run of so many `entries` is expected to read, of which so many are `matching`.
     pub fn expected_of_run(&self, pages: f64, entries: f64, matching: f64) -> ExpectedRun {
         let Some(shared) = &self.inline else {

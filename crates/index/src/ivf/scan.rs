@@ -496,5 +496,5 @@ impl Scan {
 /// Whether a run takes less than so many lists more, in which this share of the rows matches.
 fn run_pays(run: &RunChoice, lists: usize, share: f64) -> bool {
     let rows = lists as f64 / run.lists.max(1) as f64 * run.rows;
-    run.prices.run(run.entries) <= run.prices.lists(rows, share)
+    run.prices.run(run.entries) <= run.prices.lists(lists as f64, rows, share)
 }

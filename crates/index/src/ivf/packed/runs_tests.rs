@@ -452,8 +452,8 @@ fn scans_choose() {
     let run = lists.choose_run(&both).unwrap().unwrap();
     assert_eq!(run.tree.column, 1);
     assert!((4000.0..8000.0).contains(&run.rows) && run.entries < 400.0, "{run:?}");
-    assert!(run.prices.run(10.0) < run.prices.lists(6000.0, 0.01));
-    assert!(run.prices.run(100_000.0) > run.prices.lists(6000.0, 0.5));
+    assert!(run.prices.run(10.0) < run.prices.lists(20.0, 6000.0, 0.01));
+    assert!(run.prices.run(100_000.0) > run.prices.lists(20.0, 6000.0, 0.5));
     let mut none = Program::new();
     none.add_null(0, false).unwrap();
     assert_eq!(lists.choose_run(&none).unwrap().unwrap().tree.column, 0);
