@@ -38,6 +38,7 @@ SETTINGS = BASE_SETTINGS | {
 
 # pgvector; this project on the same pages; this project on its second layout.
 SIDES = ("theirs", "ours", "second")
+FIRST = {"hnsw.default_layout": "pgvector", "ivfflat.default_layout": "pgvector"}
 SECOND = {"hnsw.default_layout": "inline", "ivfflat.default_layout": "packed"}
 
 
@@ -48,7 +49,7 @@ def prefix_of(options: argparse.Namespace, side: str) -> str:
 
 def settings_of(side: str, settings: dict[str, str]) -> dict[str, str]:
     """A side's settings: they differ in the layout of new indexes and in nothing else."""
-    return settings | SECOND if side == "second" else settings
+    return settings | {"ours": FIRST, "second": SECOND}.get(side, {})
 
 
 def add_prefixes(parser: argparse.ArgumentParser) -> None:
