@@ -212,6 +212,7 @@ neighbours (k = 10, ties count as right). CPU is the kernel's account of the bac
 neighbours. "Queries per second of one core" is the inverse of the CPU of a query; libraries in process answer without SQL, pages or transactions, and stand for the
 ceiling. A ratio below 1 means less of it in ours; what is worse in ours is printed like the rest."""
 
+
 def html(content: dict) -> str:
     entries = tabled(content)
     grown = figures.growths(content["entries"])

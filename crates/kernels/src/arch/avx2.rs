@@ -268,8 +268,8 @@ const PLANE_ROWS: usize = 8;
 /// Elements whose products add up in 16 bits: 2 * 128 for each 32.
 const PLANE_TURN: usize = 32 * 127;
 
-/// 32 bits of a plane become bytes of 0 and 1: each byte is looked up eight times over, of each its own bit is left, and
-/// that is cut down to 1. Then two neighbouring products sum to 16 bits. The rest goes the scalar way.
+/// 32 bits of a plane become bytes of 0 and 1: each byte is looked up eight times over, of each its own bit is left,
+/// and that is cut down to 1. Then two neighbouring products sum to 16 bits. Short queries go the scalar way.
 #[target_feature(enable = "avx2,fma,f16c,popcnt,bmi2")]
 unsafe fn plane_products(
     codes: *const u8,
@@ -281,8 +281,8 @@ unsafe fn plane_products(
     out: *mut i32,
 ) {
     let mut done = 0;
-    // SAFETY: rows are planes of codes that the caller vouches for, each of n / 8 bytes, with as many places; a query of
-    // less than a vector is left to the scalar kernel, which has the same contract.
+    // SAFETY: rows are planes of codes that the caller vouches for, each of n / 8 bytes, with as many places; a query
+    // of less than a vector is left to the scalar kernel, which has the same contract.
     unsafe {
         if n < 32 {
             return scalar::plane_products(codes, stride, count, planes, query, n, out);

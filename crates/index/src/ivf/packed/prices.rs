@@ -35,7 +35,8 @@ impl Prices {
         MORE_VALUES.min(entries) * self.value + entries * (KEY + self.block / BLOCK as f64)
     }
 
-    /// So many lists of so many rows in all, of which this share matches. A block is bounded where one of its rows does.
+    /// So many lists of so many rows in all, of which this share matches. A block is bounded where one of its rows
+    /// does.
     pub fn lists(&self, lists: f64, rows: f64, share: f64) -> f64 {
         let n = BLOCK as f64;
         let blocks = 1.0 - (1.0 - share.clamp(0.0, 1.0)).powf(n);
