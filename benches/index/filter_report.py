@@ -6,11 +6,12 @@ from benches.index.filtering import ENOUGH, LIMITS, OURS, WAYS
 
 SAID = """CPU µs of a query with a condition and LIMIT, less that of ten rows by primary key; in brackets its recall among the
 rows that match, and how many queries had as many rows as there are, where not all had. Settings are the default ones,
-but for pgvector's iterative scans and its `hnsw.ef_search`, the least of 40, 100 and 200 with a recall of 0.9. Shares
+but for pgvector's iterative scans and its `hnsw.ef_search`, the least of 40, 100 and 200 with a recall of 0.9, or 200. Shares
 match at random; near are the rows of the query's own neighbourhood, far those of one away from it; tenants are a
-thousand, drawn by their rows. "To all rows" is over the same index without a condition and LIMIT 10; pgvector's best is the
-cheapest of its ways with a recall of 0.9. "Planned": how many queries the planner answers by the vector index where the
-table has btrees, too, and what its choices take to the cheaper way of each query, floor included."""
+thousand, drawn by their rows. "To all rows" is over an index with as many columns, without a condition and LIMIT 10;
+pgvector's best is the cheapest of its ways with a recall of 0.9. "Planned": how many queries the planner answers by the
+vector index where the table has btrees, too, and what its choices take to the cheaper way of each query, floor included;
+whatever other plan it takes counts as btree and sort."""
 
 
 def less_floor(found: dict, condition: dict, way: str) -> float | None:
@@ -34,7 +35,7 @@ def cell(found: dict, condition: dict, way: str) -> str:
     figure = condition["ways"].get(way)
     if figure is None:
         return ""
-    missing = "" if figure["filled"] == 1 else f", {figure['filled']:.0%} filled"
+    missing = "" if figure["filled"] == 1 else f", {min(figure['filled'], 0.99):.0%} filled"
     return f"{less_floor(found, condition, way):,.0f} ({figure['recall']:.3f}{missing})"
 
 

@@ -148,10 +148,13 @@ impl CostCall {
         unsafe { f64::from((*(*(*self.path).indexinfo).rel).pages) }
     }
 
-    /// The share of values of so many bytes that the table's own pages have: those out of line are on pages that the
-    /// planner counts in no plan, neither a sort's nor a sequential scan's.
+    /// The share of values of so many bytes that the table's own pages can have: those out of line are on pages that
+    /// the planner counts in no plan, neither a sort's nor a sequential scan's. It is more than the true share where
+    /// rows have other wide columns.
     pub fn share_in_line(&self, value_bytes: f64) -> f64 {
-        let values = self.tuples().max(1.0) * value_bytes.max(1.0);
+        // SAFETY: the path has its index, which has its table.
+        let rows = unsafe { (*(*(*self.path).indexinfo).rel).tuples };
+        let values = rows.max(1.0) * value_bytes.max(1.0);
         (self.table_pages() * PAGE_SIZE as f64 / values).min(1.0)
     }
 

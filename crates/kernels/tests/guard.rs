@@ -138,11 +138,11 @@ fn nothing_beyond_the_slices_is_touched() {
                 k.encode_i8(floats, third.slice::<i8>(n, at_end));
                 let n8 = n / 8 * 8;
                 let (codes, query) =
-                    (first.slice::<u8>(3 * n8 / 8 * 2, at_end), second.slice::<i8>(n8, at_end));
-                let out = third.slice::<i32>(3, at_end);
-                assert_eq!(k.plane_products(codes, n8 / 8 * 2, 2, query, out), 3);
+                    (first.slice::<u8>(9 * n8 / 8 * 2, at_end), second.slice::<i8>(n8, at_end));
+                let out = third.slice::<i32>(9, at_end);
+                assert_eq!(k.plane_products(codes, n8 / 8 * 2, 2, query, out), 9);
                 let code = second.slice::<u8>(n8 / 8 * 2, at_end);
-                assert_eq!(k.plane_differences(codes, n8 / 8 * 2, 2, code, out), 3);
+                assert_eq!(k.plane_differences(codes, n8 / 8 * 2, 2, code, out), 9);
                 if n <= 260 {
                     let table = first.slice::<u8>(n * FAST_QUAD, at_end);
                     let block = second.slice::<u8>(n * FAST_QUAD, at_end);

@@ -283,13 +283,13 @@ fn plane_products() {
     let lengths = if cfg!(miri) {
         vec![0, 8, 40, 72]
     } else {
-        vec![0, 8, 16, 24, 32, 56, 64, 72, 96, 120, 128, 384, 1544]
+        vec![0, 8, 16, 24, 32, 56, 64, 72, 96, 120, 128, 384, 1544, 4040, 4096]
     };
     for k in available() {
         let mut random = Random(7);
         for &n in &lengths {
             for planes in 0..=MAX_PLANES {
-                for (count, gap) in [(0, 0), (1, 0), (3, 5), (4, 0), (9, 3)] {
+                for (count, gap) in [(0, 0), (1, 0), (3, 5), (4, 0), (8, 1), (9, 3), (17, 0)] {
                     let (size, query) = (planes * n / 8, random.signed(n + 7));
                     let stride = size + gap;
                     let codes = random.bytes(1 + stride * count);
@@ -305,6 +305,22 @@ fn plane_products() {
                     }
                     assert_eq!(out[count], 77);
                 }
+            }
+        }
+    }
+}
+
+/// The largest products, as many as a code may have: none of the sums on the way may overflow.
+#[test]
+fn plane_products_of_the_largest() {
+    for k in available() {
+        for n in [4032, 4064, 4072, 16_384] {
+            for (value, count) in [(i8::MIN, 8), (i8::MAX, 9)] {
+                let (query, codes) = (vec![value; n], vec![0xff; count * n / 8 * MAX_PLANES]);
+                let mut out = vec![0; count];
+                assert_eq!(k.plane_products(&codes, n / 8 * MAX_PLANES, MAX_PLANES, &query, &mut out), count);
+                let want = n as i32 * i32::from(value) * ((1 << MAX_PLANES) - 1);
+                assert!(out.iter().all(|&product| product == want), "{} n {n}", k.tier().name());
             }
         }
     }

@@ -41,7 +41,8 @@ impl Errors {
     /// Of a search that has seen none.
     pub const NONE: Errors = Errors { count: 0.0, sum: 0.0, squares: 0.0 };
 
-    /// Takes in a node that waited by a bound of this key and is at this distance.
+    /// Takes in a node that waited by a bound of this key and is at this distance. (A bound lies some deviations below
+    /// its estimate, which is nothing to how the errors differ.)
     #[inline(always)]
     pub fn note(&mut self, key: u32, exact: f64) {
         let error = f64::from(distance_of(key)) - exact;
@@ -50,7 +51,7 @@ impl Errors {
         self.squares += error * error;
     }
 
-    /// Their standard deviation; no number where one of them was none.
+    /// Their standard deviation; 0 where one of them was no number, or there is none.
     fn deviation(&self) -> f64 {
         let mean = self.sum / self.count;
         (self.squares / self.count - mean * mean).max(0.0).sqrt()

@@ -306,9 +306,11 @@ impl Scan {
     ) -> Result<(), ScanError<B::Error>> {
         let on_meta = |damage: Damage| B::Error::from(damage.on(META_BLOCK));
         self.walk.next_batch(size).map_err(on_meta)?;
-        let next = size.saturating_mul(GROWTH);
+        // whatever the first one was, the widest comes before a pass over all that match
+        let next = if size < WIDEST { size.saturating_mul(GROWTH).min(WIDEST) } else { WIDEST + 1 };
         if !self.window.holds(size) {
-            self.walk.begin_window(&mut self.window, size.saturating_add(next)).map_err(on_meta)?;
+            let held = if next > WIDEST { size } else { size + next };
+            self.walk.begin_window(&mut self.window, held).map_err(on_meta)?;
             self.find_window(blocks, index, query)?;
         }
         let mut reader =
@@ -348,6 +350,7 @@ impl Scan {
         settings: &ScanSettings,
     ) -> Result<(), ScanError<B::Error>> {
         let on_meta = |damage: Damage| B::Error::from(damage.on(META_BLOCK));
+        self.window.clear();
         let most = (settings.max_memory / PER_NODE).max(settings.ef_search);
         let beyond = self.passed.and_then(|pass| pass.last);
         let tree = read_meta(blocks)?.tree(self.column);
@@ -419,7 +422,10 @@ impl Walk {
             self.visited.reserve(1).map_err(on_meta)?;
             match self.visited.entry(id) {
                 // an entry of a node that has another
-                Some(&mut READ) | None => continue,
+                Some(&mut READ) | None => {
+                    window.give(1);
+                    continue;
+                }
                 Some(key) => {
                     self.scored += u64::from(*key == NEW);
                     *key = READ;
@@ -428,6 +434,8 @@ impl Walk {
             let found = reader.score(id, &mut self.out)?;
             if let Some(found) = found.filter(|found| found.has_rows() && found.matches) {
                 self.add_result(found, size, true).map_err(on_meta)?;
+            } else {
+                window.give(1);
             }
         }
         Ok(())

@@ -215,6 +215,12 @@ impl<'s, 'q, B: BlockStore, S: CodedSpace> Reader<'s, 'q, B, S> {
         self.caution > 0.0
     }
 
+    /// Whether nodes wait by estimates of their distances.
+    #[inline(always)]
+    pub fn estimates(&self) -> bool {
+        self.query.is_some() && self.estimate != Estimate::Exact
+    }
+
     /// Whether some of what is found may fill no place in the result.
     #[inline(always)]
     pub const fn may_pass_over(&self) -> bool {

@@ -353,3 +353,18 @@ fn windows_pass_over_bounds_that_are_no_numbers() {
     window.begin(2, [f32::NAN, 3.0, -f32::NAN, 1.0, 2.0].into_iter()).unwrap();
     assert!((2.0..2.1).contains(&window.limit()));
 }
+
+#[test]
+fn windows_hold_what_was_not_given_out() {
+    let mut window = super::Window::new();
+    assert!(!window.holds(1));
+    window.begin(50, [1.0].into_iter()).unwrap();
+    assert!(window.holds(50));
+    window.give(10);
+    assert!(window.holds(40) && !window.holds(41));
+    window.give(100);
+    assert!(!window.holds(1) && !window.left_some());
+    window.begin(5, [].into_iter()).unwrap();
+    window.clear();
+    assert!(!window.holds(1));
+}

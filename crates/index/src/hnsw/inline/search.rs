@@ -375,7 +375,7 @@ impl Walk {
         self.pool.begin(width, rank).map_err(|_| no_memory(Damage::OUT_OF_MEMORY))?;
         self.visited.reserve(SEEN_PER_CANDIDATE * width).map_err(no_memory)?;
         // what goes on until nothing that waits may be nearer needs no wider beam
-        let may_widen = layer == 0 && !keeps && !reader.is_exact();
+        let may_widen = layer == 0 && !keeps && reader.estimates();
         (self.errors, self.widens_at) = (Errors::NONE, if may_widen { ef.div_ceil(2) } else { usize::MAX });
         // What the pool has no room for is of no use, unless the search goes on, or candidates turn out to fill no
         // place.
