@@ -114,7 +114,7 @@ impl Opened {
         }
     }
 
-    /// Bytes of a value, where its pages say it.
+    /// Bytes of a value and its filter keys, where its pages say it.
     pub fn value_bytes(&self) -> f64 {
         self.inline.as_ref().map_or(0.0, |shared| shared.layout.ground.value_size as f64)
     }

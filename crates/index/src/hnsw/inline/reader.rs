@@ -200,7 +200,7 @@ impl<'s, 'q, B: BlockStore, S: CodedSpace> Reader<'s, 'q, B, S> {
     /// Candidates of a search for the nearest `ef` that are remembered, and how many of the nearest of them a new one
     /// must be among.
     pub fn widths(&self, ef: usize) -> (usize, usize) {
-        if self.query.is_none() || self.estimate == Estimate::Exact {
+        if !self.estimates() {
             let width = ef.saturating_mul(2);
             // in a repair the nearest may fill no place
             return (width, if self.may_pass_over() { width } else { ef });
