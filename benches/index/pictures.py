@@ -104,18 +104,27 @@ def pictures() -> dict[str, str]:
     }
 
 
-def main() -> int:
-    stale = []
+def stale() -> list[str]:
+    """The names of the pictures that do not show the figures of RESULTS.md."""
+    return [
+        name
+        for name, drawn in pictures().items()
+        if not (PLACE / name).exists() or (PLACE / name).read_text(encoding="utf-8") != drawn + "\n"
+    ]
+
+
+def draw() -> None:
+    PLACE.mkdir(parents=True, exist_ok=True)
     for name, drawn in pictures().items():
-        file = PLACE / name
-        if "--check" in sys.argv[1:]:
-            if not file.exists() or file.read_text(encoding="utf-8") != drawn + "\n":
-                stale.append(name)
-        else:
-            PLACE.mkdir(parents=True, exist_ok=True)
-            file.write_text(drawn + "\n", encoding="utf-8")
-    print(f"not ok - out of date: {', '.join(stale)}" if stale else "ok - the pictures show the figures of RESULTS.md")
-    return 1 if stale else 0
+        (PLACE / name).write_text(drawn + "\n", encoding="utf-8")
+
+
+def main() -> int:
+    if "--check" not in sys.argv[1:]:
+        draw()
+    old = stale()
+    print(f"not ok - out of date: {', '.join(old)}" if old else "ok - the pictures show the figures of RESULTS.md")
+    return 1 if old else 0
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import textwrap
 from html import escape
 from pathlib import Path
 
-from benches.index import charts, figures, filter_report, searching
+from benches.index import charts, figures, filter_report, pictures, searching
 from benches.index.charts import Series
 from benches.index.figures import SIDES, Figure, Growth, ratio_shown, shown
 
@@ -392,10 +392,11 @@ def write(content: dict, directory: Path) -> Path:
 
 
 def publish(content: dict, benches: Path) -> None:
-    """What is committed: RESULTS.md, its pictures, and the page."""
+    """What is committed: RESULTS.md, its pictures, the page, and the pictures of the documents."""
     folder = benches / "plots"
     folder.mkdir(exist_ok=True)
     for name, picture in plots(content).items():
         (folder / name).write_text(picture + "\n")
     (benches / "RESULTS.md").write_text(results(content))
     (benches / "report.html").write_text(html(content))
+    pictures.draw()
