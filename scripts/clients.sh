@@ -21,7 +21,7 @@ Without a PART: all of them.
 
 Environment:
   PG_CONFIG      the PostgreSQL to test in; default: a copy of the embedded one of PG_MAJOR (17)
-  CLIENTS_LAYOUT the layout of hnsw indexes that do not say (auto, inline)
+  CLIENTS_LAYOUT the layout of indexes that do not say (auto, which is the default, or pgvector)
   CLIENTS_AS_IS  when set, nothing is installed: the extension that PG_CONFIG has already is tested, pgvector itself for instance
 TEXT
 }
@@ -134,7 +134,7 @@ run_rust() { with_cargo test --locked --offline --test clients; }
 # In a network of its own, so that localhost is the private server's.
 serve() {
   local part log status
-  "$pg" cluster start "$pg_config" "$work/cluster" -c listen_addresses=localhost ${CLIENTS_LAYOUT:+-c "hnsw.default_layout=$CLIENTS_LAYOUT"}
+  "$pg" cluster start "$pg_config" "$work/cluster" -c listen_addresses=localhost ${CLIENTS_LAYOUT:+-c "hnsw.default_layout=$CLIENTS_LAYOUT" -c "ivfflat.default_layout=$CLIENTS_LAYOUT"}
   eval "$("$pg" cluster env "$work/cluster")"
   psql -Xqc "CREATE ROLE \"$(id -un)\" SUPERUSER LOGIN" 2>/dev/null || true
   export PYTHONDONTWRITEBYTECODE=1

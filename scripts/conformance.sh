@@ -23,7 +23,7 @@ Environment:
   CONFORMANCE_DIR       pgvector's unpacked source, instead of fetching it
   CONFORMANCE_SUITE     the distribution release to take it from (Debian: trixie; Ubuntu: the newest that has it)
   CONFORMANCE_SKIP      what to leave out when nothing is named: files, or the name of an access method for all of its files
-  CONFORMANCE_LAYOUT    the layout of hnsw indexes that do not say (auto, inline): our own pages under pgvector's tests
+  CONFORMANCE_LAYOUT    the layout of indexes that do not say (auto, which is the default, or pgvector)
   CONFORMANCE_JOBS      TAP tests at a time (default: the number of CPUs)
 TEXT
 }
@@ -187,8 +187,8 @@ run() {
   mkdir -p "$output"
   if [ -n "${CONFORMANCE_LAYOUT:-}" ]; then
     # What PostgreSQL's modules for tests add to the configuration of each server, and what psql sends.
-    export TEMP_CONFIG=$work/layout.conf PGOPTIONS="-c hnsw.default_layout=$CONFORMANCE_LAYOUT"
-    printf "hnsw.default_layout = '%s'\n" "$CONFORMANCE_LAYOUT" >"$TEMP_CONFIG"
+    export TEMP_CONFIG=$work/layout.conf PGOPTIONS="-c hnsw.default_layout=$CONFORMANCE_LAYOUT -c ivfflat.default_layout=$CONFORMANCE_LAYOUT"
+    printf "%s.default_layout = '$CONFORMANCE_LAYOUT'\n" hnsw ivfflat >"$TEMP_CONFIG"
     chmod 644 "$TEMP_CONFIG"
   fi
   if [ "$what" != tap ]; then regress "$@" || status=$?; fi

@@ -28,7 +28,7 @@ const OWN: i32 = 2;
 const PGVECTOR: i32 = 3;
 
 /// The setting's value where nobody set it.
-pub const DEFAULT: i32 = PGVECTOR;
+pub const DEFAULT: i32 = AUTO;
 
 impl Wanted {
     /// What the parameter says, or, where it is absent, the setting.

@@ -1,4 +1,4 @@
-//! Scans of inline hnsw indexes with conditions on filter columns: CPU per query, blocks read, and recall@10 against
+//! Scans of inline hnsw indexes with conditions on filter columns: CPU per query, blocks read, and recall against
 //! the nearest of the rows that match, beside the same index's scans without conditions.
 //!
 //! ```sh
@@ -6,12 +6,13 @@
 //! ```
 //!
 //! FILE.npy holds rows of f32, such as the SQL benchmark caches. Keys: `kind` (vector, halfvec), `rows`, `queries`,
-//! `dims` (of made data), `m`, `efc`, `ef`, `seed`, `rounds`, `first` (number, centre) and `runs` (0 to 2). One filter
-//! column is a random number, of which a range matches a share of the rows; the other is the row's nearest of a hundred
-//! centres, which are rows themselves: `near` is the centre nearest to the query, `far` the one that is farther than
-//! half of them. The index has runs of codes by the column that comes `first`, or by both; with `runs=0` it has no
-//! filter columns, and is only built and searched without conditions. In each round every condition takes its turn; the
-//! fastest counts. A query ends with its tenth row, and it is an error when rows that match are missing.
+//! `dims` (of made data), `m`, `efc`, `ef`, `limit`, `seed`, `rounds`, `first` (number, centre) and `runs` (0 to 2).
+//! One filter column is a random number, of which a range matches a share of the rows; the other is the row's nearest
+//! of a hundred centres, which are rows themselves: `near` is the centre nearest to the query, `far` the one that is
+//! farther than half of them. The index has runs of codes by the column that comes `first`, or by both; with `runs=0`
+//! it has no filter columns, and is only built and searched without conditions. In each round every condition takes
+//! its turn; the fastest counts. A query ends with its tenth row, or with as many as `limit` says (a scan without
+//! conditions is iterative then, where these are more than `ef`), and it is an error when rows that match are missing.
 
 #[allow(dead_code)]
 #[path = "support/blocks.rs"]
@@ -45,9 +46,6 @@ use data::{encode, made, read_npy, shuffle};
 /// Random numbers are below this.
 const NUMBERS: i64 = 10_000;
 const CENTRES: usize = 100;
-/// Rows of a query.
-const LIMIT: usize = 10;
-
 /// What a query asks for.
 #[derive(Clone, Copy, Debug)]
 enum Condition {
@@ -120,6 +118,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         ef_search: number("ef", 40)?,
         conditions: if filters.is_empty() { &CONDITIONS[..1] } else { &CONDITIONS },
         swapped: options.get("first") == Some(&"centre"),
+        limit: number("limit", 10)?,
         rounds: number("rounds", 3)?,
     };
     println!("{source} {metric} {kind:?}: {} rows of {dims}, {} queries", values.len(), queries.len());
@@ -176,6 +175,8 @@ struct Run {
     conditions: &'static [Condition],
     /// whether the centre is the first filter column
     swapped: bool,
+    /// rows of a query
+    limit: usize,
     rounds: usize,
 }
 
@@ -203,7 +204,7 @@ impl Run {
         let truth = self
             .conditions
             .iter()
-            .map(|&condition| nearest(&space, &rows, &queries, condition))
+            .map(|&condition| nearest(&space, &rows, &queries, condition, self.limit))
             .collect::<Result<Vec<_>, _>>()?;
         let mut all =
             vec![Figures { micros: f64::INFINITY, reads: 0, right: 0, returned: 0 }; self.conditions.len()];
@@ -215,7 +216,7 @@ impl Run {
         println!("ef_search {}: matching rows | us (of unfiltered), reads | recall", self.ef_search);
         let unfiltered = all[0].micros;
         for ((figures, &condition), truth) in all.iter().zip(self.conditions).zip(&truth) {
-            let wanted: usize = truth.iter().map(|truth| truth.matching.min(LIMIT)).sum();
+            let wanted: usize = truth.iter().map(|truth| truth.matching.min(self.limit)).sum();
             let matching: usize = truth.iter().map(|truth| truth.matching).sum();
             println!(
                 "{:12} {:9.1} | {:8.1} ({:6.3}) {:7} | {:.4}",
@@ -272,7 +273,7 @@ impl Run {
     ) -> Result<(), Box<dyn Error>> {
         let settings = ScanSettings {
             ef_search: self.ef_search,
-            iterative: IterativeScan::Off,
+            iterative: if self.limit > self.ef_search { IterativeScan::Relaxed } else { IterativeScan::Off },
             max_tuples: 20_000,
             max_memory: 64 << 20,
         };
@@ -282,7 +283,7 @@ impl Run {
         for (query, truth) in queries.iter().zip(truth) {
             scan.reset();
             condition.put(query, self.swapped, scan.filter())?;
-            for _ in 0..LIMIT {
+            for _ in 0..self.limit {
                 let found = scan.next(blocks, index, Some(query.item.bytes()), &settings);
                 let Some((_, distance)) = found.map_err(|error| format!("{error:?}"))? else { break };
                 figures.returned += 1;
@@ -299,7 +300,7 @@ impl Run {
 /// What a scan should find.
 struct Truth {
     matching: usize,
-    /// the exact distance of the last of the nearest [`LIMIT`]: whatever is as near is right
+    /// the exact distance of the last of the nearest: whatever is as near is right
     last: f64,
 }
 
@@ -308,6 +309,7 @@ fn nearest<S: CodedSpace>(
     rows: &[Line],
     queries: &[Line],
     condition: Condition,
+    limit: usize,
 ) -> Result<Vec<Truth>, Box<dyn Error>> {
     let mut all = Vec::new();
     for query in queries {
@@ -317,7 +319,7 @@ fn nearest<S: CodedSpace>(
             distances.push(space.exact(view, space.view(row.item.bytes())?));
         }
         distances.sort_unstable_by(f64::total_cmp);
-        let last = distances.get(..LIMIT.min(distances.len())).and_then(|nearest| nearest.last());
+        let last = distances.get(..limit.min(distances.len())).and_then(|nearest| nearest.last());
         all.push(Truth { matching: distances.len(), last: last.copied().unwrap_or(f64::INFINITY) });
     }
     Ok(all)

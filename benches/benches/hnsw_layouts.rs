@@ -1,4 +1,4 @@
-//! Both page layouts of hnsw on the same graph: recall@10, CPU per query, blocks read, and bytes, over `ef_search`.
+//! Both page layouts of hnsw on the same graph: recall, CPU per query, blocks read, and bytes, over `ef_search`.
 //!
 //! ```sh
 //! cargo bench -p vector-benches --bench hnsw_layouts -- FILE.npy|clustered|uniform l2|ip|cosine|hamming [key=value ...]
@@ -7,9 +7,12 @@
 //! FILE.npy holds rows of f32, such as the SQL benchmark caches. Keys: `kind` (vector, halfvec, bit), `rows`,
 //! `queries`, `dims` (of made data), `m`, `efc`, `seed`, `rounds`, `only` (1: the second layout alone), `threads` and
 //! `coded` (0: exact distances) of the build, and, several by commas to calibrate, `doubled` (elements of a code that
-//! have two bits) and `caution` (deviations). Blocks are plain memory, side by side as shared buffers are, whose reads
-//! cost what a pinned and share-locked buffer costs: four atomic operations on a header of its own cache line. The
-//! fastest round of each system counts.
+//! have two bits) and `caution` (deviations). Recall is that of the ten nearest and a query's rows are all that its
+//! scan returns, unless `limit` says how many: these count then, and are all, of iterative scans in relaxed order, or
+//! with `strict=1` in strict order. With `every`, so many rows of one pass a filter, which looks at what a scan
+//! returns. Blocks are plain memory, side by side as shared buffers are, whose reads cost what a pinned and
+//! share-locked buffer costs: four atomic operations on a header of its own cache line. The fastest round of each
+//! system counts.
 
 #[allow(dead_code)]
 #[path = "support/blocks.rs"]
@@ -95,6 +98,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         coded: number("coded", 1)? > 0,
         shapes: shapes?,
         only: number("only", 0)? > 0,
+        strict: number("strict", 0)? > 0,
+        every: number("every", 1)?.max(1),
+        limit: options.contains_key("limit").then(|| number("limit", 10)).transpose()?,
         cautions: cautions.transpose()?.unwrap_or_default(),
     };
     println!("{source} {metric} {kind:?}: {} rows of {dim}, {} queries, m {m}", rows.len(), held.len());
@@ -132,6 +138,11 @@ struct Run {
     shapes: Vec<Shape>,
     cautions: Vec<f32>,
     only: bool,
+    /// rows of a query, where it is iterative
+    limit: Option<usize>,
+    strict: bool,
+    /// of so many rows one passes the filter
+    every: usize,
 }
 
 /// What a system does at one place of the ladder.
@@ -156,7 +167,11 @@ impl Run {
             old = write_first(first, &graph, self)?;
         }
         let graph = self.build(second, values)?;
-        let tenth = nearest(second, values, queries)?;
+        let passing: Vec<_> = values.iter().step_by(self.every).cloned().collect();
+        let tenth = nearest(second, &passing, queries, self.counted())?;
+        drop(passing);
+        let passes = |row: &Tid| row.block() as usize % self.every == 0;
+        let most = self.limit.unwrap_or(usize::MAX);
         let base = if self.only {
             vec![Figures::default(); LADDER.len()]
         } else {
@@ -166,10 +181,11 @@ impl Run {
                     scan.reset();
                     let value = first_queries[query].bytes();
                     let mut rows = Vec::new();
-                    while let Some(row) =
-                        scan.next(blocks, first, Some(value), settings).map_err(|e| format!("{e:?}"))?
+                    while rows.len() < most
+                        && let Some(row) =
+                            scan.next(blocks, first, Some(value), settings).map_err(|e| format!("{e:?}"))?
                     {
-                        rows.push(row);
+                        rows.extend(Some(row).filter(passes));
                     }
                     Ok(rows)
                 },
@@ -202,8 +218,10 @@ impl Run {
                         let next = |scan: &mut InlineScan, blocks: &mut Plain| {
                             scan.next(blocks, index, Some(value), settings).map_err(|e| format!("{e:?}"))
                         };
-                        while let Some((row, _)) = next(scan, blocks)? {
-                            rows.push(row);
+                        while rows.len() < most
+                            && let Some((row, _)) = next(scan, blocks)?
+                        {
+                            rows.extend(Some(row).filter(passes));
                         }
                         Ok(rows)
                     },
@@ -218,7 +236,7 @@ impl Run {
                 );
                 let mut sum = 0.0;
                 for ((ef, old), new) in LADDER.iter().zip(&base).zip(&found) {
-                    let recall = |f: &Figures| f.right as f64 / (queries.len() * 10) as f64;
+                    let recall = |f: &Figures| f.right as f64 / (queries.len() * self.counted()) as f64;
                     sum += recall(new) - recall(old);
                     println!(
                         "{ef:14} | {:.4} {:7.1} {:6} | {:.4} {:7.1} {:6} | {:.3} {:+.4}",
@@ -238,6 +256,11 @@ impl Run {
         Ok(())
     }
 
+    /// Rows that are to be the nearest.
+    fn counted(&self) -> usize {
+        self.limit.unwrap_or(10)
+    }
+
     #[allow(clippy::too_many_arguments)]
     fn ladder<T: CodedSpace, C>(
         &self,
@@ -254,7 +277,11 @@ impl Run {
             for (figures, ef_search) in all.iter_mut().zip(LADDER) {
                 let settings = ScanSettings {
                     ef_search,
-                    iterative: IterativeScan::Off,
+                    iterative: match self.limit {
+                        Some(_) if self.strict => IterativeScan::Strict,
+                        Some(_) => IterativeScan::Relaxed,
+                        None => IterativeScan::Off,
+                    },
                     max_tuples: 20_000,
                     max_memory: 64 << 20,
                 };
@@ -270,7 +297,7 @@ impl Run {
                 figures.right = 0;
                 for ((rows, query), tenth) in found.iter().zip(queries).zip(tenth) {
                     let query = space.view(query.bytes())?;
-                    for row in rows.iter().take(10) {
+                    for row in rows.iter().take(self.counted()) {
                         let value = space.view(values[row.block() as usize].bytes())?;
                         figures.right += usize::from(space.exact(query, value) <= *tenth);
                     }
@@ -301,18 +328,19 @@ impl Run {
     }
 }
 
-/// The exact distance of the tenth nearest row of each query: whatever is as near is right.
+/// The exact distance of the last of the nearest rows of each query: whatever is as near is right.
 fn nearest<T: CodedSpace>(
     space: T,
     values: &[ValueBuf],
     queries: &[ValueBuf],
+    counted: usize,
 ) -> Result<Vec<f64>, Box<dyn Error>> {
     let views = values.iter().map(|v| space.view(v.bytes())).collect::<Result<Vec<_>, _>>()?;
     let mut tenth = Vec::new();
     for query in queries {
         let query = space.view(query.bytes())?;
         let mut all: Vec<f64> = views.iter().map(|v| space.exact(query, *v)).collect();
-        let at = 9.min(all.len() - 1);
+        let at = counted.clamp(1, all.len()) - 1;
         // the first layout compares unit vectors, rounded
         tenth.push(*all.select_nth_unstable_by(at, f64::total_cmp).1 + 1e-6);
     }

@@ -37,7 +37,7 @@ def main() -> int:
     parser.add_argument(
         "--layout",
         choices=LAYOUTS,
-        help="pages of our indexes; pgvector opens its own only: together with --no-exchange",
+        help="pages of our indexes (default: auto); what pgvector is to open has its own",
     )
     add_options(parser.add_argument)
     given = vars(parser.parse_args())

@@ -18,7 +18,7 @@ ROWS = 1000
 
 
 def connect(cluster: Cluster, database: str = DATABASE) -> psycopg.Connection:
-    # pgvector reads its own pages only, whichever layouts indexes of this run are to have
+    # pgvector reads its own pages only, whichever layouts indexes of this run are to have; it knows no such settings
     layouts = " ".join(f"-c {name}=pgvector" for name in cluster.settings if name.endswith("default_layout"))
     return psycopg.connect(cluster.conninfo(database), autocommit=True, prepare_threshold=None, options=layouts)
 

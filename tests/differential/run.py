@@ -81,7 +81,7 @@ def compare(prefix_theirs: str, prefix_ours: str, options: Any, checks: results.
 
     with (
         Cluster(prefix_theirs, "theirs") as theirs,
-        Cluster(prefix_ours, "ours", LAYOUTS.get(options.layout, {})) as ours,
+        Cluster(prefix_ours, "ours", LAYOUTS[options.layout or "auto"]) as ours,
     ):
         prepare(theirs)
         prepare(ours)

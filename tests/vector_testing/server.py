@@ -33,8 +33,8 @@ LAYOUTS = {
 
 
 def second() -> bool:
-    """Whether indexes that do not say are on pages of the second layouts."""
-    return Server.layout in ("own", "auto")
+    """Whether indexes that do not say are on pages of the second layouts, as they are where nobody asks otherwise."""
+    return Server.layout != "pgvector"
 
 
 def filters() -> str:

@@ -41,7 +41,7 @@ CREATE INDEX ON t USING hnsw (v halfvec_l2_ops);
 CREATE INDEX ON t USING hnsw (v vector_ops);
 CREATE UNIQUE INDEX ON t USING hnsw (v vector_l2_ops);
 CREATE INDEX ON t USING hnsw (v vector_l2_ops, h halfvec_l2_ops);
-CREATE INDEX ON t USING hnsw (v vector_l2_ops) INCLUDE (n);
+CREATE INDEX ON t USING hnsw (v vector_l2_ops) INCLUDE (n) WITH (layout = pgvector);
 CREATE INDEX ON t USING hnsw (v vector_l2_ops DESC);
 CREATE INDEX ON t USING hnsw (v vector_l2_ops NULLS FIRST);
 SELECT left(sqlstate_of('ALTER TABLE t ADD EXCLUDE USING hnsw (v vector_l2_ops WITH <->)'), 5);

@@ -208,12 +208,12 @@ SELECT try('CREATE INDEX ON wrong USING hnsw (v vector_l2_ops, iv) WITH (layout 
 SELECT try('CREATE INDEX ON wrong USING hnsw (v vector_l1_ops, k) WITH (layout = auto)');
 SELECT try('CREATE INDEX ON wrong USING hnsw (s sparsevec_l2_ops, k)');
 SELECT try('CREATE INDEX ON wrong USING hnsw (v vector_l2_ops, k, k2, k3, k4, k5, k6, k7, k8, k9) WITH (layout = inline)');
+SET ivfflat.default_layout = pgvector;
 SELECT try('CREATE INDEX ON wrong USING ivfflat (v vector_l2_ops, k)');
+RESET ivfflat.default_layout;
 -- with filter columns, auto is inline
 CREATE INDEX a ON wrong USING hnsw (v vector_l2_ops, k) WITH (layout = auto);
-SET hnsw.default_layout = auto;
 CREATE INDEX a2 ON wrong USING hnsw (v vector_l2_ops, k);
-RESET hnsw.default_layout;
 
 -- Runs of several columns: how many there are is a storage parameter, which the next rebuild follows.
 SELECT try('CREATE INDEX ON t USING hnsw (v vector_l2_ops, b) WITH (layout = inline, runs = 0)');

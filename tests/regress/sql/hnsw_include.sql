@@ -171,14 +171,14 @@ ALTER TABLE copied DROP COLUMN later;
 SELECT to_regclass('copied_later');
 
 -- pgvector's pages have no such columns
+SET hnsw.default_layout = pgvector;
 SELECT try('CREATE INDEX ON many USING hnsw (v vector_l2_ops) INCLUDE (id)');
+RESET hnsw.default_layout;
 SELECT try('CREATE INDEX ON many USING hnsw (v vector_l2_ops) INCLUDE (id) WITH (layout = pgvector)');
 SELECT try('CREATE INDEX ON many USING hnsw (v vector_l1_ops) INCLUDE (id)');
 SELECT try('CREATE INDEX ON many USING hnsw (v vector_l2_ops) INCLUDE (lower(t)) WITH (layout = inline)') ~ 'not supported' AS no_expressions;
-SET hnsw.default_layout = auto;
 CREATE INDEX many_auto ON many USING hnsw (v vector_l2_ops) INCLUDE (id) WITH (m = 4, ef_construction = 8);
 SELECT vector_index_info('many_auto')->>'layout';
-RESET hnsw.default_layout;
 DROP TABLE docs, own, wide, many, copied;
 DROP TYPE mood, pair;
 DROP DOMAIN posint;

@@ -13,7 +13,7 @@ DECLARE
 BEGIN
   EXECUTE format('SELECT string_agg(v::text, '' '') FROM (SELECT v FROM %s ORDER BY v <-> %L LIMIT 3) x', place, query) INTO answer;
   FOR line IN EXECUTE format('EXPLAIN (COSTS OFF) SELECT v FROM %s ORDER BY v <-> %L LIMIT 3', place, query) LOOP
-    IF line LIKE '%Index Scan%' THEN RETURN answer; END IF;
+    IF line ~ 'Index (Only )?Scan' THEN RETURN answer; END IF;
   END LOOP;
   RETURN 'no index scan: ' || coalesce(answer, '-');
 END $$;

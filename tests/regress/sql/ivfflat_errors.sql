@@ -46,7 +46,7 @@ CREATE INDEX ON t USING ivfflat (b bit_jaccard_ops);
 CREATE INDEX ON t USING ivfflat (s);
 CREATE UNIQUE INDEX ON t USING ivfflat (v vector_l2_ops);
 CREATE INDEX ON t USING ivfflat (v vector_l2_ops, h halfvec_l2_ops);
-CREATE INDEX ON t USING ivfflat (v vector_l2_ops) INCLUDE (n);
+CREATE INDEX ON t USING ivfflat (v vector_l2_ops) INCLUDE (n) WITH (layout = pgvector);
 CREATE INDEX ON t USING ivfflat (v vector_l2_ops DESC);
 CREATE INDEX ON t USING ivfflat (v vector_l2_ops NULLS FIRST);
 CREATE INDEX ON t USING ivfflat (vb bit_hamming_ops);

@@ -209,12 +209,12 @@ SELECT try('CREATE INDEX ON wrong USING ivfflat (v vector_l2_ops, iv) WITH (layo
 SELECT try('CREATE INDEX ON wrong USING ivfflat (b bit_hamming_ops, k) WITH (layout = auto)');
 SELECT try('CREATE INDEX ON wrong USING ivfflat (b bit_hamming_ops, k) WITH (layout = packed)');
 SELECT try('CREATE INDEX ON wrong USING ivfflat (v vector_l2_ops, k, k2, k3, k4, k5, k6, k7, k8, k9) WITH (layout = packed)');
+SET ivfflat.default_layout = pgvector;
 SELECT try('CREATE INDEX ON wrong USING ivfflat (v vector_l2_ops, k)');
+RESET ivfflat.default_layout;
 -- with filter columns, auto is packed
 CREATE INDEX a ON wrong USING ivfflat (v vector_l2_ops, k) WITH (layout = auto);
-SET ivfflat.default_layout = auto;
 CREATE INDEX a2 ON wrong USING ivfflat (v vector_l2_ops, k);
-RESET ivfflat.default_layout;
 
 -- Runs: of how many columns is a storage parameter, which the next rebuild follows; by whichever column, what a
 -- sequential scan finds, with rows that come and go.

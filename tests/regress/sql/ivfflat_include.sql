@@ -174,14 +174,14 @@ ALTER TABLE copied DROP COLUMN later;
 SELECT to_regclass('copied_later');
 
 -- pgvector's pages have no such columns
+SET ivfflat.default_layout = pgvector;
 SELECT try('CREATE INDEX ON many USING ivfflat (v vector_l2_ops) INCLUDE (id)');
+RESET ivfflat.default_layout;
 SELECT try('CREATE INDEX ON many USING ivfflat (v vector_l2_ops) INCLUDE (id) WITH (layout = pgvector)');
 SELECT try('CREATE INDEX ON many USING ivfflat ((binary_quantize(v)::bit(3)) bit_hamming_ops) INCLUDE (id)');
 SELECT try('CREATE INDEX ON many USING ivfflat (v vector_l2_ops) INCLUDE (lower(t)) WITH (layout = packed, lists = 5)') ~ 'not supported' AS no_expressions;
-SET ivfflat.default_layout = auto;
 CREATE INDEX many_auto ON many USING ivfflat (v vector_l2_ops) INCLUDE (id) WITH (lists = 5);
 SELECT vector_index_info('many_auto')->>'layout';
-RESET ivfflat.default_layout;
 -- nor have indexes that read the table anyway, nor those without such columns
 SELECT try('CREATE INDEX ON many USING ivfflat (v vector_l2_ops) INCLUDE (id) WITH (layout = packed, rerank = heap)');
 CREATE INDEX many_plain ON many USING ivfflat (v vector_l2_ops, id) WITH (layout = packed, lists = 5);

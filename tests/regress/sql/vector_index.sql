@@ -1,6 +1,8 @@
 -- What an index consists of, how good its answers are, and what to do about a column: the functions for people.
 \pset format unaligned
 \pset tuples_only on
+SET hnsw.default_layout = pgvector;
+SET ivfflat.default_layout = pgvector;
 CREATE TABLE items (id int, v vector(4), h halfvec(4), s sparsevec(30), b bit(64), w vector);
 INSERT INTO items SELECT i, ARRAY[i % 17, i % 23, i % 29, i % 31]::vector, ARRAY[i % 17, i % 23, i % 29, i % 31]::halfvec,
   format('{%s:%s,%s:1}/30', i % 14 + 1, i % 13 + 1, i % 15 + 16)::sparsevec, (i * 7919::bigint * 7919)::bit(64), ARRAY[i, 1]::vector FROM generate_series(1, 600) i;

@@ -130,13 +130,28 @@ impl Patience {
         (WIDER / self.share()).clamp(1.0, MOST_WIDE)
     }
 
+    /// What the run takes, and a search for `ef` rows, by what was seen.
+    pub(super) fn takes(&self, ef: usize) -> (f64, f64) {
+        self.takes_at(ef, self.share())
+    }
+
+    #[inline]
+    fn takes_at(&self, ef: usize, share: f64) -> (f64, f64) {
+        let run = self.run + self.entries.min(self.nodes * share) * self.per_entry;
+        (run, ef as f64 * PER_PLACE / share)
+    }
+
+    /// Begins a search for `ef` rows after another; returns how many times the candidates it takes of one without
+    /// conditions.
+    pub(super) fn begin_again(&mut self, ef: usize) -> f64 {
+        (self.ef, self.changed) = (ef, 0);
+        self.width()
+    }
+
     /// Whether a run is the better way, after so many expansions.
     #[inline]
     pub fn is_over(&self, expanded: u64) -> bool {
-        let takes = |share: f64| {
-            let run = self.run + self.entries.min(self.nodes * share) * self.per_entry;
-            (run, self.ef as f64 * PER_PLACE / share)
-        };
+        let takes = |share: f64| self.takes_at(self.ef, share);
         if expanded < FIRST {
             // nothing but the run's own share is known
             let (run, search) = takes((self.entries / self.nodes).clamp(0.0, 1.0));
@@ -228,6 +243,9 @@ impl Scan {
         settings: &ScanSettings,
     ) -> Result<bool, ScanError<B::Error>> {
         let on_meta = |damage: Damage| B::Error::from(damage.on(META_BLOCK));
+        if self.passed.is_none() && self.search_wider(blocks, index, query, settings)? {
+            return Ok(true);
+        }
         loop {
             blocks.pause()?;
             match self.passed {
@@ -386,7 +404,7 @@ pub(super) struct Pass {
 
 impl Walk {
     /// Before a pass: what is known waits with what it will find.
-    fn begin_collection(&mut self) -> Result<(), Damage> {
+    pub(super) fn begin_collection(&mut self) -> Result<(), Damage> {
         self.kept.try_reserve(self.results.len()).map_err(|_| Damage::OUT_OF_MEMORY)?;
         self.kept.extend(self.results.drain(..).map(Reverse));
         self.collected.clear();

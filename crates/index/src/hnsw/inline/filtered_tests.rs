@@ -607,3 +607,5 @@ fn searches_give_up_where_a_run_is_shorter() {
 mod runs;
 #[path = "filtered_vacuum_tests.rs"]
 mod vacuums;
+#[path = "wider_tests.rs"]
+mod wider;

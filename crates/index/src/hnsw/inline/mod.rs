@@ -24,6 +24,7 @@
 //! | [`census`] | every page, slot and record, checked |
 //! | [`info`] | what there is, counted |
 
+mod batches;
 pub mod beam;
 pub mod bulk_write;
 pub mod census;
@@ -64,6 +65,7 @@ mod sections;
 mod tests;
 mod tree_plan;
 mod turned;
+mod wider;
 mod writer;
 #[cfg(test)]
 mod writer_tests;

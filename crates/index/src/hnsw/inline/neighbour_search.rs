@@ -7,7 +7,7 @@ use super::layout::Layout;
 use super::reader::{Expansion, Found, Reader};
 use super::records::{climb, has_rows, look_at_ground, look_at_value, member_of};
 use super::scan::Index;
-use super::search::Walk as LayerWalk;
+use super::search::{Others, Walk as LayerWalk};
 use crate::ValueError;
 use crate::hnsw::graph::{GraphSearch, Member, NeighbourSearch, Walk};
 use crate::hnsw::meta::META_BLOCK;
@@ -290,7 +290,7 @@ impl<B: BlockStore, S: CodedSpace> GraphSearch for InlineSearch<'_, B, S> {
     ) -> Result<(), B::Error> {
         let InlineWalk { layer: walk, prepared, .. } = &mut *self.walk;
         let mut reader = reader(self.blocks, self.index, self.query, prepared).repairing(self.repairing);
-        walk.search_layer(&mut reader, ef, layer, false)?;
+        walk.search_layer(&mut reader, ef, layer, Others::Forget)?;
         let (results, others) = (walk.len(), walk.passed_over().len());
         if results + others == 0 {
             // nothing of the pool is in this layer

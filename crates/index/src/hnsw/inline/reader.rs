@@ -209,12 +209,6 @@ impl<'s, 'q, B: BlockStore, S: CodedSpace> Reader<'s, 'q, B, S> {
         (width, width)
     }
 
-    /// Whether bounds lie below the estimates, so that hardly anything that may be nearer is left waiting.
-    #[inline(always)]
-    pub const fn is_cautious(&self) -> bool {
-        self.caution > 0.0
-    }
-
     /// Whether nodes wait by estimates of their distances.
     #[inline(always)]
     pub fn estimates(&self) -> bool {

@@ -12,7 +12,7 @@ use super::layout::Layout;
 use super::meta::{InlineMeta, META_BLOCK, read_meta};
 use super::reader::{Chain, Found, Next, Reader};
 use super::run::{RunQuery, Window};
-use super::search::{CAUTION, Walk};
+use super::search::{CAUTION, Others, Walk};
 use crate::filter::Program;
 use crate::hnsw::params::HEAP_TIDS;
 use crate::hnsw::scan::{IterativeScan, ScanError, ScanSettings};
@@ -130,9 +130,6 @@ impl Default for Scan {
         Self::new()
     }
 }
-
-/// Deviations that bounds lie below estimates where rows of later batches are to be farther than those of this one.
-const ITERATIVE_CAUTION: f32 = 2.0;
 
 /// Nodes among which a search finds the nearest few: with fewer, an estimate that errs a little ends it.
 const LEAST_SEARCHED: usize = 8;
@@ -358,15 +355,30 @@ impl Scan {
         Err(strange_segment(self.chain))
     }
 
-    /// Deviations that bounds lie below estimates. In strict order, what comes later and is nearer than a row before is
-    /// lost: a batch ends when hardly anything that waits can belong into it. In relaxed order it comes late, which
-    /// matters where a filter makes few rows of many batches; the first batch alone is as short as that of other scans,
-    /// and what a later one reads too early the next ones need not read.
-    fn caution<S>(&self, index: &Index<'_, S>, settings: &ScanSettings) -> f32 {
+    /// Deviations that bounds lie below estimates: none where a search goes on until nothing that waits is estimated to be
+    /// nearer, which finds more than a beam of bounds does.
+    pub(super) fn caution<S>(&self, index: &Index<'_, S>, settings: &ScanSettings) -> f32 {
+        let exhausts = !self.is_filtered() && (self.started || self.others(settings) == Others::Exhaust);
+        if exhausts { 0.0 } else { index.caution }
+    }
+
+    /// What the first search does with nodes that are none of the nearest. In strict order, what comes later and is nearer
+    /// than a row before is lost. In relaxed order it comes late, and many scans that may go on do not: the first search
+    /// is as short as that of others.
+    fn others(&self, settings: &ScanSettings) -> Others {
         match settings.iterative {
-            IterativeScan::Strict if self.iterative => ITERATIVE_CAUTION,
-            IterativeScan::Relaxed if self.started => ITERATIVE_CAUTION,
-            _ => index.caution,
+            IterativeScan::Strict if self.iterative && !self.is_filtered() => Others::Exhaust,
+            _ if self.iterative => Others::Keep,
+            _ => Others::Forget,
+        }
+    }
+
+    /// Rows of the first batch. The farther half of what the first search finds may not be the nearest there are, and
+    /// waits for what the second one finds.
+    fn first_batch(&self, settings: &ScanSettings) -> usize {
+        match settings.iterative {
+            IterativeScan::Relaxed if !self.is_filtered() => settings.ef_search.div_ceil(2),
+            _ => settings.ef_search,
         }
     }
 
@@ -406,7 +418,7 @@ impl Scan {
             for layer in (1..=entry.level).rev() {
                 self.walk.begin_layer();
                 self.walk.enter(id).map_err(on_meta)?;
-                self.walk.search_layer(&mut reader, 1, layer, false)?;
+                self.walk.search_layer(&mut reader, 1, layer, Others::Forget)?;
                 match self.walk.result(0) {
                     Some(nearest) => id = nearest.below,
                     None => break,
@@ -421,9 +433,9 @@ impl Scan {
                 let ef = settings.ef_search.max(LEAST_SEARCHED);
                 match filter {
                     Some(_) => self.walk.search_filtered(&mut reader, ef)?,
-                    None => self.walk.search_layer(&mut reader, ef, 0, self.iterative)?,
+                    None => self.walk.search_layer(&mut reader, ef, 0, self.others(settings))?,
                 }
-                self.walk.narrow(settings.ef_search, self.iterative).map_err(on_meta)?;
+                self.walk.narrow(self.first_batch(settings), self.iterative).map_err(on_meta)?;
                 if !self.walk.is_empty() || self.is_filtered() {
                     return Ok(());
                 }
@@ -434,8 +446,8 @@ impl Scan {
     }
 
     /// Whether no more may be scored.
-    fn is_limited(&self, settings: &ScanSettings) -> bool {
-        self.walk.scored >= settings.max_tuples || self.in_use() > settings.max_memory
+    fn is_limited(&mut self, settings: &ScanSettings) -> Result<bool, Damage> {
+        Ok(self.walk.has_scored(settings.max_tuples)? || self.in_use() > settings.max_memory)
     }
 
     /// Finds more results; false when there are none.
@@ -451,7 +463,8 @@ impl Scan {
         if self.is_filtered() {
             return self.resume_filtered(blocks, index, query, settings);
         }
-        if self.is_limited(settings) {
+        if self.is_limited(settings).map_err(on_meta)? {
+            self.walk.sort_all_out().map_err(on_meta)?;
             // what was seen already still comes, nearest first, each read when it is its turn
             let mut reader = reader(blocks, index, query, &self.prepared, index.caution);
             while let Some(id) = self.walk.pop_candidate() {
@@ -488,7 +501,8 @@ impl Scan {
         blocks.lock(OperationLock::Scan, LockMode::Shared)?;
         let caution = self.caution(index, settings);
         let mut reader = reader(blocks, index, query, &self.prepared, caution);
-        let found = self.walk.search_layer(&mut reader, settings.ef_search.max(LEAST_SEARCHED), 0, true);
+        let ef = settings.ef_search.max(LEAST_SEARCHED);
+        let found = self.walk.search_layer(&mut reader, ef, 0, Others::Exhaust);
         blocks.unlock(OperationLock::Scan, LockMode::Shared);
         found?;
         self.walk.narrow(settings.ef_search, true).map_err(|damage| damage.on(META_BLOCK).into())
@@ -509,7 +523,11 @@ impl Scan {
             None => (META_BLOCK + 1, blocks.count()?),
         };
         blocks.fault_point("hnsw.scan.sweep")?;
-        while next < end && self.walk.len() < settings.ef_search && !self.is_limited(settings) {
+        let on_meta = |damage: Damage| B::Error::from(damage.on(META_BLOCK));
+        while next < end
+            && self.walk.len() < settings.ef_search
+            && !self.is_limited(settings).map_err(on_meta)?
+        {
             blocks.pause()?;
             let mut reader = reader(blocks, index, query, &self.prepared, index.caution);
             self.walk.pass(&mut reader, next, &mut self.ids)?;

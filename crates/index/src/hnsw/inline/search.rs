@@ -58,6 +58,12 @@ pub(super) fn key_at(distance: f64) -> u32 {
     order_key(narrow)
 }
 
+/// The key that a candidate with this bound waits by.
+#[inline(always)]
+fn candidate_key(bound: f32) -> u32 {
+    order_key(bound).clamp(LOWEST, HIGHEST) & !1
+}
+
 /// The lowest key of a bound, and the highest; that of a node that a search begins with, of which nothing is known.
 const LOWEST: u32 = 2;
 const HIGHEST: u32 = NEW - 1;
@@ -71,13 +77,26 @@ const SEEN_PER_CANDIDATE: usize = 6;
 /// Nodes that fill no place in a result, of which a layer below begins with the nearest.
 const PASSED_OVER: usize = 8;
 
+/// What becomes of nodes that are none of the nearest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Others {
+    /// they are of no use
+    Forget,
+    /// everything that is seen is either a result, or kept, or still waits
+    Keep,
+    /// the same, and the search ends only when nothing that waits has a bound below the farthest result
+    Exhaust,
+}
+
 /// What a walk over the graph has seen; reused from scan to scan.
 #[derive(Debug, Default)]
 pub struct Walk {
     /// candidates of the layer that is searched
     pool: Pool,
     /// those of a search that goes on: key of the bound, id
-    frontier: BinaryHeap<Reverse<u64>>,
+    pub(super) frontier: BinaryHeap<Reverse<u64>>,
+    /// neighbours that such a search had no use for, as often as lists name them, and not looked up in `visited`
+    pub(super) unsorted: Vec<u64>,
     /// nodes named by lists of this layer: the key of the lowest bound, or [`READ`]
     pub visited: IdMap,
     /// nodes that were read
@@ -100,6 +119,8 @@ pub struct Walk {
     /// under a filter, when to give up
     pub(super) patience: Option<Patience>,
     pub(super) gave_up: bool,
+    /// under a filter, ids of the nodes that were returned, in order
+    pub(super) given: Vec<u32>,
     /// after so many expansions a search is to stop
     stop_at: u64,
     /// what estimates erred by
@@ -114,6 +135,7 @@ impl Walk {
         Walk {
             pool: Pool::new(),
             frontier: BinaryHeap::new(),
+            unsorted: Vec::new(),
             visited: IdMap::new(),
             found: Vec::new(),
             free: Vec::new(),
@@ -126,6 +148,7 @@ impl Walk {
             expanded: 0,
             patience: None,
             gave_up: false,
+            given: Vec::new(),
             stop_at: u64::MAX,
             errors: Errors::NONE,
             widens_at: usize::MAX,
@@ -138,12 +161,14 @@ impl Walk {
         (self.scored, self.expanded) = (0, 0);
         (self.patience, self.gave_up, self.stop_at) = (None, false, u64::MAX);
         self.widens_at = usize::MAX;
+        self.given.clear();
     }
 
     /// Begins a layer: nothing is visited.
     pub fn begin_layer(&mut self) {
         self.pool.clear();
         self.frontier.clear();
+        self.unsorted.clear();
         self.visited.clear();
         self.found.clear();
         self.free.clear();
@@ -201,66 +226,6 @@ impl Walk {
         self.results.is_empty()
     }
 
-    /// Forgets the results, which were returned, and makes the nearest of what was kept the next ones, up to `ef`.
-    ///
-    /// # Errors
-    /// [`Damage::OUT_OF_MEMORY`].
-    pub fn next_batch(&mut self, ef: usize) -> Result<(), Damage> {
-        self.free.try_reserve(self.results.len()).map_err(|_| Damage::OUT_OF_MEMORY)?;
-        self.free.extend(self.results.drain(..).map(|(_, place)| place));
-        let more = ef.min(self.kept.len());
-        self.results.try_reserve(more).map_err(|_| Damage::OUT_OF_MEMORY)?;
-        for _ in 0..more {
-            let Some(Reverse(next)) = self.kept.pop() else { break };
-            self.results.push(next);
-        }
-        Ok(())
-    }
-
-    /// Whether there is something to go on with, in `results` or beyond.
-    pub fn has_more(&self) -> bool {
-        !(self.results.is_empty() && self.frontier.is_empty())
-    }
-
-    /// Takes the nearest candidate that waits, by its bound, unless what was kept is nearer.
-    pub fn pop_candidate(&mut self) -> Option<u32> {
-        loop {
-            let Reverse(top) = self.frontier.peek()?;
-            let kept = self.kept.peek().and_then(|Reverse((_, place))| self.found.get(*place as usize));
-            if kept.is_some_and(|kept| key_at(kept.distance) <= (top >> 32) as u32) {
-                return None;
-            }
-            let Reverse(top) = self.frontier.pop()?;
-            if self.begin(top) {
-                return Some(top as u32);
-            }
-        }
-    }
-
-    /// Whether a candidate was not read yet, and is to be now.
-    #[inline(always)]
-    fn begin(&mut self, top: u64) -> bool {
-        // it is in the map, so that nothing is added
-        match self.visited.entry(top as u32) {
-            Some(key) if *key != READ => {
-                *key = READ;
-                true
-            }
-            _ => false,
-        }
-    }
-
-    /// Keeps a node that was read for a later batch.
-    ///
-    /// # Errors
-    /// [`Damage::OUT_OF_MEMORY`].
-    pub fn keep(&mut self, found: Found) -> Result<(), Damage> {
-        self.kept.try_reserve(1).map_err(|_| Damage::OUT_OF_MEMORY)?;
-        let place = self.place(found)?;
-        self.kept.push(Reverse((wide_order_key(found.distance), place)));
-        Ok(())
-    }
-
     pub(super) fn place(&mut self, found: Found) -> Result<u32, Damage> {
         if let Some(at) = self.free.pop()
             && let Some(place) = self.found.get_mut(at as usize)
@@ -301,29 +266,6 @@ impl Walk {
         Ok(())
     }
 
-    /// Leaves the nearest `ef` results; with `keeps`, the others are kept for later batches.
-    ///
-    /// # Errors
-    /// [`Damage::OUT_OF_MEMORY`].
-    pub fn narrow(&mut self, ef: usize, keeps: bool) -> Result<(), Damage> {
-        let spare = self.results.len().saturating_sub(ef);
-        if keeps {
-            self.kept.try_reserve(spare).map_err(|_| Damage::OUT_OF_MEMORY)?;
-        } else {
-            self.free.try_reserve(spare).map_err(|_| Damage::OUT_OF_MEMORY)?;
-        }
-        while self.results.len() > ef
-            && let Some(out) = self.results.pop()
-        {
-            if keeps {
-                self.kept.push(Reverse(out));
-            } else {
-                self.free.push(out.1);
-            }
-        }
-        Ok(())
-    }
-
     /// The key at which, and beyond which, candidates are of no use.
     #[inline(always)]
     fn limit(&self, ef: usize) -> u32 {
@@ -335,12 +277,16 @@ impl Walk {
         }
     }
 
-    /// Whether a layer is to be searched on: too little was found, or where care is taken something that waits may be
+    /// Whether a layer is to be searched on: too little was found, or where all is to be seen something that waits may be
     /// nearer than the farthest.
-    fn goes_on(&self, ef: usize, cautious: bool) -> bool {
+    fn goes_on(&mut self, ef: usize, exhausts: bool) -> Result<bool, Damage> {
+        if self.results.len() >= ef && !exhausts {
+            return Ok(false);
+        }
+        self.sort_out(self.limit(ef))?;
         // as expand_pool has it, or this would never end
         let nearer = |Reverse(top): &Reverse<u64>| ((*top >> 32) as u32) < self.limit(ef) & !1;
-        self.results.len() < ef || cautious && self.frontier.peek().is_some_and(nearer)
+        Ok(self.results.len() < ef || self.frontier.peek().is_some_and(nearer))
     }
 
     /// Puts the nearest candidates that wait into the pool; false when there are none.
@@ -358,8 +304,7 @@ impl Walk {
         !self.pool.is_empty()
     }
 
-    /// Expands candidates until none that waits can be among the nearest `ef`. With `keeps`, everything that is seen is
-    /// either a result, or kept, or still waits.
+    /// Expands candidates until none of the beam can be among the nearest `ef`.
     ///
     /// # Errors
     /// Damaged blocks, or no memory.
@@ -368,19 +313,20 @@ impl Walk {
         reader: &mut Reader<'_, '_, B, S>,
         ef: usize,
         layer: u8,
-        keeps: bool,
+        others: Others,
     ) -> Result<(), B::Error> {
         let no_memory = |damage: Damage| B::Error::from(damage.on(super::meta::META_BLOCK));
         let (width, rank) = reader.widths(ef);
         self.pool.begin(width, rank).map_err(|_| no_memory(Damage::OUT_OF_MEMORY))?;
         self.visited.reserve(SEEN_PER_CANDIDATE * width).map_err(no_memory)?;
+        let (keeps, exhausts) = (others != Others::Forget, others == Others::Exhaust);
         // what goes on until nothing that waits may be nearer needs no wider beam
-        let may_widen = layer == 0 && !keeps && reader.estimates();
+        let may_widen = layer == 0 && !exhausts && reader.estimates();
         (self.errors, self.widens_at) = (Errors::NONE, if may_widen { ef.div_ceil(2) } else { usize::MAX });
         // What the pool has no room for is of no use, unless the search goes on, or candidates turn out to fill no
         // place.
         let spares = keeps || reader.may_pass_over();
-        while !self.gave_up && self.goes_on(ef, keeps && reader.is_cautious()) && self.fill_pool(width) {
+        while !self.gave_up && self.goes_on(ef, exhausts).map_err(no_memory)? && self.fill_pool(width) {
             self.expand_pool(reader, ef, layer, [keeps, spares])?;
             if !spares {
                 break;
@@ -422,6 +368,29 @@ impl Walk {
                 self.visited.reserve(SEEN_PER_CANDIDATE * width).map_err(no_memory)?;
                 self.expand_pool(reader, ef.saturating_mul(Patience::RESULTS), 0, [true, false])?;
             }
+        }
+        self.pool.clear();
+        Ok(())
+    }
+
+    /// A later search of such a scan, from what waits: for `ef` rows, with so many times the candidates of one without
+    /// conditions.
+    ///
+    /// # Errors
+    /// Damaged blocks, or no memory.
+    pub(super) fn search_beside<B: BlockStore, S: CodedSpace>(
+        &mut self,
+        reader: &mut Reader<'_, '_, B, S>,
+        ef: usize,
+        times: f64,
+    ) -> Result<(), B::Error> {
+        let no_memory = |damage: Damage| B::Error::from(damage.on(super::meta::META_BLOCK));
+        let (width, rank) = reader.widths(ef);
+        let [width, rank] = [width, rank].map(|n| (n as f64 * times) as usize);
+        self.pool.begin(width, rank).map_err(|_| no_memory(Damage::OUT_OF_MEMORY))?;
+        self.visited.reserve(SEEN_PER_CANDIDATE * width).map_err(no_memory)?;
+        if self.fill_pool(width) {
+            self.expand_pool(reader, ef.saturating_mul(Patience::RESULTS), 0, [true, false])?;
         }
         self.pool.clear();
         Ok(())
@@ -534,24 +503,32 @@ impl Walk {
     #[inline(always)]
     fn take(&mut self, ef: usize, spares: bool, kernels: &Kernels) -> Result<(), Damage> {
         let limit = self.limit(ef);
-        let Walk { pool, frontier, visited, out, scored, .. } = self;
+        let Walk { pool, frontier, unsorted, visited, out, scored, .. } = self;
         visited.reserve(out.ids.len())?;
         if spares {
-            // for those of no use now, and for those that fall out of the pool
-            frontier.try_reserve(2 * out.ids.len()).map_err(|_| Damage::OUT_OF_MEMORY)?;
+            // for those that fall out of the pool, and for those of no use now
+            frontier.try_reserve(out.ids.len()).map_err(|_| Damage::OUT_OF_MEMORY)?;
+            unsorted.try_reserve(out.ids.len()).map_err(|_| Damage::OUT_OF_MEMORY)?;
         }
         let mut highest = limit.min(pool.limit());
         let (ids, bounds) = (out.ids.chunks(CHUNK), out.bounds.chunks(CHUNK));
         for (ids, bounds) in ids.zip(bounds) {
             // those beyond are of no use, visited or not: most are, and to look them up is dearer than to estimate them
-            let below = if spares || highest >= HIGHEST { f32::NAN } else { distance_of(highest) };
+            let below = if highest >= HIGHEST { f32::NAN } else { distance_of(highest) };
             let mut chosen = if below.is_nan() { u64::MAX } else { kernels.below(bounds, below) };
+            if spares {
+                let others = ids.iter().zip(bounds).enumerate().filter(|(at, _)| chosen >> at & 1 == 0);
+                unsorted.extend(others.map(|(_, (&id, &bound))| Pool::word(candidate_key(bound), id)));
+            }
             while chosen != 0 {
                 let at = chosen.trailing_zeros() as usize;
                 chosen &= chosen - 1;
                 let (Some(&id), Some(&bound)) = (ids.get(at), bounds.get(at)) else { break };
-                let key = order_key(bound).clamp(LOWEST, HIGHEST) & !1;
-                if key >= highest && !spares {
+                let key = candidate_key(bound);
+                if key >= highest {
+                    if spares {
+                        unsorted.push(Pool::word(key, id));
+                    }
                     continue;
                 }
                 let Some(known) = visited.entry(id) else { continue };
@@ -560,16 +537,8 @@ impl Walk {
                     continue;
                 }
                 let (old, word) = (*known, Pool::word(key, id));
-                if key >= highest && old != NEW && pool.contains(Pool::word(old, id)) {
-                    // it waits there by the bound that the map has: a candidate is in one place only
-                    continue;
-                }
                 *known = key;
                 *scored += u64::from(old == NEW);
-                if key >= highest {
-                    frontier.push(Reverse(word));
-                    continue;
-                }
                 if (old == NEW || !pool.improve(Pool::word(old, id), word))
                     && let Some(dropped) = pool.insert(word).filter(|_| spares)
                 {
@@ -583,7 +552,7 @@ impl Walk {
 
     /// Bytes that it holds.
     pub fn allocated(&self) -> usize {
-        self.frontier.capacity() * size_of::<u64>()
+        (self.frontier.capacity() + self.unsorted.capacity()) * size_of::<u64>()
             + self.pool.allocated()
             + self.visited.allocated()
             + self.found.capacity() * size_of::<Found>()
@@ -591,57 +560,18 @@ impl Walk {
             + (self.results.capacity() + self.kept.capacity() + self.collected.capacity())
                 * size_of::<(u64, u32)>()
             + self.passed_over.capacity() * size_of::<Found>()
+            + self.given.capacity() * size_of::<u32>()
             + self.out.allocated()
     }
 
     /// Bytes that this query fills.
     pub fn in_use(&self) -> usize {
-        self.frontier.len() * size_of::<u64>()
+        (self.frontier.len() + self.unsorted.len()) * size_of::<u64>()
             // at its fullest, the set's table is half empty
             + self.visited.len() * 2 * IdMap::SLOT_SIZE
             + (self.found.len() - self.free.len()) * size_of::<Found>()
             + (self.results.len() + self.kept.len() + self.collected.len()) * size_of::<(u64, u32)>()
-    }
-
-    /// Scores the nodes with rows of a page that were not visited, for a pass over all pages; they become results.
-    ///
-    /// # Errors
-    /// Damaged blocks, or no memory.
-    pub fn pass<B: BlockStore, S: CodedSpace>(
-        &mut self,
-        reader: &mut Reader<'_, '_, B, S>,
-        block: u32,
-        ids: &mut Vec<u32>,
-    ) -> Result<(), B::Error> {
-        reader.nodes_of(block, ids)?;
-        for &id in ids.iter() {
-            if self.visited.contains(id) {
-                continue;
-            }
-            let found = reader.score(id, &mut self.out)?;
-            let Some(found) = found.filter(Found::has_rows) else { continue };
-            self.scored += 1;
-            let added = self.add_result(found, usize::MAX, true);
-            added.map_err(|damage| B::Error::from(damage.on(block)))?;
-        }
-        Ok(())
-    }
-
-    /// Reads a candidate that waits, for its exact distance; it is kept.
-    ///
-    /// # Errors
-    /// Damaged blocks, or no memory.
-    pub fn read_candidate<B: BlockStore, S: CodedSpace>(
-        &mut self,
-        reader: &mut Reader<'_, '_, B, S>,
-        id: u32,
-    ) -> Result<(), B::Error> {
-        match reader.score(id, &mut self.out)? {
-            Some(found) => {
-                self.keep(found).map_err(|damage| B::Error::from(damage.on(super::meta::META_BLOCK)))
-            }
-            None => Ok(()),
-        }
+            + self.given.len() * size_of::<u32>()
     }
 }
 
