@@ -4,8 +4,9 @@
     scripts/plan.py --rows 1e8 --dimensions 768 --type halfvec
     scripts/plan.py --table          the tables of docs/scale.md
 
-Sizes follow the page formats exactly; CPU follows power laws through the figures of benches/RESULTS.md
-(one core of an AMD EPYC) and is good to a factor of two where it was measured, to a million rows, and a guess beyond.
+Sizes follow the page formats that indexes get by default; CPU follows power laws through the figures of
+benches/RESULTS.md for pgvector's pages (one core of an AMD EPYC) and is good to a factor of two where it was
+measured, to a million rows, and a guess beyond.
 """
 
 from __future__ import annotations
@@ -29,11 +30,19 @@ def paged(tuple_bytes: float) -> float:
 
 def hnsw_bytes(kind: str, d: int, m: int = 16) -> float:
     # The element, its neighbours and two line pointers; upper layers add two in a hundred.
-    return paged(value_bytes(kind, d) + 72 + 12 * m + 8 + 8) * 1.02
+    first = paged(value_bytes(kind, d) + 72 + 12 * m + 8 + 8) * 1.02
+    # A code of a bit for each dimension of every neighbour, of all bits where they are few.
+    code = -(-d // 8) if kind != "bit" else value_bytes(kind, d)
+    inline = paged(value_bytes(kind, d) + 56 + 24 * m + 2 * m * code) * 1.02
+    # What is larger than that stays on pgvector's pages; what is smaller gets more bits.
+    return first if inline > 2.5 * first else max(inline, 2.1 * first)
 
 
 def ivfflat_bytes(kind: str, d: int) -> float:
-    return paged(value_bytes(kind, d) + 16 + 4)
+    if kind == "bit":
+        return paged(value_bytes(kind, d) + 16 + 4)
+    # The value, its place and a bit for each dimension, on pages that are filled.
+    return value_bytes(kind, d) + 36 + d / 8
 
 
 def heap_bytes(kind: str, d: int) -> float:

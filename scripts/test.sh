@@ -17,7 +17,7 @@ usage: scripts/test.sh [all|quick]
   quick   format, lints, pure crates, and one major (17, or the first of PG_MAJORS)
 
 Phases: deps format lint clippy-pure clippy MAJOR, pure TIER, python, gate, regress MAJOR, tools, pgrx MAJOR, docs,
-clients, examples, differential, conformance, upgrade, reliability
+clients, examples, differential, conformance, upgrade, reliability, reliability-of LAYOUT,
 packages MAJOR, pgrx-package MAJOR, site
 
 Environment: PG_MAJORS, PG_CONFIG (taken for its major), VECTOR_CACHE, CARGO_TARGET_DIR.
@@ -182,7 +182,9 @@ phase_pgrx() {
 phase_differential() { "$repo_root/scripts/differential.sh" quick; }
 phase_conformance() { "$repo_root/scripts/conformance.sh"; }
 phase_upgrade() { "$repo_root/scripts/upgrade.sh"; }
+# What indexes get that do not say, and the pages on which all are that pgvector made.
 phase_reliability() { "$repo_root/scripts/reliability.sh"; }
+phase_reliability_of() { "$repo_root/scripts/reliability.sh" --layout "$1" crash isolation recovery concurrency recall; }
 phase_clients() { "$repo_root/scripts/clients.sh"; }
 phase_packages() {
   "$repo_root/scripts/pg.sh" deps dpkg-shlibdeps:dpkg-dev lintian
@@ -284,6 +286,7 @@ run() {
       phase 15 packages "$default_major" || true
       phase 15 examples || true
       phase 40 reliability || true
+      phase 20 reliability-of pgvector || true
     fi
   fi
 

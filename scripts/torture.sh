@@ -97,13 +97,19 @@ part_schedules() {
 }
 
 part_reachable() {
-  step reachable "$reliability" reachable --seconds "$(share 20)" --seed "$seed"
-  step isolation "$reliability" isolation --rounds "$(rounds 20)" --seed "$seed"
+  local layout
+  for layout in own pgvector; do
+    step "reachable, layout $layout" "$reliability" reachable --layout "$layout" --seconds "$(share 10)" --seed "$seed"
+    step "isolation, layout $layout" "$reliability" isolation --layout "$layout" --rounds "$(rounds 10)" --seed "$seed"
+  done
 }
 
 part_crash() {
-  # three kills a round and access method
-  step crash "$reliability" crash --rounds "$(rounds 34)" --seed "$seed"
+  local layout
+  for layout in own pgvector; do
+    # three kills a round and access method
+    step "crash, layout $layout" "$reliability" crash --layout "$layout" --rounds "$(rounds 17)" --seed "$seed"
+  done
 }
 
 part_copies() {

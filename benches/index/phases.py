@@ -6,12 +6,15 @@ import os
 import platform
 from dataclasses import dataclass
 
-from benches.index import building, datasets, inertia, searching, servers, serving, whole, writing
+from benches.index import building, datasets, inertia, iterating, searching, servers, serving, whole, writing
 from benches.index.ground_truth import Truth
 from benches.index.servers import Config
 from vector_testing.process import cpu_model
 
-PHASES = ("build", "search", "floor", "simple", "clients", "exact", "insert", "writers", "crowd", "vacuum", "inertia")
+PHASES = (
+    *("build", "search", "floor", "simple", "iterative", "clients", "exact"),
+    *("insert", "writers", "crowd", "vacuum", "inertia"),
+)
 # A curve ends where its recall is above this: what comes after costs time and says nothing.
 ENOUGH = 0.996
 
@@ -92,6 +95,9 @@ def measured(wanted: Wanted, config: Config, dataset: datasets.Dataset, clusters
         if "clients" in wanted.phases:
             servers.note("clients")
             yield "clients", serving.clients(clusters, config, dataset, curves, wanted.clients)
+    if "iterative" in wanted.phases:
+        servers.note("iterative scans")
+        yield "iterative", iterating.measure(clusters, config, dataset)
     if "exact" in wanted.phases:
         servers.note("exact")
         yield "exact", serving.exact(clusters, config, dataset)

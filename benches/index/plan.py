@@ -8,7 +8,7 @@ from benches.index import datasets
 from benches.index.phases import Wanted
 from benches.index.servers import Config
 
-SEARCHED = ("build", "search", "floor", "simple")
+SEARCHED = ("build", "search", "floor", "simple", "iterative")
 WRITTEN = ("insert", "vacuum")
 EVERYTHING = (*SEARCHED, "clients", "exact", "insert", "writers", "crowd", "vacuum", "inertia")
 

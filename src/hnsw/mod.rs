@@ -1,4 +1,5 @@
-//! The `hnsw` access method: pgvector's, page for page. README.md has its structure, its pages and its protocol.
+//! The `hnsw` access method: pgvector's, on its pages and on others. README.md has its structure, its pages and its
+//! protocol.
 
 mod build;
 pub mod check;
@@ -34,7 +35,7 @@ use crate::pg::relation::Rel;
 use crate::pg::toast::last_row::Known;
 use crate::pg::vacuum::BulkDelete;
 
-pub use options::{HnswOptions, register};
+pub use options::{HnswOptions, prefers_own_pages, register};
 
 /// The access method.
 pub struct Hnsw;

@@ -104,6 +104,11 @@ static ITERATIVE_SCANS: Choices<4> = Choices::new([
     guc::no_choice(),
 ]);
 
+/// Whether indexes that do not say are built on other pages than pgvector's, where these suit them.
+pub fn prefers_own_pages() -> bool {
+    Wanted::new(0, DEFAULT_LAYOUT.get()) != Wanted::Pgvector
+}
+
 /// Makes parameters and settings known; from _PG_init.
 pub fn register() {
     OPTIONS.register();

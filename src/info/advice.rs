@@ -15,6 +15,7 @@ use vector_index::work::memory::{filled, push};
 use super::facts::catalog_only;
 use super::rows;
 use crate::error::Error;
+use crate::hnsw;
 use crate::pg::call::Call;
 use crate::pg::ereport::{self, Report};
 use crate::pg::spi::Spi;
@@ -404,6 +405,7 @@ fn machine(kind: ValueKind, dims: u32) -> Result<Machine, Error> {
         maintenance_memory: guc::maintenance_work_mem() as u64,
         threads: 1 + guc::maintenance_workers(),
         memory: memory::physical(),
+        automatic: hnsw::prefers_own_pages(),
     })
 }
 

@@ -1,5 +1,6 @@
 //! What an ivfflat index consists of, for `vector_index_info`.
 
+use vector_index::ivf::choice::DEFAULT_LISTS;
 use vector_index::ivf::format::{Info, Layout, info as gather};
 
 use super::{corrupted, options};
@@ -16,7 +17,7 @@ pub fn describe(index: Rel<'_>) -> Result<(Info, options::IvfflatOptions), Error
     let info = gather(&mut ReadBlocks::new(index)).map_err(|c| corrupted(index, c))?;
     let mut options = options::of(index);
     if info.layout == Layout::V1.name() {
-        options.lists = options.lists.or(Some(options::DEFAULT_LISTS));
+        options.lists = options.lists.or(Some(DEFAULT_LISTS));
     }
     Ok((info, options))
 }

@@ -1,4 +1,5 @@
-//! The `ivfflat` access method: pgvector's, page for page. README.md has its structure, its pages and its protocol.
+//! The `ivfflat` access method: pgvector's, on its pages and on others. README.md has its structure, its pages and its
+//! protocol.
 
 mod build;
 mod centres;

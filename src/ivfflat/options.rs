@@ -3,7 +3,7 @@
 use pgrx::guc::GucSetting;
 use pgrx::pg_sys::{self, Datum};
 use vector_index::filter::MAX_COLUMNS;
-use vector_index::ivf::choice;
+use vector_index::ivf::choice::{self, DEFAULT_LISTS};
 use vector_index::ivf::format::MAX_LISTS;
 
 use crate::layout::{self, Wanted};
@@ -12,8 +12,6 @@ use crate::pg::guc::{self, Choices, Given, Noted};
 use crate::pg::relation::Rel;
 use crate::pg::reloptions::{Choice, Options, StorageParameter, Values};
 
-/// Lists of an index where nobody says how many, on pages of the first layout.
-pub const DEFAULT_LISTS: u16 = 100;
 const MOST_LISTS: i32 = MAX_LISTS as i32;
 
 /// What rd_options of an index points to.

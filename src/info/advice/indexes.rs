@@ -5,6 +5,7 @@ use pgrx::pg_sys::Oid;
 use vector_index::advice::{
     self, Counted, Index, LOW_RECALL, Machine, Statement, TARGET_RECALL, advise_index,
 };
+use vector_index::ivf;
 use vector_index::space::ValueKind;
 use vector_index::work::memory::push;
 
@@ -148,8 +149,14 @@ fn look(spi: &Spi, index: &mut Listed, machine: &Machine) -> Result<(), Error> {
                 let info = hnsw::info::describe(index)?.0;
                 Counted::Graph(info.elements, info.dying, info.deleted, info.m.into())
             } else {
-                let info = ivfflat::info::describe(index)?.0;
-                Counted::Lists(info.rows, info.lists, info.list_rows.imbalance, info.free_bytes)
+                let (info, options) = ivfflat::info::describe(index)?;
+                let (usual, by_itself) = if info.layout == ivf::format::Layout::V1.name() {
+                    (advice::usual_lists(info.rows as f64), false)
+                } else {
+                    let usual = ivf::choice::lists(info.rows as f64, info.dimensions as u16);
+                    (usual.into(), options.lists.is_none())
+                };
+                Counted::Lists(info.rows, info.lists, info.list_rows.imbalance, usual, by_itself)
             })
         })??);
     }

@@ -1,8 +1,12 @@
 //! What to do about a column of vectors or an index of them: sizes and times by formula from a measured rate, and the
 //! rules that turn them into advice. Pure: whoever calls it collects the facts and writes the SQL.
 
-use crate::space::ValueKind;
+use crate::hnsw::choice::{has_inline, max_dims, own_bytes};
+use crate::hnsw::format::Layout;
+use crate::space::{Metric, ValueKind};
 
+/// Bytes of a page.
+const PAGE: usize = 8192;
 /// Bytes of a page that items can have, line pointers included.
 const PAGE_ROOM: u64 = 8192 - 24 - 8;
 /// Bytes of a line pointer.
@@ -72,6 +76,8 @@ pub struct Machine {
     pub threads: u32,
     /// bytes of memory
     pub memory: u64,
+    /// whether indexes are built on the pages that suit them best, and not on pgvector's only
+    pub automatic: bool,
 }
 
 /// Sizes and times of an index.
@@ -99,14 +105,20 @@ pub fn value_size(kind: ValueKind, dims: u32) -> u64 {
     }
 }
 
-/// Most dimensions that an index of such values takes (elements that are not zero, of sparse ones).
-pub fn most_dims(kind: ValueKind) -> u32 {
-    match kind {
-        ValueKind::Vector => 2000,
-        ValueKind::Halfvec => 4000,
-        ValueKind::Bit => 64_000,
-        ValueKind::Sparsevec => u32::MAX,
+/// Most dimensions that an hnsw index of such values takes (elements that are not zero, of sparse ones).
+fn most_dims(kind: ValueKind, order: Order, machine: &Machine) -> u32 {
+    if kind == ValueKind::Sparsevec {
+        return u32::MAX;
     }
+    let own = machine.automatic && has_inline(kind, order.metric());
+    u32::try_from(max_dims(if own { Layout::Inline } else { Layout::V1 }, kind)).unwrap_or_default()
+}
+
+/// Bytes of an hnsw index on pages that are not pgvector's, where it is built on such.
+fn own_size(rows: f64, kind: ValueKind, dims: u32, order: Order, machine: &Machine) -> Option<u64> {
+    let bytes = own_bytes(kind, order.metric(), dims as usize, 16, PAGE)?;
+    // a float beyond the range saturates
+    machine.automatic.then_some((rows * bytes) as u64)
 }
 
 /// Returns the bytes of an hnsw index: pairs of an element tuple (72 bytes and the value) and a neighbour tuple
@@ -246,6 +258,18 @@ impl Order {
         }
     }
 
+    /// What indexes compare by.
+    fn metric(self) -> Metric {
+        match self {
+            Order::L2 => Metric::L2,
+            // of unit vectors
+            Order::InnerProduct | Order::Cosine => Metric::InnerProduct,
+            Order::L1 => Metric::L1,
+            Order::Hamming => Metric::Hamming,
+            Order::Jaccard => Metric::Jaccard,
+        }
+    }
+
     /// Whether values of a kind have it.
     pub fn suits(self, kind: ValueKind) -> bool {
         matches!(self, Order::Hamming | Order::Jaccard) == (kind == ValueKind::Bit)
@@ -368,8 +392,11 @@ pub fn advise_column(column: &Column, machine: &Machine) -> Vec<Advice> {
     let order = column.queries.map_or(usual_order(column.kind), |queries| queries.0);
     let assumed =
         if column.queries.is_some() { "" } else { "; the operator is assumed: take that of your queries" };
-    let of = |value| expected(rows, value, 16, 64, 40, machine);
-    let mut plain = of(value);
+    let of = |kind, order| {
+        let plain = expected(rows, value_size(kind, dims), 16, 64, 40, machine);
+        Expected { size: own_size(rows, kind, dims, order, machine).or(plain.size), ..plain }
+    };
+    let mut plain = of(column.kind, order);
     let (mut action, mut key, mut order) = ("create_index", Key::Column, order);
     let mut note = String::new();
     if !column.declared && column.kind != ValueKind::Bit {
@@ -378,24 +405,26 @@ pub fn advise_column(column: &Column, machine: &Machine) -> Vec<Advice> {
         );
         return Vec::from([advice("declare_dimensions", why, plain, Statement::None)]);
     }
-    let half = of(value_size(ValueKind::Halfvec, dims));
+    let half = of(ValueKind::Halfvec, order);
+    let most = |kind| most_dims(kind, order, machine);
+    let [vectors, halfvecs] = [ValueKind::Vector, ValueKind::Halfvec].map(most);
     let halves = column.kind == ValueKind::Vector
-        && dims <= most_dims(ValueKind::Halfvec)
-        && (dims > most_dims(ValueKind::Vector)
+        && dims <= halfvecs
+        && (dims > vectors
             || plain.size.zip(half.size).is_some_and(|(size, half)| {
                 size > machine.shared_buffers && half as f64 <= WORTH_HALVING * size as f64
             }));
     if halves {
         (action, key, plain) = ("use_halfvec", Key::Halfvec(dims), half);
-        note = if dims > most_dims(ValueKind::Vector) {
-            format!("; an index takes vectors of 2000 dimensions, or halfvecs of 4000, not {dims}")
+        note = if dims > vectors {
+            format!("; an index takes vectors of {vectors} dimensions, or halfvecs of {halfvecs}, not {dims}")
         } else {
             "; an index of vectors would be larger than shared_buffers, one of halfvecs has about half its size".into()
         };
         note.push_str(", and queries must order by the same expression");
-    } else if dims > most_dims(column.kind) {
+    } else if dims > most(column.kind) {
         (action, key, order) = ("use_binary_quantization", Key::Binary(dims), Order::Hamming);
-        plain = of(value_size(ValueKind::Bit, dims));
+        plain = of(ValueKind::Bit, order);
         note = format!(
             "; no index takes {dims} dimensions but one of bits: fetch some times LIMIT rows by it and order them by the column"
         );
@@ -421,8 +450,13 @@ pub fn advise_column(column: &Column, machine: &Machine) -> Vec<Advice> {
     let mut found = Vec::new();
     if let Some(memory) = plain.memory.filter(|&memory| memory > machine.maintenance_memory) {
         let megabytes = memory.div_ceil(1 << 20);
+        let without = if machine.automatic && has_inline(column.kind, order.metric()) {
+            "it would be built in parts, from temporary files"
+        } else {
+            "the rest of the rows would be inserted one by one"
+        };
         let why = format!(
-            "the graph takes about {megabytes} MB while it is built, and maintenance_work_mem is {} MB: the rest of the rows would be inserted one by one",
+            "the graph takes about {megabytes} MB while it is built, and maintenance_work_mem is {} MB: {without}",
             machine.maintenance_memory >> 20
         );
         let memory = Expected { memory: plain.memory, ..nothing };
@@ -472,8 +506,8 @@ pub struct Index {
 pub enum Counted {
     /// live elements, dying ones, free places, `m`
     Graph(u64, u64, u64, u32),
-    /// rows, lists, imbalance, free bytes
-    Lists(u64, u32, f64, u64),
+    /// rows, lists, imbalance, how many lists are usual for the rows; whether a rebuild makes these
+    Lists(u64, u32, f64, u32, bool),
 }
 
 /// Returns the number of lists that pgvector's documentation recommends for so many rows: rows / 1000 up to a million,
@@ -518,12 +552,16 @@ pub fn advise_index(index: &Index, machine: &Machine) -> Vec<Advice> {
                 found.push(advice("reindex", why, now, Statement::Reindex));
             }
         }
-        Some(Counted::Lists(held, lists, imbalance, _)) => {
-            let usual = usual_lists(held as f64);
+        Some(Counted::Lists(held, lists, imbalance, usual, by_itself)) => {
             if held > 10_000 && (lists > usual.saturating_mul(8) || usual > lists.saturating_mul(8)) {
-                let why =
-                    format!("it has {lists} lists, and {usual} are usual for {held} rows; then REINDEX");
-                found.push(advice("change_lists", why, now, Statement::SetLists(usual)));
+                let mut why = format!("it has {lists} lists, and {usual} are usual for {held} rows");
+                let statement = if by_itself {
+                    Statement::Reindex
+                } else {
+                    why.push_str("; then REINDEX");
+                    Statement::SetLists(usual)
+                };
+                found.push(advice("change_lists", why, now, statement));
             } else if held > 10_000 && imbalance > IMBALANCE {
                 let why = format!(
                     "its lists are out of balance ({imbalance:.1} times the work of equal ones): it was built from few rows, or from others"

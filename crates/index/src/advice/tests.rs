@@ -6,6 +6,7 @@ const MACHINE: Machine = Machine {
     maintenance_memory: 64 << 20,
     threads: 2,
     memory: 1 << 40,
+    automatic: false,
 };
 
 fn column(rows: f64, dims: u32) -> Column {
@@ -121,6 +122,32 @@ const INDEX: Index = Index {
     enough: None,
 };
 
+/// Where indexes are built on the pages that suit them: more dimensions, more bytes, and other words.
+#[test]
+fn own_pages_take_more_dimensions_and_bytes() {
+    let machine = Machine { automatic: true, shared_buffers: 64 << 30, ..MACHINE };
+    for dims in [384, 3072, 16_000] {
+        let [own, first] = [machine, MACHINE]
+            .map(|machine| advise_column(&column(100_000.0, dims), &machine).pop().unwrap());
+        assert_eq!(
+            (own.action, own.statement),
+            ("create_index", Statement::CreateIndex(Key::Column, Order::Cosine))
+        );
+        assert_eq!(first.action == "create_index", dims == 384);
+        let size = own.expected.size.unwrap() as f64 / (100_000.0 * f64::from(8 + 4 * dims));
+        assert!((1.0..4.0).contains(&size), "{dims}: {size}");
+    }
+    let sizes = [machine, MACHINE].map(|machine| {
+        advise_column(&column(100_000.0, 384), &machine).pop().unwrap().expected.size.unwrap()
+    });
+    assert!(sizes[0] > sizes[1] * 3 / 2 && sizes[0] < sizes[1] * 5 / 2, "{sizes:?}");
+    let found = advise_column(&column(100_000.0, 384), &machine);
+    assert!(found[0].why.ends_with("built in parts, from temporary files"), "{}", found[0].why);
+    // taxicab distance has no other pages
+    let taxicab = Column { queries: Some((Order::L1, 40, 0.2)), ..column(100_000.0, 3072) };
+    assert_eq!(advise_column(&taxicab, &machine).pop().unwrap().action, "use_halfvec");
+}
+
 #[test]
 fn sound_indexes_are_left_alone() {
     assert_eq!(actions(&advise_index(&INDEX, &MACHINE)), ["none"]);
@@ -147,10 +174,11 @@ fn each_fault_of_an_index_has_its_advice() {
     }
     let lists = Index { graph: false, recall: None, ..INDEX };
     let cases = [
-        (Counted::Lists(100_000, 100, 1.3, 0), "none", Statement::None),
-        (Counted::Lists(1_000_000, 100, 1.3, 0), "change_lists", Statement::SetLists(1000)),
-        (Counted::Lists(100_000, 100, 9.0, 0), "reindex", Statement::Reindex),
-        (Counted::Lists(1_000, 100, 9.0, 0), "none", Statement::None),
+        (Counted::Lists(100_000, 100, 1.3, 100, false), "none", Statement::None),
+        (Counted::Lists(1_000_000, 100, 1.3, 1000, false), "change_lists", Statement::SetLists(1000)),
+        (Counted::Lists(1_000_000, 1, 1.0, 4000, true), "change_lists", Statement::Reindex),
+        (Counted::Lists(100_000, 100, 9.0, 100, false), "reindex", Statement::Reindex),
+        (Counted::Lists(1_000, 100, 9.0, 20, true), "none", Statement::None),
     ];
     for (counted, action, statement) in cases {
         let found = advise_index(&Index { counted: Some(counted), ..lists }, &MACHINE);

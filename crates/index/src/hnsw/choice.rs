@@ -42,6 +42,14 @@ pub fn automatic(kind: ValueKind, metric: Metric, dims: usize, m: usize, page_si
     }
 }
 
+/// Bytes of pages that a row takes where [`automatic`] is not the first layout.
+pub fn own_bytes(kind: ValueKind, metric: Metric, dims: usize, m: usize, page_size: usize) -> Option<f64> {
+    match automatic(kind, metric, dims, m, page_size) {
+        Layout::Inline => inline_bytes(kind, dims, m, page_size),
+        Layout::V1 => None,
+    }
+}
+
 /// Bytes of pages that a row takes under the first layout, in the mean. `None` of values of any size, or too large.
 pub fn first_bytes(kind: ValueKind, dims: usize, m: usize, page_size: usize) -> Option<f64> {
     let value = match kind {

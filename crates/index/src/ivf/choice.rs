@@ -33,12 +33,20 @@ pub const fn automatic(kind: ValueKind, metric: Metric, dims: i32) -> bool {
 }
 
 /// Lists of a packed index of so many rows, where nobody says how many: where a bit per element costs little, centres
-/// are what a search compares most, and the fewer the longer they are.
+/// are what a search compares most, and the fewer the longer they are. Tables that are not large have no more than
+/// pgvector's default, so that who sets `ivfflat.probes` to that number gets all rows as ever.
 pub fn lists(rows: f64, dims: u16) -> u16 {
     let factor = if dims <= LONG { 4.0 } else { 2.0 };
+    let most = if rows < LARGE { f64::from(DEFAULT_LISTS) } else { f64::from(MAX_LISTS) / 2.0 };
     // a float beyond the range saturates
-    (factor * rows.max(0.0).sqrt()).min(rows / LEAST_ROWS).clamp(1.0, f64::from(MAX_LISTS) / 2.0) as u16
+    (factor * rows.max(0.0).sqrt()).min(rows / LEAST_ROWS).clamp(1.0, most) as u16
 }
+
+/// Lists of an index where nobody says how many, on pages of the first layout.
+pub const DEFAULT_LISTS: u16 = 100;
+
+/// Rows from which a table is large.
+const LARGE: f64 = 50_000.0;
 
 /// Lists of fewer rows would be pages that are mostly empty.
 const LEAST_ROWS: f64 = 50.0;
@@ -52,7 +60,10 @@ mod tests {
 
     #[test]
     fn lists_grow_with_the_root_of_the_rows() {
-        assert_eq!([0.0, 49.0, 2500.0, 1e6].map(|rows| lists(rows, 128)), [1, 1, 50, 4000]);
+        assert_eq!(
+            [0.0, 49.0, 2500.0, 4e4, 9e4, 1e6].map(|rows| lists(rows, 128)),
+            [1, 1, 50, 100, 1200, 4000]
+        );
         assert_eq!(lists(1e6, 768), 2000);
         assert_eq!((lists(1e12, 3), lists(f64::NAN, 3)), (16_384, 1));
     }

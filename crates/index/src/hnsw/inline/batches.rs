@@ -1,7 +1,7 @@
-//! What a walk over the graph keeps of the nodes that are none of the nearest, for scans that go on: batches of results,
-//! and what they begin with. Of the neighbours that lists name most are farther than anything that a search needs, and
-//! most scans end with their first batch: those beyond the beam are noted as they come, and looked up only when a later
-//! batch, by its limit, may need them.
+//! What a walk over the graph keeps of the nodes that are none of the nearest, for scans that go on: batches of
+//! results, and what they begin with. Of the neighbours that lists name most are farther than anything that a search
+//! needs, and most scans end with their first batch: those beyond the beam are noted as they come, and looked up only
+//! when a later batch, by its limit, may need them.
 
 use std::cmp::Reverse;
 
@@ -30,30 +30,41 @@ impl Walk {
         Ok(())
     }
 
-    /// Makes candidates of the neighbours that were of no use, each once, by its lowest bound: those whose keys are below
-    /// `limit`.
+    /// Makes candidates of the neighbours that were of no use, each once, by its lowest bound: those whose keys are
+    /// below `limit`.
     pub(super) fn sort_out(&mut self, limit: u32) -> Result<(), Damage> {
         let Walk { unsorted, frontier, visited, scored, .. } = self;
-        let limit = u64::from(limit) << 32;
-        let count = unsorted.iter().filter(|&&word| word < limit).count();
-        if count == 0 {
-            return Ok(());
-        }
-        visited.reserve(count)?;
-        frontier.try_reserve(count).map_err(|_| Damage::OUT_OF_MEMORY)?;
-        unsorted.retain(|&word| {
-            let is_useful = word < limit;
-            if is_useful && let Some(known) = visited.entry(word as u32) {
-                let key = (word >> 32) as u32;
-                if key < *known {
-                    *scored += u64::from(*known == NEW);
-                    *known = key;
-                    frontier.push(Reverse(word));
+        let (limit, mut left) = (u64::from(limit) << 32, 0);
+        for at in 0..unsorted.len() {
+            let Some(&word) = unsorted.get(at) else { break };
+            if word >= limit {
+                if let Some(place) = unsorted.get_mut(left) {
+                    *place = word;
                 }
+                left += 1;
+                continue;
             }
-            !is_useful
-        });
+            // most are the same few
+            visited.reserve(1)?;
+            frontier.try_reserve(1).map_err(|_| Damage::OUT_OF_MEMORY)?;
+            let key = (word >> 32) as u32;
+            if let Some(known) = visited.entry(word as u32).filter(|known| key < **known) {
+                *scored += u64::from(*known == NEW);
+                *known = key;
+                frontier.push(Reverse(word));
+            }
+        }
+        unsorted.truncate(left);
         Ok(())
+    }
+
+    /// The same of the nearest so many, as often as lists name them, and of some as near.
+    pub(super) fn sort_out_nearest(&mut self, count: usize) -> Result<(), Damage> {
+        if self.unsorted.len() <= count {
+            return self.sort_all_out();
+        }
+        let (_, &mut word, _) = self.unsorted.select_nth_unstable(count);
+        self.sort_out((word >> 32) as u32 + 1)
     }
 
     /// Makes candidates of all that was seen.

@@ -1,7 +1,8 @@
 //! Scans with conditions on filter columns. The ordinary search goes over the graph, nodes that fail lead on, and only
 //! those that match take a place in the result. Few that match make it long; then, or when it did not find as many as
 //! it may return, the *run* of entries that the conditions leave is gone over: its codes say which are near, window by
-//! window, and behind the last window a *pass* scores all that match. So what matches comes, each row once, as long as
+//! window, and behind the last window a *pass* scores all that match. Where so many match that a search for more rows
+//! is shorter than that, one comes before ([`wider`](super::wider)). So what matches comes, each row once, as long as
 //! rows are asked for.
 //!
 //! Rows of one batch are in order, and so are all that a pass returns. When rows of the graph were returned before, a
@@ -38,6 +39,8 @@ pub struct Patience {
     per_entry: f64,
     /// runs of fewer entries need no search
     short: f64,
+    /// what a run takes besides, for each row that is wanted of it: of a scan that was asked for more
+    per_row: f64,
     /// neighbours seen (nodes, where records have no keys of neighbours), and those of them that match
     seen: u64,
     matching: u64,
@@ -51,8 +54,9 @@ pub(super) const FIRST: u64 = 20;
 const PER_LEAF: f64 = 0.3;
 const PER_CODE: f64 = 0.006;
 const PER_MATCH: f64 = 0.4;
-/// What the nearest take, by their exact distances.
+/// What the nearest take, by their exact distances; and each of those that are wanted of a run beyond a first few.
 const NEAREST: f64 = 40.0;
+const PER_NEAREST: f64 = 4.0;
 /// Expansions of a search are this many times the places of its result over the share that matches.
 const PER_PLACE: f64 = 1.5;
 /// Runs of codes of at most so many entries need no search, unless that is expected to take less.
@@ -81,7 +85,20 @@ impl Patience {
         let leaves = leaves * PER_LEAF;
         let (run, per_entry, short) =
             if coded { (leaves + NEAREST, PER_CODE, SHORT) } else { (leaves, PER_MATCH, 0.0) };
-        Patience { ef, changed: 0, nodes, run, entries, per_entry, short, seen: 0, matching: 0, edge_keys }
+        let per_row = 0.0;
+        Patience {
+            ef,
+            changed: 0,
+            nodes,
+            run,
+            entries,
+            per_entry,
+            short,
+            per_row,
+            seen: 0,
+            matching: 0,
+            edge_keys,
+        }
     }
 
     /// Takes in which neighbours of a node match; where that is not known, whether the node itself does.
@@ -130,35 +147,35 @@ impl Patience {
         (WIDER / self.share()).clamp(1.0, MOST_WIDE)
     }
 
-    /// What the run takes, and a search for `ef` rows, by what was seen.
-    pub(super) fn takes(&self, ef: usize) -> (f64, f64) {
-        self.takes_at(ef, self.share())
+    /// The same for a search for `ef` rows after another one, which has seen what share matches.
+    #[must_use]
+    pub(super) const fn of_more(self, ef: usize) -> Self {
+        Patience { ef, changed: 0, per_row: PER_NEAREST, ..self }
     }
 
+    /// Whether a search is the better way to its rows than the run, by what was seen.
+    pub(super) fn suits(&self) -> bool {
+        let (run, search) = self.takes(self.share());
+        search <= run && self.expects(self.ef)
+    }
+
+    /// What the run takes, and a search, where this share matches.
     #[inline]
-    fn takes_at(&self, ef: usize, share: f64) -> (f64, f64) {
-        let run = self.run + self.entries.min(self.nodes * share) * self.per_entry;
-        (run, ef as f64 * PER_PLACE / share)
-    }
-
-    /// Begins a search for `ef` rows after another; returns how many times the candidates it takes of one without
-    /// conditions.
-    pub(super) fn begin_again(&mut self, ef: usize) -> f64 {
-        (self.ef, self.changed) = (ef, 0);
-        self.width()
+    fn takes(&self, share: f64) -> (f64, f64) {
+        let scored = self.entries.min(self.nodes * share) * self.per_entry;
+        (self.run + scored + self.ef as f64 * self.per_row, self.ef as f64 * PER_PLACE / share)
     }
 
     /// Whether a run is the better way, after so many expansions.
     #[inline]
     pub fn is_over(&self, expanded: u64) -> bool {
-        let takes = |share: f64| self.takes_at(self.ef, share);
         if expanded < FIRST {
             // nothing but the run's own share is known
-            let (run, search) = takes((self.entries / self.nodes).clamp(0.0, 1.0));
+            let (run, search) = self.takes((self.entries / self.nodes).clamp(0.0, 1.0));
             return self.entries <= self.short && (run <= search || self.nodes < 1.0);
         }
         let share = self.share();
-        let (run, search) = takes(share);
+        let (run, search) = self.takes(share);
         // few nodes tell little, and are asked again
         let asks = match self.edge_keys {
             true => expanded == FIRST,

@@ -1,7 +1,8 @@
 //! Scans of inline indexes, and their continuation: first along the graph, then over the pages, for what the
 //! graph did not lead to. Which rows come, and that each comes once, is argued in src/hnsw/README.md; here
 //! *visited* means that a list named a node, which then is a result, or kept, or waits as a candidate until it
-//! is read.
+//! is read. Candidates that were only noted ([`batches`](super::batches)) are visited before a pass begins: a batch
+//! that finds nothing has looked all of them up.
 
 use std::ops::Deref;
 
@@ -355,16 +356,16 @@ impl Scan {
         Err(strange_segment(self.chain))
     }
 
-    /// Deviations that bounds lie below estimates: none where a search goes on until nothing that waits is estimated to be
-    /// nearer, which finds more than a beam of bounds does.
+    /// Deviations that bounds lie below estimates: none where a search goes on until nothing that waits is estimated to
+    /// be nearer, which finds more than a beam of bounds does.
     pub(super) fn caution<S>(&self, index: &Index<'_, S>, settings: &ScanSettings) -> f32 {
         let exhausts = !self.is_filtered() && (self.started || self.others(settings) == Others::Exhaust);
         if exhausts { 0.0 } else { index.caution }
     }
 
-    /// What the first search does with nodes that are none of the nearest. In strict order, what comes later and is nearer
-    /// than a row before is lost. In relaxed order it comes late, and many scans that may go on do not: the first search
-    /// is as short as that of others.
+    /// What the first search does with nodes that are none of the nearest. In strict order, what comes later and is
+    /// nearer than a row before is lost. In relaxed order it comes late, and many scans that may go on do not: the
+    /// first search is as short as that of others.
     fn others(&self, settings: &ScanSettings) -> Others {
         match settings.iterative {
             IterativeScan::Strict if self.iterative && !self.is_filtered() => Others::Exhaust,
@@ -447,7 +448,14 @@ impl Scan {
 
     /// Whether no more may be scored.
     fn is_limited(&mut self, settings: &ScanSettings) -> Result<bool, Damage> {
-        Ok(self.walk.has_scored(settings.max_tuples)? || self.in_use() > settings.max_memory)
+        if self.walk.has_scored(settings.max_tuples)? {
+            return Ok(true);
+        }
+        if self.in_use() > settings.max_memory {
+            // some of what was noted is the same
+            self.walk.sort_all_out()?;
+        }
+        Ok(self.in_use() > settings.max_memory)
     }
 
     /// Finds more results; false when there are none.

@@ -97,7 +97,7 @@ pub struct Walk {
     pub(super) frontier: BinaryHeap<Reverse<u64>>,
     /// neighbours that such a search had no use for, as often as lists name them, and not looked up in `visited`
     pub(super) unsorted: Vec<u64>,
-    /// nodes named by lists of this layer: the key of the lowest bound, or [`READ`]
+    /// nodes named by lists of this layer, but for those in `unsorted`: the key of the lowest bound, or [`READ`]
     pub visited: IdMap,
     /// nodes that were read
     pub(super) found: Vec<Found>,
@@ -277,13 +277,17 @@ impl Walk {
         }
     }
 
-    /// Whether a layer is to be searched on: too little was found, or where all is to be seen something that waits may be
-    /// nearer than the farthest.
+    /// Whether a layer is to be searched on: too little was found, or where all is to be seen something that waits may
+    /// be nearer than the farthest.
     fn goes_on(&mut self, ef: usize, exhausts: bool) -> Result<bool, Damage> {
         if self.results.len() >= ef && !exhausts {
             return Ok(false);
         }
-        self.sort_out(self.limit(ef))?;
+        match self.limit(ef) {
+            // what fills the result is near
+            u32::MAX => self.sort_out_nearest(SEEN_PER_CANDIDATE * self.pool.width())?,
+            limit => self.sort_out(limit)?,
+        }
         // as expand_pool has it, or this would never end
         let nearer = |Reverse(top): &Reverse<u64>| ((*top >> 32) as u32) < self.limit(ef) & !1;
         Ok(self.results.len() < ef || self.frontier.peek().is_some_and(nearer))

@@ -309,12 +309,13 @@ fn iterative_scans_return_every_row_once() {
     assert!(numbers.len() == rows.len() && (100..300).contains(&rows.len()), "{} rows", rows.len());
 }
 
-/// The first batch of a scan in relaxed order takes no more than a scan that ends with it; the next ones go on from what
-/// was seen then, and read nothing again.
+/// The first batch of a scan in relaxed order takes no more than a scan that ends with it; the next ones go on from
+/// what was seen then, and read nothing again.
 #[test]
 fn the_first_batch_in_relaxed_order_is_as_short_as_any() {
     let dims = 12;
-    let (mut blocks, index) = index(l2(dims), &shape(ValueKind::Vector, dims), &random_vectors(6, dims, 3000));
+    let (mut blocks, index) =
+        index(l2(dims), &shape(ValueKind::Vector, dims), &random_vectors(6, dims, 3000));
     for query in random_vectors(7, dims, 5) {
         let mut expanded = Vec::new();
         for iterative in [IterativeScan::Off, IterativeScan::Relaxed] {

@@ -1,8 +1,7 @@
-//! More rows of a scan under conditions of which many rows are left: a search again, for several times as many, from the
-//! rows that were returned. What these were it finds once more, and leaves out. A first search for so many would take
-//! longer where ten rows are enough, and a pass over a long run takes longer than both searches.
+//! More rows of a scan under conditions of which many rows are left: a search again, for several times as many, from
+//! the rows that were returned. What these were it finds once more, and leaves out. A first search for so many would
+//! take longer where ten rows are enough, and a pass over a long run takes longer than both searches.
 
-use super::filtered::Patience;
 use super::id_map::READ;
 use super::meta::META_BLOCK;
 use super::reader::Reader;
@@ -15,9 +14,6 @@ use crate::storage::page::Damage;
 
 /// A search finds so many times the rows of all before.
 const GROWTH: usize = 4;
-/// What one of the nearest of a run takes, beside what the expansion of a node takes: exact distances of those that may
-/// be.
-const PER_NEAREST: f64 = 4.0;
 /// The most that one finds: pgvector's largest `ef_search`.
 const MOST: usize = 1000;
 
@@ -32,17 +28,24 @@ impl Scan {
         settings: &ScanSettings,
     ) -> Result<bool, ScanError<B::Error>> {
         let on_meta = |damage: Damage| B::Error::from(damage.on(META_BLOCK));
+        if query.is_none() || self.walk.gave_up {
+            return Ok(false);
+        }
         self.walk.note_given().map_err(on_meta)?;
         let wanted = self.walk.given.len().saturating_mul(GROWTH);
-        let suits = self.walk.patience.is_some_and(|patience| patience.suits(wanted));
-        let searched = query.is_some() && !self.walk.gave_up && !self.walk.given.is_empty();
-        if !searched || !suits || wanted > MOST || self.in_use() > settings.max_memory {
+        let patience = self.walk.patience.map(|patience| patience.of_more(wanted));
+        if !patience.is_some_and(|patience| patience.suits())
+            || wanted == 0
+            || wanted > MOST
+            || self.in_use() > settings.max_memory
+        {
             return Ok(false);
         }
         blocks.pause()?;
         blocks.fault_point("hnsw.scan.batch")?;
         // Nodes returned may have been deleted and replaced since; a record's own state tells.
         blocks.lock(OperationLock::Scan, LockMode::Shared)?;
+        self.walk.patience = patience;
         let caution = self.caution(index, settings);
         let mut reader = reader(blocks, index, query, &self.prepared, caution).filtered(Some(&self.filter));
         let found = self.walk.search_from_given(&mut reader, wanted);
@@ -52,6 +55,8 @@ impl Scan {
         if self.walk.gave_up {
             self.walk.begin_collection().map_err(on_meta)?;
         }
+        // where a search finds few, the next one would, too
+        self.walk.gave_up |= self.walk.len() < wanted / GROWTH;
         Ok(!self.walk.is_empty())
     }
 }
@@ -82,10 +87,7 @@ impl Walk {
         }
         // what was expanded before is not counted against this search
         let before = std::mem::take(&mut self.expanded);
-        let width = match &mut self.patience {
-            Some(patience) => patience.begin_again(ef),
-            None => 1.0,
-        };
+        let width = self.patience.map_or(1.0, |patience| patience.width());
         let found = self.search_beside(reader, ef, width);
         self.expanded += before;
         found
@@ -113,13 +115,5 @@ impl Walk {
         }
         let left = ef.saturating_sub(given.len());
         self.narrow(left, true)
-    }
-}
-
-impl Patience {
-    /// Whether a search for `ef` rows is the better way to them than a run.
-    fn suits(&self, ef: usize) -> bool {
-        let (run, search) = self.takes(ef);
-        search <= run + ef as f64 * PER_NEAREST && self.expects(ef)
     }
 }

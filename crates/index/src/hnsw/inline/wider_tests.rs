@@ -6,7 +6,7 @@ use super::*;
 /// and none comes twice. All the others come at last.
 #[test]
 fn more_rows_come_of_a_wider_search() {
-    let (dims, count, asked) = (8, 6000, 60);
+    let (dims, count, asked) = (8, 20_000, 60);
     let lines = lines(ValueKind::Vector, dims, count);
     let space = l2_of_items(dims);
     let (mut blocks, index) = indexed(space, ValueKind::Vector, dims, &lines);
@@ -25,9 +25,8 @@ fn more_rows_come_of_a_wider_search() {
             };
             let mut distances: Vec<f64> = (0..asked).map(|_| next(&mut scan).unwrap().1).collect();
             assert!(scan.passed.is_none(), "by the run");
-            let expanded = scan.counts().1;
             while next(&mut scan).is_some() {}
-            assert!(scan.passed.is_some() && scan.counts().1 >= expanded);
+            assert!(scan.passed.is_some());
             assert_eq!(found, matching);
             let view = space.view(query.bytes()).unwrap();
             let exact = |row: &usize| space.exact(view, space.view(lines[*row].item.bytes()).unwrap());
