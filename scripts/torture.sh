@@ -14,7 +14,8 @@ usage: scripts/torture.sh [PART]... [--minutes N] [--seed N]
   schedules    the pure crates: interleavings of inserts, scans and vacuums step by step, property tests with many cases
   reachable    drawn schedules that stop operations at their steps and count rows after each; the orderings of isolation
   crash        kill -9 in builds, concurrent builds, inserts and vacuums: 200 times in half an hour
-  copies       point-in-time recovery, prepared transactions, standby, logical replication, dumps, pg_upgrade
+  copies       pgvector's own tests on its pages, point-in-time recovery, prepared transactions, standby, logical
+               replication, dumps, pg_upgrade
   assertions   sixteen clients, the schedules of reachable and the orderings of isolation on servers with assertions, of two majors
   memory       leaks, limits of memory, few buffers, cancelled work
   hostile      damaged index files, values out of line, odd calls, other libraries; fuzz targets where cargo-fuzz is installed
@@ -114,6 +115,7 @@ part_crash() {
 
 part_copies() {
   local test
+  step "conformance, layout pgvector" env CONFORMANCE_LAYOUT=pgvector "$repo_root/scripts/conformance.sh"
   for test in recovery standby replication upgrade_pg; do
     step "$test" "$reliability" "$test" --rounds "$(rounds 10)" --seconds "$(share 2)" --seed "$seed"
   done

@@ -6,13 +6,14 @@
 //! ```
 //!
 //! FILE.npy holds rows of f32, such as the SQL benchmark caches. Keys: `kind` (vector, halfvec), `rows`, `queries`,
-//! `dims` (of made data), `m`, `efc`, `ef`, `limit`, `seed`, `rounds`, `first` (number, centre) and `runs` (0 to 2).
-//! One filter column is a random number, of which a range matches a share of the rows; the other is the row's nearest
-//! of a hundred centres, which are rows themselves: `near` is the centre nearest to the query, `far` the one that is
-//! farther than half of them. The index has runs of codes by the column that comes `first`, or by both; with `runs=0`
-//! it has no filter columns, and is only built and searched without conditions. In each round every condition takes
-//! its turn; the fastest counts. A query ends with its tenth row, or with as many as `limit` says (a scan without
-//! conditions is iterative then, where these are more than `ef`), and it is an error when rows that match are missing.
+//! `dims` (of made data), `m`, `efc`, `ef`, `limit`, `seed`, `rounds`, `first` (number, centre) `runs` (0 to 2) and
+//! `only` (the number of a condition, to profile it). One filter column is a random number, of which a range matches a
+//! share of the rows; the other is the row's nearest of a hundred centres, which are rows themselves: `near` is the
+//! centre nearest to the query, `far` the one that is farther than half of them. The index has runs of codes by the
+//! column that comes `first`, or by both; with `runs=0` it has no filter columns, and is only built and searched
+//! without conditions. In each round every condition takes its turn; the fastest counts. A query ends with its tenth
+//! row, or with as many as `limit` says (a scan without conditions is iterative then, where these are more than `ef`),
+//! and it is an error when rows that match are missing.
 
 #[allow(dead_code)]
 #[path = "support/blocks.rs"]
@@ -116,7 +117,14 @@ fn main() -> Result<(), Box<dyn Error>> {
             coded: true,
         },
         ef_search: number("ef", 40)?,
-        conditions: if filters.is_empty() { &CONDITIONS[..1] } else { &CONDITIONS },
+        conditions: match (filters.is_empty(), options.get("only")) {
+            (true, _) => vec![Condition::None],
+            (false, None) => CONDITIONS.to_vec(),
+            (false, Some(only)) => {
+                let only: usize = only.parse().map_err(|_| "only=number")?;
+                vec![Condition::None, *CONDITIONS.get(only).ok_or("no such condition")?]
+            }
+        },
         swapped: options.get("first") == Some(&"centre"),
         limit: number("limit", 10)?,
         rounds: number("rounds", 3)?,
@@ -172,7 +180,7 @@ struct Run {
     shape: Shape,
     params: Params,
     ef_search: usize,
-    conditions: &'static [Condition],
+    conditions: Vec<Condition>,
     /// whether the centre is the first filter column
     swapped: bool,
     /// rows of a query
@@ -209,13 +217,13 @@ impl Run {
         let mut all =
             vec![Figures { micros: f64::INFINITY, reads: 0, right: 0, returned: 0 }; self.conditions.len()];
         for _ in 0..self.rounds.max(1) {
-            for ((figures, &condition), truth) in all.iter_mut().zip(self.conditions).zip(&truth) {
+            for ((figures, &condition), truth) in all.iter_mut().zip(&self.conditions).zip(&truth) {
                 self.scan(&mut blocks, &index, &queries, condition, truth, figures)?;
             }
         }
         println!("ef_search {}: matching rows | us (of unfiltered), reads | recall", self.ef_search);
         let unfiltered = all[0].micros;
-        for ((figures, &condition), truth) in all.iter().zip(self.conditions).zip(&truth) {
+        for ((figures, &condition), truth) in all.iter().zip(&self.conditions).zip(&truth) {
             let wanted: usize = truth.iter().map(|truth| truth.matching.min(self.limit)).sum();
             let matching: usize = truth.iter().map(|truth| truth.matching).sum();
             println!(

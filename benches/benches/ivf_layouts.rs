@@ -313,7 +313,7 @@ impl Run {
         queries: &[ValueBuf],
         probes: usize,
     ) -> Result<f64, Box<dyn Error>> {
-        let settings = ScanSettings { probes, max_probes: probes, memory: 4 << 20 };
+        let settings = ScanSettings { probes, asked: false, max_probes: probes, memory: 4 << 20 };
         let Opened { blocks, space, layout, centres, memory, scan } = index;
         let mut best = f64::INFINITY;
         for _ in 0..self.rounds.max(3) {
@@ -341,7 +341,7 @@ impl Run {
         given: &[ValueBuf],
         tenth: &[f64],
     ) -> Result<Figures, Box<dyn Error>> {
-        let settings = ScanSettings { probes, max_probes: probes, memory: 4 << 20 };
+        let settings = ScanSettings { probes, asked: false, max_probes: probes, memory: 4 << 20 };
         let mut all = Vec::new();
         let Opened { blocks, space, layout, centres, memory, scan } = index;
         blocks.reads = 0;

@@ -210,6 +210,11 @@ pub fn probes(known: Option<u32>) -> usize {
     }
 }
 
+/// Whether somebody says how many.
+pub fn asked() -> bool {
+    PROBES_GIVEN.get()
+}
+
 /// Lists of a scan in all: more than [`probes`] when it goes on.
 pub fn max_probes(known: Option<u32>) -> usize {
     let more = if ITERATIVE_SCAN.get() == 0 { 0 } else { MAX_PROBES.get().max(1) as usize };

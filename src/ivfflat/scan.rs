@@ -63,6 +63,7 @@ impl IvfScan {
             space: op.space(i32::from(meta.dimensions)),
             settings: ScanSettings {
                 probes: options::probes(meta.probes),
+                asked: options::asked(),
                 max_probes: options::max_probes(meta.probes),
                 memory: guc::work_mem(),
             },

@@ -32,6 +32,8 @@ const ATTEMPTS: usize = 100;
 pub struct ScanSettings {
     /// lists of a batch
     pub probes: usize,
+    /// whether somebody said how many
+    pub asked: bool,
     /// lists in all; more than `probes` when the scan goes on after the first batch
     pub max_probes: usize,
     /// bytes of memory that candidates may take
@@ -439,6 +441,7 @@ impl Scan {
         if end > self.ordered {
             self.order_lists(end);
         }
+        self.packed.asked = if settings.asked { settings.probes } else { 0 };
         for _ in 0..ATTEMPTS {
             self.at = start;
             self.candidates.clear(services.runs);

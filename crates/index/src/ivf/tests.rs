@@ -399,7 +399,7 @@ fn search(
 ) -> Vec<u32> {
     let query = query.map(value);
     let (mut scan, mut runs, mut unpack) = (Scan::default(), None_, None_);
-    let settings = ScanSettings { probes, max_probes, memory: usize::MAX };
+    let settings = ScanSettings { probes, asked: false, max_probes, memory: usize::MAX };
     let mut services = Services { runs: &mut runs, unpack: &mut unpack, table: &mut NoTable };
     let query = query.as_ref().map(ValueBuf::bytes);
     core::iter::from_fn(|| {
@@ -526,7 +526,7 @@ fn damage_is_told_and_survived() {
             blocks.edit(rng.random_range(0..count), |bytes| bytes[at] = byte);
         }
         let (mut scan, mut runs, mut unpack) = (Scan::default(), None_, None_);
-        let settings = ScanSettings { probes: 6, max_probes: 6, memory: usize::MAX };
+        let settings = ScanSettings { probes: 6, asked: false, max_probes: 6, memory: usize::MAX };
         let mut services = Services { runs: &mut runs, unpack: &mut unpack, table: &mut NoTable };
         let query = value(&rows[0]);
         while let Ok(Some(_)) =
@@ -556,7 +556,7 @@ fn chains_that_lead_into_themselves_end() {
     PageMut::new(change.bytes_mut(slot).unwrap(), PAGE_ID).unwrap().set_next(last);
     change.commit().unwrap();
     let (mut scan, mut runs, mut unpack) = (Scan::default(), None_, None_);
-    let settings = ScanSettings { probes: 1, max_probes: 1, memory: usize::MAX };
+    let settings = ScanSettings { probes: 1, asked: false, max_probes: 1, memory: usize::MAX };
     let mut services = Services { runs: &mut runs, unpack: &mut unpack, table: &mut NoTable };
     assert!(scan.next(&mut Pages(&mut blocks), space(2), None, &settings, &mut services).is_err());
     assert!(!check(&mut blocks, 2).is_empty());

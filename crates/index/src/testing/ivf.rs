@@ -98,7 +98,7 @@ pub fn used() -> MemBlocks {
 
 /// The rows of a scan over `probes` lists, nearest first; the error that ended it, if one did.
 pub fn search(blocks: &mut MemBlocks, query: &ValueBuf, probes: usize) -> (Vec<Tid>, Option<String>) {
-    let settings = ScanSettings { probes, max_probes: probes, memory: usize::MAX };
+    let settings = ScanSettings { probes, asked: false, max_probes: probes, memory: usize::MAX };
     let (mut scan, mut runs, mut unpack) = (Scan::default(), Nothing, Nothing);
     let mut services = Services { runs: &mut runs, unpack: &mut unpack, table: &mut NoTable };
     let mut rows = Vec::new();

@@ -278,7 +278,7 @@ mod tests {
         max_probes: usize,
         centres: &mut Centres,
     ) -> Vec<Tid> {
-        let settings = ScanSettings { probes, max_probes, memory: usize::MAX };
+        let settings = ScanSettings { probes, asked: false, max_probes, memory: usize::MAX };
         let (mut scan, mut runs, mut unpack) = (Scan::default(), Nothing, Nothing);
         let mut services = Services { runs: &mut runs, unpack: &mut unpack, table: &mut NoTable };
         let query = vector(&at);

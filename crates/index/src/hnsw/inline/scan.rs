@@ -232,7 +232,12 @@ impl Scan {
         query: Option<&[u8]>,
         settings: &ScanSettings,
     ) -> Result<Option<(Tid, f64)>, ScanError<B::Error>> {
-        let mut view = query.map(|value| index.space.view(value)).transpose().map_err(ScanError::Query)?;
+        let mut view = match query.map(|value| index.space.view(value)).transpose() {
+            Ok(view) => view,
+            // where there is nothing to compare with, pgvector does not look at the query
+            Err(_) if is_empty(blocks)? => return Ok(None),
+            Err(error) => return Err(ScanError::Query(error)),
+        };
         if !self.started {
             // no direction: everything is equally near
             self.no_direction = index.space.estimate() == Estimate::Cosine
@@ -544,6 +549,13 @@ impl Scan {
         self.sweep = Some((next, end));
         Ok(!self.walk.is_empty())
     }
+}
+
+/// Whether an index has no element.
+#[cold]
+fn is_empty<B: BlockStore>(blocks: &mut B) -> Result<bool, B::Error> {
+    let entry = read_meta(blocks)?.entry();
+    entry.map(|entry| entry.is_none()).map_err(|damage| damage.on(META_BLOCK).into())
 }
 
 pub(super) fn reader<'s, 'q, B: BlockStore, S: CodedSpace>(

@@ -14,7 +14,7 @@ use crate::filter::Packings;
 use crate::hnsw::build::{Builder, Graph, Params};
 use crate::hnsw::format::Layout;
 use crate::hnsw::params::max_level;
-use crate::hnsw::scan::{IterativeScan, ScanSettings};
+use crate::hnsw::scan::{IterativeScan, ScanError, ScanSettings};
 use crate::quant::space::{CodedSpace, Cosine};
 use crate::space::{AnySpace, Dense, Metric, Space, ValueBuf, ValueKind, normalize, varlena_header};
 use crate::storage::blocks::{BlockStore, PageUpdate};
@@ -307,6 +307,21 @@ fn iterative_scans_return_every_row_once() {
     numbers.sort_unstable();
     numbers.dedup();
     assert!(numbers.len() == rows.len() && (100..300).contains(&rows.len()), "{} rows", rows.len());
+}
+
+/// Where there is nothing to compare with, a query of other dimensions is no error, as in pgvector.
+#[test]
+fn an_empty_index_does_not_look_at_the_query() {
+    let (query, settings) = (vector(&[1.0, 2.0]), settings(10, IterativeScan::Off));
+    for rows in [0, 5] {
+        let values = random_vectors(1, 3, rows);
+        let (mut blocks, index) = index(l2(3), &shape(ValueKind::Vector, 3), &values);
+        let found = Scan::new().next(&mut blocks, &index, Some(query.bytes()), &settings);
+        match rows {
+            0 => assert_eq!(found.unwrap(), None),
+            _ => assert!(matches!(found, Err(ScanError::Query(_)))),
+        }
+    }
 }
 
 /// The first batch of a scan in relaxed order takes no more than a scan that ends with it; the next ones go on from

@@ -50,7 +50,7 @@ fn equal(column: usize, value: i64) -> Program {
 }
 
 fn settings(probes: usize) -> ScanSettings {
-    ScanSettings { probes, max_probes: probes, memory: usize::MAX }
+    ScanSettings { probes, asked: false, max_probes: probes, memory: usize::MAX }
 }
 
 fn sorted(rows: &[Tid]) -> Vec<u32> {

@@ -160,6 +160,8 @@ pub struct Found {
     pub gone: u64,
     /// whether there are lists that were not looked at, and may yet be: rows that come late wait for them, too
     pub open: bool,
+    /// lists that somebody asked for
+    pub asked: usize,
     /// the tree of whose run all rows are; none where they are of lists
     pub run: Option<Tree>,
     /// the rows given out, when rows of a list may have been found twice

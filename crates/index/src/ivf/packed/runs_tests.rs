@@ -35,7 +35,7 @@ fn l2(dims: usize) -> Dense<f32> {
     dense(Metric::L2, dims)
 }
 
-const ALL: ScanSettings = ScanSettings { probes: 2, max_probes: 2, memory: usize::MAX };
+const ALL: ScanSettings = ScanSettings { probes: 2, asked: false, max_probes: 2, memory: usize::MAX };
 /// Columns of all indexes here.
 const COLUMNS: usize = 2;
 

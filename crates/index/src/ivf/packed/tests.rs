@@ -53,7 +53,7 @@ fn blobs(lists: usize, count: usize, dims: usize, seed: u64) -> (Vec<Vec<f32>>, 
 }
 
 fn all(probes: usize) -> ScanSettings {
-    ScanSettings { probes, max_probes: probes, memory: usize::MAX }
+    ScanSettings { probes, asked: false, max_probes: probes, memory: usize::MAX }
 }
 
 fn numbers(rows: &[Tid]) -> Vec<u32> {
@@ -142,7 +142,7 @@ fn iterative_scans_go_from_batch_to_batch_and_null_queries_give_all() {
     let (middles, rows) = blobs(6, 600, 20, 3);
     let mut blocks = build(l2(20), &middles, &rows, usize::MAX, &mut Nothing);
     let query = value_of(&rows[6]);
-    let one = ScanSettings { probes: 1, max_probes: 1, memory: usize::MAX };
+    let one = ScanSettings { probes: 1, asked: false, max_probes: 1, memory: usize::MAX };
     let (near, _) = search(&mut blocks, l2(20), Some(query.bytes()), one, usize::MAX);
     let on = ScanSettings { max_probes: 6, ..one };
     let (rest, _) = search(&mut blocks, l2(20), Some(query.bytes()), on, usize::MAX);
@@ -244,7 +244,7 @@ fn candidates_beyond_the_memory_come_from_runs() {
     let mut services =
         crate::ivf::lists::Services { runs: &mut runs, unpack: &mut unpack, table: &mut NoTable };
     let mut lists = Lists { blocks: &mut blocks, index, memory: &mut memory };
-    let settings = ScanSettings { probes: 2, max_probes: 2, memory: 4000 };
+    let settings = ScanSettings { probes: 2, asked: false, max_probes: 2, memory: 4000 };
     let mut found = Vec::new();
     while let Some(row) =
         scan.next(&mut lists, l2(16), Some(query.bytes()), &settings, &mut services).unwrap()
@@ -412,6 +412,39 @@ fn another_layout_is_no_packed_index() {
     assert!(!codes && PAGE_ID == 0xFF85);
     let info = crate::ivf::format::info(&mut blocks).unwrap();
     assert_eq!((info.rows, info.lists, info.layout), (50, 2, "packed"));
+}
+
+/// Who asks for all lists wants the nearest, and gets them.
+#[test]
+fn all_lists_by_name_give_the_exact_answer() {
+    let mut rng = SmallRng::seed_from_u64(14);
+    let mut bounded = 0;
+    for dims in [16, 24, 100] {
+        let mut draw = || (0..dims).map(|_| rng.random_range(-1.0f32..1.0)).collect::<Vec<f32>>();
+        let rows: Vec<Vec<f32>> = (0..3000).map(|_| draw()).collect();
+        let space = l2(dims);
+        let mut blocks = build(space, &rows[..10], &rows, usize::MAX, &mut Nothing);
+        let mut missed = [0; 3];
+        for _ in 0..150 {
+            let query = draw();
+            let distance =
+                |row: &Vec<f32>| row.iter().zip(&query).map(|(a, b)| (a - b) * (a - b)).sum::<f32>();
+            let mut exact: Vec<u32> = (0..3000).collect();
+            exact.sort_by(|&a, &b| distance(&rows[a as usize]).total_cmp(&distance(&rows[b as usize])));
+            let value = value_of(&query);
+            let settings = [(10, true), (10, false), (9, true)]
+                .map(|(probes, asked)| ScanSettings { asked, ..all(probes) });
+            for (settings, missed) in settings.iter().zip(&mut missed) {
+                let (found, _) = search(&mut blocks, space, Some(value.bytes()), *settings, 10);
+                *missed +=
+                    exact[..10].iter().filter(|&&row| found.iter().all(|tid| tid.block() != row)).count();
+            }
+        }
+        assert!(missed[0] == 0 && missed[2] > 0, "{dims}: {missed:?}");
+        bounded += missed[1];
+    }
+    // as tight as bounds are otherwise, a few are missed
+    assert!(bounded > 0);
 }
 
 #[test]

@@ -146,7 +146,7 @@ fn scan<B: BlockStore<Error = MemError>>(
     centres: &mut Centres,
     found: &mut Found<'_>,
 ) -> Result<(), String> {
-    let settings = ScanSettings { probes, max_probes: plan.lists, memory: usize::MAX };
+    let settings = ScanSettings { probes, asked: false, max_probes: plan.lists, memory: usize::MAX };
     let (mut runs, mut unpack, mut scan) = (Nothing, Nothing, Scan::default());
     let mut services = Services { runs: &mut runs, unpack: &mut unpack, table: &mut NoTable };
     let begun = scan.begin(&mut Pages(blocks), plan.space, query, &settings, centres);
