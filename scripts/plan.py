@@ -30,12 +30,16 @@ def paged(tuple_bytes: float) -> float:
 
 def hnsw_bytes(kind: str, d: int, m: int = 16) -> float:
     # The element, its neighbours and two line pointers; upper layers add two in a hundred.
-    first = paged(value_bytes(kind, d) + 72 + 12 * m + 8 + 8) * 1.02
-    # A code of a bit for each dimension of every neighbour, of all bits where they are few.
-    code = -(-d // 8) if kind != "bit" else value_bytes(kind, d)
-    inline = paged(value_bytes(kind, d) + 56 + 24 * m + 2 * m * code) * 1.02
+    element = value_bytes(kind, d) + 72 + 12 * m + 8 + 8
+    first = paged(element) * 1.02 if element <= USABLE else math.inf
+    if kind == "bit":
+        return first if d > 128 else 2.4 * first
+    # A code of a bit for each dimension of every neighbour; large records are cut, and leave little of a page empty.
+    record = value_bytes(kind, d) + 56 + 24 * m + 2 * m * -(-d // 8)
+    cut = 1.04 * record if record <= USABLE / 2 or record > USABLE else math.inf
+    inline = min(paged(record) if record <= USABLE else math.inf, cut) * 1.02
     # What is larger than that stays on pgvector's pages; what is smaller gets more bits.
-    return first if inline > 2.5 * first else max(inline, 2.1 * first)
+    return first if inline > 2.45 * first else max(inline, 2.1 * first if d < 160 else 0)
 
 
 def ivfflat_bytes(kind: str, d: int) -> float:

@@ -184,7 +184,7 @@ phase_conformance() { "$repo_root/scripts/conformance.sh"; }
 phase_upgrade() { "$repo_root/scripts/upgrade.sh"; }
 # What indexes get that do not say, and the pages on which all are that pgvector made.
 phase_reliability() { "$repo_root/scripts/reliability.sh"; }
-phase_reliability_of() { "$repo_root/scripts/reliability.sh" --layout "$1" crash isolation recovery concurrency recall; }
+phase_reliability_of() { "$repo_root/scripts/reliability.sh" --layout "$1" crash reachable isolation recovery concurrency recall; }
 phase_clients() { "$repo_root/scripts/clients.sh"; }
 phase_packages() {
   "$repo_root/scripts/pg.sh" deps dpkg-shlibdeps:dpkg-dev lintian

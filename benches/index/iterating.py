@@ -73,7 +73,8 @@ def recall(dataset: datasets.Dataset, metric: str, case: Case, found: list[list[
     for query, ids in zip(dataset.queries, found):
         near = distances(metric, query[None], dataset.base[passing])[0]
         last = np.partition(near, case.limit - 1)[case.limit - 1]
-        at = np.array(ids, dtype=np.int64) // case.every
+        # one that came twice counts once
+        at = np.unique(np.array(ids, dtype=np.int64)) // case.every
         right += int((near[at] <= last + 1e-6 * abs(last) + 1e-9).sum()) if len(ids) else 0
     return right / (case.limit * len(found))
 

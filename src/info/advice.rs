@@ -15,12 +15,12 @@ use vector_index::work::memory::{filled, push};
 use super::facts::catalog_only;
 use super::rows;
 use crate::error::Error;
-use crate::hnsw;
 use crate::pg::call::Call;
 use crate::pg::ereport::{self, Report};
 use crate::pg::spi::Spi;
 use crate::pg::srf::Cell;
 use crate::pg::{guc, interrupts, memory, utility};
+use crate::{hnsw, ivfflat};
 
 /// Neighbours and queries of a measured recall.
 const K: usize = 10;
@@ -405,7 +405,7 @@ fn machine(kind: ValueKind, dims: u32) -> Result<Machine, Error> {
         maintenance_memory: guc::maintenance_work_mem() as u64,
         threads: 1 + guc::maintenance_workers(),
         memory: memory::physical(),
-        automatic: hnsw::prefers_own_pages(),
+        automatic: hnsw::prefers_own_pages() && ivfflat::prefers_own_pages(),
     })
 }
 

@@ -39,7 +39,7 @@ use crate::pg::vacuum::BulkDelete;
 use crate::pg::varlena;
 
 use options::Rerank;
-pub use options::{IvfflatOptions, register};
+pub use options::{IvfflatOptions, prefers_own_pages, register};
 
 /// The access method.
 pub struct Ivfflat;

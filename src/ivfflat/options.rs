@@ -126,6 +126,11 @@ static DEFAULT_LAYOUTS: Choices<4> = layout::settings(c"packed");
 static ITERATIVE_SCANS: Choices<3> =
     Choices::new([guc::choice(c"off", 0), guc::choice(c"relaxed_order", 1), guc::no_choice()]);
 
+/// Whether indexes that do not say are built on other pages than pgvector's, where these suit them.
+pub fn prefers_own_pages() -> bool {
+    Wanted::new(0, DEFAULT_LAYOUT.get()) != Wanted::Pgvector
+}
+
 /// Makes parameters and settings known; from _PG_init.
 pub fn register() {
     OPTIONS.register();

@@ -194,7 +194,8 @@ fn ivf(space: Dense<f32>) -> Answer {
         Ok(())
     })?;
     measured("ivf search", &mut || {
-        let settings = ivf_scan::ScanSettings { probes: 10, asked: false, max_probes: 10, memory: usize::MAX };
+        let settings =
+            ivf_scan::ScanSettings { probes: 10, asked: false, max_probes: 10, memory: usize::MAX };
         let mut scan = ivf_scan::Scan::default();
         for query in &queries {
             for _ in 0..10 {

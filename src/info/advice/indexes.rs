@@ -153,8 +153,16 @@ fn look(spi: &Spi, index: &mut Listed, machine: &Machine) -> Result<(), Error> {
                 let (usual, by_itself) = if info.layout == ivf::format::Layout::V1.name() {
                     (advice::usual_lists(info.rows as f64), false)
                 } else {
-                    let usual = ivf::choice::lists(info.rows as f64, info.dimensions as u16);
-                    (usual.into(), options.lists.is_none())
+                    // a table that grew or shrank a little needs no others
+                    let by_rows = |times: f64| {
+                        u32::from(ivf::choice::lists(info.rows as f64 * times, info.dimensions as u16))
+                    };
+                    let usual = if (by_rows(0.25)..=by_rows(4.0)).contains(&info.lists) {
+                        info.lists
+                    } else {
+                        by_rows(1.0)
+                    };
+                    (usual, options.lists.is_none())
                 };
                 Counted::Lists(info.rows, info.lists, info.list_rows.imbalance, usual, by_itself)
             })

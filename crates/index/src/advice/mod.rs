@@ -419,7 +419,7 @@ pub fn advise_column(column: &Column, machine: &Machine) -> Vec<Advice> {
         note = if dims > vectors {
             format!("; an index takes vectors of {vectors} dimensions, or halfvecs of {halfvecs}, not {dims}")
         } else {
-            "; an index of vectors would be larger than shared_buffers, one of halfvecs has about half its size".into()
+            "; an index of vectors would be larger than shared_buffers, one of halfvecs is smaller".into()
         };
         note.push_str(", and queries must order by the same expression");
     } else if dims > most(column.kind) {
@@ -450,7 +450,12 @@ pub fn advise_column(column: &Column, machine: &Machine) -> Vec<Advice> {
     let mut found = Vec::new();
     if let Some(memory) = plain.memory.filter(|&memory| memory > machine.maintenance_memory) {
         let megabytes = memory.div_ceil(1 << 20);
-        let without = if machine.automatic && has_inline(column.kind, order.metric()) {
+        let indexed = match key {
+            Key::Column => column.kind,
+            Key::Halfvec(_) => ValueKind::Halfvec,
+            Key::Binary(_) => ValueKind::Bit,
+        };
+        let without = if own_size(rows, indexed, dims, order, machine).is_some() {
             "it would be built in parts, from temporary files"
         } else {
             "the rest of the rows would be inserted one by one"

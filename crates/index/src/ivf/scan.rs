@@ -146,6 +146,7 @@ impl Scan {
         services: &mut Services<'_>,
     ) -> Result<Option<Tid>, ScanError<L::Error>> {
         let view = query.map(|value| space.view(value)).transpose().map_err(ScanError::Query)?;
+        self.packed.asked = if settings.asked { settings.probes } else { 0 };
         if !self.started {
             if !self.wants_run(lists, settings)? {
                 self.find_lists(lists, space, view)?;
@@ -441,7 +442,6 @@ impl Scan {
         if end > self.ordered {
             self.order_lists(end);
         }
-        self.packed.asked = if settings.asked { settings.probes } else { 0 };
         for _ in 0..ATTEMPTS {
             self.at = start;
             self.candidates.clear(services.runs);

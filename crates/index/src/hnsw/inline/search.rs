@@ -330,7 +330,14 @@ impl Walk {
         // What the pool has no room for is of no use, unless the search goes on, or candidates turn out to fill no
         // place.
         let spares = keeps || reader.may_pass_over();
-        while !self.gave_up && self.goes_on(ef, exhausts).map_err(no_memory)? && self.fill_pool(width) {
+        while !self.gave_up && self.goes_on(ef, exhausts).map_err(no_memory)? {
+            if !self.fill_pool(width) {
+                if self.unsorted.is_empty() {
+                    break;
+                }
+                // all that was looked up was known: others are behind it
+                continue;
+            }
             self.expand_pool(reader, ef, layer, [keeps, spares])?;
             if !spares {
                 break;

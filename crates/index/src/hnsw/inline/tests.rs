@@ -309,6 +309,34 @@ fn iterative_scans_return_every_row_once() {
     assert!(numbers.len() == rows.len() && (100..300).contains(&rows.len()), "{} rows", rows.len());
 }
 
+/// What lists named over and over, and was read, does not hide what is behind it: the graph is used up before the pass
+/// begins.
+#[test]
+fn known_nodes_do_not_hide_those_behind_them() {
+    let (dims, settings) = (12, settings(10, IterativeScan::Relaxed));
+    let (mut blocks, index) = index(l2(dims), &shape(ValueKind::Vector, dims), &random_vectors(6, dims, 600));
+    let query = &random_vectors(7, dims, 1)[0];
+    let mut all = Scan::new();
+    let wide = ScanSettings { ef_search: 400, iterative: IterativeScan::Off, ..settings };
+    let mut nodes = Vec::new();
+    while let Some((row, _)) = all.next(&mut blocks, &index, Some(query.bytes()), &wide).unwrap() {
+        nodes.push((row, all.walk.result(all.at).unwrap().id));
+    }
+    let mut scan = Scan::new();
+    scan.next(&mut blocks, &index, Some(query.bytes()), &settings).unwrap();
+    let known: Vec<u32> = (0..5).map(|at| scan.walk.result(at).unwrap().id).collect();
+    let &(other, id) = nodes.iter().rfind(|(_, id)| !scan.walk.visited.contains(*id)).unwrap();
+    scan.walk.frontier.clear();
+    scan.walk.kept.clear();
+    scan.walk.unsorted = (0..10_000).map(|n| 4 << 32 | u64::from(known[n % 5])).collect();
+    scan.walk.unsorted.push(6 << 32 | u64::from(id));
+    let next = std::iter::from_fn(|| scan.next(&mut blocks, &index, Some(query.bytes()), &settings).unwrap());
+    let rows: Vec<Tid> = next.map(|(row, _)| row).take(100).collect();
+    assert!(rows.contains(&other));
+    let distinct: std::collections::BTreeSet<usize> = rows.iter().map(|row| number(*row)).collect();
+    assert_eq!(distinct.len(), rows.len());
+}
+
 /// Where there is nothing to compare with, a query of other dimensions is no error, as in pgvector.
 #[test]
 fn an_empty_index_does_not_look_at_the_query() {

@@ -14,10 +14,15 @@ use crate::quant::space::{CodedSpace, Estimate};
 use crate::storage::page::Damage;
 
 /// How many deviations from its estimate a distance may lie: one in thirty rows lies nearer.
-pub const DEVIATIONS: f32 = 1.9;
+const DEVIATIONS: f32 = 1.9;
 /// The same where somebody asks for all lists, and so for an exact answer: one row in a few hundred thousand lies farther
 /// from its estimate.
-pub const CERTAIN: f32 = 4.5;
+const CERTAIN: f32 = 4.5;
+
+/// How many deviations bounds lie from estimates where so many lists were asked for of those there are.
+pub const fn deviations(asked: usize, lists: u32) -> f32 {
+    if asked >= lists as usize { CERTAIN } else { DEVIATIONS }
+}
 /// What rounding takes from a bound, relatively, at most.
 const ROUNDING: f32 = 4e-6;
 

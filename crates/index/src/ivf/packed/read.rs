@@ -9,7 +9,7 @@ use super::layout::{
     heads_per_page, put, record_at,
 };
 use super::probes::Total;
-use super::query::{Bounds, CERTAIN, DEVIATIONS};
+use super::query::{Bounds, deviations};
 use super::stream::{NO_VALUE, read_record};
 use super::{Index, Lists, found::Candidate};
 use crate::filter::Program;
@@ -393,7 +393,7 @@ impl<B: BlockStore> ReadLists for Lists<'_, B> {
                     }
                     return Ok(Step::Next(page.next(), page.front.epoch));
                 }
-                let deviations = if rows.asked >= index.lists as usize { CERTAIN } else { DEVIATIONS };
+                let deviations = deviations(rows.asked, index.lists);
                 let base = rows.query.base(index.estimate, distance, page.front.norm, deviations);
                 let mut bounds = Bounds::default();
                 for block in page.selected(&which) {

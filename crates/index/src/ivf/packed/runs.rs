@@ -11,7 +11,7 @@ use super::found::Candidate;
 use super::layout::{Geometry, PageKind};
 use super::meta::MetaPage;
 use super::prices::Prices;
-use super::query::{Bounds, DEVIATIONS};
+use super::query::{Bounds, deviations};
 use super::{Index, Lists, Memory};
 use crate::filter::{KEY_SIZE, MAX_COLUMNS, Program};
 use crate::ivf::lists::{Collector, RunChoice};
@@ -362,7 +362,8 @@ impl<B: BlockStore> Lists<'_, B> {
             self.memory.tree.centre.clear();
             read_centre(self.blocks, &index, &mut self.memory.tree.centre)?;
             let Memory { tree, rotated, .. } = &*self.memory;
-            base = Some(rows.query.from_centre(index.estimate, rotated, &tree.centre, DEVIATIONS));
+            let deviations = deviations(rows.asked, index.lists);
+            base = Some(rows.query.from_centre(index.estimate, rotated, &tree.centre, deviations));
         }
         rows.run = Some(tree);
         let Memory { path, filter, .. } = &mut *self.memory;
