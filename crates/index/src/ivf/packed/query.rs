@@ -15,8 +15,8 @@ use crate::storage::page::Damage;
 
 /// How many deviations from its estimate a distance may lie: one in thirty rows lies nearer.
 const DEVIATIONS: f32 = 1.9;
-/// The same where somebody asks for all lists, and so for an exact answer: one row in a few hundred thousand lies farther
-/// from its estimate.
+/// The same where somebody asks for all lists, and so for an exact answer: one row in a few hundred thousand lies
+/// farther from its estimate.
 const CERTAIN: f32 = 4.5;
 
 /// How many deviations bounds lie from estimates where so many lists were asked for of those there are.
