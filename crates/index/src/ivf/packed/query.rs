@@ -23,6 +23,7 @@ const CERTAIN: f32 = 4.5;
 pub const fn deviations(asked: usize, lists: u32) -> f32 {
     if asked >= lists as usize { CERTAIN } else { DEVIATIONS }
 }
+
 /// What rounding takes from a bound, relatively, at most.
 const ROUNDING: f32 = 4e-6;
 
