@@ -170,7 +170,7 @@ impl Run {
         let passing: Vec<_> = values.iter().step_by(self.every).cloned().collect();
         let tenth = nearest(second, &passing, queries, self.counted())?;
         drop(passing);
-        let passes = |row: &Tid| row.block() as usize % self.every == 0;
+        let passes = |row: &Tid| (row.block() as usize).is_multiple_of(self.every);
         let most = self.limit.unwrap_or(usize::MAX);
         let base = if self.only {
             vec![Figures::default(); LADDER.len()]
