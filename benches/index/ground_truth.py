@@ -9,7 +9,7 @@ import numpy as np
 from benches.index.datasets import Dataset
 from benches.sql import data
 
-# Candidates of the single-precision pass that the double-precision pass orders.
+# Candidates of the single-precision pass that the double-precision pass orders; twice as many as are wanted at least.
 CANDIDATES = 64
 
 
@@ -58,7 +58,7 @@ class Truth:
         return np.load(path)
 
     def _compute(self, alive: np.ndarray | None) -> np.ndarray:
-        d, limits = self.dataset, []
+        d, limits, candidates = self.dataset, [], max(CANDIDATES, 2 * self.k)
         for at in range(0, len(d.queries), 50):
             queries = d.queries[at : at + 50]
             best_d = np.full((len(queries), 0), np.inf, dtype=np.float32)
@@ -67,11 +67,11 @@ class Truth:
                 part = distances(self.metric, queries, d.base[low : low + 50_000])
                 if alive is not None:
                     part = np.where(alive[low : low + 50_000][None, :], part, np.inf)
-                keep = min(CANDIDATES, part.shape[1])
+                keep = min(candidates, part.shape[1])
                 near = np.argpartition(part, keep - 1, axis=1)[:, :keep]
                 best_d = np.concatenate([best_d, np.take_along_axis(part, near, axis=1)], axis=1)
                 best_i = np.concatenate([best_i, near + low], axis=1)
-            order = np.argsort(best_d, axis=1)[:, :CANDIDATES]
+            order = np.argsort(best_d, axis=1)[:, :candidates]
             for row, query in enumerate(queries):
                 kept = best_i[row, order[row]][np.isfinite(best_d[row, order[row]])]
                 limits.append(np.sort(paired(self.metric, query, d.base[kept]))[self.k - 1])

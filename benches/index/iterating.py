@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from benches.index import datasets, servers
-from benches.index.ground_truth import distances
+from benches.index.ground_truth import Truth
 from benches.index.servers import Cluster, Config
 from vector_testing.session import Session
 
@@ -66,19 +66,6 @@ def answers(session: Session, queries: list[bytes]) -> list[list[int]]:
     return found
 
 
-def recall(dataset: datasets.Dataset, metric: str, case: Case, found: list[list[int]]) -> float:
-    """Of the rows that pass; ties are right."""
-    passing = np.arange(0, len(dataset.base), case.every)
-    right = 0
-    for query, ids in zip(dataset.queries, found):
-        near = distances(metric, query[None], dataset.base[passing])[0]
-        last = np.partition(near, case.limit - 1)[case.limit - 1]
-        # one that came twice counts once
-        at = np.unique(np.array(ids, dtype=np.int64)) // case.every
-        right += int((near[at] <= last + 1e-6 * abs(last) + 1e-9).sum()) if len(ids) else 0
-    return right / (case.limit * len(found))
-
-
 def measure(
     clusters: dict[str, Cluster], config: Config, dataset: datasets.Dataset, rounds: int = 3
 ) -> dict[str, dict]:
@@ -86,13 +73,14 @@ def measure(
     queries = [datasets.binary_value(dataset.kind, query) for query in dataset.queries]
     figures: dict[str, dict] = {side: {} for side in clusters}
     for case in cases_of(config):
+        passing = np.arange(len(dataset.base)) % case.every == 0 if case.every > 1 else None
+        truth = Truth(dataset, config.opclass.metric, case.limit, passing)
         sessions = {side: servers.connect(cluster, config.key) for side, cluster in clusters.items()}
         try:
             spent: dict[str, list[float]] = {side: [] for side in clusters}
             for side, session in sessions.items():
                 prepare(session, config, case)
-                found = answers(session, queries)
-                figures[side][f"{case.name}: recall"] = recall(dataset, config.opclass.metric, case, found)
+                figures[side][f"{case.name}: recall"] = truth.recall(answers(session, queries))
             with servers.on_one_core(list(sessions.values())):
                 for number in range(rounds):
                     for side in clusters if number % 2 else reversed(clusters):

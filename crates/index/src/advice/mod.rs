@@ -8,7 +8,7 @@ use crate::space::{Metric, ValueKind};
 /// Bytes of a page.
 const PAGE: usize = 8192;
 /// Bytes of a page that items can have, line pointers included.
-const PAGE_ROOM: u64 = 8192 - 24 - 8;
+const PAGE_ROOM: u64 = PAGE as u64 - 24 - 8;
 /// Bytes of a line pointer.
 const LINE_POINTER: u64 = 4;
 /// Longer values are stored out of line (TOAST_TUPLE_THRESHOLD).
@@ -434,12 +434,12 @@ pub fn advise_column(column: &Column, machine: &Machine) -> Vec<Advice> {
         exact * 1e3
     );
     let indexed = match key {
-        Key::Column => value,
-        Key::Halfvec(dims) => value_size(ValueKind::Halfvec, dims),
-        Key::Binary(dims) => value_size(ValueKind::Bit, dims),
+        Key::Column => column.kind,
+        Key::Halfvec(_) => ValueKind::Halfvec,
+        Key::Binary(_) => ValueKind::Bit,
     };
     let lists = usual_lists(rows);
-    let in_lists = expected_lists(&plain, rows, indexed, lists, machine);
+    let in_lists = expected_lists(&plain, rows, value_size(indexed, dims), lists, machine);
     if has_lists(column.kind, key, order)
         && let Some(reason) = lists_instead(&plain, machine)
     {
@@ -450,11 +450,6 @@ pub fn advise_column(column: &Column, machine: &Machine) -> Vec<Advice> {
     let mut found = Vec::new();
     if let Some(memory) = plain.memory.filter(|&memory| memory > machine.maintenance_memory) {
         let megabytes = memory.div_ceil(1 << 20);
-        let indexed = match key {
-            Key::Column => column.kind,
-            Key::Halfvec(_) => ValueKind::Halfvec,
-            Key::Binary(_) => ValueKind::Bit,
-        };
         let without = if own_size(rows, indexed, dims, order, machine).is_some() {
             "it would be built in parts, from temporary files"
         } else {

@@ -110,7 +110,8 @@ impl Pool {
     }
 
     /// Whether it has a candidate.
-    pub fn contains(&self, word: u64) -> bool {
+    #[cfg(test)]
+    fn contains(&self, word: u64) -> bool {
         self.words.get(self.position(word)).is_some_and(|other| other & !READ == word)
     }
 

@@ -365,11 +365,7 @@ impl Walk {
         let (width, rank) = reader.widths(ef);
         let widths = |times: f64| [width, rank].map(|n| (n as f64 * times) as usize);
         // what falls out of a pool for half of the nodes would hardly be read where fewer match
-        let [width, rank] = widths(Patience::AT_FIRST);
-        self.widens_at = usize::MAX;
-        self.pool.begin(width, rank).map_err(|_| no_memory(Damage::OUT_OF_MEMORY))?;
-        self.visited.reserve(SEEN_PER_CANDIDATE * width).map_err(no_memory)?;
-        if self.fill_pool(width) {
+        if self.begin_beam(widths(Patience::AT_FIRST)).map_err(no_memory)? {
             self.stop_at = FIRST;
             self.expand_pool(reader, ef, 0, [true, false])?;
             self.stop_at = u64::MAX;
@@ -382,6 +378,14 @@ impl Walk {
         }
         self.pool.clear();
         Ok(())
+    }
+
+    /// Begins a search under conditions, whose beam is as wide as this from the beginning; false when nothing waits.
+    fn begin_beam(&mut self, [width, rank]: [usize; 2]) -> Result<bool, Damage> {
+        self.widens_at = usize::MAX;
+        self.pool.begin(width, rank).map_err(|_| Damage::OUT_OF_MEMORY)?;
+        self.visited.reserve(SEEN_PER_CANDIDATE * width)?;
+        Ok(self.fill_pool(width))
     }
 
     /// A later search of such a scan, from what waits: for `ef` rows, with so many times the candidates of one without
@@ -397,10 +401,7 @@ impl Walk {
     ) -> Result<(), B::Error> {
         let no_memory = |damage: Damage| B::Error::from(damage.on(super::meta::META_BLOCK));
         let (width, rank) = reader.widths(ef);
-        let [width, rank] = [width, rank].map(|n| (n as f64 * times) as usize);
-        self.pool.begin(width, rank).map_err(|_| no_memory(Damage::OUT_OF_MEMORY))?;
-        self.visited.reserve(SEEN_PER_CANDIDATE * width).map_err(no_memory)?;
-        if self.fill_pool(width) {
+        if self.begin_beam([width, rank].map(|n| (n as f64 * times) as usize)).map_err(no_memory)? {
             self.expand_pool(reader, ef.saturating_mul(Patience::RESULTS), 0, [true, false])?;
         }
         self.pool.clear();
