@@ -22,7 +22,7 @@ usage: scripts/torture.sh [PART]... [--minutes N] [--seed N]
   valgrind     regression tests under memcheck
   miri         the pure crates in Rust's own interpreter, where a toolchain has it
   clients      the clients of Python, Node and Rust
-  majors       tests inside the server on every major
+  majors       clippy, and tests inside the server, on every major
 
 All of them when none is named. --minutes is for the whole (30); parts that know no time take what they take, more where more is given.
 --seed is that of all data and schedules (the time of day).
@@ -171,7 +171,10 @@ part_miri() {
 part_clients() { step clients "$repo_root/scripts/clients.sh"; }
 part_majors() {
   local major
-  for major in $all_majors; do step "pgrx $major" "$repo_root/scripts/test.sh" phase pgrx "$major"; done
+  for major in $all_majors; do
+    step "clippy $major" "$repo_root/scripts/test.sh" phase clippy "$major"
+    step "pgrx $major" "$repo_root/scripts/test.sh" phase pgrx "$major"
+  done
 }
 
 printf 'seed %s, %s minutes\n' "$seed" "$minutes"

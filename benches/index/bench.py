@@ -78,6 +78,7 @@ def parsed(words: list[str]) -> argparse.Namespace:
         options.clients,
         options.reload,
         servers.SIDES if options.rebuild == "all" else (options.rebuild,) if options.rebuild else (),
+        kept=bool(options.keep),
     )
     servers.take_prefixes(options)
     return options

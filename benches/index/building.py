@@ -6,9 +6,12 @@ from benches.index import servers
 from benches.index.servers import Cluster, Config, Work
 
 
-def build(cluster: Cluster, config: Config) -> dict:
-    session = servers.connect(cluster, config.key)
+def build(cluster: Cluster, config: Config, dbname: str | None = None, settings: tuple[str, ...] = ()) -> dict:
+    """A new index in the configuration's database, or in another one, with settings of its own."""
+    session = servers.connect(cluster, dbname or config.key)
     try:
+        for setting in settings:
+            session.must(setting)
         session.must("DROP INDEX IF EXISTS embedding_idx")
         session.must("CHECKPOINT")
         # A build reads the whole table: the first to run must not pay for a cold cache.

@@ -6,14 +6,14 @@ import os
 import platform
 from dataclasses import dataclass
 
-from benches.index import building, datasets, inertia, iterating, searching, servers, serving, whole, writing
+from benches.index import building, datasets, inertia, iterating, scarce, searching, servers, serving, whole, writing
 from benches.index.ground_truth import Truth
 from benches.index.servers import Config
 from vector_testing.process import cpu_model
 
 PHASES = (
     *("build", "search", "floor", "simple", "iterative", "clients", "exact"),
-    *("insert", "writers", "crowd", "vacuum", "inertia"),
+    *("insert", "writers", "crowd", "vacuum", "inertia", "memory", "buffers"),
 )
 # A curve ends where its recall is above this: what comes after costs time and says nothing.
 ENOUGH = 0.996
@@ -36,6 +36,8 @@ class Wanted:
     reload: bool = False
     rebuild: tuple[str, ...] = ()
     enough: float = ENOUGH
+    # Whether the databases are to be as they were after all this.
+    kept: bool = False
 
 
 def loaded(wanted: Wanted, config: Config, dataset: datasets.Dataset, clusters: dict) -> list[str]:
@@ -95,6 +97,9 @@ def measured(wanted: Wanted, config: Config, dataset: datasets.Dataset, clusters
         if "clients" in wanted.phases:
             servers.note("clients")
             yield "clients", serving.clients(clusters, config, dataset, curves, wanted.clients)
+        if "buffers" in wanted.phases:
+            servers.note("few buffers")
+            yield "buffers", scarce.buffers(clusters, config, dataset, curves)
     if "iterative" in wanted.phases:
         servers.note("iterative scans")
         yield "iterative", iterating.measure(clusters, config, dataset)
@@ -105,12 +110,14 @@ def measured(wanted: Wanted, config: Config, dataset: datasets.Dataset, clusters
 
 
 def written(wanted: Wanted, config: Config, dataset: datasets.Dataset, clusters: dict):
-    """The suites that change a copy of the database, of the last build: phase and figures of each side."""
+    """The suites that change the database of the last build, or a copy: phase and figures of each side."""
     suites = {
-        "insert": lambda: writing.insert(clusters, config, dataset, wanted.inserts),
         "writers": lambda: writing.writers(clusters, config, dataset, wanted.inserts, wanted.clients),
         "crowd": lambda: writing.writers(clusters, config, dataset, wanted.inserts, wanted.clients, crowded=True),
         "vacuum": lambda: writing.vacuum(clusters, config, dataset),
+        "memory": lambda: scarce.memory(clusters, config, dataset),
+        # the last one
+        "insert": lambda: writing.insert(clusters, config, dataset, wanted.inserts, wanted.kept),
     }
     for phase, suite in suites.items():
         if phase in wanted.phases:

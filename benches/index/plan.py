@@ -11,6 +11,8 @@ from benches.index.servers import Config
 SEARCHED = ("build", "search", "floor", "simple", "iterative")
 WRITTEN = ("insert", "vacuum")
 EVERYTHING = (*SEARCHED, "clients", "exact", "insert", "writers", "crowd", "vacuum", "inertia")
+# Where memory is short.
+SCARCE = ("memory", "buffers")
 
 
 @dataclass(frozen=True)
@@ -162,6 +164,9 @@ def full() -> Plan:
     unvacuumed = replace(thorough, phases=tuple(phase for phase in EVERYTHING if phase != "vacuum"))
     # Chance in one k-means moves pgvector's ivfflat against itself by a tenth; in one graph, recall by half a percent.
     twice, thrice = replace(thorough, builds=2), replace(all_of_it, builds=3)
+    scarce = replace(all_of_it, phases=(*EVERYTHING, *SCARCE))
+    written = replace(thorough, phases=(*SEARCHED, "insert"))
+    written_scarce = replace(written, phases=(*written.phases, *SCARCE))
     n, clustered, lists_n, lists_clustered = (
         "n hnsw glove",
         "n hnsw clustered128",
@@ -169,7 +174,8 @@ def full() -> Plan:
         "n ivfflat clustered128",
     )
     entries = [
-        Entry("hnsw glove cosine", "glove100k", "vector_cosine_ops", wanted=all_of_it, queries=300, series=(n,)),
+        Entry("hnsw glove cosine", "glove100k", "vector_cosine_ops", wanted=scarce, queries=300, series=(n,)),
+        Entry("hnsw glove cosine m 32", "glove100k", "vector_cosine_ops", options=(("m", "32"),), wanted=thorough),
         Entry("hnsw glove20k cosine", "glove20k", "vector_cosine_ops", wanted=all_of_it, queries=300, series=(n,)),
         Entry("hnsw glove341k cosine", "glove341k", "vector_cosine_ops", wanted=unvacuumed, queries=300, series=(n,)),
         Entry("hnsw fashion l2", "fashion", "vector_l2_ops", wanted=unvacuumed, queries=300),
@@ -186,13 +192,18 @@ def full() -> Plan:
             queries=300,
             series=(clustered,),
         ),
-        Entry("hnsw clustered768", "clustered768x100k", "vector_l2_ops", wanted=thorough, queries=300),
-        Entry("hnsw clustered1536", "clustered1536x50k", "vector_l2_ops", wanted=thorough, queries=300),
+        Entry("hnsw clustered768", "clustered768x100k", "vector_l2_ops", wanted=written_scarce, queries=300),
+        Entry("hnsw clustered768 halfvec", "clustered768x100k", "halfvec_l2_ops", wanted=thorough),
+        Entry("hnsw clustered1536", "clustered1536x50k", "vector_l2_ops", wanted=written, queries=300),
+        Entry("hnsw clustered1536 halfvec", "clustered1536x50k", "halfvec_l2_ops", wanted=thorough),
+        Entry("hnsw fashion halfvec", "fashion", "halfvec_l2_ops", wanted=thorough),
+        Entry("hnsw clustered1024 bit", "clustered1024x100k", "bit_hamming_ops", wanted=thorough),
+        Entry("hnsw clustered1024 bit jaccard", "clustered1024x100k", "bit_jaccard_ops", wanted=thorough),
         Entry(
             "hnsw clustered128 million",
             "clustered128x1000k",
             "vector_l2_ops",
-            wanted=replace(thorough, phases=(*SEARCHED, "insert")),
+            wanted=replace(thorough, phases=(*SEARCHED, "insert", "buffers")),
             series=(clustered,),
         ),
         Entry(
@@ -215,8 +226,17 @@ def full() -> Plan:
             "vector_l2_ops",
             "ivfflat",
             lists(1000),
-            replace(thorough, phases=(*SEARCHED, *WRITTEN)),
+            replace(thorough, phases=(*SEARCHED, *WRITTEN, "memory")),
             series=(lists_clustered,),
+        ),
+        # a k-means of pgvector's takes minutes here
+        Entry(
+            "ivfflat clustered768 million",
+            "clustered768x1000k",
+            "vector_l2_ops",
+            "ivfflat",
+            lists(1000),
+            replace(thorough, ladder=(1, 2, 4, 8, 16, 32, 64), phases=("build", "search", "floor", "memory")),
         ),
         *by_rows("hnsw", (10, 30, 300), "clustered128x{}k", "vector_l2_ops", clustered, vacuumed=50),
         *by_rows("ivfflat", (10, 100), "clustered128x{}k", "vector_l2_ops", lists_clustered),

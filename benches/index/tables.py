@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benches.index import iterating, searching
+from benches.index import iterating, scarce, searching
 from benches.index.datasets import Dataset
 from benches.index.servers import Config
 
@@ -61,6 +61,7 @@ LINES = (
     ("floor", "cpu_us", 1.0, "ten rows by primary key, CPU us", ".1f"),
     ("simple", "cpu_us", 1.0, "query with a literal at 0.95, CPU us", ".1f"),
     *(("iterative", key, 1.0, name, form) for key, name, form in iterating.LINES),
+    *scarce.LINES,
     ("inertia", "inertia", 1.0, "k-means inertia per row of the table", ".6g"),
     ("inertia", "empty_lists", 1.0, "lists that are nearest to no row", ".0f"),
     ("inertia", "largest_list", 1.0, "rows of the largest list", ".0f"),

@@ -1,5 +1,5 @@
 """Writing with the index in place: single rows, several writers, and a vacuum after deletes. Each works on a copy of
-the database.
+the database, or on itself where nothing comes after.
 """
 
 from __future__ import annotations
@@ -36,6 +36,18 @@ def copies(clusters: dict[str, Cluster], config: Config):
     finally:
         for cluster in clusters.values():
             servers.drop_database(cluster, name)
+
+
+@contextmanager
+def spent(clusters: dict[str, Cluster], config: Config, kept: bool):
+    """The database itself, if it is not kept: the server's buffers have its index, and have nothing of a copy's. There
+    inserts would wait for pages, the fewer of them they need the longer.
+    """
+    if kept:
+        with copies(clusters, config) as name:
+            yield name
+    else:
+        yield config.key
 
 
 def parameters(dataset: datasets.Dataset, count: int) -> tuple[list[list[bytes]], np.ndarray]:
@@ -75,15 +87,17 @@ def with_rows(dataset: datasets.Dataset, rows: np.ndarray) -> datasets.Dataset:
     return replace(dataset, base=np.concatenate([dataset.base, rows]))
 
 
-def insert(clusters: dict[str, Cluster], config: Config, dataset: datasets.Dataset, count: int) -> dict[str, dict]:
+def insert(
+    clusters: dict[str, Cluster], config: Config, dataset: datasets.Dataset, count: int, kept: bool
+) -> dict[str, dict]:
     """Backend CPU of a row inserted by a prepared statement with binary parameters, many rows to a transaction; and of
-    the same without the index, in turns.
+    the same without the index, in turns. The last suite, unless the database is `kept`.
     """
     values, rows = parameters(dataset, count + TURN)
-    spent: dict[str, list[float]] = {side: [] for side in clusters}
+    taken: dict[str, list[float]] = {side: [] for side in clusters}
     floor: dict[str, list[float]] = {side: [] for side in clusters}
     out: dict[str, dict] = {}
-    with copies(clusters, config) as name:
+    with spent(clusters, config, kept) as name:
         sessions = {side: writer(cluster, name, config) for side, cluster in clusters.items()}
         bare = {side: bare_writer(cluster, name, config) for side, cluster in clusters.items()}
         try:
@@ -91,7 +105,7 @@ def insert(clusters: dict[str, Cluster], config: Config, dataset: datasets.Datas
                 log = dict.fromkeys(sessions, 0)
                 for number, low in enumerate(range(0, count + TURN, TURN)):
                     for side in sessions if number % 2 else reversed(sessions):
-                        for session, into in ((sessions[side], spent), (bare[side], floor)):
+                        for session, into in ((sessions[side], taken), (bare[side], floor)):
                             before = servers.wal_position(session)
                             session.must("BEGIN")
                             cpu = session.cpu()
@@ -102,15 +116,15 @@ def insert(clusters: dict[str, Cluster], config: Config, dataset: datasets.Datas
                             # The first turn only warms up.
                             if number:
                                 into[side].append(cpu / len(values[low : low + TURN]) * 1e6)
-                                log[side] += servers.wal_position(session) - before if into is spent else 0
+                                log[side] += servers.wal_position(session) - before if into is taken else 0
             for side, session in sessions.items():
                 out[side] = {
                     "rows": count,
-                    "cpu_us": statistics.mean(spent[side]),
-                    "cpu_us_median_turn": statistics.median(spent[side]),
-                    "cpu_us_turns": spent[side],
+                    "cpu_us": statistics.mean(taken[side]),
+                    "cpu_us_median_turn": statistics.median(taken[side]),
+                    "cpu_us_turns": taken[side],
                     "floor_us": statistics.mean(floor[side]),
-                    "cpu_less_floor_us": statistics.mean(spent[side]) - statistics.mean(floor[side]),
+                    "cpu_less_floor_us": statistics.mean(taken[side]) - statistics.mean(floor[side]),
                     "wal_bytes_per_row": log[side] / count,
                     "index_bytes": servers.number(session, "SELECT pg_relation_size('embedding_idx')"),
                 }

@@ -165,10 +165,11 @@ pub fn of(index: Rel<'_>) -> HnswOptions {
     HnswOptions::new(OPTIONS.of(index))
 }
 
-/// The storage parameters that an index has from now on, when they name another layout, or other runs, than before.
+/// The storage parameters that an index has from now on, when they name another layout, or other runs, than before: the
+/// default's own name, too, for an index may be older than the default.
 pub fn altered_pages(before: &alter::Values, after: &alter::Values) -> Option<HnswOptions> {
-    let (now, then) = (HnswOptions::new(*before), HnswOptions::new(*after));
-    ((now.layout, now.runs) != (then.layout, then.runs)).then_some(then)
+    let pages = |&[_, _, layout, runs]: &alter::Values| (layout, runs);
+    (pages(before) != pages(after)).then(|| HnswOptions::new(*after))
 }
 
 /// ef_search alone, for the planner.

@@ -182,10 +182,10 @@ pub fn of(index: Rel<'_>) -> IvfflatOptions {
 }
 
 /// The storage parameters that an index has from now on, when they name another layout than before, another source of
-/// exact distances, or other runs.
+/// exact distances, or other runs: the default's own name, too, for an index may be older than the default.
 pub fn altered_layout(before: &alter::Values, after: &alter::Values) -> Option<IvfflatOptions> {
-    let (now, then) = (IvfflatOptions::new(*before), IvfflatOptions::new(*after));
-    ((now.layout, now.rerank, now.runs) != (then.layout, then.rerank, then.runs)).then_some(then)
+    let pages = |&[_, layout, rerank, runs]: &alter::Values| (layout, rerank, runs);
+    (pages(before) != pages(after)).then(|| IvfflatOptions::new(*after))
 }
 
 /// The seed of a build.

@@ -47,8 +47,11 @@ SET hnsw.default_layout = 'pgvector';
 REINDEX INDEX i;
 SELECT vector_index_info('i')->>'layout';
 RESET hnsw.default_layout;
+-- the default by its name: the pages are older than it
+ALTER INDEX i SET (layout = auto);
 REINDEX INDEX i;
 SELECT vector_index_info('i')->>'layout';
+ALTER INDEX i RESET (layout);
 -- other relations have nothing of the kind
 ALTER TABLE t SET (fillfactor = 90);
 CREATE INDEX b ON t (id);
