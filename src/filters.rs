@@ -12,11 +12,17 @@ use crate::pg::relation::Rel;
 /// The operator class of an index of `A`, whose first column is the vector.
 ///
 /// # Errors
-/// One that is not this extension's.
+/// One that is not this extension's. Of a filter column in the first place the server's words, which it has no reason
+/// to say: the column's type has a default operator class.
 pub fn operator_class<A: VectorMethod>(index: Rel<'_>) -> Result<OpClass, Error> {
     OpClass::of::<A>(index).map_err(|error| match error {
-        Error::Message(code, message) if Columns::could_have_first(index) => {
-            Error::Hinted(code, message, "The vector is the first column, and filter columns follow it.")
+        Error::Message(..) if Columns::could_have_first(index) => {
+            let (kind, method) = (index.type_name(0), A::NAME);
+            Error::Hinted(
+                PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
+                format!("data type {kind} has no default operator class for access method \"{method}\""),
+                "The vector is the first column, and filter columns follow it.",
+            )
         }
         other => other,
     })

@@ -204,7 +204,7 @@ impl Run {
         let started = ProcessTime::now();
         let mut workers = Workers::new(params.threads.saturating_sub(1), &mut host);
         let mut filling = Some(Builder::new(space, params));
-        filling.iter_mut().for_each(Builder::share_elements);
+        filling.iter_mut().for_each(|builder| builder.share_elements(0));
         let mut spilled = Spilled::new(params, &index.layout, &mut files);
         for (row, value) in values.iter().enumerate() {
             let tid = Tid::new(row as u32, 1);

@@ -208,7 +208,7 @@ fn build_in<S: CodedSpace>(call: &BuildCall<'_>, shape: Shape, space: S) -> Resu
         Params { m, ef_construction, max_level: max_level(PAGE_SIZE, m), threads, budget, coded: true, seed };
     let mut builder = Builder::new(space, params);
     if shape.layout == Layout::Inline {
-        builder.share_elements();
+        builder.share_elements(shape.columns.packings().bytes());
     }
     let mut building = Building {
         blocks: IndexBlocks::building(index),

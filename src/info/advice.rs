@@ -15,10 +15,12 @@ use vector_index::work::memory::{filled, push};
 use super::facts::catalog_only;
 use super::rows;
 use crate::error::Error;
+use crate::pg::attempt::attempt;
 use crate::pg::call::Call;
 use crate::pg::ereport::{self, Report};
 use crate::pg::spi::Spi;
 use crate::pg::srf::Cell;
+use crate::pg::user::RunAs;
 use crate::pg::{guc, interrupts, memory, utility};
 use crate::{hnsw, ivfflat};
 
@@ -31,6 +33,15 @@ const CHEAP: f64 = 1.0;
 const SCANNED: u64 = 256 << 20;
 /// Bytes of an index whose pages are counted.
 const COUNTED: u64 = 256 << 20;
+/// SQLSTATEs of what cannot be read: it was dropped meanwhile, or its owner may not read it. (The server says of an
+/// index that is gone what it says of its own faults.)
+const WITHHELD: [PgSqlErrorCode; 5] = [
+    PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE,
+    PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
+    PgSqlErrorCode::ERRCODE_UNDEFINED_COLUMN,
+    PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
+    PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+];
 
 /// A piece of advice, with what it is about in the server's encoding.
 struct Finding {
@@ -54,6 +65,9 @@ struct Known {
     partitioned: bool,
     /// whether reading it runs policies, asks a foreign server, or cannot be done now
     guarded: bool,
+    /// the table's owner, as whom it may be read; none where the caller may not act as the owner, whose code a query
+    /// runs
+    owner: Option<Oid>,
 }
 
 /// `vector_advice() RETURNS TABLE (relation regclass, attribute text, index regclass, action text, why text,
@@ -96,6 +110,9 @@ pub fn apply(call: Call<'_>) -> Result<(), Error> {
         ));
     }
     let spi = Spi::connect()?;
+    if let Some(table) = table {
+        may_have_columns(&spi, table)?;
+    }
     let mut statements = Vec::new();
     for finding in findings(&spi, Some(table))? {
         let creates =
@@ -134,6 +151,33 @@ pub fn apply(call: Call<'_>) -> Result<(), Error> {
     let text = format!("vector_advice_apply: {created} indexes created");
     ereport::notice(Report::new(PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION, text.as_bytes()));
     Ok(())
+}
+
+/// That a relation may have columns of vectors that can be indexed.
+///
+/// # Errors
+/// There is none, or one of another kind.
+fn may_have_columns(spi: &Spi, relation: Oid) -> Result<(), Error> {
+    let number = relation.to_u32();
+    let sql = format!(
+        "SELECT c.relkind IN ('r', 'm', 'p'), c.relname FROM pg_catalog.pg_class c WHERE c.oid = {number}"
+    );
+    let mut found = None;
+    spi.query::<Error>(sql.as_bytes(), |row| {
+        found = Some((row.bool(0), row.text(1).unwrap_or_default()));
+        Ok(())
+    })?;
+    match found {
+        Some((true, _)) => Ok(()),
+        Some((false, name)) => Err(Error::Message(
+            PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE,
+            format!("\"{}\" is not a table or materialized view", String::from_utf8_lossy(&name)),
+        )),
+        None => Err(Error::Message(
+            PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE,
+            format!("relation with OID {number} does not exist"),
+        )),
+    }
 }
 
 const CONCURRENTLY: &[u8] = b"CREATE INDEX CONCURRENTLY ";
@@ -198,7 +242,8 @@ const COLUMNS: &str = "SELECT c.oid, t.typname, a.atttypmod, \
     c.relrowsecurity OR NOT c.relispopulated OR c.relpersistence = 'u' AND pg_catalog.pg_is_in_recovery() \
         OR c.relkind = 'p' AND EXISTS (SELECT FROM pg_catalog.pg_partition_tree(c.oid) p \
             JOIN pg_catalog.pg_class l ON l.oid = p.relid WHERE l.relkind = 'f' \
-            OR l.relpersistence = 'u' AND pg_catalog.pg_is_in_recovery()) \
+            OR l.relpersistence = 'u' AND pg_catalog.pg_is_in_recovery()), \
+    CASE WHEN pg_catalog.pg_has_role(c.relowner, 'USAGE') THEN c.relowner END \
     FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid \
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace JOIN pg_catalog.pg_type t ON t.oid = a.atttypid, \
     LATERAL (SELECT EXISTS (SELECT FROM pg_catalog.pg_index x JOIN pg_catalog.pg_class ic ON ic.oid = x.indexrelid \
@@ -251,6 +296,7 @@ fn columns(spi: &Spi, changes: Option<Option<Oid>>) -> Result<Vec<Known>, Error>
             bare: (text(9), text(10)),
             partitioned: row.bool(11),
             guarded: row.bool(12),
+            owner: row.number::<u32>(13).map(Oid::from),
         };
         Ok(push(&mut found, known)?)
     })?;
@@ -265,8 +311,9 @@ fn complete(
     queries: &[(Vec<u8>, i64, f64)],
 ) -> Result<(), Error> {
     let dense = matches!(column.facts.kind, ValueKind::Vector | ValueKind::Halfvec);
-    // (a policy is somebody else's code, and would run as the caller; a foreign server is somebody else's machine)
-    if column.facts.dims.is_none() && dense && !column.facts.indexed && !column.guarded {
+    // (a policy is somebody else's code; a foreign server is somebody else's machine)
+    let unknown = column.facts.dims.is_none() && dense && !column.facts.indexed && !column.guarded;
+    if let Some(owner) = column.owner.filter(|_| unknown) {
         let (name, only) = (&column.column_name, if column.partitioned { "" } else { "ONLY " });
         let sql = [
             b"SELECT ".as_slice(),
@@ -281,10 +328,16 @@ fn complete(
             b" IS NOT NULL LIMIT 1",
         ]
         .concat();
-        spi.query::<Error>(&sql, |row| {
-            column.facts.dims = row.number(0);
-            Ok(())
-        })?;
+        let mut dims = None;
+        let asked = attempt(&WITHHELD, || {
+            let _owner = RunAs::owner(owner);
+            spi.query::<Error>(&sql, |row| {
+                dims = row.number(0);
+                Ok(())
+            })
+        });
+        asked.unwrap_or(Ok(()))?;
+        column.facts.dims = dims;
     }
     for (text, calls, milliseconds) in queries {
         if !(has_word(text, &column.bare.0) && has_word(text, &column.bare.1)) {

@@ -23,7 +23,8 @@ pub struct Subject {
     pub lists: u32,
     /// its name as the server writes it in JSON, quoted
     pub json_name: Vec<u8>,
-    /// the table's owner, when queries for the index run code that the owner chose and the caller may act as the owner
+    /// the table's owner, if the caller may act as the owner: whatever is asked of a table runs code that the owner
+    /// chose, while it is planned at the latest (expressions of other indexes, of statistics, of constraints)
     pub run_as: Option<Oid>,
     /// `FROM ONLY table WHERE expression IS NOT NULL AND predicate`, with a space before
     from: Vec<u8>,
@@ -46,15 +47,13 @@ const LOOKUP: &str = "SELECT x.indexrelid, x.indrelid, a.atttypid, m.amname, c.r
     'OPERATOR(' || pg_catalog.quote_ident(opn.nspname) || '.' || o.oprname || ')', \
     c.relname, \
     pg_catalog.substring(pg_catalog.array_to_string(c.reloptions, ','), 'lists=([0-9]+)'), \
-    CASE WHEN (x.indexprs IS NOT NULL OR x.indpred IS NOT NULL OR y.typtype <> 'b') \
-        AND pg_catalog.pg_has_role(t.relowner, 'USAGE') THEN t.relowner END, \
+    CASE WHEN pg_catalog.pg_has_role(t.relowner, 'USAGE') THEN t.relowner END, \
     pg_catalog.to_json(c.relname::pg_catalog.text), o.oprcode::pg_catalog.oid \
     FROM pg_catalog.pg_class c LEFT JOIN pg_catalog.pg_am m ON m.oid = c.relam \
     LEFT JOIN pg_catalog.pg_index x ON x.indexrelid = c.oid \
     LEFT JOIN pg_catalog.pg_class t ON t.oid = x.indrelid \
     LEFT JOIN pg_catalog.pg_namespace tn ON tn.oid = t.relnamespace \
     LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = 1 \
-    LEFT JOIN pg_catalog.pg_type y ON y.oid = a.atttypid \
     LEFT JOIN pg_catalog.pg_opclass oc ON oc.oid = x.indclass[0] \
     LEFT JOIN pg_catalog.pg_amop ao ON ao.amopfamily = oc.opcfamily AND ao.amoppurpose = 'o' \
         AND ao.amoplefttype = oc.opcintype AND ao.amoprighttype = oc.opcintype AND ao.amopstrategy = 1 \

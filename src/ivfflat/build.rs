@@ -43,7 +43,7 @@ use crate::pg::guc;
 use crate::pg::included::{Included, Refused};
 use crate::pg::kept_rows::KeptRows;
 use crate::pg::relation::Rel;
-use crate::pg::sample::{sample_table, share_of_table};
+use crate::pg::sample::{count_rows, sample_table, share_of_table};
 use crate::pg::spill::Spill;
 use crate::pg::table_rows::LatestRows;
 use crate::pg::table_scan::{Beside, Further, scan_whole_table};
@@ -93,7 +93,7 @@ struct Shape {
 }
 
 impl Shape {
-    fn of(index: Rel<'_>, heap: Option<Rel<'_>>) -> Result<Self, Error> {
+    fn of(index: Rel<'_>, call: Option<&BuildCall<'_>>) -> Result<Self, Error> {
         if index.type_of(0) == pg_sys::VARBITOID {
             let message = "type not supported for ivfflat index";
             return Err(Error::Fixed(Code::ERRCODE_FEATURE_NOT_SUPPORTED, message));
@@ -123,9 +123,12 @@ impl Shape {
             let message = "dimensions must be greater than one for this opclass";
             return Err(Error::Fixed(Code::ERRCODE_INVALID_PARAMETER_VALUE, message));
         }
-        let rows = heap.map_or(0.0, Rel::estimated_rows);
+        let rows = match call {
+            Some(call) if packed && options.lists.is_none() => count_rows(call.heap, call.index, call.info),
+            _ => 0.0,
+        };
         let lists = options.lists_for(packed, rows, dims);
-        let tuned = heap.is_some() && packed;
+        let tuned = call.is_some() && packed;
         let op = op.keeping_lengths(packed);
         let runs = options.runs;
         Ok(Shape { op, dims, lists, packed, columns, without_values, runs, tuned })
@@ -147,7 +150,7 @@ pub fn build_empty(index: Rel<'_>) -> Result<(), Error> {
 }
 
 fn build_fork(index: Rel<'_>, fork: ForkNumber::Type, call: Option<&BuildCall<'_>>) -> Result<Built, Error> {
-    let shape = Shape::of(index, call.map(|call| call.heap))?;
+    let shape = Shape::of(index, call)?;
     centres::forget();
     let threads = call.map_or(1, |call| threads::threads(call.heap));
     let mut nothing = || ();

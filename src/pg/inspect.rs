@@ -41,6 +41,19 @@ fn invalid<R>(name: &str) -> Result<R, InspectError> {
     })
 }
 
+/// That there is a relation. A server error unwinds.
+///
+/// # Errors
+/// There is none.
+fn exists(oid: pg_sys::Oid) -> Result<(), InspectError> {
+    // SAFETY: looks the relation up in the catalog.
+    if unsafe { server::get_rel_relkind(oid) } != 0 {
+        return Ok(());
+    }
+    let message = format!("relation with OID {} does not exist", oid.to_u32());
+    refused(PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE, message)
+}
+
 /// An index and its table, open and locked.
 #[derive(Clone, Copy)]
 pub struct Inspection<'r> {
@@ -63,6 +76,7 @@ pub fn inspect<R>(
     method: &str,
     look: impl FnOnce(Inspection<'_>) -> R,
 ) -> Result<R, InspectError> {
+    exists(oid)?;
     // SAFETY: guarded calls, in the order that src/backend/commands/indexcmds.c follows: the table is locked before the
     // index. An error leaves by unwinding; the transaction's end closes and unlocks, and gives user and settings back.
     unsafe {
@@ -116,6 +130,7 @@ pub fn observe<R>(
     own: &[&'static str],
     look: impl FnOnce(Rel<'_>, &'static str) -> R,
 ) -> Result<R, InspectError> {
+    exists(oid)?;
     let share = pg_sys::AccessShareLock as c_int;
     // SAFETY: guarded calls. An error leaves by unwinding; the transaction's end closes and unlocks. The table
     // is locked before the index, as everywhere.

@@ -143,6 +143,12 @@ impl<'r> Rel<'r> {
         unsafe { (*attribute((*self.relation).rd_att, n)).atttypid }
     }
 
+    /// The name of the type of column `n`, from 0, as the server writes it in messages. A server error unwinds.
+    pub fn type_name(self, n: usize) -> String {
+        // SAFETY: a text in the current memory context, which ends with NUL.
+        unsafe { CStr::from_ptr(server::format_type_be(self.type_of(n))) }.to_string_lossy().into_owned()
+    }
+
     /// The address of support function `number` of the first column's operator class; `None` when it has none.
     pub fn support_function(self, number: u16) -> Option<usize> {
         // SAFETY: the relation is an open index with at least one column; the server checks that the access method

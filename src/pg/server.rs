@@ -198,6 +198,7 @@ server! {
     fn index_getprocinfo(index: Relation, attribute: i16, number: u16) -> *mut pg_sys::FmgrInfo;
     fn IndexGetRelation(index: Oid, missing_ok: bool) -> Oid;
     fn BuildIndexInfo(index: Relation) -> *mut IndexInfo;
+    fn format_type_be(kind: Oid) -> *mut c_char;
     fn get_am_name(method: Oid) -> *mut c_char;
     fn get_rel_relkind(relation: Oid) -> c_char;
     fn RelationGetIndexScan(index: Relation, keys: c_int, order_bys: c_int) -> IndexScanDesc;

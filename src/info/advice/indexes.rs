@@ -13,13 +13,14 @@ use super::super::METHODS;
 use super::super::facts::{Subject, catalog_only};
 use super::super::measure::Trial;
 use super::super::tune::climb;
-use super::{CHEAP, COUNTED, Finding, K, QUERIES, SCANNED, machine};
+use super::{CHEAP, COUNTED, Finding, K, QUERIES, SCANNED, WITHHELD, machine};
 use crate::error::Error;
 use crate::pg::activity::Activity;
 use crate::pg::attempt::attempt;
 use crate::pg::inspect::{may_observe, observe};
 use crate::pg::interrupts;
 use crate::pg::spi::Spi;
+use crate::pg::user::RunAs;
 use crate::{hnsw, ivfflat};
 
 const INDEXES: &str = "SELECT c.oid, x.indrelid, m.amname, x.indisvalid AND x.indisready, pg_catalog.pg_relation_size(c.oid), \
@@ -27,7 +28,7 @@ const INDEXES: &str = "SELECT c.oid, x.indrelid, m.amname, x.indisvalid AND x.in
     GREATEST(t.reltuples, 0), COALESCE(pg_catalog.pg_stat_get_dead_tuples(t.oid), 0), c.relowner, \
     x.indexprs IS NULL AND x.indpred IS NULL AND y.typtype = 'b' AND NOT t.relrowsecurity AND NOT x.indcheckxmin \
         AND t.relispopulated AND pg_catalog.pg_table_size(t.oid) <= {SCANNED} \
-        AND pg_catalog.has_column_privilege(t.oid, x.indkey[0], 'SELECT'), \
+        AND pg_catalog.has_column_privilege(t.oid, x.indkey[0], 'SELECT') AND pg_catalog.pg_has_role(t.relowner, 'USAGE'), \
     a.atttypmod, a.attname, pg_catalog.format('%I.%I', n.nspname, c.relname), pg_catalog.format('%I.%I', tn.nspname, t.relname), \
     y.typname \
     FROM pg_catalog.pg_index x JOIN pg_catalog.pg_class c ON c.oid = x.indexrelid AND c.relkind = 'i' \
@@ -45,7 +46,7 @@ struct Listed {
     table: Oid,
     owner: Oid,
     facts: Index,
-    /// whether measuring it runs nobody's code but ours
+    /// whether it may be measured: as the table's owner, and no index expression, predicate or policy in the way
     plain: bool,
     value: u64,
     kind: ValueKind,
@@ -100,8 +101,9 @@ pub(super) fn add(spi: &Spi, found: &mut Vec<Finding>) -> Result<(), Error> {
         activity.say(format_args!("index {} of {count}", n + 1));
         let machine = machine(index.kind, index.dims)?;
         let advised = match look_safely(spi, &mut index, &machine)? {
-            None => advise_index(&index.facts, &machine),
-            Some(damage) => Vec::from([advice::advise_damaged(&index.facts, &damage)]),
+            Seen::Whole => advise_index(&index.facts, &machine),
+            Seen::Damaged(damage) => Vec::from([advice::advise_damaged(&index.facts, &damage)]),
+            Seen::Withheld => continue,
         };
         for advice in advised {
             let sql = index_sql(&index, &advice.statement);
@@ -116,20 +118,36 @@ pub(super) fn add(spi: &Spi, found: &mut Vec<Finding>) -> Result<(), Error> {
 const DAMAGED: [PgSqlErrorCode; 2] =
     [PgSqlErrorCode::ERRCODE_INDEX_CORRUPTED, PgSqlErrorCode::ERRCODE_DATA_CORRUPTED];
 
-/// As [`look`]; an index that is damaged does not keep others from being looked at. Returns what is wrong with it.
-fn look_safely(spi: &Spi, index: &mut Listed, machine: &Machine) -> Result<Option<String>, Error> {
+/// What became of a look at an index.
+enum Seen {
+    Whole,
+    /// what is wrong with it
+    Damaged(String),
+    /// it is gone, or may not be read
+    Withheld,
+}
+
+/// As [`look`]; an index that is damaged or gone does not keep others from being looked at.
+fn look_safely(spi: &Spi, index: &mut Listed, machine: &Machine) -> Result<Seen, Error> {
     let text = |message: &[u8], code: PgSqlErrorCode| match core::str::from_utf8(message) {
         Ok(message) if message.is_ascii() => message.into(),
         // in whatever language and encoding
         _ => format!("SQLSTATE {}", sqlstate(code)),
     };
-    match attempt(&DAMAGED, || look(spi, index, machine)) {
+    let caught = [DAMAGED.as_slice(), &WITHHELD].concat();
+    match attempt(&caught, || look(spi, index, machine)) {
         Ok(Err(Error::Corrupted(damage))) => {
             let what = format!("{}", damage.corruption);
-            Ok(Some(text(what.as_bytes(), PgSqlErrorCode::ERRCODE_INDEX_CORRUPTED)))
+            Ok(Seen::Damaged(text(what.as_bytes(), PgSqlErrorCode::ERRCODE_INDEX_CORRUPTED)))
         }
-        Ok(result) => result.map(|()| None),
-        Err(caught) => Ok(Some(text(&caught.message, caught.code))),
+        Ok(Err(Error::Message(code, _) | Error::Hinted(code, ..))) if WITHHELD.contains(&code) => {
+            Ok(Seen::Withheld)
+        }
+        Ok(result) => result.map(|()| Seen::Whole),
+        Err(caught) if DAMAGED.contains(&caught.code) => {
+            Ok(Seen::Damaged(text(&caught.message, caught.code)))
+        }
+        Err(_) => Ok(Seen::Withheld),
     }
 }
 
@@ -173,6 +191,8 @@ fn look(spi: &Spi, index: &mut Listed, machine: &Machine) -> Result<(), Error> {
         return Ok(());
     }
     let subject = Subject::of(spi, index.index)?;
+    // the caller may act as the owner: the list says so
+    let _owner = subject.run_as.map(RunAs::owner);
     let activity = Activity::of("vector_advice");
     let trial = match Trial::prepare(spi, &subject, &activity, K, QUERIES) {
         // nothing can be said of what the planner does not use now

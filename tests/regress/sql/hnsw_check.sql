@@ -97,6 +97,17 @@ UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'd_v'::regclass;
 SELECT * FROM hnsw_check('d_v');
 ROLLBACK;
 
+-- Values whose squares overflow or vanish are sound.
+CREATE TABLE extreme (v vector(16), h halfvec(16));
+INSERT INTO extreme SELECT array_fill(i % 7 + 1, ARRAY[16])::real[]::vector, array_fill(i % 5, ARRAY[16])::real[]::halfvec FROM generate_series(1, 100) i;
+INSERT INTO extreme SELECT array_fill(x, ARRAY[16])::real[]::vector, array_fill(65504, ARRAY[16])::real[]::halfvec FROM unnest(ARRAY[3e38, 3e38, 1e19, 1e20, -1e19, 1e-30, 1e-42, 3e-42]) x;
+CREATE INDEX extreme_l2 ON extreme USING hnsw (v vector_l2_ops) WITH (layout = inline);
+CREATE INDEX extreme_ip ON extreme USING hnsw (v vector_ip_ops) WITH (layout = inline);
+CREATE INDEX extreme_half ON extreme USING hnsw (h halfvec_l2_ops) WITH (layout = inline);
+INSERT INTO extreme SELECT v, h FROM extreme ORDER BY v LIMIT 60;
+SELECT i, c.* FROM unnest(ARRAY['extreme_l2', 'extreme_ip', 'extreme_half']) i, hnsw_check(i, true) c;
+DROP TABLE extreme;
+
 -- For superusers, and whom they let.
 CREATE ROLE regress_checker;
 SET ROLE regress_checker;

@@ -128,4 +128,7 @@ SET enable_seqscan = off;
 SELECT error_of('SELECT e FROM t ORDER BY bad(e)::vector(3) <-> ''[1,2]'' LIMIT 1');
 SELECT error_of('INSERT INTO t VALUES (''[1,2]'')');
 RESET enable_seqscan;
+-- a first column that is none of vectors
+SELECT error_of('CREATE INDEX ON t USING hnsw ((1))');
+SELECT error_of('CREATE INDEX ON t USING ivfflat ((''x''::text))');
 DROP TABLE t;

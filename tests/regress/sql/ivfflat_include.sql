@@ -206,6 +206,22 @@ SELECT fetches('SELECT * FROM halves ORDER BY v <=> (SELECT v FROM halves WHERE 
 SELECT count(*), bool_and(s = h) FROM (SELECT * FROM halves ORDER BY v <=> (SELECT v FROM halves WHERE id = 1) LIMIT 100) s JOIN halves h USING (id);
 SELECT * FROM ivfflat_check('halves_v', true);
 DROP TABLE halves;
+-- A build meets a row that was updated in place by the root of its chain, out of order.
+CREATE TABLE hot (id int, f int, v vector(3), note int) WITH (fillfactor = 50);
+INSERT INTO hot SELECT i, i % 10, ARRAY[i % 97, i % 89, i % 83]::vector, 0 FROM generate_series(1, 1000) i;
+UPDATE hot SET note = 1 WHERE id % 3 = 0;
+CREATE INDEX hot_v ON hot USING ivfflat (v vector_l2_ops) INCLUDE (id) WITH (layout = packed, lists = 4);
+CREATE INDEX hot_f ON hot USING ivfflat (v vector_ip_ops, f) INCLUDE (id) WITH (layout = packed, lists = 4);
+VACUUM (ANALYZE) hot;
+SELECT * FROM ivfflat_check('hot_v', true);
+SELECT * FROM ivfflat_check('hot_f', true);
+SET enable_sort = off;
+SET ivfflat.probes = 4;
+SELECT count(*), count(DISTINCT id) FROM (SELECT id FROM hot ORDER BY v <-> '[1,2,3]' LIMIT 2000) s;
+SELECT count(*), count(DISTINCT id) FROM (SELECT id FROM hot WHERE f < 5 ORDER BY v <#> '[1,2,3]' LIMIT 2000) s;
+RESET enable_sort;
+RESET ivfflat.probes;
+DROP TABLE hot;
 DROP TABLE docs, own, wide, many, copied;
 DROP TYPE mood, pair;
 DROP DOMAIN posint;

@@ -184,4 +184,15 @@ INSERT INTO t SELECT numbers(i, 30)::vector FROM generate_series(1, 50) i;
 SELECT count(*) FROM (SELECT v FROM t ORDER BY v <#> numbers(3, 30)::vector) x;
 SELECT * FROM ivfflat_check('i', true);
 DROP TABLE t;
+-- Lists by the rows that there are, whether ANALYZE has counted them or not.
+CREATE TABLE t (v vector(100), n int);
+CREATE INDEX before ON t USING ivfflat (v vector_l2_ops);
+INSERT INTO t SELECT numbers(i, 100)::vector, i FROM generate_series(1, 1000) i;
+CREATE INDEX after ON t USING ivfflat (v vector_l2_ops);
+CREATE INDEX part ON t USING ivfflat (v vector_l2_ops) WHERE n <= 200;
+SELECT i, vector_index_info(i)->>'lists' AS lists FROM unnest(ARRAY['before', 'after', 'part']) i;
+TRUNCATE t;
+INSERT INTO t SELECT numbers(i, 100)::vector, i FROM generate_series(1, 100) i;
+SELECT i, vector_index_info(i)->>'lists' AS lists FROM unnest(ARRAY['before', 'after', 'part']) i;
+DROP TABLE t;
 DROP FUNCTION compare, try, numbers;

@@ -97,6 +97,41 @@ CALL vector_advice_apply('products');
 RESET client_min_messages;
 RESET ROLE;
 
+-- Whatever the owner of a table has it run, runs as the owner: a query calls functions of other indexes, of statistics
+-- and of checks while it is planned.
+CREATE ROLE regress_evil;
+CREATE SCHEMA regress_evil AUTHORIZATION regress_evil;
+SET ROLE regress_evil;
+CREATE TABLE regress_evil.heard (who name);
+CREATE TABLE regress_evil.t (id int, v vector(4), w vector);
+INSERT INTO regress_evil.t SELECT i, ARRAY[i, 1, 2, i % 9]::vector, '[1,2]' FROM generate_series(1, 500) i;
+CREATE FUNCTION regress_evil.hear() RETURNS bool LANGUAGE plpgsql AS $$ BEGIN INSERT INTO regress_evil.heard VALUES (current_user); RETURN true; END $$;
+CREATE FUNCTION regress_evil.g(int) RETURNS bool LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN (SELECT regress_evil.hear()); END $$;
+CREATE INDEX evil_v ON regress_evil.t USING hnsw (v vector_l2_ops);
+CREATE INDEX ON regress_evil.t (id) WHERE regress_evil.g(1);
+TRUNCATE regress_evil.heard;
+RESET ROLE;
+SELECT count(*) > 0 AS advised FROM vector_advice();
+SELECT recall > 0.5 AS recall FROM vector_index_recall('regress_evil.evil_v', 5, 5);
+SELECT count(*) > 0 AS tuned FROM vector_index_tune('regress_evil.evil_v', 0.5, 5, 5);
+SELECT who, count(*) > 0 FROM regress_evil.heard GROUP BY 1;
+-- and nobody's who may not act as the owner
+TRUNCATE regress_evil.heard;
+CREATE ROLE regress_reader;
+GRANT USAGE ON SCHEMA regress_evil TO regress_reader;
+GRANT SELECT ON regress_evil.t TO regress_reader;
+GRANT INSERT ON regress_evil.heard TO regress_reader;
+SET ROLE regress_reader;
+SELECT count(*) > 0 AS advised FROM vector_advice() WHERE relation::text = 'regress_evil.t';
+RESET ROLE;
+SELECT count(*) FROM regress_evil.heard;
+SET client_min_messages = warning;
+DROP SCHEMA regress_evil CASCADE;
+RESET client_min_messages;
+DROP ROLE regress_evil, regress_reader;
+CALL vector_advice_apply('advised');
+CALL vector_advice_apply(0);
+
 -- What cannot be read is in the way of nothing else.
 CREATE SCHEMA regress_closed;
 CREATE TABLE regress_closed.hidden (v vector);

@@ -20,6 +20,7 @@ mod tests;
 mod tree;
 mod visited;
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -141,6 +142,8 @@ pub struct Builder<S> {
     chunk: usize,
     /// copies in place of the values
     copies: Option<Copies>,
+    /// elements by their vectors, where values have filter keys behind these
+    vectors: Option<Vectors>,
     /// the node of the highest level
     entry: u32,
     top: u8,
@@ -151,6 +154,26 @@ pub struct Builder<S> {
 struct Copies {
     codes: Codes,
     hashes: Arena<u64>,
+}
+
+/// Elements that are the first of their vectors, whatever the filter keys.
+#[derive(Debug)]
+struct Vectors {
+    /// bytes of the keys
+    keys: usize,
+    /// by hashes of vectors
+    firsts: HashMap<u64, u32>,
+}
+
+impl Vectors {
+    /// Bytes of an element, while the table grows.
+    const BYTES: usize = 3 * (size_of::<(u64, u32)>() + 1);
+
+    /// The hash of a value's vector. Two that have the same, and are none, would be taken for equal: of a hundred
+    /// million one pair in three thousand builds.
+    fn hash(&self, value: &[u8], seed: u64) -> u64 {
+        value_hash(value.get(..value.len().saturating_sub(self.keys)).unwrap_or_default(), seed)
+    }
 }
 
 impl<S: Space> Builder<S> {
@@ -185,6 +208,7 @@ impl<S: Space> Builder<S> {
             used: 0,
             chunk,
             copies: None,
+            vectors: None,
             entry: NONE,
             top: 0,
         }
@@ -206,9 +230,11 @@ impl<S: Space> Builder<S> {
         Codes::code_bytes(dims) + size_of::<u64>()
     }
 
-    /// From now on all rows of equal bytes share an element, however many they are.
-    pub fn share_elements(&mut self) {
+    /// From now on all rows of equal bytes share an element, however many they are. The last `keys` bytes of a value are
+    /// filter keys: elements that differ in these alone are equals, which leave room for others.
+    pub fn share_elements(&mut self, keys: usize) {
         self.elements.rows.share_elements();
+        self.vectors = (keys > 0).then(|| Vectors { keys, firsts: HashMap::default() });
     }
 
     /// Bytes that an element takes on average, in layers from `layer` on and with a value of `size` bytes; an arena's
@@ -281,8 +307,23 @@ impl<S: Space> Builder<S> {
         apart: bool,
     ) -> Result<Pushed, ValueError> {
         self.elements.space.view(value)?;
-        let (found, hash) = self.find(value);
-        Ok(self.add(heap_tid, (value, &mut []), (if apart { Found::Nothing } else { found }, hash, 0), level))
+        let (mut found, hash) = self.find(value);
+        let vector = self.vectors.as_ref().map(|vectors| vectors.hash(value, self.hash_seed));
+        if found == Found::Nothing
+            && let (Some(vectors), Some(vector)) = (&self.vectors, vector)
+        {
+            found = vectors.firsts.get(&vector).map_or(found, |&at| Found::Apart(at));
+        }
+        if apart {
+            found = Found::Nothing;
+        }
+        let pushed = self.add(heap_tid, (value, &mut []), (found, hash, 0), level);
+        if pushed == Pushed::New
+            && let (Some(vectors), Some(vector)) = (&mut self.vectors, vector)
+        {
+            vectors.firsts.entry(vector).or_insert(self.elements.rows.len() as u32 - 1);
+        }
+        Ok(pushed)
     }
 
     /// The same where [only codes](Self::keep_codes) are kept: `hash` stands for the value's bytes, and `copy`, which
@@ -334,7 +375,8 @@ impl<S: Space> Builder<S> {
             Some(copies) => copies.codes.growth() + copies.hashes.growth(1),
             None => values.growth(value.len()),
         };
-        let growth = stored + rows.growth() + base_layer.growth(1) + upper.growth(layers);
+        let vector = self.vectors.as_ref().map_or(0, |_| Vectors::BYTES);
+        let growth = stored + rows.growth() + base_layer.growth(1) + upper.growth(layers) + vector;
         let scratch = self.scratch(self.len() + 1, self.top.max(level));
         let first_upper = upper.len();
         if self.len() >= MAX_NODES
@@ -346,7 +388,7 @@ impl<S: Space> Builder<S> {
         }
         let node = self.len() as u32;
         let Elements { values, rows, base_layer, upper, .. } = &mut self.elements;
-        let full = if let Found::Full(at) = found { Some(at) } else { None };
+        let known = self.vectors.as_mut().is_none_or(|vectors| vectors.firsts.try_reserve(1).is_ok());
         let stored = match &mut self.copies {
             // one of zeros where the numbers are beyond all others
             Some(copies) => {
@@ -359,10 +401,11 @@ impl<S: Space> Builder<S> {
             None => values.push(value),
         };
         // the row comes last: what fails before it leaves no element
-        if !(stored
+        if !(known
+            && stored
             && base_layer.extend(1)
             && upper.extend(layers)
-            && rows.push(heap_tid, level, first_upper as u32, hash, full))
+            && rows.push(heap_tid, level, first_upper as u32, hash, found))
         {
             self.params.budget = 0;
             return Pushed::Full;

@@ -258,13 +258,13 @@ fn first(values: &[u8], page_size: usize) -> Result<(Tid, &[u8]), Damage> {
     }
 }
 
-/// Adds the first of `values`, and those behind it that belong on the same leaf; returns the bytes of those that are
-/// added.
+/// Adds the first of `values`, and those behind it that belong on the same leaf, in order or not: a build meets the
+/// root of a chain of updates late, and may begin in the middle of its table. Returns the bytes of those that are added.
 fn add_some<B: BlockStore>(blocks: &mut B, tree: Tree, root: u32, values: &[u8]) -> Result<usize, B::Error> {
     let page_size = blocks.page_size();
     let mut path = Path::default();
-    let (row, own) = first(values, page_size).map_err(|damage| damage.on(root))?;
-    let (block, ()) = descend(blocks, tree, root, row, &mut path, |_, _| Ok(()))?;
+    let (sought, own) = first(values, page_size).map_err(|damage| damage.on(root))?;
+    let (block, ()) = descend(blocks, tree, root, sought, &mut path, |_, _| Ok(()))?;
     let damage = |damage: Damage| B::Error::from(damage.on(block));
     let mut change = blocks.update()?;
     let page = change.open(block)?;
@@ -276,8 +276,8 @@ fn add_some<B: BlockStore>(blocks: &mut B, tree: Tree, root: u32, values: &[u8])
             break;
         }
         let (row, own) = first(left, page_size).map_err(damage)?;
-        if front.is_before(row) {
-            // it was divided meanwhile, or this row is on another
+        if front.is_before(row) || row.packed() < sought.packed() {
+            // it was divided meanwhile, or this row is on another: a leaf says where it ends only
             break;
         }
         let leaf = Leaf::new(change.bytes(page), &front).map_err(damage)?;
@@ -307,7 +307,7 @@ fn add_some<B: BlockStore>(blocks: &mut B, tree: Tree, root: u32, values: &[u8])
         return Ok(added);
     }
     drop(change);
-    make_room(blocks, tree, block, &path, row, taken(own))?;
+    make_room(blocks, tree, block, &path, sought, taken(own))?;
     blocks.pause()?;
     blocks.fault_point("included.divided")?;
     Ok(0)

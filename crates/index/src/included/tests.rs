@@ -66,7 +66,8 @@ fn height(blocks: &mut MemBlocks, root: u32) -> u8 {
 
 #[test]
 fn values_come_back_whatever_their_order_and_size() {
-    for order in 0..4u32 {
+    // row by row, and in batches
+    for (order, batch) in (0..5u32).flat_map(|order| [(order, 1), (order, 50)]) {
         let mut rng = SmallRng::seed_from_u64(u64::from(order));
         let (mut blocks, root) = empty();
         let mut expected = BTreeMap::new();
@@ -76,17 +77,24 @@ fn values_come_back_whatever_their_order_and_size() {
             1 => largest(PAGE_SIZE),
             _ => rng.random_range(1..12) * 8,
         };
+        let mut waiting = Vec::new();
         for n in 0..6000u32 {
             let number = match order {
                 0 => n,
                 1 => 6000 - n,
                 2 => n.wrapping_mul(0x9E37_79B9) % 3000,
-                _ => n / 2 + (n % 2) * 3000,
+                3 => n / 2 + (n % 2) * 3000,
+                // a scan that begins in the middle
+                _ => (n + 4000) % 6000,
             };
             let row = Tid::new(number / 60, (number % 60) as u16 + 1);
             let values = values(row, size(&mut rng), n as u8);
-            add(&mut blocks, TREE, root, &values).unwrap();
+            waiting.extend_from_slice(&values);
             expected.insert(row.packed(), values);
+            if (n + 1) % batch == 0 {
+                add(&mut blocks, TREE, root, &waiting).unwrap();
+                waiting.clear();
+            }
         }
         assert!(height(&mut blocks, root) > 0);
         same(&mut blocks, root, &expected);

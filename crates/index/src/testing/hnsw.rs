@@ -103,7 +103,7 @@ pub fn build_in<S: CodedSpace>(
     let params = Params { m, ef_construction, max_level, threads: 0, budget, seed: SEED, coded: false };
     let mut builder = Builder::new(space, params);
     if layout == Layout::Inline {
-        builder.share_elements();
+        builder.share_elements(0);
     }
     for (n, value) in values.iter().enumerate() {
         builder.push(row(n), value.bytes()).unwrap();

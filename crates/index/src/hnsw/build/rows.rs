@@ -52,13 +52,15 @@ pub(super) enum Found {
     Room(u32),
     /// the latest element that has it, all of them being full
     Full(u32),
+    /// an element with the same vector and other filter keys
+    Apart(u32),
 }
 
 impl Found {
     /// The latest element that has the value.
     pub fn element(self) -> Option<u32> {
         match self {
-            Found::Nothing => None,
+            Found::Nothing | Found::Apart(_) => None,
             Found::Room(at) | Found::Full(at) => Some(at),
         }
     }
@@ -194,22 +196,24 @@ impl Rows {
         true
     }
 
-    /// Adds an element, whose value `full` has, too; returns false when there is no memory.
-    pub fn push(&mut self, tid: Tid, level: u8, upper: u32, hash: u32, full: Option<u32>) -> bool {
+    /// Adds an element whose value, or whose vector, the one `found` has, too; returns false when there is no memory.
+    pub fn push(&mut self, tid: Tid, level: u8, upper: u32, hash: u32, found: Found) -> bool {
         if !(self.rows.extend(1) && self.firsts.extend(1) && self.buckets.extend(1)) {
             return false;
         }
         let at = self.rows.len() - 1;
         let buckets = self.buckets.len();
         self.split(buckets);
-        if let Some(full) = full {
+        if let Found::Full(full) = found {
             // nothing can be added to it; the table keeps the latest element of each value
             self.forget(full);
-            let first = match self.first(full) {
-                NONE => full,
+        }
+        if let Found::Full(other) | Found::Apart(other) = found {
+            let first = match self.first(other) {
+                NONE => other,
                 first => first,
             };
-            *self.firsts.first_mut(full as usize) = first + 1;
+            *self.firsts.first_mut(other as usize) = first + 1;
             *self.firsts.first_mut(at) = first + 1;
             self.any_equal = true;
         }

@@ -445,13 +445,13 @@ fn values_are_told_apart_however_their_hashes_collide() {
             Found::Full(at) => {
                 assert!(*count % HEAP_TIDS == 0 && *count > 0 && values[at as usize] == value);
                 values.push(value);
-                assert!(rows.push(tid, 0, 0, hash, Some(at)));
+                assert!(rows.push(tid, 0, 0, hash, Found::Full(at)));
                 assert_eq!(rows.first(values.len() as u32 - 1), *first);
             }
-            Found::Nothing => {
+            Found::Nothing | Found::Apart(_) => {
                 assert_eq!(*count, 0);
                 values.push(value);
-                assert!(rows.push(tid, 0, 0, hash, None));
+                assert!(rows.push(tid, 0, 0, hash, Found::Nothing));
             }
         }
         *count += 1;
@@ -475,6 +475,6 @@ fn rows_are_found_by_their_hashes() {
             Found::Room(found) => assert!(same(found)),
             _ => assert!(!(0..at as u32).any(same), "row {at}: {found:?}"),
         }
-        assert!(rows.push(Tid::new(at as u32, 1), 0, 0, hash, None));
+        assert!(rows.push(Tid::new(at as u32, 1), 0, 0, hash, Found::Nothing));
     }
 }

@@ -17,7 +17,7 @@ use super::layout::{
 };
 use super::meta::{Entry, InlineMeta, META_BLOCK};
 use super::parts::Merged;
-use super::rotated::{rotate_all, rotated, view};
+use super::rotated::{prefetch_rotated, rotate_all, rotated, view};
 use super::run::KINDS;
 use super::scan::Index;
 use super::sections::Sections;
@@ -452,6 +452,9 @@ impl<'g, S: CodedSpace> PagePlan<'g, S> {
         let kept = &self.rotated;
         let centre = rotated(self.graph, self.index, kept, element.node(), widened, centre);
         for (at, &neighbour) in scratch.ids.iter().enumerate() {
+            if let Some(&next) = scratch.ids.get(at + 1) {
+                prefetch_rotated(kept, next, codec.padded());
+            }
             let place = records.code(at);
             if range.start == 0 {
                 let item = self.graph.element(neighbour).map(|n| n.value());

@@ -222,8 +222,7 @@ pub(super) fn choose<B: BlockStore, S: CodedSpace>(
 const AHEAD: usize = 6;
 /// Bytes that a node takes which a pass remembers.
 const PER_NODE: usize = 128;
-/// Results of the first window of a run, how many times those the next one has, and the most that one has.
-const WINDOW: usize = 10;
+/// How many times the results of a window of a run the next one has, and the most that one has.
 const GROWTH: usize = 4;
 const WIDEST: usize = 640;
 
@@ -317,16 +316,11 @@ impl Scan {
             (index.layout.shape.run_bits(), index.space.estimate()),
             &self.prepared,
         )?;
-        // who has had more than a window asks for many
-        let first = self.returned.saturating_mul(GROWTH).clamp(WINDOW, WIDEST);
+        // As many in order as of a search; who has had more asks for many.
+        let least = settings.ef_search.max(1);
+        let first = self.returned.saturating_mul(GROWTH).clamp(least, WIDEST.max(least));
         self.window.clear();
         self.look_through(blocks, index, query, first)?;
-        if (WINDOW + 1..=settings.ef_search).contains(&self.window.matching) && self.window.left_some() {
-            // all in order, where there are no more than a search would find
-            let on_meta = |damage: Damage| B::Error::from(damage.on(META_BLOCK));
-            self.walk.begin_collection().map_err(on_meta)?;
-            self.look_through(blocks, index, query, self.window.matching)?;
-        }
         Ok(())
     }
 

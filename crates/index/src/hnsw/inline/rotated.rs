@@ -1,5 +1,8 @@
 //! Values of a graph in memory, rotated as codes are made of them: all at once where there is room, or one by one.
 
+use vector_kernels::prefetch;
+use zerocopy::IntoBytes;
+
 use super::scan::Index;
 use crate::hnsw::build::Graph;
 use crate::quant::space::CodedSpace;
@@ -61,6 +64,13 @@ pub(super) fn rotated<'a, S: CodedSpace>(
         index.codec.rotate(&index.space, view, widened, out);
     }
     out
+}
+
+/// Asks the cache for the value of a node among `kept`, if it is there.
+#[inline]
+pub(super) fn prefetch_rotated(kept: &[f32], node: u32, padded: usize) {
+    let start = node as usize * padded;
+    prefetch(kept.get(start..start + padded).unwrap_or_default().as_bytes());
 }
 
 /// The value of a node.

@@ -41,7 +41,7 @@ pub(super) fn graph<S: Space>(space: S, values: &[ValueBuf]) -> Graph<S> {
         coded: false,
     };
     let mut builder = Builder::new(space, params);
-    builder.share_elements();
+    builder.share_elements(0);
     for (n, value) in values.iter().enumerate() {
         builder.push(row(n), value.bytes()).unwrap();
     }

@@ -442,7 +442,7 @@ fn code_page(
             return INVALID_BLOCK;
         }
     };
-    if !(page.front.norm.is_finite() && page.front.norm >= 0.0) {
+    if page.front.norm.is_nan() || page.front.norm < 0.0 {
         tally.violation(block, 0, "norm of the centre is none");
     }
     let dead = page.len() - page.live();

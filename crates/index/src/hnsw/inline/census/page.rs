@@ -203,8 +203,9 @@ impl<B: BlockStore> Pass<'_, '_, '_, B> {
         if records.factors && factors.iter().any(|factors| factors.iter().any(|factor| !factor.is_finite())) {
             audit.tell(tid, "factor of an edge that is not finite");
         }
-        if !header.norm.is_finite() {
-            audit.tell(tid, "norm that is not finite");
+        // (of values whose squares overflow it is infinite)
+        if header.norm.is_nan() || header.norm < 0.0 {
+            audit.tell(tid, "norm that is none");
         }
         if layer == 0 { self.element(id, tid, &record) } else { self.upper(id, tid, header) }
     }
@@ -289,7 +290,7 @@ impl<B: BlockStore> Pass<'_, '_, '_, B> {
         }
         let value = value_of(records, &self.room.record);
         if let Some(norm) = norm_of(self.space, value)
-            && (norm - f64::from(header.norm)).abs() > NORM_TOLERANCE * norm
+            && !is_norm(header.norm, norm)
         {
             self.audit.tell(tid, format!("norm is {}, and {norm} that of the value", header.norm));
         }
@@ -369,3 +370,11 @@ impl<B: BlockStore> Pass<'_, '_, '_, B> {
 /// How far a norm may be from that of the value, as a share: it is kept in single precision, and sums are rounded
 /// otherwise on another processor.
 const NORM_TOLERANCE: f64 = 1e-5;
+
+/// Whether a record's norm is that of its value, as far as processors agree: the smallest numbers have no digits to be
+/// compared, and the largest norms are no floats.
+fn is_norm(kept: f32, exact: f64) -> bool {
+    let (least, most) = (f64::from(f32::MIN_POSITIVE), f64::from(f32::MAX) / (1.0 + NORM_TOLERANCE));
+    let far = (exact - f64::from(kept)).abs() > NORM_TOLERANCE * exact + least;
+    if kept.is_finite() { !far } else { exact > most }
+}

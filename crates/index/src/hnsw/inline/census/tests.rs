@@ -301,7 +301,7 @@ const MUTATIONS: &[Mutation] = &[
         s.edit(0, s.ground[0], |header| header.rest = Tid::new(1, 1));
     }),
     ("norm is", |s| s.edit(0, s.ground[0], |header| header.norm *= 1.01)),
-    ("norm that is not finite", |s| s.edit(0, s.ground[0], |header| header.norm = f32::NAN)),
+    ("norm that is none", |s| s.edit(0, s.ground[0], |header| header.norm = f32::NAN)),
     ("record below layer 0", |s| s.edit(0, s.ground[0], |header| header.below += 1)),
     ("a record at", |s| {
         let upper = s.high.1;

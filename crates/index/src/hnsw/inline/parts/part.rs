@@ -163,7 +163,7 @@ impl<S: CodedSpace> Parting<'_, S> {
     ) -> Result<(Builder<S>, Vec<u32>, RowSet, usize), Damage> {
         let params = Params { budget: self.part_budget, ..self.params };
         let mut builder = Builder::from_layer(self.index.space, params, base);
-        builder.share_elements();
+        builder.share_elements(0);
         if let Some(centre) = &self.centre {
             builder.keep_codes(collected(centre.iter().copied())?, self.index.space.metric())?;
         }

@@ -54,7 +54,7 @@ fn spill<S: CodedSpace>(
     workers: &mut Workers<'_>,
 ) -> Spilled {
     let mut builder = Some(Builder::new(index.space, params));
-    builder.as_mut().unwrap().share_elements();
+    builder.as_mut().unwrap().share_elements(index.layout.shape.filter_size());
     let mut spilled = Spilled::new(params, &index.layout, files);
     for (n, value) in values.iter().enumerate() {
         if let Some(filling) = &mut builder
