@@ -68,3 +68,34 @@ fn runs_of_several_keys() {
     assert_eq!(found, (0..1000).filter(matches).collect());
     assert_eq!(found.len(), 5);
 }
+
+/// Elements of one vector with other keys do not fill the lists of all that they are near to.
+#[test]
+fn equal_vectors_with_other_keys_leave_room_for_others() {
+    let (dims, count, k) = (32, 3000, 10);
+    let values = clustered(7, dims, count, 20);
+    let own = |n: usize| if n % 10 < 3 { &values[n % 3] } else { &values[n] };
+    let item = |n: usize| {
+        let (mut item, keys) = (ValueBuf::new(), [of_integer(n as i64), NULL]);
+        packings().put_item(value(ValueKind::Vector, own(n)).bytes(), &keys, &mut item).unwrap();
+        item
+    };
+    let items: Vec<ValueBuf> = (0..count).map(item).collect();
+    let space = l2_of_items(dims);
+    let shape = Shape { filters: packings(), ..shape(ValueKind::Vector, dims) };
+    let (mut blocks, index) = index(space, &shape, &items);
+    let mut found = 0;
+    let asked: Vec<usize> = (0..count).filter(|n| n % 10 == 5).step_by(7).collect();
+    for &n in &asked {
+        let query = query(ValueKind::Vector, own(n));
+        let view = space.view(query.bytes()).unwrap();
+        let mut exact: Vec<f64> =
+            items.iter().map(|item| space.exact(view, space.view(item.bytes()).unwrap())).collect();
+        exact.sort_by(f64::total_cmp);
+        let settings = settings(40, IterativeScan::Off);
+        let rows = search(&mut blocks, &index, Some(query.bytes()), &settings);
+        found += rows.iter().take(k).filter(|(_, distance)| *distance <= exact[k - 1]).count();
+    }
+    let recall = found as f64 / (k * asked.len()) as f64;
+    assert!(recall > 0.9, "{recall}");
+}

@@ -137,7 +137,8 @@ fn check<S: CodedSpace>(space: S, kind: ValueKind, dims: usize, count: usize) {
                     assert!(ordered && rows.len() * 10 > matching.len() * 8);
                 } else {
                     assert_eq!(numbers, matching);
-                    assert!(rows[..10].windows(2).all(|pair| pair[0].1 <= pair[1].1));
+                    // as many as a batch has at least
+                    assert!(rows[..20].windows(2).all(|pair| pair[0].1 <= pair[1].1));
                 }
                 let ten = 10.min(distances.len());
                 let last = ten.checked_sub(1).map_or(0.0, |at| distances[at] + 1e-9);

@@ -31,6 +31,11 @@ pub(super) fn shape(kind: ValueKind, dims: usize) -> Shape {
 }
 
 pub(super) fn graph<S: Space>(space: S, values: &[ValueBuf]) -> Graph<S> {
+    graph_of_items(space, shape.filter_size(), values)
+}
+
+/// The same of values with so many bytes of filter keys behind them.
+fn graph_of_items<S: Space>(space: S, keys: usize, values: &[ValueBuf]) -> Graph<S> {
     let params = Params {
         m: M,
         ef_construction: EF_CONSTRUCTION,
@@ -41,7 +46,7 @@ pub(super) fn graph<S: Space>(space: S, values: &[ValueBuf]) -> Graph<S> {
         coded: false,
     };
     let mut builder = Builder::new(space, params);
-    builder.share_elements(0);
+    builder.share_elements(keys);
     for (n, value) in values.iter().enumerate() {
         builder.push(row(n), value.bytes()).unwrap();
     }
@@ -81,7 +86,7 @@ pub(super) fn index<S: CodedSpace>(
     shape: &Shape,
     values: &[ValueBuf],
 ) -> (MemBlocks, Index<'static, S>) {
-    write(space, shape, &graph(space, values), usize::MAX, 0)
+    write(space, shape, &graph_of_items(space, shape.filter_size(), values), usize::MAX, 0)
 }
 
 pub(super) fn settings(ef_search: usize, iterative: IterativeScan) -> ScanSettings {
