@@ -8,7 +8,7 @@ import os
 import time
 from pathlib import Path
 
-from benches.index import building, datasets, searching, servers, serving
+from benches.index import building, datasets, servers, serving
 from benches.index.ground_truth import Truth
 from benches.index.searching import Searcher
 from benches.index.servers import Cluster, Config

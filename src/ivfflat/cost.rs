@@ -71,8 +71,8 @@ fn share_of_lists(call: &CostCall, meta: &Meta) -> f64 {
     })
 }
 
-/// What a row given out of packed lists takes, in pages read in sequence: 3 to 8 microseconds where such a page with its
-/// rows takes 3.
+/// What a row given out of packed lists takes, in pages read in sequence: 3 to 8 microseconds where such a page with
+/// its rows takes 3.
 const OF_ROW: f64 = 1.0;
 
 /// Values that a scan reads for each row that it gives out, about.

@@ -230,8 +230,8 @@ impl<S: Space> Builder<S> {
         Codes::code_bytes(dims) + size_of::<u64>()
     }
 
-    /// From now on all rows of equal bytes share an element, however many they are. The last `keys` bytes of a value are
-    /// filter keys: elements that differ in these alone are equals, which leave room for others.
+    /// From now on all rows of equal bytes share an element, however many they are. The last `keys` bytes of a value
+    /// are filter keys: elements that differ in these alone are equals, which leave room for others.
     pub fn share_elements(&mut self, keys: usize) {
         self.elements.rows.share_elements();
         self.vectors = (keys > 0).then(|| Vectors { keys, firsts: HashMap::default() });

@@ -259,7 +259,8 @@ fn first(values: &[u8], page_size: usize) -> Result<(Tid, &[u8]), Damage> {
 }
 
 /// Adds the first of `values`, and those behind it that belong on the same leaf, in order or not: a build meets the
-/// root of a chain of updates late, and may begin in the middle of its table. Returns the bytes of those that are added.
+/// root of a chain of updates late, and may begin in the middle of its table. Returns the bytes of those that are
+/// added.
 fn add_some<B: BlockStore>(blocks: &mut B, tree: Tree, root: u32, values: &[u8]) -> Result<usize, B::Error> {
     let page_size = blocks.page_size();
     let mut path = Path::default();
