@@ -372,8 +372,7 @@ fn begin_parts<S: CodedSpace>(
         return Ok(None);
     }
     let Some(builder) = builder.take() else { return Ok(None) };
-    // codes of edges are made of values as they are, not of copies: a check may hold them against the table
-    let mut spilled = Spilled::new(Params { coded: false, ..*params }, &formed.1.layout, files);
+    let mut spilled = Spilled::new(*params, &formed.1.layout, files);
     let mut tell = || {};
     let mut backend = Backend::new(&mut tell);
     let taken = spilled.take(builder, files, &mut Workers::new(0, &mut backend));

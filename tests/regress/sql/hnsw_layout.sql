@@ -260,3 +260,21 @@ CREATE INDEX b ON t (id);
 SELECT plan(format('SELECT id FROM t WHERE id < 5 ORDER BY v <-> %L LIMIT 10', numbers(0, 384)::vector)) IS NOT NULL;
 DROP TABLE t;
 DROP FUNCTION try(text, text, text), compare(text, text, text, text, text, text), numbers(int, int), plan(text);
+
+-- Built in parts, of copies of the values: a check compares no codes with values that were not there.
+SET client_min_messages = warning;
+SET maintenance_work_mem = '1MB';
+SET max_parallel_maintenance_workers = 0;
+CREATE TABLE t (id int, v vector(96));
+INSERT INTO t SELECT i, (SELECT array_agg(sin(i % 40 * d) + cos(i * 0.37 + d * 1.7) / 2) FROM generate_series(1, 96) d)::real[]::vector FROM generate_series(1, 3000) i;
+CREATE INDEX i ON t USING hnsw (v vector_l2_ops) WITH (layout = inline, m = 8);
+INSERT INTO t SELECT 3000 + id, v + v FROM t WHERE id <= 100;
+DELETE FROM t WHERE id % 50 = 0;
+VACUUM t;
+SELECT * FROM hnsw_check('i', true);
+SELECT vector_index_info('i')->>'code_bits';
+SET hnsw.iterative_scan = relaxed_order;
+SET enable_seqscan = off;
+SELECT count(DISTINCT id) FROM (SELECT id FROM t ORDER BY v <-> (SELECT v FROM t WHERE id = 7) LIMIT 5000) s;
+RESET ALL;
+DROP TABLE t;

@@ -15,7 +15,7 @@ use super::layout::{
     NO_NODE, PageKind, RecordHeader, RecordLayout, SegmentHeader, Slots, offset, put_edge_keys, put_factors,
     put_ids, put_own_keys, put_segment,
 };
-use super::meta::{Entry, InlineMeta, META_BLOCK};
+use super::meta::{Entry, FROM_COPIES, InlineMeta, META_BLOCK};
 use super::parts::Merged;
 use super::rotated::{prefetch_rotated, rotate_all, rotated, view};
 use super::run::KINDS;
@@ -565,6 +565,9 @@ impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
         workers: &mut Workers<'_>,
     ) -> Result<(), B::Error> {
         meta.set_entry(merged.entry(self.index));
+        if merged.from_copies() {
+            meta.bits |= FROM_COPIES;
+        }
         self.add_page(META_BLOCK, |bytes| meta.write(bytes))?;
         self.blocks.will_extend(merged.count() - 1);
         merged.write(files, self.index, workers, &mut |block, page| {

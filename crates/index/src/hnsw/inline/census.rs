@@ -121,6 +121,7 @@ impl<B: BlockStore> Census for InlineCensus<'_, B> {
             return Ok(None);
         }
         fit(&mut self.room.page, page_size / 8, 0)?;
+        self.met.from_copies = meta.from_copies();
         self.met.entry = (meta.common.entry_point().ok().flatten(), meta.top);
         self.shared = Some(shared);
         Ok(Some(meta.common))

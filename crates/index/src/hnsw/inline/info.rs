@@ -5,7 +5,7 @@ use core::ops::Range;
 use super::layout::{
     Layout, NO_NODE, PageKind, RECORD_HEADER, Record, Slots, offset, page_kind, segment, state,
 };
-use super::meta::{META_BLOCK, read_meta};
+use super::meta::{FROM_COPIES, META_BLOCK, read_meta};
 use crate::hnsw::info::{Counts, Info};
 use crate::space::ValueKind;
 use crate::storage::blocks::BlockStore;
@@ -30,7 +30,7 @@ pub fn gather<B: BlockStore>(blocks: &mut B) -> Result<Info, B::Error> {
     let on_meta = |damage: Damage| B::Error::from(damage.on(META_BLOCK));
     let layout = meta.layout(blocks.page_size()).map_err(on_meta)?;
     let mut info = Info::new("inline", &meta.common, meta.common.entry_point().map_err(on_meta)?);
-    info.code_bits = (layout.shape.kind != ValueKind::Bit).then_some(meta.bits);
+    info.code_bits = (layout.shape.kind != ValueKind::Bit).then_some(meta.bits & !FROM_COPIES);
     info.code_doubled = Some(meta.doubled).filter(|&doubled| doubled > 0);
     info.runs = Some(layout.shape.filters.runs()).filter(|&runs| runs > 0);
     info.free_slots = Some(0);

@@ -28,7 +28,7 @@ pub struct InlineMeta {
     pub filters: u32,
     /// the type: 0 `vector`, 1 `halfvec`, 2 `bit`
     pub kind: u8,
-    /// bits of each element of a code
+    /// bits of each element of a code, and [`FROM_COPIES`]
     pub bits: u8,
     /// so many elements of a code have two bits although others have one
     pub doubled: u16,
@@ -41,6 +41,10 @@ pub struct InlineMeta {
 }
 
 const _: () = assert!(size_of::<InlineMeta>() == 88);
+
+/// In [`InlineMeta::bits`]: the build had no room for values, and made codes of edges of copies of one byte an element.
+/// They are not to the last bit those of the values.
+pub const FROM_COPIES: u8 = 1 << 7;
 
 /// Where searches begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +100,7 @@ impl InlineMeta {
     pub fn shape(&self) -> Result<Shape, Damage> {
         let kind = KINDS.get(usize::from(self.kind));
         let padded = Rotation::padded_to(self.common.dimensions as usize);
-        let bits = Bits::new(self.bits, self.doubled, padded);
+        let bits = Bits::new(self.bits & !FROM_COPIES, self.doubled, padded);
         let shape = match (kind, bits, Packings::of_number(self.filters)) {
             (Some(&kind), Some(bits), Some(filters)) => Some(Shape {
                 kind,
@@ -109,6 +113,11 @@ impl InlineMeta {
         };
         let sane = |shape: &Shape| (1..=64_000).contains(&shape.dims);
         shape.filter(sane).ok_or(Damage::at(0, "invalid meta page"))
+    }
+
+    /// Whether codes of edges may be those of copies of the values.
+    pub const fn from_copies(&self) -> bool {
+        self.bits & FROM_COPIES != 0
     }
 
     /// Where everything stands.

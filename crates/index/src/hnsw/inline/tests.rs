@@ -31,7 +31,7 @@ pub(super) fn shape(kind: ValueKind, dims: usize) -> Shape {
 }
 
 pub(super) fn graph<S: Space>(space: S, values: &[ValueBuf]) -> Graph<S> {
-    graph_of_items(space, shape.filter_size(), values)
+    graph_of_items(space, 0, values)
 }
 
 /// The same of values with so many bytes of filter keys behind them.

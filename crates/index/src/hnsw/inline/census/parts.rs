@@ -78,6 +78,8 @@ pub(super) enum Gap {
 pub(super) struct Met {
     /// where searches begin, and the record in its highest layer
     pub entry: (Option<EntryPoint>, u32),
+    /// whether codes of edges may be those of copies of the values
+    pub from_copies: bool,
     /// by block: what is there; none of those that are unused or damaged
     kinds: Vec<Option<PageKind>>,
     /// by block, where rests take more than one: the next

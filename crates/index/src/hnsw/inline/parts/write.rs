@@ -43,6 +43,8 @@ pub struct Merged {
     top: Option<(u32, u8)>,
     sections: Sections,
     parts: usize,
+    /// whether parts were built of copies of the values
+    copies: bool,
     /// bytes of pages and lists that are read at a time
     budget: usize,
 }
@@ -107,6 +109,7 @@ impl<S: CodedSpace> Parting<'_, S> {
             top,
             sections,
             parts: self.parts,
+            copies: self.centre.is_some(),
             budget: memory.params.budget / 8,
         })
     }
@@ -177,6 +180,11 @@ const PAGES: usize = 64;
 type Sink<'a, E> = &'a mut dyn FnMut(u32, &[u8]) -> Result<(), E>;
 
 impl Merged {
+    /// Whether codes of edges were made of copies of the values.
+    pub fn from_copies(&self) -> bool {
+        self.copies
+    }
+
     /// The number of blocks, the meta page included.
     pub fn count(&self) -> u32 {
         self.sections.end()
