@@ -278,3 +278,15 @@ SET enable_seqscan = off;
 SELECT count(DISTINCT id) FROM (SELECT id FROM t ORDER BY v <-> (SELECT v FROM t WHERE id = 7) LIMIT 5000) s;
 RESET ALL;
 DROP TABLE t;
+
+-- Rows that come and go while their vectors stay: their pages are used again.
+CREATE TABLE t (id int PRIMARY KEY, seen int, v vector(8));
+CREATE INDEX ON t (seen);
+INSERT INTO t SELECT i, 0, ARRAY[i, i % 7, 1, 2, 3, 4, 5, 6]::vector FROM generate_series(1, 1000) i;
+CREATE INDEX i ON t USING hnsw (v vector_l2_ops) WITH (layout = inline, m = 4, ef_construction = 8);
+SELECT CASE n % 2 WHEN 1 THEN 'UPDATE t SET seen = seen + 1' ELSE 'VACUUM t' END FROM generate_series(1, 8) n \gexec
+SELECT pg_relation_size('i') AS size \gset
+SELECT CASE n % 2 WHEN 1 THEN 'UPDATE t SET seen = seen + 1' ELSE 'VACUUM t' END FROM generate_series(1, 16) n \gexec
+SELECT pg_relation_size('i') <= :size AS bounded;
+SELECT * FROM hnsw_check('i', true);
+DROP TABLE t;

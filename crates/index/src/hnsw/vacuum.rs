@@ -90,6 +90,10 @@ impl<W: Walk> Vacuum<W> {
             self.mark(graph)?;
         }
         self.free_reserved(graph)?;
+        // rows alone leave room, too, where they have pages of their own
+        if self.counted.removed > 0 && self.dying.is_empty() {
+            graph.publish_room()?;
+        }
         Ok(self.counted)
     }
 

@@ -238,7 +238,7 @@ fn agree(kept: [f16; 2], exponents: [i8; 2], factors: &Factors, centre: f32) -> 
 }
 
 /// Values whose factors are compared are shorter.
-const LONGEST: f32 = 1e18;
+pub(super) const LONGEST: f32 = 1e18;
 
 #[cfg(test)]
 mod tests {

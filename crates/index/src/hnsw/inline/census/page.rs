@@ -1,11 +1,13 @@
 //! The first pass: every page and every slot, by itself; the rows of each element.
 
+use half::f16;
 use zerocopy::IntoBytes;
 
 use super::super::layout::{
     NO_NODE, PAGE_ID, PageKind, RECORD_HEADER, Record, RecordHeader, Slots, offset, page_kind, segment, state,
 };
 use super::super::meta::META_BLOCK;
+use super::edges::LONGEST;
 use super::parts::{Claim, Link, Met, Upper};
 use super::{InlineCensus, Pages, Room, norm_of, place_of, value_of};
 use crate::hnsw::census::{Auditor, CheckError, Node, State, reserve};
@@ -200,7 +202,8 @@ impl<B: BlockStore> Pass<'_, '_, '_, B> {
             return self.free(layer, tid, &record);
         }
         let factors = [record.adds(), record.scales()];
-        if records.factors && factors.iter().any(|factors| factors.iter().any(|factor| !factor.is_finite())) {
+        let lost = |factor: &f16| if header.norm < LONGEST { !factor.is_finite() } else { factor.is_nan() };
+        if records.factors && factors.iter().any(|factors| factors.iter().any(lost)) {
             audit.tell(tid, "factor of an edge that is not finite");
         }
         // (of values whose squares overflow it is infinite)
