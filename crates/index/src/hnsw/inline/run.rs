@@ -255,9 +255,7 @@ pub struct Window {
     pub(super) next: usize,
     /// what lower bounds must be below
     limit: f32,
-    /// entries that match
-    pub(super) matching: usize,
-    /// whether some that match are not among them
+    /// whether some entries that match are not among them
     left_out: bool,
     /// how many are found when those that are too far after all are taken out
     crowd: usize,
@@ -275,7 +273,6 @@ impl Window {
             near: Vec::new(),
             next: 0,
             limit: f32::INFINITY,
-            matching: 0,
             left_out: false,
             crowd: CROWD,
         }
@@ -284,7 +281,7 @@ impl Window {
     /// Forgets what was found.
     pub(super) fn clear(&mut self) {
         (self.size, self.limit) = (0, f32::INFINITY);
-        (self.matching, self.left_out, self.crowd) = (0, false, CROWD);
+        (self.left_out, self.crowd) = (false, CROWD);
         self.near.clear();
         self.next = 0;
         self.uppers.clear();
@@ -422,7 +419,6 @@ impl<B: BlockStore, S: CodedSpace> Reader<'_, '_, B, S> {
         look_at(self.blocks, (KINDS, geometry), tree, place, filter, path, |block| {
             run.query.bounds(geometry, base, &block, &mut bounds);
             let mut chosen = block.live & kernels.below(&bounds.lower, window.limit) as u32;
-            window.matching += block.live.count_ones() as usize;
             window.left_out |= chosen != block.live;
             window.reserve()?;
             while chosen != 0 {
