@@ -97,9 +97,6 @@ def measured(wanted: Wanted, config: Config, dataset: datasets.Dataset, clusters
         if "clients" in wanted.phases:
             servers.note("clients")
             yield "clients", serving.clients(clusters, config, dataset, curves, wanted.clients)
-        if "buffers" in wanted.phases:
-            servers.note("few buffers")
-            yield "buffers", scarce.buffers(clusters, config, dataset, curves)
     if "iterative" in wanted.phases:
         servers.note("iterative scans")
         yield "iterative", iterating.measure(clusters, config, dataset)
@@ -116,7 +113,7 @@ def written(wanted: Wanted, config: Config, dataset: datasets.Dataset, clusters:
         "crowd": lambda: writing.writers(clusters, config, dataset, wanted.inserts, wanted.clients, crowded=True),
         "vacuum": lambda: writing.vacuum(clusters, config, dataset),
         "memory": lambda: scarce.memory(clusters, config, dataset),
-        # the last one
+        # the last one that changes something
         "insert": lambda: writing.insert(clusters, config, dataset, wanted.inserts, wanted.kept),
     }
     for phase, suite in suites.items():
@@ -127,8 +124,15 @@ def written(wanted: Wanted, config: Config, dataset: datasets.Dataset, clusters:
 
 def everything(wanted: Wanted, config: Config, dataset: datasets.Dataset, clusters: dict):
     """Phase and figures of each side, as they come."""
-    yield from measured(wanted, config, dataset, clusters)
+    curves = None
+    for phase, figures in measured(wanted, config, dataset, clusters):
+        curves = figures if phase == "search" else curves
+        yield phase, figures
     yield from written(wanted, config, dataset, clusters)
+    # It leaves servers behind whose buffers have nothing, where inserts would wait for pages.
+    if curves and "buffers" in wanted.phases:
+        servers.note("few buffers")
+        yield "buffers", scarce.buffers(clusters, config, dataset, curves)
 
 
 def environment_of(clusters: dict, dbname: str, settings: dict) -> dict:

@@ -33,15 +33,6 @@ const CHEAP: f64 = 1.0;
 const SCANNED: u64 = 256 << 20;
 /// Bytes of an index whose pages are counted.
 const COUNTED: u64 = 256 << 20;
-/// SQLSTATEs of what cannot be read: it was dropped meanwhile, or its owner may not read it. (The server says of an
-/// index that is gone what it says of its own faults.)
-const WITHHELD: [PgSqlErrorCode; 5] = [
-    PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE,
-    PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
-    PgSqlErrorCode::ERRCODE_UNDEFINED_COLUMN,
-    PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
-    PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
-];
 
 /// A piece of advice, with what it is about in the server's encoding.
 struct Finding {
@@ -63,7 +54,7 @@ struct Known {
     /// not quoted
     bare: (Vec<u8>, Vec<u8>),
     partitioned: bool,
-    /// whether reading it runs policies, asks a foreign server, or cannot be done now
+    /// whether reading it runs policies, asks a foreign server or reads partitions of others, or cannot be done now
     guarded: bool,
     /// the table's owner, as whom it may be read; none where the caller may not act as the owner, whose code a query
     /// runs
@@ -159,6 +150,7 @@ pub fn apply(call: Call<'_>) -> Result<(), Error> {
 /// There is none, or one of another kind.
 fn may_have_columns(spi: &Spi, relation: Oid) -> Result<(), Error> {
     let number = relation.to_u32();
+    let _settings = catalog_only();
     let sql = format!(
         "SELECT c.relkind IN ('r', 'm', 'p'), c.relname FROM pg_catalog.pg_class c WHERE c.oid = {number}"
     );
@@ -241,7 +233,7 @@ const COLUMNS: &str = "SELECT c.oid, t.typname, a.atttypmod, \
     c.relname, a.attname, c.relkind = 'p', \
     c.relrowsecurity OR NOT c.relispopulated OR c.relpersistence = 'u' AND pg_catalog.pg_is_in_recovery() \
         OR c.relkind = 'p' AND EXISTS (SELECT FROM pg_catalog.pg_partition_tree(c.oid) p \
-            JOIN pg_catalog.pg_class l ON l.oid = p.relid WHERE l.relkind = 'f' \
+            JOIN pg_catalog.pg_class l ON l.oid = p.relid WHERE l.relkind = 'f' OR l.relowner <> c.relowner \
             OR l.relpersistence = 'u' AND pg_catalog.pg_is_in_recovery()), \
     CASE WHEN pg_catalog.pg_has_role(c.relowner, 'USAGE') THEN c.relowner END \
     FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid \
@@ -328,16 +320,16 @@ fn complete(
             b" IS NOT NULL LIMIT 1",
         ]
         .concat();
-        let mut dims = None;
-        let asked = attempt(&WITHHELD, || {
-            let _owner = RunAs::owner(owner);
+        // gone meanwhile, not to be read by its owner, code of the owner that fails: nothing is known then
+        let asked = attempt(|| {
+            let (_owner, mut dims) = (RunAs::owner(owner), None);
             spi.query::<Error>(&sql, |row| {
                 dims = row.number(0);
                 Ok(())
-            })
+            })?;
+            Ok::<_, Error>(dims)
         });
-        asked.unwrap_or(Ok(()))?;
-        column.facts.dims = dims;
+        column.facts.dims = asked.unwrap_or(Ok(None))?;
     }
     for (text, calls, milliseconds) in queries {
         if !(has_word(text, &column.bare.0) && has_word(text, &column.bare.1)) {

@@ -1,5 +1,5 @@
-//! Answers through an index, compared with exact ones: the same statements that a client would send, run as the caller
-//! (or as the table's owner: [`Subject::run_as`]).
+//! Answers through an index, compared with exact ones: the same statements that a client would send, run as the table's
+//! owner where the caller may act as the owner ([`Subject::run_as`]), else as the caller.
 //!
 //! What the answers should be is found in one pass over the table, for all queries (or as many as have room in memory);
 //! how long an exact answer takes is measured with a few of them.

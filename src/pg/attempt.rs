@@ -61,12 +61,23 @@ unsafe fn taken(error: *mut pg_sys::ErrorData) -> Caught {
     }
 }
 
-/// Runs `body`. A server error with one of `codes` is returned, and all that `body` did in the server undone; any other
-/// goes on.
+/// Whether an error is none of what was attempted: the caller or the operator wants an end, or there is no memory left.
+fn is_not_its_own(code: PgSqlErrorCode) -> bool {
+    matches!(
+        code,
+        PgSqlErrorCode::ERRCODE_QUERY_CANCELED
+            | PgSqlErrorCode::ERRCODE_ADMIN_SHUTDOWN
+            | PgSqlErrorCode::ERRCODE_CRASH_SHUTDOWN
+            | PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY
+    )
+}
+
+/// Runs `body`. A server error is returned, and all that `body` did in the server undone; but that somebody wants the
+/// statement to end, or that there is no memory, goes on.
 ///
 /// # Errors
 /// Those.
-pub fn attempt<R>(codes: &[PgSqlErrorCode], body: impl FnOnce() -> R) -> Result<R, Caught> {
+pub fn attempt<R>(body: impl FnOnce() -> R) -> Result<R, Caught> {
     // SAFETY: within a transaction, as every function; the subtransaction that is begun here ends here, however `body`
     // ends. Memory context and resource owner are put back to those of before, as its end leaves others.
     unsafe {
@@ -97,7 +108,7 @@ pub fn attempt<R>(codes: &[PgSqlErrorCode], body: impl FnOnce() -> R) -> Result<
         server::RollbackAndReleaseCurrentSubTransaction();
         put_back();
         let code = PgSqlErrorCode::from((*error).sqlerrcode);
-        if !codes.contains(&code) {
+        if is_not_its_own(code) {
             server::rethrow(error);
         }
         Err(taken(error))

@@ -54,6 +54,11 @@ fn exists(oid: pg_sys::Oid) -> Result<(), InspectError> {
     refused(PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE, message)
 }
 
+/// Whether there is no relation of this OID. A server error unwinds.
+pub fn is_gone(oid: pg_sys::Oid) -> bool {
+    exists(oid).is_err()
+}
+
 /// An index and its table, open and locked.
 #[derive(Clone, Copy)]
 pub struct Inspection<'r> {

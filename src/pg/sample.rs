@@ -103,25 +103,38 @@ pub fn share_of_table(
 }
 
 /// How many rows an index of the table would have, about: as many to a block as some blocks have. What the catalog says
-/// is a guess until the table is analysed, and says nothing of a predicate. No value is read.
+/// is a guess until the table is analysed, and says nothing of a predicate. More blocks are looked at while few of them
+/// have rows, which may stand close together. No value is read.
 pub fn count_rows(heap: Rel<'_>, index: Rel<'_>, info: *mut pg_sys::IndexInfo) -> f64 {
     let blocks = heap.blocks(ForkNumber::MAIN_FORKNUM);
-    let step = blocks.div_ceil(COUNTED).max(1);
-    let (found, mut looked_at) = (Cell::new(0u64), 0u32);
+    let found = Cell::new(0u64);
     let count = || {
         found.set(found.get() + 1);
         false
     };
-    for block in (step / 2..blocks).step_by(step as usize) {
-        interrupts::check();
-        scan_part(heap, index, info, Part::Block(block), &count, &mut |_| false, &mut |_, _| Ok(()));
-        looked_at += 1;
+    let mut step = blocks.div_ceil(COUNTED).max(1);
+    loop {
+        found.set(0);
+        let (mut looked_at, mut with_rows) = (0u32, 0u32);
+        for block in (step / 2..blocks).step_by(step as usize) {
+            interrupts::check();
+            let before = found.get();
+            scan_part(heap, index, info, Part::Block(block), &count, &mut |_| false, &mut |_, _| Ok(()));
+            looked_at += 1;
+            with_rows += u32::from(found.get() > before);
+        }
+        if step == 1 || with_rows >= WITH_ROWS {
+            return found.get() as f64 * f64::from(blocks) / f64::from(looked_at.max(1));
+        }
+        step = step.div_ceil(FURTHER);
     }
-    found.get() as f64 * f64::from(blocks) / f64::from(looked_at.max(1))
 }
 
-/// Blocks whose rows are counted, at most.
+/// Blocks whose rows are counted at first, and how many of them have some where these say enough.
 const COUNTED: u32 = 256;
+const WITH_ROWS: u32 = 32;
+/// So many times as many are looked at where they do not.
+const FURTHER: u32 = 8;
 
 /// A share of the blocks from which on all are scanned in one go.
 const NEARLY_ALL: f64 = 0.8;

@@ -13,11 +13,11 @@ use super::super::METHODS;
 use super::super::facts::{Subject, catalog_only};
 use super::super::measure::Trial;
 use super::super::tune::climb;
-use super::{CHEAP, COUNTED, Finding, K, QUERIES, SCANNED, WITHHELD, machine};
-use crate::error::Error;
+use super::{CHEAP, COUNTED, Finding, K, QUERIES, SCANNED, machine};
+use crate::error::{CorruptIndex, Error};
 use crate::pg::activity::Activity;
-use crate::pg::attempt::attempt;
-use crate::pg::inspect::{may_observe, observe};
+use crate::pg::attempt::{Caught, attempt};
+use crate::pg::inspect::{is_gone, may_observe, observe};
 use crate::pg::interrupts;
 use crate::pg::spi::Spi;
 use crate::pg::user::RunAs;
@@ -100,10 +100,10 @@ pub(super) fn add(spi: &Spi, found: &mut Vec<Finding>) -> Result<(), Error> {
         interrupts::check();
         activity.say(format_args!("index {} of {count}", n + 1));
         let machine = machine(index.kind, index.dims)?;
-        let advised = match look_safely(spi, &mut index, &machine)? {
+        let advised = match look(spi, &mut index, &machine)? {
             Seen::Whole => advise_index(&index.facts, &machine),
             Seen::Damaged(damage) => Vec::from([advice::advise_damaged(&index.facts, &damage)]),
-            Seen::Withheld => continue,
+            Seen::Gone => continue,
         };
         for advice in advised {
             let sql = index_sql(&index, &advice.statement);
@@ -117,37 +117,63 @@ pub(super) fn add(spi: &Spi, found: &mut Vec<Finding>) -> Result<(), Error> {
 /// SQLSTATEs of an index, or a table, that cannot be read.
 const DAMAGED: [PgSqlErrorCode; 2] =
     [PgSqlErrorCode::ERRCODE_INDEX_CORRUPTED, PgSqlErrorCode::ERRCODE_DATA_CORRUPTED];
+/// SQLSTATEs of an index that is not, or no longer, what the list said of it.
+const GONE: [PgSqlErrorCode; 4] = [
+    PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE,
+    PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
+    PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+    PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+];
 
 /// What became of a look at an index.
 enum Seen {
+    /// what may be known is
     Whole,
     /// what is wrong with it
     Damaged(String),
-    /// it is gone, or may not be read
-    Withheld,
+    /// it was dropped or became invalid meanwhile
+    Gone,
 }
 
-/// As [`look`]; an index that is damaged or gone does not keep others from being looked at.
-fn look_safely(spi: &Spi, index: &mut Listed, machine: &Machine) -> Result<Seen, Error> {
-    let text = |message: &[u8], code: PgSqlErrorCode| match core::str::from_utf8(message) {
+/// Counts and measures, where that is allowed and cheap. An index that is damaged or gone does not keep others from
+/// being looked at, nor does what its owner's code does when it is measured.
+fn look(spi: &Spi, index: &mut Listed, machine: &Machine) -> Result<Seen, Error> {
+    if !index.facts.valid {
+        return Ok(Seen::Whole);
+    }
+    match attempt(|| count(index)) {
+        Ok(Ok(())) => (),
+        Ok(Err(Error::Corrupted(damage))) => return Ok(damaged(&damage)),
+        Ok(Err(Error::Message(code, _) | Error::Hinted(code, ..))) if GONE.contains(&code) => {
+            return Ok(Seen::Gone);
+        }
+        Ok(Err(other)) => return Err(other),
+        Err(Caught { code, message }) if DAMAGED.contains(&code) => {
+            return Ok(Seen::Damaged(legible(&message, code)));
+        }
+        // (the server calls it a fault of its own when what it opens was dropped a moment before)
+        Err(Caught { code, .. }) if GONE.contains(&code) || is_gone(index.index) => return Ok(Seen::Gone),
+        Err(Caught { code, message }) => return Err(Error::Message(code, legible(&message, code))),
+    }
+    Ok(match attempt(|| measure(spi, index, machine)) {
+        Ok(Err(Error::Corrupted(damage))) => damaged(&damage),
+        Err(Caught { code, message }) if DAMAGED.contains(&code) => Seen::Damaged(legible(&message, code)),
+        Ok(Err(no_memory @ Error::Fixed(PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY, _))) => return Err(no_memory),
+        // what was counted stands
+        Ok(_) | Err(_) => Seen::Whole,
+    })
+}
+
+fn damaged(damage: &CorruptIndex) -> Seen {
+    let what = damage.corruption.to_string();
+    Seen::Damaged(legible(what.as_bytes(), PgSqlErrorCode::ERRCODE_INDEX_CORRUPTED))
+}
+
+/// A message, unless it is in another language or encoding.
+fn legible(message: &[u8], code: PgSqlErrorCode) -> String {
+    match core::str::from_utf8(message) {
         Ok(message) if message.is_ascii() => message.into(),
-        // in whatever language and encoding
         _ => format!("SQLSTATE {}", sqlstate(code)),
-    };
-    let caught = [DAMAGED.as_slice(), &WITHHELD].concat();
-    match attempt(&caught, || look(spi, index, machine)) {
-        Ok(Err(Error::Corrupted(damage))) => {
-            let what = format!("{}", damage.corruption);
-            Ok(Seen::Damaged(text(what.as_bytes(), PgSqlErrorCode::ERRCODE_INDEX_CORRUPTED)))
-        }
-        Ok(Err(Error::Message(code, _) | Error::Hinted(code, ..))) if WITHHELD.contains(&code) => {
-            Ok(Seen::Withheld)
-        }
-        Ok(result) => result.map(|()| Seen::Whole),
-        Err(caught) if DAMAGED.contains(&caught.code) => {
-            Ok(Seen::Damaged(text(&caught.message, caught.code)))
-        }
-        Err(_) => Ok(Seen::Withheld),
     }
 }
 
@@ -156,11 +182,8 @@ fn sqlstate(code: PgSqlErrorCode) -> String {
     (0..5).map(|n| char::from(b'0' + (code as i32 >> (6 * n) & 0x3f) as u8)).collect()
 }
 
-/// Counts and measures, where that is allowed and cheap.
-fn look(spi: &Spi, index: &mut Listed, machine: &Machine) -> Result<(), Error> {
-    if !index.facts.valid {
-        return Ok(());
-    }
+/// Counts elements, or rows and lists.
+fn count(index: &mut Listed) -> Result<(), Error> {
     if may_observe(index.owner) && index.facts.size <= COUNTED {
         index.facts.counted = Some(observe(index.index, &METHODS, |index, method| {
             Ok::<_, Error>(if method == "hnsw" {
@@ -186,6 +209,11 @@ fn look(spi: &Spi, index: &mut Listed, machine: &Machine) -> Result<(), Error> {
             })
         })??);
     }
+    Ok(())
+}
+
+/// Measures recall, and the setting with which it is enough.
+fn measure(spi: &Spi, index: &mut Listed, machine: &Machine) -> Result<(), Error> {
     let once = advice::exact_seconds(index.facts.rows, index.value, machine);
     if !index.plain || once * QUERIES as f64 > CHEAP {
         return Ok(());
@@ -194,11 +222,7 @@ fn look(spi: &Spi, index: &mut Listed, machine: &Machine) -> Result<(), Error> {
     // the caller may act as the owner: the list says so
     let _owner = subject.run_as.map(RunAs::owner);
     let activity = Activity::of("vector_advice");
-    let trial = match Trial::prepare(spi, &subject, &activity, K, QUERIES) {
-        // nothing can be said of what the planner does not use now
-        Err(Error::Hinted(PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, ..)) => return Ok(()),
-        trial => trial?,
-    };
+    let trial = Trial::prepare(spi, &subject, &activity, K, QUERIES)?;
     let recall = trial.ask("")?.0.map(|estimate| estimate.recall);
     if trial.queries() * 2 < QUERIES {
         return Ok(());

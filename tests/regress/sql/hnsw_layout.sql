@@ -272,7 +272,7 @@ INSERT INTO t SELECT 3000 + id, v + v FROM t WHERE id <= 100;
 DELETE FROM t WHERE id % 50 = 0;
 VACUUM t;
 SELECT * FROM hnsw_check('i', true);
-SELECT vector_index_info('i')->>'code_bits';
+SELECT vector_index_info('i')->>'code_bits', vector_index_info('i')->>'codes_of_copies';
 SET hnsw.iterative_scan = relaxed_order;
 SET enable_seqscan = off;
 SELECT count(DISTINCT id) FROM (SELECT id FROM t ORDER BY v <-> (SELECT v FROM t WHERE id = 7) LIMIT 5000) s;

@@ -226,3 +226,12 @@ DROP TABLE docs, own, wide, many, copied;
 DROP TYPE mood, pair;
 DROP DOMAIN posint;
 DROP FUNCTION fetches, try;
+
+-- As many lists as the rows of a predicate ask for, though they stand in few blocks of many.
+CREATE TABLE scattered (id int, v vector(3), filler text) WITH (fillfactor = 10);
+INSERT INTO scattered SELECT i, ARRAY[i % 97, i % 89, i % 83], repeat('x', 60) FROM generate_series(1, 30000) i;
+SELECT pg_relation_size('scattered') > 3000 * 8192 AS large;
+CREATE INDEX near_each_other ON scattered USING ivfflat (v vector_l2_ops) WITH (layout = packed) WHERE id BETWEEN 12000 AND 12300;
+CREATE INDEX everywhere ON scattered USING ivfflat (v vector_l2_ops) WITH (layout = packed) WHERE id % 100 = 0;
+SELECT vector_index_info('near_each_other')->>'lists' AS lists, vector_index_info('everywhere')->>'lists' AS lists;
+DROP TABLE scattered;

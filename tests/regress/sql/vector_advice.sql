@@ -112,7 +112,11 @@ CREATE INDEX ON regress_evil.t (id) WHERE regress_evil.g(1);
 TRUNCATE regress_evil.heard;
 RESET ROLE;
 SELECT count(*) > 0 AS advised FROM vector_advice();
+SELECT who, count(*) > 0 FROM regress_evil.heard GROUP BY 1;
+TRUNCATE regress_evil.heard;
 SELECT recall > 0.5 AS recall FROM vector_index_recall('regress_evil.evil_v', 5, 5);
+SELECT who, count(*) > 0 FROM regress_evil.heard GROUP BY 1;
+TRUNCATE regress_evil.heard;
 SELECT count(*) > 0 AS tuned FROM vector_index_tune('regress_evil.evil_v', 0.5, 5, 5);
 SELECT who, count(*) > 0 FROM regress_evil.heard GROUP BY 1;
 -- and nobody's who may not act as the owner
@@ -125,6 +129,35 @@ SET ROLE regress_reader;
 SELECT count(*) > 0 AS advised FROM vector_advice() WHERE relation::text = 'regress_evil.t';
 RESET ROLE;
 SELECT count(*) FROM regress_evil.heard;
+-- An operator of theirs that fits an OID and a number better than the catalog's is not called.
+SET ROLE regress_evil;
+CREATE FUNCTION regress_evil.eq(oid, int) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN RETURN regress_evil.hear(); END $$;
+CREATE OPERATOR regress_evil.= (LEFTARG = oid, RIGHTARG = int, FUNCTION = regress_evil.eq);
+RESET ROLE;
+SET search_path = public, regress_evil;
+CALL vector_advice_apply('regress_evil.t');
+SELECT count(*) > 0 AS recall FROM vector_index_recall('regress_evil.evil_v', 5, 5);
+RESET search_path;
+SELECT count(*) FROM regress_evil.heard WHERE who <> 'regress_evil';
+-- Nor what the owner of a partition wrote, for the owner of the whole.
+TRUNCATE regress_evil.heard;
+CREATE TABLE regress_whole (id int, w vector) PARTITION BY LIST (id);
+CREATE TABLE regress_evil.leaf PARTITION OF regress_whole FOR VALUES IN (1);
+INSERT INTO regress_evil.leaf VALUES (1, '[1,2]');
+ALTER TABLE regress_evil.leaf OWNER TO regress_evil;
+SET ROLE regress_evil;
+CREATE INDEX ON regress_evil.leaf (id) WHERE regress_evil.g(1);
+TRUNCATE regress_evil.heard;
+RESET ROLE;
+SELECT action FROM vector_advice() WHERE relation = 'regress_whole'::regclass AND action <> 'analyze';
+SELECT count(*) FROM regress_evil.heard WHERE who <> 'regress_evil';
+DROP TABLE regress_whole;
+-- An error of the owner's code keeps nobody from advice, on this table or others.
+SET ROLE regress_evil;
+CREATE OR REPLACE FUNCTION regress_evil.hear() RETURNS bool LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no advice for you'; END $$;
+RESET ROLE;
+SELECT count(*) > 0 AS advised FROM vector_advice();
+SELECT attribute, index IS NOT NULL AS indexed, action FROM vector_advice() WHERE relation = 'regress_evil.t'::regclass AND action <> 'analyze' ORDER BY 1, 2, 3;
 SET client_min_messages = warning;
 DROP SCHEMA regress_evil CASCADE;
 RESET client_min_messages;

@@ -68,10 +68,11 @@ pub fn codes_are_faithful(sample: &[f32], centre: &[f32], metric: Metric) -> Res
     score::faithful_to(sample, centre, metric)
 }
 
-/// A hash that stands for a value's bytes where [only codes](Builder::keep_codes) are kept: among a hundred million
-/// values two have the same with a chance of one in three thousand.
-pub(crate) fn value_hash(value: &[u8], seed: u64) -> u64 {
-    rows::long_hash(value, seed ^ 0x5bd1_e995_0123_4567)
+/// A hash that stands for a value's bytes where [only codes](Builder::keep_codes) are kept: rows of two values with the
+/// same would share an element, so it has as many bits as no chance and, with a secret seed, no intention makes alike.
+pub(crate) fn value_hash(value: &[u8], seed: u64) -> u128 {
+    let half = |seed| u128::from(rows::long_hash(value, seed));
+    half(seed ^ 0x5bd1_e995_0123_4567) << 64 | half(seed.rotate_left(32) ^ 0x243f_6a88_85a3_08d3)
 }
 
 /// What became of a row.
@@ -153,7 +154,7 @@ pub struct Builder<S> {
 #[derive(Debug)]
 struct Copies {
     codes: Codes,
-    hashes: Arena<u64>,
+    hashes: Arena<u128>,
 }
 
 /// Elements that are the first of their vectors, whatever the filter keys.
@@ -167,12 +168,20 @@ struct Vectors {
 
 impl Vectors {
     /// Bytes of an element, while the table grows.
-    const BYTES: usize = 3 * (size_of::<(u64, u32)>() + 1);
+    const BYTES: usize = (size_of::<(u64, u32)>() + 1) * 24 / 7;
 
-    /// The hash of a value's vector. Two that have the same, and are none, would be taken for equal: of a hundred
-    /// million one pair in three thousand builds.
+    fn vector<'v>(&self, value: &'v [u8]) -> &'v [u8] {
+        value.get(..value.len().saturating_sub(self.keys)).unwrap_or_default()
+    }
+
     fn hash(&self, value: &[u8], seed: u64) -> u64 {
-        value_hash(value.get(..value.len().saturating_sub(self.keys)).unwrap_or_default(), seed)
+        rows::long_hash(self.vector(value), seed)
+    }
+
+    /// The first element with the vector of `value`, whose hash is `hash`.
+    fn first(&self, value: &[u8], hash: u64, values: &Values) -> Option<u32> {
+        let first = self.firsts.get(&hash).copied()?;
+        (self.vector(values.get(first as usize)) == self.vector(value)).then_some(first)
     }
 }
 
@@ -227,11 +236,12 @@ impl<S: Space> Builder<S> {
 
     /// Bytes of what stands for a value of `dims` elements where only codes are kept.
     pub fn copy_bytes(dims: usize) -> usize {
-        Codes::code_bytes(dims) + size_of::<u64>()
+        Codes::code_bytes(dims) + size_of::<u128>()
     }
 
     /// From now on all rows of equal bytes share an element, however many they are. The last `keys` bytes of a value
-    /// are filter keys: elements that differ in these alone are equals, which leave room for others.
+    /// are filter keys: elements that differ in these alone are equals, which leave room for others. (A build in parts
+    /// passes zero and inserts know no equals: there such elements may fill lists.)
     pub fn share_elements(&mut self, keys: usize) {
         self.elements.rows.share_elements();
         self.vectors = (keys > 0).then(|| Vectors { keys, firsts: HashMap::default() });
@@ -312,7 +322,7 @@ impl<S: Space> Builder<S> {
         if found == Found::Nothing
             && let (Some(vectors), Some(vector)) = (&self.vectors, vector)
         {
-            found = vectors.firsts.get(&vector).map_or(found, |&at| Found::Apart(at));
+            found = vectors.first(value, vector, &self.elements.values).map_or(found, Found::Apart);
         }
         if apart {
             found = Found::Nothing;
@@ -331,7 +341,7 @@ impl<S: Space> Builder<S> {
     pub(crate) fn push_copy(
         &mut self,
         heap_tid: Tid,
-        hash: u64,
+        hash: u128,
         copy: &mut [f32],
         level: Option<u8>,
         apart: bool,
@@ -340,13 +350,13 @@ impl<S: Space> Builder<S> {
         self.add(heap_tid, (&[], copy), (found, hash as u32, hash), level)
     }
 
-    fn find_copy(&self, hash: u64) -> Found {
+    fn find_copy(&self, hash: u128) -> Found {
         let Some(copies) = &self.copies else { return Found::Nothing };
         self.elements.rows.find(hash as u32, |at| *copies.hashes.first(at as usize) == hash)
     }
 
     /// The latest element whose value has this hash, where only codes are kept.
-    pub(crate) fn element_of_copy(&self, hash: u64) -> Option<u32> {
+    pub(crate) fn element_of_copy(&self, hash: u128) -> Option<u32> {
         self.find_copy(hash).element()
     }
 
@@ -354,7 +364,7 @@ impl<S: Space> Builder<S> {
         &mut self,
         heap_tid: Tid,
         (value, copy): (&[u8], &mut [f32]),
-        (found, hash, long_hash): (Found, u32, u64),
+        (found, hash, long_hash): (Found, u32, u128),
         level: Option<u8>,
     ) -> Pushed {
         if let Found::Room(at) = found {
@@ -456,6 +466,8 @@ impl<S: Space> Builder<S> {
         }
         // without room for all, fewer work
         workers.limit(scratches.len());
+        // asked while rows came
+        self.vectors = None;
         let made = if self.copies.is_none() { self.codes(workers)? } else { None };
         let kept = self.copies.take().map(|copies| copies.codes);
         progress.fetch_add(1, Ordering::Relaxed);

@@ -107,6 +107,9 @@ pub struct Info {
     /// elements of such a code that have two bits although others have one, where there are some
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code_doubled: Option<u16>,
+    /// set where a build without room for the values made codes of copies of them, of one byte an element
+    #[serde(skip_serializing_if = "core::ops::Not::not")]
+    pub codes_of_copies: bool,
     /// filter columns that have runs of entries, where there are filter columns
     #[serde(skip_serializing_if = "Option::is_none")]
     pub runs: Option<usize>,
@@ -139,6 +142,7 @@ impl Info {
             free_bytes: 0,
             code_bits: None,
             code_doubled: None,
+            codes_of_copies: false,
             runs: None,
             free_slots: None,
             entry_point: entry.map(|e| Entry {

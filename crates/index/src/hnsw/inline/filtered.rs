@@ -240,7 +240,7 @@ impl Scan {
         query: Option<S::View<'_>>,
         settings: &ScanSettings,
     ) -> Result<(), ScanError<B::Error>> {
-        // where many more match, half of the results are a batch
+        // where many more match, half as many results as a search has are a batch
         let many = self.walk.patience.is_some_and(|patience| patience.expects(MANY * settings.ef_search));
         let enough = if many { settings.ef_search / 2 } else { settings.ef_search };
         if self.walk.len() < enough || self.walk.gave_up {
@@ -335,7 +335,7 @@ impl Scan {
     ) -> Result<(), ScanError<B::Error>> {
         let on_meta = |damage: Damage| B::Error::from(damage.on(META_BLOCK));
         self.walk.next_batch(size).map_err(on_meta)?;
-        // whatever the first one was, the widest comes before a pass over all that match
+        // after a narrower first one the widest comes before a pass over all that match
         let next = if size < WIDEST { size.saturating_mul(GROWTH).min(WIDEST) } else { WIDEST + 1 };
         if !self.window.holds(size) {
             let held = if next > WIDEST { size } else { size + next };

@@ -31,6 +31,7 @@ pub fn gather<B: BlockStore>(blocks: &mut B) -> Result<Info, B::Error> {
     let layout = meta.layout(blocks.page_size()).map_err(on_meta)?;
     let mut info = Info::new("inline", &meta.common, meta.common.entry_point().map_err(on_meta)?);
     info.code_bits = (layout.shape.kind != ValueKind::Bit).then_some(meta.bits & !FROM_COPIES);
+    info.codes_of_copies = meta.from_copies();
     info.code_doubled = Some(meta.doubled).filter(|&doubled| doubled > 0);
     info.runs = Some(layout.shape.filters.runs()).filter(|&runs| runs > 0);
     info.free_slots = Some(0);

@@ -443,7 +443,7 @@ fn code_page(
         }
     };
     if page.front.norm.is_nan() || page.front.norm < 0.0 {
-        tally.violation(block, 0, "norm of the centre is none");
+        tally.violation(block, 0, "norm of the centre is no length");
     }
     let dead = page.len() - page.live();
     if usize::from(page.front.dead) != dead.min(255) {

@@ -15,6 +15,7 @@ use crate::quant::space::{BIT_PAYLOAD, Estimate};
 use crate::space::{AnySpace, Space, without};
 use crate::storage::blocks::BlockStore;
 use crate::storage::page::Tid;
+use crate::storage::verify::Violation;
 use crate::with_space;
 
 impl<B: BlockStore> InlineCensus<'_, B> {
@@ -41,15 +42,34 @@ impl<B: BlockStore> InlineCensus<'_, B> {
             room.page = page;
             looked?;
         }
+        let (compared, others) = met.of_copies;
+        if compared >= ENOUGH && others > compared / 2 {
+            let what = format!("codes of {others} of {compared} edges that are not those of the elements at their ends");
+            audit.report(Violation::of_index(what));
+        }
         Ok(())
     }
+}
+
+/// Edges of a build of copies that say whether its codes are those of the values at all.
+const ENOUGH: u64 = 100;
+/// Edges so many times as long as what rounds their ends to one byte an element are compared.
+const FAR: f32 = 4.0;
+
+/// Whether the distance of two rotated values is far above what is lost when both are rounded to one byte an element.
+fn is_far(a: &[f32], b: &[f32]) -> bool {
+    let largest = |value: &[f32]| value.iter().fold(0.0f32, |most, x| most.max(x.abs()));
+    // two errors, each evenly spread over a step, in each of the dimensions
+    let lost = (largest(a) + largest(b)) / 127.0 * (a.len() as f32 / 6.0).sqrt();
+    let distance = a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum::<f32>().sqrt();
+    distance.is_finite() && distance > FAR * lost
 }
 
 struct Pass<'p, 's, 'c, B> {
     pages: &'p mut Pages<'s, B>,
     codec: &'p Codec,
     space: &'p AnySpace,
-    met: &'p Met,
+    met: &'p mut Met,
     room: &'p mut Room,
     audit: &'p mut Auditor<'c>,
 }
@@ -120,7 +140,8 @@ impl<B: BlockStore> Pass<'_, '_, '_, B> {
     }
 
     /// Each code, or value in its place, is that of the element which the edge leads to. Codes that a build made of
-    /// copies are not compared: how far they may be from those of the values depends on all values.
+    /// copies differ in some bits, in more the shorter the edge: of long ones it is counted how many differ in so many
+    /// as if they were of other values.
     fn codes(&mut self, tid: Tid, layer: u8, record: &Record<'_>) -> Result<(), CheckError<B::Error>> {
         let layout = self.pages.layout;
         let records = layout.records(layer);
@@ -153,6 +174,12 @@ impl<B: BlockStore> Pass<'_, '_, '_, B> {
                 let value = without(bytes, layout.shape.filter_size());
                 (Some(found) != value.get(BIT_PAYLOAD..)).then_some("a value that is not that of")
             } else if self.met.from_copies {
+                if rotate(codec, self.space, bytes, widened, value) && is_far(centre, value) {
+                    codec.encode(records.bits, estimate, value, centre, code);
+                    let differing = differing(found, code) as usize;
+                    self.met.of_copies.0 += 1;
+                    self.met.of_copies.1 += u64::from(differing > code.len() * 8 / 3);
+                }
                 None
             } else if rotate(codec, self.space, bytes, widened, value) {
                 let factors = codec.encode(records.bits, estimate, value, centre, code);
@@ -204,8 +231,12 @@ fn length(value: &[f32]) -> f32 {
 /// Whether two codes are the same, as far as processors agree: on another one sums are rounded otherwise, and an
 /// element at the edge of a step may be on its other side.
 fn alike(a: &[u8], b: &[u8]) -> bool {
-    let differing: u32 = a.iter().zip(b).map(|(a, b)| (a ^ b).count_ones()).sum();
-    a.len() == b.len() && differing as usize <= 2 + a.len() / 64
+    a.len() == b.len() && differing(a, b) as usize <= 2 + a.len() / 64
+}
+
+/// In how many bits two codes differ.
+fn differing(a: &[u8], b: &[u8]) -> u32 {
+    a.iter().zip(b).map(|(a, b)| (a ^ b).count_ones()).sum()
 }
 
 /// What the lowest bit that is set in a number stands for; infinite in zero.

@@ -208,7 +208,7 @@ impl<B: BlockStore> Pass<'_, '_, '_, B> {
         }
         // (of values whose squares overflow it is infinite)
         if header.norm.is_nan() || header.norm < 0.0 {
-            audit.tell(tid, "norm that is none");
+            audit.tell(tid, "norm that is no length");
         }
         if layer == 0 { self.element(id, tid, &record) } else { self.upper(id, tid, header) }
     }

@@ -80,6 +80,8 @@ pub(super) struct Met {
     pub entry: (Option<EntryPoint>, u32),
     /// whether codes of edges may be those of copies of the values
     pub from_copies: bool,
+    /// edges whose codes were compared with those of the values in that case, and those that are of others
+    pub of_copies: (u64, u64),
     /// by block: what is there; none of those that are unused or damaged
     kinds: Vec<Option<PageKind>>,
     /// by block, where rests take more than one: the next

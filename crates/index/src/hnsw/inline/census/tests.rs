@@ -6,7 +6,7 @@ use super::super::info;
 use super::super::layout::{
     Layout, NO_NODE, PAGE_ID, PageKind, RECORD_HEADER, Record, RecordHeader, SegmentHeader, page_kind, state,
 };
-use super::super::meta::InlineMeta;
+use super::super::meta::{FROM_COPIES, InlineMeta};
 use super::super::tests::{clustered, index, l2, shape, value};
 use super::InlineCensus;
 use crate::hnsw::census::Tally;
@@ -301,7 +301,7 @@ const MUTATIONS: &[Mutation] = &[
         s.edit(0, s.ground[0], |header| header.rest = Tid::new(1, 1));
     }),
     ("norm is", |s| s.edit(0, s.ground[0], |header| header.norm *= 1.01)),
-    ("norm that is none", |s| s.edit(0, s.ground[0], |header| header.norm = f32::NAN)),
+    ("norm that is no length", |s| s.edit(0, s.ground[0], |header| header.norm = f32::NAN)),
     ("record below layer 0", |s| s.edit(0, s.ground[0], |header| header.below += 1)),
     ("a record at", |s| {
         let upper = s.high.1;
@@ -464,5 +464,26 @@ fn each_fault_is_told() {
         nothing.blocks.cut(0);
         let found = run(&mut nothing.blocks, nothing.space, true).1;
         assert_eq!(found, ["the index has no blocks, and at least 1 is needed"]);
+    }
+}
+
+/// Codes that a build made of copies may differ, of one edge or of many a little; not all of them in half their bits.
+#[test]
+fn codes_of_copies_are_compared_as_a_whole() {
+    let mut sound = Sound::new(100, 150);
+    sound.meta(|meta| meta.bits |= FROM_COPIES);
+    healthy(&mut sound.blocks, sound.space);
+    let (first, bits) = (sound.layout.ground.slots.id(1, 0).unwrap(), [0x11, 0xff]);
+    for (bits, faults) in bits.into_iter().zip([0, 1]) {
+        for id in first..first + 150 {
+            let edges = usize::from(sound.header(0, id).neighbours);
+            let codes: Vec<_> = (0..edges).map(|edge| sound.layout.ground.code(edge)).collect();
+            sound.bytes(0, id, |bytes| {
+                codes.into_iter().for_each(|code| bytes[code].iter_mut().for_each(|byte| *byte ^= bits));
+            });
+        }
+        let (_, found) = run(&mut sound.blocks, sound.space, true);
+        assert_eq!(found.len(), faults, "{found:?}");
+        assert!(found.iter().all(|what| what.contains("edges that are not those of the elements at their ends")));
     }
 }

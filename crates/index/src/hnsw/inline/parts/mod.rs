@@ -449,7 +449,7 @@ impl<S: CodedSpace> Parting<'_, S> {
                 return Err(BROKEN);
             }
             let near = division.nearest(&numbers, &mut distances)?;
-            let hash = value_hash(row.value(), seed);
+            let hash = value_hash(row.value(), seed) as u64;
             let slot = recent.get_mut(hash as usize % RECENT).ok_or(BROKEN)?;
             let cost = if core::mem::replace(slot, hash) == hash { 1 } else { FULL };
             let room =
