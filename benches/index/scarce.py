@@ -91,7 +91,8 @@ def buffers(
     clusters: dict[str, Cluster], config: Config, dataset: datasets.Dataset, curves: dict[str, list[dict]]
 ) -> dict[str, dict]:
     """Queries per second of one client at equal recall, on servers whose buffers hold a quarter of pgvector's index (of
-    ours, where pgvector is left out): on their first pass, with files that the kernel does not have, and on later ones. The servers are restarted.
+    ours, where pgvector is left out): on their first pass, with files that the kernel does not have, and on later ones.
+    The servers are restarted.
     """
     session = servers.connect(clusters.get("theirs") or next(iter(clusters.values())), config.key)
     kb = servers.number(session, "SELECT pg_relation_size('embedding_idx')") // SHARE // 1024
