@@ -13,6 +13,20 @@ use crate::quant::space::CodedSpace;
 use crate::storage::blocks::BlockStore;
 use crate::storage::page::Damage;
 
+/// Ids that are looked up while the places of others come from memory.
+const TOGETHER: usize = 64;
+
+/// Moves what `stays` to the front, and returns how many that are.
+fn partition(words: &mut [u64], stays: impl Fn(u64) -> bool) -> usize {
+    let mut front = 0;
+    for at in 0..words.len() {
+        // no branch: whether one stays is as good as random
+        words.swap(at, front);
+        front += usize::from(words.get(front).is_some_and(|&word| stays(word)));
+    }
+    front
+}
+
 impl Walk {
     /// Forgets the results, which were returned, and makes the nearest of what was kept the next ones, up to `ef`.
     ///
@@ -34,27 +48,32 @@ impl Walk {
     /// below `limit`.
     pub(super) fn sort_out(&mut self, limit: u32) -> Result<(), Damage> {
         let Walk { unsorted, frontier, visited, scored, .. } = self;
-        let (limit, mut left) = (u64::from(limit) << 32, 0);
-        for at in 0..unsorted.len() {
-            let Some(&word) = unsorted.get(at) else { break };
-            if word >= limit {
-                if let Some(place) = unsorted.get_mut(left) {
-                    *place = word;
+        let limit = u64::from(limit) << 32;
+        let beyond = partition(unsorted, |word| word >= limit);
+        let (_, below) = unsorted.split_at_mut(beyond);
+        let mut candidates = 0;
+        for first in (0..below.len()).step_by(TOGETHER) {
+            let some = first..below.len().min(first + TOGETHER);
+            visited.reserve(some.len())?;
+            below.get(some.clone()).unwrap_or_default().iter().for_each(|&word| visited.prefetch(word as u32));
+            for at in some {
+                let Some(&word) = below.get(at) else { break };
+                let key = (word >> 32) as u32;
+                // most are the same few
+                if let Some(known) = visited.entry(word as u32).filter(|known| key < **known) {
+                    *scored += u64::from(*known == NEW);
+                    *known = key;
+                    if let Some(place) = below.get_mut(candidates) {
+                        *place = word;
+                    }
+                    candidates += 1;
                 }
-                left += 1;
-                continue;
-            }
-            // most are the same few
-            visited.reserve(1)?;
-            frontier.try_reserve(1).map_err(|_| Damage::OUT_OF_MEMORY)?;
-            let key = (word >> 32) as u32;
-            if let Some(known) = visited.entry(word as u32).filter(|known| key < **known) {
-                *scored += u64::from(*known == NEW);
-                *known = key;
-                frontier.push(Reverse(word));
             }
         }
-        unsorted.truncate(left);
+        let candidates = below.get(..candidates).unwrap_or_default();
+        frontier.try_reserve(candidates.len()).map_err(|_| Damage::OUT_OF_MEMORY)?;
+        frontier.extend(candidates.iter().copied().map(Reverse));
+        unsorted.truncate(beyond);
         Ok(())
     }
 

@@ -1,5 +1,8 @@
 //! A map from ids to keys that is empty again in no time: what a search knows of the nodes it met.
 
+use vector_kernels::prefetch;
+use zerocopy::IntoBytes;
+
 use crate::storage::page::Damage;
 
 /// A map from ids to keys: open addressing, at most half full, a word a slot.
@@ -63,6 +66,8 @@ impl IdMap {
     #[cold]
     fn grow(&mut self, more: usize) -> Result<(), Damage> {
         let len = ((self.used + more) * 2 + 1).next_power_of_two().max(SMALLEST_MAP);
+        // what grows past a search without batches will grow on
+        let len = if self.used > SMALLEST_MAP { len * 2 } else { len };
         let mut old = crate::work::memory::with_room(self.used)?;
         let in_use = self.slots.get_mut(..=self.mask).unwrap_or_default();
         for slot in in_use.iter_mut().filter(|slot| slot.not_id != 0) {
@@ -80,6 +85,13 @@ impl IdMap {
             self.slots[at & self.mask] = slot;
         }
         Ok(())
+    }
+
+    /// Asks for an id's place ahead of its turn.
+    #[inline(always)]
+    pub fn prefetch(&self, id: u32) {
+        let place = self.slots.get(Self::start(id, self.mask));
+        prefetch(place.map_or(&[], |slot| slot.not_id.as_bytes()));
     }
 
     /// The place of an id, for which there is room; it is added when it is not there. Returns the key, [`NEW`]

@@ -135,6 +135,9 @@ impl Default for Scan {
 /// Nodes among which a search finds the nearest few: with fewer, an estimate that errs a little ends it.
 const LEAST_SEARCHED: usize = 8;
 
+/// Later batches have at least one of so many rows that were returned.
+const GROWTH: usize = 4;
+
 /// How often a scan looks for an entry point that is not deleted, or for segments that are not given back.
 const TRIES: usize = 8;
 
@@ -487,7 +490,7 @@ impl Scan {
             self.walk.next_batch(1).map_err(on_meta)?;
             return Ok(!self.walk.is_empty());
         }
-        self.walk.next_batch(settings.ef_search).map_err(on_meta)?;
+        self.walk.next_batch(self.batch(settings)).map_err(on_meta)?;
         if !self.walk.has_more() {
             // the graph has no more
             return self.pass(blocks, index, query, settings);
@@ -497,6 +500,12 @@ impl Scan {
             return self.pass(blocks, index, query, settings);
         }
         Ok(true)
+    }
+
+    /// Rows of the next batch. Each looks through all that earlier ones had no use for: they grow with what was returned,
+    /// so that together they take time in proportion to it.
+    fn batch(&self, settings: &ScanSettings) -> usize {
+        settings.ef_search.max(self.returned / GROWTH)
     }
 
     /// Goes on over the graph from what waits, of a scan without conditions.
@@ -514,11 +523,11 @@ impl Scan {
         blocks.lock(OperationLock::Scan, LockMode::Shared)?;
         let caution = self.caution(index, settings);
         let mut reader = reader(blocks, index, query, &self.prepared, caution);
-        let ef = settings.ef_search.max(LEAST_SEARCHED);
-        let found = self.walk.search_layer(&mut reader, ef, 0, Others::Exhaust);
+        let batch = self.batch(settings);
+        let found = self.walk.search_layer(&mut reader, batch.max(LEAST_SEARCHED), 0, Others::Exhaust);
         blocks.unlock(OperationLock::Scan, LockMode::Shared);
         found?;
-        self.walk.narrow(settings.ef_search, true).map_err(|damage| damage.on(META_BLOCK).into())
+        self.walk.narrow(batch, true).map_err(|damage| damage.on(META_BLOCK).into())
     }
 
     /// Goes on with the pass over the pages until there are results for a batch; false when it is over. No edge is

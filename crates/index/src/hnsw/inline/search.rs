@@ -529,8 +529,16 @@ impl Walk {
             let below = if highest >= HIGHEST { f32::NAN } else { distance_of(highest) };
             let mut chosen = if below.is_nan() { u64::MAX } else { kernels.below(bounds, below) };
             if spares {
-                let others = ids.iter().zip(bounds).enumerate().filter(|(at, _)| chosen >> at & 1 == 0);
-                unsorted.extend(others.map(|(_, (&id, &bound))| Pool::word(candidate_key(bound), id)));
+                let mut end = unsorted.len();
+                // room was taken for all; which of them are chosen is as good as random
+                unsorted.resize(end + ids.len(), 0);
+                for (at, (&id, &bound)) in ids.iter().zip(bounds).enumerate() {
+                    if let Some(place) = unsorted.get_mut(end) {
+                        *place = Pool::word(candidate_key(bound), id);
+                    }
+                    end += usize::from(chosen >> at & 1 == 0);
+                }
+                unsorted.truncate(end);
             }
             while chosen != 0 {
                 let at = chosen.trailing_zeros() as usize;
