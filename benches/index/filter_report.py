@@ -8,8 +8,8 @@ SAID = """CPU µs of a query with a condition and LIMIT, less that of ten rows b
 rows that match, and how many queries had as many rows as there are, where not all had. Settings are the default ones,
 but for pgvector's iterative scans and its `hnsw.ef_search`, the least of 40, 100 and 200 with a recall of 0.9, or 200. Shares
 match at random; near are the rows of the query's own neighbourhood, far those of one away from it; tenants are a
-thousand, drawn by their rows. "To all rows" is over an index with as many columns, without a condition and LIMIT 10;
-pgvector's best is the cheapest of its ways with a recall of 0.9. "Planned": how many queries the planner answers by the
+thousand, drawn by their rows. "To all rows" is to the same query without a condition, over an index with as many
+columns, by an iterative scan, which fills the LIMIT as conditions do; pgvector's best is the cheapest of its ways with a recall of 0.9. "Planned": how many queries the planner answers by the
 vector index where the table has btrees, too, and what its choices take to the cheaper way of each query, floor included;
 whatever other plan it takes counts as btree and sort."""
 
@@ -48,6 +48,7 @@ def planned(condition: dict, am: str) -> str:
 def table(found: dict, limit: int) -> list[str]:
     """Markdown, of one LIMIT."""
     conditions = [one for one in found["conditions"] if one["limit"] == limit]
+    all_rows = conditions[0]
     ways = [way.name for way in WAYS if way.most >= limit]
     heads = ["rows that match", *ways, "hnsw to all rows", "ivfflat to all rows", "hnsw to pgvector's best"]
     heads += [f"planned, {am}" for am in OURS]
@@ -56,7 +57,7 @@ def table(found: dict, limit: int) -> list[str]:
         cells = [f"{condition['name']} ({condition['matching']:,.0f})"]
         cells += [cell(found, condition, way) for way in ways]
         for am in OURS:
-            cells.append(f"{less_floor(found, condition, am) / less_floor(found, found['conditions'][0], am):.2f}")
+            cells.append(f"{less_floor(found, condition, am) / less_floor(found, all_rows, am):.2f}")
         best = best_of_theirs(found, condition)
         cells.append(f"{less_floor(found, condition, 'hnsw') / best:.2f}" if best else "–")
         cells += [planned(condition, am) for am in OURS]

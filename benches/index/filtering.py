@@ -215,6 +215,10 @@ class Asker:
         self.session.must("SET enable_seqscan = off")
         for setting in way.settings:
             self.session.must(setting)
+        if condition is None:
+            # Conditions have the LIMIT filled whatever the settings; so has what they are compared with.
+            for am in OURS:
+                self.session.must(f"SET {am}.iterative_scan = relaxed_order")
         op = config.opclass
         distance = f"embedding {op.operator} $1::{op.parameter_type}"
         where = f"WHERE {condition.sql} " if condition else ""

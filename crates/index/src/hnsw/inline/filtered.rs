@@ -316,8 +316,8 @@ impl Scan {
             (index.layout.shape.run_bits(), index.space.estimate()),
             &self.prepared,
         )?;
-        // As many in order as of a search; who has had more asks for many.
-        let least = settings.ef_search.max(1);
+        // As many in order as a batch of a search has where many match; who has had more asks for many.
+        let least = settings.ef_search.div_ceil(2).max(1);
         let first = self.returned.saturating_mul(GROWTH).clamp(least, WIDEST.max(least));
         self.window.clear();
         self.look_through(blocks, index, query, first)?;

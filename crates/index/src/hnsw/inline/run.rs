@@ -310,7 +310,7 @@ impl Window {
     ) -> Result<(), Damage> {
         self.clear();
         self.size = size;
-        self.uppers.try_reserve(size + 1).map_err(|_| Damage::OUT_OF_MEMORY)?;
+        self.uppers.try_reserve(size).map_err(|_| Damage::OUT_OF_MEMORY)?;
         known.for_each(|distance| self.note(distance));
         Ok(())
     }
@@ -321,10 +321,10 @@ impl Window {
         if upper.is_nan() || upper >= self.limit {
             return;
         }
-        // there is room for one more
-        self.uppers.push(order_key(upper));
-        if self.uppers.len() > self.size {
-            self.uppers.pop();
+        if self.uppers.len() < self.size {
+            self.uppers.push(order_key(upper));
+        } else if let Some(mut greatest) = self.uppers.peek_mut() {
+            *greatest = order_key(upper);
         }
         if self.uppers.len() == self.size {
             self.limit = self.uppers.peek().map_or(f32::INFINITY, |&key| distance_of(key).next_up());
@@ -369,6 +369,17 @@ impl Window {
     pub fn allocated(&self) -> usize {
         self.uppers.capacity() * size_of::<u32>() + self.near.capacity() * size_of::<u64>()
     }
+}
+
+/// The places of the bits that are set.
+#[inline]
+fn ones(mut bits: u32) -> impl Iterator<Item = usize> {
+    core::iter::from_fn(move || {
+        let place = bits.trailing_zeros() as usize;
+        let any = bits != 0;
+        bits &= bits.wrapping_sub(1);
+        any.then_some(place)
+    })
 }
 
 impl<B: BlockStore, S: CodedSpace> Reader<'_, '_, B, S> {
@@ -418,20 +429,24 @@ impl<B: BlockStore, S: CodedSpace> Reader<'_, '_, B, S> {
         let mut bounds = Bounds::default();
         look_at(self.blocks, (KINDS, geometry), tree, place, filter, path, |block| {
             run.query.bounds(geometry, base, &block, &mut bounds);
-            let mut chosen = block.live & kernels.below(&bounds.lower, window.limit) as u32;
+            let below = |bounds: &[f32], limit| kernels.below(bounds, limit) as u32;
+            let mut unread = block.live & below(&bounds.lower, window.limit);
+            if !visited.is_empty() {
+                for slot in ones(unread) {
+                    let read = name_of(&block, slot).is_none_or(|name| visited.get(name.block()) == Some(READ));
+                    unread &= !(u32::from(read) << slot);
+                }
+            }
+            // few bring the limit down, and then fewer are below it
+            for slot in ones(unread & below(&bounds.upper, window.limit)) {
+                window.note(bounds.upper.get(slot).copied().unwrap_or(f32::INFINITY));
+            }
+            let chosen = unread & below(&bounds.lower, window.limit);
             window.left_out |= chosen != block.live;
             window.reserve()?;
-            while chosen != 0 {
-                let slot = chosen.trailing_zeros() as usize;
-                chosen &= chosen - 1;
-                let (Some(name), Some(&lower), Some(&upper)) =
-                    (name_of(&block, slot), bounds.lower.get(slot), bounds.upper.get(slot))
-                else {
-                    continue;
-                };
-                if visited.get(name.block()) != Some(READ) {
+            for slot in ones(chosen) {
+                if let (Some(name), Some(&lower)) = (name_of(&block, slot), bounds.lower.get(slot)) {
                     window.near.push(u64::from(order_key(lower)) << 32 | u64::from(name.block()));
-                    window.note(upper);
                 }
             }
             Ok(())
