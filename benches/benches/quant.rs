@@ -5,7 +5,7 @@
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
 use vector_index::quant::fastscan::{Table, block_size, pack};
-use vector_index::quant::rabitq::{BATCH, Bits, Factors, Measure, Products, Query, encode};
+use vector_index::quant::rabitq::{BATCH, Bits, Factors, Measure, Met, Products, Query, encode};
 use vector_index::quant::rotation::Rotation;
 use vector_kernels::kernels;
 
@@ -35,7 +35,7 @@ fn quant(c: &mut Criterion) {
             let size = bits.code_size(padded);
             let mut code = vec![0; size];
             group.bench_function(format!("encode {name}"), |b| {
-                b.iter(|| encode(k, bits, Measure::L2, black_box(&rotated), &centre, &mut code));
+                b.iter(|| encode(k, bits, (Measure::L2, Met::Query), black_box(&rotated), &centre, &mut code));
             });
             let mut query = Query::new();
             if query.set(k, &rotated, bits).is_err() {

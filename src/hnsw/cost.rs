@@ -12,13 +12,14 @@ use crate::pg::blocks::IndexBlocks;
 
 /// Estimates a scan: everything up to the first row is the search, what follows is the rest of a full index scan.
 pub fn estimate(call: &CostCall) -> Result<Cost, Error> {
-    if !call.ordered() {
+    if !call.ordered() || call.wants_null() {
         return Ok(call.never());
     }
     let generic = call.generic();
     let opened = call.with_index(|index| open(index, &mut IndexBlocks::new(index)))?;
     if !opened.filters().is_empty() && call.filtered() {
-        return Ok(filtered(call, &generic, &opened));
+        let (cost, surcharge) = (filtered(call, &generic, &opened), call.surcharge());
+        return Ok(Cost { startup: cost.startup + surcharge, total: cost.total + surcharge, ..cost });
     }
     let (counted, ratio) =
         opened.expected(call.tuples(), generic.numIndexPages, f64::from(options::ef_search()));

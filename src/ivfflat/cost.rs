@@ -18,14 +18,15 @@ const SEQUENTIAL: f64 = 0.5;
 
 /// Estimates a scan: what comes before the first row is the search of the lists probed.
 pub fn estimate(call: &CostCall) -> Result<Cost, Error> {
-    if !call.ordered() {
+    if !call.ordered() || call.wants_null() {
         return Ok(call.never());
     }
     let generic = call.generic();
     let meta =
         call.with_index(|index| read_meta(&mut IndexBlocks::new(index)).map_err(|c| corrupted(index, c)))?;
     if meta.layout.filter_size() > 0 && call.filtered() {
-        return Ok(filtered(call, &generic, &meta));
+        let (cost, surcharge) = (filtered(call, &generic, &meta), call.surcharge());
+        return Ok(Cost { startup: cost.startup + surcharge, total: cost.total + surcharge, ..cost });
     }
     let share = meta.layout.coded().map_or(1.0, |index| index.code_share());
     let (lists, probes) = (f64::from(meta.lists), options::probes(meta.probes));

@@ -108,6 +108,37 @@ impl CostCall {
         unsafe { !(*self.path).indexclauses.is_null() }
     }
 
+    /// Whether rows without a vector are asked for: an index has none of them.
+    pub fn wants_null(&self) -> bool {
+        // SAFETY: an index path's clauses are a list of IndexClause, whose expressions are nodes.
+        unsafe {
+            PgList::<pg_sys::IndexClause>::from_pg((*self.path).indexclauses).iter_ptr().any(|clause| {
+                let test = (*(*clause).rinfo).clause.cast::<pg_sys::NullTest>();
+                (*clause).indexcol == 0
+                    && (*test.cast::<pg_sys::Node>()).type_ == pg_sys::NodeTag::T_NullTest
+                    && (*test).nulltesttype == pg_sys::NullTestType::IS_NULL
+            })
+        }
+    }
+
+    /// What is added where all rows that match are wanted: more than it costs to read the table and sort it. An index
+    /// has no rows without a vector, and its order is not exact to the last row; with a LIMIT or a cursor the nearest
+    /// are what was asked for.
+    pub fn surcharge(&self) -> f64 {
+        // SAFETY: the planner passes its state (tuple_fraction: 0 for all rows, src/include/nodes/pathnodes.h).
+        let all = unsafe { (*self.root).tuple_fraction <= 0.0 };
+        if !all {
+            return 0.0;
+        }
+        let rows = self.tuples().max(2.0);
+        // SAFETY: variables of the server, which only the backend's own thread sets.
+        let (page, tuple, operator) = unsafe {
+            let page = pg_sys::seq_page_cost.max(pg_sys::random_page_cost);
+            (page, pg_sys::cpu_tuple_cost, pg_sys::cpu_operator_cost)
+        };
+        2.0 * (self.table_pages() * page + rows * (tuple + 2.0 * operator * rows.log2()))
+    }
+
     /// The share of rows that meet the conditions on the column of this number, from 0.
     pub fn share_of(&self, column: i16) -> f64 {
         // SAFETY: the planner's own arguments; an index path's clauses are a list of IndexClause.

@@ -290,3 +290,68 @@ SELECT CASE n % 2 WHEN 1 THEN 'UPDATE t SET seen = seen + 1' ELSE 'VACUUM t' END
 SELECT pg_relation_size('i') <= :size AS bounded;
 SELECT * FROM hnsw_check('i', true);
 DROP TABLE t;
+
+-- Values far from zero and close to each other, as places in a city by their degrees, or years beside other numbers: what
+-- is found is what there is, in either access method.
+CREATE FUNCTION recall(place regclass, queries int) RETURNS float LANGUAGE plpgsql AS $$
+DECLARE
+  found bigint := 0;
+  q vector;
+  n bigint;
+BEGIN
+  FOR q IN EXECUTE format('SELECT v FROM %s ORDER BY id LIMIT %s', place, queries) LOOP
+    SET LOCAL enable_indexscan = off;
+    SET LOCAL enable_seqscan = on;
+    EXECUTE format('CREATE TEMP TABLE wanted AS SELECT id FROM %s ORDER BY v <-> $1 LIMIT 10', place) USING q;
+    SET LOCAL enable_indexscan = on;
+    SET LOCAL enable_seqscan = off;
+    EXECUTE format('SELECT count(*) FROM wanted WHERE id IN (SELECT id FROM %s ORDER BY v <-> $1 LIMIT 10)', place) INTO n USING q;
+    found := found + n;
+    DROP TABLE wanted;
+  END LOOP;
+  RETURN found / (10.0 * queries);
+END $$;
+SET client_min_messages = warning;
+SELECT setseed(0.5);
+CREATE TABLE places AS SELECT i AS id, ARRAY[52.52 + (random() - 0.5) * 0.3, 13.4 + (random() - 0.5) * 0.5]::vector(2) AS v FROM generate_series(1, 10000) i;
+CREATE TABLE years AS SELECT i AS id, (ARRAY[2015 + i % 11] || (SELECT array_agg(random()) FROM generate_series(1, 15) d WHERE i > 0))::vector(16) AS v FROM generate_series(1, 5000) i;
+CREATE INDEX ON places USING hnsw (v vector_l2_ops);
+CREATE INDEX ON years USING hnsw (v vector_l2_ops);
+SELECT recall('places', 40) > 0.97 AS places, recall('years', 40) > 0.95 AS years;
+INSERT INTO places SELECT id + 10000, v FROM (SELECT id, ARRAY[52.52 + (random() - 0.5) * 0.3, 13.4 + (random() - 0.5) * 0.5]::vector AS v FROM places WHERE id <= 3000) s;
+SELECT recall('places', 40) > 0.97 AS inserted;
+SELECT * FROM hnsw_check('places_v_idx', true);
+DROP INDEX places_v_idx, years_v_idx;
+CREATE INDEX ON places USING ivfflat (v vector_l2_ops);
+CREATE INDEX ON years USING ivfflat (v vector_l2_ops);
+SELECT recall('places', 40) > 0.9 AS places, recall('years', 40) > 0.9 AS years;
+SELECT * FROM ivfflat_check('places_v_idx', true);
+RESET client_min_messages;
+DROP TABLE places, years;
+DROP FUNCTION recall(regclass, int);
+
+-- All rows that match come from the table, those without a vector, too; the nearest come from the index.
+CREATE TABLE t (id int, tenant int, v vector(16));
+INSERT INTO t SELECT i, i % 50, CASE WHEN i % 7 <> 0 THEN (SELECT array_agg(sin(i * d)) FROM generate_series(1, 16) d)::vector END FROM generate_series(1, 5000) i;
+CREATE INDEX h ON t USING hnsw (v vector_l2_ops, tenant);
+CREATE INDEX f ON t USING ivfflat (v vector_cosine_ops, tenant);
+ANALYZE t;
+CREATE FUNCTION answered(query text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE line text;
+BEGIN
+  FOR line IN EXECUTE 'EXPLAIN (COSTS OFF) ' || query LOOP
+    IF line ~ 'Index Scan|Seq Scan' THEN RETURN substring(line FROM '(Index Scan using [a-z]+|Seq Scan)'); END IF;
+  END LOOP;
+END $$;
+SELECT answered('SELECT id FROM t WHERE tenant = 7 ORDER BY v <-> (SELECT v FROM t WHERE id = 1) LIMIT 5');
+SELECT answered('SELECT id FROM t WHERE tenant = 7 ORDER BY v <-> array_fill(0.5::real, ARRAY[16])::vector LIMIT 5');
+SELECT answered('SELECT id FROM t WHERE tenant = 7 ORDER BY v <=> array_fill(0.5::real, ARRAY[16])::vector LIMIT 5');
+SELECT answered('DECLARE c CURSOR FOR SELECT id FROM t WHERE tenant = 7 ORDER BY v <-> array_fill(0.5::real, ARRAY[16])::vector');
+SELECT answered('SELECT id FROM t WHERE tenant = 7 ORDER BY v <-> array_fill(0.5::real, ARRAY[16])::vector');
+SELECT answered('SELECT id FROM t WHERE tenant = 7 ORDER BY v <=> array_fill(0.5::real, ARRAY[16])::vector');
+SELECT count(*) FROM (SELECT id FROM t WHERE tenant = 7 ORDER BY v <-> array_fill(0.5::real, ARRAY[16])::vector) s;
+SELECT count(*) FROM (SELECT id FROM t WHERE tenant = 7 AND v IS NULL ORDER BY v <-> array_fill(0.5::real, ARRAY[16])::vector LIMIT 5) s;
+SELECT count(*) FROM (SELECT id FROM t WHERE tenant = 7 AND v IS NULL ORDER BY v <=> array_fill(0.5::real, ARRAY[16])::vector LIMIT 5) s;
+SELECT count(*) FROM (SELECT id FROM t WHERE tenant = 7 AND v IS NOT NULL ORDER BY v <-> array_fill(0.5::real, ARRAY[16])::vector LIMIT 5) s;
+DROP TABLE t;
+DROP FUNCTION answered(text);

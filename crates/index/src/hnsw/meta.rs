@@ -19,7 +19,7 @@ pub const INLINE_MAGIC: u32 = 0xA953_1A7E;
 /// The format of pgvector.
 pub const VERSION: u32 = 1;
 /// That of inline codes.
-pub const INLINE_VERSION: u32 = 2;
+pub const INLINE_VERSION: u32 = 3;
 /// The block of the meta page.
 pub const META_BLOCK: u32 = 0;
 /// The first element page.

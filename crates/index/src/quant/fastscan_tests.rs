@@ -1,4 +1,4 @@
-use super::super::rabitq::{self, BATCH, Measure, Products, Query};
+use super::super::rabitq::{self, BATCH, Measure, Met, Products, Query};
 use super::super::rotation::Rotation;
 use super::*;
 use proptest::prelude::*;
@@ -151,7 +151,7 @@ fn estimates_are_those_of_the_quantiser() {
         let size = bits.code_size(padded);
         let (mut codes, mut adds, mut scales) = (vec![0; size * ENTRIES], [0.0; ENTRIES], [0.0; ENTRIES]);
         for ((code, add), scale) in codes.chunks_mut(size).zip(&mut adds).zip(&mut scales) {
-            let factors = rabitq::encode(k, bits, measure, &rotated(&mut rng), &centre, code);
+            let factors = rabitq::encode(k, bits, (measure, Met::Query), &rotated(&mut rng), &centre, code);
             (*add, *scale) = (factors.add, factors.scale);
         }
         let mut block = vec![0; block_size(bits, padded)];

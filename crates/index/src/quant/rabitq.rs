@@ -163,6 +163,17 @@ pub enum Measure {
     InnerProduct,
 }
 
+/// What a code is met by. The difference takes a rotation for each centre, and is exact where the query is close to it:
+/// with the query itself two products are taken from each other, of which each may be far larger, and its elements are
+/// rounded to bytes by the largest of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Met {
+    /// the rotated query
+    Query,
+    /// the rotated difference of query and centre
+    Difference,
+}
+
 /// What makes an estimate of a code.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Factors {
@@ -176,20 +187,21 @@ pub struct Factors {
 
 /// Makes the code of the residual between `value` and `centre`, both rotated, in bit planes
 /// ([`Kernels::plane_products`]); both have as many elements as the rotation's
-/// [`padded`](super::rotation::Rotation::padded), and `code` is [`Bits::code_size`] bytes. Returns the factors.
+/// [`padded`](super::rotation::Rotation::padded), and `code` is [`Bits::code_size`] bytes. Returns the factors of
+/// estimates by products with what it is `met` by.
 ///
 /// A residual of zero, or one whose square is no finite float, gives factors without a scale: the estimate is
 /// then that of the centre plus the square, whatever the query.
 pub fn encode(
     kernels: &Kernels,
     bits: Bits,
-    measure: Measure,
+    (measure, met): (Measure, Met),
     value: &[f32],
     centre: &[f32],
     code: &mut [u8],
 ) -> Factors {
     let sums = encode_parts(kernels, bits, value, centre, code);
-    factors(measure, value.len(), &Sums::of(&sums))
+    factors(measure, met, value.len(), &Sums::of(&sums))
 }
 
 /// As [`encode`], and the factors of the code of `centre` around `value`: the residual turned round, whose code is this
@@ -197,14 +209,14 @@ pub fn encode(
 pub fn encode_both(
     kernels: &Kernels,
     bits: Bits,
-    measure: Measure,
+    (measure, met): (Measure, Met),
     value: &[f32],
     centre: &[f32],
     code: &mut [u8],
 ) -> (Factors, Option<Factors>) {
     let sums = Sums::of(&encode_parts(kernels, bits, value, centre, code));
-    let there = factors(measure, value.len(), &sums);
-    let back = (there.scale != 0.0).then(|| factors(measure, value.len(), &sums.turned()));
+    let there = factors(measure, met, value.len(), &sums);
+    let back = (there.scale != 0.0).then(|| factors(measure, met, value.len(), &sums.turned()));
     (there, back)
 }
 
@@ -233,8 +245,10 @@ impl Sums {
     }
 }
 
-fn factors(measure: Measure, elements: usize, sums: &Sums) -> Factors {
+fn factors(measure: Measure, met: Met, elements: usize, sums: &Sums) -> Factors {
     let Sums { square, centre_along, along, length, across } = *sums;
+    // the product of the code with the centre, which is not in that with a difference
+    let across = if met == Met::Query { across } else { 0.0 };
     let ratio = square / along;
     if !ratio.is_finite() || along <= 0.0 {
         let far = (square as f32).min(f32::MAX);

@@ -67,7 +67,7 @@ impl Coder {
     fn encode(&self, k: &Kernels, value: &[f32], centre: &[f32]) -> (Vec<u8>, Factors) {
         let (value, centre) = (self.rotated(k, value), self.rotated(k, centre));
         let mut code = vec![0xff; self.bits.code_size(self.rotation.padded())];
-        let factors = encode(k, self.bits, self.measure, &value, &centre, &mut code);
+        let factors = encode(k, self.bits, (self.measure, Met::Query), &value, &centre, &mut code);
         (code, factors)
     }
 
@@ -222,15 +222,20 @@ fn an_edge_and_the_one_back_are_made_at_once() {
     let mut rng = SmallRng::seed_from_u64(21);
     for k in available() {
         for (bits, dims) in [(Bits::ONE, 384), (Bits::TWO, 112), (Bits::FOUR, 48), (Bits::ONE, 16)] {
-            for measure in [Measure::L2, Measure::InnerProduct] {
+            for (measure, met) in [
+                (Measure::L2, Met::Query),
+                (Measure::InnerProduct, Met::Query),
+                (Measure::L2, Met::Difference),
+                (Measure::InnerProduct, Met::Difference),
+            ] {
                 for nature in 0..NATURES {
                     let (x, c) = (vector(nature, dims, &mut rng), vector(0, dims, &mut rng));
                     let (mut there, mut back) =
                         (vec![0; bits.code_size(dims)], vec![0; bits.code_size(dims)]);
-                    let made = encode_both(k, bits, measure, &x, &c, &mut there);
-                    assert_eq!(made.0, encode(k, bits, measure, &x, &c, &mut back));
+                    let made = encode_both(k, bits, (measure, met), &x, &c, &mut there);
+                    assert_eq!(made.0, encode(k, bits, (measure, met), &x, &c, &mut back));
                     assert_eq!(there, back);
-                    let want = encode(k, bits, measure, &c, &x, &mut back);
+                    let want = encode(k, bits, (measure, met), &c, &x, &mut back);
                     assert!(there.iter().zip(&back).all(|(a, b)| !a == *b), "{bits:?} {dims}");
                     let got = made.1.unwrap();
                     let far = dot(&x, &x) + dot(&c, &c);
@@ -240,8 +245,51 @@ fn an_edge_and_the_one_back_are_made_at_once() {
                 }
                 let same = vector(0, dims, &mut rng);
                 let mut code = vec![0; bits.code_size(dims)];
-                assert_eq!(encode_both(k, bits, measure, &same, &same, &mut code).1, None);
+                assert_eq!(encode_both(k, bits, (measure, met), &same, &same, &mut code).1, None);
             }
         }
+    }
+}
+
+/// Far from zero, where the query itself tells nothing, its difference from the centre does.
+#[test]
+fn differences_are_met_far_from_zero() {
+    let mut rng = SmallRng::seed_from_u64(33);
+    let k = kernels();
+    for (dims, measure) in [(2, Measure::L2), (16, Measure::L2), (64, Measure::L2), (64, Measure::InnerProduct)] {
+        let coder = Coder { rotation: Rotation::new(dims, 5).unwrap(), bits: Bits::TWO, measure };
+        let (mut squares, mut others) = (0.0, 0.0);
+        for _ in 0..200 {
+            let far: Vec<f32> = vector(0, dims, &mut rng).iter().map(|x| 3000.0 + x).collect();
+            let near = |rng: &mut SmallRng| -> Vec<f32> {
+                far.iter().zip(vector(0, dims, rng)).map(|(far, x)| far + x).collect()
+            };
+            let [c, x, q] = [(); 3].map(|()| near(&mut rng));
+            let (r, v) = (minus(&x, &c), minus(&q, &c));
+            let mut estimated = |met, query: &[f32]| {
+                let (value, centre) = (coder.rotated(k, &x), coder.rotated(k, &c));
+                let mut code = vec![0; coder.bits.code_size(coder.rotation.padded())];
+                let factors = encode(k, coder.bits, (measure, met), &value, &centre, &mut code);
+                let mut bytes = Query::new();
+                bytes.set(k, &coder.rotated(k, query), coder.bits).unwrap();
+                let mut product = Products([0; BATCH]);
+                bytes.products(k, coder.bits, &code, code.len(), &mut product);
+                let base = coder.exact(&q, &c) as f32;
+                f64::from(bytes.estimate(product.0[0], &factors, 0.0)) + f64::from(base)
+            };
+            let unit = (dot(&r, &r) * dot(&v, &v)).sqrt();
+            // what the distances that are compared differ by: that of the centre's is known exactly
+            let exact = match measure {
+                Measure::L2 => dot(&r, &r) - 2.0 * dot(&r, &v),
+                Measure::InnerProduct => -dot(&r, &v) - dot(&r, &c),
+            };
+            let error = |estimate: f64| (estimate - coder.exact(&q, &c) - exact) / unit;
+            squares += error(estimated(Met::Difference, &v)).powi(2);
+            others += error(estimated(Met::Query, &q)).powi(2);
+        }
+        let [near, far] = [squares, others].map(|squares| (squares / 200.0f64).sqrt());
+        // the exact distance is a float of 24 bits, too: of inner products of such vectors it tells less
+        let most = if measure == Measure::L2 { 2.5 / (dims as f64).sqrt() } else { f64::INFINITY };
+        assert!(near < most && near < far / 2.0, "{dims} {measure:?}: {near} {far}");
     }
 }

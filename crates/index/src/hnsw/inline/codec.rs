@@ -1,14 +1,14 @@
 //! Codes of edges, and the query that meets them.
 
-use vector_kernels::{BoundTerms, Kernels, kernels};
+use vector_kernels::{BoundTerms, Kernels, PANEL, kernels};
 
-use super::layout::Shape;
-use crate::quant::rabitq::{self, Bits, Factors};
+use super::layout::Layout;
+use crate::quant::rabitq::{self, Bits, Factors, Met};
 use crate::quant::rotation::Rotation;
 use crate::quant::space::{CodedSpace, Estimate};
 use crate::space::ValueKind;
 use crate::storage::page::Damage;
-use crate::work::memory::{OutOfMemory, resize};
+use crate::work::memory::{OutOfMemory, filled, resize};
 
 /// Makes codes and estimates of one index.
 #[derive(Debug)]
@@ -20,20 +20,47 @@ pub struct Codec {
     spreads: [f32; 2],
     /// none where records have the neighbours' values
     rotation: Option<Rotation>,
+    /// what codes are met by
+    met: Met,
+    /// where that is a difference, the rotation as a matrix, which is faster for a short vector: panels of rows
+    matrix: Vec<f32>,
 }
 
+/// Values of so many padded elements are short: a rotation for each node that a search reads costs little, and it is
+/// among these that neighbours are hundreds of times nearer to each other than to the mean of all, as places in a city
+/// are by their degrees.
+const SHORT: usize = 32;
+
 impl Codec {
-    /// The codec of an index with values of `shape`, whose meta page has `seed`.
+    /// The codec of an index with pages of `layout`, whose meta page has `seed`.
     ///
     /// # Errors
     /// No memory for the rotation.
-    pub fn new(shape: &Shape, seed: u64) -> Result<Self, OutOfMemory> {
+    pub fn new(layout: &Layout, seed: u64) -> Result<Self, OutOfMemory> {
+        let shape = &layout.shape;
         let rotation = match shape.kind {
             ValueKind::Bit => None,
             _ => Some(Rotation::new(shape.dims, seed).map_err(|_| OutOfMemory)?),
         };
         let spreads = [shape.bits, Bits::ONE].map(|bits| bits.spread(Rotation::padded_to(shape.dims)));
-        Ok(Codec { kernels: kernels(), bits: shape.bits, spreads, rotation })
+        // codes and value are looked at together
+        let whole = layout.ground.is_whole() && layout.upper.is_whole();
+        let met = match Rotation::padded_to(shape.dims) <= SHORT && whole {
+            true => Met::Difference,
+            false => Met::Query,
+        };
+        let kernels = kernels();
+        let matrix = match &rotation {
+            Some(rotation) if met == Met::Difference => matrix_of(rotation, kernels)?,
+            _ => Vec::new(),
+        };
+        Ok(Codec { kernels, bits: shape.bits, spreads, rotation, met, matrix })
+    }
+
+    /// What codes are met by.
+    #[inline(always)]
+    pub const fn met(&self) -> Met {
+        self.met
     }
 
     /// The kernels.
@@ -83,7 +110,7 @@ impl Codec {
         centre: &[f32],
         code: &mut [u8],
     ) -> Factors {
-        rabitq::encode(self.kernels, bits, estimate.measure(), value, centre, code)
+        rabitq::encode(self.kernels, bits, (estimate.measure(), self.met), value, centre, code)
     }
 
     /// The same, and the factors of the edge back, whose code has all bits turned over; `None` where there is no scale.
@@ -95,8 +122,24 @@ impl Codec {
         centre: &[f32],
         code: &mut [u8],
     ) -> (Factors, Option<Factors>) {
-        rabitq::encode_both(self.kernels, bits, estimate.measure(), value, centre, code)
+        rabitq::encode_both(self.kernels, bits, (estimate.measure(), self.met), value, centre, code)
     }
+}
+
+/// A rotation as a matrix: of each [`PANEL`] of its rows all columns, one behind the other.
+fn matrix_of(rotation: &Rotation, kernels: &Kernels) -> Result<Vec<f32>, OutOfMemory> {
+    let (dims, padded) = (rotation.dims(), rotation.padded());
+    let (mut unit, mut column) = (filled(0.0, dims)?, filled(0.0, padded)?);
+    let mut matrix = filled(0.0, dims * padded)?;
+    for at in 0..dims {
+        unit[at] = 1.0;
+        rotation.apply(kernels, &unit, &mut column);
+        unit[at] = 0.0;
+        for (panel, rows) in matrix.chunks_exact_mut(dims * PANEL).zip(column.chunks_exact(PANEL)) {
+            panel[at * PANEL..(at + 1) * PANEL].copy_from_slice(rows);
+        }
+    }
+    Ok(matrix)
 }
 
 /// A query, prepared once per scan.
@@ -155,16 +198,18 @@ impl PreparedQuery {
         &self.rotated
     }
 
+    /// What meets the codes of a node's edges.
+    #[inline(always)]
+    pub fn meeting<'q>(&'q self, codec: &Codec, difference: &'q Difference) -> &'q rabitq::Query {
+        match codec.met {
+            Met::Query => &self.query,
+            Met::Difference => &difference.query,
+        }
+    }
+
     /// Products with the codes of neighbours, of `bits` and `stride` bytes apart, into `out`.
     pub fn products(&self, codec: &Codec, bits: Bits, codes: &[u8], stride: usize, out: &mut [i32]) {
-        let mut codes = codes;
-        for out in out.chunks_mut(rabitq::BATCH) {
-            let mut products = rabitq::Products([0; rabitq::BATCH]);
-            let end = (out.len() * stride).min(codes.len());
-            self.query.products(codec.kernels, bits, &codes[..end], stride, &mut products);
-            out.copy_from_slice(&products.0[..out.len()]);
-            codes = &codes[end..];
-        }
+        products(&self.query, codec, bits, codes, stride, out);
     }
 
     /// |q - c| from the exact distance of the centre, which has this norm.
@@ -178,25 +223,105 @@ impl PreparedQuery {
         square.max(0.0).sqrt()
     }
 
-    /// What makes bounds of products with the codes of a node's edges, of `bits`, `caution` deviations below the
-    /// estimates: `base` is the node's exact distance, `distance` that to its value, `powers` what its factors count
-    /// in.
-    #[inline(always)]
-    pub fn terms(
-        &self,
+    /// Bytes that it holds.
+    pub fn allocated(&self) -> usize {
+        (self.rotated.capacity() + self.widened.capacity()) * size_of::<f32>() + self.rotated.capacity()
+    }
+}
+
+/// The difference of a query and a node's value, as the codes of the node's edges meet it ([`Met::Difference`]).
+#[derive(Debug, Default)]
+pub struct Difference {
+    query: rabitq::Query,
+    widened: Vec<f32>,
+    rotated: Vec<f32>,
+}
+
+impl Difference {
+    /// None yet.
+    pub const fn new() -> Self {
+        Difference { query: rabitq::Query::new(), widened: Vec::new(), rotated: Vec::new() }
+    }
+
+    /// Makes it that of a prepared query and a value.
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn set<S: CodedSpace>(
+        &mut self,
         codec: &Codec,
-        bits: Bits,
-        (base, distance): (f32, f32),
-        powers: [f32; 2],
-        caution: f32,
-    ) -> BoundTerms {
-        let ((scale, middle), [add, scale_power]) = (self.query.product_terms(bits), powers);
-        let spread = caution * scale_power * distance * codec.spread(bits);
-        BoundTerms { base, add, scale: scale * scale_power, middle, spread }
+        space: &S,
+        prepared: &PreparedQuery,
+        value: S::View<'_>,
+    ) -> Result<(), Damage> {
+        let Difference { query, widened, rotated } = self;
+        let dims = prepared.widened.len();
+        if rotated.len() != codec.padded() {
+            resize(rotated, codec.padded(), 0.0)?;
+            widened.try_reserve(dims).map_err(|_| Damage::OUT_OF_MEMORY)?;
+        }
+        if !(space.widen(value, widened) && widened.len() == dims) {
+            return Err(Damage::internal("value without elements"));
+        }
+        for (own, query) in widened.iter_mut().zip(&prepared.widened) {
+            *own = query - *own;
+        }
+        let (rows, _) = rotated.as_chunks_mut::<PANEL>();
+        for (rows, panel) in rows.iter_mut().zip(codec.matrix.chunks_exact(dims.max(1) * PANEL)) {
+            codec.kernels.inner_product_panel(&[widened], panel, core::slice::from_mut(rows));
+        }
+        query.set(codec.kernels, rotated, codec.bits).map_err(|_| Damage::OUT_OF_MEMORY)
+    }
+
+    /// Makes it that of two rotated values, for codes of layer 0.
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn set_rotated(&mut self, codec: &Codec, value: &[f32], centre: &[f32]) -> Result<(), Damage> {
+        let Difference { query, rotated, .. } = self;
+        resize(rotated, codec.padded(), 0.0)?;
+        for ((own, value), centre) in rotated.iter_mut().zip(value).zip(centre) {
+            *own = value - centre;
+        }
+        query.set(codec.kernels, rotated, codec.bits).map_err(|_| Damage::OUT_OF_MEMORY)
     }
 
     /// Bytes that it holds.
     pub fn allocated(&self) -> usize {
         (self.rotated.capacity() + self.widened.capacity()) * size_of::<f32>() + self.rotated.capacity()
     }
+}
+
+/// Products of a query with codes of `bits`, `stride` bytes apart, into `out`.
+pub fn products(
+    query: &rabitq::Query,
+    codec: &Codec,
+    bits: Bits,
+    mut codes: &[u8],
+    stride: usize,
+    out: &mut [i32],
+) {
+    for out in out.chunks_mut(rabitq::BATCH) {
+        let mut products = rabitq::Products([0; rabitq::BATCH]);
+        let end = (out.len() * stride).min(codes.len());
+        query.products(codec.kernels, bits, &codes[..end], stride, &mut products);
+        out.copy_from_slice(&products.0[..out.len()]);
+        codes = &codes[end..];
+    }
+}
+
+/// What makes bounds of products of a query with the codes of a node's edges, of `bits`, `caution` deviations below the
+/// estimates: `base` is the node's exact distance, `distance` that to its value, `powers` what its factors count in.
+#[inline(always)]
+pub fn terms(
+    query: &rabitq::Query,
+    codec: &Codec,
+    bits: Bits,
+    (base, distance): (f32, f32),
+    powers: [f32; 2],
+    caution: f32,
+) -> BoundTerms {
+    let ((scale, middle), [add, scale_power]) = (query.product_terms(bits), powers);
+    let spread = caution * scale_power * distance * codec.spread(bits);
+    BoundTerms { base, add, scale: scale * scale_power, middle, spread }
 }

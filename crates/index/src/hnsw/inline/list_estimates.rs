@@ -6,12 +6,13 @@
 //! estimate <r_j, r_k> by ratio_j ratio_k <y_j, y_k>. Of signs alone that is the arc sine of a cosine (Grothendieck's
 //! identity), which [`turn`] undoes; with more bits what is left of it is less than a hundredth.
 
-use super::codec::{Codec, PreparedQuery};
+use super::codec::{Codec, Difference, PreparedQuery, products};
 use super::edit::Centre;
 use super::graph::InlineGraph;
 use super::layout::{RecordLayout, power};
 use super::records::look_at_ground;
 use crate::hnsw::graph::{EdgeEstimate, Member, Places};
+use crate::quant::rabitq::Met;
 use crate::quant::space::{CodedSpace, Estimate};
 use crate::storage::blocks::BlockStore;
 use crate::storage::page::{Damage, Tid};
@@ -22,8 +23,9 @@ use crate::work::memory::{append, resize};
 pub(super) struct ListEstimates {
     /// the list's owner as codes meet it
     centre: PreparedQuery,
-    /// the element that is offered
+    /// the element that is offered, and its difference from the owner
     new: PreparedQuery,
+    difference: Difference,
     /// the list's codes, one after the other
     codes: Vec<u8>,
     /// first factors of as many as a list may have, then the second ones
@@ -61,6 +63,7 @@ impl ListEstimates {
         let words = self.factors.capacity() + self.products.capacity();
         self.centre.allocated()
             + self.new.allocated()
+            + self.difference.allocated()
             + self.codes.capacity()
             + (words + self.ratios.capacity() + self.least.capacity() + self.missing.capacity())
                 * size_of::<f32>()
@@ -89,16 +92,21 @@ impl ListEstimates {
     ) -> bool {
         let (count, size) = (slots.len(), records.code_size);
         let (adds, scales) = self.factors.split_at(records.neighbours.min(self.factors.len()));
-        let Some(products) = self.products.get_mut(..count) else { return false };
+        let Some(found) = self.products.get_mut(..count) else { return false };
         if self.codes.len() != count * size || scales.len() != count || adds.len() < count {
             return false;
         }
         let &Terms { alike, distance, apart, weight, powers: [add_power, scale_power] } = terms;
-        self.centre.products(codec, codec.bits(), &self.codes, size, products);
+        // of what codes are met by the owner's difference from itself is nothing
+        let of_owner = codec.met() == Met::Query;
+        if of_owner {
+            self.centre.products(codec, codec.bits(), &self.codes, size, found);
+        }
         let factors =
             || adds.iter().map(|add| add * add_power).zip(scales.iter().map(|scale| scale * scale_power));
-        for ((&tid, (add, scale)), &product) in slots.iter().zip(factors()).zip(products.iter()) {
-            let own = alike + add + scale * self.centre.product(product);
+        for ((&tid, (add, scale)), &product) in slots.iter().zip(factors()).zip(found.iter()) {
+            let product = if of_owner { self.centre.product(product) } else { 0.0 };
+            let own = alike + add + scale * product;
             if scale == 0.0 || !own.is_finite() {
                 return false;
             }
@@ -111,9 +119,10 @@ impl ListEstimates {
             // d(a, b) = own(a) + own(b) - alike - weight <r_a, r_b>, which is to be own(a) at most
             *least = (edge.own - alike) / (weight * *ratio);
         }
-        self.new.products(codec, codec.bits(), &self.codes, size, products);
-        for ((edge, (_, scale)), &product) in out.iter_mut().zip(factors()).zip(products.iter()) {
-            edge.new += scale * self.new.product(product) + MARGIN * scale.abs() * apart;
+        let new = self.new.meeting(codec, &self.difference);
+        products(new, codec, codec.bits(), &self.codes, size, found);
+        for ((edge, (_, scale)), &product) in out.iter_mut().zip(factors()).zip(found.iter()) {
+            edge.new += scale * new.value(product) + MARGIN * scale.abs() * apart;
         }
         true
     }
@@ -208,8 +217,13 @@ impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
         let (list, padded) = (&mut room.estimates, codec.padded());
         let Some(centre) = room.edits.rotated.get(owner.tid, padded) else { return Ok(false) };
         list.reset(records).map_err(on_page)?;
-        list.centre.set_rotated(codec, centre).map_err(on_page)?;
-        if !list.centre.is_usable() {
+        match codec.met() {
+            Met::Query => list.centre.set_rotated(codec, centre).map_err(on_page)?,
+            Met::Difference => {
+                list.difference.set_rotated(codec, list.new.rotated(), centre).map_err(on_page)?;
+            }
+        }
+        if codec.met() == Met::Query && !list.centre.is_usable() {
             return Ok(false);
         }
         let head = look_at_ground(*blocks, layout, owner.tid, |record| {

@@ -1,11 +1,12 @@
 //! A node read from its pages: its exact distance from the query, and what estimates its neighbours'.
 
 use super::beam::beam;
-use super::codec::{Codec, PreparedQuery};
+use super::codec::{Codec, Difference, PreparedQuery, products, terms};
 use super::layout::{Layout, PageKind, Record, RecordHeader, RecordLayout, offset, page_kind, power};
 use super::neighbour_search::fills_a_place;
 use super::records::{look_at_ground, look_at_segment, reset};
 use crate::filter::Program;
+use crate::quant::rabitq::Met;
 use crate::quant::space::{CodedSpace, Estimate};
 use crate::space::ValueBuf;
 use crate::storage::blocks::BlockStore;
@@ -50,6 +51,7 @@ pub struct Expansion {
     /// under a filter, whether their keys match
     pub matches: Vec<bool>,
     products: Vec<i32>,
+    difference: Difference,
     /// first factors of as many as a list may have, then the second ones
     factors: Vec<f32>,
     /// of a record that is cut: all from its codes on
@@ -64,6 +66,7 @@ impl Expansion {
             bounds: Vec::new(),
             matches: Vec::new(),
             products: Vec::new(),
+            difference: Difference::new(),
             factors: Vec::new(),
             joined: ValueBuf::new(),
         }
@@ -87,6 +90,7 @@ impl Expansion {
         (self.ids.capacity() + self.bounds.capacity() + self.products.capacity()) * 4
             + self.factors.capacity() * 4
             + self.matches.capacity()
+            + self.difference.allocated()
             + self.joined.allocated()
     }
 }
@@ -260,7 +264,8 @@ impl<'s, 'q, B: BlockStore, S: CodedSpace> Reader<'s, 'q, B, S> {
             let distance = self.prepared.distance_to(self.estimate, base, head.norm);
             // above, a search is after a place to go down from, and another one does as well
             let caution = if layer == 0 { self.caution } else { 0.0 };
-            let terms = self.prepared.terms(
+            let terms = terms(
+                self.prepared.meeting(self.codec, &out.difference),
                 self.codec,
                 self.layout.records(layer).bits,
                 (base, distance),
@@ -331,6 +336,11 @@ impl<'s, 'q, B: BlockStore, S: CodedSpace> Reader<'s, 'q, B, S> {
                     codec.kernels().f16_to_f32(factors, &mut out.factors);
                 }
                 if let (Some(codes), Some(query)) = (record.codes(), query) {
+                    if records.factors && codec.met() == Met::Difference {
+                        let value = record.value().and_then(|value| space.view(value).ok());
+                        let value = value.ok_or(Damage::at(offset(slot), "invalid value"))?;
+                        out.difference.set(codec, &space, prepared, value)?;
+                    }
                     neighbours(codec, prepared, records, space, query, codes, out)?;
                 }
             }
@@ -557,7 +567,8 @@ fn neighbours<S: CodedSpace>(
         if out.products.len() != count {
             resize(&mut out.products, count, 0)?;
         }
-        prepared.products(codec, records.bits, codes, records.code_size, &mut out.products);
+        let query = prepared.meeting(codec, &out.difference);
+        products(query, codec, records.bits, codes, records.code_size, &mut out.products);
         return Ok(());
     }
     for (bound, code) in out.bounds.iter_mut().zip(codes.chunks_exact(records.code_size.max(1))) {

@@ -39,7 +39,7 @@ impl Shared {
     /// A meta page that fits no index, or no memory.
     pub fn new(meta: &InlineMeta, page_size: usize) -> Result<Self, Damage> {
         let layout = meta.layout(page_size)?;
-        let codec = Codec::new(&layout.shape, meta.seed)?;
+        let codec = Codec::new(&layout, meta.seed)?;
         Ok(Shared { layout, codec, seed: meta.seed })
     }
 

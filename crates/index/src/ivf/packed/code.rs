@@ -6,7 +6,7 @@ use super::Index;
 use super::layout::RECORD_HEAD;
 use super::runs::run_centre;
 use crate::ivf::lists::EntryCoder;
-use crate::quant::rabitq::{self, Bits};
+use crate::quant::rabitq::{self, Bits, Met};
 use crate::quant::rotation::Rotation;
 use crate::quant::space::{CodedSpace, Estimate};
 use crate::storage::page::Damage;
@@ -23,7 +23,7 @@ pub struct Factors {
 
 /// Makes the code of a rotated value around a rotated centre.
 pub fn encode(bits: Bits, estimate: Estimate, value: &[f32], centre: &[f32], code: &mut [u8]) -> Factors {
-    let factors = rabitq::encode(kernels(), bits, estimate.measure(), value, centre, code);
+    let factors = rabitq::encode(kernels(), bits, (estimate.measure(), Met::Query), value, centre, code);
     let (add, scale) = (factors.add, factors.scale);
     // a residual that has no code, or numbers that no float says
     if scale == 0.0 && factors.deviation > 0.0 || !add.is_finite() || !scale.is_finite() {
