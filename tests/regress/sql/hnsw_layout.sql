@@ -331,8 +331,8 @@ DROP TABLE places, years;
 DROP FUNCTION recall(regclass, int);
 
 -- All rows that match come from the table, those without a vector, too; the nearest come from the index.
-CREATE TABLE t (id int, tenant int, v vector(16));
-INSERT INTO t SELECT i, i % 50, CASE WHEN i % 7 <> 0 THEN (SELECT array_agg(sin(i * d)) FROM generate_series(1, 16) d)::vector END FROM generate_series(1, 5000) i;
+CREATE TABLE t (id int, tenant int, v vector(96));
+INSERT INTO t SELECT i, i % 200, CASE WHEN i % 7 <> 0 THEN array_fill((i * 37 % 1000)::real, ARRAY[95]) || (i % 211)::real END::vector FROM generate_series(1, 20000) i;
 CREATE INDEX h ON t USING hnsw (v vector_l2_ops, tenant);
 CREATE INDEX f ON t USING ivfflat (v vector_cosine_ops, tenant);
 ANALYZE t;
@@ -344,14 +344,14 @@ BEGIN
   END LOOP;
 END $$;
 SELECT answered('SELECT id FROM t WHERE tenant = 7 ORDER BY v <-> (SELECT v FROM t WHERE id = 1) LIMIT 5');
-SELECT answered('SELECT id FROM t WHERE tenant = 7 ORDER BY v <-> array_fill(0.5::real, ARRAY[16])::vector LIMIT 5');
-SELECT answered('SELECT id FROM t WHERE tenant = 7 ORDER BY v <=> array_fill(0.5::real, ARRAY[16])::vector LIMIT 5');
-SELECT answered('DECLARE c CURSOR FOR SELECT id FROM t WHERE tenant = 7 ORDER BY v <-> array_fill(0.5::real, ARRAY[16])::vector');
-SELECT answered('SELECT id FROM t WHERE tenant = 7 ORDER BY v <-> array_fill(0.5::real, ARRAY[16])::vector');
-SELECT answered('SELECT id FROM t WHERE tenant = 7 ORDER BY v <=> array_fill(0.5::real, ARRAY[16])::vector');
-SELECT count(*) FROM (SELECT id FROM t WHERE tenant = 7 ORDER BY v <-> array_fill(0.5::real, ARRAY[16])::vector) s;
-SELECT count(*) FROM (SELECT id FROM t WHERE tenant = 7 AND v IS NULL ORDER BY v <-> array_fill(0.5::real, ARRAY[16])::vector LIMIT 5) s;
-SELECT count(*) FROM (SELECT id FROM t WHERE tenant = 7 AND v IS NULL ORDER BY v <=> array_fill(0.5::real, ARRAY[16])::vector LIMIT 5) s;
-SELECT count(*) FROM (SELECT id FROM t WHERE tenant = 7 AND v IS NOT NULL ORDER BY v <-> array_fill(0.5::real, ARRAY[16])::vector LIMIT 5) s;
+SELECT answered('SELECT id FROM t WHERE tenant = 7 ORDER BY v <-> array_fill(0.5::real, ARRAY[96])::vector LIMIT 5');
+SELECT answered('SELECT id FROM t WHERE tenant = 7 ORDER BY v <=> array_fill(0.5::real, ARRAY[96])::vector LIMIT 5');
+SELECT answered('DECLARE c CURSOR FOR SELECT id FROM t WHERE tenant = 7 ORDER BY v <-> array_fill(0.5::real, ARRAY[96])::vector');
+SELECT answered('SELECT id FROM t WHERE tenant = 7 ORDER BY v <-> array_fill(0.5::real, ARRAY[96])::vector');
+SELECT answered('SELECT id FROM t WHERE tenant = 7 ORDER BY v <=> array_fill(0.5::real, ARRAY[96])::vector');
+SELECT count(*) FROM (SELECT id FROM t WHERE tenant = 7 ORDER BY v <-> array_fill(0.5::real, ARRAY[96])::vector) s;
+SELECT count(*) FROM (SELECT id FROM t WHERE tenant = 7 AND v IS NULL ORDER BY v <-> array_fill(0.5::real, ARRAY[96])::vector LIMIT 5) s;
+SELECT count(*) FROM (SELECT id FROM t WHERE tenant = 7 AND v IS NULL ORDER BY v <=> array_fill(0.5::real, ARRAY[96])::vector LIMIT 5) s;
+SELECT count(*) FROM (SELECT id FROM t WHERE tenant = 7 AND v IS NOT NULL ORDER BY v <-> array_fill(0.5::real, ARRAY[96])::vector LIMIT 5) s;
 DROP TABLE t;
 DROP FUNCTION answered(text);

@@ -173,8 +173,8 @@ CREATE FUNCTION costs(name text, conditions text) RETURNS TABLE (index text, sta
 DECLARE
   plan json;
 BEGIN
-  EXECUTE format('EXPLAIN (FORMAT json) SELECT v FROM t %s ORDER BY v <-> numbers(3, 40)::vector', conditions) INTO plan;
-  plan := plan #> '{0,Plan}';
+  EXECUTE format('EXPLAIN (FORMAT json) SELECT v FROM t %s ORDER BY v <-> numbers(3, 40)::vector LIMIT 1000000', conditions) INTO plan;
+  plan := plan #> '{0,Plan,Plans,0}';
   IF plan ->> 'Index Name' IS DISTINCT FROM name THEN RAISE 'another plan: %', plan; END IF;
   index := name;
   startup := round((plan ->> 'Startup Cost')::numeric / 1000);
