@@ -343,7 +343,6 @@ BEGIN
     IF line ~ 'Index Scan|Seq Scan' THEN RETURN substring(line FROM '(Index Scan using [a-z]+|Seq Scan)'); END IF;
   END LOOP;
 END $$;
-SELECT answered('SELECT id FROM t WHERE tenant = 7 ORDER BY v <-> (SELECT v FROM t WHERE id = 1) LIMIT 5');
 SELECT answered('SELECT id FROM t WHERE tenant = 7 ORDER BY v <-> array_fill(0.5::real, ARRAY[96])::vector LIMIT 5');
 SELECT answered('SELECT id FROM t WHERE tenant = 7 ORDER BY v <=> array_fill(0.5::real, ARRAY[96])::vector LIMIT 5');
 SELECT answered('DECLARE c CURSOR FOR SELECT id FROM t WHERE tenant = 7 ORDER BY v <-> array_fill(0.5::real, ARRAY[96])::vector');
