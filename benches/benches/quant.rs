@@ -35,7 +35,9 @@ fn quant(c: &mut Criterion) {
             let size = bits.code_size(padded);
             let mut code = vec![0; size];
             group.bench_function(format!("encode {name}"), |b| {
-                b.iter(|| encode(k, bits, (Measure::L2, Met::Query), black_box(&rotated), &centre, &mut code));
+                b.iter(|| {
+                    encode(k, bits, (Measure::L2, Met::Query), black_box(&rotated), &centre, &mut code)
+                });
             });
             let mut query = Query::new();
             if query.set(k, &rotated, bits).is_err() {

@@ -256,7 +256,9 @@ fn an_edge_and_the_one_back_are_made_at_once() {
 fn differences_are_met_far_from_zero() {
     let mut rng = SmallRng::seed_from_u64(33);
     let k = kernels();
-    for (dims, measure) in [(2, Measure::L2), (16, Measure::L2), (64, Measure::L2), (64, Measure::InnerProduct)] {
+    for (dims, measure) in
+        [(2, Measure::L2), (16, Measure::L2), (64, Measure::L2), (64, Measure::InnerProduct)]
+    {
         let coder = Coder { rotation: Rotation::new(dims, 5).unwrap(), bits: Bits::TWO, measure };
         let (mut squares, mut others) = (0.0, 0.0);
         for _ in 0..200 {

@@ -55,7 +55,11 @@ impl Walk {
         for first in (0..below.len()).step_by(TOGETHER) {
             let some = first..below.len().min(first + TOGETHER);
             visited.reserve(some.len())?;
-            below.get(some.clone()).unwrap_or_default().iter().for_each(|&word| visited.prefetch(word as u32));
+            below
+                .get(some.clone())
+                .unwrap_or_default()
+                .iter()
+                .for_each(|&word| visited.prefetch(word as u32));
             for at in some {
                 let Some(&word) = below.get(at) else { break };
                 let key = (word >> 32) as u32;

@@ -433,7 +433,8 @@ impl<B: BlockStore, S: CodedSpace> Reader<'_, '_, B, S> {
             let mut unread = block.live & below(&bounds.lower, window.limit);
             if !visited.is_empty() {
                 for slot in ones(unread) {
-                    let read = name_of(&block, slot).is_none_or(|name| visited.get(name.block()) == Some(READ));
+                    let read =
+                        name_of(&block, slot).is_none_or(|name| visited.get(name.block()) == Some(READ));
                     unread &= !(u32::from(read) << slot);
                 }
             }

@@ -44,7 +44,9 @@ impl<B: BlockStore> InlineCensus<'_, B> {
         }
         let (compared, others) = met.of_copies;
         if compared >= ENOUGH && others > compared / 2 {
-            let what = format!("codes of {others} of {compared} edges that are not those of the elements at their ends");
+            let what = format!(
+                "codes of {others} of {compared} edges that are not those of the elements at their ends"
+            );
             audit.report(Violation::of_index(what));
         }
         Ok(())

@@ -484,6 +484,8 @@ fn codes_of_copies_are_compared_as_a_whole() {
         }
         let (_, found) = run(&mut sound.blocks, sound.space, true);
         assert_eq!(found.len(), faults, "{found:?}");
-        assert!(found.iter().all(|what| what.contains("edges that are not those of the elements at their ends")));
+        assert!(
+            found.iter().all(|what| what.contains("edges that are not those of the elements at their ends"))
+        );
     }
 }
