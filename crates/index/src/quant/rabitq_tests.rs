@@ -268,7 +268,7 @@ fn differences_are_met_far_from_zero() {
             };
             let [c, x, q] = [(); 3].map(|()| near(&mut rng));
             let (r, v) = (minus(&x, &c), minus(&q, &c));
-            let mut estimated = |met, query: &[f32]| {
+            let estimated = |met, query: &[f32]| {
                 let (value, centre) = (coder.rotated(k, &x), coder.rotated(k, &c));
                 let mut code = vec![0; coder.bits.code_size(coder.rotation.padded())];
                 let factors = encode(k, coder.bits, (measure, met), &value, &centre, &mut code);
