@@ -137,6 +137,8 @@ const LEAST_SEARCHED: usize = 8;
 
 /// Later batches have at least one of so many rows that were returned.
 const GROWTH: usize = 4;
+/// Results are kept in order by moving those behind a new one: more of them would take longer than to look up others.
+const MOST_OF_A_BATCH: usize = 1000;
 
 /// How often a scan looks for an entry point that is not deleted, or for segments that are not given back.
 const TRIES: usize = 8;
@@ -505,7 +507,7 @@ impl Scan {
     /// Rows of the next batch. Each looks through all that earlier ones had no use for: they grow with what was returned,
     /// so that together they take time in proportion to it.
     fn batch(&self, settings: &ScanSettings) -> usize {
-        settings.ef_search.max(self.returned / GROWTH)
+        settings.ef_search.max((self.returned / GROWTH).min(MOST_OF_A_BATCH))
     }
 
     /// Goes on over the graph from what waits, of a scan without conditions.
