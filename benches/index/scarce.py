@@ -48,8 +48,8 @@ HIGHER = tuple(name for phase, key, _, name, _ in LINES if phase == "buffers")
 
 def memory(clusters: dict[str, Cluster], config: Config, dataset: datasets.Dataset) -> dict[str, dict]:
     """Builds of this project with less memory than they would take: CPU and wall as parts of those of a build with
-    enough, and what recall loses. On pgvector's pages of hnsw, its own and ours, a build goes on row by row, which takes
-    too long to be waited for.
+    enough, and what recall loses. On pgvector's pages of hnsw, its own and ours, a build goes on row by row, which
+    takes too long to be waited for.
     """
     truth = Truth(dataset, config.opclass.metric)
     row_by_row = ("theirs", "ours") if config.am == "hnsw" else ("theirs",)

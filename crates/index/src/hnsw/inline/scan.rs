@@ -504,8 +504,8 @@ impl Scan {
         Ok(true)
     }
 
-    /// Rows of the next batch. Each looks through all that earlier ones had no use for: they grow with what was returned,
-    /// so that together they take time in proportion to it.
+    /// Rows of the next batch. Each looks through all that earlier ones had no use for: they grow with what was
+    /// returned, so that together they take time in proportion to it.
     fn batch(&self, settings: &ScanSettings) -> usize {
         settings.ef_search.max((self.returned / GROWTH).min(MOST_OF_A_BATCH))
     }
