@@ -3,7 +3,7 @@
 
 use super::Index;
 use super::centre_codes::Plan;
-use super::layout::{CodePage, Head, PageKind, front, heads, heads_per_page, next_of};
+use super::layout::{ANOTHER_LIST, CodePage, Head, PageKind, front, heads, heads_per_page, next_of};
 use super::meta::VERSION;
 use super::read::HEAD_BLOCK;
 use crate::included;
@@ -12,11 +12,25 @@ use crate::storage::blocks::BlockStore;
 use crate::storage::page::{Damage, INVALID_BLOCK};
 use crate::work::memory::{append, push};
 
+/// How often pages may lead elsewhere because a vacuum packs them at that moment, before they must be damaged.
+const TRIES: usize = 10;
+
 /// Counts the contents of `blocks`.
 ///
 /// # Errors
 /// A block that cannot be read or is none of what leads to it; pages that are chained in a circle.
 pub fn gather<B: BlockStore>(blocks: &mut B, index: &Index) -> Result<Info, B::Error> {
+    let mut found = gather_once(blocks, index);
+    for _ in 1..TRIES {
+        if found.is_ok() {
+            break;
+        }
+        found = gather_once(blocks, index);
+    }
+    found
+}
+
+fn gather_once<B: BlockStore>(blocks: &mut B, index: &Index) -> Result<Info, B::Error> {
     let geometry = &index.geometry;
     let count = blocks.count()?;
     let mut info = Info {
@@ -43,12 +57,15 @@ pub fn gather<B: BlockStore>(blocks: &mut B, index: &Index) -> Result<Info, B::E
         .div_ceil(geometry.space() as u64);
     info.pages.lists = index.lists.div_ceil(per_page) + centres as u32 + code_pages;
     let mut sizes: Vec<u64> = Vec::new();
-    for head in &starts {
+    for (list, head) in (0..).zip(&starts) {
         let (mut next, mut rows) = (head.start, 0);
         while next != INVALID_BLOCK {
             blocks.pause()?;
             let (live, room, follows) = blocks.read_in_passing(next, |bytes| {
                 let page = CodePage::new(geometry, bytes)?;
+                if page.front.list != list {
+                    return Err(ANOTHER_LIST);
+                }
                 Ok((page.live(), geometry.entries() - page.len(), page.next()))
             })?;
             *(if live > 0 { &mut info.pages.entries } else { &mut info.pages.empty }) += 1;
