@@ -314,7 +314,7 @@ END $$;
 SET client_min_messages = warning;
 SELECT setseed(0.5);
 CREATE TABLE places AS SELECT i AS id, ARRAY[52.52 + (random() - 0.5) * 0.3, 13.4 + (random() - 0.5) * 0.5]::vector(2) AS v FROM generate_series(1, 10000) i;
-CREATE TABLE years AS SELECT i AS id, (ARRAY[2015 + i % 11] || (SELECT array_agg(random()) FROM generate_series(1, 15) d WHERE i > 0))::vector(16) AS v FROM generate_series(1, 5000) i;
+CREATE TABLE years AS SELECT i AS id, (ARRAY[2015 + i % 11]::float[] || (SELECT array_agg(random()) FROM generate_series(1, 15) d WHERE i > 0))::vector(16) AS v FROM generate_series(1, 5000) i;
 CREATE INDEX ON places USING hnsw (v vector_l2_ops);
 CREATE INDEX ON years USING hnsw (v vector_l2_ops);
 SELECT recall('places', 40) > 0.97 AS places, recall('years', 40) > 0.95 AS years;
