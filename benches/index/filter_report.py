@@ -9,9 +9,10 @@ rows that match, and how many queries had as many rows as there are, where not a
 but for pgvector's iterative scans and its `hnsw.ef_search`, the least of 40, 100 and 200 with a recall of 0.9, or 200. Shares
 match at random; near are the rows of the query's own neighbourhood, far those of one away from it; tenants are a
 thousand, drawn by their rows. "To all rows" is to the same query without a condition, over an index with as many
-columns, by an iterative scan, which fills the LIMIT as conditions do; pgvector's best is the cheapest of its ways with a recall of 0.9. "Planned": how many queries the planner answers by the
-vector index where the table has btrees, too, and what its choices take to the cheaper way of each query, floor included;
-whatever other plan it takes counts as btree and sort."""
+columns, by an iterative scan, which fills the LIMIT as conditions do; pgvector's best is the cheapest of its ways with
+a recall of 0.9. "Planned": how many queries the planner answers by the vector index where the table has btrees, too,
+and what its choices take to the cheaper way of each query, floor included; whatever other plan it takes counts as btree
+and sort."""
 
 
 def less_floor(found: dict, condition: dict, way: str) -> float | None:

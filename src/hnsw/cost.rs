@@ -18,8 +18,7 @@ pub fn estimate(call: &CostCall) -> Result<Cost, Error> {
     let generic = call.generic();
     let opened = call.with_index(|index| open(index, &mut IndexBlocks::new(index)))?;
     if !opened.filters().is_empty() && call.filtered() {
-        let (cost, surcharge) = (filtered(call, &generic, &opened), call.surcharge());
-        return Ok(Cost { startup: cost.startup + surcharge, total: cost.total + surcharge, ..cost });
+        return Ok(call.of_matches(filtered(call, &generic, &opened)));
     }
     let (counted, ratio) =
         opened.expected(call.tuples(), generic.numIndexPages, f64::from(options::ef_search()));

@@ -25,8 +25,7 @@ pub fn estimate(call: &CostCall) -> Result<Cost, Error> {
     let meta =
         call.with_index(|index| read_meta(&mut IndexBlocks::new(index)).map_err(|c| corrupted(index, c)))?;
     if meta.layout.filter_size() > 0 && call.filtered() {
-        let (cost, surcharge) = (filtered(call, &generic, &meta), call.surcharge());
-        return Ok(Cost { startup: cost.startup + surcharge, total: cost.total + surcharge, ..cost });
+        return Ok(call.of_matches(filtered(call, &generic, &meta)));
     }
     let share = meta.layout.coded().map_or(1.0, |index| index.code_share());
     let (lists, probes) = (f64::from(meta.lists), options::probes(meta.probes));

@@ -121,14 +121,14 @@ impl CostCall {
         }
     }
 
-    /// What is added where all rows that match are wanted: more than it costs to read the table and sort it. An index
-    /// has no rows without a vector, and its order is not exact to the last row; with a LIMIT or a cursor the nearest
-    /// are what was asked for.
-    pub fn surcharge(&self) -> f64 {
+    /// The cost of a scan for the rows that match: where all are wanted it is more than to read the table and sort it. An
+    /// index has no rows without a vector, and its order is not exact to the last row; with a LIMIT or a cursor the
+    /// nearest are what was asked for.
+    pub fn of_matches(&self, cost: Cost) -> Cost {
         // SAFETY: the planner passes its state (tuple_fraction: 0 for all rows, src/include/nodes/pathnodes.h).
         let all = unsafe { (*self.root).tuple_fraction <= 0.0 };
         if !all {
-            return 0.0;
+            return cost;
         }
         let rows = self.tuples().max(2.0);
         // SAFETY: variables of the server, which only the backend's own thread sets.
@@ -136,7 +136,8 @@ impl CostCall {
             let page = pg_sys::seq_page_cost.max(pg_sys::random_page_cost);
             (page, pg_sys::cpu_tuple_cost, pg_sys::cpu_operator_cost)
         };
-        2.0 * (self.table_pages() * page + rows * (tuple + 2.0 * operator * rows.log2()))
+        let more = 2.0 * (self.table_pages() * page + rows * (tuple + 2.0 * operator * rows.log2()));
+        Cost { startup: cost.startup + more, total: cost.total + more, ..cost }
     }
 
     /// The share of rows that meet the conditions on the column of this number, from 0.

@@ -322,9 +322,9 @@ INSERT INTO places SELECT id + 10000, v FROM (SELECT id, ARRAY[52.52 + (random()
 SELECT recall('places', 40) > 0.97 AS inserted;
 SELECT * FROM hnsw_check('places_v_idx', true);
 DROP INDEX places_v_idx, years_v_idx;
-CREATE INDEX ON places USING ivfflat (v vector_l2_ops);
-CREATE INDEX ON years USING ivfflat (v vector_l2_ops);
-SELECT recall('places', 40) > 0.9 AS places, recall('years', 40) > 0.9 AS years;
+CREATE INDEX ON places USING ivfflat (v vector_l2_ops) WITH (layout = packed);
+CREATE INDEX ON years USING ivfflat (v vector_l2_ops) WITH (layout = packed);
+SELECT recall('places', 40) > 0.8 AS places, recall('years', 40) > 0.8 AS years;
 SELECT * FROM ivfflat_check('places_v_idx', true);
 RESET client_min_messages;
 DROP TABLE places, years;

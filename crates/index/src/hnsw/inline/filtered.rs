@@ -342,6 +342,8 @@ impl Scan {
             self.walk.begin_window(&mut self.window, held).map_err(on_meta)?;
             self.find_window(blocks, index, query)?;
         }
+        // few that are left come at once, in order
+        let size = if self.window.ends_within(2 * size) { 2 * size } else { size };
         let mut reader =
             reader(blocks, index, query, &self.prepared, index.caution()).filtered(Some(&self.filter));
         self.walk.read_nearest(&mut reader, &mut self.window, size)?;

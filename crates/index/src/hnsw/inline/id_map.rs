@@ -66,8 +66,6 @@ impl IdMap {
     #[cold]
     fn grow(&mut self, more: usize) -> Result<(), Damage> {
         let len = ((self.used + more) * 2 + 1).next_power_of_two().max(SMALLEST_MAP);
-        // what grows past a search without batches will grow on
-        let len = if self.used > SMALLEST_MAP { len * 2 } else { len };
         let mut old = crate::work::memory::with_room(self.used)?;
         let in_use = self.slots.get_mut(..=self.mask).unwrap_or_default();
         for slot in in_use.iter_mut().filter(|slot| slot.not_id != 0) {

@@ -218,13 +218,15 @@ impl<B: BlockStore, S: CodedSpace> InlineGraph<'_, B, S> {
         let Some(centre) = room.edits.rotated.get(owner.tid, padded) else { return Ok(false) };
         list.reset(records).map_err(on_page)?;
         match codec.met() {
-            Met::Query => list.centre.set_rotated(codec, centre).map_err(on_page)?,
+            Met::Query => {
+                list.centre.set_rotated(codec, centre).map_err(on_page)?;
+                if !list.centre.is_usable() {
+                    return Ok(false);
+                }
+            }
             Met::Difference => {
                 list.difference.set_rotated(codec, list.new.rotated(), centre).map_err(on_page)?;
             }
-        }
-        if codec.met() == Met::Query && !list.centre.is_usable() {
-            return Ok(false);
         }
         let head = look_at_ground(*blocks, layout, owner.tid, |record| {
             if !record.is_live() || record.header.version != owner.version {

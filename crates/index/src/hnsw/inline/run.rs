@@ -302,6 +302,11 @@ impl Window {
         self.left_out || self.next < self.near.len()
     }
 
+    /// Whether so many are all that match and were not read.
+    pub(super) const fn ends_within(&self, size: usize) -> bool {
+        !self.left_out && self.near.len() - self.next <= size
+    }
+
     /// Begins the search for the nearest `size`, of which some at these distances are known.
     pub(super) fn begin(
         &mut self,
