@@ -121,8 +121,8 @@ impl CostCall {
         }
     }
 
-    /// The cost of a scan for the rows that match: where all are wanted it is more than to read the table and sort it. An
-    /// index has no rows without a vector, and its order is not exact to the last row; with a LIMIT or a cursor the
+    /// The cost of a scan for the rows that match: where all are wanted it is more than to read the table and sort it.
+    /// An index has no rows without a vector, and its order is not exact to the last row; with a LIMIT or a cursor the
     /// nearest are what was asked for.
     pub fn of_matches(&self, cost: Cost) -> Cost {
         // SAFETY: the planner passes its state (tuple_fraction: 0 for all rows, src/include/nodes/pathnodes.h).
